@@ -1,0 +1,42 @@
+# `make demo` and `make test` are all a newcomer needs; both make `.venv` first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MLX_EXTRA := $(if $(filter Linux,$(shell uname -s)),$(if $(wildcard /dev/nvidiactl),cuda$(comma)cpu,cpu),)
+comma := ,
+EXTRAS := draft,dev$(if $(MLX_EXTRA),$(comma)$(MLX_EXTRA))
+STAMP := $(VENV)/.installed
+
+.PHONY: venv demo test test-long check format bench clean
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
+	@touch $@
+
+demo: venv
+	$(BIN)/python -m runner demo
+
+test: venv
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-long: venv
+	$(BIN)/python -m pytest -n 2 -m slow --timeout 7200
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: venv
+	$(BIN)/python benchmarks/bench_runner.py
+	$(BIN)/python benchmarks/bench_speech.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

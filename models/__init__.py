@@ -1,0 +1,1 @@
+"""How speech is made: the shared model directory, audio, engines."""

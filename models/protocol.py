@@ -1,0 +1,167 @@
+"""What a runner may ask of an engine, and what it answers: two kinds of work, as plain values.
+
+An engine holds one model. It *speaks* (text + where the voice comes from → waveform) and it *locks*
+(recording + transcript → clone prompt). Designing a voice is speaking from a description, once a candidate.
+These values change only by addition; a new field has a default. They cross a pipe between two processes
+(`models/wire.py`), so they hold nothing but numbers, strings, bytes, arrays and one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+PROTOCOL_VERSION = 1
+SAMPLE_RATE_HZ = 24_000
+SAMPLES_PER_FRAME = 1_920
+FRAMES_PER_SECOND = SAMPLE_RATE_HZ / SAMPLES_PER_FRAME
+
+Waveform = npt.NDArray[np.float32]  # (S,) mono, -1 … 1, at SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetVoice:
+    """A voice built into the model, by name (`ryan`, `anna`, …)."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedVoice:
+    """A locked voice: the clone prompt's bytes, as `LockDone.prompt` gave them."""
+
+    prompt: bytes
+    prompt_sha256: str  # engines cache what they derive from the bytes under this key
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedVoice:
+    """A voice that exists only as a description; each seed makes another one."""
+
+    description: str
+
+
+VoiceSource = PresetVoice | LockedVoice | DescribedVoice
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechWork:
+    """Speak one line. A text longer than the model's safe length is split and joined by the engine."""
+
+    id: str  # unique among the work in flight; echoed in every answer
+    text: str
+    voice: VoiceSource
+    seed: int
+    language: str = "auto"  # canonical English name in lower case, as `models.languages` gives it
+    instruct: str | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)  # temperature, top_k, top_p, repetition_penalty
+    max_seconds: float | None = None  # None: a cap derived from the text
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockWork:
+    """Turn a recording and its exact transcript into a clone prompt."""
+
+    id: str
+    transcript: str
+    waveform: Waveform | None = None
+    design_state: bytes | None = None  # `SpeechDone.design_state` of the chosen candidate, where the engine gave one
+    language: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechDone:
+    """One line, spoken."""
+
+    id: str
+    waveform: Waveform
+    frames: int  # codec frames, or their equivalent of 80 ms
+    finish_reason: str  # "eos" | "length" | "cancelled"
+    seed: int
+    render_s: float
+    batch: int  # rows the engine was rendering with: audio is bit-identical only for the same batch
+    design_state: bytes | None = None  # what this engine needs, beside the audio, to lock a designed voice exactly
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockDone:
+    """A clone prompt, ready to be stored and used as `LockedVoice`."""
+
+    id: str
+    prompt: bytes
+    facts: Mapping[str, Any]  # shapes and dimensions, for the registry: {"embedding_size": 1024, "frames": 69, …}
+    speaker_embedding: npt.NDArray[np.float32] | None = None  # (D,), for comparing versions
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkFailed:
+    """This work could not be done; the engine lives on."""
+
+    id: str
+    code: str
+    message: str
+    hint: str = ""
+    retryable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Codec frames made so far for one piece of work."""
+
+    id: str
+    frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFacts:
+    """What is loaded, for scheduling, receipts and take keys."""
+
+    engine: str  # "qwen3-tts" | "draft"
+    engine_version: str
+    render_version: str  # part of every take key; changes whenever equal requests may sound different
+    model: str  # catalogue name, repository id or folder, as it was asked for
+    model_fingerprint: str  # equal fingerprints → equal weights
+    model_revision: str | None = None
+    quantization: str | None = None
+    backend: str = "cpu"  # "metal" | "cuda" | "cpu"
+    dtype: str = "float32"
+    batch: int = 1  # rows it renders together at most
+    abilities: tuple[str, ...] = ()  # of "design", "clone", "presets", "instruct"
+    presets: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()  # canonical names; () when the engine takes any
+    versions: Mapping[str, str] = field(default_factory=dict)  # {"mlx": "0.32.4", …}
+    details: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # backend calibration and the like, for doctor and receipts
+
+
+OnProgress = Callable[[str, int], bool]  # (work id, frames so far) -> False cancels that work alone
+
+
+class Engine(Protocol):
+    """One loaded model. All calls come from one thread, the main thread of the engine process."""
+
+    def facts(self) -> EngineFacts: ...
+
+    def lock(self, work: LockWork) -> LockDone:
+        """Raises an error of the project's tree when the recording cannot be used."""
+        ...
+
+    def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
+        """Render work as rows of one running batch; results come as they finish, in any order.
+
+        `work` is pulled whenever a row is free; a None means "nothing waits at this moment, ask again after
+        the next frame"; its end means that no more comes. Work that cannot be done becomes a WorkFailed and
+        does not disturb the other rows.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        ...

@@ -1,0 +1,1 @@
+"""What is remembered: voices, versions, jobs and takes, in SQLite."""

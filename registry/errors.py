@@ -1,0 +1,70 @@
+"""The root of every error of the project, and the few errors that all rooms share.
+
+    VoiceJobsError
+    ├── InvalidInput         what a person or another program wrote is wrong (also a ValueError)
+    ├── NotFound             a name that nothing known answers to
+    ├── Conflict             the thing exists, is in use, or changed meanwhile
+    ├── Busy                 another process holds it
+    └── StorageError         the disk is full, failing or not permitted
+
+A room's own errors stand in its `errors.py` and derive from one of these.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class VoiceJobsError(Exception):
+    """Base of all errors: a stable `code`, a message about the value, and a hint on what to do next."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False  # whether the same work can succeed later without anybody's help
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InvalidInput(VoiceJobsError, ValueError):
+    """A value that a person or another program gave cannot be used."""
+
+    code = "invalid-input"
+
+
+class NotFound(VoiceJobsError):
+    """Nothing known has this name."""
+
+    code = "not-found"
+
+
+class Conflict(VoiceJobsError):
+    """The thing exists already, is still needed, or has changed meanwhile."""
+
+    code = "conflict"
+
+
+class Busy(VoiceJobsError):
+    """Another process holds what is needed."""
+
+    code = "busy"
+    retryable = True
+
+
+class StorageError(VoiceJobsError):
+    """The disk is full, failing, or not permitted."""
+
+    code = "storage"
+    retryable = True
+
+
+def nearest(wanted: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
+    """The known names closest to `wanted`, best first; empty when none is close."""
+    by_folded = {name.casefold(): name for name in known}
+    return [by_folded[key] for key in difflib.get_close_matches(wanted.casefold(), by_folded, n=limit)]

@@ -1,0 +1,1 @@
+"""When work happens: job files, inbox, worker, outbox, command line."""
