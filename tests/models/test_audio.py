@@ -1,0 +1,166 @@
+"""Audio files as they come, and as they leave."""
+
+import io
+import os
+import struct
+import wave
+
+import numpy as np
+import pytest
+import soundfile
+
+from models.audio import decode_audio, encode_audio, read_audio, resample
+from models.errors import InvalidReferenceAudio
+from registry.errors import InvalidInput
+
+RATE_HZ = 24_000
+
+
+def tone(*, duration_s=0.5, frequency_hz=440.0, rate_hz=RATE_HZ, amplitude=0.5):
+    time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
+    return (amplitude * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)
+
+
+def loudest_hz(waveform):
+    return np.abs(np.fft.rfft(waveform)).argmax() * RATE_HZ / waveform.size
+
+
+@pytest.mark.parametrize(
+    ("format_and_encoding", "rate_hz"),
+    [
+        (("WAV", "PCM_16"), 44_100),
+        (("WAV", "PCM_24"), 48_000),
+        (("WAV", "FLOAT"), 16_000),
+        (("WAV", "PCM_U8"), 8_000),
+        (("AIFF", "PCM_16"), 22_050),
+        (("FLAC", "PCM_24"), 96_000),
+        (("OGG", "VORBIS"), 44_100),
+        (("MP3", "MPEG_LAYER_III"), 44_100),
+    ],
+)
+def test_any_common_file_becomes_mono_at_24_khz(tmp_path, format_and_encoding, rate_hz):
+    path = tmp_path / "clip.anything"
+    left = tone(rate_hz=rate_hz)
+    major, subtype = format_and_encoding
+    soundfile.write(path, np.stack([left, left], axis=1), rate_hz, format=major, subtype=subtype)
+    waveform, facts = read_audio(path)
+    assert waveform.dtype == np.float32
+    assert waveform.ndim == 1
+    assert loudest_hz(waveform) == pytest.approx(440, abs=4)
+    assert (facts.sample_rate_hz, facts.channels, facts.format) == (rate_hz, 2, major)
+    assert facts.duration_s == pytest.approx(0.5, abs=0.06)
+
+
+def test_stereo_is_averaged_not_cut_to_one_channel(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(), -tone()], axis=1), RATE_HZ, subtype="FLOAT")
+    assert np.abs(read_audio(tmp_path / "a.wav")[0]).max() < 1e-6
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio at all" * 100, b"\0" * 4096, b"version https://git-lfs"])
+def test_what_is_no_audio_is_refused_with_a_reason(content):
+    with pytest.raises(InvalidReferenceAudio, match=r"clip\.wav"):
+        decode_audio(content, name="clip.wav")
+
+
+def test_audio_without_samples_or_with_nan_is_refused():
+    for samples, reason in ((np.zeros(0, np.float32), "no samples"), (np.full(9, np.nan, np.float32), "not finite")):
+        content = io.BytesIO()
+        soundfile.write(content, samples, RATE_HZ, format="WAV", subtype="FLOAT")
+        with pytest.raises(InvalidReferenceAudio, match=reason):
+            decode_audio(content.getvalue())
+
+
+def test_a_recording_that_is_too_long_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "long.wav"
+    header = encode_audio(tone())[:40]
+    with path.open("wb") as file:
+        file.write(header + struct.pack("<I", 900 << 20))
+        file.truncate(900 << 20)
+    with pytest.raises(InvalidReferenceAudio, match="at most 3600 s"):
+        read_audio(path)
+
+
+def test_an_enormous_file_a_fifo_and_a_missing_file_are_refused(tmp_path):
+    with (tmp_path / "huge.wav").open("wb") as file:
+        file.truncate(2 << 30)
+    os.mkfifo(tmp_path / "fifo.wav")
+    for name, reason in (("huge.wav", "at most"), ("fifo.wav", "regular"), ("missing.wav", "cannot be read")):
+        with pytest.raises(InvalidReferenceAudio, match=reason):
+            read_audio(tmp_path / name)
+
+
+def test_a_wav_is_16_bit_mono_with_a_44_byte_header_by_default():
+    content = encode_audio(tone())
+    assert len(content) == 44 + 2 * tone().size
+    assert content[36:40] == b"data"
+    with wave.open(io.BytesIO(content)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    ("format", "encoding", "tolerance"),
+    [
+        ("wav", "pcm16", 2**-15),
+        ("wav", "pcm24", 2**-22),
+        ("wav", "float", 0),
+        ("flac", "pcm16", 2**-15),
+        ("flac", "pcm24", 2**-22),
+    ],
+)
+def test_what_is_encoded_without_loss_comes_back(format, encoding, tolerance):  # noqa: A002
+    samples = np.concatenate([tone(duration_s=6), np.array([1, -1, 0], np.float32)])
+    content = encode_audio(samples, format=format, encoding=encoding)
+    read, _ = decode_audio(content)
+    assert np.abs(read - samples).max() <= tolerance
+
+
+@pytest.mark.parametrize("format", ["mp3", "ogg"])
+def test_lossy_formats_keep_length_and_pitch(format):  # noqa: A002
+    read, facts = decode_audio(encode_audio(tone(duration_s=6), format=format))
+    assert facts.duration_s == pytest.approx(6, abs=0.1)
+    assert loudest_hz(read) == pytest.approx(440, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("format", "encoding"),
+    [("wav", "pcm16"), ("wav", "pcm24"), ("wav", "float"), ("flac", "pcm24"), ("mp3", "pcm16"), ("ogg", "pcm16")],
+)
+def test_equal_samples_are_equal_bytes(format, encoding):  # noqa: A002
+    samples = tone(duration_s=3)
+    twice = [encode_audio(samples, format=format, encoding=encoding) for _ in range(2)]
+    assert twice[0] == twice[1]
+
+
+def test_an_ogg_stream_has_one_serial_number_and_valid_checksums():
+    content = encode_audio(tone(duration_s=3), format="ogg")
+    assert content.count(b"OggS") == content.count(b"vjob") >= 3
+    assert decode_audio(content)[1].encoding == "OPUS"  # libogg drops pages whose checksum is wrong
+
+
+def test_samples_beyond_one_are_clamped():
+    read, _ = decode_audio(encode_audio(np.array([3.0, -3.0, 0.25], np.float32)))
+    assert np.allclose(read, [32767 / 32768, -32767 / 32768, 0.25], atol=2**-15)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options"),
+    [
+        (np.array([np.nan], np.float32), {}),
+        (np.array([np.inf], np.float32), {}),
+        (np.zeros(0, np.float32), {}),
+        (np.zeros((2, 2), np.float32), {}),
+        (np.zeros(9, np.float32), {"format": "aac"}),
+        (np.zeros(9, np.float32), {"encoding": "pcm12"}),
+        (np.zeros(9, np.float32), {"format": "flac", "encoding": "float"}),
+        (np.zeros(9, np.float32), {"format": "mp3", "encoding": "pcm24"}),
+    ],
+)
+def test_what_cannot_be_written_is_refused(samples, options):
+    with pytest.raises(InvalidInput):
+        encode_audio(samples, **options)
+
+
+def test_resampling_keeps_the_duration_and_the_pitch():
+    resampled = resample(tone(rate_hz=22_050, duration_s=2), 22_050, RATE_HZ)
+    assert resampled.size == pytest.approx(2 * RATE_HZ, abs=2)
+    assert loudest_hz(resampled) == pytest.approx(440, abs=1)
