@@ -1,0 +1,67 @@
+"""Errors of the room that decides when work happens.
+
+VoiceJobsError
+├── InvalidInput
+│   ├── SettingsInvalid        voicejobs.toml, the environment or a flag holds a wrong key or value
+│   ├── JobFileInvalid         a job file breaks a rule of docs/jobs.md
+│   ├── EntryRefused           an inbox entry that can be no job (link, device, escaping path, …)
+│   └── UsageProblem           the command line makes no sense
+├── NotFound
+│   ├── InstanceNotFound       no voicejobs.toml here or above
+│   └── AttachmentMissing      a job file names a file that is not there
+├── Busy
+│   └── RunnerActive           another runner owns the instance
+├── WorkFailed                 a job, or a check, ended badly
+└── TryAgain                   work still waits; the same command can succeed later
+"""
+
+from __future__ import annotations
+
+from registry.errors import Busy, InvalidInput, NotFound, VoiceJobsError
+
+
+class SettingsInvalid(InvalidInput):
+    code = "settings-invalid"
+
+
+class JobFileInvalid(InvalidInput):
+    """A job file that breaks a rule; `problems` lists every one found, each with its place."""
+
+    code = "invalid-job-file"
+
+    def __init__(self, file_name: str, problems: list[str], *, hint: str = "") -> None:
+        self.file_name = file_name
+        self.problems = problems
+        super().__init__("\n".join(f"{file_name}{problem}" for problem in problems), hint=hint or CHECK_HINT)
+
+
+CHECK_HINT = "`voicejobs check FILE` checks a job file without running it."
+
+
+class EntryRefused(InvalidInput):
+    code = "entry-refused"
+
+
+class UsageProblem(InvalidInput):
+    code = "usage"
+
+
+class InstanceNotFound(NotFound):
+    code = "no-instance"
+
+
+class AttachmentMissing(NotFound):
+    code = "attachment-missing"
+
+
+class RunnerActive(Busy):
+    code = "runner-active"
+
+
+class WorkFailed(VoiceJobsError):
+    code = "work-failed"
+
+
+class TryAgain(VoiceJobsError):
+    code = "try-again"
+    retryable = True

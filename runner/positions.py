@@ -1,0 +1,217 @@
+"""The text of a parsed TOML or JSON file → line and column of every key and element in it.
+
+Neither standard parser keeps positions, so a wrong value is located by a second walk over text that is
+already known to be well-formed. It runs only when there is something to report.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import re
+
+Path = tuple[str | int, ...]
+Positions = dict[Path, tuple[int, int]]  # path of keys and indexes -> line and column, both from 1
+
+_TOML_BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_TOML_SPACE = re.compile(r"[ \t]*")
+_TOML_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_TOML_STRING = re.compile(
+    r'"""(?:[^\\"]|\\.|"(?!""))*?"{3,5}' + r"|'''.*?'{3,5}" + r'|"(?:[^"\\\n]|\\.)*"' + r"|'[^'\n]*'", re.DOTALL
+)
+_TOML_SCALAR = re.compile(r"[^,\]}\n#]*")
+_JSON_BLANK = re.compile(r"[ \t\r\n]*")
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_JSON_SCALAR = re.compile(r"[^,\]}\s]+")
+
+
+class _Walker:
+    """A cursor over `text`; subclasses know the grammar."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.found: Positions = {}
+        self.repeated: list[tuple[Path, tuple[int, int]]] = []
+        self._line_starts = [0] + [match.end() for match in re.finditer("\n", text)]
+
+    def line_and_column(self, offset: int) -> tuple[int, int]:
+        line = bisect.bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def note(self, path: Path, offset: int) -> None:
+        position = self.line_and_column(offset)
+        if self.found.setdefault(path, position) != position:
+            self.repeated.append((path, position))
+
+    def skip(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self.text, self.at)
+        if match is None:
+            raise ValueError(f"unexpected text at offset {self.at}")
+        self.at = match.end()
+        return match.group()
+
+    def take(self, literal: str) -> bool:
+        if not self.text.startswith(literal, self.at):
+            return False
+        self.at += len(literal)
+        return True
+
+
+class _TomlWalker(_Walker):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.element_counts: dict[Path, int] = {}  # how many [[path]] were seen
+
+    def walk(self) -> Positions:
+        table: Path = ()
+        while self.skip(_TOML_BLANK) is not None and self.at < len(self.text):
+            start = self.at
+            if self.take("[["):
+                table = self.open_element(self.dotted_key(), start)
+                self.at = self.text.index("]]", self.at) + 2
+            elif self.take("["):
+                table = self.resolve(self.dotted_key())
+                self.note(table, start)
+                self.at = self.text.index("]", self.at) + 1
+            else:
+                self.key_and_value(table)
+        return self.found
+
+    def open_element(self, key: Path, offset: int) -> Path:
+        array = (*self.resolve(key[:-1]), key[-1])
+        index = self.element_counts.get(array, 0)
+        self.element_counts[array] = index + 1
+        self.note(array, offset) if index == 0 else None
+        self.note((*array, index), offset)
+        return (*array, index)
+
+    def resolve(self, key: Path) -> Path:
+        """Where a table header points: into the latest element of every array of tables on the way."""
+        path: Path = ()
+        for part in key:
+            path = (*path, part)
+            if path in self.element_counts:
+                path = (*path, self.element_counts[path] - 1)
+        return path
+
+    def dotted_key(self) -> Path:
+        parts: list[str | int] = []
+        while True:
+            self.skip(_TOML_SPACE)
+            quoted = _TOML_STRING.match(self.text, self.at)
+            parts.append(_unquoted(self.skip(_TOML_STRING)) if quoted else self.skip(_TOML_BARE_KEY))
+            self.skip(_TOML_SPACE)
+            if not self.take("."):
+                return tuple(parts)
+
+    def key_and_value(self, table: Path) -> None:
+        start = self.at
+        path = (*table, *self.dotted_key())
+        for length in range(len(table) + 1, len(path) + 1):
+            self.found.setdefault(path[:length], self.line_and_column(start))
+        self.take("=")
+        self.skip(_TOML_SPACE)
+        self.value(path)
+
+    def value(self, path: Path) -> None:
+        if self.take("["):
+            self.elements(path)
+        elif self.take("{"):
+            self.inline_table(path)
+        elif _TOML_STRING.match(self.text, self.at):
+            self.skip(_TOML_STRING)
+        else:
+            self.skip(_TOML_SCALAR)
+
+    def elements(self, path: Path) -> None:
+        index = 0
+        while self.skip(_TOML_BLANK) is not None and not self.take("]"):
+            self.note((*path, index), self.at)
+            self.value((*path, index))
+            self.skip(_TOML_BLANK)
+            self.take(",")
+            index += 1
+
+    def inline_table(self, path: Path) -> None:
+        while self.skip(_TOML_BLANK) is not None and not self.take("}"):
+            self.key_and_value(path)
+            self.skip(_TOML_BLANK)
+            self.take(",")
+
+
+class _JsonWalker(_Walker):
+    def value(self, path: Path) -> None:
+        self.skip(_JSON_BLANK)
+        if self.take("{"):
+            self.members(path)
+        elif self.take("["):
+            self.elements(path)
+        elif self.text.startswith('"', self.at):
+            self.skip(_JSON_STRING)
+        else:
+            self.skip(_JSON_SCALAR)
+        self.skip(_JSON_BLANK)
+
+    def members(self, path: Path) -> None:
+        while self.skip(_JSON_BLANK) is not None and not self.take("}"):
+            start = self.at
+            key = json.loads(self.skip(_JSON_STRING), strict=False)
+            self.note((*path, key), start)
+            self.skip(_JSON_BLANK)
+            self.take(":")
+            self.value((*path, key))
+            self.take(",")
+
+    def elements(self, path: Path) -> None:
+        index = 0
+        while self.skip(_JSON_BLANK) is not None and not self.take("]"):
+            self.note((*path, index), self.at)
+            self.value((*path, index))
+            self.take(",")
+            index += 1
+
+
+def _unquoted(quoted: str) -> str:
+    if quoted.startswith("'"):
+        return quoted.strip("'")
+    try:
+        return str(json.loads(quoted, strict=False))
+    except ValueError:
+        return quoted.strip('"')  # an escape that JSON lacks: the position matters here, not the spelling
+
+
+def toml_positions(text: str) -> Positions:
+    """Where each key stands in `text`, which must be valid TOML; {} when the walk loses its way."""
+    try:
+        return _TomlWalker(text).walk()
+    except (ValueError, RecursionError):
+        return {}
+
+
+def json_positions(text: str) -> Positions:
+    """Where each key and element stands in `text`, which must be valid JSON; {} when the walk loses its way."""
+    walker = _JsonWalker(text)
+    try:
+        walker.value(())
+    except (ValueError, RecursionError):
+        return {}
+    return walker.found
+
+
+def repeated_json_keys(text: str) -> list[tuple[Path, tuple[int, int]]]:
+    """Every repeated key of an object with the position of its repetition."""
+    walker = _JsonWalker(text)
+    try:
+        walker.value(())
+    except (ValueError, RecursionError):
+        return []
+    return walker.repeated
+
+
+def nearest_position(positions: Positions, path: Path) -> tuple[int, int] | None:
+    """The position of `path`, or of the closest thing around it that has one."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in positions:
+            return positions[path[:length]]
+    return None

@@ -1,0 +1,110 @@
+"""A pydantic error → sentences a person can act on: the key, what was wrong, the nearest valid choice."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+from registry.errors import nearest
+
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and where: `path` leads to it through keys and indexes."""
+
+    path: tuple[str | int, ...]
+    text: str
+
+
+def problems_in(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, raw: Any) -> list[Problem]:
+    """Every problem of `error`, in the order of the model's fields; `raw` is what was validated."""
+    return [_problem(dict(details), model, raw) for details in error.errors(include_url=False)]
+
+
+def _problem(details: dict[str, Any], model: type[pydantic.BaseModel], raw: Any) -> Problem:
+    path = _path_in(raw, details["loc"], missing=details["type"] == "missing")
+    key = dotted(path)
+    if details["type"] == "extra_forbidden":
+        return Problem(path, _unknown_key(path, model))
+    if details["type"] == "missing":
+        return Problem(path[:-1], f"{key} is missing.")
+    return Problem(path, f"{key} = {shown(details['input'])}: {_reason(details)}" if key else _reason(details))
+
+
+def _path_in(raw: Any, location: tuple[str | int, ...], *, missing: bool) -> tuple[str | int, ...]:
+    """The part of pydantic's `loc` that names real keys: union tags and validator names stand in it too."""
+    path: list[str | int] = []
+    for part in location:
+        inside = isinstance(raw, Mapping) and part in raw
+        indexed = isinstance(raw, list) and isinstance(part, int) and part < len(raw)
+        if inside or indexed:
+            path.append(part)
+            raw = raw[part]
+    if missing and location:
+        path.append(location[-1])
+    return tuple(path)
+
+
+def _unknown_key(path: tuple[str | int, ...], model: type[pydantic.BaseModel]) -> str:
+    known = _keys_at(model, path[:-1])
+    near = nearest(str(path[-1]), known)
+    where = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
+    advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}."
+    return f"unknown key {path[-1]!r}{where}; {advice}"
+
+
+def _keys_at(model: type[pydantic.BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = next((f for name, f in model.model_fields.items() if part in (name, f.alias)), None)
+        inner = next(_models_in(field.annotation), None) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+    elif typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list, typing.Annotated):
+        for part in typing.get_args(annotation):
+            yield from _models_in(part)
+
+
+def _reason(details: dict[str, Any]) -> str:
+    if details["type"] == "literal_error":
+        return _choices(details)
+    if details["type"] == "value_error":
+        return str(details["ctx"]["error"])
+    message = str(details["msg"])
+    return message.removeprefix("Input ")[:1].lower() + message.removeprefix("Input ")[1:] + "."
+
+
+def _choices(details: dict[str, Any]) -> str:
+    choices = [choice.strip().strip("'") for choice in details["ctx"]["expected"].replace(" or ", ", ").split(",")]
+    near = nearest(str(details["input"]), choices, limit=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}expected {', '.join(choices)}."
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    """`("lines", 3, "text")` → `lines[3].text`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def shown(value: object) -> str:
+    """`value` as a short, printable quotation."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
