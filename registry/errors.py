@@ -6,6 +6,10 @@
     ├── Conflict             the thing exists, is in use, or changed meanwhile
     ├── Busy                 another process holds it
     └── StorageError         the disk is full, failing or not permitted
+        ├── DiskFull         no space left, or over quota
+        ├── DatabaseLocked   another process kept the database for longer than we wait
+        ├── DamagedData      bytes on disk are not what was written
+        └── SchemaTooNew     the database was written by a newer voicejobs
 
 A room's own errors stand in its `errors.py` and derive from one of these.
 """
@@ -13,6 +17,7 @@ A room's own errors stand in its `errors.py` and derive from one of these.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -62,6 +67,45 @@ class StorageError(VoiceJobsError):
 
     code = "storage"
     retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", errno: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.errno = errno  # the system's own number where there is one
+
+
+class DiskFull(StorageError):
+    """No space left on the device, or over quota: the same work succeeds once there is room."""
+
+    code = "disk-full"
+
+
+class DatabaseLocked(StorageError):
+    """Another process held the database's write lock for longer than we wait."""
+
+    code = "database-locked"
+
+
+class DamagedData(StorageError):
+    """Bytes on disk are not the bytes that were written."""
+
+    code = "damaged-data"
+    retryable = False
+
+
+class SchemaTooNew(StorageError):
+    """The database was written by a newer voicejobs than this one."""
+
+    code = "schema-too-new"
+    retryable = False
+
+
+def storage_error(error: OSError, doing: str) -> StorageError:
+    """The tree's error for what the system refused while `doing` ("writing /x/y")."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "Free some space; waiting work goes on by itself."
+        return DiskFull(f"No space left while {doing} ({reason}).", hint=hint, errno=error.errno)
+    return StorageError(f"The system refused {doing}: {reason}.", errno=error.errno)
 
 
 def nearest(wanted: str, known: Iterable[str], *, limit: int = 3) -> list[str]:

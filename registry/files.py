@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -67,7 +68,7 @@ def fsync_folder(folder: Path) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Make `path` hold `content`: temporary name, fsync, rename over, fsync of the folder."""
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{threading.get_native_id()}.tmp")
     try:
         with temporary.open("wb") as file:
             crash_point("files.opened")

@@ -1,0 +1,248 @@
+"""One SQLite file → short write transactions and consistent reads, durable, and safe between processes.
+
+`Database.open` brings the file to the newest schema. Importing SQLAlchemy takes longer than most questions to the
+registry, so it happens with the first `read()` or `write()`; `snapshot()` asks in plain SQL and does without it.
+This module touches the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import DamagedData, DatabaseLocked, DiskFull, SchemaTooNew, StorageError, VoiceJobsError
+from registry.files import crash_point, held_lock, make_folder_durably
+from registry.migrations import MIGRATIONS, Migration
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+    from sqlmodel import Session
+
+APPLICATION_ID = 0x564A_4F42  # "VJOB" in the file's header: tells our database from any other SQLite file
+WAIT_FOR_LOCK_S = 30.0
+WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
+NO_SPACE_BYTES = 1 << 20  # SQLite reports some failures for want of space as a bare I/O error
+
+Parameters = Mapping[str, Any]
+
+
+class Snapshot:
+    """A consistent view of the database, asked in plain SQL; rows come as mappings."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
+        """Every row of the answer."""
+        cursor = self._connection.execute(sql, parameters or {})
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+class Database:
+    """The registry's SQLite file. Values of this class may be shared by threads; transactions may not."""
+
+    def __init__(self, path: Path, *, wait_s: float = WAIT_FOR_LOCK_S) -> None:
+        self.path = path
+        self.wait_s = wait_s  # how long a transaction waits for another process before it fails
+        self._writing = threading.local()
+
+    @classmethod
+    def open(
+        cls, path: Path, *, wait_s: float = WAIT_FOR_LOCK_S, migrations: tuple[Migration, ...] = MIGRATIONS
+    ) -> Database:
+        """Open the database, creating it or bringing it to the newest schema first.
+
+        Raises SchemaTooNew when a newer voicejobs has written it, DamagedData when it is no database of ours,
+        and other StorageErrors as the disk gives them.
+        """
+        make_folder_durably(path.parent)
+        with _translated(path):
+            _prepare(path, migrations)
+        return cls(path, wait_s=wait_s)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Session]:
+        """One write transaction, begun immediately, committed at the end, rolled back by any exception."""
+        # SQLite has one writer: a write inside a write of the same thread would wait for itself.
+        assert not getattr(self._writing, "now", False), "a write transaction is already open in this thread"
+        self._writing.now = True
+        try:
+            with self._session("BEGIN IMMEDIATE", query_only=False) as (session, connection):
+                yield session
+                session.flush()
+                crash_point("database.before-commit")
+                connection.commit()
+                crash_point("database.committed")
+        finally:
+            self._writing.now = False
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        """A consistent view, fixed at its first question; an attempt to write in it fails."""
+        with self._session("BEGIN", query_only=True) as (session, _):
+            yield session
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """The same as `read()` for plain SQL, without the half second that importing SQLAlchemy takes."""
+        with _translated(self.path), contextlib.closing(connect(self.path, wait_s=self.wait_s)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("BEGIN")
+            yield Snapshot(connection)
+
+    @contextlib.contextmanager
+    def _session(self, begin: str, *, query_only: bool) -> Iterator[tuple[Session, Connection]]:
+        from sqlmodel import Session
+
+        with _translated(self.path), self._engine.connect() as connection:
+            connection = connection.execution_options(begin=begin, query_only=query_only)
+            with connection.begin(), Session(bind=connection, expire_on_commit=False) as session:
+                yield session, connection
+
+    @cached_property
+    def _engine(self) -> Engine:
+        from sqlalchemy import URL, create_engine, event
+        from sqlalchemy.pool import QueuePool
+
+        url = URL.create("sqlite", database=str(self.path))
+        engine = create_engine(url, creator=lambda: connect(self.path, wait_s=self.wait_s), poolclass=QueuePool)
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            options = connection.get_execution_options()
+            connection.exec_driver_sql(f"PRAGMA query_only = {int(options['query_only'])}")
+            connection.exec_driver_sql(options["begin"])
+
+        return engine
+
+    def close(self) -> None:
+        """Close every connection; the next transaction opens new ones."""
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(path: Path, *, wait_s: float = WAIT_FOR_LOCK_S) -> sqlite3.Connection:
+    """A connection with our settings; transactions are begun by hand."""
+    connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+    if sys.platform == "darwin":  # a plain fsync there stops at the drive's cache
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    return connection
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The number of the last migration applied; 0 in an empty file."""
+    (number,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(number)
+
+
+def _prepare(path: Path, migrations: tuple[Migration, ...]) -> None:
+    newest = migrations[-1].number if migrations else 0
+    with contextlib.closing(connect(path)) as connection:
+        if _is_ready(connection, path, newest):
+            return
+        # Two processes that both find an old file take turns; switching to WAL heeds no busy timeout.
+        with held_lock(path.with_name(f"{path.name}.setup.lock")):
+            connection.execute("PRAGMA journal_mode = WAL")
+            for migration in migrations:
+                _apply(connection, migration)
+
+
+def _is_ready(connection: sqlite3.Connection, path: Path, newest: int) -> bool:
+    version = schema_version(connection)
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (application or version or tables):
+        raise DamagedData(
+            f"{path} is an SQLite file, but not a voicejobs registry.", hint="Move it away, or restore a backup."
+        )
+    if version > newest:
+        raise SchemaTooNew(
+            f"{path} has schema {version}; this voicejobs knows schemas up to {newest}.",
+            hint="Install the newer voicejobs that wrote it, or restore a backup made before the update.",
+        )
+    (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return version == newest and application == APPLICATION_ID and journal == "wal"
+
+
+def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
+    # Rebuilding a table needs foreign keys off, which only works outside a transaction; they are checked instead.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if schema_version(connection) < migration.number:
+            for statement in migration.statements:
+                connection.execute(statement)
+            broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+            if broken:
+                raise DamagedData(f"Schema {migration.number} would leave {len(broken)} rows that refer to nothing.")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {migration.number}")
+        crash_point("database.before-migration-commit")
+        connection.execute("COMMIT")
+        crash_point("database.migrated")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite says about storage into errors of the tree; wrong SQL and broken constraints pass through."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        translated = error_from_sqlite(error, path)
+        if translated is None:
+            raise
+        raise translated from error
+    except Exception as error:
+        original = getattr(error, "orig", None)  # SQLAlchemy's wrapper; naming its class would import it
+        translated = error_from_sqlite(original, path) if isinstance(original, sqlite3.Error) else None
+        if translated is None:
+            raise
+        raise translated from original
+
+
+def error_from_sqlite(error: sqlite3.Error, path: Path) -> VoiceJobsError | None:
+    """The tree's error for a storage failure, told by SQLite's own wording; None for anything else."""
+    text = str(error)  # Python 3.10 gives no error number, and these texts have not changed since SQLite 3.0
+    full_hint = "Free some space; waiting work goes on by itself."
+    if "disk is full" in text or ("disk I/O error" in text and _is_full(path)):
+        return DiskFull(f"No space left for {path}.", hint=full_hint)
+    if "is locked" in text:
+        return DatabaseLocked(f"{path} stayed locked by another process for longer than we wait.")
+    if "malformed" in text or "not a database" in text:
+        return DamagedData(f"{path} is damaged ({text}).", hint="Restore a backup with `voicejobs restore`.")
+    if any(words in text for words in ("disk I/O error", "readonly database", "unable to open", "permission denied")):
+        return StorageError(f"{path} cannot be used: {text}.", hint="`voicejobs doctor` checks disk and permissions.")
+    return None
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < NO_SPACE_BYTES
+    except OSError:
+        return False  # the folder itself is gone or failing, which is not a matter of space

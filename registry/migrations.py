@@ -1,0 +1,163 @@
+"""The schema's history: numbered steps, each applied once and whole. A released step never changes; append one.
+
+A step is plain SQL, not the classes of `registry/tables.py`: those say what the newest schema looks like, and
+a test holds the two together. `docs/registry.md` says how to add one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """One step, from schema `number - 1` to `number`."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+
+VOICES_AND_TAKES = (
+    """
+    CREATE TABLE voice (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        folded TEXT NOT NULL UNIQUE,
+        last_number INTEGER NOT NULL DEFAULT 0,
+        created_s REAL NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE version (
+        id INTEGER PRIMARY KEY,
+        voice_id INTEGER NOT NULL REFERENCES voice (id),
+        number INTEGER NOT NULL CHECK (number >= 1),
+        digest TEXT NOT NULL,
+        idempotency_key TEXT,
+        origin TEXT NOT NULL,
+        made_by_job TEXT,
+        parent_id INTEGER REFERENCES version (id),
+        created_s REAL NOT NULL,
+        engine TEXT NOT NULL,
+        engine_version TEXT NOT NULL,
+        render_version TEXT NOT NULL,
+        model TEXT NOT NULL,
+        model_revision TEXT,
+        model_fingerprint TEXT NOT NULL,
+        quantization TEXT,
+        software_json TEXT NOT NULL,
+        prompt_object TEXT,
+        prompt_sha256 TEXT NOT NULL,
+        prompt_facts_json TEXT NOT NULL,
+        speaker_embedding BLOB,
+        reference_object TEXT,
+        reference_sha256 TEXT,
+        reference_duration_s REAL,
+        audition_object TEXT,
+        transcript TEXT NOT NULL,
+        description TEXT,
+        language TEXT NOT NULL,
+        seed INTEGER,
+        sampling_json TEXT NOT NULL,
+        consent TEXT NOT NULL,
+        character_json TEXT,
+        metadata_json TEXT NOT NULL,
+        provenance_json TEXT NOT NULL,
+        pronunciations_json TEXT NOT NULL,
+        deleted_s REAL,
+        deleted_why TEXT,
+        purged_s REAL,
+        UNIQUE (voice_id, number),
+        UNIQUE (voice_id, idempotency_key)
+    )
+    """,
+    "CREATE INDEX version_by_digest ON version (digest)",
+    "CREATE INDEX version_by_parent ON version (parent_id)",
+    "CREATE INDEX version_deleted ON version (deleted_s) WHERE deleted_s IS NOT NULL",
+    """
+    CREATE TABLE version_attachment (
+        version_id INTEGER NOT NULL REFERENCES version (id),
+        name TEXT NOT NULL,
+        attachment_object TEXT NOT NULL,
+        PRIMARY KEY (version_id, name)
+    )
+    """,
+    """
+    CREATE TABLE alias (
+        voice_id INTEGER NOT NULL REFERENCES voice (id),
+        folded TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version_id INTEGER NOT NULL REFERENCES version (id),
+        moved_s REAL NOT NULL,
+        PRIMARY KEY (voice_id, folded)
+    )
+    """,
+    "CREATE INDEX alias_by_version ON alias (version_id)",
+    """
+    CREATE TABLE alias_move (
+        id INTEGER PRIMARY KEY,
+        voice_id INTEGER NOT NULL REFERENCES voice (id),
+        name TEXT NOT NULL,
+        from_number INTEGER,
+        to_number INTEGER,
+        moved_s REAL NOT NULL,
+        why TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX alias_move_by_voice ON alias_move (voice_id, id)",
+    """
+    CREATE TABLE candidate (
+        id INTEGER PRIMARY KEY,
+        job_name TEXT NOT NULL,
+        ordinal INTEGER NOT NULL CHECK (ordinal >= 1),
+        created_s REAL NOT NULL,
+        audio_object TEXT NOT NULL,
+        design_state_object TEXT,
+        transcript TEXT NOT NULL,
+        description TEXT NOT NULL,
+        language TEXT NOT NULL,
+        seed INTEGER NOT NULL,
+        sampling_json TEXT NOT NULL,
+        engine TEXT NOT NULL,
+        engine_version TEXT NOT NULL,
+        render_version TEXT NOT NULL,
+        model TEXT NOT NULL,
+        model_revision TEXT,
+        model_fingerprint TEXT NOT NULL,
+        quantization TEXT,
+        software_json TEXT NOT NULL,
+        frames INTEGER NOT NULL,
+        duration_s REAL NOT NULL,
+        quality_json TEXT NOT NULL,
+        character_json TEXT,
+        UNIQUE (job_name, ordinal)
+    )
+    """,
+    "CREATE INDEX candidate_by_age ON candidate (created_s)",
+    """
+    CREATE TABLE take (
+        key TEXT PRIMARY KEY,
+        audio_sha256 TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        created_s REAL NOT NULL,
+        last_used_s REAL NOT NULL,
+        requested_seed INTEGER NOT NULL,
+        accepted_seed INTEGER NOT NULL,
+        finish_reason TEXT NOT NULL,
+        frames INTEGER NOT NULL,
+        duration_s REAL NOT NULL,
+        render_s REAL NOT NULL,
+        attempts INTEGER NOT NULL,
+        failed_gates_json TEXT NOT NULL,
+        quality_json TEXT NOT NULL,
+        engine_json TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX take_by_use ON take (last_used_s)",
+    "CREATE INDEX take_by_audio ON take (audio_sha256)",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(number=1, name="voices, candidates and takes", statements=VOICES_AND_TAKES),
+)

@@ -1,0 +1,142 @@
+"""Bytes in → their SHA-256; the SHA-256 → the same bytes, for ever. This module touches the disk.
+
+An object lies at `<folder>/ab/cdef…`. It is written whole before anything refers to it, never changed, and
+checked whenever it is read. Any column whose name ends in `_object` refers to one, and keeps it from `gc`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import DamagedData, InvalidInput, NotFound, storage_error
+from registry.files import crash_point, held_lock, make_folder_durably, sha256_of, write_durably
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class ObjectMissing(NotFound):
+    code = "object-missing"
+
+    def __init__(self, sha256: str, path: Path) -> None:
+        super().__init__(f"The stored bytes {sha256[:12]}… are gone ({path}).", hint="Restore them from a backup.")
+
+
+class ObjectDamaged(DamagedData):
+    code = "object-damaged"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"The stored bytes in {path} have changed on disk.", hint="Restore them from a backup.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """One file of the store, as it lies there."""
+
+    sha256: str
+    size_bytes: int
+    modified_s: float
+
+
+class ObjectStore:
+    """A folder of bytes named by their SHA-256. Any number of processes may use it at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, sha256: str) -> Path:
+        """Where these bytes lie, or would lie. Raises InvalidInput for anything but 64 hex digits."""
+        if not SHA256.fullmatch(sha256):
+            raise InvalidInput(f"{sha256!r} is no SHA-256: 64 lower-case hex digits were expected.")
+        return self.folder / sha256[:2] / sha256[2:]
+
+    def put(self, content: bytes) -> str:
+        """Store bytes durably and return their SHA-256; bytes already there are checked and made to look new.
+
+        Refer to the result, in a committed row, before the grace period of `gc` is over.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self.path(sha256)
+        try:
+            make_folder_durably(path.parent)
+            with self._lock(shared=True):
+                if self.is_whole(sha256):
+                    os.utime(path)
+                    return sha256
+                crash_point("objects.before-write")
+                write_durably(path, content)
+                crash_point("objects.written")
+        except OSError as error:
+            raise storage_error(error, f"writing {path}") from error
+        return sha256
+
+    def read(self, sha256: str) -> bytes:
+        """The bytes, checked. Raises ObjectMissing, ObjectDamaged or another StorageError."""
+        path = self.path(sha256)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise ObjectMissing(sha256, path) from None
+        except OSError as error:
+            raise storage_error(error, f"reading {path}") from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ObjectDamaged(path)
+        return content
+
+    def __contains__(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+    def is_whole(self, sha256: str) -> bool:
+        """True when the bytes are there and unchanged; every byte is read."""
+        try:
+            return sha256_of(self.path(sha256)) == sha256
+        except FileNotFoundError:
+            return False
+
+    def remove_unused(self, sha256: str, *, older_than_s: float) -> bool:
+        """Remove bytes last put before `older_than_s` (epoch seconds); False when they are newer or gone.
+
+        The caller has made sure that nothing refers to them. `put` and this exclude one another, so bytes that
+        are just being put again are either seen as new here, or written anew there.
+        """
+        path = self.path(sha256)
+        try:
+            with self._lock(shared=False):
+                if path.stat().st_mtime >= older_than_s:
+                    return False
+                path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise storage_error(error, f"removing {path}") from error
+        return True
+
+    def __iter__(self) -> Iterator[StoredObject]:
+        """Every object of the store, in the order of its name."""
+        for path in self._files():
+            sha256 = path.parent.name + path.name
+            if SHA256.fullmatch(sha256):
+                with contextlib.suppress(FileNotFoundError):  # removed since the folder was listed
+                    facts = path.stat()
+                    yield StoredObject(sha256=sha256, size_bytes=facts.st_size, modified_s=facts.st_mtime)
+
+    def strays(self) -> Iterator[Path]:
+        """Files in the store that are no objects: what a killed process left half-written, or somebody put there."""
+        for path in self._files():
+            if not SHA256.fullmatch(path.parent.name + path.name):
+                yield path
+
+    def _files(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            for shelf in sorted(entry for entry in self.folder.iterdir() if entry.is_dir()):
+                yield from sorted(shelf.iterdir())
+
+    @contextlib.contextmanager
+    def _lock(self, *, shared: bool) -> Iterator[None]:
+        with held_lock(self.folder / ".lock", shared=shared):
+            yield
