@@ -24,6 +24,20 @@ Waveform = npt.NDArray[np.float32]  # (S,) mono, -1 … 1, at SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Which model an engine process is to open, and how."""
+
+    engine: str  # "draft" | "qwen3-tts"; "module:function" of a test engine where VOICEJOBS_TEST_ENGINES allows it
+    model: str = ""  # catalogue name, repository id or folder, as it was asked for; echoed in EngineFacts
+    folder: str | None = None  # absolute path of the weights, for engines that have any
+    dtype: str | None = None  # None: the checkpoint's own
+    batch: int | None = None  # rows to render together; None: the engine's own default
+    memory_limit_bytes: int | None = None
+    blas: str | None = None  # which BLAS the CPU backend is to use; None: the engine's own choice
+    options: Mapping[str, Any] = field(default_factory=dict)  # further settings, by engine
+
+
+@dataclass(frozen=True, kw_only=True)
 class PresetVoice:
     """A voice built into the model, by name (`ryan`, `anna`, …)."""
 

@@ -1,0 +1,59 @@
+"""A model choice → the engine that opens it.
+
+Engines are imported when they are chosen, so that one can be missing (eSpeak NG, MLX) without the others noticing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+from models.errors import UnsupportedRequest
+from models.protocol import Engine, ModelChoice
+from registry.errors import nearest
+
+DRAFT = "draft"
+QWEN3_TTS = "qwen3-tts"
+ENGINE_NAMES = (DRAFT, QWEN3_TTS)
+
+
+def open_engine(choice: ModelChoice) -> Engine:
+    """Open the model that `choice` names. Raises an error of the project's tree when it cannot be."""
+    if choice.engine == DRAFT:
+        return _open_draft(choice)
+    if choice.engine == QWEN3_TTS:
+        return _open_qwen3_tts(choice)
+    if ":" in choice.engine and os.environ.get("VOICEJOBS_TEST_ENGINES"):
+        return _open_test_engine(choice)
+    near = nearest(choice.engine, ENGINE_NAMES) or ENGINE_NAMES
+    raise UnsupportedRequest(f"There is no engine {choice.engine!r}.", hint=f"Did you mean {', '.join(near)}?")
+
+
+def _open_draft(choice: ModelChoice) -> Engine:
+    module: Any = importlib.import_module("models.draft")
+    engine: Engine = module.open_draft(model=choice.model or DRAFT)
+    return engine
+
+
+def _open_qwen3_tts(choice: ModelChoice) -> Engine:
+    if choice.folder is None:
+        raise UnsupportedRequest(f"The model {choice.model!r} needs the folder of its weights.")
+    backend: Any = importlib.import_module("models.backend")
+    backend.prepare(blas=choice.blas)  # before mlx is imported: a BLAS library is chosen at load time
+    module: Any = importlib.import_module("models.qwen3_tts.engine")
+    engine: Engine = module.open_engine(
+        Path(choice.folder),
+        model=choice.model,
+        dtype=choice.dtype,
+        batch=choice.batch,
+        memory_limit_bytes=choice.memory_limit_bytes,
+    )
+    return engine
+
+
+def _open_test_engine(choice: ModelChoice) -> Engine:
+    module_name, _, function_name = choice.engine.partition(":")
+    engine: Engine = getattr(importlib.import_module(module_name), function_name)(choice)
+    return engine

@@ -1,0 +1,369 @@
+"""The engine process seen from the runner: real processes, time told by the test."""
+
+import os
+import select
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from models.protocol import LockDone, LockWork, ModelChoice, PresetVoice, Progress, SpeechDone, SpeechWork, WorkFailed
+from models.wire import LoadFailed
+from runner.engine_client import Deadlines, EngineClient, EngineLost, EngineReady, describe_exit
+from tests.engines.noop import tone_for
+
+NOOP = ModelChoice(engine="tests.engines.noop:open_engine", model="noop")
+MISBEHAVING = ModelChoice(engine="tests.engines.misbehaving:open_engine", model="misbehaving")
+PATIENCE_S = 30
+
+
+class Bench:
+    """A client with a clock of its own: waiting for the engine costs real time, deadlines pass by decree."""
+
+    def __init__(self, client):
+        self.client = client
+        self.now_s = 1000.0
+        self.events = []
+
+    def pass_time(self, seconds):
+        """Let `seconds` go by in ticks of at most one second."""
+        for _ in range(int(seconds)):
+            self.now_s += 1
+            self.events += self.client.tick(self.now_s)
+
+    def wait_for(self, kind, *, count=1):
+        """Tick without letting time pass until `count` events of `kind` were seen; returns the last."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while len(found := [event for event in self.events if isinstance(event, kind)]) < count:
+            assert time.monotonic() < give_up_s, f"waited in vain for {kind}: {self.events}"
+            self.wait_for_news()
+            self.events += self.client.tick(self.now_s)
+        return found[-1]
+
+    def wait_for_news(self):
+        if (descriptor := self.client.fileno()) is not None:
+            select.select([descriptor], [], [], 0.2)
+
+    def loaded(self, choice):
+        self.client.load(choice)
+        self.wait_for(EngineReady)
+        return self
+
+    def say(self, text, **options):
+        work = SpeechWork(id=options.pop("id", text), text=text, voice=PresetVoice(name="ryan"), seed=1)
+        self.client.submit(work, **options)
+        return work
+
+
+@pytest.fixture
+def make_bench(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    benches = []
+
+    def make(**settings):
+        benches.append(Bench(EngineClient(log_path=tmp_path / "engine.log", **settings)))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.client.stop(0)
+
+
+@pytest.fixture
+def bench(make_bench):
+    return make_bench()
+
+
+def test_a_line_comes_back_with_its_sound(bench):
+    work = bench.loaded(NOOP).say("hello")
+    done = bench.wait_for(SpeechDone)
+    assert (done.id, done.seed, done.finish_reason) == ("hello", 1, "eos")
+    assert done.waveform.tobytes() == tone_for(work).tobytes()
+    assert bench.client.in_flight == ()
+
+
+def test_a_hundred_lines_are_all_answered_once(bench):
+    bench.loaded(NOOP)
+    for number in range(100):
+        bench.say(f"line {number}")
+    bench.wait_for(SpeechDone, count=100)
+    assert len({event.id for event in bench.events if isinstance(event, SpeechDone)}) == 100
+
+
+def test_a_lock_comes_back_as_a_prompt(bench):
+    bench.loaded(NOOP)
+    bench.client.submit(LockWork(id="lock", transcript="so", design_state=b"state"))
+    assert len(bench.wait_for(LockDone).prompt) == 32
+
+
+def test_another_model_replaces_the_first_after_its_work_is_done(bench):
+    bench.loaded(NOOP).say("for the first")
+    bench.client.load(MISBEHAVING)
+    bench.say("for the second")
+    assert bench.wait_for(EngineReady, count=2).facts.model == "misbehaving"
+    bench.wait_for(SpeechDone, count=2)
+    order = [type(event).__name__ for event in bench.events if not isinstance(event, Progress)]
+    assert order == ["EngineReady", "SpeechDone", "EngineReady", "SpeechDone"]
+
+
+def test_work_needs_a_model_and_an_id_of_its_own(bench):
+    with pytest.raises(ValueError, match="stopped"):
+        bench.say("too early")
+    bench.loaded(MISBEHAVING).say("hang")
+    with pytest.raises(ValueError, match="in flight already"):
+        bench.say("hang")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "words"),
+    [
+        ("abort", "died", "SIGABRT"),
+        ("exit 0", "died", "exited with status 0"),
+        ("close the pipe", "died", "closed its pipe"),
+        ("write rubbish", "protocol", "no message"),
+    ],
+)
+def test_the_death_of_the_engine_is_an_event_that_names_what_was_lost(bench, text, reason, words):
+    bench.loaded(MISBEHAVING).say(text)
+    bench.say("waits behind it")
+    lost = bench.wait_for(EngineLost)
+    assert lost.reason == reason
+    assert words in lost.detail
+    assert set(lost.in_flight) == {text, "waits behind it"}
+    assert lost.started == (text,)
+    assert bench.client.state == "stopped"
+
+
+def test_after_a_death_the_next_load_starts_a_fresh_engine(bench):
+    bench.loaded(MISBEHAVING).say("abort")
+    bench.wait_for(EngineLost)
+    bench.client.load(MISBEHAVING)
+    bench.wait_for(EngineReady, count=2)
+    bench.say("hello")
+    assert bench.wait_for(SpeechDone).id == "hello"
+
+
+@pytest.mark.parametrize("text", ["hang", "hang in C"])
+def test_silence_past_the_deadline_kills_the_engine(make_bench, text):
+    bench = make_bench(deadlines=Deadlines(silence_s=60)).loaded(MISBEHAVING)
+    bench.say(text)
+    bench.wait_for(Progress)
+    pid = bench.client.pid
+    bench.pass_time(59)
+    assert bench.client.state == "ready"
+    bench.pass_time(3)
+    assert bench.wait_for(EngineLost).reason == "silent"
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_long_line_is_given_longer(make_bench):
+    bench = make_bench(deadlines=Deadlines(silence_s=10, silence_per_expected=4)).loaded(MISBEHAVING)
+    bench.say("hang", expected_s=100)
+    bench.wait_for(Progress)
+    bench.pass_time(399)
+    assert bench.client.state == "ready"
+    bench.pass_time(3)
+    assert bench.wait_for(EngineLost).reason == "silent"
+
+
+def test_progress_holds_the_deadline_off(make_bench):
+    bench = make_bench(deadlines=Deadlines(silence_s=3)).loaded(MISBEHAVING)
+    bench.say("run on until cancelled")
+    for count in range(1, 5):
+        bench.wait_for(Progress, count=count)
+        bench.pass_time(2)
+    assert bench.client.state == "ready"
+
+
+def test_a_runner_that_was_frozen_does_not_blame_its_engine(bench):
+    bench.loaded(MISBEHAVING).say("hang")
+    bench.wait_for(Progress)
+    bench.now_s += 100_000
+    bench.pass_time(1)
+    assert bench.client.state == "ready"
+
+
+def test_an_idle_engine_never_counts_as_silent(make_bench):
+    bench = make_bench(unload_after_s=None).loaded(NOOP)
+    bench.pass_time(5000)
+    assert bench.client.state == "ready"
+
+
+def test_growth_beyond_the_memory_limit_kills_the_engine(make_bench):
+    bench = make_bench(memory_limit_bytes=400 << 20).loaded(MISBEHAVING)
+    bench.say("eat memory")
+    while bench.client.state == "ready":
+        bench.wait_for_news()
+        bench.pass_time(1)
+    lost = bench.wait_for(EngineLost)
+    assert lost.reason == "memory"
+    assert "limit is 400 MiB" in lost.detail
+
+
+def test_stray_output_goes_to_the_log_and_harms_nothing(bench, tmp_path):
+    bench.loaded(MISBEHAVING).say("print")
+    bench.wait_for(SpeechDone)
+    log = (tmp_path / "engine.log").read_text()
+    assert "stray output" in log
+    assert "more of it" in log
+
+
+def test_a_log_that_outgrows_its_bound_starts_again_from_its_tail(bench, tmp_path):
+    bench.loaded(NOOP)
+    log = tmp_path / "engine.log"
+    log.write_bytes(b"x" * (5 << 20) + b"the end")
+    bench.pass_time(2)
+    assert log.stat().st_size < 10_000
+    assert log.read_bytes().endswith(b"the end\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("raise", "engine-failure", "a defect"),
+        ("raise ours", "invalid-input", "Not this."),
+        ("refuse", "unsupported-request", "No."),
+        ("a matrix", "engine-failure", "(2, 100)"),
+        ("doubles", "engine-failure", "float64"),
+        ("too large", "wire", "too large"),
+        ("answer another", "engine-failure", "nobody"),
+    ],
+)
+def test_a_line_that_cannot_be_done_fails_alone(bench, text, code, words):
+    bench.loaded(MISBEHAVING).say(text)
+    failed = bench.wait_for(WorkFailed)
+    assert (failed.id, failed.code) == (text, code)
+    assert words in failed.message
+    bench.say("the next line")
+    assert bench.wait_for(SpeechDone).id == "the next line"
+
+
+@pytest.mark.parametrize(("transcript", "code"), [("refuse", "invalid-reference-audio"), ("raise", "engine-failure")])
+def test_a_lock_that_cannot_be_done_fails_alone(bench, transcript, code):
+    bench.loaded(MISBEHAVING)
+    bench.client.submit(LockWork(id="lock", transcript=transcript, design_state=b""))
+    assert bench.wait_for(WorkFailed).code == code
+    bench.say("the next line")
+    bench.wait_for(SpeechDone)
+
+
+@pytest.mark.parametrize("text", ["nan", "silence", "ten minutes of noise", "empty", "clipped"])
+def test_bad_sound_is_delivered_as_it_is_for_the_gates_to_judge(bench, text):
+    bench.loaded(MISBEHAVING).say(text)
+    assert bench.wait_for(SpeechDone).waveform.dtype == "float32"
+
+
+def test_a_running_line_can_be_cancelled(bench):
+    bench.loaded(MISBEHAVING).say("run on until cancelled")
+    bench.wait_for(Progress, count=2)
+    bench.client.cancel("run on until cancelled")
+    assert bench.wait_for(SpeechDone).finish_reason == "cancelled"
+
+
+def test_work_cancelled_before_it_began_is_answered_too(bench):
+    bench.loaded(MISBEHAVING).say("run on until cancelled")
+    bench.say("waiting")
+    bench.client.submit(LockWork(id="lock", transcript="so", design_state=b""))
+    for work_id in ("waiting", "lock", "run on until cancelled", "unknown"):
+        bench.client.cancel(work_id)
+    bench.wait_for(WorkFailed)
+    assert bench.wait_for(SpeechDone, count=2).finish_reason == "cancelled"
+    assert [event.code for event in bench.events if isinstance(event, WorkFailed)] == ["cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "retryable"), [("refuse", "invalid-input", False), ("raise", "engine-failure", True)]
+)
+def test_a_model_that_cannot_be_loaded_says_why_and_another_can_be(bench, wish, code, retryable):
+    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, options={"on_load": wish}))
+    failed = bench.wait_for(LoadFailed)
+    assert (failed.code, failed.retryable) == (code, retryable)
+    assert bench.client.state == "empty"
+    bench.loaded(NOOP)
+
+
+def test_work_for_a_model_that_could_not_be_loaded_is_answered(bench):
+    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, options={"on_load": "refuse"}))
+    bench.say("in vain")
+    failed = bench.wait_for(WorkFailed)
+    assert (failed.id, failed.message) == ("in vain", "No model is loaded.")
+
+
+@pytest.mark.parametrize(("wish", "reason"), [("abort", "died"), ("hang", "silent")])
+def test_an_engine_that_dies_or_hangs_while_loading_is_reported(make_bench, wish, reason):
+    bench = make_bench(deadlines=Deadlines(load_s=20))
+    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, options={"on_load": wish}))
+    if wish == "hang":
+        bench.pass_time(25)
+    lost = bench.wait_for(EngineLost)
+    assert (lost.reason, lost.was_loading) == (reason, True)
+
+
+def test_an_engine_that_cannot_be_started_is_reported(make_bench):
+    bench = make_bench(command=["/nonexistent/python"])
+    bench.client.load(NOOP)
+    assert "could not be started" in bench.wait_for(EngineLost).detail
+
+
+def test_an_idle_engine_exits_and_comes_back_when_needed(make_bench):
+    bench = make_bench(unload_after_s=300).loaded(NOOP)
+    pid = bench.client.pid
+    bench.pass_time(299)
+    assert bench.client.pid == pid
+    bench.pass_time(3)
+    assert bench.client.facts is None
+    while bench.client.state != "stopped":
+        bench.wait_for_news()
+        bench.client.tick(bench.now_s)
+    assert not psutil.pid_exists(pid)
+    assert not [event for event in bench.events if isinstance(event, EngineLost)]
+    bench.client.load(NOOP)
+    bench.wait_for(EngineReady, count=2)
+
+
+def test_a_model_wanted_while_the_engine_is_exiting_is_loaded(make_bench):
+    bench = make_bench(unload_after_s=10).loaded(NOOP)
+    bench.pass_time(11)
+    bench.client.load(NOOP)
+    bench.wait_for(EngineReady, count=2)
+
+
+@pytest.mark.parametrize("text", ["hang", "run on until cancelled", "eat memory"])
+def test_the_engine_exits_within_two_seconds_of_its_pipe_closing_also_while_rendering(bench, text):
+    bench.loaded(MISBEHAVING).say(text)
+    bench.wait_for(Progress)
+    process = psutil.Process(bench.client.pid)
+    bench.client._pipe.hang_up()
+    assert process.wait(2) == 0
+
+
+def test_stopping_ends_even_an_engine_that_holds_the_interpreter(bench):
+    bench.loaded(MISBEHAVING).say("hang in C")
+    bench.wait_for(Progress)
+    pid = bench.client.pid
+    bench.client.stop(0.2)
+    assert not psutil.pid_exists(pid)
+    assert bench.client.state == "stopped"
+
+
+def test_the_engine_inherits_no_descriptor_but_its_pipes(bench, tmp_path):
+    with (tmp_path / "database").open("w") as database:
+        os.set_inheritable(database.fileno(), True)
+        bench.loaded(NOOP)
+        opened = psutil.Process(bench.client.pid).open_files()
+        names = {Path(file.path).name for file in opened}
+    assert names <= {"engine.log"}
+
+
+def test_the_engine_has_a_session_of_its_own(bench):
+    bench.loaded(NOOP)
+    assert os.getsid(bench.client.pid) == bench.client.pid != os.getsid(0)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(0, "status 0"), (3, "status 3"), (-9, "SIGKILL (often"), (-11, "SIGSEGV"), (-99, "signal 99"), (None, "closed")],
+)
+def test_the_end_of_a_process_is_put_in_words(status, words):
+    assert words in describe_exit(status)
