@@ -1,0 +1,187 @@
+"""`config.json` and `generation_config.json` of a checkpoint → frozen dataclasses with the files' own field names.
+
+A key that a checkpoint may omit has the official package's default; any other must be there; an unknown one is an
+error that names it, because a key that we do not know may change what the network computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar
+
+from models.errors import UnsupportedCheckpoint
+
+Config = TypeVar("Config")
+
+# What transformers writes into every config, what only training reads, and what our own parts say elsewhere.
+_IGNORED = (
+    "_name_or_path architectures model_type transformers_version torch_dtype dtype initializer_range attention_dropout "
+    "max_position_embeddings use_cache return_dict output_hidden_states output_attentions max_length layer_types "
+    "max_window_layers position_id_per_seconds tokenizer_type quantization quantization_config bos_token_id "
+    "eos_token_id pad_token_id tie_word_embeddings chunk_size_feed_forward is_encoder_decoder problem_type "
+    "id2label label2id pruned_heads task_specific_params bad_words_ids begin_suppress_tokens suppress_tokens "
+    "assistant_token_id attn_implementation _attn_implementation_autoset"
+)
+IGNORED_KEYS = frozenset(_IGNORED.split())
+
+VARIANTS = ("base", "voice_design", "custom_voice")
+
+
+def config_from_checkpoint(cls: type[Config], raw: Mapping[str, Any], *, where: str = "config.json") -> Config:
+    """`raw` as `cls`, lists as tuples. Raises UnsupportedCheckpoint naming every unknown and every missing key."""
+    if not isinstance(raw, Mapping):
+        raise UnsupportedCheckpoint(f"{where} should be an object, and is {raw!r}.")
+    described = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
+    if unknown := raw.keys() - described.keys() - IGNORED_KEYS:
+        hint = "Add them to the dataclass or to IGNORED_KEYS once it is known what they mean."
+        raise UnsupportedCheckpoint(f"{where} has keys unknown to {cls.__name__}: {sorted(unknown)}.", hint=hint)
+    required = {
+        name for name, entry in described.items() if entry.default is MISSING and entry.default_factory is MISSING
+    }
+    if missing := required - raw.keys():
+        raise UnsupportedCheckpoint(f"{where} lacks {sorted(missing)}.")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return cls(**{key: values[key] for key in described.keys() & raw.keys()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorConfig:
+    """The code predictor: first code of a frame → the others."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    num_code_groups: int
+    vocab_size: int
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1_000_000.0
+    rope_scaling: Mapping[str, Any] | None = None
+    hidden_act: str = "silu"
+    attention_bias: bool = False
+    sliding_window: int | None = None
+    use_sliding_window: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TalkerConfig:
+    """The talker: text and past frames → the first code of the next frame."""
+
+    code_predictor_config: PredictorConfig
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    num_code_groups: int
+    vocab_size: int
+    text_hidden_size: int
+    text_vocab_size: int
+    codec_pad_id: int
+    codec_bos_id: int
+    codec_eos_token_id: int
+    codec_think_id: int
+    codec_nothink_id: int
+    codec_think_bos_id: int
+    codec_think_eos_id: int
+    codec_language_id: Mapping[str, int]
+    spk_id: Mapping[str, int] = field(default_factory=dict)
+    spk_is_dialect: Mapping[str, str | bool] = field(default_factory=dict)
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1_000_000.0
+    rope_scaling: Mapping[str, Any] | None = None  # its M-RoPE sections all see the same position: plain RoPE
+    hidden_act: str = "silu"
+    attention_bias: bool = False
+    sliding_window: int | None = None
+    use_sliding_window: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """All of `config.json`. The speaker encoder's part is left as it stands for the module that builds it."""
+
+    talker_config: TalkerConfig
+    tts_model_type: str
+    tts_model_size: str
+    im_start_token_id: int
+    im_end_token_id: int
+    tts_bos_token_id: int
+    tts_eos_token_id: int
+    tts_pad_token_id: int
+    speaker_encoder_config: Mapping[str, Any] | None = None
+
+    @property
+    def ignores_instruct(self) -> bool:
+        """True where the official package drops an instruct: small preset models, by its own substring test."""
+        return self.tts_model_type == "custom_voice" and self.tts_model_size in "0b6"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """`generation_config.json`; an absent file or key has the official package's default."""
+
+    do_sample: bool = True
+    temperature: float = 0.9
+    top_k: int = 50
+    top_p: float = 1.0
+    repetition_penalty: float = 1.05
+    subtalker_dosample: bool = True
+    subtalker_temperature: float = 0.9
+    subtalker_top_k: int = 50
+    subtalker_top_p: float = 1.0
+    max_new_tokens: int = 2048
+    min_new_tokens: int = 2
+
+
+def model_config(raw: Mapping[str, Any], *, where: str = "config.json") -> ModelConfig:
+    """The whole config of a checkpoint. Raises UnsupportedCheckpoint for what no known checkpoint has."""
+    if raw.get("model_type", "qwen3_tts") != "qwen3_tts":
+        raise UnsupportedCheckpoint(
+            f"{where} is of a {raw['model_type']!r} model; this engine speaks 'qwen3_tts' only."
+        )
+    talker_raw = raw.get("talker_config", {})
+    predictor_raw = talker_raw.get("code_predictor_config", {}) if isinstance(talker_raw, Mapping) else {}
+    predictor = config_from_checkpoint(
+        PredictorConfig, predictor_raw, where=f"{where}, talker_config.code_predictor_config"
+    )
+    talker = config_from_checkpoint(
+        TalkerConfig, {**talker_raw, "code_predictor_config": predictor}, where=f"{where}, talker_config"
+    )
+    config = config_from_checkpoint(ModelConfig, {**raw, "talker_config": talker}, where=where)
+    _refuse_what_is_not_computed(config, where=where)
+    return config
+
+
+def _refuse_what_is_not_computed(config: ModelConfig, *, where: str) -> None:
+    talker = config.talker_config
+    predictor = talker.code_predictor_config
+    rules = {
+        f"tts_model_type must be one of {', '.join(VARIANTS)}": config.tts_model_type in VARIANTS,
+        "num_code_groups must be the same in the talker and its code predictor": (
+            talker.num_code_groups == predictor.num_code_groups
+        ),
+        "num_code_groups must be at least 2": talker.num_code_groups >= 2,
+    }
+    for name, part in (("talker_config", talker), ("code_predictor_config", predictor)):
+        scaling = part.rope_scaling or {}
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        rules |= {
+            f"{name}.hidden_act must be silu": part.hidden_act == "silu",
+            f"{name}.use_sliding_window must be false": not part.use_sliding_window,
+            f"{name}.rope_scaling must be of the default type": kind == "default",
+            f"{name}.head_dim must be even": part.head_dim % 2 == 0,
+            f"{name}: query heads must be a multiple of key/value heads": (
+                part.num_attention_heads % part.num_key_value_heads == 0
+            ),
+        }
+    if wrong := [rule for rule, holds in rules.items() if not holds]:
+        raise UnsupportedCheckpoint(f"{where}: {'; '.join(wrong)}.")
+
+
+def generation_config(raw: Mapping[str, Any], *, where: str = "generation_config.json") -> GenerationConfig:
+    """The checkpoint's own sampling. Raises UnsupportedCheckpoint for an unknown key."""
+    return config_from_checkpoint(GenerationConfig, raw, where=where)

@@ -1,0 +1,224 @@
+"""A checkpoint folder → its config and its tensors, read lazily; and strict loading that names every tensor at fault.
+
+Safetensors only, one file or shards with an index. Nothing is read from the disk before it is used: a tensor is a
+lazy array until it is evaluated, and whoever takes it is the only one who holds it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from models.errors import UnsupportedCheckpoint
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PYTORCH_LAYOUT = "pt"  # convolution weights (out, in, kernel), as the official files are
+MLX_LAYOUT = "mlx"  # convolution weights (out, kernel, in), as the MLX community's converter writes them
+BITS_PER_WORD = 32  # quantised weights are packed into uint32
+MAX_HEADER_BYTES = 100_000_000
+_FORMATS = {None: PYTORCH_LAYOUT, "pt": PYTORCH_LAYOUT, "mlx": MLX_LAYOUT}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How one linear layer is stored: `weight` packed, with `scales` and `biases` for each group of inputs."""
+
+    bits: int
+    group_size: int
+
+
+class Tensors(Mapping[str, mx.array]):
+    """The tensors of a checkpoint by name, all lazy. `take` hands one over and forgets it, so that it can be freed."""
+
+    def __init__(self, arrays: Mapping[str, mx.array]) -> None:
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> mx.array:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def take(self, name: str) -> mx.array:
+        """The tensor, which this mapping then no longer holds. Raises KeyError."""
+        return self._arrays.pop(name)
+
+    def take_all(self, prefix: str) -> Tensors:
+        """Every tensor below `prefix`, without it in their names; this mapping then no longer holds them."""
+        names = [name for name in self._arrays if name.startswith(prefix)]
+        return Tensors({name[len(prefix) :]: self._arrays.pop(name) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One folder, opened: `config.json`, the lazy tensors, and the layout that the files say they have."""
+
+    folder: Path
+    config: dict[str, Any]
+    tensors: Tensors
+    layout: str  # PYTORCH_LAYOUT or MLX_LAYOUT
+
+    def quantization_of(self, path: str) -> Quantization | None:
+        """How the linear at `path` is stored, or None when it is plain: it has `scales` when it is quantised.
+
+        Raises UnsupportedCheckpoint when the config does not say how.
+        """
+        if f"{path}.scales" not in self.tensors:
+            return None
+        return stated_quantization(self.config, path, where=str(self.folder))
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Open `folder` without reading a tensor. Raises UnsupportedCheckpoint for what is no such folder."""
+    config = read_json(folder / "config.json")
+    arrays: dict[str, mx.array] = {}
+    layouts: dict[str, str] = {}
+    for file, names in _weight_files(folder).items():
+        loaded, layouts[file.name] = _open_file(file)
+        if absent := sorted(names - loaded.keys()):
+            raise UnsupportedCheckpoint(f"{file} lacks {_some(absent)}, which {INDEX_FILE} says it holds.")
+        arrays |= loaded
+    if len(set(layouts.values())) > 1:
+        raise UnsupportedCheckpoint(f"The files of {folder} state different layouts: {layouts}.")
+    layout = next(iter(layouts.values()), PYTORCH_LAYOUT)
+    return Checkpoint(folder=folder, config=config, tensors=Tensors(arrays), layout=layout)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UnsupportedCheckpoint when the file is absent, broken or no object."""
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UnsupportedCheckpoint(f"{path} cannot be read: {reason}.") from None
+    if not isinstance(loaded, dict):
+        raise UnsupportedCheckpoint(f"{path} holds a {type(loaded).__name__}, not a JSON object.")
+    return loaded
+
+
+def file_header(path: Path) -> dict[str, Any]:
+    """A safetensors file's header, checked against the file's length. Raises UnsupportedCheckpoint."""
+    try:
+        size_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(header_bytes, MAX_HEADER_BYTES)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UnsupportedCheckpoint(f"{path} is no safetensors file: {error!r}.") from None
+    stated_bytes = 8 + header_bytes + max(ends, default=0)
+    if stated_bytes != size_bytes:
+        hint = "Download it again (`voicejobs models pull`)."
+        raise UnsupportedCheckpoint(f"{path} has {size_bytes} bytes; its header says {stated_bytes}.", hint=hint)
+    return dict(header)
+
+
+def _weight_files(folder: Path) -> dict[Path, set[str]]:
+    """The files to read, each with the tensors that an index promises in it."""
+    if not (folder / INDEX_FILE).is_file():
+        if not (folder / WEIGHTS_FILE).is_file():
+            raise UnsupportedCheckpoint(f"{folder} has neither {WEIGHTS_FILE} nor {INDEX_FILE}.")
+        return {folder / WEIGHTS_FILE: set()}
+    weight_map = read_json(folder / INDEX_FILE).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UnsupportedCheckpoint(f"{folder / INDEX_FILE} has no weight_map.")
+    files: dict[Path, set[str]] = {}
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise UnsupportedCheckpoint(f"{folder / INDEX_FILE}: {file!r} is no file name.")
+        files.setdefault(folder / file, set()).add(name)
+    return files
+
+
+def _open_file(path: Path) -> tuple[dict[str, mx.array], str]:
+    header = file_header(path)
+    metadata = header.get("__metadata__")  # MLX writes null for none
+    stated = metadata.get("format") if isinstance(metadata, dict) else None
+    if stated not in _FORMATS:
+        raise UnsupportedCheckpoint(f"{path} states the format {stated!r}; we know 'pt' and 'mlx'.")
+    try:
+        arrays = mx.load(str(path), format="safetensors")
+    except (RuntimeError, ValueError) as error:
+        raise UnsupportedCheckpoint(f"{path} cannot be read: {error}.") from None
+    assert isinstance(arrays, dict)
+    return arrays, _FORMATS[stated]
+
+
+def stated_quantization(config: Mapping[str, Any], path: str, *, where: str) -> Quantization:
+    """What `quantization` in a config says of one linear: its own entry, or else the general one."""
+    table = config.get("quantization") or config.get("quantization_config") or {}
+    own = table.get(path)
+    entry = {**table, **own} if isinstance(own, dict) else table
+    bits, group_size, mode = entry.get("bits"), entry.get("group_size"), entry.get("mode", "affine")
+    if own is False or not isinstance(bits, int) or not isinstance(group_size, int) or mode != "affine":
+        problem = f"{path} has scales, but config.json states no affine quantization for it"
+        raise UnsupportedCheckpoint(f"{where}: {problem} (bits {bits}, group size {group_size}, mode {mode!r}).")
+    return Quantization(bits=bits, group_size=group_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problems:
+    """What stands between a checkpoint and a network; raised as one error."""
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()  # "name (2, 3), expected (3, 2)"
+
+    def raise_if_any(self, what: str) -> None:
+        parts = {"missing": self.missing, "unexpected": self.unexpected, "misshapen": self.misshapen}
+        named = [f"{kind}: {', '.join(sorted(names))}" for kind, names in parts.items() if names]
+        if named:
+            raise UnsupportedCheckpoint(f"The weights of {what} do not fit its config. {'; '.join(named)}.")
+
+
+def load_strict(module: nn.Module, tensors: Mapping[str, mx.array], *, what: str) -> None:
+    """Put `tensors` into `module`, which must have exactly these names and shapes, and read them one by one.
+
+    `Tensors` are emptied on the way, so that a source is freed as soon as its cast or relayout is computed.
+    Raises UnsupportedCheckpoint naming every missing, unexpected and misshapen tensor.
+    """
+    expected = dict(tree_flatten(module.parameters()))
+    Problems(
+        missing=tuple(expected.keys() - tensors.keys()),
+        unexpected=tuple(tensors.keys() - expected.keys()),
+        misshapen=tuple(
+            shape_problem(name, tensors[name].shape, expected[name].shape)
+            for name in sorted(expected.keys() & tensors.keys())
+            if tensors[name].shape != expected[name].shape
+        ),
+    ).raise_if_any(what)
+    for name in list(expected):
+        del expected[name]  # the module's own initial value is never computed
+        value = tensors.take(name) if isinstance(tensors, Tensors) else tensors[name]
+        module.load_weights([(name, value)], strict=False)  # strict is what the comparison above was
+        mx.eval(value)
+    mx.clear_cache()
+
+
+def shape_problem(name: str, found: Iterable[int], expected: Iterable[int]) -> str:
+    return f"{name} {tuple(found)}, expected {tuple(expected)}"
+
+
+def _some(names: list[str], *, limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def packed_shape(shape: tuple[int, int], quantization: Quantization) -> dict[str, tuple[int, int]]:
+    """The shapes that a linear of `(out, in)` has when stored quantised, by the last part of the tensors' names."""
+    outputs, inputs = shape
+    groups = math.ceil(inputs / quantization.group_size)
+    words = inputs * quantization.bits // BITS_PER_WORD
+    return {"weight": (outputs, words), "scales": (outputs, groups), "biases": (outputs, groups)}

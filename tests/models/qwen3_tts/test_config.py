@@ -1,0 +1,63 @@
+"""Configs mirror their checkpoints, and refuse surprises."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from models.errors import UnsupportedCheckpoint
+from models.qwen3_tts.config import generation_config, model_config
+from tests.reference import CHECKPOINTS, REFERENCE
+
+
+def raw_config(checkpoint: str = "custom_voice") -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((REFERENCE / checkpoint / "config.json").read_text())
+    return copy.deepcopy(loaded)
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_every_reference_checkpoint_is_understood(checkpoint):
+    assert model_config(raw_config(checkpoint)).tts_model_type == checkpoint
+
+
+def test_an_unknown_key_is_named():
+    raw = raw_config()
+    raw["talker_config"]["num_experts"] = 8
+    with pytest.raises(UnsupportedCheckpoint, match="num_experts"):
+        model_config(raw)
+
+
+def test_missing_keys_are_named_together():
+    raw = raw_config()
+    del (
+        raw["talker_config"]["code_predictor_config"]["head_dim"],
+        raw["talker_config"]["code_predictor_config"]["vocab_size"],
+    )
+    with pytest.raises(UnsupportedCheckpoint, match=r"\['head_dim', 'vocab_size'\]"):
+        model_config(raw)
+
+
+def test_another_kind_of_model_is_refused():
+    with pytest.raises(UnsupportedCheckpoint, match="'llama'"):
+        model_config({"model_type": "llama"})
+
+
+def test_what_we_do_not_compute_is_refused():
+    raw = raw_config()
+    raw["talker_config"]["use_sliding_window"] = True
+    with pytest.raises(UnsupportedCheckpoint, match="use_sliding_window"):
+        model_config(raw)
+
+
+@pytest.mark.parametrize(("size", "ignored"), [("0b6", True), ("1b7", False)])
+def test_only_the_small_preset_models_ignore_an_instruct(size, ignored):
+    assert model_config({**raw_config(), "tts_model_size": size}).ignores_instruct is ignored
+    assert not model_config({**raw_config("voice_design"), "tts_model_size": size}).ignores_instruct
+
+
+def test_an_absent_generation_config_has_the_official_defaults():
+    assert generation_config({}).max_new_tokens == 2048
+    assert generation_config({"max_new_tokens": 8192, "top_k": 20}).top_k == 20
