@@ -32,6 +32,7 @@ WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
 NO_SPACE_BYTES = 1 << 20  # SQLite reports some failures for want of space as a bare I/O error
 
 Parameters = Mapping[str, Any]
+Row = Mapping[str, Any]  # one row of an answer, by column name
 
 
 class Snapshot:
@@ -40,11 +41,19 @@ class Snapshot:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def rows(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
+    def rows(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Every row of the answer."""
         cursor = self._connection.execute(sql, parameters or {})
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def ask(session: Session | Snapshot, sql: str, parameters: Parameters | None = None) -> list[Row]:
+    """Every row of a question in plain SQL, asked of either kind of transaction."""
+    if isinstance(session, Snapshot):
+        return session.rows(sql, parameters)
+    session.flush()
+    return [dict(row) for row in session.connection().exec_driver_sql(sql, dict(parameters or {})).mappings()]
 
 
 class Database:

@@ -72,6 +72,7 @@ VOICES_AND_TAKES = (
         UNIQUE (voice_id, idempotency_key)
     )
     """,
+    "CREATE INDEX version_alive ON version (voice_id, number) WHERE deleted_s IS NULL",
     "CREATE INDEX version_by_digest ON version (digest)",
     "CREATE INDEX version_by_parent ON version (parent_id)",
     "CREATE INDEX version_deleted ON version (deleted_s) WHERE deleted_s IS NOT NULL",

@@ -5,6 +5,7 @@ import pytest
 
 from registry.database import Database
 from registry.objects import ObjectStore
+from registry.takes import TakeStore
 
 
 @pytest.fixture
@@ -16,3 +17,8 @@ def db(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def objects(tmp_path: Path) -> ObjectStore:
     return ObjectStore(tmp_path / "objects")
+
+
+@pytest.fixture
+def takes(tmp_path: Path) -> TakeStore:
+    return TakeStore(ObjectStore(tmp_path / "takes"))

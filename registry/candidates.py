@@ -1,0 +1,100 @@
+"""The recordings that a design job made, kept in the registry so that a lock never depends on the outbox."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from registry.database import Row, Snapshot, ask
+from registry.digests import as_floats, canonical_json
+from registry.values import Candidate, NewCandidate
+from registry.version_rows import model_columns, model_from, optional_json
+from registry.voice_errors import CandidateNotFound
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+KEPT_AT_LEAST_S = 30 * 86_400.0
+
+
+def add_candidate(session: Session, job_name: str, index: int, new: NewCandidate, *, now_s: float) -> Candidate:
+    """Keep candidate `index` (from 1) of a design job; made again, it replaces the earlier one."""
+    from registry.tables import CandidateRow  # a question about candidates need not wait for SQLAlchemy
+
+    forget_candidates(session, job_name, index=index)
+    row = CandidateRow(
+        job_name=job_name,
+        ordinal=index,
+        created_s=now_s,
+        audio_object=new.audio_sha256,
+        design_state_object=new.design_state_sha256,
+        transcript=new.transcript,
+        description=new.description,
+        language=new.language,
+        seed=new.seed,
+        sampling_json=canonical_json(as_floats(new.sampling)),
+        **model_columns(new.model),
+        frames=new.frames,
+        duration_s=new.duration_s,
+        quality_json=canonical_json(dict(new.quality)),
+        character_json=optional_json(new.character),
+    )
+    session.add(row)
+    session.flush()
+    return Candidate(job_name=job_name, index=index, created_s=now_s, content=new)
+
+
+def find_candidates(session: Session | Snapshot, job_name: str) -> list[Candidate]:
+    """The candidates of a design job, by index; empty when it made none or they are past keeping."""
+    question = "SELECT * FROM candidate WHERE job_name = :job ORDER BY ordinal"
+    return [_candidate_from(row) for row in ask(session, question, {"job": job_name})]
+
+
+def get_candidate(session: Session | Snapshot, job_name: str, index: int) -> Candidate:
+    """One candidate. Raises CandidateNotFound, which names those there are."""
+    found = find_candidates(session, job_name)
+    for candidate in found:
+        if candidate.index == index:
+            return candidate
+    known = ", ".join(str(candidate.index) for candidate in found)
+    has = f"Its candidates are {known}" if found else "It has none"
+    raise CandidateNotFound(
+        f"The job {job_name!r} has no candidate {index}.", hint=f"{has}; `voicejobs jobs show {job_name}` tells more."
+    )
+
+
+def forget_candidates(session: Session, job_name: str, *, index: int | None = None) -> None:
+    """Forget what an earlier job of this name designed: all of it, or one candidate."""
+    from sqlmodel import col, delete
+
+    from registry.tables import CandidateRow
+
+    doomed = delete(CandidateRow).where(col(CandidateRow.job_name) == job_name)
+    session.exec(doomed if index is None else doomed.where(col(CandidateRow.ordinal) == index))
+
+
+def forget_old_candidates(session: Session, *, older_than_s: float) -> int:
+    """Forget candidates made before a moment, and say how many; the caller keeps them for `KEPT_AT_LEAST_S`."""
+    from sqlmodel import col, delete
+
+    from registry.tables import CandidateRow
+
+    return session.exec(delete(CandidateRow).where(col(CandidateRow.created_s) < older_than_s)).rowcount
+
+
+def _candidate_from(row: Row) -> Candidate:
+    content = NewCandidate(
+        audio_sha256=row["audio_object"],
+        design_state_sha256=row["design_state_object"],
+        transcript=row["transcript"],
+        description=row["description"],
+        language=row["language"],
+        seed=row["seed"],
+        sampling=json.loads(row["sampling_json"]),
+        model=model_from(row),
+        frames=row["frames"],
+        duration_s=row["duration_s"],
+        quality=json.loads(row["quality_json"]),
+        character=json.loads(row["character_json"] or "null"),
+    )
+    return Candidate(job_name=row["job_name"], index=row["ordinal"], created_s=row["created_s"], content=content)

@@ -1,0 +1,185 @@
+"""A voice's name or reference → what the registry knows of it. Nothing is changed here.
+
+Questions go in plain SQL, so that `voices list` and `show` are spared the import of SQLAlchemy: every function
+takes either kind of transaction, `db.read()`, `db.write()` or `db.snapshot()`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry.database import Row, Snapshot, ask
+from registry.errors import DamagedData, nearest
+from registry.values import Alias, AliasMove, Version, VoiceSummary
+from registry.version_rows import digest_of, version_from
+from registry.voice_errors import AliasNotFound, AmbiguousDigest, VersionNotFound, VoiceNotFound
+from registry.voice_names import CURRENT, DIGEST_PREFIX, VoiceReference, fold, parse_voice_reference
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+NAMES_TO_GUESS_FROM = 1000  # of 100,000 voices, only those that begin alike are compared with a misspelt name
+PAGE = 50
+
+VERSION_QUESTION = """
+    SELECT version.*, voice.name AS voice_name, parent.number AS parent_number
+    FROM version
+    JOIN voice ON voice.id = version.voice_id
+    LEFT JOIN version AS parent ON parent.id = version.parent_id
+"""
+LIST_QUESTION = """
+    SELECT voice.name, newest.number AS newest, newest.created_s AS changed_s, chosen.number AS current,
+           chosen.language, chosen.model, chosen.description,
+           (SELECT count(*) FROM version WHERE voice_id = voice.id AND deleted_s IS NULL) AS versions
+    FROM voice
+    JOIN version AS newest ON newest.id = (
+        SELECT id FROM version WHERE voice_id = voice.id AND deleted_s IS NULL ORDER BY number DESC LIMIT 1
+    )
+    LEFT JOIN alias ON alias.voice_id = voice.id AND alias.folded = 'current'
+    LEFT JOIN version AS chosen ON chosen.id = alias.version_id
+    WHERE voice.folded > :after AND instr(voice.folded, :containing)
+    ORDER BY voice.folded LIMIT :limit
+"""
+
+
+def resolve(session: Session | Snapshot, wanted: VoiceReference | str, *, removed: bool = False) -> Version:
+    """The version that a reference means at this moment; removed ones only when asked for.
+
+    Raises VoiceNotFound, VersionNotFound, AliasNotFound, AmbiguousDigest, InvalidVoiceReference, and DamagedData
+    when a version named by its digest no longer has it.
+    """
+    reference = parse_voice_reference(wanted) if isinstance(wanted, str) else wanted
+    if reference.preset:
+        raise VersionNotFound(str(reference), voice=reference.name, reason="is a preset of a model, not a locked voice")
+    voice_id = voice_id_of(session, reference.name)
+    if reference.digest is not None:
+        return _by_digest(session, reference, voice_id=voice_id, removed=removed)
+    if reference.number is not None:
+        found = _versions(session, "version.voice_id = :a AND version.number = :b", a=voice_id, b=reference.number)
+    else:
+        found = _by_alias(session, reference, voice_id=voice_id)
+    if not found:
+        raise VersionNotFound(str(reference), voice=reference.name)
+    return _unless_removed(found[0], str(reference), removed=removed)
+
+
+def get_version(session: Session | Snapshot, version_id: int) -> Version:
+    """The version with this row id, removed or not. Raises VersionNotFound."""
+    found = _versions(session, "version.id = :a", a=version_id)
+    if not found:
+        raise VersionNotFound(f"Version row {version_id}", voice="NAME")
+    return found[0]
+
+
+def find_by_idempotency_key(session: Session | Snapshot, *, voice: str, key: str) -> Version | None:
+    """The version of a voice that was made under this key, if any."""
+    condition = "voice.folded = :a AND version.idempotency_key = :b"
+    found = _versions(session, condition, a=fold(voice), b=key)
+    return found[0] if found else None
+
+
+def voice_id_of(session: Session | Snapshot, name: str) -> int:
+    """The row id of a voice. Raises VoiceNotFound, with the names nearest to the wanted one."""
+    found = ask(session, "SELECT id FROM voice WHERE folded = :folded", {"folded": fold(name)})
+    if not found:
+        raise VoiceNotFound(name, near=_names_near(session, name))
+    return int(found[0]["id"])
+
+
+def list_voices(
+    session: Session | Snapshot, *, after: str = "", containing: str = "", limit: int = PAGE
+) -> list[VoiceSummary]:
+    """One page of voices with at least one version, by name; the next page begins `after` the last name of this."""
+    parameters = {"after": fold(after), "containing": fold(containing), "limit": limit}
+    return [VoiceSummary(**row) for row in ask(session, LIST_QUESTION, parameters)]
+
+
+def history(session: Session | Snapshot, name: str, *, before: int | None = None, limit: int = PAGE) -> list[Version]:
+    """Versions of a voice, newest first, removed ones included; the next page is `before` the last number of this."""
+    condition = "version.voice_id = :a AND version.number < :b ORDER BY version.number DESC LIMIT :c"
+    bound = before if before is not None else 1 << 62
+    return _versions(session, condition, a=voice_id_of(session, name), b=bound, c=limit)
+
+
+def aliases(session: Session | Snapshot, name: str) -> list[Alias]:
+    """The aliases of a voice, by name."""
+    question = """
+        SELECT voice.name AS voice, alias.name, version.number, alias.moved_s
+        FROM alias JOIN voice ON voice.id = alias.voice_id JOIN version ON version.id = alias.version_id
+        WHERE alias.voice_id = :voice_id ORDER BY alias.folded
+    """
+    return [Alias(**row) for row in ask(session, question, {"voice_id": voice_id_of(session, name)})]
+
+
+def alias_log(session: Session | Snapshot, name: str, *, limit: int = PAGE) -> list[AliasMove]:
+    """Where the aliases of a voice pointed and when they moved, newest first."""
+    question = """
+        SELECT voice.name AS voice, alias_move.name, from_number, to_number, moved_s, why
+        FROM alias_move JOIN voice ON voice.id = alias_move.voice_id
+        WHERE alias_move.voice_id = :voice_id ORDER BY alias_move.id DESC LIMIT :limit
+    """
+    return [
+        AliasMove(**row) for row in ask(session, question, {"voice_id": voice_id_of(session, name), "limit": limit})
+    ]
+
+
+def _by_alias(session: Session | Snapshot, reference: VoiceReference, *, voice_id: int) -> list[Version]:
+    wanted = reference.alias or CURRENT
+    condition = "version.id = (SELECT version_id FROM alias WHERE voice_id = :a AND folded = :b)"
+    found = _versions(session, condition, a=voice_id, b=fold(wanted))
+    if not found:
+        known = [alias.name for alias in aliases(session, reference.name)]
+        raise AliasNotFound(wanted, voice=reference.name, known=known)
+    return found
+
+
+def _by_digest(session: Session | Snapshot, reference: VoiceReference, *, voice_id: int, removed: bool) -> Version:
+    assert reference.digest is not None
+    condition = (
+        "version.voice_id = :a AND version.digest >= :b AND version.digest < :c ORDER BY version.number LIMIT 100"
+    )
+    found = _versions(session, condition, a=voice_id, b=reference.digest, c=reference.digest + "g")
+    if not found:
+        raise VersionNotFound(str(reference), voice=reference.name)
+    if len({version.digest for version in found}) > 1:
+        names = ", ".join(f"{version.name} ({version.digest[:16]}…)" for version in found[:5])
+        raise AmbiguousDigest(f"{reference} fits several versions: {names}.", hint="Write more digits.")
+    # Versions of one digest are one voice, so any that is left will do; the oldest, to give the same answer always.
+    chosen = next((version for version in found if version.deleted_s is None), found[0])
+    if digest_of(chosen) != chosen.digest:
+        raise DamagedData(
+            f"{chosen.name} no longer has the digest {DIGEST_PREFIX}{chosen.digest[:16]}… that it was stored with.",
+            hint="`voicejobs voices fsck` checks everything; restore a backup.",
+        )
+    return _unless_removed(chosen, str(reference), removed=removed)
+
+
+def _unless_removed(version: Version, wanted: str, *, removed: bool) -> Version:
+    if version.deleted_s is None or removed:
+        return version
+    if version.purged_s is not None:
+        raise VersionNotFound(wanted, voice=version.voice, reason="was removed for good")
+    raise VersionNotFound(
+        wanted, voice=version.voice, reason=f"was removed; `voicejobs voices restore {version.name}` brings it back"
+    )
+
+
+def _versions(session: Session | Snapshot, condition: str, **parameters: str | int) -> list[Version]:
+    found = ask(session, f"{VERSION_QUESTION} WHERE {condition}", parameters)
+    return [version_from(row, attachments=_attachments(session, row)) for row in found]
+
+
+def _attachments(session: Session | Snapshot, row: Row) -> dict[str, str]:
+    question = "SELECT name, attachment_object FROM version_attachment WHERE version_id = :id ORDER BY name"
+    return {found["name"]: found["attachment_object"] for found in ask(session, question, {"id": row["id"]})}
+
+
+def _names_near(session: Session | Snapshot, name: str) -> list[str]:
+    """Names like the wanted one: of all voices when they are few, else of those that begin alike."""
+    everybody = ask(session, "SELECT name FROM voice LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM + 1})
+    if len(everybody) > NAMES_TO_GUESS_FROM:
+        start = fold(name)[:2]
+        question = "SELECT name FROM voice WHERE folded >= :start AND folded < :end LIMIT :limit"
+        bounds = {"start": start, "end": start + "\U0010ffff", "limit": NAMES_TO_GUESS_FROM}
+        everybody = ask(session, question, bounds)
+    return nearest(name, [row["name"] for row in everybody])

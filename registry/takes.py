@@ -1,0 +1,169 @@
+"""Rendered lines by what decides their sound: a key → the same audio again, without an engine.
+
+The audio lies in an object store of its own (`<state>/takes`), so that it can be evicted without touching
+anything that a voice needs. A take whose file is gone or damaged is no take.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, delete, func, select, tuple_
+
+from registry.database import Database
+from registry.digests import canonical_json
+from registry.errors import storage_error
+from registry.files import crash_point
+from registry.objects import ObjectStore
+from registry.tables import TakeRow
+from registry.values import Take, TakeFacts
+
+ROWS_AT_ONCE = 500  # per transaction, so that eviction never keeps the worker waiting
+JUST_PUT_S = 60.0  # audio put this recently may belong to a take that is being added; `gc` looks again later
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eviction:
+    """What an eviction did."""
+
+    takes: int
+    freed_bytes: int
+    left_bytes: int
+
+
+class TakeStore:
+    """Takes in the database, their audio in a folder."""
+
+    def __init__(self, audio: ObjectStore) -> None:
+        self.audio = audio
+
+    def find(self, session: Session, key: str, *, now_s: float) -> Take | None:
+        """The take of this key, marked as just used; None when there is none or its audio is not whole."""
+        row = session.get(TakeRow, key)
+        if row is None or not self.audio.is_whole(row.audio_sha256):
+            return None
+        row.last_used_s = max(row.last_used_s, now_s)
+        return _take_from(row)
+
+    def put_audio(self, content: bytes) -> str:
+        """Store audio durably and return its SHA-256; do this before the transaction that adds the take."""
+        return self.audio.put(content)
+
+    def add(self, session: Session, key: str, audio_sha256: str, facts: TakeFacts, *, now_s: float) -> Take:
+        """Remember a take. The first one of a key stays, unless its audio is no longer whole."""
+        existing = session.get(TakeRow, key)
+        if existing is not None:
+            if self.audio.is_whole(existing.audio_sha256):
+                return _take_from(existing)
+            session.delete(existing)
+            session.flush()
+        path = self.audio.path(audio_sha256)
+        try:
+            size_bytes = path.stat().st_size
+        except OSError as error:
+            raise storage_error(error, f"reading the audio of a new take, {path}") from error
+        row = _row_of(facts, key=key, audio_sha256=audio_sha256, size_bytes=size_bytes, now_s=now_s)
+        session.add(row)
+        session.flush()
+        return _take_from(row)
+
+    def read(self, take: Take) -> bytes:
+        """The audio of a take, checked. Raises ObjectMissing and ObjectDamaged."""
+        return self.audio.read(take.audio_sha256)
+
+    def used_bytes(self, session: Session) -> int:
+        """How much all takes hold; audio that several takes share counts once."""
+        per_file = select(TakeRow.audio_sha256, func.max(TakeRow.size_bytes).label("size")).group_by(
+            TakeRow.audio_sha256
+        )
+        return int(session.exec(select(func.coalesce(func.sum(per_file.subquery().c.size), 0))).one())
+
+    def evict(self, db: Database, *, max_bytes: int, pinned: Collection[str] = (), now_s: float) -> Eviction:
+        """Forget the takes that were used least recently until the rest fits in `max_bytes`.
+
+        `pinned` keys, those of open jobs, stay whatever the size. Runs in short transactions of its own.
+        """
+        forgotten = 0
+        after = (-1.0, "")  # the last take looked at, by use and key: pinned ones are passed once
+        with db.read() as session:
+            before_bytes = left_bytes = self.used_bytes(session)
+        while left_bytes > max_bytes:
+            with db.write() as session:
+                page = _least_recently_used(session, after=after)
+                if not page:
+                    break  # what is left is pinned
+                free = [row for row in page if row.key not in pinned]
+                doomed = _enough_of(free, wanted_bytes=left_bytes - max_bytes)
+                last = page[-1] if len(doomed) == len(free) else doomed[-1]
+                after = (last.last_used_s, last.key)
+                session.exec(delete(TakeRow).where(col(TakeRow.key).in_([row.key for row in doomed])))
+                orphans = _without_takes(session, {row.audio_sha256 for row in doomed})
+                left_bytes = self.used_bytes(session)
+            crash_point("takes.forgotten")
+            for sha256 in orphans:
+                self.audio.remove_unused(sha256, older_than_s=now_s - JUST_PUT_S)
+            forgotten += len(doomed)
+        return Eviction(takes=forgotten, freed_bytes=before_bytes - left_bytes, left_bytes=left_bytes)
+
+
+def _least_recently_used(session: Session, *, after: tuple[float, str]) -> list[TakeRow]:
+    question = select(TakeRow).where(tuple_(col(TakeRow.last_used_s), col(TakeRow.key)) > tuple_(*after))
+    return list(session.exec(question.order_by(col(TakeRow.last_used_s), col(TakeRow.key)).limit(ROWS_AT_ONCE)))
+
+
+def _enough_of(rows: Sequence[TakeRow], *, wanted_bytes: int) -> Sequence[TakeRow]:
+    """The first of these takes that together hold what is wanted; audio that others share makes it less."""
+    held_bytes = itertools.accumulate(row.size_bytes for row in rows)
+    return rows[: 1 + sum(held < wanted_bytes for held in held_bytes)]
+
+
+def _without_takes(session: Session, audio: Collection[str]) -> set[str]:
+    """Those of these files that no take refers to any more."""
+    kept = select(TakeRow.audio_sha256).where(col(TakeRow.audio_sha256).in_(audio))
+    return set(audio) - set(session.exec(kept))
+
+
+def _row_of(facts: TakeFacts, *, key: str, audio_sha256: str, size_bytes: int, now_s: float) -> TakeRow:
+    return TakeRow(
+        key=key,
+        audio_sha256=audio_sha256,
+        size_bytes=size_bytes,
+        created_s=now_s,
+        last_used_s=now_s,
+        requested_seed=facts.requested_seed,
+        accepted_seed=facts.accepted_seed,
+        finish_reason=facts.finish_reason,
+        frames=facts.frames,
+        duration_s=facts.duration_s,
+        render_s=facts.render_s,
+        attempts=facts.attempts,
+        failed_gates_json=canonical_json(list(facts.failed_gates)),
+        quality_json=canonical_json(dict(facts.quality)),
+        engine_json=canonical_json(dict(facts.engine)),
+    )
+
+
+def _take_from(row: TakeRow) -> Take:
+    facts = TakeFacts(
+        requested_seed=row.requested_seed,
+        accepted_seed=row.accepted_seed,
+        finish_reason=row.finish_reason,
+        frames=row.frames,
+        duration_s=row.duration_s,
+        render_s=row.render_s,
+        attempts=row.attempts,
+        failed_gates=tuple(json.loads(row.failed_gates_json)),
+        quality=json.loads(row.quality_json),
+        engine=json.loads(row.engine_json),
+    )
+    return Take(
+        key=row.key,
+        audio_sha256=row.audio_sha256,
+        size_bytes=row.size_bytes,
+        created_s=row.created_s,
+        last_used_s=row.last_used_s,
+        facts=facts,
+    )
