@@ -12,7 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -143,8 +143,8 @@ def encode_audio(
     if format == "flac":
         # Integers, so that a FLAC and a WAV of one waveform hold the same samples.
         bits = 24 if encoding == "pcm24" else 16
-        integers = _integers(clamped, bits=bits) << (32 - bits)  # libsndfile reads the top bits
-        return _soundfile_bytes(integers, ("FLAC", f"PCM_{bits}"), sample_rate_hz=sample_rate_hz)
+        samples = integers(clamped, bits=bits) << (32 - bits)  # libsndfile reads the top bits
+        return _soundfile_bytes(samples, ("FLAC", f"PCM_{bits}"), sample_rate_hz=sample_rate_hz)
     if format == "mp3":
         return _soundfile_bytes(clamped, ("MP3", "MPEG_LAYER_III"), sample_rate_hz=sample_rate_hz)
     return _with_fixed_serial(_soundfile_bytes(clamped, ("OGG", "OPUS"), sample_rate_hz=sample_rate_hz))
@@ -161,30 +161,47 @@ def _check_combination(format: str, encoding: str) -> None:  # noqa: A002 - as a
         raise InvalidInput(f"{format} has no encoding {encoding!r}.", hint="Leave the encoding out, or choose wav.")
 
 
-def _integers(clamped: Waveform, *, bits: int) -> npt.NDArray[np.int32]:
-    integers: npt.NDArray[np.int32] = np.rint(clamped.astype(np.float64) * (2 ** (bits - 1) - 1)).astype(np.int32)
-    return integers
+def integers(clamped: Waveform, *, bits: int) -> npt.NDArray[np.int32]:
+    """Samples within ±1 as whole numbers of `bits` bits."""
+    whole: npt.NDArray[np.int32] = np.rint(clamped.astype(np.float64) * (2 ** (bits - 1) - 1)).astype(np.int32)
+    return whole
 
 
 def _wav_bytes(clamped: Waveform, *, encoding: str, sample_rate_hz: int) -> bytes:
-    """Written by hand: the plain 44-byte header that every tool strips, and no PEAK chunk with the time of day."""
-    if encoding == "float":
-        data, sample_bytes = clamped.astype("<f4").tobytes(), 4
-        extra = struct.pack("<H4sII", 0, b"fact", 4, clamped.size)  # what the standard asks of non-PCM
-    elif encoding == "pcm24":
-        little = _integers(clamped, bits=24).astype("<i4").view(np.uint8).reshape(-1, 4)
-        data, sample_bytes, extra = little[:, :3].tobytes(), 3, b""
-    else:
-        data, sample_bytes, extra = _integers(clamped, bits=16).astype("<i2").tobytes(), 2, b""
-    kind, kind_bytes = (3, 18) if encoding == "float" else (1, 16)
-    padding = b"\0" * (len(data) % 2)
+    data = pcm_bytes(clamped, encoding=encoding)
+    header = wav_header(len(data), encoding=encoding, sample_rate_hz=sample_rate_hz)
+    return header + data + b"\0" * (len(data) % 2)
+
+
+def wav_header(data_bytes: int, *, encoding: str, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """What stands before `data_bytes` of samples in a WAV file; an odd number of them is padded with one zero.
+
+    Written by hand: the plain 44-byte header that every tool strips, and no PEAK chunk with the time of day.
+    Raises InvalidInput for more than a WAV file can hold.
+    """
+    sample_bytes = {"pcm16": 2, "pcm24": 3, "float": 4}[encoding]
+    is_float = encoding == "float"
+    # the standard asks for a `fact` chunk with anything but PCM
+    extra = struct.pack("<H4sII", 0, b"fact", 4, data_bytes // sample_bytes) if is_float else b""
+    kind, kind_bytes = (3, 18) if is_float else (1, 16)
     layout = struct.pack(
         "<IHHIIHH", kind_bytes, kind, 1, sample_rate_hz, sample_rate_hz * sample_bytes, sample_bytes, 8 * sample_bytes
     )
-    body = b"WAVEfmt " + layout + extra + b"data" + struct.pack("<I", len(data)) + data + padding
-    if len(body) >= 1 << 32:
+    body = b"WAVEfmt " + layout + extra + b"data"
+    riff_bytes = len(body) + 4 + data_bytes + data_bytes % 2
+    if riff_bytes >= 1 << 32:
         raise InvalidInput("The audio is longer than a WAV file can hold.", hint="Choose flac.")
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", riff_bytes) + body + struct.pack("<I", data_bytes)
+
+
+def pcm_bytes(clamped: Waveform, *, encoding: str) -> bytes:
+    """Samples within ±1 as the bytes of a WAV file's data, little-endian."""
+    if encoding == "float":
+        return clamped.astype("<f4").tobytes()
+    if encoding == "pcm24":
+        little = integers(clamped, bits=24).astype("<i4").view(np.uint8).reshape(-1, 4)
+        return little[:, :3].tobytes()
+    return integers(clamped, bits=16).astype("<i2").tobytes()
 
 
 def _soundfile_bytes(
@@ -206,18 +223,28 @@ _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def _with_fixed_serial(ogg: bytes) -> bytes:
-    """The same Ogg stream with our serial number: libsndfile draws one by the clock, and equal audio must be equal."""
-    content = bytearray(ogg)
+    content = io.BytesIO(ogg)
+    fix_ogg_serial(content)
+    return content.getvalue()
+
+
+def fix_ogg_serial(file: BinaryIO) -> None:
+    """Give an Ogg stream our serial number, page by page: libsndfile draws one by the clock, and equal audio must
+    be equal."""
     start = 0
-    while start < len(content):
-        segments = content[start + 26]
-        header_end = start + 27 + segments
-        end = header_end + sum(content[start + 27 : header_end])
-        content[start + 14 : start + 18] = _OGG_SERIAL
-        content[start + 22 : start + 26] = bytes(4)  # the checksum is taken with its own field empty
-        content[start + 22 : start + 26] = struct.pack("<I", _ogg_crc(bytes(content[start:end])))
-        start = end
-    return bytes(content)
+    while True:
+        file.seek(start)
+        page = bytearray(file.read(27))
+        if len(page) < 27:
+            return
+        page += file.read(page[26])
+        page += file.read(sum(page[27:]))
+        page[14:18] = _OGG_SERIAL
+        page[22:26] = bytes(4)  # the checksum is taken with its own field empty
+        page[22:26] = struct.pack("<I", _ogg_crc(bytes(page)))
+        file.seek(start)
+        file.write(page)
+        start += len(page)
 
 
 def _ogg_crc(page: bytes) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from registry.ledger_schema import LEDGER
+
 
 @dataclass(frozen=True, kw_only=True)
 class Migration:
@@ -161,4 +163,5 @@ VOICES_AND_TAKES = (
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(number=1, name="voices, candidates and takes", statements=VOICES_AND_TAKES),
+    Migration(number=2, name="jobs, lines and attempts", statements=LEDGER),
 )

@@ -1,0 +1,133 @@
+"""What the ledger knows of a finished job → its receipt, `result.json`. Pure functions.
+
+`docs/receipts.md` and `docs/receipt.schema.json` describe the keys. Everything here comes from the ledger, so the
+same receipt is written with the same bytes however often it has to be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from registry.job_values import PUBLISHED, Job, JobError, Line
+
+SCHEMA = 1
+LINE_STATUS = {PUBLISHED: "done", "failed": "failed", "cancelled": "cancelled"}
+
+
+def receipt(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
+    """The receipt of a job that has an outcome; `lines` are all its lines, in order."""
+    entries = [line_entry(line) for line in lines]
+    is_design = job.kind == "design"
+    facts = job.facts
+    spec = json.loads(job.spec_json) if job.spec_json else {}
+    return {
+        "schema": SCHEMA,
+        "job": job.name,
+        "id": spec.get("id"),
+        "kind": job.kind,
+        "status": job.outcome or job.status,
+        "error": job.error.as_json() if job.error else None,
+        "warnings": list(job.warnings),
+        "lines": [] if is_design else entries,
+        "candidates": [_candidate(entry) for entry in entries] if is_design else [],
+        "voice": facts.get("voice"),
+        "files": facts.get("files", []),
+        "track": facts.get("track"),
+        "job_file": facts.get("job_file"),
+        "duplicate_of": facts.get("duplicate_of"),
+        "model": facts.get("model"),
+        "engine": facts.get("engine"),
+        "versions": facts.get("versions", {}),
+        "timings": timings(job, lines),
+        "attempts": job.attempts,
+        "metadata": spec.get("metadata", {}),
+    }
+
+
+def encoded(content: Mapping[str, Any]) -> bytes:
+    """A receipt as it lies in the outbox."""
+    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def line_entry(line: Line) -> dict[str, Any]:
+    """One line of the receipt."""
+    result = line.result or {}
+    is_done = line.status == PUBLISHED
+    return {
+        "index": line.position,
+        "id": line.key,
+        "status": LINE_STATUS.get(line.status, line.status),
+        "file": line.file if is_done else None,
+        "text": line.request["text"],
+        "voice": voice_entry(line.request["voice"]),
+        "model": result.get("model", line.model),
+        "revision": result.get("revision"),
+        "seed": result.get("seed", line.seed),
+        "requested_seed": line.seed,
+        "finish_reason": result.get("finish_reason"),
+        "duration_s": result.get("duration_s"),
+        "frames": result.get("frames"),
+        "sha256": result.get("file_sha256") if is_done else None,
+        "take": line.take_key,
+        "reused": result.get("reused", False),
+        "attempts": result.get("attempts", line.failures),
+        "quality": result.get("quality"),
+        "render_s": result.get("render_s"),
+        "batch": result.get("batch"),
+        "warnings": result.get("warnings", []),
+        "error": line.error.as_json() if line.error else None,
+    }
+
+
+def _candidate(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in ("id", "voice")}
+
+
+def voice_entry(voice: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A line's voice as `{name, version, digest}`; a preset has neither version nor digest, a description no name."""
+    if voice["source"] == "description":
+        return None
+    if voice["source"] == "preset":
+        return {"name": f"preset:{voice['name']}", "version": None, "digest": None}
+    return {"name": voice["name"], "version": voice["version"], "digest": f"sha256:{voice['digest']}"}
+
+
+def timings(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
+    """When things happened, and how long speech and its rendering took together."""
+    results = [line.result for line in lines if line.result]
+    audio_s = sum(result.get("duration_s", 0.0) for result in results)
+    render_s = sum(result.get("render_s", 0.0) for result in results if not result.get("reused"))
+    end_s = job.finished_s if job.finished_s is not None else job.claimed_s
+    return {
+        "claimed_at": iso(job.claimed_s),
+        "started_at": iso(job.started_s),
+        "finished_at": iso(job.finished_s),
+        "waited_s": round((job.started_s or end_s) - job.claimed_s, 3),
+        "ran_s": round(end_s - (job.started_s or end_s), 3),
+        "audio_s": round(audio_s, 3),
+        "render_s": round(render_s, 3),
+    }
+
+
+def iso(at_s: float | None) -> str | None:
+    """Epoch seconds as UTC in ISO 8601 with milliseconds."""
+    if at_s is None:
+        return None
+    return datetime.fromtimestamp(at_s, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def summary_error(lines: Sequence[Line]) -> JobError | None:
+    """The error of a job whose lines failed: the commonest reason, and how many lines it hit."""
+    errors = [line.error for line in lines if line.error]
+    if not errors:
+        return None
+    codes = [error.code for error in errors]
+    code = max(dict.fromkeys(codes), key=codes.count)
+    first = next(error for error in errors if error.code == code)
+    if len(lines) == 1:
+        return first
+    message = f"{len(errors)} of {len(lines)} lines failed; the first: {first.message}"
+    return JobError(code=code, message=message, hint=first.hint)

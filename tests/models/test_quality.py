@@ -1,0 +1,62 @@
+"""The gates every take passes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.protocol import SAMPLE_RATE_HZ
+from models.quality import expected_duration_s, measure
+
+TEXT = "I won't let you down, whatever they say."
+
+
+def tone(duration_s: float, *, amplitude: float = 0.3) -> np.ndarray:
+    seconds = np.arange(round(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    return (amplitude * np.sin(2 * np.pi * 180 * seconds)).astype(np.float32)
+
+
+def with_nan() -> np.ndarray:
+    waveform = tone(2.5)
+    waveform[100] = np.nan
+    return waveform
+
+
+@pytest.mark.parametrize(
+    ("waveform", "finish_reason", "failed"),
+    [
+        (tone(2.5), "eos", ()),
+        (tone(0), "eos", ("empty",)),
+        (with_nan(), "eos", ("not-finite",)),
+        (tone(2.5, amplitude=0.0005), "eos", ("silent",)),
+        (np.clip(tone(2.5, amplitude=3), -1, 1), "eos", ("clipped",)),
+        (tone(0.1), "eos", ("too-short",)),
+        (tone(60), "eos", ("too-long",)),
+        (tone(2.5), "length", ("length-cap",)),
+    ],
+    ids=["good", "empty", "nan", "silent", "clipped", "short", "long", "cap"],
+)
+def test_a_take_fails_the_gate_that_names_what_is_wrong_with_it(waveform, finish_reason, failed):
+    assert measure(waveform, text=TEXT, finish_reason=finish_reason).failed == failed
+
+
+def test_a_capped_take_is_better_than_silence_and_worse_than_a_good_one():
+    silent, capped = measure(tone(2, amplitude=0), text=TEXT), measure(tone(2), text=TEXT, finish_reason="length")
+    good = measure(tone(2), text=TEXT)
+    assert good.badness() < capped.badness() < silent.badness()
+    assert capped.usable
+    assert not silent.usable
+
+
+@pytest.mark.parametrize(
+    ("text", "low_s", "high_s"),
+    [
+        (TEXT, 1.5, 4),
+        ("你好，我们明天见。", 1, 4),
+        ("In 1984 it cost $2,500.", 2, 8),
+        ("안녕하세요", 0.5, 2),
+        ("…", 0, 1),
+    ],
+)
+def test_the_expected_length_follows_the_script(text, low_s, high_s):
+    assert low_s <= expected_duration_s(text) <= high_s
