@@ -13,6 +13,7 @@ import pydantic
 from registry.errors import nearest
 
 SHOWN_CHARACTERS = 60
+EXPLAINED = 50
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,13 @@ class Problem:
 
 
 def problems_in(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, raw: Any) -> list[Problem]:
-    """Every problem of `error`, in the order of the model's fields; `raw` is what was validated."""
-    return [_problem(dict(details), model, raw) for details in error.errors(include_url=False)]
+    """Every problem of `error`, in the order of the model's fields; `raw` is what was validated.
+
+    Beyond EXPLAINED of them only the paths are given: a file can have a million wrong keys.
+    """
+    found = error.errors(include_url=False)
+    explained = [_problem(dict(details), model, raw) for details in found[:EXPLAINED]]
+    return explained + [Problem(details["loc"], "") for details in found[EXPLAINED:]]
 
 
 def _problem(details: dict[str, Any], model: type[pydantic.BaseModel], raw: Any) -> Problem:

@@ -1,0 +1,157 @@
+"""What a person may call things: voices, jobs, lines and files, as pure checks on strings.
+
+Names compare as `folded()`: NFC, then casefolded. Every check returns the checked value or raises ValueError
+with a sentence that says what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+# Speakers that the CustomVoice models bring along; `anna` is the Swift tools' name of `ono_anna`.
+PRESET_NAMES = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "ono_anna", "sohee")
+PRESET_PREFIX = "preset:"
+
+_VOICE_NAME = re.compile(r"[\w.-]{1,64}")
+_IDENTIFIER = re.compile(r"\w[\w.-]{0,63}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{8,64}")
+_UNSAFE_IN_FILE_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff\ufffe\uffff]')
+MAX_PATH_BYTES = 1_024
+MAX_COMPONENT_BYTES = 255
+MAX_JOB_NAME_BYTES = 150  # leaves room for "-12345" and for ".result.json.tmp" within 255 bytes
+
+
+def folded(name: str) -> str:
+    """The form in which two names are compared: equal results mean the same name, on every file system."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def voice_name(name: str) -> str:
+    """A voice's own name in NFC, without version or alias."""
+    name = unicodedata.normalize("NFC", name)
+    if not _VOICE_NAME.fullmatch(name) or not name.strip("."):
+        raise ValueError("a voice name is 1 to 64 letters, digits, _, - or . (not dots alone)")
+    return name
+
+
+def new_voice_name(name: str) -> str:
+    """A name under which a voice may be designed or locked: no preset's name."""
+    name = voice_name(name)
+    if folded(name) in PRESET_NAMES:
+        raise ValueError(f"{name!r} is a preset voice; choose another name, such as {name + '-2'!r}")
+    return name
+
+
+def alias_name(alias: str) -> str:
+    """An alias in NFC: spelled like a voice name, and never a number."""
+    alias = unicodedata.normalize("NFC", alias)
+    if not _VOICE_NAME.fullmatch(alias) or not alias.strip(".") or alias.isdigit():
+        raise ValueError("an alias is 1 to 64 letters, digits, _, - or ., and not a number")
+    return alias
+
+
+@dataclass(frozen=True)
+class VoiceReference:
+    """Which voice is meant: a preset, or a named voice and, after the @, a version, an alias or a digest."""
+
+    name: str
+    is_preset: bool = False  # `preset:NAME`; a bare preset name is told apart by `may_be_preset`
+    version: int | None = None
+    alias: str | None = None
+    digest: str | None = None  # "sha256:…"
+
+    @property
+    def may_be_preset(self) -> bool:
+        """True for `preset:ryan` and for a bare `ryan`."""
+        bare = self.version is None and self.alias is None and self.digest is None
+        return self.is_preset or (bare and folded(self.name) in PRESET_NAMES)
+
+    def __str__(self) -> str:
+        if self.is_preset:
+            return PRESET_PREFIX + self.name
+        after = self.version if self.version is not None else self.alias or self.digest
+        return self.name if after is None else f"{self.name}@{after}"
+
+
+def parse_voice_reference(text: str) -> VoiceReference:
+    """`elena`, `elena@2`, `elena@warm`, `elena@sha256:…`, `ryan` or `preset:ryan`."""
+    if text.startswith(PRESET_PREFIX):
+        return VoiceReference(voice_name(text[len(PRESET_PREFIX) :]), is_preset=True)
+    name, at, after = text.partition("@")
+    name = voice_name(name)
+    if not at:
+        return VoiceReference(name)
+    if after.isascii() and after.isdigit():
+        if after.startswith("0") or len(after) > 9:
+            raise ValueError("a version is a number from 1, without leading zeros: name@1")
+        return VoiceReference(name, version=int(after))
+    if after.startswith("sha256:"):
+        if not _DIGEST.fullmatch(after):
+            raise ValueError("a digest is sha256: and up to 64 lower-case hexadecimal digits")
+        return VoiceReference(name, digest=after)
+    return VoiceReference(name, alias=alias_name(after))
+
+
+def voice_reference(text: str) -> str:
+    """A checked, NFC-normalised voice reference, as text."""
+    return str(parse_voice_reference(text))
+
+
+def identifier(text: str) -> str:
+    """An `id` of a job or a line in NFC: it becomes part of file names."""
+    text = unicodedata.normalize("NFC", text)
+    if not _IDENTIFIER.fullmatch(text):
+        raise ValueError("an id is 1 to 64 letters, digits, _, - or ., and starts with a letter, digit or _")
+    return text
+
+
+def relative_path(text: str) -> str:
+    """A path of a file below the job file's folder, with `/` between its parts."""
+    reason = _path_problem(text)
+    if reason:
+        raise ValueError(f"{reason}; a path is relative to the job file and stays inside the inbox")
+    return text
+
+
+def _path_problem(text: str) -> str:
+    parts = text.split("/")
+    if not text or len(text.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
+        return f"a path has 1 to {MAX_PATH_BYTES} bytes"
+    if text.startswith(("/", "~")) or re.match(r"[A-Za-z]:", text):
+        return "the path is absolute"
+    if ".." in parts:
+        return "the path goes upward (..)"
+    if "\\" in text or any(ord(character) < 32 or ord(character) == 127 for character in text):
+        return "the path holds a backslash or a control character"
+    if any(part in ("", ".") or part.startswith(".") for part in parts):
+        return "the path has an empty or hidden part"
+    if any(len(part.encode("utf-8", "surrogatepass")) > MAX_COMPONENT_BYTES for part in parts):
+        return f"a part of the path is longer than {MAX_COMPONENT_BYTES} bytes"
+    return ""
+
+
+def plain_file_name(text: str) -> str:
+    """A file name without any folder."""
+    if "/" in text:
+        raise ValueError("a file name, without a folder, is expected")
+    return relative_path(text)
+
+
+def printable_name(name: str) -> str:
+    """`name` with everything that is no plain text replaced: for messages, logs and receipts."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def job_name_from(dropped_name: str) -> str:
+    """The job's name, and its outbox folder's, after the name of the file or folder that was dropped.
+
+    Never empty, hidden, over-long or able to leave a folder; `hello.toml` → `hello`.
+    """
+    stem = re.sub(r"\.(toml|json|vox)$", "", dropped_name, flags=re.IGNORECASE)
+    stem = unicodedata.normalize("NFC", printable_name(stem))
+    stem = _UNSAFE_IN_FILE_NAMES.sub("_", stem).replace("�", "_").strip().lstrip(".").rstrip(". ")
+    stem = stem.encode()[:MAX_JOB_NAME_BYTES].decode("utf-8", "ignore").rstrip(". ")
+    return stem or "job"
