@@ -1,0 +1,239 @@
+"""The codec: waveform -> codec frames -> waveform. Arrays cross this boundary as NumPy.
+
+`load_codec(folder)` reads a checkpoint's `speech_tokenizer`. Decoding whole, in pieces and as a stream is one
+computation that carries its state along, so all three give the same samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+from mlx import nn
+
+from models.errors import InvalidReferenceAudio, UnsupportedCheckpoint, UnsupportedRequest
+from models.qwen3_tts.codec_config import CodecConfig, read_codec_config
+from models.qwen3_tts.codec_decoder import CodecDecoder, DecoderState
+from models.qwen3_tts.codec_encoder import CodecEncoder
+from models.qwen3_tts.codec_weights import (
+    UNREAD_BY_THE_DECODER,
+    UNREAD_BY_THE_ENCODER,
+    load_network,
+    load_quantizers,
+)
+from models.qwen3_tts.quantizer import ResidualQuantizer
+from models.qwen3_tts.waveform_kernels import Kernels, default_kernels
+from registry.errors import InvalidInput
+
+Codes = npt.NDArray[np.int32]  # (T, Q)
+Waveform = npt.NDArray[np.float32]  # (S,)
+
+
+class Codec:
+    """Both directions of the codec. `encoder` is None where the checkpoint has none."""
+
+    def __init__(
+        self,
+        *,
+        config: CodecConfig,
+        decoder: CodecDecoder,
+        encoder: CodecEncoder | None,
+        quantizers: tuple[ResidualQuantizer, ...],
+        kernels: Kernels,
+    ) -> None:
+        self.config = config
+        self.kernels = kernels
+        self.samples_per_frame = config.decoder_config.samples_per_frame
+        self.codebooks = config.decoder_config.num_quantizers
+        self.decoder = decoder
+        self.encoder = encoder
+        self._quantizers = quantizers
+
+    @property
+    def can_encode(self) -> bool:
+        return self.encoder is not None
+
+    def encode(self, waveform: Waveform) -> Codes:
+        """Mono float32 `(S,)` at 24 kHz, any length above 0 -> codes `(T, Q)`, T = S / 1920 rounded up."""
+        if self.encoder is None:
+            raise UnsupportedRequest("This checkpoint has no codec encoder, so it cannot take a recording.")
+        samples = checked_waveform(waveform)
+        vectors = self.encoder(samples, self.kernels)
+        frames = -(-len(samples) // self.config.encode_downsample_rate)
+        codes = np.concatenate([quantizer(vectors) for quantizer in self._quantizers], axis=1)
+        return np.ascontiguousarray(codes[:frames])
+
+    def decode(self, codes: npt.ArrayLike, chunk_frames: int | None = None, context_frames: int = 25) -> Waveform:
+        """Codes `(T, Q)` -> samples `(T * 1920,)`, seamless.
+
+        With `chunk_frames` every chunk is decoded from scratch behind at most `context_frames` frames before it,
+        which are then cut off: 300 and 25 are the official package's seams.
+        """
+        checked = self.checked_codes(codes)
+        if chunk_frames is None:
+            return self.decode_rows([checked])[0]
+        chunks = []
+        for start in range(0, len(checked), chunk_frames):
+            context = min(context_frames, start)
+            chunk = self.decode_rows([checked[start - context : start + chunk_frames]])[0]
+            chunks.append(chunk[context * self.samples_per_frame :])
+        return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+
+    def decode_rows(self, rows: Sequence[npt.ArrayLike]) -> list[Waveform]:
+        """Decode rows of any lengths together, each as `decode` would alone."""
+        states = [self.state()] * len(rows)
+        return [waveform for waveform, _ in self.decode_next_rows(rows, states)]
+
+    def state(self, reference_codes: npt.ArrayLike | None = None) -> DecoderState:
+        """The decoder after `reference_codes` `(T, Q)`, or at the very start. States are never changed in place."""
+        start = self.decoder.initial_state()
+        if reference_codes is None:
+            return start
+        return self.decode_next(reference_codes, start)[1]
+
+    def decode_next(self, codes: npt.ArrayLike, state: DecoderState) -> tuple[Waveform, DecoderState]:
+        """The samples of the frames `(T, Q)` that follow `state`, and the state after them."""
+        return self.decode_next_rows([codes], [state])[0]
+
+    def decode_next_rows(
+        self, rows: Sequence[npt.ArrayLike], states: Sequence[DecoderState]
+    ) -> list[tuple[Waveform, DecoderState]]:
+        """`decode_next` for many streams at once. Rows that go on equally far are computed as one batch."""
+        checked = [self.checked_codes(codes) for codes in rows]
+        waveforms: list[list[Waveform]] = [[] for _ in checked]
+        after = list(states)
+        for indices, start, frames in batches([len(codes) for codes in checked], at_once=self.kernels.frames_at_once):
+            batch = mx.array(np.stack([checked[index][start : start + frames] for index in indices]))
+            samples, state = self.decoder(batch, join_states([after[index] for index in indices]), self.kernels)
+            rendered = np.asarray(self.kernels.mlx(samples).astype(mx.float32))
+            evaluate(state)
+            for position, index in enumerate(indices):
+                waveforms[index].append(rendered[position].copy())
+                after[index] = row_of_state(state, position) if len(indices) > 1 else state
+        return [
+            (np.concatenate(parts) if parts else np.zeros(0, np.float32), state)
+            for parts, state in zip(waveforms, after, strict=True)
+        ]
+
+    def checked_codes(self, codes: npt.ArrayLike) -> Codes:
+        """`codes` as `(T, Q)` int32. Raises InvalidInput for another shape, or a code that is in no codebook."""
+        checked = np.asarray(codes)
+        if checked.ndim != 2 or checked.shape[1] != self.codebooks or not np.issubdtype(checked.dtype, np.integer):
+            raise InvalidInput(
+                f"Codes must be whole numbers in the shape (frames, {self.codebooks}), "
+                f"not {checked.dtype} in the shape {checked.shape}."
+            )
+        size = self.config.decoder_config.codebook_size
+        if checked.size and (int(checked.min()) < 0 or int(checked.max()) >= size):
+            raise InvalidInput(f"Codes must lie in 0 … {size - 1}; found {checked.min()} … {checked.max()}.")
+        return checked.astype(np.int32)
+
+
+def checked_waveform(waveform: npt.ArrayLike) -> Waveform:
+    """`waveform` as `(S,)` float32. Raises InvalidReferenceAudio when it is not mono, empty, or not finite."""
+    samples = np.asarray(waveform, np.float32)
+    if samples.ndim != 1 or not len(samples):
+        raise InvalidReferenceAudio(f"A waveform must be mono and hold samples; its shape is {samples.shape}.")
+    if not np.isfinite(samples).all():
+        raise InvalidReferenceAudio("The waveform holds samples that are not finite numbers.")
+    return samples
+
+
+def batches(lengths: Sequence[int], *, at_once: int) -> Iterator[tuple[list[int], int, int]]:
+    """Rows that are computed together: (row indices, first frame, frames). Together at most about `at_once` frames."""
+    step = max(1, at_once // max(1, len(lengths)))
+    for start in range(0, max(lengths, default=0), step):
+        by_frames: dict[int, list[int]] = {}
+        for index, length in enumerate(lengths):
+            if length > start:
+                by_frames.setdefault(min(step, length - start), []).append(index)
+        for frames, indices in by_frames.items():
+            yield indices, start, frames
+
+
+def evaluate(state: DecoderState) -> None:
+    """Compute what is lazy in a state, so that it holds numbers and not the graph that leads to them."""
+    parts = (state.frames, *state.keys, *state.values, *state.pre_tails, *state.tails)
+    mx.eval([part for part in parts if isinstance(part, mx.array)])
+
+
+def join_states(states: Sequence[DecoderState]) -> DecoderState:
+    """States of single rows -> one state of all of them."""
+    if len(states) == 1:
+        return states[0]
+    return DecoderState(
+        frames=mx.concatenate([state.frames for state in states]),
+        keys=_join_rows([state.keys for state in states]),
+        values=_join_rows([state.values for state in states]),
+        pre_tails=_join_rows([state.pre_tails for state in states]),
+        tails=_join_rows([state.tails for state in states]),
+    )
+
+
+def _join_rows(parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Tuples of arrays `(1, …)` -> one tuple of arrays `(B, …)`. A row that has no past yet has an empty tuple."""
+    pattern = max(parts, key=len)
+    filled = [part or tuple(array * 0 for array in pattern) for part in parts]
+    return tuple(
+        np.concatenate(arrays) if isinstance(arrays[0], np.ndarray) else mx.concatenate(list(arrays))
+        for arrays in zip(*filled, strict=True)
+    )
+
+
+def row_of_state(state: DecoderState, row: int) -> DecoderState:
+    """One row of a joined state, as a state of its own."""
+
+    def pick(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(array[row : row + 1] + 0 for array in arrays)  # added: a slice would keep all rows in memory
+
+    return DecoderState(
+        frames=state.frames[row : row + 1],
+        keys=pick(state.keys),
+        values=pick(state.values),
+        pre_tails=pick(state.pre_tails),
+        tails=pick(state.tails),
+    )
+
+
+def load_codec(
+    folder: Path, *, dtype: mx.Dtype = mx.float32, kernels: Kernels | None = None, encoder: bool = True
+) -> Codec:
+    """The codec in `folder` (a checkpoint's `speech_tokenizer`).
+
+    `dtype` is ignored by the NumPy formulation, which always computes in float32. `encoder=False` leaves the half
+    that takes recordings unread. Raises UnsupportedCheckpoint.
+    """
+    kernels = kernels or default_kernels()
+    dtype = mx.float32 if kernels.name == "numpy" else dtype
+    config = read_codec_config(folder)
+    where = str(folder / "model.safetensors")
+    stored, mlx_layout = read_lazily(folder / "model.safetensors")
+
+    def fill(network: nn.Module, part: str, unread: re.Pattern[str]) -> None:
+        load_network(network, stored, prefix=f"{part}.", mlx_layout=mlx_layout, dtype=dtype, where=where, unread=unread)
+
+    decoder = CodecDecoder(config.decoder_config)
+    fill(decoder, "decoder", UNREAD_BY_THE_DECODER)
+    if not encoder or not any(name.startswith("encoder.") for name in stored):
+        return Codec(config=config, decoder=decoder, encoder=None, quantizers=(), kernels=kernels)
+    network = CodecEncoder(config.encoder_config)
+    fill(network, "encoder", UNREAD_BY_THE_ENCODER)
+    quantizers = load_quantizers(
+        config, stored, mlx_layout=mlx_layout, where=where, codebooks=config.encoder_valid_num_quantizers
+    )
+    return Codec(config=config, decoder=decoder, encoder=network, quantizers=quantizers, kernels=kernels)
+
+
+def read_lazily(path: Path) -> tuple[dict[str, mx.array], bool]:
+    """A safetensors file's tensors, unread until they are used, and whether it is in MLX's layout."""
+    try:
+        loaded: Any = mx.load(str(path), return_metadata=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UnsupportedCheckpoint(f"{path} cannot be read: {error}.") from None
+    stored, metadata = loaded
+    return stored, metadata.get("format") == "mlx"

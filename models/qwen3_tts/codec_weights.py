@@ -1,0 +1,163 @@
+"""Tensors of a codec or speaker encoder file -> a loaded network: strictly, lazily, one tensor at a time.
+
+For each of our parameters a `Recipe` says which stored tensors it is made from, what shape they must have, and how.
+The layout follows from the parameter and the file's metadata; no shape is ever used to guess it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten
+
+from models.errors import UnsupportedCheckpoint
+from models.qwen3_tts.codec_config import CodecConfig
+from models.qwen3_tts.convolution import expanding_layout
+from models.qwen3_tts.quantizer import ResidualQuantizer, codewords
+
+Shape = tuple[int, ...]
+CODEBOOK_TABLE = re.compile(r"quantizer\.(rvq_\w+)\.table")
+# Parts of the official modules that we never read; they may be there or not.
+UNREAD_BY_THE_DECODER = re.compile(r"decoder\.quantizer\.rvq_\w+\.input_proj\.weight")
+UNREAD_BY_THE_ENCODER = re.compile(r"encoder\.quantizer\..*")  # `load_quantizers` takes what it needs
+NOTHING = re.compile(r"(?!)")
+SEMANTIC, ACOUSTIC = "semantic_residual_vector_quantizer", "acoustic_residual_vector_quantizer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one parameter is made from stored tensors."""
+
+    stored: tuple[tuple[str, Shape], ...]  # names without the part's prefix, and the shapes they must have
+    make: Callable[..., mx.array]
+
+
+def recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
+    """The recipe of the parameter `name`. `mlx_layout`: the file keeps convolutions as (out, kernel, in)."""
+    if table := CODEBOOK_TABLE.fullmatch(name):
+        return codebook_recipe(f"quantizer.{table.group(1)}.vq.layers", shape)
+    if name.endswith(".frequency"):
+        return Recipe(stored=((name.removesuffix("frequency") + "alpha", shape),), make=lambda alpha: mx.exp(alpha))
+    if name.endswith(".strength"):
+        return Recipe(
+            stored=((name.removesuffix("strength") + "beta", shape),), make=lambda beta: 1.0 / (mx.exp(beta) + 1e-9)
+        )
+    if len(shape) == 4:
+        return expanding_recipe(name, shape, mlx_layout=mlx_layout)
+    if len(shape) == 3:
+        out_channels, kernel, channels = shape
+        if mlx_layout:
+            return Recipe(stored=((name, shape),), make=lambda value: value)
+        return Recipe(stored=((name, (out_channels, channels, kernel)),), make=lambda value: value.swapaxes(1, 2))
+    if "quantizer" in name:  # a linear layer stored as a convolution of width 1
+        out_channels, channels = shape
+        stored_shape = (out_channels, 1, channels) if mlx_layout else (out_channels, channels, 1)
+        return Recipe(stored=((name, stored_shape),), make=lambda value: value.reshape(shape))
+    return Recipe(stored=((name, shape),), make=lambda value: value)
+
+
+def codebook_recipe(prefix: str, shape: Shape) -> Recipe:
+    """`(Q, K, D)`, from the sums and the usage counts of Q codebooks."""
+    codebooks, codebook_size, channels = shape
+    names = [f"{prefix}.{index}._codebook" for index in range(codebooks)]
+    sums = tuple((f"{name}.embedding_sum", (codebook_size, channels)) for name in names)
+    counts = tuple((f"{name}.cluster_usage", (codebook_size,)) for name in names)
+
+    def stack(*parts: mx.array) -> mx.array:
+        pairs = zip(parts[:codebooks], parts[codebooks:], strict=True)
+        return mx.stack([codewords(*pair) for pair in pairs])
+
+    return Recipe(stored=sums + counts, make=stack)
+
+
+def expanding_recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
+    """`(taps, C, stride, O)`, from a transposed convolution, which PyTorch stores as (in, out, kernel)."""
+    taps, channels, stride, out_channels = shape
+    kernel = taps * stride
+    if mlx_layout:  # (out, kernel, in)
+        stored_shape: Shape = (out_channels, kernel, channels)
+        return Recipe(
+            stored=((name, stored_shape),), make=lambda value: expanding_layout(value.transpose(2, 0, 1), stride=stride)
+        )
+    return Recipe(
+        stored=((name, (channels, out_channels, kernel)),), make=lambda value: expanding_layout(value, stride=stride)
+    )
+
+
+def load_network(
+    network: nn.Module,
+    stored: Mapping[str, mx.array],
+    *,
+    prefix: str,
+    mlx_layout: bool,
+    dtype: mx.Dtype,
+    where: str,
+    unread: re.Pattern[str] = NOTHING,
+) -> None:
+    """Fill `network` from the tensors whose names begin with `prefix`, each read, made and freed before the next.
+
+    `stored` holds lazily loaded arrays. Raises UnsupportedCheckpoint naming every tensor that is missing,
+    unexpected or misshapen.
+    """
+    parameters: Any = tree_flatten(network.parameters())
+    shapes = {name: tuple(value.shape) for name, value in parameters}
+    recipes = {name: recipe(name, shape, mlx_layout=mlx_layout) for name, shape in shapes.items()}
+    expected = {prefix + part: shape for one in recipes.values() for part, shape in one.stored}
+    present = {name for name in stored if name.startswith(prefix) and not unread.fullmatch(name)}
+    refuse_misfits(expected, {name: tuple(stored[name].shape) for name in present}, where=where)
+    made = []
+    for name, one in recipes.items():
+        parts = [stored[prefix + part].astype(mx.float32) for part, _ in one.stored]
+        value = mx.contiguous(one.make(*parts).astype(dtype))
+        mx.eval(value)
+        made.append((name, value))
+    network.load_weights(made, strict=True)
+    network.freeze()
+
+
+def refuse_misfits(expected: Mapping[str, Shape], present: Mapping[str, Shape], *, where: str) -> None:
+    """Raise UnsupportedCheckpoint, naming every tensor that is missing, unexpected or misshapen."""
+    complaints = [f"{name} is missing" for name in sorted(expected.keys() - present.keys())]
+    complaints += [f"{name} is unexpected" for name in sorted(present.keys() - expected.keys())]
+    complaints += [
+        f"{name} has the shape {present[name]} instead of {shape}"
+        for name, shape in sorted(expected.items())
+        if name in present and present[name] != shape
+    ]
+    if complaints:
+        raise UnsupportedCheckpoint(f"{where} does not fit its config: {'; '.join(complaints)}.")
+
+
+def load_quantizers(
+    config: CodecConfig, stored: Mapping[str, mx.array], *, mlx_layout: bool, where: str, codebooks: int
+) -> tuple[ResidualQuantizer, ...]:
+    """The encoder's semantic and acoustic quantizers, which together give the first `codebooks` codes of a frame."""
+    encoder = config.encoder_config
+    semantic = min(encoder.num_semantic_quantizers, codebooks)
+    counts = {SEMANTIC: semantic, ACOUSTIC: codebooks - semantic}
+    prefixes = {group: f"encoder.quantizer.{group}" for group in counts}
+    expected: dict[str, Shape] = {}
+    for group, count in counts.items():
+        for name in (f"{prefixes[group]}.layers.{index}.codebook" for index in range(count)):
+            expected[f"{name}.embed_sum"] = (encoder.codebook_size, encoder.codebook_dim)
+            expected[f"{name}.cluster_usage"] = (encoder.codebook_size,)
+        width, size = encoder.vector_quantization_hidden_dimension, encoder.hidden_size
+        if width != size:
+            expected[f"{prefixes[group]}.input_proj.weight"] = (width, 1, size) if mlx_layout else (width, size, 1)
+    present = {name: tuple(stored[name].shape) for name in expected.keys() & stored.keys()}
+    refuse_misfits(expected, present, where=where)
+    return tuple(_quantizer(prefixes[group], stored, count=count) for group, count in counts.items() if count)
+
+
+def _quantizer(prefix: str, stored: Mapping[str, mx.array], *, count: int) -> ResidualQuantizer:
+    names = [f"{prefix}.layers.{index}.codebook" for index in range(count)]
+    projection = stored.get(f"{prefix}.input_proj.weight")
+    return ResidualQuantizer(
+        input_proj=None if projection is None else projection.reshape(projection.shape[0], -1),
+        codebooks=[codewords(stored[f"{name}.embed_sum"], stored[f"{name}.cluster_usage"]) for name in names],
+    )

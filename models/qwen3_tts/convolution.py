@@ -1,0 +1,130 @@
+"""Causal convolutions that can stop anywhere and go on: layers over a `Kernels`, and the history between two calls.
+
+Every layer takes the positions that it needs from before its input out of a `History`, and leaves there what the
+next call needs. The histories of all layers, in the order in which they run, are the streaming state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+from mlx import nn
+
+from models.qwen3_tts.waveform_kernels import Array, Kernels
+
+Tails = tuple[Array, ...]
+
+
+class History:
+    """One pass through a stack of layers: reads the tails of the last pass, collects the new ones.
+
+    `tails` is None at the very start of the audio, which every layer then precedes with zeros.
+    """
+
+    def __init__(self, kernels: Kernels, tails: Tails | None = None) -> None:
+        self._kernels = kernels
+        self._old: Iterator[Array] | None = None if tails is None else iter(tails)
+        self._new: list[Array] = []
+
+    def extend(self, value: Array, positions: int) -> Array:
+        """`(B, S, C)` -> `(B, positions + S, C)`: the value behind the last `positions` positions before it."""
+        if positions == 0:
+            return value
+        if self._old is None:
+            before = self._kernels.zeros((value.shape[0], positions, value.shape[2]), like=value)
+        else:
+            before = next(self._old)
+        joined = self._kernels.join([before, value])
+        self._new.append(self._kernels.last(joined, positions))
+        return joined
+
+    @property
+    def tails(self) -> Tails:
+        """What the next pass starts from. Old tails are never changed."""
+        return tuple(self._new)
+
+
+class Convolution(nn.Module):
+    """Weights of a convolution in MLX's layout, `(O, K, C)`."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, *, bias: bool = True, groups: int = 1) -> None:
+        super().__init__()
+        self.weight = mx.zeros((out_channels, kernel, channels // groups))
+        if bias:
+            self.bias = mx.zeros((out_channels,))
+
+    @property
+    def bias_or_none(self) -> mx.array | None:
+        return self.get("bias")
+
+
+class CausalConvolution(nn.Module):
+    """Each output position sees its own and earlier input positions only. `(B, S, C)` -> `(B, S / stride, O)`.
+
+    With a stride, an input that is no multiple of it is filled with zeros on the right: only the last piece of a
+    signal may be such an input.
+    """
+
+    def __init__(
+        self, channels: int, out_channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = Convolution(channels, out_channels, kernel, bias=bias)
+        self.stride = stride
+        self.dilation = dilation
+        self.past = (kernel - 1) * dilation + 1 - stride
+
+    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
+        missing = -value.shape[1] % self.stride
+        if missing:
+            filling = kernels.zeros((value.shape[0], missing, value.shape[2]), like=value)
+            value = kernels.join([value, filling])
+        joined = history.extend(value, self.past)
+        return kernels.convolve(
+            joined, self.conv.weight, self.conv.bias_or_none, stride=self.stride, dilation=self.dilation
+        )
+
+
+class ExpandingConvolution(nn.Module):
+    """Transposed convolution without its overhang: `(B, S, C)` -> `(B, S * stride, O)`.
+
+    The weight is `(taps, C, stride, O)`: what an input position adds to the `stride` outputs at its own place (tap
+    0), one place later (tap 1), …, so that the layer is `taps` matrix products.
+    """
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int) -> None:
+        super().__init__()
+        self.taps = -(-kernel // stride)
+        self.conv = ExpandingWeights(channels, out_channels, taps=self.taps, stride=stride)
+
+    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
+        joined = history.extend(value, self.taps - 1)
+        return kernels.expand(joined, self.conv.weight, self.conv.bias)
+
+
+class ExpandingWeights(nn.Module):
+    def __init__(self, channels: int, out_channels: int, *, taps: int, stride: int) -> None:
+        super().__init__()
+        self.weight = mx.zeros((taps, channels, stride, out_channels))
+        self.bias = mx.zeros((out_channels,))
+
+
+class SnakeBeta(nn.Module):
+    """`x + sin(x e^alpha)^2 / (e^beta + 1e-9)`, channel by channel. The exponentials are taken once, when loaded."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.frequency = mx.ones((channels,))
+        self.strength = mx.ones((channels,))
+
+    def __call__(self, value: Array, kernels: Kernels) -> Array:
+        return kernels.snake(value, self.frequency, self.strength)
+
+
+def expanding_layout(weight: mx.array, *, stride: int) -> mx.array:
+    """A transposed convolution's `(C, O, K)`, as PyTorch stores it -> `(taps, C, stride, O)`, taps = K / stride up."""
+    channels, out_channels, kernel = weight.shape
+    taps = -(-kernel // stride)
+    filled = mx.pad(weight, [(0, 0), (0, 0), (0, taps * stride - kernel)])
+    return filled.reshape(channels, out_channels, taps, stride).transpose(2, 0, 3, 1)
