@@ -1,13 +1,18 @@
 """Recordings become the official codes, mel spectrograms and speaker embeddings."""
 
+import json
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from models.qwen3_tts.codec import load_codec, read_lazily
+from models.qwen3_tts.codec_config import SpeakerEncoderConfig, config_from_checkpoint
 from models.qwen3_tts.codec_weights import load_quantizers
+from models.qwen3_tts.mel import log_mel
+from models.qwen3_tts.speaker_encoder import load_speaker_encoder
 from models.qwen3_tts.waveform_kernels import kernels_named
-from tests.reference import REFERENCE, assert_close, audio, call, cases, golden
+from tests.reference import REFERENCE, assert_close, audio, call, cases, golden, info
 
 FEATURE_ATOL = 1e-4
 FOLDER = REFERENCE / "base" / "speech_tokenizer"
@@ -60,3 +65,43 @@ def test_a_round_trip_starts_from_the_official_codes(codec, case):
     if "audio" in call("base", case):
         ours = codec.encode(audio(call("base", case)["audio"])[0])
         np.testing.assert_array_equal(ours, golden("base", case)["codes.0"])
+
+
+@pytest.fixture(scope="module", params=("numpy", "mlx"))
+def speaker_encoder(request):
+    raw = json.loads((REFERENCE / "base" / "config.json").read_text("utf-8"))
+    config = config_from_checkpoint(SpeakerEncoderConfig, raw["speaker_encoder_config"], where="the golden")
+    stored, mlx_layout = read_lazily(REFERENCE / "base" / "model.safetensors")
+    kernels = kernels_named(request.param)
+    return load_speaker_encoder(config, stored, mlx_layout=mlx_layout, where="the golden", kernels=kernels)
+
+
+CLIPS = [(case, item) for case in cases("base", "prompt") for item in range(len(info("base", case)["ref_frames"]))]
+
+
+def clip(case, item):
+    recorded = golden("base", case)
+    if f"audio_24k.{item}" in recorded:
+        return recorded[f"audio_24k.{item}"]
+    names = call("base", case)["ref_audio"]
+    return audio(names if isinstance(names, str) else names[item])[0]
+
+
+@pytest.mark.parametrize(("case", "item"), CLIPS)
+def test_mel_spectrograms_agree(case, item):
+    assert_close(log_mel(clip(case, item)), golden("base", case)[f"mel.{item}"], atol=2e-3, what=f"{case} mel")
+
+
+@pytest.mark.parametrize(("case", "item"), CLIPS)
+def test_speaker_embeddings_agree(speaker_encoder, case, item):
+    ours = speaker_encoder.embed(clip(case, item))
+    assert_close(ours, golden("base", case)[f"spk_embedding.{item}"], atol=1e-4, what=f"{case} speaker")
+
+
+def test_every_block_of_the_speaker_encoder_agrees(speaker_encoder):
+    recorded = golden("base", "prompt_short")
+    value = mx.array(recorded["mel.0"])[None]
+    for index, block in enumerate(speaker_encoder.network.blocks):
+        value = block(value, speaker_encoder.kernels)
+        ours = np.asarray(value.swapaxes(1, 2))
+        assert_close(ours, recorded[f"speaker_block{index}.0"], atol=1e-4, what=f"block {index}")

@@ -1,0 +1,199 @@
+"""24 kHz waveform -> speaker embedding (x-vector) by ECAPA-TDNN.
+
+Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSSpeakerEncoder, and the mel front end of its
+`extract_speaker_embedding`. Layers work on `(B, T, C)` MLX arrays; the convolutions are the `Kernels`' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+from mlx import nn
+
+from models.errors import InvalidReferenceAudio
+from models.qwen3_tts.codec_config import SpeakerEncoderConfig
+from models.qwen3_tts.codec_weights import load_network
+from models.qwen3_tts.convolution import Convolution
+from models.qwen3_tts.mel import HOP_SAMPLES, log_mel
+from models.qwen3_tts.waveform_kernels import Kernels, default_kernels
+
+SHORTEST_S = 0.1
+SMALLEST_VARIANCE = 1e-12
+PREFIX = "speaker_encoder."
+
+
+class TimeDelayLayer(nn.Module):
+    """Convolution that keeps the length (what is missing at the ends is mirrored), then ReLU."""
+
+    def __init__(self, channels: int, out_channels: int, *, kernel: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv = Convolution(channels, out_channels, kernel)
+        self.dilation = dilation
+        self.missing = dilation * (kernel - 1)
+
+    def __call__(self, value: mx.array, kernels: Kernels) -> mx.array:
+        padded = mirror(value, left=self.missing // 2, right=self.missing - self.missing // 2)
+        convolved = kernels.convolve(
+            kernels.native(padded), self.conv.weight, self.conv.bias_or_none, dilation=self.dilation
+        )
+        return mx.maximum(kernels.mlx(convolved), 0)
+
+
+def mirror(value: mx.array, *, left: int, right: int) -> mx.array:
+    """`(B, T, C)` with `left` and `right` frames mirrored at its ends, the outermost frames not repeated."""
+    frames = value.shape[1]
+    places = np.concatenate([np.arange(left, 0, -1), np.arange(frames), np.arange(frames - 2, frames - 2 - right, -1)])
+    return value if not left + right else mx.take(value, mx.array(places), axis=1)
+
+
+def pointwise(layer: Convolution, value: mx.array) -> mx.array:
+    """A convolution of width 1."""
+    return value @ layer.weight[:, 0].T + layer.bias
+
+
+class Res2NetLayer(nn.Module):
+    """Channels in `scale` groups; each group but the first sees its own input and the last group's output."""
+
+    def __init__(self, channels: int, *, scale: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        width = channels // scale
+        self.scale = scale
+        self.blocks = [TimeDelayLayer(width, width, kernel=kernel, dilation=dilation) for _ in range(scale - 1)]
+
+    def __call__(self, value: mx.array, kernels: Kernels) -> mx.array:
+        first, *others = mx.split(value, self.scale, axis=-1)
+        outputs = [first]
+        for block, group in zip(self.blocks, others, strict=True):
+            outputs.append(block(group if len(outputs) == 1 else group + outputs[-1], kernels))
+        return mx.concatenate(outputs, axis=-1)
+
+
+class SqueezeExcitation(nn.Module):
+    """Every channel scaled by a gate that sees the mean of all channels over time."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.conv1 = Convolution(channels, squeezed, 1)
+        self.conv2 = Convolution(squeezed, channels, 1)
+
+    def __call__(self, value: mx.array) -> mx.array:
+        mean = value.mean(axis=1, keepdims=True)
+        return value * mx.sigmoid(pointwise(self.conv2, mx.maximum(pointwise(self.conv1, mean), 0)))
+
+
+class SpeakerBlock(nn.Module):
+    def __init__(self, channels: int, out_channels: int, config: SpeakerEncoderConfig, *, place: int) -> None:
+        super().__init__()
+        self.tdnn1 = TimeDelayLayer(channels, out_channels)
+        self.res2net_block = Res2NetLayer(
+            out_channels,
+            scale=config.enc_res2net_scale,
+            kernel=config.enc_kernel_sizes[place],
+            dilation=config.enc_dilations[place],
+        )
+        self.tdnn2 = TimeDelayLayer(out_channels, out_channels)
+        self.se_block = SqueezeExcitation(out_channels, config.enc_se_channels)
+
+    def __call__(self, value: mx.array, kernels: Kernels) -> mx.array:
+        mixed = self.res2net_block(self.tdnn1(value, kernels), kernels)
+        return value + self.se_block(self.tdnn2(mixed, kernels))
+
+
+class AttentivePooling(nn.Module):
+    """`(B, T, C)` -> `(B, 2 C)`: mean and deviation over time, each frame weighted by attention of each channel."""
+
+    def __init__(self, channels: int, attention_channels: int) -> None:
+        super().__init__()
+        self.tdnn = TimeDelayLayer(3 * channels, attention_channels)
+        self.conv = Convolution(attention_channels, channels, 1)
+
+    def __call__(self, value: mx.array, kernels: Kernels) -> mx.array:
+        mean, deviation = _statistics(value, mx.full((1, value.shape[1], 1), 1 / value.shape[1], dtype=value.dtype))
+        context = [value, *(mx.broadcast_to(part, value.shape) for part in (mean, deviation))]
+        scores = pointwise(self.conv, mx.tanh(self.tdnn(mx.concatenate(context, axis=-1), kernels)))
+        return mx.concatenate(_statistics(value, mx.softmax(scores, axis=1)), axis=-1)[:, 0]
+
+
+def _statistics(value: mx.array, weights: mx.array) -> list[mx.array]:
+    """Weighted mean and deviation over time, each `(B, 1, C)`."""
+    mean = (weights * value).sum(axis=1, keepdims=True)
+    variance = (weights * mx.square(value - mean)).sum(axis=1, keepdims=True)
+    return [mean, mx.sqrt(mx.maximum(variance, SMALLEST_VARIANCE))]
+
+
+class SpeakerNetwork(nn.Module):
+    """Mel frames `(B, T, M)` -> `(B, D)`."""
+
+    def __init__(self, config: SpeakerEncoderConfig) -> None:
+        super().__init__()
+        widths = config.enc_channels
+        first = TimeDelayLayer(
+            config.mel_dim, widths[0], kernel=config.enc_kernel_sizes[0], dilation=config.enc_dilations[0]
+        )
+        middle = [
+            SpeakerBlock(widths[place - 1], widths[place], config, place=place) for place in range(1, len(widths) - 1)
+        ]
+        self.blocks = [first, *middle]
+        self.mfa = TimeDelayLayer(
+            widths[-1], widths[-1], kernel=config.enc_kernel_sizes[-1], dilation=config.enc_dilations[-1]
+        )
+        self.asp = AttentivePooling(widths[-1], config.enc_attention_channels)
+        self.fc = Convolution(2 * widths[-1], config.enc_dim, 1)
+
+    def __call__(self, mel: mx.array, kernels: Kernels) -> mx.array:
+        outputs = [mel]
+        for block in self.blocks:
+            outputs.append(block(outputs[-1], kernels))
+        gathered = self.mfa(mx.concatenate(outputs[2:], axis=-1), kernels)  # without the mel frames and the first block
+        return pointwise(self.fc, self.asp(gathered, kernels))
+
+
+class SpeakerEncoder:
+    """Waveform -> speaker embedding."""
+
+    def __init__(self, config: SpeakerEncoderConfig, network: SpeakerNetwork, kernels: Kernels) -> None:
+        self.config = config
+        self.network = network
+        self.kernels = kernels
+
+    @property
+    def shortest_samples(self) -> int:
+        """The shortest clip it takes: 0.1 s, or what the widest layer must see to mirror it."""
+        return max(round(SHORTEST_S * self.config.sample_rate), self.config.shortest_mel_frames * HOP_SAMPLES)
+
+    def embed(self, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Mono float32 `(S,)` at 24 kHz -> `(D,)`. Raises InvalidReferenceAudio below `shortest_samples`."""
+        samples = np.asarray(waveform, np.float32)
+        if samples.ndim != 1 or len(samples) < self.shortest_samples:
+            raise InvalidReferenceAudio(
+                f"A voice needs at least {self.shortest_samples / self.config.sample_rate:g} s of mono audio; "
+                f"this has the shape {samples.shape} at {self.config.sample_rate} Hz."
+            )
+        mel = log_mel(samples, mel_bins=self.config.mel_dim, sample_rate_hz=self.config.sample_rate)
+        embedding = self.network(mx.array(mel).astype(self.network.fc.weight.dtype)[None], self.kernels)[0]
+        return np.array(embedding.astype(mx.float32))
+
+
+def load_speaker_encoder(
+    config: SpeakerEncoderConfig,
+    stored: Mapping[str, mx.array],
+    *,
+    mlx_layout: bool,
+    where: str,
+    dtype: mx.Dtype = mx.float32,
+    kernels: Kernels | None = None,
+) -> SpeakerEncoder | None:
+    """The speaker encoder among a checkpoint's lazily loaded tensors, or None where it has none.
+
+    `mlx_layout`: the tensors' file says `format: mlx`. Raises UnsupportedCheckpoint.
+    """
+    if not any(name.startswith(PREFIX) for name in stored):
+        return None
+    kernels = kernels or default_kernels()
+    network = SpeakerNetwork(config)
+    dtype = mx.float32 if kernels.name == "numpy" else dtype
+    load_network(network, stored, prefix=PREFIX, mlx_layout=mlx_layout, dtype=dtype, where=where)
+    return SpeakerEncoder(config, network, kernels)
