@@ -10,6 +10,21 @@ VoiceJobsError
 │   ├── PromptModelMismatch    the clone prompt was made for another model
 │   ├── UnsupportedRequest     this engine or model lacks the ability
 │   └── UnsupportedCheckpoint  the folder is no model that we can load
+├── NotFound
+│   ├── UnknownModel           no known, installed or local model has this name
+│   ├── ModelNotInstalled      it is known, but not on this machine, and may not be fetched
+│   ├── RepositoryNotFound     the hub has no such repository or revision, or hides it
+│   └── RepositoryGated        the hub wants a token, or an agreement to the licence
+├── Conflict
+│   ├── ModelInUse             a voice, or a running engine, still needs the model
+│   ├── ModelIncomplete        files of the model are missing or damaged; it is never loaded
+│   └── UndoRefused            what a migration made has changed since, or its old place is taken
+├── StorageError
+│   └── NoSpaceForModel        the disk has less room than the model needs
+├── HubUnreachable             no network, or the hub does not answer (retryable)
+├── HubRefused                 the hub answered with an error of its own (retryable)
+├── DownloadCorrupt            bytes arrived that are not what the hub announced (retryable)
+├── NotEnoughMemory            the model does not fit, and the settings say to refuse (retryable)
 └── EngineFailure              the engine could not do the work (retryable)
 """
 
@@ -17,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from registry.errors import InvalidInput, VoiceJobsError, nearest
+from registry.errors import Conflict, InvalidInput, NotFound, StorageError, VoiceJobsError, nearest
 
 
 class UnknownLanguage(InvalidInput):
@@ -65,4 +80,56 @@ class UnsupportedCheckpoint(InvalidInput):
 
 class EngineFailure(VoiceJobsError):
     code = "engine-failure"
+    retryable = True
+
+
+class UnknownModel(NotFound):
+    code = "unknown-model"
+
+
+class ModelNotInstalled(NotFound):
+    code = "model-not-installed"
+
+
+class RepositoryNotFound(NotFound):
+    code = "repository-not-found"
+
+
+class RepositoryGated(NotFound):
+    code = "repository-gated"
+
+
+class ModelInUse(Conflict):
+    code = "model-in-use"
+
+
+class ModelIncomplete(Conflict):
+    code = "model-incomplete"
+
+
+class UndoRefused(Conflict):
+    code = "undo-refused"
+
+
+class NoSpaceForModel(StorageError):
+    code = "no-space"
+
+
+class HubUnreachable(VoiceJobsError):
+    code = "hub-unreachable"
+    retryable = True
+
+
+class HubRefused(VoiceJobsError):
+    code = "hub-refused"
+    retryable = True
+
+
+class DownloadCorrupt(VoiceJobsError):
+    code = "download-corrupt"
+    retryable = True
+
+
+class NotEnoughMemory(VoiceJobsError):
+    code = "not-enough-memory"
     retryable = True

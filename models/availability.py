@@ -1,0 +1,323 @@
+"""A model's folder → whether it can be used: not available, partial (with what is missing), available, downloading.
+
+This module reads the disk and changes nothing. The tiers are Acervo's: a verified marker, the local manifest,
+then a heuristic over `config.json` and weight indexes. What a Qwen3-TTS model needs beyond that, and the structure
+of every safetensors file, is checked in each tier.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Union
+
+from models.manifest import InvalidManifest, Manifest, ManifestFile, is_verified, read_manifest
+from models.safetensors_check import safetensors_problem
+from registry.errors import Busy
+from registry.files import FileLock, sha256_of
+
+INDEX_SUFFIX = ".safetensors.index.json"
+MAX_JSON_BYTES = 64_000_000
+SPEECH_TOKENIZER = "speech_tokenizer"
+MODEL_MARKS = ("config.json", "model_index.json", "manifest.json", ".acervo-manifest.json")
+LOCKS_FOLDER = ".locks"
+INCOMING_FOLDER = ".incoming"
+
+
+@dataclass(frozen=True)
+class NotAvailable:
+    """There is no model here, or nothing that can be judged."""
+
+    state: ClassVar[str] = "not_available"
+    reason: str = "no such folder"
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A model with files missing or damaged: `missing` are their paths, `problems` say what is wrong with each."""
+
+    state: ClassVar[str] = "partial"
+    missing: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Available:
+    """Everything is there; `tier` says by which rule: "verified", "manifest", "heuristic"."""
+
+    state: ClassVar[str] = "available"
+    tier: str = "heuristic"
+
+
+@dataclass(frozen=True)
+class Downloading:
+    """Some process is fetching it; bytes on disk so far, of bytes in all (0: not known yet)."""
+
+    state: ClassVar[str] = "downloading"
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.done_bytes / self.total_bytes) if self.total_bytes else 0.0
+
+
+Availability = Union[NotAvailable, Partial, Available, Downloading]  # noqa: UP007 - used as a value by Python 3.10
+
+
+def availability(folder: Path, *, verify_hashes: bool = False) -> Availability:
+    """The state of the model in `folder`; `verify_hashes` also reads every byte that a manifest vouches for."""
+    judged = _judged(folder, verify_hashes=verify_hashes)
+    if isinstance(judged, Available):
+        return judged
+    return download_in_flight(folder) or judged
+
+
+def _judged(folder: Path, *, verify_hashes: bool) -> Availability:
+    if not folder.is_dir():
+        return NotAvailable("no such folder")
+    try:
+        manifest = read_manifest(folder)
+    except InvalidManifest as error:
+        return Partial(("manifest.json",), (error.message,))
+    except OSError as error:
+        return NotAvailable(f"cannot be read: {error.strerror}")
+    try:
+        if manifest is not None:
+            return _by_manifest(folder, manifest, verify_hashes=verify_hashes)
+        return _by_heuristic(folder)
+    except OSError as error:
+        return NotAvailable(f"cannot be read: {error.strerror}")
+
+
+class _Findings:
+    """What is missing or damaged, each path once."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, str] = {}
+
+    def add(self, path: str, problem: str) -> None:
+        self.by_path.setdefault(path, f"{path} {problem}")
+
+    def verdict(self, tier: str) -> Availability:
+        if self.by_path:
+            return Partial(tuple(sorted(self.by_path)), tuple(self.by_path[path] for path in sorted(self.by_path)))
+        return Available(tier)
+
+
+def _by_manifest(folder: Path, manifest: Manifest, *, verify_hashes: bool) -> Availability:
+    findings = _Findings()
+    trusted = is_verified(folder, manifest)
+    for file in manifest.files:
+        problem = _manifest_file_problem(folder / file.path, file, verify_hashes=verify_hashes)
+        if problem is not None:
+            findings.add(file.path, problem)
+        elif file.path.endswith(".safetensors") and not trusted:
+            _check_weights(folder, file.path, findings)
+    config = _read_json(folder / "config.json")
+    if _is_qwen3_tts_config(config):
+        _check_qwen3_tts(folder, findings, check_structure=not trusted)
+    return findings.verdict("verified" if trusted or verify_hashes else "manifest")
+
+
+def _manifest_file_problem(path: Path, file: ManifestFile, *, verify_hashes: bool) -> str | None:
+    try:
+        size_bytes = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if size_bytes != file.size_bytes:
+        return f"has {size_bytes} bytes, where the manifest says {file.size_bytes}"
+    if not path.is_file():
+        return "is no regular file"
+    if verify_hashes and sha256_of(path) != file.sha256:
+        return "has another SHA-256 than the manifest says"
+    return None
+
+
+def _by_heuristic(folder: Path) -> Availability:
+    config_path = folder / "config.json"
+    if not config_path.is_file() and not (folder / "model_index.json").is_file():
+        return NotAvailable("it holds neither config.json nor model_index.json")
+    findings = _Findings()
+    config = _read_json(config_path)
+    if config_path.is_file() and not isinstance(config, dict):
+        findings.add("config.json", "does not parse")
+    for index in sorted(folder.glob(f"*{INDEX_SUFFIX}")):
+        shards = shards_of(_read_json(index))
+        if not shards:
+            return NotAvailable(f"{index.name} names no weights")
+        for shard in shards:
+            _check_weights(folder, shard, findings)
+    for component in _diffusers_components(_read_json(folder / "model_index.json")):
+        if not (folder / component).is_dir():
+            findings.add(component, "is missing")
+    if _is_qwen3_tts_config(config):
+        _check_qwen3_tts(folder, findings, check_structure=True)
+    else:
+        for path in sorted(folder.glob("*.safetensors")):
+            _check_weights(folder, path.name, findings)
+    return findings.verdict("heuristic")
+
+
+def shards_of(index: Any) -> list[str]:
+    """The weight files that a safetensors index names, without repetition; empty when it is malformed."""
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        return []
+    names = sorted(set(weight_map.values()))
+    return names if all(name and not name.startswith("/") and ".." not in name.split("/") for name in names) else []
+
+
+def _diffusers_components(index: Any) -> Iterator[str]:
+    """The sub-folders that a diffusers `model_index.json` names: those whose value is [library, class]."""
+    if not isinstance(index, dict):
+        return
+    for name, value in index.items():
+        if not name.startswith("_") and isinstance(value, list) and len(value) == 2 and all(value):
+            yield name
+
+
+def _check_weights(folder: Path, relative: str, findings: _Findings) -> None:
+    problem = safetensors_problem(folder / relative)
+    if problem is not None:
+        findings.add(relative, problem)
+
+
+def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool) -> None:
+    """What the engine loads: weights, a text tokenizer, and `speech_tokenizer/` with its own config and weights."""
+    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not weights:
+        findings.add("model.safetensors", "is missing")
+    has_pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    if not has_pair and not (folder / "tokenizer.json").is_file():
+        for name in ("vocab.json", "merges.txt"):
+            if not (folder / name).is_file():
+                findings.add(name, "is missing")
+    codec = folder / SPEECH_TOKENIZER
+    if codec.exists() and not codec.is_dir():
+        findings.add(SPEECH_TOKENIZER, "is a file, where a folder must be")
+    codec_weights = sorted(f"{SPEECH_TOKENIZER}/{path.name}" for path in codec.glob("*.safetensors"))
+    if not codec_weights:
+        findings.add(f"{SPEECH_TOKENIZER}/model.safetensors", "is missing")
+    codec_config = codec / "config.json"
+    if not codec_config.is_file():
+        findings.add(f"{SPEECH_TOKENIZER}/config.json", "is missing")
+    elif not isinstance(_read_json(codec_config), dict):
+        findings.add(f"{SPEECH_TOKENIZER}/config.json", "does not parse")
+    if check_structure:
+        for relative in (*weights, *codec_weights):
+            _check_weights(folder, relative, findings)
+
+
+def _read_json(path: Path) -> Any:
+    """The parsed file, or None when it is absent, too large or malformed: the caller judges what that means."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_JSON_BYTES + 1)
+        return json.loads(content) if len(content) <= MAX_JSON_BYTES else None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_qwen3_tts_config(config: Any) -> bool:
+    return isinstance(config, dict) and config.get("model_type") == "qwen3_tts"
+
+
+def is_qwen3_tts(folder: Path) -> bool:
+    """Whether the folder says of itself that it is a Qwen3-TTS model."""
+    try:
+        return _is_qwen3_tts_config(_read_json(folder / "config.json"))
+    except OSError:
+        return False
+
+
+def has_model_mark(folder: Path) -> bool:
+    """Whether a folder counts as a model in listings."""
+    return any((folder / name).is_file() for name in MODEL_MARKS)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Every safetensors file that loading this model reads."""
+    return sorted([*folder.glob("*.safetensors"), *(folder / SPEECH_TOKENIZER).glob("*.safetensors")])
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all regular files below `folder`, links followed to files but not into folders."""
+    return sum(size_bytes for _, size_bytes in _sizes(folder))
+
+
+def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return  # a folder that cannot be opened counts as nothing; availability names the reason
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _sizes(Path(entry.path))
+        else:
+            try:
+                yield entry.path, entry.stat().st_size
+            except OSError:
+                continue  # a dangling link
+
+
+def lock_path_of(folder: Path) -> Path:
+    """The lock file of the model in `folder`: `<root>/.locks/<slug>.lock`."""
+    return folder.parent / LOCKS_FOLDER / f"{folder.name}.lock"
+
+
+def download_folder_of(folder: Path) -> Path:
+    """Where the files of a model gather while it is fetched."""
+    return folder.parent / INCOMING_FOLDER / f"{folder.name}.download"
+
+
+def download_state_of(folder: Path) -> Path:
+    """The small file beside the gathering files that says what is being fetched."""
+    return folder.parent / INCOMING_FOLDER / f"{folder.name}.download.json"
+
+
+def download_in_flight(folder: Path) -> Downloading | None:
+    """The progress of a process that is fetching this model at this moment; None when there is none."""
+    gathering = download_folder_of(folder)
+    if not gathering.is_dir() or not _is_locked(lock_path_of(folder)):
+        return None
+    state = _read_json(download_state_of(folder))
+    total_bytes = state.get("total_bytes") if isinstance(state, dict) else 0
+    return Downloading(folder_bytes(gathering), total_bytes if isinstance(total_bytes, int) else 0)
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether some process holds the lock exclusively. It is taken, shared, for an instant to find out."""
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(shared=True)
+    except Busy:
+        return True
+    except OSError:
+        return False  # not ours to open: then no voicejobs of this user holds it
+    lock.release()
+    return False
+
+
+def combined(states: Iterable[Availability]) -> Availability:
+    """Several components as one: downloading wins, then partial with the union of what is missing."""
+    states = list(states)
+    if states and all(isinstance(state, Available) for state in states):
+        return Available()
+    flights = [state for state in states if isinstance(state, Downloading)]
+    if flights:
+        return Downloading(sum(f.done_bytes for f in flights), sum(f.total_bytes for f in flights))
+    partial = [state for state in states if isinstance(state, Partial)]
+    if partial:
+        missing = sorted({path for state in partial for path in state.missing})
+        return Partial(tuple(missing), tuple(problem for state in partial for problem in state.problems))
+    return NotAvailable("not all components are there")

@@ -1,0 +1,154 @@
+"""The models we know → one table: short name, repositories, variant, size, quantisation, abilities, memory need.
+
+Data only: nothing here touches the disk or the network. Sizes of unquantised models are those of the published
+files; those of quantised ones follow from which tensors the converter quantises. What a model really weighs is
+read from its files before it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+DRAFT = "draft"
+DEFAULT = "default"
+MEMORY_FACTOR = 1.5
+CODEC_BYTES = 682_300_000  # `speech_tokenizer/`, float32 and never quantised, part of every model
+TEXT_FILES_BYTES = 4_500_000  # vocabulary, merges, configs
+
+ABILITIES_OF_VARIANT = {
+    "voice_design": ("design", "instruct"),
+    "base": ("clone",),
+    "custom_voice": ("presets", "instruct"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogEntry:
+    """One known model; `repositories` hold the same weights, the one we download first."""
+
+    name: str
+    repositories: tuple[str, ...]
+    variant: str  # "base" | "voice_design" | "custom_voice"
+    parameters: str  # "1.7B" | "0.6B"
+    size_bytes: int
+    quantization: str | None  # "8bit" | "6bit" | "4bit"
+    abilities: tuple[str, ...]  # of "design", "clone", "presets", "instruct"
+
+    @property
+    def id(self) -> str:
+        return self.repositories[0]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Free memory wanted before it is loaded."""
+        return round(self.size_bytes * MEMORY_FACTOR)
+
+
+@dataclass(frozen=True)
+class _Family:
+    key: str
+    published: str
+    variant: str
+    parameters: str
+    plain_bytes: int  # bfloat16 weights without the codec
+    linear_parameters: int  # weights in linear layers, which quantisation shrinks
+
+
+_FAMILIES = (
+    _Family("1.7b-base", "1.7B-Base", "base", "1.7B", 3_857_400_000, 1_509_000_000),
+    _Family("1.7b-voicedesign", "1.7B-VoiceDesign", "voice_design", "1.7B", 3_833_400_000, 1_509_000_000),
+    _Family("1.7b-customvoice", "1.7B-CustomVoice", "custom_voice", "1.7B", 3_833_400_000, 1_509_000_000),
+    _Family("0.6b-base", "0.6B-Base", "base", "0.6B", 1_829_344_272, 544_000_000),
+    _Family("0.6b-customvoice", "0.6B-CustomVoice", "custom_voice", "0.6B", 1_811_600_000, 544_000_000),
+)
+_BITS = (None, 8, 6, 4)
+_GROUP_OVERHEAD_BITS = 0.5  # one bfloat16 scale and one bias for each group of 64 weights
+
+
+def _entry(family: _Family, bits: int | None) -> CatalogEntry:
+    abilities = ABILITIES_OF_VARIANT[family.variant]
+    if family.variant == "custom_voice" and family.parameters == "0.6B":
+        abilities = ("presets",)  # the small preset model ignores instructions
+    weights_bytes = family.plain_bytes
+    if bits is not None:
+        weights_bytes -= round(family.linear_parameters * (16 - bits - _GROUP_OVERHEAD_BITS) / 8)
+    community = f"mlx-community/Qwen3-TTS-12Hz-{family.published}"
+    repositories = (
+        (f"{community}-bf16", f"Qwen/Qwen3-TTS-12Hz-{family.published}")
+        if bits is None
+        else (f"{community}-{bits}bit",)
+    )
+    return CatalogEntry(
+        name=f"qwen3-tts-{family.key}" + (f"-{bits}bit" if bits else ""),
+        repositories=repositories,
+        variant=family.variant,
+        parameters=family.parameters,
+        size_bytes=weights_bytes + CODEC_BYTES + TEXT_FILES_BYTES,
+        quantization=f"{bits}bit" if bits else None,
+        abilities=abilities,
+    )
+
+
+CATALOG: tuple[CatalogEntry, ...] = tuple(_entry(family, bits) for family in _FAMILIES for bits in _BITS)
+_BY_NAME = {entry.name: entry for entry in CATALOG}
+_BY_REPOSITORY = {repository.casefold(): entry for entry in CATALOG for repository in entry.repositories}
+
+# The largest first; the last one is taken where even it does not fit, and the memory check then says so.
+_DEFAULTS = {
+    "clone": ("qwen3-tts-1.7b-base", "qwen3-tts-0.6b-base"),
+    "design": ("qwen3-tts-1.7b-voicedesign", "qwen3-tts-1.7b-voicedesign-8bit", "qwen3-tts-1.7b-voicedesign-4bit"),
+    "presets": ("qwen3-tts-1.7b-customvoice", "qwen3-tts-0.6b-customvoice"),
+}
+
+
+def entry_named(name: str) -> CatalogEntry | None:
+    """The entry with this short name or repository id, in any case; None when we know none."""
+    folded = name.strip().casefold()
+    return _BY_NAME.get(folded) or _BY_REPOSITORY.get(folded)
+
+
+def names() -> tuple[str, ...]:
+    """Every short name, in the table's order."""
+    return tuple(_BY_NAME)
+
+
+def default_candidates(ability: str) -> tuple[CatalogEntry, ...]:
+    """The models that `default` chooses from for one ability, the preferred first. Raises KeyError."""
+    return tuple(_BY_NAME[name] for name in _DEFAULTS[ability])
+
+
+def default_model_for(
+    ability: str, *, available_bytes: int, installed: Iterable[str] = (), offline: bool = False
+) -> CatalogEntry:
+    """What `model = "default"` means for work that needs `ability`: 1.7B where memory allows it, else 0.6B.
+
+    `installed` are ids of models on this machine. Offline, one that is there is taken before one that is not.
+    """
+    present = {name.casefold() for name in installed}
+    candidates = default_candidates(ability)
+    fitting = [entry for entry in candidates if entry.memory_bytes <= available_bytes] or [candidates[-1]]
+    if offline:
+        order = [*fitting, *(entry for entry in candidates if entry not in fitting)]
+        here = [entry for entry in order if any(name.casefold() in present for name in entry.repositories)]
+        return (here or fitting)[0]
+    return fitting[0]
+
+
+def edit_distance(left: str, right: str) -> int:
+    """Levenshtein's distance: how many letters to insert, remove or replace."""
+    previous = list(range(len(right) + 1))
+    for row, one in enumerate(left, start=1):
+        current = [row]
+        for column, other in enumerate(right, start=1):
+            current.append(min(previous[column] + 1, current[-1] + 1, previous[column - 1] + (one != other)))
+        previous = current
+    return previous[-1]
+
+
+def nearest_models(wanted: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
+    """The known names closest to `wanted` by edit distance, the organisation left out of the comparison."""
+    target = wanted.casefold().removeprefix("mlx-community/")
+    threshold = max(5, len(target) // 3)
+    measured = [(edit_distance(target, name.casefold().removeprefix("mlx-community/")), name) for name in known]
+    return [name for distance, name in sorted(measured) if distance <= threshold][:limit]

@@ -1,0 +1,241 @@
+"""A model's name → a folder that an engine can load: found where it lies, adopted, moved, or downloaded once.
+
+This module touches the disk and, unless that is forbidden, the network. It imports no mlx, and is called from a
+thread of the runner.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import catalog
+from models.availability import Availability, Available, Downloading, NotAvailable, Partial, availability
+from models.download import PROGRESS_EVERY_S, download_model
+from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
+from models.events import ModelEvent, OnEvent, ignore_events
+from models.hub import is_offline
+from models.legacy_places import Candidate, Scan, scan_legacy
+from models.migration import (
+    PlannedStep,
+    done_message,
+    finding_event,
+    make_directory,
+    plan_of,
+    recover,
+    run_plan,
+)
+from models.shared_directory import ModelChoice, installed_folders, lock_of, resolve_model, revision_of
+from registry.errors import Busy, StorageError
+
+AUTO, OFF = "auto", "off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedModel:
+    """A model that can be loaded now. `folder` is None for the draft engine; `actions_done` are for the receipt."""
+
+    id: str
+    folder: Path | None
+    revision: str | None
+    state: Availability
+    actions_done: tuple[str, ...] = ()
+
+
+def ensure_model(
+    name: str,
+    *,
+    directory: Path,
+    migrate: str = AUTO,
+    offline: bool = False,
+    environ: Mapping[str, str] | None = None,
+    ability: str = "clone",
+    available_bytes: int | None = None,
+    on_event: OnEvent = ignore_events,
+    progress_every_s: float = PROGRESS_EVERY_S,
+) -> PreparedModel:
+    """Make the model that `name` means loadable, doing what that takes, once, however many processes ask.
+
+    With `migrate` "auto", Qwen3-TTS folders in legacy places of the same disk are renamed into the directory, and
+    the wanted model is adopted from wherever it lies; with "off" it is used where it lies. Raises UnknownModel,
+    ModelNotInstalled (offline), ModelIncomplete, StorageError, or an error of `models.download`.
+    """
+    environ = os.environ if environ is None else environ
+    offline = is_offline(environ, setting=offline)
+    choice = resolve_model(name, directory=directory, ability=ability, available_bytes=available_bytes, offline=offline)
+    if choice.folder is None:
+        return PreparedModel(id=choice.id, folder=None, revision=None, state=Available("engine"))
+    if choice.is_local:
+        return _checked(choice.folder, model_id=choice.id, actions=[])
+    actions: list[str] = []
+    if migrate == AUTO:
+        _take_speech_models(directory, environ=environ, besides=choice, on_event=on_event, actions=actions)
+    if isinstance(availability(choice.folder), Available):
+        return _checked(choice.folder, model_id=choice.id, actions=actions)
+    prepare = _Preparation(choice, directory, environ, on_event, actions)
+    return prepare.run(migrate=migrate, offline=offline, progress_every_s=progress_every_s)
+
+
+def _checked(folder: Path, *, model_id: str, actions: Iterable[str]) -> PreparedModel:
+    """The model as it lies in `folder`. Raises ModelIncomplete, naming what is missing, or ModelNotInstalled."""
+    state = availability(folder)
+    if isinstance(state, Partial):
+        raise incomplete(model_id, folder, state)
+    if not isinstance(state, Available):
+        reason = state.reason if isinstance(state, NotAvailable) else "it is being downloaded"
+        raise ModelNotInstalled(f"{folder} holds no model that we can load: {reason}.")
+    return PreparedModel(
+        id=model_id, folder=folder, revision=revision_of(folder), state=state, actions_done=tuple(actions)
+    )
+
+
+def incomplete(model_id: str, folder: Path, state: Partial) -> ModelIncomplete:
+    """The error for a model with missing or damaged files."""
+    named = "; ".join(state.problems[:3] or state.missing[:3])
+    more = f" and {len(state.missing) - 3} more" if len(state.missing) > 3 else ""
+    hint = f"`voicejobs models pull {model_id}` fetches what is missing."
+    return ModelIncomplete(f"{model_id} in {folder} is incomplete: {named}{more}.", hint=hint)
+
+
+def _take_speech_models(
+    directory: Path, *, environ: Mapping[str, str], besides: ModelChoice, on_event: OnEvent, actions: list[str]
+) -> None:
+    """What happens by itself before a job: Qwen3-TTS folders of this disk are renamed into the directory.
+
+    Whatever goes wrong here concerns other models than the wanted one: it is told, and stops nothing.
+    """
+    wanted = {besides.id, *besides.alternatives}
+    try:
+        recover_if_needed(directory, on_event=on_event, actions=actions)
+        scan = scan_legacy(directory, environ=environ, speech_only=True)
+        others = tuple(candidate for candidate in scan.candidates if candidate.id not in wanted)
+        plan = plan_of(Scan(others, scan.findings), directory)
+        by_itself = tuple(step for step in plan.steps if step.action == "rename" and step.is_speech)
+        done = run_plan(type(plan)(directory=directory, steps=by_itself, findings=plan.findings), on_event=on_event)
+        actions += [done_message(step) for step in done.done]
+    except StorageError as error:
+        on_event(ModelEvent(kind="finding", model="", message=str(error)))
+
+
+def recover_if_needed(directory: Path, *, on_event: OnEvent, actions: list[str]) -> None:
+    """Clear up after a migration that was killed, if there was one."""
+    actions += recover(directory, on_event=on_event)
+
+
+@dataclass
+class _Preparation:
+    """Getting one model that is not in the directory, or not whole."""
+
+    choice: ModelChoice
+    directory: Path
+    environ: Mapping[str, str]
+    on_event: OnEvent
+    actions: list[str]
+
+    @property
+    def folder(self) -> Path:
+        assert self.choice.folder is not None
+        return self.choice.folder
+
+    def run(self, *, migrate: str, offline: bool, progress_every_s: float) -> PreparedModel:
+        found = self._found_elsewhere()
+        if migrate != AUTO and found and self._is_absent():
+            return self._referenced(found[0])
+        referenced = [candidate for candidate in found if candidate.action == "reference"]
+        if len(referenced) == len(found) and referenced and self._is_absent():
+            return self._referenced(referenced[0])
+        if offline and not found:
+            return self._whole_or_offline_error()
+        make_directory(self.directory)
+        lock = lock_of(self.folder)
+        try:
+            lock.acquire()
+        except Busy:
+            message = f"Waiting for {lock.describe_holder()}, which is at {self.choice.id}."
+            self.on_event(ModelEvent(kind="waiting", model=self.choice.id, message=message))
+            lock.acquire(wait=True)
+        try:
+            return self._locked(found, offline=offline, progress_every_s=progress_every_s)
+        finally:
+            lock.release()
+
+    def _is_absent(self) -> bool:
+        return not os.path.lexists(self.folder)
+
+    def _found_elsewhere(self) -> list[Candidate]:
+        """Whole copies of the wanted model in legacy places, the preferred first."""
+        wanted = (self.choice.id, *self.choice.alternatives)
+        scan = scan_legacy(self.directory, environ=self.environ, only=wanted)
+        for finding in scan.findings:
+            self.on_event(finding_event(finding))
+        usable = [candidate for candidate in scan.candidates if candidate.is_usable]
+        return sorted(usable, key=lambda candidate: (candidate.action == "reference", wanted.index(candidate.id)))
+
+    def _referenced(self, candidate: Candidate) -> PreparedModel:
+        message = f"{candidate.id} is used where it lies, in {candidate.folder}."
+        data = {"source": str(candidate.folder), "revision": candidate.revision}
+        self.on_event(ModelEvent(kind="referenced", model=candidate.id, message=message, data=data))
+        return PreparedModel(
+            id=candidate.id,
+            folder=candidate.folder,
+            revision=candidate.revision or revision_of(candidate.folder),
+            state=candidate.state,
+            actions_done=(*self.actions, message),
+        )
+
+    def _whole_or_offline_error(self) -> PreparedModel:
+        state = availability(self.folder)
+        if isinstance(state, Downloading):
+            hint = "Another process is fetching it; try again later."
+        elif isinstance(state, Partial):
+            raise incomplete(self.choice.id, self.folder, state)
+        else:
+            installed = ", ".join(model_id for model_id, _ in installed_folders(self.directory)) or "none"
+            hint = f"Offline mode is on. Fetch it while online, or use one that is here ({installed})."
+        raise ModelNotInstalled(f"{self.choice.id} is not in {self.directory}.", hint=hint)
+
+    def _locked(self, found: list[Candidate], *, offline: bool, progress_every_s: float) -> PreparedModel:
+        """With the model's lock held: nobody else can be at it now, and it may have come meanwhile."""
+        self.actions += recover(self.directory, on_event=self.on_event, held=(self.folder.name,))
+        state = availability(self.folder)
+        if isinstance(state, Available):
+            return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
+        if isinstance(state, Partial):
+            raise incomplete(self.choice.id, self.folder, state)
+        failed = None
+        for candidate in found:
+            step = self._adopted(candidate)
+            if step is not None:
+                return _checked(step.target, model_id=candidate.id, actions=self.actions)
+            failed = candidate
+        if failed is not None and offline:
+            return self._referenced(failed)
+        if offline:
+            return self._whole_or_offline_error()
+        self._download(progress_every_s=progress_every_s)
+        return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
+
+    def _adopted(self, candidate: Candidate) -> PlannedStep | None:
+        """Take one legacy copy over; None when that did not work, which the events have told."""
+        plan = plan_of(Scan((candidate,), ()), self.directory)
+        is_ours = candidate.slug == self.folder.name
+        outcome = run_plan(plan, on_event=self.on_event, held=(self.folder,) if is_ours else ())
+        self.actions += [done_message(step) for step in outcome.done]
+        return next(iter(outcome.done), None)
+
+    def _download(self, *, progress_every_s: float) -> None:
+        try:
+            remote = download_model(
+                self.choice.id,
+                self.folder,
+                environ=self.environ,
+                on_event=self.on_event,
+                progress_every_s=progress_every_s,
+            )
+        except RepositoryNotFound as error:
+            near = catalog.nearest_models(self.choice.id, [entry.id for entry in catalog.CATALOG])
+            guess = f"Did you mean {' or '.join(near)}?" if near and self.choice.entry is None else ""
+            raise RepositoryNotFound(error.message, hint=f"{error.hint} {guess}".strip()) from error
+        self.actions.append(f"{remote.repository} at {remote.commit} was downloaded to {self.folder}.")
