@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from models.errors import InvalidReferenceAudio, UnsupportedCheckpoint, UnsupportedRequest
-from models.qwen3_tts.codec_config import CodecConfig, read_codec_config
+from models.errors import InvalidReferenceAudio, UnsupportedRequest
+from models.qwen3_tts.codec_config import CodecConfig, codec_config
 from models.qwen3_tts.codec_decoder import CodecDecoder, DecoderState
 from models.qwen3_tts.codec_encoder import CodecEncoder
 from models.qwen3_tts.codec_weights import (
@@ -28,6 +28,7 @@ from models.qwen3_tts.codec_weights import (
 )
 from models.qwen3_tts.quantizer import ResidualQuantizer
 from models.qwen3_tts.waveform_kernels import Kernels, default_kernels
+from models.qwen3_tts.weights import MLX_LAYOUT, read_checkpoint
 from registry.errors import InvalidInput
 
 Codes = npt.NDArray[np.int32]  # (T, Q)
@@ -210,12 +211,12 @@ def load_codec(
     """
     kernels = kernels or default_kernels()
     dtype = mx.float32 if kernels.name == "numpy" else dtype
-    config = read_codec_config(folder)
-    where = str(folder / "model.safetensors")
-    stored, mlx_layout = read_lazily(folder / "model.safetensors")
+    checkpoint = read_checkpoint(folder)
+    config = codec_config(checkpoint.config, where=str(folder / "config.json"))
+    stored, what, mlx_layout = checkpoint.tensors, f"the codec in {folder}", checkpoint.layout == MLX_LAYOUT
 
     def fill(network: nn.Module, part: str, unread: re.Pattern[str]) -> None:
-        load_network(network, stored, prefix=f"{part}.", mlx_layout=mlx_layout, dtype=dtype, where=where, unread=unread)
+        load_network(network, stored, prefix=f"{part}.", mlx_layout=mlx_layout, dtype=dtype, what=what, unread=unread)
 
     decoder = CodecDecoder(config.decoder_config)
     fill(decoder, "decoder", UNREAD_BY_THE_DECODER)
@@ -223,17 +224,6 @@ def load_codec(
         return Codec(config=config, decoder=decoder, encoder=None, quantizers=(), kernels=kernels)
     network = CodecEncoder(config.encoder_config)
     fill(network, "encoder", UNREAD_BY_THE_ENCODER)
-    quantizers = load_quantizers(
-        config, stored, mlx_layout=mlx_layout, where=where, codebooks=config.encoder_valid_num_quantizers
-    )
+    codebooks = config.encoder_valid_num_quantizers
+    quantizers = load_quantizers(config, stored, mlx_layout=mlx_layout, what=what, codebooks=codebooks)
     return Codec(config=config, decoder=decoder, encoder=network, quantizers=quantizers, kernels=kernels)
-
-
-def read_lazily(path: Path) -> tuple[dict[str, mx.array], bool]:
-    """A safetensors file's tensors, unread until they are used, and whether it is in MLX's layout."""
-    try:
-        loaded: Any = mx.load(str(path), return_metadata=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UnsupportedCheckpoint(f"{path} cannot be read: {error}.") from None
-    stored, metadata = loaded
-    return stored, metadata.get("format") == "mlx"

@@ -6,45 +6,24 @@ key must be there, and an unknown one is refused by name.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from models.errors import UnsupportedCheckpoint
+from models.qwen3_tts.config import IGNORED_KEYS, config_from_checkpoint
 
-Config = TypeVar("Config")
-
-# What transformers writes into every config, and what only training or the unused half of Mimi reads.
-IGNORED_KEYS = frozenset(
-    {
-        "_name_or_path",
-        "architectures",
-        "attention_dropout",
-        "dtype",
-        "initializer_range",
-        "layer_scale_initial_scale",
-        "layer_types",
-        "max_position_embeddings",
-        "model_type",
-        "normalize",
-        "output_attentions",
-        "output_hidden_states",
-        "quantization",
-        "quantization_config",
-        "return_dict",
-        "rope_scaling",
-        "semantic_codebook_size",
-        "torch_dtype",
-        "transformers_version",
-        "trim_right_ratio",
-        "upsample_groups",
-        "use_cache",
-        "use_streaming",
-    }
-)
+# Beside what any config may carry: what only training or the unread half of Mimi looks at.
+CODEC_IGNORED_KEYS = IGNORED_KEYS | {
+    "layer_scale_initial_scale",
+    "normalize",
+    "rope_scaling",
+    "semantic_codebook_size",
+    "trim_right_ratio",
+    "upsample_groups",
+    "use_streaming",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,31 +152,23 @@ class SpeakerEncoderConfig:
         return max(-(-dilation * (kernel - 1) // 2) for kernel, dilation in widths) + 1
 
 
-def config_from_checkpoint(cls: type[Config], raw: Mapping[str, Any], *, where: str) -> Config:
-    """`raw` as `cls`. Raises UnsupportedCheckpoint that names every unknown and every missing key."""
-    described = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
-    if unknown := raw.keys() - described.keys() - IGNORED_KEYS:
-        raise UnsupportedCheckpoint(f"{where} has keys that {cls.__name__} does not know: {sorted(unknown)}.")
-    required = {name for name, field in described.items() if field.default is MISSING}
-    if missing := required - raw.keys():
-        raise UnsupportedCheckpoint(f"{where} lacks {sorted(missing)}.")
-    frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    return cls(**{key: frozen[key] for key in described.keys() & raw.keys()})
-
-
 def codec_config(raw: Mapping[str, Any], *, where: str = "speech_tokenizer/config.json") -> CodecConfig:
     """The codec's config. Raises UnsupportedCheckpoint for what no known checkpoint has and we do not compute."""
-    parts = {
-        "decoder_config": config_from_checkpoint(
-            DecoderConfig, raw.get("decoder_config", {}), where=f"{where}, decoder_config"
-        ),
-        "encoder_config": config_from_checkpoint(
-            EncoderConfig, raw.get("encoder_config", {}), where=f"{where}, encoder_config"
-        ),
-    }
-    config = config_from_checkpoint(CodecConfig, {**raw, **parts}, where=where)
+    decoder = config_from_checkpoint(
+        DecoderConfig, raw.get("decoder_config", {}), where=f"{where}, decoder_config", ignored=CODEC_IGNORED_KEYS
+    )
+    encoder = config_from_checkpoint(
+        EncoderConfig, raw.get("encoder_config", {}), where=f"{where}, encoder_config", ignored=CODEC_IGNORED_KEYS
+    )
+    parts = {"decoder_config": decoder, "encoder_config": encoder}
+    config = config_from_checkpoint(CodecConfig, {**raw, **parts}, where=where, ignored=CODEC_IGNORED_KEYS)
     refuse_what_is_not_computed(config, where=where)
     return config
+
+
+def speaker_encoder_config(raw: Mapping[str, Any], *, where: str = "config.json") -> SpeakerEncoderConfig:
+    """The part `speaker_encoder_config` of a checkpoint's config. Raises UnsupportedCheckpoint."""
+    return config_from_checkpoint(SpeakerEncoderConfig, raw, where=f"{where}, speaker_encoder_config")
 
 
 def refuse_what_is_not_computed(config: CodecConfig, *, where: str) -> None:
@@ -214,13 +185,3 @@ def refuse_what_is_not_computed(config: CodecConfig, *, where: str) -> None:
     }
     if wrong := [rule for rule, holds in checks.items() if not holds]:
         raise UnsupportedCheckpoint(f"{where}: {'; '.join(wrong)}.")
-
-
-def read_codec_config(folder: Path) -> CodecConfig:
-    """The config of the codec in `folder` (a checkpoint's `speech_tokenizer`)."""
-    path = folder / "config.json"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnsupportedCheckpoint(f"{path} cannot be read: {error}.") from None
-    return codec_config(raw, where=str(path))

@@ -15,10 +15,10 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts.codec_config import CodecConfig
 from models.qwen3_tts.convolution import expanding_layout
 from models.qwen3_tts.quantizer import ResidualQuantizer, codewords
+from models.qwen3_tts.weights import Problems, shape_problem
 
 Shape = tuple[int, ...]
 CODEBOOK_TABLE = re.compile(r"quantizer\.(rvq_\w+)\.table")
@@ -96,7 +96,7 @@ def load_network(
     prefix: str,
     mlx_layout: bool,
     dtype: mx.Dtype,
-    where: str,
+    what: str,
     unread: re.Pattern[str] = NOTHING,
 ) -> None:
     """Fill `network` from the tensors whose names begin with `prefix`, each read, made and freed before the next.
@@ -109,7 +109,7 @@ def load_network(
     recipes = {name: recipe(name, shape, mlx_layout=mlx_layout) for name, shape in shapes.items()}
     expected = {prefix + part: shape for one in recipes.values() for part, shape in one.stored}
     present = {name for name in stored if name.startswith(prefix) and not unread.fullmatch(name)}
-    refuse_misfits(expected, {name: tuple(stored[name].shape) for name in present}, where=where)
+    refuse_misfits(expected, {name: tuple(stored[name].shape) for name in present}, what=what)
     made = []
     for name, one in recipes.items():
         parts = [stored[prefix + part].astype(mx.float32) for part, _ in one.stored]
@@ -120,21 +120,20 @@ def load_network(
     network.freeze()
 
 
-def refuse_misfits(expected: Mapping[str, Shape], present: Mapping[str, Shape], *, where: str) -> None:
+def refuse_misfits(expected: Mapping[str, Shape], present: Mapping[str, Shape], *, what: str) -> None:
     """Raise UnsupportedCheckpoint, naming every tensor that is missing, unexpected or misshapen."""
-    complaints = [f"{name} is missing" for name in sorted(expected.keys() - present.keys())]
-    complaints += [f"{name} is unexpected" for name in sorted(present.keys() - expected.keys())]
-    complaints += [
-        f"{name} has the shape {present[name]} instead of {shape}"
-        for name, shape in sorted(expected.items())
-        if name in present and present[name] != shape
-    ]
-    if complaints:
-        raise UnsupportedCheckpoint(f"{where} does not fit its config: {'; '.join(complaints)}.")
+    common = sorted(expected.keys() & present.keys())
+    Problems(
+        missing=tuple(expected.keys() - present.keys()),
+        unexpected=tuple(present.keys() - expected.keys()),
+        misshapen=tuple(
+            shape_problem(name, present[name], expected[name]) for name in common if present[name] != expected[name]
+        ),
+    ).raise_if_any(what)
 
 
 def load_quantizers(
-    config: CodecConfig, stored: Mapping[str, mx.array], *, mlx_layout: bool, where: str, codebooks: int
+    config: CodecConfig, stored: Mapping[str, mx.array], *, mlx_layout: bool, what: str, codebooks: int
 ) -> tuple[ResidualQuantizer, ...]:
     """The encoder's semantic and acoustic quantizers, which together give the first `codebooks` codes of a frame."""
     encoder = config.encoder_config
@@ -150,7 +149,7 @@ def load_quantizers(
         if width != size:
             expected[f"{prefixes[group]}.input_proj.weight"] = (width, 1, size) if mlx_layout else (width, size, 1)
     present = {name: tuple(stored[name].shape) for name in expected.keys() & stored.keys()}
-    refuse_misfits(expected, present, where=where)
+    refuse_misfits(expected, present, what=what)
     return tuple(_quantizer(prefixes[group], stored, count=count) for group, count in counts.items() if count)
 
 

@@ -28,12 +28,14 @@ IGNORED_KEYS = frozenset(_IGNORED.split())
 VARIANTS = ("base", "voice_design", "custom_voice")
 
 
-def config_from_checkpoint(cls: type[Config], raw: Mapping[str, Any], *, where: str = "config.json") -> Config:
+def config_from_checkpoint(
+    cls: type[Config], raw: Mapping[str, Any], *, where: str = "config.json", ignored: frozenset[str] = IGNORED_KEYS
+) -> Config:
     """`raw` as `cls`, lists as tuples. Raises UnsupportedCheckpoint naming every unknown and every missing key."""
     if not isinstance(raw, Mapping):
         raise UnsupportedCheckpoint(f"{where} should be an object, and is {raw!r}.")
     described = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
-    if unknown := raw.keys() - described.keys() - IGNORED_KEYS:
+    if unknown := raw.keys() - described.keys() - ignored:
         hint = "Add them to the dataclass or to IGNORED_KEYS once it is known what they mean."
         raise UnsupportedCheckpoint(f"{where} has keys unknown to {cls.__name__}: {sorted(unknown)}.", hint=hint)
     required = {

@@ -6,19 +6,18 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSSpeakerEncoder, and the mel f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
 from models.errors import InvalidReferenceAudio
-from models.qwen3_tts.codec_config import SpeakerEncoderConfig
+from models.qwen3_tts.codec_config import SpeakerEncoderConfig, speaker_encoder_config
 from models.qwen3_tts.codec_weights import load_network
 from models.qwen3_tts.convolution import Convolution
 from models.qwen3_tts.mel import HOP_SAMPLES, log_mel
 from models.qwen3_tts.waveform_kernels import Kernels, default_kernels
+from models.qwen3_tts.weights import MLX_LAYOUT, Checkpoint
 
 SHORTEST_S = 0.1
 SMALLEST_VARIANCE = 1e-12
@@ -178,22 +177,21 @@ class SpeakerEncoder:
 
 
 def load_speaker_encoder(
-    config: SpeakerEncoderConfig,
-    stored: Mapping[str, mx.array],
-    *,
-    mlx_layout: bool,
-    where: str,
-    dtype: mx.Dtype = mx.float32,
-    kernels: Kernels | None = None,
+    checkpoint: Checkpoint, *, dtype: mx.Dtype = mx.float32, kernels: Kernels | None = None
 ) -> SpeakerEncoder | None:
-    """The speaker encoder among a checkpoint's lazily loaded tensors, or None where it has none.
-
-    `mlx_layout`: the tensors' file says `format: mlx`. Raises UnsupportedCheckpoint.
-    """
-    if not any(name.startswith(PREFIX) for name in stored):
+    """The speaker encoder of an opened checkpoint, or None where it has none. Raises UnsupportedCheckpoint."""
+    if not any(name.startswith(PREFIX) for name in checkpoint.tensors):
         return None
+    where = str(checkpoint.folder / "config.json")
+    config = speaker_encoder_config(checkpoint.config.get("speaker_encoder_config") or {}, where=where)
     kernels = kernels or default_kernels()
     network = SpeakerNetwork(config)
-    dtype = mx.float32 if kernels.name == "numpy" else dtype
-    load_network(network, stored, prefix=PREFIX, mlx_layout=mlx_layout, dtype=dtype, where=where)
+    load_network(
+        network,
+        checkpoint.tensors,
+        prefix=PREFIX,
+        mlx_layout=checkpoint.layout == MLX_LAYOUT,
+        dtype=mx.float32 if kernels.name == "numpy" else dtype,
+        what=f"the speaker encoder in {checkpoint.folder}",
+    )
     return SpeakerEncoder(config, network, kernels)

@@ -49,7 +49,7 @@ SPOKEN = [
 ]
 
 
-@pytest.mark.parametrize(("checkpoint", "case"), SPOKEN, ids="/".join)
+@pytest.mark.parametrize(("checkpoint", "case"), SPOKEN, ids=["/".join(pair) for pair in SPOKEN])
 def test_speech_is_cut_exactly_behind_the_reference(checkpoint, case):
     codec = load_codec(REFERENCE / checkpoint / "speech_tokenizer", encoder=False)
     for item, codes, spoken, recorded in waves(checkpoint, case):

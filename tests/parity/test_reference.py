@@ -7,7 +7,7 @@ from tests.reference import CHECKPOINTS, golden, manifest
 CASES = [(checkpoint, case) for checkpoint in CHECKPOINTS for case in manifest(checkpoint)["cases"]]
 
 
-@pytest.mark.parametrize(("checkpoint", "case"), CASES, ids="/".join)
+@pytest.mark.parametrize(("checkpoint", "case"), CASES, ids=["/".join(pair) for pair in CASES])
 def test_every_array_of_the_manifest_is_recorded(checkpoint, case):
     entry = manifest(checkpoint)["cases"][case]
     if "file" not in entry:

@@ -1,17 +1,15 @@
 """Recordings become the official codes, mel spectrograms and speaker embeddings."""
 
-import json
-
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.codec import load_codec, read_lazily
-from models.qwen3_tts.codec_config import SpeakerEncoderConfig, config_from_checkpoint
+from models.qwen3_tts.codec import load_codec
 from models.qwen3_tts.codec_weights import load_quantizers
 from models.qwen3_tts.mel import log_mel
 from models.qwen3_tts.speaker_encoder import load_speaker_encoder
 from models.qwen3_tts.waveform_kernels import kernels_named
+from models.qwen3_tts.weights import read_checkpoint
 from tests.reference import REFERENCE, assert_close, audio, call, cases, golden, info
 
 FEATURE_ATOL = 1e-4
@@ -38,8 +36,8 @@ def test_a_recording_becomes_the_official_codes(codec, case):
 
 @pytest.mark.parametrize("case", SINGLE_PROMPTS)
 def test_every_codebook_of_the_encoder_agrees(codec, case):
-    stored, mlx_layout = read_lazily(FOLDER / "model.safetensors")
-    quantizers = load_quantizers(codec.config, stored, mlx_layout=mlx_layout, where="the golden", codebooks=32)
+    stored = read_checkpoint(FOLDER).tensors
+    quantizers = load_quantizers(codec.config, stored, mlx_layout=False, what="the golden", codebooks=32)
     vectors = codec.encoder(waveform_of(case), codec.kernels)
     codes = np.concatenate([quantizer(vectors) for quantizer in quantizers], axis=1)
     np.testing.assert_array_equal(codes.T, golden("base", case)["codes_all_quantizers"][0])
@@ -69,11 +67,7 @@ def test_a_round_trip_starts_from_the_official_codes(codec, case):
 
 @pytest.fixture(scope="module", params=("numpy", "mlx"))
 def speaker_encoder(request):
-    raw = json.loads((REFERENCE / "base" / "config.json").read_text("utf-8"))
-    config = config_from_checkpoint(SpeakerEncoderConfig, raw["speaker_encoder_config"], where="the golden")
-    stored, mlx_layout = read_lazily(REFERENCE / "base" / "model.safetensors")
-    kernels = kernels_named(request.param)
-    return load_speaker_encoder(config, stored, mlx_layout=mlx_layout, where="the golden", kernels=kernels)
+    return load_speaker_encoder(read_checkpoint(REFERENCE / "base"), kernels=kernels_named(request.param))
 
 
 CLIPS = [(case, item) for case in cases("base", "prompt") for item in range(len(info("base", case)["ref_frames"]))]
