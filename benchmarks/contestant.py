@@ -1,0 +1,239 @@
+"""One speech implementation, driven by JSON commands on stdin → JSON measurements on stdout.
+
+Each contestant runs in a process of its own, under the interpreter that has its packages: the peers pin versions
+of `transformers` that exclude each other. Commands: load, speak, first_audio, decode, launches, stop. All speech
+is greedy (or as close as the peer allows) and of a fixed number of frames, so that all do the same work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+SPEAKER = "ryan"
+DESCRIPTION = "A warm female voice, 30s, confident and clear."
+REFERENCE_TEXT = "The reference recording says these words and nothing else at all."
+SAMPLE_RATE_HZ = 24_000
+
+
+class Contestant(Protocol):
+    def load(self, folder: Path, *, dtype: str) -> None: ...
+
+    def speak(self, texts: list[str], *, voice: str, frames: int) -> int:
+        """Speak all the texts, each for `frames` codec frames, to waveforms; returns the frames really made."""
+        ...
+
+    def first_audio(self, text: str, *, voice: str) -> float | None:
+        """Seconds until the first chunk of audio; None when the implementation cannot stream."""
+        ...
+
+    def decode(self, codes: np.ndarray) -> None:
+        """Codec frames `(T, Q)` to a waveform."""
+        ...
+
+
+def reference_waveform() -> np.ndarray:
+    """Four seconds of a voiced sound with pauses, mono float32 at 24 kHz."""
+    time_s = np.arange(4 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    voiced = sum(np.sin(2 * np.pi * 140 * harmonic * time_s) / harmonic for harmonic in range(1, 20))
+    envelope = 0.5 + 0.5 * np.sin(2 * np.pi * 2.5 * time_s)
+    return (0.1 * voiced * envelope).astype(np.float32)
+
+
+class Ours:
+    """This project's engine, through its public API."""
+
+    def load(self, folder: Path, *, dtype: str) -> None:
+        from models import backend
+
+        backend.prepare()  # the fast BLAS must be in place before mlx is imported
+        from models.qwen3_tts import load_speech_model
+
+        self.model = load_speech_model(folder, dtype=dtype)
+        self.prompt: Any = None
+
+    def _request(self, text: str, *, voice: str, frames: int) -> Any:
+        from models.qwen3_tts import SpeechRequest
+
+        common: dict[str, Any] = {"text": text, "language": "english", "max_frames": frames}
+        if voice == "preset":
+            return SpeechRequest(speaker=SPEAKER, **common)
+        if voice == "design":
+            return SpeechRequest(instruct=DESCRIPTION, **common)
+        if self.prompt is None:
+            self.prompt = self.model.make_clone_prompt(reference_waveform(), REFERENCE_TEXT)
+        return SpeechRequest(clone_prompt=self.prompt, **common)
+
+    def speak(self, texts: list[str], *, voice: str, frames: int) -> int:
+        from models.qwen3_tts import Sampling
+
+        requests = [self._request(text, voice=voice, frames=frames) for text in texts]
+        spoken = self.model.synthesize_batch(requests, sampling=Sampling.greedy(), batch=len(texts))
+        return sum(len(speech.codes) for _, speech in spoken)
+
+    def first_audio(self, text: str, *, voice: str) -> float | None:
+        from models.qwen3_tts import Sampling
+
+        started_s = time.perf_counter()
+        next(iter(self.model.stream(self._request(text, voice=voice, frames=50), Sampling.greedy())))
+        return time.perf_counter() - started_s
+
+    def decode(self, codes: np.ndarray) -> None:
+        self.model.decode_codes(codes)
+
+
+class MlxAudio:
+    """Blaizzy's mlx-audio, one line after the other, as its command line does it."""
+
+    def load(self, folder: Path, *, dtype: str) -> None:
+        del dtype  # it computes in the checkpoint's own
+        from mlx_audio.tts.utils import load_model
+
+        self.model = load_model(folder)
+
+    def _generate(self, text: str, *, voice: str, frames: int, stream: bool = False) -> Iterator[Any]:
+        import mlx.core as mx
+
+        common = {"temperature": 0.0, "max_tokens": frames, "stream": stream, "lang_code": "english"}
+        if voice == "preset":
+            return iter(self.model.generate(text, voice=SPEAKER, **common))
+        if voice == "design":
+            return iter(self.model.generate(text, instruct=DESCRIPTION, **common))
+        reference = mx.array(reference_waveform())
+        return iter(self.model.generate(text, ref_audio=reference, ref_text=REFERENCE_TEXT, **common))
+
+    def speak(self, texts: list[str], *, voice: str, frames: int) -> int:
+        made = 0
+        for text in texts:
+            made += sum(result.token_count for result in self._generate(text, voice=voice, frames=frames))
+        return made
+
+    def first_audio(self, text: str, *, voice: str) -> float | None:
+        started_s = time.perf_counter()
+        next(self._generate(text, voice=voice, frames=50, stream=True))
+        return time.perf_counter() - started_s
+
+    def decode(self, codes: np.ndarray) -> None:
+        import mlx.core as mx
+
+        waveform, _ = self.model.speech_tokenizer.decode(mx.array(codes)[None])
+        mx.eval(waveform)
+
+
+class Official:
+    """The official PyTorch package, all lines as one batch."""
+
+    def load(self, folder: Path, *, dtype: str) -> None:
+        import torch
+        from qwen_tts import Qwen3TTSModel
+
+        self.model = Qwen3TTSModel.from_pretrained(str(folder), dtype=getattr(torch, dtype), device_map="cpu")
+        self.prompt: Any = None
+
+    def speak(self, texts: list[str], *, voice: str, frames: int) -> int:
+        # N new tokens give N - 1 frames: the last sampled code never becomes one.
+        common: dict[str, Any] = {
+            "text": texts, "language": ["english"] * len(texts), "do_sample": False, "subtalker_dosample": False,
+            "max_new_tokens": frames + 1,
+        }  # fmt: skip
+        if voice == "preset":
+            waveforms, _ = self.model.generate_custom_voice(speaker=[SPEAKER] * len(texts), **common)
+        elif voice == "design":
+            waveforms, _ = self.model.generate_voice_design(instruct=[DESCRIPTION] * len(texts), **common)
+        else:
+            if self.prompt is None:
+                self.prompt = self.model.create_voice_clone_prompt(
+                    ref_audio=(reference_waveform(), SAMPLE_RATE_HZ), ref_text=REFERENCE_TEXT
+                )
+            waveforms, _ = self.model.generate_voice_clone(voice_clone_prompt=self.prompt * len(texts), **common)
+        return sum(round(len(waveform) / 1_920) for waveform in waveforms)
+
+    def first_audio(self, text: str, *, voice: str) -> float | None:
+        del text, voice
+        return None  # the package returns whole waveforms only
+
+    def decode(self, codes: np.ndarray) -> None:
+        import torch
+
+        self.model.model.speech_tokenizer.decode([{"audio_codes": torch.from_numpy(codes).long()}])
+
+
+CONTESTANTS: dict[str, type[Contestant]] = {"voicejobs": Ours, "mlx-audio": MlxAudio, "qwen-tts": Official}
+
+
+def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+    started_s = time.perf_counter()
+    result = run()
+    return time.perf_counter() - started_s, result
+
+
+def measure_launches(contestant: Contestant, *, text: str, voice: str, frames: int) -> dict[str, float]:
+    """Kernel launches and graph-building milliseconds of one more frame, by the difference of two lengths."""
+    from benchmarks.launches import fast_calls_count_once, watched_evaluations
+
+    lengths = (frames, 2 * frames)
+    totals = []
+    for length in lengths:
+        with fast_calls_count_once(), watched_evaluations(count=True) as counted:
+            made = contestant.speak([text], voice=voice, frames=length)
+        with watched_evaluations(count=False) as clocked:
+            contestant.speak([text], voice=voice, frames=length)
+        totals.append({"made": made, "launches": counted.total()["launches"], "build_s": clocked.total()["build_s"]})
+    more_frames = totals[1]["made"] - totals[0]["made"]
+    return {
+        "launches_per_frame": (totals[1]["launches"] - totals[0]["launches"]) / more_frames,
+        "build_ms_per_frame": 1_000 * (totals[1]["build_s"] - totals[0]["build_s"]) / more_frames,
+    }
+
+
+def answer(contestant: Contestant, command: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one command."""
+    what = command.pop("do")
+    if what == "load":
+        seconds, _ = timed(lambda: contestant.load(Path(command["folder"]), dtype=command["dtype"]))
+        return {"load_s": seconds}
+    if what == "speak":
+        seconds, frames = timed(lambda: contestant.speak(**command))
+        return {"wall_s": seconds, "frames": frames}
+    if what == "first_audio":
+        return {"first_audio_s": contestant.first_audio(**command)}
+    if what == "decode":
+        codes = np.random.default_rng(7).integers(0, 2_048, (command["frames"], 16), dtype=np.int32)
+        seconds, _ = timed(lambda: contestant.decode(codes))
+        return {"decode_s": seconds}
+    if what == "launches":
+        return measure_launches(contestant, **command)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak_bytes": peak_kib * (1 if sys.platform == "darwin" else 1_024)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("who", choices=CONTESTANTS)
+    who = parser.parse_args().who
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what the peers print must not mix with the replies
+    contestant = CONTESTANTS[who]()
+    with contextlib.suppress(KeyboardInterrupt):
+        for line in sys.stdin:
+            try:
+                reply = answer(contestant, json.loads(line))
+            except Exception as error:  # the parent prints it beside the contestant's name and goes on
+                reply = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
