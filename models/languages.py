@@ -253,3 +253,12 @@ def resolve_language(tag: str, spoken: Collection[str]) -> str:
     if name != AUTO and spoken and name not in spoken:
         raise LanguageNotSpoken(name, spoken=spoken)
     return name
+
+
+@functools.cache
+def language_code(name: str) -> str:
+    """The shortest ISO 639 code of a canonical name: `en` for `english`. Raises UnknownLanguage."""
+    for known, codes, _ in _table_lines():
+        if known == name:
+            return codes[0]
+    raise UnknownLanguage(f"{name!r} is no canonical language name.", hint=_hint_for(name))

@@ -1,0 +1,189 @@
+"""A text of any length → pieces a voice can speak in one breath of the model, and how long they should take.
+
+Sentence ends come from `sentencex`, which knows the abbreviations and the quotation habits of some 250 languages.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import sentencex
+
+from models.languages import AUTO, language_code
+
+End = Literal["text", "paragraph", "sentence", "clause", "word"]
+
+MAX_WORDS = 200
+PAUSES_S: dict[End, float] = {"text": 0.0, "paragraph": 0.55, "sentence": 0.25, "clause": 0.12, "word": 0.0}
+CLAUSE_MARK = re.compile(r"(?<=[,;:—–،؛)\]»”])\s+|(?<=[、，；：])\s*")  # "1,000" is no place to breathe
+PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text, and what it stops at: how long to be silent before the next one."""
+
+    text: str
+    end: End
+
+    @property
+    def pause_after_s(self) -> float:
+        return PAUSES_S[self.end]
+
+
+def split_text(text: str, *, language: str, max_characters: int, max_words: int = MAX_WORDS) -> list[str]:
+    """The pieces of `text` in order, each within both limits; no sentence is cut in two unless it exceeds them."""
+    pieces = split_pieces(text, language=language, max_characters=max_characters, max_words=max_words)
+    return [piece.text for piece in pieces]
+
+
+def split_pieces(text: str, *, language: str, max_characters: int, max_words: int = MAX_WORDS) -> list[Piece]:
+    """Like `split_text`, with what each piece stops at. Loses nothing but white space between pieces."""
+    limits = _Limits(max(1, max_characters), max(1, max_words))
+    atoms = [atom for sentence in _sentences(text, language) for atom in _atoms(sentence, limits)]
+    pieces: list[Piece] = []
+    for atom in atoms:
+        joined = _joined(pieces[-1], atom, limits) if pieces else None
+        if joined is None:
+            pieces.append(atom)
+        else:
+            pieces[-1] = joined
+    if pieces:
+        pieces[-1] = Piece(pieces[-1].text, "text")
+    return pieces
+
+
+@dataclass(frozen=True)
+class _Limits:
+    characters: int
+    words: int
+
+    def allow(self, text: str) -> bool:
+        return len(text) <= self.characters and len(text.split()) <= self.words
+
+
+def _sentences(text: str, language: str) -> Iterator[Piece]:
+    """Sentences as the splitter sees them, white space trimmed; the last of a paragraph says so."""
+    paragraphs = [part for part in PARAGRAPH_BREAK.split(text) if part.strip()]
+    for paragraph in paragraphs:
+        found = [part.strip() for part in sentencex.segment(_splitter_code(paragraph, language), paragraph)]
+        sentences = [sentence for sentence in found if sentence]
+        for sentence in sentences[:-1]:
+            yield Piece(sentence, "sentence")
+        yield Piece(sentences[-1], "paragraph")
+
+
+def _splitter_code(text: str, language: str) -> str:
+    """The rules to split by: the language's own; without one, those of the script."""
+    if language != AUTO:
+        return language_code(language)
+    if any("\u3040" <= character <= "\u30ff" for character in text):
+        return "ja"
+    return "zh" if any(_is_cjk(character) for character in text) else "en"
+
+
+def _atoms(sentence: Piece, limits: _Limits) -> Iterator[Piece]:
+    """The sentence itself where it fits; else its clauses, else its words, else as many characters as fit."""
+    if limits.allow(sentence.text):
+        yield sentence
+        return
+    clauses = [part for part in CLAUSE_MARK.split(sentence.text) if part.strip()]
+    groups = list(_packed(clauses, limits, end="clause"))
+    yield from groups[:-1]
+    yield Piece(groups[-1].text, sentence.end)
+
+
+def _packed(parts: list[str], limits: _Limits, *, end: End) -> Iterator[Piece]:
+    """Neighbouring parts joined while they fit; a part that never fits is cut further."""
+    packed = ""
+    for part in parts:
+        together = f"{packed}{_glue(packed, part)}{part}" if packed else part
+        if limits.allow(together):
+            packed = together
+            continue
+        if packed:
+            yield Piece(packed, end)
+        packed = part
+        if not limits.allow(part):
+            *whole, packed = _cut(part, limits)
+            yield from (Piece(text, "word") for text in whole)
+    yield Piece(packed, end)
+
+
+def _cut(text: str, limits: _Limits) -> list[str]:
+    words = text.split()
+    if len(words) > 1:
+        return [piece.text for piece in _packed(words, limits, end="word")]
+    cuts = []
+    while len(text) > limits.characters:
+        at = limits.characters
+        while at > 1 and unicodedata.combining(text[at]):
+            at -= 1  # an accent stays with its letter
+        cuts.append(text[:at])
+        text = text[at:]
+    return [*cuts, text]
+
+
+def _joined(left: Piece, right: Piece, limits: _Limits) -> Piece | None:
+    """Two pieces as one, where a voice would run on: not over a paragraph, not over a forced cut."""
+    if left.end != "sentence":
+        return None
+    text = f"{left.text}{_glue(left.text, right.text)}{right.text}"
+    return Piece(text, right.end) if limits.allow(text) else None
+
+
+def _glue(left: str, right: str) -> str:
+    """A space, except between characters of scripts that are written without."""
+    return "" if _is_cjk(left[-1]) and _is_cjk(right[0]) else " "
+
+
+def _is_cjk(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in ("W", "F") and not "\uac00" <= character <= "\ud7a3"
+
+
+# How fast languages are read aloud, in seconds a letter of an alphabetic script: calm narration, rounded from
+# published syllable rates. Used for caps and plausibility, with wide margins, never for timing.
+LETTER_S = {
+    "english": 0.062, "german": 0.064, "french": 0.058, "spanish": 0.058, "italian": 0.060, "portuguese": 0.060,
+    "russian": 0.066, "korean": 0.062, "japanese": 0.062, "chinese": 0.062, "finnish": 0.060, "turkish": 0.064,
+    "polish": 0.066, "dutch": 0.062, "swedish": 0.064, "arabic": 0.090, "hebrew": 0.090, "hindi": 0.070,
+}  # fmt: skip
+DEFAULT_LETTER_S = 0.065
+IDEOGRAPH_S, JAPANESE_IDEOGRAPH_S, KANA_S, HANGUL_S, DIGIT_S, SYMBOL_S = 0.24, 0.30, 0.14, 0.18, 0.33, 0.20
+SENTENCE_PAUSE_S, CLAUSE_PAUSE_S = 0.35, 0.15
+SHORTEST_S = 0.3
+
+
+def expected_seconds(text: str, language: str = "auto") -> float:
+    """How long a calm voice takes for `text`: an estimate, right within a factor of two for prose."""
+    letter_s = LETTER_S.get(language, DEFAULT_LETTER_S)
+    ideograph_s = JAPANESE_IDEOGRAPH_S if language == "japanese" else IDEOGRAPH_S
+    total_s = sum(_character_s(character, letter_s=letter_s, ideograph_s=ideograph_s) for character in text)
+    return max(SHORTEST_S, total_s)
+
+
+def _character_s(character: str, *, letter_s: float, ideograph_s: float) -> float:
+    if character.isascii() and character.isalpha():
+        return letter_s
+    if character in ".!?。！？…":
+        return SENTENCE_PAUSE_S
+    if character in ",;:、，；：—":
+        return CLAUSE_PAUSE_S
+    kind = unicodedata.category(character)
+    if kind.startswith("L"):
+        return _letter_s(character, letter_s=letter_s, ideograph_s=ideograph_s)
+    if kind.startswith("N"):
+        return DIGIT_S
+    return SYMBOL_S if kind in ("Sc", "Sm") or character in "%&@#" else 0.0
+
+
+def _letter_s(character: str, *, letter_s: float, ideograph_s: float) -> float:
+    if "\u3040" <= character <= "\u30ff":
+        return KANA_S
+    if "\uac00" <= character <= "\ud7a3":
+        return HANGUL_S
+    return ideograph_s if unicodedata.east_asian_width(character) in ("W", "F") else letter_s
