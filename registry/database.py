@@ -18,7 +18,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import DamagedData, DatabaseLocked, DiskFull, SchemaTooNew, StorageError, VoiceJobsError
+from registry.errors import (
+    DamagedData,
+    DatabaseLocked,
+    DiskFull,
+    SchemaTooNew,
+    StorageError,
+    VoiceJobsError,
+    storage_error,
+)
 from registry.files import crash_point, held_lock, make_folder_durably
 from registry.migrations import MIGRATIONS, Migration
 
@@ -73,9 +81,12 @@ class Database:
         Raises SchemaTooNew when a newer voicejobs has written it, DamagedData when it is no database of ours,
         and other StorageErrors as the disk gives them.
         """
-        make_folder_durably(path.parent)
-        with _translated(path):
-            _prepare(path, migrations)
+        try:
+            make_folder_durably(path.parent)
+            with translated(path):
+                _prepare(path, migrations)
+        except OSError as error:
+            raise storage_error(error, f"opening {path}") from error
         return cls(path, wait_s=wait_s)
 
     @contextlib.contextmanager
@@ -103,7 +114,7 @@ class Database:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """The same as `read()` for plain SQL, without the half second that importing SQLAlchemy takes."""
-        with _translated(self.path), contextlib.closing(connect(self.path, wait_s=self.wait_s)) as connection:
+        with translated(self.path), contextlib.closing(connect(self.path, wait_s=self.wait_s)) as connection:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
             yield Snapshot(connection)
@@ -112,7 +123,7 @@ class Database:
     def _session(self, begin: str, *, query_only: bool) -> Iterator[tuple[Session, Connection]]:
         from sqlmodel import Session
 
-        with _translated(self.path), self._engine.connect() as connection:
+        with translated(self.path), self._engine.connect() as connection:
             connection = connection.execution_options(begin=begin, query_only=query_only)
             with connection.begin(), Session(bind=connection, expire_on_commit=False) as session:
                 yield session, connection
@@ -218,21 +229,19 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
 
 
 @contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Turn what SQLite says about storage into errors of the tree; wrong SQL and broken constraints pass through."""
     try:
         yield
     except sqlite3.Error as error:
-        translated = error_from_sqlite(error, path)
-        if translated is None:
-            raise
-        raise translated from error
+        if ours := error_from_sqlite(error, path):
+            raise ours from error
+        raise
     except Exception as error:
         original = getattr(error, "orig", None)  # SQLAlchemy's wrapper; naming its class would import it
-        translated = error_from_sqlite(original, path) if isinstance(original, sqlite3.Error) else None
-        if translated is None:
-            raise
-        raise translated from original
+        if isinstance(original, sqlite3.Error) and (ours := error_from_sqlite(original, path)):
+            raise ours from original
+        raise
 
 
 def error_from_sqlite(error: sqlite3.Error, path: Path) -> VoiceJobsError | None:

@@ -92,10 +92,10 @@ class ObjectStore:
         return self.path(sha256).is_file()
 
     def is_whole(self, sha256: str) -> bool:
-        """True when the bytes are there and unchanged; every byte is read."""
+        """True when the bytes are there and unchanged; every byte is read. What cannot be read is not whole."""
         try:
             return sha256_of(self.path(sha256)) == sha256
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def remove_unused(self, sha256: str, *, older_than_s: float) -> bool:

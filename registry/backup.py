@@ -1,0 +1,176 @@
+"""A registry → one archive that holds all of it, whole or not there, while others go on writing.
+
+The archive is a plain tar: the database as the SQLite backup API copied it, the objects it refers to, the takes if
+wanted, a few extra files, and last `manifest.json`, so that an archive cut short is known. `registry/restore.py`
+reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from registry.database import Database, Snapshot, ask, connect, schema_version, translated
+from registry.errors import InvalidInput, storage_error
+from registry.files import crash_point, fsync_file, make_folder_durably, rename_durably, sha256_of
+from registry.maintenance import maintenance_lock
+from registry.objects import ObjectDamaged, ObjectMissing, ObjectStore
+from registry.references import referenced_objects
+
+FORMAT = 1
+DATABASE = "registry.sqlite"
+MANIFEST = "manifest.json"
+EXTRA_NAME = re.compile(r"[\w-][\w.-]{0,99}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The last member of an archive: what must be in it."""
+
+    format: int
+    schema: int
+    created_s: float
+    database_sha256: str
+    objects: int
+    takes: int
+    extras: Mapping[str, str]  # name -> sha256
+    missing: tuple[str, ...]  # objects that were gone or damaged already when the archive was made
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupReport:
+    """What was written; `manifest.missing` is empty unless the registry had lost something before."""
+
+    path: Path
+    size_bytes: int
+    manifest: Manifest
+
+
+def backup(
+    db: Database,
+    objects: ObjectStore,
+    takes: ObjectStore | None,
+    target: Path,
+    *,
+    now_s: float,
+    extras: Mapping[str, Path] | None = None,
+) -> BackupReport:
+    """Write everything into the archive `target`, which replaces one that is there.
+
+    `takes` None leaves the takes out: they can be rendered again. `extras` are further files by name, such as
+    `voicejobs.toml`. Raises StorageError; objects that are lost already are named in the report.
+    """
+    for name in extras or {}:
+        if not EXTRA_NAME.fullmatch(name):
+            raise InvalidInput(f"{name!r} cannot be the name of a file in a backup.")
+    try:
+        make_folder_durably(target.parent)
+        prefix = f".{target.name[:100]}."
+        with tempfile.TemporaryDirectory(prefix=prefix, suffix=".tmp", dir=target.parent) as folder:
+            with maintenance_lock(db, shared=True):
+                writer = _Writer(folder=Path(folder), db=db, objects=objects, takes=takes)
+                manifest = writer.write(now_s=now_s, extras=extras or {})
+            crash_point("backup.written")
+            rename_durably(writer.archive_path, target)
+        return BackupReport(path=target, size_bytes=target.stat().st_size, manifest=manifest)
+    except OSError as error:
+        raise storage_error(error, f"writing the backup {target}") from error
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database that others may be writing to, as of one moment, over whatever `target` holds.
+
+    Other connections to `target` see the new content when it is complete. Raises StorageError.
+    """
+    with (
+        translated(target),
+        contextlib.closing(connect(source)) as original,
+        contextlib.closing(connect(target)) as copy,
+    ):
+        original.backup(copy)  # all pages in one step, so that no writer can make it begin again
+
+
+@dataclass(kw_only=True)
+class _Writer:
+    """One archive in the making, in a folder of its own."""
+
+    folder: Path
+    db: Database
+    objects: ObjectStore
+    takes: ObjectStore | None
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def archive_path(self) -> Path:
+        return self.folder / "archive"
+
+    def write(self, *, now_s: float, extras: Mapping[str, Path]) -> Manifest:
+        database_path = self.folder / DATABASE
+        copy_database(self.db.path, database_path)
+        crash_point("backup.database-copied")
+        schema, needed, heard = self._prepare_copy(database_path)
+        with self.archive_path.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w|") as archive:
+                archive.add(database_path, arcname=DATABASE, filter=_anonymous)
+                manifest = Manifest(
+                    format=FORMAT,
+                    schema=schema,
+                    created_s=now_s,
+                    database_sha256=sha256_of(database_path),
+                    objects=self._add_objects(archive, "objects", self.objects, needed),
+                    takes=self._add_objects(archive, "takes", self.takes, heard) if self.takes else 0,
+                    extras={name: _add(archive, f"extra/{name}", path.read_bytes()) for name, path in extras.items()},
+                    missing=tuple(self.missing),
+                )
+                _add(archive, MANIFEST, json.dumps(vars(manifest), indent=1, sort_keys=True).encode())
+            file.flush()
+            fsync_file(file.fileno())
+        return manifest
+
+    def _prepare_copy(self, path: Path) -> tuple[int, set[str], set[str]]:
+        """The schema, the objects and the takes of the copied database, which becomes a single file."""
+        with translated(path), contextlib.closing(connect(path)) as connection:
+            if self.takes is None:
+                connection.execute("DELETE FROM take")
+            snapshot = Snapshot(connection)
+            needed = {sha256.hex() for sha256 in referenced_objects(snapshot)}
+            heard = {row["audio_sha256"] for row in ask(snapshot, "SELECT DISTINCT audio_sha256 FROM take")}
+            schema = schema_version(connection)
+            connection.execute("PRAGMA journal_mode = DELETE")
+        return schema, needed, heard
+
+    def _add_objects(self, archive: tarfile.TarFile, name: str, store: ObjectStore, wanted: Iterable[str]) -> int:
+        added = 0
+        for sha256 in sorted(wanted):
+            try:
+                content = store.read(sha256)
+            except (ObjectMissing, ObjectDamaged):
+                if name == "objects":  # a lost take is only rendered again
+                    self.missing.append(sha256)
+                continue
+            _add(archive, f"{name}/{sha256[:2]}/{sha256[2:]}", content)
+            added += 1
+        return added
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> str:
+    """Add one member and return its SHA-256."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+    return hashlib.sha256(content).hexdigest()
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The same member without the name of the user who made the backup."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member

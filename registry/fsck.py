@@ -1,0 +1,148 @@
+"""The registry as it lies on disk → everything that is wrong with it. Nothing is changed.
+
+Every byte of every object and take is read and hashed, every version's digest computed again, and the database's
+own structure checked. It works while the daemon and other commands run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from registry.database import Database, Snapshot, ask
+from registry.errors import StorageError
+from registry.lookup import VERSION_QUESTION
+from registry.objects import ObjectStore
+from registry.references import references
+from registry.version_rows import digest_of, version_from
+
+ROWS_AT_ONCE = 500
+RESTORE = "Restore a backup with `voicejobs restore`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong. The mendable mends itself: by rendering again, or by `gc`."""
+
+    where: str
+    problem: str
+    remedy: str
+    mendable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FsckReport:
+    """What `fsck` looked at, and what it found."""
+
+    versions: int
+    objects: int
+    takes: int
+    read_bytes: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def sound(self) -> bool:
+        """True when nothing is lost; takes that will be rendered again do not count."""
+        return all(finding.mendable for finding in self.findings)
+
+
+def fsck(
+    db: Database, objects: ObjectStore, takes: ObjectStore, *, progress: Callable[[int], None] = lambda _: None
+) -> FsckReport:
+    """Check the database's structure, every digest, and every byte; `progress` hears the bytes read so far."""
+    check = _Check(progress=progress)
+    whole_objects = check.hash_store(objects)
+    whole_takes = check.hash_store(takes)
+    try:
+        with db.snapshot() as snapshot:
+            check.structure(snapshot)
+            check.versions(snapshot)
+            check.aliases(snapshot)
+            check.referenced(snapshot, objects, whole=whole_objects)
+            check.take_rows(snapshot, takes, whole=whole_takes)
+    except StorageError as error:
+        check.add(db.path.name, error.message, RESTORE)
+    return FsckReport(
+        versions=check.version_count,
+        objects=len(whole_objects),
+        takes=check.take_count,
+        read_bytes=check.read_bytes,
+        findings=tuple(check.findings),
+    )
+
+
+@dataclass(kw_only=True)
+class _Check:
+    """Collects findings; each method looks at one side of the registry."""
+
+    progress: Callable[[int], None]
+    findings: list[Finding] = field(default_factory=list)
+    version_count: int = 0
+    take_count: int = 0
+    read_bytes: int = 0
+
+    def add(self, where: str, problem: str, remedy: str, *, mendable: bool = False) -> None:
+        self.findings.append(Finding(where=where, problem=problem, remedy=remedy, mendable=mendable))
+
+    def hash_store(self, store: ObjectStore) -> set[bytes]:
+        """The objects that are whole; what is not is reported by whoever refers to it."""
+        whole: set[bytes] = set()
+        for stored in store:
+            if store.is_whole(stored.sha256):
+                whole.add(bytes.fromhex(stored.sha256))
+            self.read_bytes += stored.size_bytes
+            self.progress(self.read_bytes)
+        for path in store.strays():
+            if not path.name.endswith(".tmp"):  # those are cut-off writes, which `gc` removes in time
+                self.add(str(path), "is a file that voicejobs did not put there", "Move it away.", mendable=True)
+        return whole
+
+    def structure(self, snapshot: Snapshot) -> None:
+        for row in ask(snapshot, "PRAGMA integrity_check(20)"):
+            if row["integrity_check"] != "ok":
+                self.add("the database", row["integrity_check"], RESTORE)
+        for row in ask(snapshot, "PRAGMA foreign_key_check"):
+            self.add(f"{row['table']} row {row['rowid']}", f"refers to a {row['parent']} that does not exist", RESTORE)
+
+    def versions(self, snapshot: Snapshot) -> None:
+        question = f"{VERSION_QUESTION} WHERE version.id > :after ORDER BY version.id LIMIT {ROWS_AT_ONCE}"
+        after = 0
+        while page := ask(snapshot, question, {"after": after}):
+            for row in page:
+                version = version_from(row, attachments={})
+                if digest_of(version) != version.digest:
+                    problem = f"no longer has the digest {version.digest[:16]}… that it was stored with"
+                    self.add(version.name, problem, RESTORE)
+            after = page[-1]["id"]
+            self.version_count += len(page)
+
+    def aliases(self, snapshot: Snapshot) -> None:
+        question = """
+            SELECT voice.name AS voice, alias.name, version.number FROM alias
+            JOIN voice ON voice.id = alias.voice_id JOIN version ON version.id = alias.version_id
+            WHERE version.deleted_s IS NOT NULL OR version.voice_id != alias.voice_id
+        """
+        for row in ask(snapshot, question):
+            remedy = f"Point it elsewhere: `voicejobs voices alias {row['voice']}@N {row['name']}`."
+            self.add(f"{row['voice']}@{row['name']}", f"points at a version that was removed, {row['number']}", remedy)
+
+    def referenced(self, snapshot: Snapshot, objects: ObjectStore, *, whole: set[bytes]) -> None:
+        for reference in references(snapshot):
+            # What was stored after the folder was read through is looked at again.
+            if bytes.fromhex(reference.sha256) not in whole and not objects.is_whole(reference.sha256):
+                state = "has changed on disk" if reference.sha256 in objects else "is gone"
+                path = objects.path(reference.sha256)
+                self.add(reference.owner, f"its {reference.role} {state} ({path})", RESTORE)
+
+    def take_rows(self, snapshot: Snapshot, takes: ObjectStore, *, whole: set[bytes]) -> None:
+        question = f"SELECT key, audio_sha256 FROM take WHERE key > :after ORDER BY key LIMIT {ROWS_AT_ONCE}"
+        after = ""
+        while page := ask(snapshot, question, {"after": after}):
+            for row in page:
+                sha256 = row["audio_sha256"]
+                if bytes.fromhex(sha256) not in whole and not takes.is_whole(sha256):
+                    problem = f"its audio is missing or has changed ({takes.path(sha256)})"
+                    remedy = "Nothing to do: the line is rendered again when it is next asked for."
+                    self.add(f"take {row['key'][:12]}…", problem, remedy, mendable=True)
+            after = page[-1]["key"]
+            self.take_count += len(page)

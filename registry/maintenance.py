@@ -1,0 +1,166 @@
+"""The registry as it lies on disk → what can go, gone.
+
+`gc` works while the daemon and other commands run. It removes nothing that a row refers to, and nothing so young
+that its row may still be on the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.candidates import KEPT_AT_LEAST_S
+from registry.database import Database, ask
+from registry.files import crash_point, held_lock
+from registry.objects import ObjectStore, StoredObject
+from registry.references import referenced_objects
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+GRACE_S = 7 * 86_400.0  # how long a removed version can be brought back
+ON_THE_WAY_S = 3_600.0  # bytes this young may belong to a job that is about to commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class GcReport:
+    """What `gc` did, or with `dry_run` would do."""
+
+    purged_versions: tuple[str, ...]
+    forgotten_candidates: int
+    removed_objects: int
+    removed_takes: int  # audio files that no take refers to
+    removed_strays: int  # half-written files that a killed process left
+    freed_bytes: int
+    dry_run: bool
+
+
+class _Undo(Exception):
+    """Ends a dry run's transaction."""
+
+
+@contextlib.contextmanager
+def maintenance_lock(db: Database, *, shared: bool) -> Iterator[None]:
+    """`gc` alone, or any number of backups: a backup must find what the database it copied refers to."""
+    with held_lock(db.path.with_name(f"{db.path.name}.gc.lock"), shared=shared):
+        yield
+
+
+def gc(
+    db: Database,
+    objects: ObjectStore,
+    takes: ObjectStore,
+    *,
+    now_s: float,
+    grace_s: float = GRACE_S,
+    needed_jobs: Collection[str] = (),
+    dry_run: bool = False,
+) -> GcReport:
+    """Purge versions removed longer than `grace_s` ago, forget candidates past keeping, remove unneeded bytes.
+
+    `needed_jobs` are names of design jobs whose candidates a waiting job still needs.
+    """
+    with maintenance_lock(db, shared=False):
+        purged, forgotten, needed = _purge(db, now_s=now_s, grace_s=grace_s, needed_jobs=needed_jobs, dry_run=dry_run)
+        crash_point("gc.purged")
+        sweep = _Sweep(older_than_s=now_s - max(grace_s, ON_THE_WAY_S), dry_run=dry_run)
+        removed_objects = sweep.objects(objects, needed=needed)
+        with db.snapshot() as snapshot:
+            question = "SELECT DISTINCT audio_sha256 FROM take"
+            heard = {bytes.fromhex(row["audio_sha256"]) for row in ask(snapshot, question)}
+        removed_takes = sweep.objects(takes, needed=heard)
+        removed_strays = sweep.strays(objects) + sweep.strays(takes)
+    return GcReport(
+        purged_versions=tuple(purged),
+        forgotten_candidates=forgotten,
+        removed_objects=removed_objects,
+        removed_takes=removed_takes,
+        removed_strays=removed_strays,
+        freed_bytes=sweep.freed_bytes,
+        dry_run=dry_run,
+    )
+
+
+def _purge(
+    db: Database, *, now_s: float, grace_s: float, needed_jobs: Collection[str], dry_run: bool
+) -> tuple[list[str], int, set[bytes]]:
+    """Purged versions, the number of forgotten candidates, and the objects still needed after both."""
+    purged: list[str] = []
+    forgotten = 0
+    needed: set[bytes] = set()
+    with contextlib.suppress(_Undo), db.write() as session:
+        purged = _purge_versions(session, now_s=now_s, removed_before_s=now_s - grace_s)
+        forgotten = _forget_candidates(session, made_before_s=now_s - KEPT_AT_LEAST_S, needed_jobs=needed_jobs)
+        needed = referenced_objects(session)
+        if dry_run:
+            raise _Undo
+    return purged, forgotten, needed
+
+
+def _purge_versions(session: Session, *, now_s: float, removed_before_s: float) -> list[str]:
+    from sqlmodel import col, delete, select
+
+    from registry.tables import VersionAttachmentRow, VersionRow, VoiceRow
+
+    doomed = (
+        select(VersionRow, VoiceRow.name)
+        .join(VoiceRow, col(VoiceRow.id) == col(VersionRow.voice_id))
+        .where(col(VersionRow.deleted_s) <= removed_before_s, col(VersionRow.purged_s).is_(None))
+    )
+    names = []
+    for row, voice in session.exec(doomed.order_by(col(VersionRow.id))).all():
+        row.prompt_object = row.reference_object = row.audition_object = None
+        row.purged_s = now_s
+        session.add(row)
+        session.exec(delete(VersionAttachmentRow).where(col(VersionAttachmentRow.version_id) == row.id))
+        names.append(f"{voice}@{row.number}")
+    return names
+
+
+def _forget_candidates(session: Session, *, made_before_s: float, needed_jobs: Collection[str]) -> int:
+    from sqlmodel import col, delete, select
+
+    from registry.tables import CandidateRow
+
+    old = select(CandidateRow.job_name).where(col(CandidateRow.created_s) < made_before_s).distinct()
+    forgotten = 0
+    for job_name in session.exec(old).all():
+        if job_name not in needed_jobs:
+            doomed = delete(CandidateRow).where(col(CandidateRow.job_name) == job_name)
+            forgotten += session.exec(doomed.where(col(CandidateRow.created_s) < made_before_s)).rowcount
+    return forgotten
+
+
+@dataclass(kw_only=True)
+class _Sweep:
+    """Removes old files of a store that nothing needs, and counts what that frees."""
+
+    older_than_s: float
+    dry_run: bool
+    freed_bytes: int = 0
+
+    def objects(self, store: ObjectStore, *, needed: Collection[bytes]) -> int:
+        removed = 0
+        for stored in store:
+            if bytes.fromhex(stored.sha256) not in needed and self._remove(store, stored):
+                removed += 1
+                self.freed_bytes += stored.size_bytes
+        return removed
+
+    def strays(self, store: ObjectStore) -> int:
+        removed = 0
+        for path in store.strays():
+            facts = path.lstat()
+            if path.name.endswith(".tmp") and facts.st_mtime < self.older_than_s:
+                removed += 1
+                self.freed_bytes += facts.st_size
+                if not self.dry_run:
+                    path.unlink(missing_ok=True)
+        return removed
+
+    def _remove(self, store: ObjectStore, stored: StoredObject) -> bool:
+        if self.dry_run:
+            return stored.modified_s < self.older_than_s
+        return store.remove_unused(stored.sha256, older_than_s=self.older_than_s)

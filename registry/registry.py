@@ -1,0 +1,159 @@
+"""The state folder of an instance → its registry: database, objects and takes, and one call for each question.
+
+For the command line: every method is a transaction of its own. Whoever joins several changes into one uses the
+functions beneath, with `registry.db.write()`. SQLAlchemy is imported by the methods that write, not by this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from registry import lookup
+from registry.comparison import compare
+from registry.database import Database
+from registry.objects import ObjectStore
+from registry.values import Alias, AliasMove, Version, VersionDiff, VoiceSummary
+
+if TYPE_CHECKING:
+    from registry.backup import BackupReport
+    from registry.fsck import FsckReport
+    from registry.maintenance import GcReport
+    from registry.takes import TakeStore
+
+DATABASE_NAME = "registry.sqlite"
+
+
+class Registry:
+    """What an instance remembers."""
+
+    def __init__(self, state_dir: Path, db: Database) -> None:
+        self.state_dir = state_dir
+        self.db = db
+        self.objects = ObjectStore(state_dir / "objects")
+
+    @cached_property
+    def takes(self) -> TakeStore:
+        from registry.takes import TakeStore
+
+        return TakeStore(self._take_audio)
+
+    @property
+    def _take_audio(self) -> ObjectStore:
+        return ObjectStore(self.state_dir / "takes")
+
+    def voices(self, *, after: str = "", containing: str = "", limit: int = lookup.PAGE) -> list[VoiceSummary]:
+        """One page of voices, by name."""
+        with self.db.snapshot() as snapshot:
+            return lookup.list_voices(snapshot, after=after, containing=containing, limit=limit)
+
+    def show(self, reference: str, *, removed: bool = False) -> Version:
+        """The version that a reference means."""
+        with self.db.snapshot() as snapshot:
+            return lookup.resolve(snapshot, reference, removed=removed)
+
+    def history(self, voice: str, *, before: int | None = None, limit: int = lookup.PAGE) -> list[Version]:
+        """Versions of a voice, newest first."""
+        with self.db.snapshot() as snapshot:
+            return lookup.history(snapshot, voice, before=before, limit=limit)
+
+    def aliases(self, voice: str) -> list[Alias]:
+        """The aliases of a voice."""
+        with self.db.snapshot() as snapshot:
+            return lookup.aliases(snapshot, voice)
+
+    def alias_log(self, voice: str, *, limit: int = lookup.PAGE) -> list[AliasMove]:
+        """How the aliases of a voice moved, newest first."""
+        with self.db.snapshot() as snapshot:
+            return lookup.alias_log(snapshot, voice, limit=limit)
+
+    def diff(self, before: str, after: str) -> VersionDiff:
+        """What changed between two versions, removed ones included."""
+        with self.db.snapshot() as snapshot:
+            old = lookup.resolve(snapshot, before, removed=True)
+            return compare(old, lookup.resolve(snapshot, after, removed=True))
+
+    def set_alias(self, reference: str, alias: str, *, now_s: float) -> Version:
+        """Make an alias point at a version."""
+        from registry import voices
+
+        with self.db.write() as session:
+            return voices.set_alias(session, reference, alias, now_s=now_s)
+
+    def remove_alias(self, voice: str, alias: str, *, now_s: float) -> None:
+        """Remove an alias."""
+        from registry import voices
+
+        with self.db.write() as session:
+            voices.remove_alias(session, voice, alias, now_s=now_s)
+
+    def remove(
+        self, reference: str, *, now_s: float, why: str = "", needed_by: Iterable[tuple[str, str]] = ()
+    ) -> Version:
+        """Put a tombstone on a version; `needed_by` are waiting jobs and the voices they name."""
+        from registry import voices
+
+        with self.db.write() as session:
+            return voices.remove_version(session, reference, now_s=now_s, why=why, needed_by=needed_by)
+
+    def restore_version(self, reference: str, *, now_s: float) -> Version:
+        """Take the tombstone off again."""
+        from registry import voices
+
+        with self.db.write() as session:
+            return voices.restore_version(session, reference, now_s=now_s)
+
+    def prompt_of(self, version: Version) -> bytes:
+        """The clone prompt's bytes, checked. Raises ObjectMissing and ObjectDamaged."""
+        return self.objects.read(version.prompt_sha256)
+
+    def gc(
+        self, *, now_s: float, grace_s: float | None = None, needed_jobs: Collection[str] = (), dry_run: bool = False
+    ) -> GcReport:
+        """Remove what nothing needs any more."""
+        from registry.maintenance import GRACE_S, gc
+
+        return gc(
+            self.db,
+            self.objects,
+            self._take_audio,
+            now_s=now_s,
+            grace_s=GRACE_S if grace_s is None else grace_s,
+            needed_jobs=needed_jobs,
+            dry_run=dry_run,
+        )
+
+    def fsck(self, *, progress: Callable[[int], None] = lambda _: None) -> FsckReport:
+        """Check everything, changing nothing."""
+        from registry.fsck import fsck
+
+        return fsck(self.db, self.objects, self._take_audio, progress=progress)
+
+    def backup(
+        self, target: Path, *, now_s: float, with_takes: bool = True, extras: Mapping[str, Path] | None = None
+    ) -> BackupReport:
+        """Write the registry into an archive; `registry.restore.restore` reads it."""
+        from registry.backup import backup
+
+        takes = self._take_audio if with_takes else None
+        return backup(self.db, self.objects, takes, target, now_s=now_s, extras=extras)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.db.close()
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_registry(state_dir: Path) -> Registry:
+    """The registry in an instance's state folder, made or brought to the newest schema if need be."""
+    return Registry(state_dir, Database.open(state_dir / DATABASE_NAME))

@@ -1,0 +1,218 @@
+"""Backup and restore: one archive, whole or not at all, readable on another machine."""
+
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from registry.backup import backup
+from registry.candidates import add_candidate
+from registry.errors import Conflict, DamagedData, InvalidInput, StorageError
+from registry.registry import open_registry
+from registry.restore import read_manifest, restore
+from registry.voices import add_version
+from tests.registry.making import a_candidate, a_version, sha256, take_facts
+
+ROOT = Path(__file__).parents[2]
+
+
+def lock(registry, name="elena", prompt=b"prompt"):
+    stored = registry.objects.put(prompt)
+    with registry.db.write() as session:
+        new = a_version(
+            name, prompt_sha256=stored, reference_sha256=None, audition_sha256=None, attachments={}, seed=len(prompt)
+        )
+        return add_version(session, new, now_s=1.0)
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with open_registry(tmp_path / "state") as opened:
+        lock(opened)
+        audio = opened.takes.put_audio(b"take")
+        candidate = a_candidate(audio_sha256=opened.objects.put(b"candidate"), design_state_sha256=None)
+        with opened.db.write() as session:
+            add_candidate(session, "design-1", 1, candidate, now_s=1.0)
+            opened.takes.add(session, sha256("key"), audio, take_facts(), now_s=1.0)
+        yield opened
+
+
+@pytest.fixture
+def archive(registry, tmp_path):
+    registry.backup(tmp_path / "backup.tar", now_s=50.0)
+    return tmp_path / "backup.tar"
+
+
+def test_a_restored_registry_answers_as_the_first_one_did(registry, archive, tmp_path):
+    report = restore(archive, tmp_path / "other", now_s=60.0)
+    assert (report.objects, report.takes, report.former_database) == (2, 1, None)
+    with open_registry(tmp_path / "other") as restored:
+        assert restored.show("elena@1") == registry.show("elena@1")
+        assert restored.prompt_of(restored.show("elena")) == b"prompt"
+        with restored.db.write() as session:
+            assert restored.takes.find(session, sha256("key"), now_s=2.0)
+        assert restored.fsck().findings == ()
+
+
+def test_takes_can_be_left_out(registry, tmp_path):
+    registry.backup(tmp_path / "small.tar", now_s=50.0, with_takes=False)
+    assert restore(tmp_path / "small.tar", tmp_path / "other", now_s=60.0).takes == 0
+    with open_registry(tmp_path / "other") as restored:
+        assert restored.fsck().findings == ()
+
+
+def test_extra_files_travel_along(registry, tmp_path):
+    (tmp_path / "voicejobs.toml").write_text("settle_s = 2\n")
+    registry.backup(tmp_path / "b.tar", now_s=50.0, extras={"voicejobs.toml": tmp_path / "voicejobs.toml"})
+    report = restore(
+        tmp_path / "b.tar", tmp_path / "other", now_s=60.0, extras={"voicejobs.toml": tmp_path / "new.toml"}
+    )
+    assert report.extras == ("voicejobs.toml",)
+    assert (tmp_path / "new.toml").read_text() == "settle_s = 2\n"
+
+
+def test_a_registry_with_content_is_replaced_only_when_asked_and_its_database_is_kept(registry, archive):
+    lock(registry, "marcus")
+    with pytest.raises(Conflict, match="--replace"):
+        restore(archive, registry.state_dir, now_s=60.0)
+    report = restore(archive, registry.state_dir, now_s=60.0, replace=True)
+    assert [voice.name for voice in registry.voices()] == ["elena"]  # an open registry sees the restored one at once
+    assert report.former_database == registry.state_dir / "registry.before-restore-60.sqlite"
+    assert not list(registry.state_dir.glob(".restoring*"))
+
+
+def test_a_backup_while_others_write_holds_one_moment(registry, tmp_path):
+    done = threading.Event()
+
+    def write():
+        number = 0
+        while not done.is_set():
+            number += 1
+            lock(registry, f"voice-{number}", prompt=str(number).encode())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        reports = [registry.backup(tmp_path / f"{number}.tar", now_s=1.0) for number in range(5)]
+    finally:
+        done.set()
+        writer.join()
+    assert [report.manifest.missing for report in reports] == [()] * 5
+    restore(tmp_path / "4.tar", tmp_path / "other", now_s=2.0)
+    with open_registry(tmp_path / "other") as restored:
+        assert restored.fsck().findings == ()
+
+
+def test_a_lost_object_does_not_stop_a_backup_but_is_named(registry, tmp_path):
+    lost = registry.show("elena").prompt_sha256
+    registry.objects.path(lost).unlink()
+    report = registry.backup(tmp_path / "b.tar", now_s=50.0)
+    assert report.manifest.missing == (lost,)
+    assert restore(tmp_path / "b.tar", tmp_path / "other", now_s=60.0).manifest.missing == (lost,)
+
+
+def rewritten(archive, change):
+    """The archive with each member's `(name, content)` passed through `change`; None leaves it out."""
+    target = archive.with_name("changed.tar")
+    with tarfile.open(archive) as old, tarfile.open(target, "w") as new:
+        for member in old:
+            file = old.extractfile(member)
+            changed = change(member.name, file.read() if file else b"")
+            if changed is not None:
+                name, content = changed
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                new.addfile(info, io.BytesIO(content))
+    return target
+
+
+@pytest.mark.parametrize("victim", ["registry.sqlite", "objects/", "takes/"])
+def test_an_archive_with_a_changed_byte_is_refused_before_anything_is_written(archive, tmp_path, victim):
+    def change(name, content):
+        return name, content[:-1] + bytes([content[-1] ^ 1]) if name.startswith(victim) else content
+
+    with pytest.raises(DamagedData, match="not what was put there"):
+        restore(rewritten(archive, change), tmp_path / "other", now_s=1.0)
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@pytest.mark.parametrize("victim", ["registry.sqlite", "objects/", "manifest.json"])
+def test_an_archive_that_lacks_something_is_refused(archive, tmp_path, victim):
+    def change(name, content):
+        return None if name.startswith(victim) else (name, content)
+
+    with pytest.raises(DamagedData):
+        restore(rewritten(archive, change), tmp_path / "other", now_s=1.0)
+
+
+def test_an_archive_cut_anywhere_is_refused(archive, tmp_path):
+    content = archive.read_bytes().rstrip(b"\0")  # a tar ends in zeros that carry nothing
+    for length in range(0, len(content), len(content) // 23):
+        (tmp_path / "cut.tar").write_bytes(content[:length])
+        with pytest.raises((DamagedData, InvalidInput)):
+            restore(tmp_path / "cut.tar", tmp_path / "other", now_s=1.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "/etc/evil", "objects/../../evil", "extra/../evil", "objects/ab/link", "x"]
+)
+def test_an_archive_with_names_of_its_own_is_refused(archive, tmp_path, name):
+    target = rewritten(archive, lambda old, content: (name if old.startswith("objects") else old, content))
+    with pytest.raises(InvalidInput, match="no backup of voicejobs"):
+        restore(target, tmp_path / "other", now_s=1.0)
+
+
+def test_something_else_is_no_backup(tmp_path):
+    (tmp_path / "x.tar").write_text("hello")
+    with pytest.raises(DamagedData, match="cannot be read"):
+        restore(tmp_path / "x.tar", tmp_path / "other", now_s=1.0)
+    with pytest.raises(StorageError, match="No such file"):
+        restore(tmp_path / "none.tar", tmp_path / "other", now_s=1.0)
+
+
+def test_what_an_archive_holds_can_be_read_without_restoring_it(archive):
+    manifest = read_manifest(archive)
+    assert (manifest.objects, manifest.takes, manifest.created_s) == (2, 1, 50.0)
+
+
+def test_the_name_of_an_extra_file_cannot_lead_elsewhere(registry, tmp_path):
+    with pytest.raises(InvalidInput):
+        registry.backup(tmp_path / "b.tar", now_s=1.0, extras={"../x": tmp_path / "x"})
+
+
+@pytest.mark.parametrize("point", ["backup.database-copied", "backup.written", "restore.objects-put"])
+def test_dying_half_way_leaves_the_old_archive_and_the_old_registry(registry, archive, point):
+    before = archive.read_bytes()
+    program = """if True:
+        import sys, pathlib
+        from registry.registry import open_registry
+        from registry.restore import restore
+        state, archive = map(pathlib.Path, sys.argv[1:])
+        with open_registry(state) as registry:
+            registry.backup(archive, now_s=99.0)
+        restore(archive, state, now_s=100.0, replace=True)
+    """
+    lock(registry, "marcus")
+    environment = {**os.environ, "VOICEJOBS_CRASH_AT": point}
+    command = [sys.executable, "-c", program, str(registry.state_dir), str(archive)]
+    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 137
+    assert (archive.read_bytes() == before) == point.startswith("backup")
+    assert [voice.name for voice in registry.voices()] == ["elena", "marcus"]
+    assert registry.fsck().sound
+
+
+def test_no_user_name_of_the_machine_is_in_an_archive(archive):
+    with tarfile.open(archive) as tar:
+        assert {(member.uname, member.gname, member.uid) for member in tar} == {("", "", 0)}
+
+
+def test_the_report_says_where_and_how_much(registry, tmp_path):
+    report = backup(registry.db, registry.objects, None, tmp_path / "new" / "b.tar", now_s=1.0)
+    assert report.path.stat().st_size == report.size_bytes
+    assert dataclasses.asdict(report.manifest)["takes"] == 0
