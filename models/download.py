@@ -243,6 +243,13 @@ def _publish(folder: Path, gathering: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def tidy_records(directory: Path) -> None:
+    """Remove records of downloads that were published by a process which died right after."""
+    for record in (directory / INCOMING_FOLDER).glob("*.download.json"):
+        if not record.with_suffix("").exists():  # the folder is made before its record, and renamed before it goes
+            record.unlink(missing_ok=True)
+
+
 def begun_downloads(directory: Path) -> list[Path]:
     """Downloads in `directory` that were interrupted, or are running: their gathering folders."""
     return sorted((directory / INCOMING_FOLDER).glob("*.download"))

@@ -268,7 +268,9 @@ def _explained_answer(error: Any, *, what: str) -> tuple[VoiceJobsError, bool, f
         return RepositoryGated(f"The hub does not let us read {what} ({status}).", hint=token_hint), False, 0
     if isinstance(error, errors.RevisionNotFoundError):
         return RepositoryNotFound(f"{what} has no such revision.", hint="Leave the revision out."), False, 0
-    if isinstance(error, errors.RepositoryNotFoundError):
+    is_bad_token = "credentials" in error.response.headers.get("X-Error-Message", "").lower()
+    if isinstance(error, errors.RepositoryNotFoundError) or (status == 401 and not is_bad_token):
+        # Without a token the hub answers 401 for what does not exist and for what is private alike.
         hint = f"Check the name. If it is private or gated: {token_hint}"
         return RepositoryNotFound(f"The hub knows no {what}, or hides it ({status}).", hint=hint), False, 0
     if status == 401:

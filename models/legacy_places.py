@@ -242,7 +242,7 @@ def _stays_in(folder: Path, boundary: Path, *, relative: bool = False) -> bool:
 
 def links_below(folder: Path) -> Iterator[Path]:
     """Every symbolic link below `folder`; linked folders are not entered."""
-    for entry in os.scandir(folder):
+    for entry in list(os.scandir(folder)):  # read whole, so that a caller who stops early leaves nothing open
         if entry.is_symlink():
             yield Path(entry.path)
         elif entry.is_dir(follow_symlinks=False):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from models import catalog
 from models.availability import Availability, Available, Downloading, NotAvailable, Partial, availability
-from models.download import PROGRESS_EVERY_S, download_model
+from models.download import PROGRESS_EVERY_S, download_model, tidy_records
 from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
 from models.events import ModelEvent, OnEvent, ignore_events
 from models.hub import is_offline
@@ -108,7 +108,8 @@ def _take_speech_models(
     """
     wanted = {besides.id, *besides.alternatives}
     try:
-        recover_if_needed(directory, on_event=on_event, actions=actions)
+        actions += recover(directory, on_event=on_event)
+        tidy_records(directory)
         scan = scan_legacy(directory, environ=environ, speech_only=True)
         others = tuple(candidate for candidate in scan.candidates if candidate.id not in wanted)
         plan = plan_of(Scan(others, scan.findings), directory)
@@ -117,11 +118,6 @@ def _take_speech_models(
         actions += [done_message(step) for step in done.done]
     except StorageError as error:
         on_event(ModelEvent(kind="finding", model="", message=str(error)))
-
-
-def recover_if_needed(directory: Path, *, on_event: OnEvent, actions: list[str]) -> None:
-    """Clear up after a migration that was killed, if there was one."""
-    actions += recover(directory, on_event=on_event)
 
 
 @dataclass

@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(Asked(self.command, path, self.headers.get("Range"), authorization))
         for part, turns in self.hub.statuses.items():
             if part in f"{self.command} {path}" and turns:
-                status, headers = turns.pop(0) if len(turns) > 1 or turns[0][0] != "always" else turns[0][1]
+                status, headers = turns[0][1] if turns[0][0] == "always" else turns.pop(0)
                 return self.reply(status, b"{}", headers)
         if api := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(revision|tree)/([^/]+)", path):
             return self.answer_api(*api.groups())
