@@ -6,6 +6,7 @@ own structure checked. It works while the daemon and other commands run.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from registry.references import references
 from registry.version_rows import digest_of, version_from
 
 ROWS_AT_ONCE = 500
+FINDINGS_LIMIT = 1000  # a lost folder loses every object in it; nobody reads them all
 RESTORE = "Restore a backup with `voicejobs restore`."
 
 
@@ -38,12 +40,14 @@ class FsckReport:
     objects: int
     takes: int
     read_bytes: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]  # the first FINDINGS_LIMIT of them
+    lost: int  # how many there are that nothing mends
+    mendable: int
 
     @property
     def sound(self) -> bool:
         """True when nothing is lost; takes that will be rendered again do not count."""
-        return all(finding.mendable for finding in self.findings)
+        return self.lost == 0
 
 
 def fsck(
@@ -68,6 +72,8 @@ def fsck(
         takes=check.take_count,
         read_bytes=check.read_bytes,
         findings=tuple(check.findings),
+        lost=check.counts[False],
+        mendable=check.counts[True],
     )
 
 
@@ -77,12 +83,15 @@ class _Check:
 
     progress: Callable[[int], None]
     findings: list[Finding] = field(default_factory=list)
+    counts: Counter[bool] = field(default_factory=Counter)  # mendable -> how many
     version_count: int = 0
     take_count: int = 0
     read_bytes: int = 0
 
     def add(self, where: str, problem: str, remedy: str, *, mendable: bool = False) -> None:
-        self.findings.append(Finding(where=where, problem=problem, remedy=remedy, mendable=mendable))
+        self.counts[mendable] += 1
+        if len(self.findings) < FINDINGS_LIMIT:
+            self.findings.append(Finding(where=where, problem=problem, remedy=remedy, mendable=mendable))
 
     def hash_store(self, store: ObjectStore) -> set[bytes]:
         """The objects that are whole; what is not is reported by whoever refers to it."""

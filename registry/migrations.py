@@ -79,6 +79,25 @@ VOICES_AND_TAKES = (
     "CREATE INDEX version_by_parent ON version (parent_id)",
     "CREATE INDEX version_deleted ON version (deleted_s) WHERE deleted_s IS NOT NULL",
     """
+    CREATE TRIGGER version_is_immutable BEFORE UPDATE OF
+        id, voice_id, number, digest, idempotency_key, origin, made_by_job, parent_id, created_s, engine,
+        engine_version, render_version, model, model_revision, model_fingerprint, quantization, software_json,
+        prompt_sha256, prompt_facts_json, speaker_embedding, reference_sha256, reference_duration_s, transcript,
+        description, language, seed, sampling_json, consent, character_json, metadata_json, provenance_json,
+        pronunciations_json
+    ON version BEGIN SELECT RAISE(ABORT, 'a version never changes'); END
+    """,
+    """
+    CREATE TRIGGER version_keeps_its_objects BEFORE UPDATE OF prompt_object, reference_object, audition_object
+    ON version WHEN OLD.deleted_s IS NULL
+        OR coalesce(NEW.prompt_object, NEW.reference_object, NEW.audition_object) IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'only a removed version is purged, and of everything'); END
+    """,
+    """
+    CREATE TRIGGER version_stays BEFORE DELETE ON version
+    BEGIN SELECT RAISE(ABORT, 'a version is removed by a tombstone'); END
+    """,
+    """
     CREATE TABLE version_attachment (
         version_id INTEGER NOT NULL REFERENCES version (id),
         name TEXT NOT NULL,

@@ -116,3 +116,11 @@ def test_a_foreign_file_in_the_store_is_mentioned(filled, objects, takes):
     report, findings = found(filled, objects, takes)
     assert report.sound
     assert findings == [f"{foreign}: is a file that voicejobs did not put there"]
+
+
+def test_a_lost_folder_is_counted_whole_but_told_in_part(filled, objects, takes, monkeypatch):
+    monkeypatch.setattr("registry.fsck.FINDINGS_LIMIT", 2)
+    for stored in list(objects):
+        objects.path(stored.sha256).unlink()
+    report, findings = found(filled, objects, takes)
+    assert (len(findings), report.lost, report.mendable, report.sound) == (2, 4, 0, False)

@@ -1,11 +1,13 @@
 """Voices: immutable versions under a name, aliases that move, and tombstones."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import text
 
 from registry.errors import DamagedData, InvalidInput, NotFound
@@ -306,3 +308,28 @@ def test_questions_are_answered_the_same_in_either_kind_of_transaction(db):
         assert resolve(session, VoiceReference(name="elena")) == found(db, "elena")
         with pytest.raises(NotFound):
             resolve(session, "marcus")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE version SET transcript = 'other words'",
+        "UPDATE version SET number = 7",
+        "UPDATE version SET prompt_object = NULL",
+        "DELETE FROM version",
+    ],
+)
+def test_the_database_itself_refuses_to_change_a_version(db, change):
+    before = add(db)
+    with pytest.raises(IntegrityError, match="version"), db.write() as session:
+        session.connection().execute(text(change))
+    assert found(db, "elena@1") == before
+
+
+def test_every_column_of_a_version_is_either_immutable_or_part_of_its_removal(db):
+    question = "SELECT sql FROM sqlite_master WHERE name IN ('version_is_immutable', 'version_keeps_its_objects')"
+    with db.snapshot() as snapshot:
+        guarded = " ".join(row["sql"] for row in snapshot.rows(question))
+        columns = {row["name"] for row in snapshot.rows("PRAGMA table_info(version)")}
+    unguarded = {name for name in columns if not re.search(rf"\b{name}\b", guarded)}
+    assert unguarded == {"deleted_why", "purged_s"}
