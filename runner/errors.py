@@ -9,6 +9,7 @@ VoiceJobsError
 ├── NotFound
 │   ├── InstanceNotFound       no voicejobs.toml here or above
 │   └── AttachmentMissing      a job file names a file that is not there
+│       └── StillArriving      … but one lies there under a temporary name
 ├── Busy
 │   └── RunnerActive           another runner owns the instance
 ├── WorkFailed                 a job, or a check, ended badly
@@ -52,6 +53,12 @@ class InstanceNotFound(NotFound):
 
 class AttachmentMissing(NotFound):
     code = "attachment-missing"
+
+
+class StillArriving(AttachmentMissing):
+    """The file is absent, and one lies there under a temporary name that contains its name."""
+
+    code = "attachment-arriving"
 
 
 class RunnerActive(Busy):
