@@ -1,0 +1,73 @@
+"""Hidden states → hidden states: the Qwen3 decoder layer that the talker and the code predictor share, and its cache.
+
+Queries and keys are normalised per head; head size and hidden size are independent.
+Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSDecoderLayer and Qwen3TTSTalkerDecoderLayer.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import mlx.core as mx
+
+from models.qwen3_tts.config import PredictorConfig, TalkerConfig
+from models.qwen3_tts.kernels import Kernels, Rotation
+from models.qwen3_tts.reading import Projection, Reader
+
+
+class LayerCache(Protocol):
+    """Where one layer keeps the keys and values of a batch."""
+
+    def extend(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Add `(B, H, L, E)` new ones; returns all that the new queries may see, `(B, H, K, E)`."""
+        ...
+
+
+class DecoderLayer:
+    """Attention and gated feed-forward, each normalised before and added to its input."""
+
+    def __init__(self, config: TalkerConfig | PredictorConfig, reader: Reader, path: str) -> None:
+        width, heads, groups = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
+        self.eps, self.head_size, self.heads, self.groups = config.rms_norm_eps, config.head_dim, heads, groups
+        attention, feed = f"{path}.self_attn", f"{path}.mlp"
+        self.input_norm = reader.tensor(f"{path}.input_layernorm.weight", (width,))
+        outputs = [count * self.head_size for count in (heads, groups, groups)]
+        self.queries_keys_values: Projection = reader.fused(
+            [f"{attention}.{name}_proj" for name in "qkv"], outputs, width, bias=config.attention_bias
+        )
+        query_norm = reader.tensor(f"{attention}.q_norm.weight", (self.head_size,))
+        key_norm = reader.tensor(f"{attention}.k_norm.weight", (self.head_size,))
+        # One norm serves both: a weight for each head, `(H + G, 1, E)`.
+        self.head_norms = mx.concatenate(
+            [mx.repeat(query_norm[None, None], heads, axis=0), mx.repeat(key_norm[None, None], groups, axis=0)]
+        )
+        self.unit = mx.ones((self.head_size,), dtype=reader.dtype)
+        self.output: Projection = reader.linear(
+            f"{attention}.o_proj", (width, heads * self.head_size), bias=config.attention_bias
+        )
+        self.output_has_bias = config.attention_bias
+        self.feed_norm = reader.tensor(f"{path}.post_attention_layernorm.weight", (width,))
+        inner = config.intermediate_size
+        self.gate_up: Projection = reader.fused([f"{feed}.gate_proj", f"{feed}.up_proj"], [inner, inner], width)
+        self.down: Projection = reader.linear(f"{feed}.down_proj", (width, inner))
+
+    def arrays(self) -> list[mx.array]:
+        norms = [self.input_norm, self.head_norms, self.unit, self.feed_norm]
+        parts = (self.queries_keys_values, self.output, self.gate_up, self.down)
+        return norms + [array for part in parts for array in part.arrays()]
+
+    def __call__(
+        self, x: mx.array, *, cache: LayerCache, rotation: Rotation, mask: mx.array | None, kernels: Kernels
+    ) -> mx.array:
+        """`(B, L, D)` -> `(B, L, D)`, for positions that follow those in `cache`."""
+        batch, length, _ = x.shape
+        heads, groups = self.heads, self.groups
+        joint = self.queries_keys_values(kernels.rms_norm(x, self.input_norm, self.eps))
+        joint = joint.reshape(batch, length, heads + 2 * groups, self.head_size).swapaxes(1, 2)  # (B, H + 2 G, L, E)
+        turned = rotation(kernels.rms_norm(joint[:, : heads + groups], self.unit, self.eps) * self.head_norms)
+        keys, values = cache.extend(turned[:, heads:], joint[:, heads + groups :])
+        mixed = kernels.attention(turned[:, :heads], keys, values, mask)  # (B, H, L, E)
+        mixed = mixed.swapaxes(1, 2).reshape(batch, length, -1)
+        x = x + self.output(mixed) if self.output_has_bias else self.output.plus(x, mixed)
+        gate_up = self.gate_up(kernels.rms_norm(x, self.feed_norm, self.eps))
+        return self.down.plus(x, kernels.gated(gate_up))

@@ -1,0 +1,250 @@
+"""Rows that wait → codec frames as they are made: the one autoregressive loop, for one row or many.
+
+Rows of any prompt, voice, length, sampling and age share one batch. A row that ends leaves its slot, and a waiting
+one takes it at the next frame. Every frame is one graph and one synchronisation; where the backend computes beside
+Python, the next frame is launched before the last one is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from models.qwen3_tts.predictor import CodePredictor
+from models.qwen3_tts.prompt import PromptPlan, prefill_groups
+from models.qwen3_tts.sampling import MIN_CODES, Noise, Sampler, Sampling
+from models.qwen3_tts.talker import Talker
+
+Codes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One text to be spoken."""
+
+    id: int  # unique among the rows of a loop; echoed in its frames
+    plan: PromptPlan
+    sampling: Sampling
+    seed: int
+    max_frames: int  # at least 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowFrame:
+    """One frame of one row; its last one says why it was the last."""
+
+    id: int
+    codes: Codes  # (Q,)
+    finish_reason: str | None = None  # "eos" | "length"
+
+
+Frames = Generator[list[RowFrame], Collection[int] | None, None]
+
+
+@dataclass(eq=False)
+class _Live:
+    """A row in its slot: where it stands, and the text it has yet to read."""
+
+    row: Row
+    position: int  # columns that its keys take
+    text: mx.array  # (N, D)
+    frames: int = 0  # launched so far
+    gone: bool = False
+
+
+class _State(NamedTuple):
+    """What one frame hands to the next: a line for each row, in the order of their slots."""
+
+    hidden: mx.array  # (B, D)
+    first: mx.array  # (B, 1) the first code of the frame to come
+    scale: mx.array  # (B, K + 1) repetition penalties of what was drawn
+
+
+class _Pending(NamedTuple):
+    """A frame that was launched: its rows, which frame of each it is, and what to read when it is there."""
+
+    rows: Sequence[_Live]
+    numbers: Sequence[int]  # from 1
+    codes: mx.array  # (B, Q)
+    first: mx.array  # (B, 1)
+
+
+class Loop:
+    """One running batch. `frames` is the loop; everything else serves it."""
+
+    def __init__(
+        self, talker: Talker, predictor: CodePredictor, *, pad_id: int, batch: int, launch_ahead: bool = False
+    ) -> None:
+        self.talker, self.predictor, self.batch, self.launch_ahead = talker, predictor, batch, launch_ahead
+        self.cache = talker.make_cache()
+        self._live: list[_Live] = []
+        self._state: _State
+        self._sampler: Sampler
+        self._texts: mx.array  # padding, then what all rows have yet to read
+        self._pad_id = pad_id
+        self._pad = talker.embed_text(mx.array([pad_id]))  # (1, D)
+
+    def frames(self, waiting: Iterator[Row | None]) -> Frames:
+        """Yield, for each frame of the batch, the frames of its rows.
+
+        `waiting` is asked whenever a row is free; a None means that none waits at this moment. What is sent back
+        names rows that are to be dropped. An empty list means that no row is there, and none waits.
+        """
+        open_ended = True
+        while open_ended or self._live:
+            open_ended = self._change_rows(waiting if open_ended else iter(()))
+            if self._live:
+                yield from self._run_until_change(asks=open_ended and len(self._live) < self.batch)
+            elif open_ended:
+                yield []
+
+    def _run_until_change(self, *, asks: bool) -> Frames:
+        """Frames of unchanged rows, until one of them goes or another one may come."""
+        pending: _Pending | None = self._launch()
+        while pending is not None:
+            # A row may turn out to have ended with the frame before; what was computed ahead for it is not read.
+            ahead = self._launch() if self.launch_ahead and not asks and self._goes_on() else None
+            yield from self._read(pending)
+            changed = asks or any(live.gone for live in self._live)
+            if changed and ahead is not None:
+                yield from self._read(ahead)
+            pending = None if changed else ahead or self._launch()
+
+    def _goes_on(self) -> bool:
+        return any(live.frames < live.row.max_frames for live in self._live)
+
+    def _launch(self) -> _Pending:
+        """Start the computation of one frame of every row, and of the first code of the frame after it."""
+        rows, state, sampler = self._live, self._state, self._sampler
+        for live in rows:
+            live.frames += 1
+        noise = sampler.noise([live.frames for live in rows])
+        codes = self.predictor.fill(
+            state.hidden, state.first, lambda logits, group: sampler.draw_other(logits, noise, group)
+        )
+        positions = [live.position for live in rows]
+        self.cache.reserve(slots=len(rows), columns=max(positions) + 1)
+        x = self.talker.embed_codes(codes) + self._text_of_frame()
+        hidden = self.talker.step(x, cache=self.cache, positions=positions)
+        for live in rows:
+            live.position += 1
+        self._state = self._draw_first(rows, hidden, state.scale, noise, sampler=sampler)
+        mx.async_eval(codes, *self._state)
+        return _Pending(rows, [live.frames for live in rows], codes, self._state.first)
+
+    def _read(self, pending: _Pending) -> Frames:
+        """Wait for a frame; yield the frames of the rows that are still there, and take note of those that end."""
+        codes = np.array(pending.codes).astype(np.int32)
+        ended = np.array(pending.first)[:, 0] == self.talker.codes
+        frames = []
+        for index, (live, number) in enumerate(zip(pending.rows, pending.numbers, strict=True)):
+            if live.gone:
+                continue
+            # At the cap nothing more counts as drawn: an end of speech just behind it is still "length".
+            reason = "length" if number == live.row.max_frames else "eos" if ended[index] else None
+            live.gone = reason is not None
+            frames.append(RowFrame(id=live.row.id, codes=codes[index], finish_reason=reason))
+        if frames:
+            dropped = (yield frames) or ()
+            for live in pending.rows:
+                live.gone = live.gone or live.row.id in dropped
+
+    def _change_rows(self, waiting: Iterator[Row | None]) -> bool:
+        """Take out the rows that are gone and put waiting ones in their places. False when no more will come."""
+        staying = sum(not live.gone for live in self._live)
+        new, open_ended = _pull(waiting, at_most=self.batch - staying)
+        if not new and staying == len(self._live):
+            return open_ended
+        before, states = self._live, [self._state] if self._live else []
+        started = [_Live(row, position=len(row.plan), text=self._text_to_come(row.plan)) for row in new]
+        self._live = self._seat(started)
+        if not self._live:
+            self.cache.clear()
+            return open_ended
+        if started:
+            states.append(self._prefill(started))
+        places = {id(live): index for index, live in enumerate((*before, *started))}
+        order = mx.array([places[id(live)] for live in self._live])
+        self._state = _State(*(mx.concatenate(list(parts))[order] for parts in zip(*states, strict=True)))
+        self._sampler = self._sampler_for(self._live)
+        self._texts = mx.concatenate([self._pad, *(live.text for live in self._live)])
+        return open_ended
+
+    def _seat(self, started: Sequence[_Live]) -> list[_Live]:
+        """New rows take the slots of those that are gone; a slot that stays free is given to the last row."""
+        coming = iter(started)
+        seats = [next(coming, None) if live.gone else live for live in self._live]
+        seats += coming
+        while None in seats:
+            last = seats.pop()
+            if last is not None:
+                free = seats.index(None)
+                self.cache.move(len(seats), free, columns=last.position)
+                seats[free] = last
+        return [live for live in seats if live is not None]
+
+    def _prefill(self, started: Sequence[_Live]) -> _State:
+        """Run the prompts of new rows into their slots, and draw their first codes."""
+        self.cache.reserve(slots=len(self._live), columns=max(live.position for live in self._live) + 1)
+        hidden: dict[int, mx.array] = {}
+        for group in prefill_groups([live.row.plan for live in started]):
+            prompts = [self.talker.embed_prompt(started[index].row.plan) for index in group.members]
+            slots = [self._live.index(started[index]) for index in group.members]
+            last = self.talker.prefill(prompts, cache=self.cache, slots=slots, shared=group.shared)
+            hidden.update(zip(group.members, mx.split(last, len(group.members)), strict=True))
+            mx.eval(last)
+        sampler = self._sampler_for(started)
+        together = mx.concatenate([hidden[index] for index in range(len(started))])
+        scale = mx.ones((len(started), self.talker.codes + 1))
+        return self._draw_first(started, together, scale, sampler.noise([0] * len(started)), sampler=sampler)
+
+    def _draw_first(
+        self, rows: Sequence[_Live], hidden: mx.array, scale: mx.array, noise: Noise, *, sampler: Sampler
+    ) -> _State:
+        too_early = [live.frames < MIN_CODES for live in rows]
+        first = sampler.draw_first(self.talker.logits(hidden), scale, noise, too_early=too_early)
+        return _State(hidden, first, sampler.after_drawing(scale, first))
+
+    def _sampler_for(self, rows: Sequence[_Live]) -> Sampler:
+        config = self.talker.config
+        return Sampler(
+            [live.row.sampling for live in rows],
+            [live.row.seed for live in rows],
+            codes=self.talker.codes,
+            predictor_codes=config.code_predictor_config.vocab_size,
+            codebooks=config.num_code_groups,
+        )
+
+    def _text_to_come(self, plan: PromptPlan) -> mx.array:
+        """The text that is read while frames are made `(N, D)`; padding at its end is left to `_text_of_frame`."""
+        ids = plan.trailing_ids
+        ids = ids[: np.max(np.nonzero(ids != self._pad_id)[0], initial=-1) + 1]
+        return self.talker.embed_text(mx.array(ids)) if len(ids) else self._pad[:0]
+
+    def _text_of_frame(self) -> mx.array:
+        """What each row reads beside the frame just made: its next text token, or padding. `(B or 1, D)`"""
+        index, start = [], 1  # row 0 of `_texts` is padding
+        for live in self._live:
+            at = live.frames - 1
+            index.append(start + at if at < len(live.text) else 0)
+            start += len(live.text)
+        return self._texts[mx.array(index)] if any(index) else self._pad
+
+
+def _pull(waiting: Iterator[Row | None], *, at_most: int) -> tuple[list[Row], bool]:
+    """The rows that wait at this moment, and whether more may come later."""
+    rows: list[Row] = []
+    while len(rows) < at_most:
+        try:
+            row = next(waiting)
+        except StopIteration:
+            return rows, False
+        if row is None:
+            return rows, True
+        rows.append(row)
+    return rows, True

@@ -1,0 +1,170 @@
+"""Lazy tensors of a checkpoint → the parts of a network: cast, fused, and checked against the shapes of the config.
+
+Nothing is read while a network is put together, so that every problem of a checkpoint is known before the first
+byte is loaded, and then named in one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from models.qwen3_tts.weights import Checkpoint, Problems, Quantization, packed_shape, shape_problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """`x` times a weight kept transposed `(in, out)`, so that no step pays for the view."""
+
+    transposed: mx.array
+    bias: mx.array | None = None
+
+    def __call__(self, x: mx.array) -> mx.array:
+        if self.bias is None:
+            return mx.matmul(x, self.transposed)
+        return mx.addmm(self.bias, x, self.transposed)
+
+    def plus(self, residual: mx.array, x: mx.array) -> mx.array:
+        """`residual + self(x)` in one launch; only for linears without bias."""
+        return mx.addmm(residual, x, self.transposed)
+
+    def arrays(self) -> list[mx.array]:
+        return [self.transposed] if self.bias is None else [self.transposed, self.bias]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedLinear:
+    """`x` times a weight of a few bits, packed as MLX packs it, in groups along the inputs."""
+
+    weight: mx.array
+    scales: mx.array
+    biases: mx.array
+    quantization: Quantization
+    bias: mx.array | None = None
+
+    def __call__(self, x: mx.array) -> mx.array:
+        product = mx.quantized_matmul(
+            x, self.weight, self.scales, self.biases, transpose=True,
+            group_size=self.quantization.group_size, bits=self.quantization.bits,
+        )  # fmt: skip
+        return product if self.bias is None else product + self.bias
+
+    def plus(self, residual: mx.array, x: mx.array) -> mx.array:
+        return residual + self(x)
+
+    def arrays(self) -> list[mx.array]:
+        stored = [self.weight, self.scales, self.biases]
+        return stored if self.bias is None else [*stored, self.bias]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Linears that could not be fused, because a checkpoint stores them differently: one after the other."""
+
+    parts: tuple[Linear | QuantizedLinear, ...]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return mx.concatenate([part(x) for part in self.parts], axis=-1)
+
+    def plus(self, residual: mx.array, x: mx.array) -> mx.array:
+        return residual + self(x)
+
+    def arrays(self) -> list[mx.array]:
+        return [array for part in self.parts for array in part.arrays()]
+
+
+Projection = Linear | QuantizedLinear | Side
+
+
+@dataclass
+class Reader:
+    """Takes the tensors of a checkpoint one after the other, in `dtype`, and remembers what did not fit."""
+
+    checkpoint: Checkpoint
+    dtype: mx.Dtype
+    dequantize: bool = False
+
+    def __post_init__(self) -> None:
+        self._missing: list[str] = []
+        self._misshapen: list[str] = []
+
+    def tensor(self, name: str, shape: tuple[int, ...], *, dtype: mx.Dtype | None = None) -> mx.array:
+        """One tensor, cast; the stored dtype where `dtype` is that. A stand-in when it is missing or misshapen."""
+        value = self._take(name, shape)
+        return value.astype(dtype or self.dtype)
+
+    def stored_table(self, name: str, shape: tuple[int, int]) -> mx.array:
+        """An embedding table in the dtype it is stored in; a quantised one is unpacked."""
+        if f"{name.removesuffix('.weight')}.scales" in self.checkpoint.tensors:
+            return self._plain_weight(name.removesuffix(".weight"), shape)
+        return self._take(name, shape)
+
+    def table(self, name: str, shape: tuple[int, int]) -> mx.array:
+        """An embedding table in the compute dtype."""
+        return self.stored_table(name, shape).astype(self.dtype)
+
+    def linear(self, path: str, shape: tuple[int, int], *, bias: bool = False) -> Linear | QuantizedLinear:
+        """One linear of `(out, in)`, as it is stored."""
+        added = self.tensor(f"{path}.bias", shape[:1]) if bias else None
+        quantization = self.checkpoint.quantization_of(path)
+        if quantization is None or self.dequantize:
+            return Linear(transposed=self._plain_weight(path, shape).astype(self.dtype).T, bias=added)
+        weight, scales, biases = self._packed(path, shape, quantization)
+        return QuantizedLinear(weight=weight, scales=scales, biases=biases, quantization=quantization, bias=added)
+
+    def fused(self, paths: Sequence[str], outputs: Sequence[int], inputs: int, *, bias: bool = False) -> Projection:
+        """Several linears over the same input as one, outputs side by side."""
+        parts = [self.linear(path, (out, inputs), bias=bias) for path, out in zip(paths, outputs, strict=True)]
+        joint_bias = mx.concatenate([part.bias for part in parts if part.bias is not None]) if bias else None
+        plain = [part for part in parts if isinstance(part, Linear)]
+        if len(plain) == len(parts):
+            rows = mx.concatenate([part.transposed.T for part in plain])
+            return Linear(transposed=rows.T, bias=joint_bias)
+        packed = [part for part in parts if isinstance(part, QuantizedLinear)]
+        if len(packed) < len(parts) or len({part.quantization for part in packed}) > 1:
+            return Side(parts=tuple(parts))
+        return QuantizedLinear(
+            weight=mx.concatenate([part.weight for part in packed]),
+            scales=mx.concatenate([part.scales for part in packed]),
+            biases=mx.concatenate([part.biases for part in packed]),
+            quantization=packed[0].quantization,
+            bias=joint_bias,
+        )
+
+    def finish(self, what: str) -> None:
+        """Raises UnsupportedCheckpoint naming all that was missing, misshapen or never asked for."""
+        unexpected = tuple(self.checkpoint.tensors)
+        missing, misshapen = tuple(self._missing), tuple(self._misshapen)
+        Problems(missing=missing, unexpected=unexpected, misshapen=misshapen).raise_if_any(what)
+
+    def _take(self, name: str, shape: tuple[int, ...]) -> mx.array:
+        if name not in self.checkpoint.tensors:
+            self._missing.append(name)
+            return mx.zeros(shape)
+        value = self.checkpoint.tensors.take(name)
+        if value.shape == shape:
+            return value
+        self._misshapen.append(shape_problem(name, value.shape, shape))
+        return mx.zeros(shape)
+
+    def _packed(self, path: str, shape: tuple[int, int], stored: Quantization) -> tuple[mx.array, mx.array, mx.array]:
+        shapes = packed_shape(shape, stored)
+        weight = self._take(f"{path}.weight", shapes["weight"]).astype(mx.uint32)
+        scales = self.tensor(f"{path}.scales", shapes["scales"])
+        biases = self.tensor(f"{path}.biases", shapes["biases"])
+        return weight, scales, biases
+
+    def _plain_weight(self, path: str, shape: tuple[int, int]) -> mx.array:
+        quantization = self.checkpoint.quantization_of(path)
+        if quantization is None:
+            return self._take(f"{path}.weight", shape)
+        weight, scales, biases = self._packed(path, shape, quantization)
+        return mx.dequantize(weight, scales, biases, group_size=quantization.group_size, bits=quantization.bits)
+
+
+def materialize(arrays: Sequence[mx.array]) -> None:
+    """Read the lazy weights of one part from the disk, and give back what reading them needed."""
+    mx.eval(arrays)
+    mx.clear_cache()

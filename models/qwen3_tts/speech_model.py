@@ -1,0 +1,328 @@
+"""A checkpoint folder → a model that speaks: the engine's Python API. Arrays cross it as NumPy.
+
+model = load_speech_model(folder)
+speech = model.synthesize(SpeechRequest("Good evening.", speaker="ryan"))
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import UnsupportedRequest
+from models.protocol import Waveform
+from models.qwen3_tts.clone_prompt import ClonePrompt
+from models.qwen3_tts.codec import Codec, load_codec
+from models.qwen3_tts.codec_decoder import DecoderState
+from models.qwen3_tts.config import GenerationConfig, ModelConfig, generation_config, model_config
+from models.qwen3_tts.fingerprint import checkpoint_fingerprint
+from models.qwen3_tts.kernels import FastKernels, Kernels, PlainKernels
+from models.qwen3_tts.loop import Codes, Loop, Row
+from models.qwen3_tts.predictor import CodePredictor
+from models.qwen3_tts.reading import Reader
+from models.qwen3_tts.request import Prepared, Preparer, Speech, SpeechRequest, languages_of
+from models.qwen3_tts.sampling import Sampling
+from models.qwen3_tts.speaker_encoder import PREFIX as SPEAKER_ENCODER
+from models.qwen3_tts.speaker_encoder import SpeakerEncoder, load_speaker_encoder
+from models.qwen3_tts.talker import Talker
+from models.qwen3_tts.tokenizer import TextTokenizer
+from models.qwen3_tts.weights import Checkpoint, read_checkpoint, read_json
+from registry.errors import InvalidInput
+
+DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
+DEFAULT_BATCH = 16
+STREAM_FRAMES = (4, 8, 16, 25)  # the first chunks are short, so that sound begins early
+REMEMBERED_VOICES = 16
+
+Progress = Callable[[int, int], Any]  # (index, frames so far) -> False cancels that row alone
+
+
+@dataclass
+class _Speaking:
+    """A request while it is a row of the loop, or waits for its sound."""
+
+    prepared: Prepared
+    frames: list[Codes] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    def codes(self, codebooks: int) -> Codes:
+        return np.ascontiguousarray(np.stack(self.frames)) if self.frames else np.zeros((0, codebooks), np.int32)
+
+
+class SpeechModel:
+    """One loaded checkpoint."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        config: ModelConfig,
+        generation: GenerationConfig,
+        talker: Talker,
+        predictor: CodePredictor,
+        codec: Codec,
+        speaker_encoder: SpeakerEncoder | None,
+    ) -> None:
+        self.folder, self.config, self.generation = folder, config, generation
+        self.talker, self.predictor, self.codec, self.speaker_encoder = talker, predictor, codec, speaker_encoder
+        self.tokenizer = TextTokenizer(folder)
+        self.variant = config.tts_model_type
+        self.speakers = tuple(config.talker_config.spk_id) if self.variant == "custom_voice" else ()
+        self.languages = languages_of(config.talker_config)
+        self.launch_ahead = mx.default_device() != mx.Device(mx.cpu)
+        codec_config = codec.config
+        self._prepare = Preparer(
+            config=config,
+            tokenize=self.tokenizer,
+            codebook_size=codec_config.decoder_config.codebook_size,
+            frames_per_second=codec_config.output_sample_rate / codec_config.decode_upsample_rate,
+            max_frames=max(1, generation.max_new_tokens - 1),  # officially, the last draw never becomes a frame
+        )
+        self._voices: OrderedDict[bytes, DecoderState] = OrderedDict()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Equal for equal weights; see `fingerprint.py`."""
+        return checkpoint_fingerprint(self.folder)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, as the official processor gives them."""
+        return self.tokenizer(text)
+
+    def prepare(self, request: SpeechRequest, sampling: Sampling | None = None) -> Prepared:
+        """What this checkpoint makes of a request. Raises a child of InvalidInput when it cannot speak it."""
+        return self._prepare(request, sampling=sampling or Sampling.defaults(self))
+
+    def prefill(self, request: SpeechRequest) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """The prompt's input embeddings `(L, D)`, and those of the text read while frames are made `(N, D)`."""
+        plan = self.prepare(request).plan
+        trailing = self.talker.embed_text(mx.array(plan.trailing_ids))
+        return to_numpy(self.talker.embed_prompt(plan)), to_numpy(trailing)
+
+    def synthesize(self, request: SpeechRequest, sampling: Sampling | None = None) -> Speech:
+        """Speak one request. Its own sampling wins over `sampling`, which wins over the checkpoint's."""
+        _, speech = next(iter(self.synthesize_batch([request], sampling, batch=1)))
+        return speech
+
+    def synthesize_batch(
+        self,
+        requests: Iterable[SpeechRequest | None],
+        sampling: Sampling | None = None,
+        batch: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[int, Speech]]:
+        """Speak requests as rows of one running batch; yields (index, speech) as they finish.
+
+        `requests` is pulled whenever a row is free; a None in it means that nothing waits at this moment.
+        `progress(index, frames)` returning False cancels that row alone.
+        """
+        rows = DEFAULT_BATCH if batch is None else batch
+        speaking: dict[int, _Speaking] = {}
+        frames = self.make_loop(rows).frames(self._rows(requests, sampling, speaking))
+        dropped: set[int] | None = None
+        try:
+            while True:
+                for frame in frames.send(dropped):
+                    speaking[frame.id].frames.append(frame.codes)
+                    speaking[frame.id].finish_reason = frame.finish_reason
+                dropped = _cancelled(speaking, progress)
+                yield from self._finished(speaking, batch=rows)
+        except StopIteration:
+            return
+        finally:
+            frames.close()
+            mx.clear_cache()
+
+    def stream(self, request: SpeechRequest, sampling: Sampling | None = None) -> Iterator[Waveform]:
+        """Speak one request as chunks of at most 25 frames, while it is being made."""
+        prepared = self.prepare(request, sampling)
+        row = self._row(0, prepared)
+        state = self._decoder_state_of(prepared)
+        pending: list[Codes] = []
+        sizes = iter(STREAM_FRAMES[:-1])
+        size = next(sizes)
+        for events in self.make_loop(1).frames(iter([row])):
+            pending += [frame.codes for frame in events]
+            if len(pending) == size or events[-1].finish_reason:
+                waveform, state = self.codec.decode_next(np.stack(pending), state)
+                pending, size = [], next(sizes, STREAM_FRAMES[-1])
+                yield waveform
+
+    def speaker_embedding(self, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The x-vector `(D,)` of a voice, from mono float32 `(S,)` at 24 kHz. Raises InvalidReferenceAudio."""
+        if self.speaker_encoder is None:
+            raise UnsupportedRequest(f"This {self.variant} checkpoint has no speaker encoder.", hint=USE_BASE)
+        return self.speaker_encoder.embed(waveform)
+
+    def encode_audio(self, waveform: npt.ArrayLike) -> Codes:
+        """Mono float32 `(S,)` at 24 kHz -> codes `(T, Q)`."""
+        return self.codec.encode(np.asarray(waveform, np.float32))
+
+    def decode_codes(self, codes: npt.ArrayLike, chunk_frames: int | None = None, context_frames: int = 25) -> Waveform:
+        """Codes `(T, Q)` -> `(S,)`; None is seamless, 300 and 25 are the official package's seams."""
+        return self.codec.decode(codes, chunk_frames, context_frames)
+
+    def decoder_state(self, reference_codes: npt.ArrayLike | None = None) -> DecoderState:
+        """The decoder after the reference frames `(T, Q)`. States are never changed in place."""
+        return self.codec.state(reference_codes)
+
+    def decode_next(self, codes: npt.ArrayLike, state: DecoderState) -> tuple[Waveform, DecoderState]:
+        """The sound of the frames that follow `state`, and the state after them."""
+        return self.codec.decode_next(codes, state)
+
+    def make_clone_prompt(
+        self, waveform: npt.ArrayLike, transcript: str | None, language: str = "auto", x_vector_only: bool = False
+    ) -> ClonePrompt:
+        """A voice from a recording, mono float32 `(S,)` at 24 kHz, and the exact words in it.
+
+        With `x_vector_only` the transcript is not needed, and the recording's manner of speaking is not kept.
+        """
+        if self.variant != "base":
+            raise UnsupportedRequest(f"A {self.variant} model cannot clone a voice.", hint=USE_BASE)
+        if not x_vector_only and not (transcript and transcript.strip()):
+            hint = "Give the exact words of the recording, or ask for x_vector_only."
+            raise UnsupportedRequest("Cloning from a recording needs its transcript.", hint=hint)
+        samples = np.asarray(waveform, np.float32)
+        return ClonePrompt(
+            speaker_embedding=self.speaker_embedding(samples),
+            reference_codes=None if x_vector_only else self.encode_audio(samples),
+            transcript=None if x_vector_only else transcript,
+            language=language,
+            model_fingerprint=self.fingerprint,
+            model_size=self.config.tts_model_size,
+        )
+
+    def make_loop(self, batch: int) -> Loop:
+        """An empty batch of at most so many rows."""
+        return Loop(
+            self.talker,
+            self.predictor,
+            pad_id=self.config.tts_pad_token_id,
+            batch=batch,
+            launch_ahead=self.launch_ahead,
+        )
+
+    def _rows(
+        self, requests: Iterable[SpeechRequest | None], sampling: Sampling | None, speaking: dict[int, _Speaking]
+    ) -> Iterator[Row | None]:
+        index = 0
+        for request in requests:
+            if request is None:
+                yield None
+                continue
+            speaking[index] = _Speaking(self.prepare(request, sampling))
+            yield self._row(index, speaking[index].prepared)
+            index += 1
+
+    @staticmethod
+    def _row(index: int, prepared: Prepared) -> Row:
+        return Row(
+            id=index,
+            plan=prepared.plan,
+            sampling=prepared.sampling,
+            seed=prepared.seed,
+            max_frames=prepared.max_frames,
+        )
+
+    def _finished(self, speaking: dict[int, _Speaking], *, batch: int) -> Iterator[tuple[int, Speech]]:
+        """Decode the rows that have just ended, together, and forget them."""
+        done = [(index, row) for index, row in speaking.items() if row.finish_reason is not None]
+        if not done:
+            return
+        codes = [row.codes(self.codec.codebooks) for _, row in done]
+        states = [self._decoder_state_of(row.prepared) for _, row in done]
+        waveforms = [waveform for waveform, _ in self.codec.decode_next_rows(codes, states)]
+        for (index, row), own_codes, waveform in zip(done, codes, waveforms, strict=True):
+            del speaking[index]
+            yield (
+                index,
+                Speech(
+                    codes=own_codes,
+                    waveform=waveform,
+                    finish_reason=row.finish_reason or "",
+                    seed=row.prepared.seed,
+                    batch=batch,
+                    warnings=row.prepared.warnings,
+                ),
+            )
+
+    def _decoder_state_of(self, prepared: Prepared) -> DecoderState:
+        """The decoder as the reference leaves it, computed once a voice."""
+        codes = prepared.reference_codes
+        key = b"" if codes is None else hashlib.blake2b(codes.tobytes()).digest()
+        if key not in self._voices:
+            self._voices[key] = self.codec.state(codes)
+        self._voices.move_to_end(key)
+        while len(self._voices) > REMEMBERED_VOICES:
+            self._voices.popitem(last=False)
+        return self._voices[key]
+
+
+USE_BASE = "Use a base model (…-base) for cloning."
+
+
+def _cancelled(speaking: dict[int, _Speaking], progress: Progress | None) -> set[int]:
+    """Report every row in the batch; those that are not wanted any more are marked."""
+    cancelled = set()
+    for index, row in speaking.items():
+        if progress is not None and row.frames and progress(index, len(row.frames)) is False and not row.finish_reason:
+            row.finish_reason = "cancelled"
+            cancelled.add(index)
+    return cancelled
+
+
+def to_numpy(array: mx.array) -> npt.NDArray[np.float32]:
+    """Floats as float32, whatever they were computed in."""
+    return np.array(array.astype(mx.float32))
+
+
+def load_speech_model(
+    folder: Path | str, dtype: str | None = None, *, dequantize: bool = False, kernels: Kernels | None = None
+) -> SpeechModel:
+    """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
+
+    Raises UnsupportedCheckpoint, naming all that does not fit.
+    """
+    folder = Path(folder)
+    checkpoint = read_checkpoint(folder)
+    config = model_config(checkpoint.config, where=str(folder / "config.json"))
+    generation_file = folder / "generation_config.json"
+    generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
+    compute = compute_dtype(checkpoint, dtype)
+    kernels = kernels or (PlainKernels() if mx.default_device() == mx.Device(mx.cpu) else FastKernels())
+    voice = load_speaker_encoder(checkpoint)
+    checkpoint.tensors.take_all(SPEAKER_ENCODER)
+    reader = Reader(checkpoint, compute, dequantize)
+    talker = Talker(config.talker_config, reader, kernels)
+    predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
+    reader.finish(str(folder))
+    talker.materialize()
+    predictor.materialize()
+    return SpeechModel(
+        folder=folder,
+        config=config,
+        generation=generation,
+        talker=talker,
+        predictor=predictor,
+        codec=load_codec(folder / "speech_tokenizer"),  # stored and computed in float32, whatever the talker's dtype
+        speaker_encoder=voice,
+    )
+
+
+def compute_dtype(checkpoint: Checkpoint, dtype: str | None) -> mx.Dtype:
+    """The named dtype; the one that the talker's norms are stored in where none is named."""
+    if dtype is not None:
+        if dtype not in DTYPES:
+            raise InvalidInput(f"The dtype {dtype!r} is not computed in; choose {', '.join(DTYPES)}, or none.")
+        return DTYPES[dtype]
+    norm = checkpoint.tensors.get("talker.model.norm.weight")
+    return mx.float32 if norm is None else norm.dtype

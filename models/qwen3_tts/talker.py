@@ -1,0 +1,172 @@
+"""Prompt and past frames → the talker's hidden state and the logits of the next frame's first code.
+
+Of the codec vocabulary only the codes and the end of speech can ever be drawn, so the head keeps their rows only:
+logits have `K + 1` columns, the last one being the end of speech.
+Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSTalkerForConditionalGeneration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+import numpy as np
+
+from models.qwen3_tts.cache import PrefillView, SlotCache, StepView
+from models.qwen3_tts.config import TalkerConfig
+from models.qwen3_tts.kernels import Kernels
+from models.qwen3_tts.layers import DecoderLayer
+from models.qwen3_tts.prompt import PromptPlan
+from models.qwen3_tts.reading import Linear, QuantizedLinear, Reader, materialize
+
+SPECIAL_CODES = 1024  # the codec vocabulary ends with so many ids that are no codes
+
+
+class TextProjection:
+    """Text embedding → talker width: two layers with a SiLU between."""
+
+    def __init__(self, config: TalkerConfig, reader: Reader) -> None:
+        text, width = config.text_hidden_size, config.hidden_size
+        self.linear_fc1 = reader.linear("talker.text_projection.linear_fc1", (text, text), bias=True)
+        self.linear_fc2 = reader.linear("talker.text_projection.linear_fc2", (width, text), bias=True)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        x = self.linear_fc1(x)
+        return self.linear_fc2(x * mx.sigmoid(x))
+
+    def arrays(self) -> list[mx.array]:
+        return self.linear_fc1.arrays() + self.linear_fc2.arrays()
+
+
+class Talker:
+    """The large transformer. `codec_table` holds the embeddings of every codebook, the first one's whole vocabulary
+    first, so that a frame's embedding is one gather and one sum; its last row is zero."""
+
+    def __init__(self, config: TalkerConfig, reader: Reader, kernels: Kernels) -> None:
+        self.config, self.kernels, self.dtype = config, kernels, reader.dtype
+        self.codes = config.vocab_size - SPECIAL_CODES  # K
+        width, groups = config.hidden_size, config.num_code_groups
+        self.text_embedding = reader.stored_table(
+            "talker.model.text_embedding.weight", (config.text_vocab_size, config.text_hidden_size)
+        )
+        self.text_projection = TextProjection(config, reader)
+        first = reader.table("talker.model.codec_embedding.weight", (config.vocab_size, width))
+        size = config.code_predictor_config.vocab_size
+        others = [
+            reader.table(f"talker.code_predictor.model.codec_embedding.{group}.weight", (size, width))
+            for group in range(groups - 1)
+        ]
+        self.codec_table = mx.concatenate([first, *others, mx.zeros((1, width), dtype=reader.dtype)])
+        starts = [0] + [config.vocab_size + size * group for group in range(groups - 1)]
+        self.table_starts = mx.array(starts, dtype=mx.int32)  # (Q,)
+        self.layers = [
+            DecoderLayer(config, reader, f"talker.model.layers.{index}") for index in range(config.num_hidden_layers)
+        ]
+        self.norm = reader.tensor("talker.model.norm.weight", (width,))
+        self.codec_head = _some_rows(
+            reader.linear("talker.codec_head", (config.vocab_size, width)),
+            rows=[*range(self.codes), config.codec_eos_token_id],
+        )
+
+    def materialize(self) -> None:
+        """Read the weights, one layer at a time."""
+        materialize([self.text_embedding, *self.text_projection.arrays()])
+        materialize([self.codec_table, self.table_starts])
+        for layer in self.layers:
+            materialize(layer.arrays())
+        materialize([self.norm, *self.codec_head.arrays()])
+
+    def make_cache(self) -> SlotCache:
+        return SlotCache(
+            layers=len(self.layers),
+            heads=self.config.num_key_value_heads,
+            head_size=self.config.head_dim,
+            dtype=self.dtype,
+        )
+
+    def embed_text(self, ids: mx.array) -> mx.array:
+        """Token ids `(N,)` -> `(N, D)`."""
+        return self.text_projection(self.text_embedding[ids].astype(self.dtype))
+
+    def embed_codes(self, codes: mx.array) -> mx.array:
+        """One input a codec frame: the sum of its codebooks' embeddings. `(..., Q)` -> `(..., D)`."""
+        return self.codec_table[codes + self.table_starts].sum(axis=-2)
+
+    def embed_prompt(self, plan: PromptPlan) -> mx.array:
+        """A prompt's input embeddings `(L, D)`: text everywhere, and beside it what the codec side says there."""
+        zero_row = self.codec_table.shape[0] - 1
+        indices = np.where(plan.codes < 0, zero_row, plan.codes + np.array(self.table_starts))
+        embedded = self.embed_text(mx.array(plan.text_ids)) + self.codec_table[mx.array(indices)].sum(axis=1)
+        if plan.speaker_at is not None and plan.speaker_embedding is not None:
+            embedded[plan.speaker_at] += mx.array(plan.speaker_embedding).astype(self.dtype)
+        return embedded
+
+    def prefill(
+        self, prompts: Sequence[mx.array], *, cache: SlotCache, slots: Sequence[int], shared: int = 0
+    ) -> mx.array:
+        """Run prompts `(L_i, D)` into their `slots`, and return each row's last hidden state `(B, D)`, normalised.
+
+        The first `shared` positions, equal in all prompts, are computed once.
+        """
+        if shared:
+            self._run(prompts[0][None, :shared], cache=cache, slots=slots, start=0)
+        longest = max(prompt.shape[0] for prompt in prompts) - shared
+        # Padding stands behind a prompt, where causal attention cannot see it.
+        padded = mx.stack(
+            [mx.pad(prompt[shared:], [(0, longest - prompt.shape[0] + shared), (0, 0)]) for prompt in prompts]
+        )
+        hidden = self._run(padded, cache=cache, slots=slots, start=shared)  # (B, L, D)
+        last = mx.array([prompt.shape[0] - shared - 1 for prompt in prompts])
+        hidden = hidden[mx.arange(len(prompts)), last]
+        return self.kernels.rms_norm(hidden, self.norm, self.config.rms_norm_eps)
+
+    def _run(self, x: mx.array, *, cache: SlotCache, slots: Sequence[int], start: int) -> mx.array:
+        length = x.shape[1]
+        config = self.config
+        rotation = self.kernels.rotation(start, length, head_size=config.head_dim, theta=config.rope_theta)
+        mask = causal_mask(length, start=start, dtype=x.dtype) if length > 1 else None
+        for index, layer in enumerate(self.layers):
+            view = PrefillView(cache=cache, layer=index, slots=slots, start=start)
+            x = layer(x, cache=view, rotation=rotation, mask=mask, kernels=self.kernels)
+        return x
+
+    def step(self, x: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:
+        """One more position for each of the first rows: inputs `(B, D)` -> normalised hidden states `(B, D)`."""
+        config = self.config
+        at = mx.array(list(positions), dtype=mx.int32)
+        columns = max(positions) + 1
+        rows = mx.arange(len(positions))
+        rotation = self.kernels.rotation(at, 1, head_size=config.head_dim, theta=config.rope_theta)
+        mask = None
+        if min(positions) + 1 < columns:
+            mask = mx.where(mx.arange(columns) <= at[:, None], 0.0, -mx.inf).astype(x.dtype)[:, None, None]
+        x = x[:, None]  # (B, 1, D)
+        for index, layer in enumerate(self.layers):
+            view = StepView(cache=cache, layer=index, rows=rows, positions=at, columns=columns)
+            x = layer(x, cache=view, rotation=rotation, mask=mask, kernels=self.kernels)
+        return self.kernels.rms_norm(x[:, 0], self.norm, config.rms_norm_eps)
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """Normalised hidden states `(B, D)` -> `(B, K + 1)` float32, the end of speech last."""
+        return self.codec_head(hidden).astype(mx.float32)
+
+
+def causal_mask(length: int, *, start: int, dtype: mx.Dtype) -> mx.array:
+    """Additive `(1, 1, L, start + L)`: a position sees those before it, and itself."""
+    visible = mx.arange(start + length) <= mx.arange(start, start + length)[:, None]
+    return mx.where(visible, 0.0, -mx.inf).astype(dtype)[None, None]
+
+
+def _some_rows(linear: Linear | QuantizedLinear, *, rows: Sequence[int]) -> Linear | QuantizedLinear:
+    """The linear that computes only these outputs."""
+    index = mx.array(list(rows))
+    bias = None if linear.bias is None else linear.bias[index]
+    if isinstance(linear, Linear):
+        return Linear(transposed=linear.transposed.T[index].T, bias=bias)
+    return QuantizedLinear(
+        weight=linear.weight[index],
+        scales=linear.scales[index],
+        biases=linear.biases[index],
+        quantization=linear.quantization,
+        bias=bias,
+    )
