@@ -6,8 +6,9 @@ thread of the runner.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,43 @@ def ensure_model(
     return prepare.run(migrate=migrate, offline=offline, progress_every_s=progress_every_s)
 
 
+def pull_model(
+    name: str,
+    *,
+    directory: Path,
+    migrate: str = AUTO,
+    offline: bool = False,
+    environ: Mapping[str, str] | None = None,
+    revision: str | None = None,
+    ability: str = "clone",
+    on_event: OnEvent = ignore_events,
+    progress_every_s: float = PROGRESS_EVERY_S,
+) -> PreparedModel:
+    """What a person asks for by `models pull`: as `ensure_model`, and a partial model is mended.
+
+    With a `revision` that is not the installed one, that commit is fetched and takes the installed one's place.
+    """
+    environ = os.environ if environ is None else environ
+    offline = is_offline(environ, setting=offline)
+    choice = resolve_model(name, directory=directory, ability=ability, offline=offline)
+    if choice.folder is None or choice.is_local:
+        return ensure_model(name, directory=directory, environ=environ)
+    wants_other = revision is not None and revision != revision_of(choice.folder)
+    prepare = _Preparation(choice, directory, environ, on_event, [])
+    if not offline and (wants_other or isinstance(availability(choice.folder), Partial)):
+        return prepare.fetch_anew(revision=revision, progress_every_s=progress_every_s)
+    return ensure_model(
+        name,
+        directory=directory,
+        migrate=migrate,
+        offline=offline,
+        environ=environ,
+        ability=ability,
+        on_event=on_event,
+        progress_every_s=progress_every_s,
+    )
+
+
 def _checked(folder: Path, *, model_id: str, actions: Iterable[str]) -> PreparedModel:
     """The model as it lies in `folder`. Raises ModelIncomplete, naming what is missing, or ModelNotInstalled."""
     state = availability(folder)
@@ -144,6 +182,20 @@ class _Preparation:
             return self._referenced(referenced[0])
         if offline and not found:
             return self._whole_or_offline_error()
+        with self._lock():
+            return self._locked(found, offline=offline, progress_every_s=progress_every_s)
+
+    def fetch_anew(self, *, revision: str | None, progress_every_s: float) -> PreparedModel:
+        """Fetch what is missing or wrong, whatever lies in the folder now."""
+        with self._lock():
+            if revision is None and isinstance(availability(self.folder), Available):
+                return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
+            self._download(revision=revision, progress_every_s=progress_every_s)
+            return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """The model's lock, waited for; who holds it meanwhile is told."""
         make_directory(self.directory)
         lock = lock_of(self.folder)
         try:
@@ -153,7 +205,7 @@ class _Preparation:
             self.on_event(ModelEvent(kind="waiting", model=self.choice.id, message=message))
             lock.acquire(wait=True)
         try:
-            return self._locked(found, offline=offline, progress_every_s=progress_every_s)
+            yield
         finally:
             lock.release()
 
@@ -221,12 +273,13 @@ class _Preparation:
         self.actions += [done_message(step) for step in outcome.done]
         return next(iter(outcome.done), None)
 
-    def _download(self, *, progress_every_s: float) -> None:
+    def _download(self, *, progress_every_s: float, revision: str | None = None) -> None:
         try:
             remote = download_model(
                 self.choice.id,
                 self.folder,
                 environ=self.environ,
+                revision=revision,
                 on_event=self.on_event,
                 progress_every_s=progress_every_s,
             )

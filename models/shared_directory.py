@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from models import catalog
 from models.availability import (
+    INCOMING_FOLDER,
     LOCKS_FOLDER,
     Availability,
     Available,
     availability,
+    download_in_flight,
+    folder_bytes,
     has_model_mark,
     is_qwen3_tts,
     lock_path_of,
@@ -164,14 +167,28 @@ def installed_id(folder: Path) -> str:
 
 
 def list_models(directory: Path) -> list[InstalledModel]:
-    """Every model of the directory with its state and size, sorted by id."""
-    return [describe(folder, model_id=model_id) for model_id, folder in installed_folders(directory)]
+    """Every model of the directory with its state and size, sorted by id; those that are being fetched included."""
+    installed = [describe(folder, model_id=model_id) for model_id, folder in installed_folders(directory)]
+    folders = {model.folder for model in installed}
+    coming = [model for model in _coming(directory) if model.folder not in folders]
+    return sorted([*installed, *coming], key=lambda model: model.id) if coming else installed
+
+
+def _coming(directory: Path) -> Iterator[InstalledModel]:
+    """Models that some process is fetching at this moment."""
+    for gathering in (directory / INCOMING_FOLDER).glob("*.download"):
+        folder = directory / gathering.name.removesuffix(".download")
+        flight = download_in_flight(folder)
+        if flight is not None:
+            model_id = id_of(folder.name) or folder.name
+            yield InstalledModel(
+                id=model_id, folder=folder, state=flight, size_bytes=flight.done_bytes, is_speech=False,
+                revision=None, entry=catalog.entry_named(model_id),
+            )  # fmt: skip
 
 
 def describe(folder: Path, *, model_id: str) -> InstalledModel:
     """One model folder's facts."""
-    from models.availability import folder_bytes
-
     return InstalledModel(
         id=model_id,
         folder=folder,

@@ -1,0 +1,322 @@
+"""`voicejobs models …`: what is installed, where, and how it gets there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from runner.commands.models_output import (
+    line_of,
+    model_as_json,
+    models_elsewhere,
+    models_not_installed,
+    progress_bar,
+    say,
+    show_plan,
+    size_text,
+    step_as_json,
+    talk,
+)
+
+if TYPE_CHECKING:
+    from runner.instance import Instance
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+MODELS_DIR_KEY = "voicejobs.models_dir"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a command works on: the model directory, and the instance if there is one."""
+
+    directory: Path
+    instance: Instance | None
+    environ: Mapping[str, str]
+
+    @property
+    def offline(self) -> bool:
+        return self.instance.settings.offline if self.instance else False
+
+    @property
+    def migrate(self) -> str:
+        return self.instance.settings.migrate if self.instance else "auto"
+
+
+def models_dir_option(command: Command) -> Command:
+    """`--models-dir` on a command, also after its name."""
+    text = "The shared model directory; wins over VOICEJOBS_MODELS_DIR, ACERVO_MODELS_DIR and voicejobs.toml."
+    return click.option("--models-dir", "models_dir", type=click.Path(path_type=Path), help=text)(command)
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+@click.group("models")
+@models_dir_option
+@click.pass_context
+def models(context: click.Context, models_dir: Path | None) -> None:
+    """The speech models of this machine: found, moved, fetched, checked.
+
+    \b
+    voicejobs models list
+    voicejobs models pull qwen3-tts-1.7b-base
+    voicejobs models migrate --dry-run
+    """
+    if models_dir is not None:
+        context.meta[MODELS_DIR_KEY] = models_dir
+
+
+def place_of(context: click.Context, models_dir: Path | None) -> Place:
+    """The model directory that this command line means, with or without an instance."""
+    from models.shared_directory import resolve_models_dir
+
+    instance = _instance_of(context)
+    flag = models_dir or context.meta.get(MODELS_DIR_KEY)
+    configured = instance.models_dir if instance else None
+    directory = resolve_models_dir(flag, os.environ, configured)
+    return Place(directory=directory, instance=instance, environ=os.environ)
+
+
+def _instance_of(context: click.Context) -> Instance | None:
+    """The instance that the command line opened, else the one found from here; None outside of any."""
+    from runner.errors import InstanceNotFound
+    from runner.instance import Instance, open_instance
+
+    for candidate in (context.obj, getattr(context.obj, "instance", None)):
+        if isinstance(candidate, Instance):
+            return candidate
+    root = getattr(context.obj, "root", None)
+    try:
+        return open_instance(Path(root) if root else None, environment=os.environ)
+    except InstanceNotFound:
+        if root:
+            raise
+        return None  # models are shared by all instances, so none is needed to look at them
+
+
+@models.command("list")
+@click.option("--all", "show_all", is_flag=True, help="Also models in legacy places, and known ones not installed.")
+@models_dir_option
+@json_option
+@click.pass_context
+def list_command(context: click.Context, show_all: bool, models_dir: Path | None, as_json: bool) -> None:
+    """Installed models: state, size, where they lie, and which voices need them."""
+    from models.shared_directory import list_models
+    from runner.model_use import voices_by_model
+
+    place = place_of(context, models_dir)
+    used = voices_by_model(place.instance.state_dir) if place.instance else {}
+    rows = [model_as_json(one, used_by=used.get(one.id.casefold(), ())) for one in list_models(place.directory)]
+    if show_all:
+        rows += models_elsewhere(place.directory, environ=place.environ)
+        rows += models_not_installed(place.directory, present={row["id"] for row in rows})
+    if as_json:
+        say(rows)
+        return
+    if not rows:
+        click.echo(f"No model in {place.directory}. `voicejobs models pull NAME` fetches one.", err=True)
+    for row in rows:
+        click.echo(line_of(row))
+
+
+@models.command("path")
+@click.argument("name", default="default")
+@models_dir_option
+@json_option
+@click.pass_context
+def path_command(context: click.Context, name: str, models_dir: Path | None, as_json: bool) -> None:
+    """The folder of model NAME; without a name, of the default model. Exit code 3 when it is not installed."""
+    from models.availability import Available, availability
+    from models.errors import ModelNotInstalled
+    from models.shared_directory import resolve_model
+
+    place = place_of(context, models_dir)
+    choice = resolve_model(name, directory=place.directory)
+    if choice.folder is None or not isinstance(availability(choice.folder), Available):
+        hint = f"`voicejobs models pull {choice.id}` fetches it."
+        raise ModelNotInstalled(f"{choice.id} is not usable in {place.directory}.", hint=hint)
+    if as_json:
+        say({"id": choice.id, "folder": str(choice.folder)})
+    else:
+        click.echo(str(choice.folder))
+
+
+@models.command("pull")
+@click.argument("name")
+@click.option("--revision", help="A commit, tag or branch; default: the main branch.")
+@models_dir_option
+@json_option
+@click.pass_context
+def pull_command(
+    context: click.Context, name: str, revision: str | None, models_dir: Path | None, as_json: bool
+) -> None:
+    """Make model NAME usable: adopt it from a legacy place, fetch it, or fetch what is missing of it.
+
+    \b
+    voicejobs models pull qwen3-tts-0.6b-base
+    voicejobs models pull mlx-community/Qwen3-TTS-12Hz-1.7B-Base-8bit
+    """
+    from models.prepare import pull_model
+
+    place = place_of(context, models_dir)
+    with progress_bar() as show:
+        prepared = pull_model(
+            name,
+            directory=place.directory,
+            migrate=place.migrate,
+            offline=place.offline,
+            environ=place.environ,
+            revision=revision,
+            on_event=show,
+            progress_every_s=0.1 if sys.stderr.isatty() else 5.0,
+        )
+    if as_json:
+        say(
+            {
+                "id": prepared.id,
+                "folder": str(prepared.folder) if prepared.folder else None,
+                "revision": prepared.revision,
+                "state": prepared.state.state,
+                "actions": list(prepared.actions_done),
+            }
+        )
+    else:
+        click.echo(str(prepared.folder) if prepared.folder else prepared.id)
+
+
+@models.command("verify")
+@click.argument("names", nargs=-1)
+@click.option("--hashes", is_flag=True, help="Also read every byte and compare it with the manifest.")
+@models_dir_option
+@json_option
+@click.pass_context
+def verify_command(
+    context: click.Context, names: tuple[str, ...], hashes: bool, models_dir: Path | None, as_json: bool
+) -> None:
+    """Check models NAMES, or all: files, sizes, structure. Exit code 1 when one is broken."""
+    from models.verify import verify_models
+    from runner.errors import WorkFailed
+
+    place = place_of(context, models_dir)
+    checked = verify_models(names, directory=place.directory, hashes=hashes)
+    rows = [model_as_json(model) for model in checked]
+    if as_json:
+        say(rows)
+    else:
+        for row in rows:
+            click.echo(line_of(row))
+            for problem in row["problems"]:
+                click.echo(f"    {problem}")
+    broken = [row["id"] for row in rows if row["state"] != "available"]
+    if broken:
+        raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` mends a model.")
+
+
+@models.command("migrate")
+@click.option("--dry-run", is_flag=True, help="Print the plan with sizes, and change nothing.")
+@click.option("--undo", is_flag=True, help="Revert the last migration, while its files are untouched.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["keep-existing", "keep-complete", "report-only"]),
+    default="keep-existing",
+    show_default=True,
+    help="When the directory has a model of that name already.",
+)
+@models_dir_option
+@json_option
+@click.pass_context
+def migrate_command(
+    context: click.Context, dry_run: bool, undo: bool, on_conflict: str, models_dir: Path | None, as_json: bool
+) -> None:
+    """Bring every model of legacy places into the shared directory.
+
+    Nothing is merged, overwritten, or deleted without having been moved.
+
+    \b
+    voicejobs models migrate --dry-run
+    voicejobs models migrate
+    voicejobs models migrate --undo
+    """
+    from models.migration import plan_migration, recover, run_plan, undo_last
+    from runner.errors import UsageProblem, WorkFailed
+
+    if undo and dry_run:
+        raise UsageProblem("--undo and --dry-run cannot go together.")
+    place = place_of(context, models_dir)
+    if undo:
+        undone = undo_last(place.directory, on_event=talk)
+        rows = [{"id": one.model, "action": "undone", "folder": str(one.source)} for one in undone]
+        say(rows) if as_json else None
+        return
+    if not dry_run:
+        recover(place.directory, on_event=talk)
+    plan = plan_migration(place.directory, environ=place.environ, on_conflict=on_conflict)
+    if dry_run:
+        show_plan(plan, as_json=as_json)
+        return
+    outcome = run_plan(plan, on_event=talk)
+    failed = set(outcome.failed)
+    if as_json:
+        say([{**step_as_json(step), "done": step in outcome.done, "failed": step in failed} for step in plan.steps])
+    elif not outcome.done:
+        click.echo("Nothing to move.", err=True)
+    if failed:
+        raise WorkFailed(f"{len(failed)} models stay where they were.", hint="What was said above tells why.")
+
+
+@models.command("rm")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also when the current version of a voice needs it.")
+@models_dir_option
+@json_option
+@click.pass_context
+def rm_command(context: click.Context, name: str, force: bool, models_dir: Path | None, as_json: bool) -> None:
+    """Remove model NAME from the shared directory."""
+    from models.errors import ModelInUse
+    from models.removal import remove_model
+    from models.shared_directory import resolve_model
+    from runner.model_use import voices_by_model
+
+    place = place_of(context, models_dir)
+    choice = resolve_model(name, directory=place.directory)
+    used = voices_by_model(place.instance.state_dir).get(choice.id.casefold(), ()) if place.instance else ()
+    if used and not force:
+        hint = "Relock them for another model first, or say --force."
+        raise ModelInUse(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
+    removed = remove_model(choice, directory=place.directory)
+    if as_json:
+        say({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes})
+    else:
+        click.echo(f"{removed.id} is removed; {size_text(removed.freed_bytes)} are free again.", err=True)
+
+
+@models.command("quantize")
+@click.argument("source")
+@click.option("--bits", type=click.Choice(["8", "6", "4"]), required=True, help="Bits of each weight.")
+@click.option("--to", "target", help="Id of the new model; default: SOURCE's with the bits at its end.")
+@models_dir_option
+@json_option
+@click.pass_context
+def quantize_command(
+    context: click.Context, source: str, bits: str, target: str | None, models_dir: Path | None, as_json: bool
+) -> None:
+    """Write a smaller copy of model SOURCE with 8, 6 or 4 bits a weight, as a model of its own.
+
+    \b
+    voicejobs models quantize qwen3-tts-1.7b-base --bits 8
+    """
+    from runner.quantize import quantize_model
+
+    place = place_of(context, models_dir)
+    made = quantize_model(source, bits=int(bits), target=target, directory=place.directory)
+    if as_json:
+        say(model_as_json(made))
+    else:
+        click.echo(str(made.folder))
