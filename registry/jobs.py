@@ -25,6 +25,7 @@ from registry.job_values import (
     OPEN_STATUSES,
     PARTIAL,
     QUEUED,
+    RETRY,
     RETRYABLE_STATUSES,
     RUNNING,
     WAITING,
@@ -147,6 +148,18 @@ def by_name(session: Session, name: str) -> Job:
     return _job(row)
 
 
+def find_name(session: Session, name: str) -> str | None:
+    """The name as the ledger spells it; None when there is no such job."""
+    found: str | None = session.exec(select(JobRow.name).where(JobRow.folded == fold(name))).first()
+    return found
+
+
+def by_claim(session: Session, claim_id: str) -> Job | None:
+    """The job that was recorded from this claim."""
+    row = session.exec(select(JobRow).where(JobRow.claim_id == claim_id)).first()
+    return _job(row) if row else None
+
+
 def by_key(session: Session, key: str) -> Job | None:
     """The job that holds this `id`."""
     row = session.exec(select(JobRow).where(JobRow.key == key)).first()
@@ -225,7 +238,7 @@ def ready(session: Session, *, now_s: float, overdue_before_s: float, model: str
 
 def counts_by_status(session: Session) -> dict[str, int]:
     """How many jobs are in which status."""
-    return dict(session.exec(select(JobRow.status, func.count()).group_by(JobRow.status)))
+    return dict(session.exec(select(JobRow.status, func.count()).group_by(JobRow.status)).all())
 
 
 def next_delayed_s(session: Session, *, now_s: float) -> float | None:
@@ -276,16 +289,25 @@ def set_model(session: Session, job_id: int, model: str | None) -> None:
     _update(session, job_id, model=model)
 
 
+def note_facts(session: Session, job_id: int, **facts: Any) -> None:
+    """Add to what the receipt will say of the whole job."""
+    row = _row(session, job_id)
+    row.facts_json = canonical_json(json.loads(row.facts_json) | facts)
+    session.add(row)
+    session.flush()
+
+
 def set_outcome(
     session: Session, job_id: int, outcome: str, *, now_s: float, facts: JsonObject, error: JobError | None = None
 ) -> None:
-    """Nothing is left to do but to publish the receipt, which says this for ever."""
+    """Nothing is left to do but to publish the receipt, which says this for ever; `facts` join those noted."""
+    if facts:
+        note_facts(session, job_id, **facts)
     _update(
         session,
         job_id,
         outcome=outcome,
         finished_s=now_s,
-        facts_json=canonical_json(dict(facts)),
         error_code=error.code if error else None,
         error_message=error.message if error else None,
         error_hint=error.hint if error else None,
@@ -394,6 +416,12 @@ def ask(session: Session, name: str, request: str, *, now_s: float) -> Job:
         )
     session.add(JobRequestRow(job_id=job.id, request=request, at_s=now_s))
     return job
+
+
+def resume(session: Session, job_id: int, *, claim_id: str, now_s: float) -> None:
+    """The same job was dropped again after it had failed: it is to be retried, with the files of the new drop."""
+    _update(session, job_id, claim_id=claim_id)
+    session.add(JobRequestRow(job_id=job_id, request=RETRY, at_s=now_s))
 
 
 def requests(session: Session) -> list[Request]:

@@ -6,7 +6,7 @@ Every function runs inside the caller's transaction. Lines are read in pages, si
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select, update
@@ -27,6 +27,7 @@ from registry.job_values import (
 )
 from registry.jobs import error_from
 from registry.ledger_tables import AttemptRow, LineRow
+from registry.tables import TakeRow
 
 PAGE = 500
 
@@ -48,6 +49,11 @@ def with_status(session: Session, job_id: int, status: str) -> list[Line]:
     return [_line(row) for row in session.exec(statement.order_by(col(LineRow.position)))]
 
 
+def existing_takes(session: Session, keys: Iterable[str]) -> set[str]:
+    """Those of these keys that the take store has, as far as its rows say."""
+    return set(session.exec(select(TakeRow.key).where(col(TakeRow.key).in_(list(keys)))))
+
+
 def models_left(session: Session, job_id: int) -> dict[str, int]:
     """How many waiting lines of a job each model has to speak, the model of the first such line first."""
     statement = (
@@ -56,13 +62,13 @@ def models_left(session: Session, job_id: int) -> dict[str, int]:
         .group_by(LineRow.model)
         .order_by(func.min(LineRow.position))
     )
-    return dict(session.exec(statement))
+    return dict(session.exec(statement).all())
 
 
 def counts(session: Session, job_id: int) -> LineCounts:
     """How many lines of a job are in which state."""
     statement = select(LineRow.status, func.count()).where(LineRow.job_id == job_id).group_by(LineRow.status)
-    return LineCounts(**dict(session.exec(statement)))
+    return LineCounts(**dict(session.exec(statement).all()))
 
 
 def pages(session: Session, job_id: int) -> Iterator[list[Line]]:
@@ -88,6 +94,12 @@ def get(session: Session, line_id: int) -> Line:
 def set_taken(session: Session, line_id: int, *, take_key: str, result: JsonObject) -> None:
     """The line's take is durable; what remains is to publish it."""
     values = {"status": TAKEN, "take_key": take_key, "result_json": canonical_json(dict(result))}
+    session.execute(update(LineRow).where(col(LineRow.id) == line_id).values(**values))
+
+
+def set_waiting(session: Session, line_id: int) -> None:
+    """The line's take is gone: it has to be spoken again."""
+    values = {"status": WAITING, "take_key": None, "result_json": None}
     session.execute(update(LineRow).where(col(LineRow.id) == line_id).values(**values))
 
 

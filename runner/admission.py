@@ -1,0 +1,322 @@
+"""Claimed drops → rows of the ledger: names, ids, dependencies; or the reason why a drop becomes no job.
+
+Within one batch, a drop that refers to something unknown is looked at again after the others, since files
+dropped at once may be claimed in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session
+
+from registry import jobs
+from registry.candidates import find_candidates
+from registry.errors import NotFound, VoiceJobsError
+from registry.job_values import (
+    DUPLICATE,
+    OPEN_STATUSES,
+    QUEUED,
+    REJECTED,
+    RETRY,
+    RETRYABLE_STATUSES,
+    RUNNING,
+    WAITING,
+    Job,
+    JobError,
+    NewJob,
+)
+from registry.lookup import history, resolve
+from runner.intake import ClaimedDrop
+from runner.jobfile import (
+    DesignSpec,
+    ExportSpec,
+    ImportSpec,
+    JobSpec,
+    LockSpec,
+    RelockSpec,
+    SynthesizeSpec,
+    spec_from_json,
+    spec_to_json,
+)
+from runner.names import VoiceReference, folded, job_name_from, parse_voice_reference, printable_name
+
+UNKNOWN_KIND = "unknown"
+
+
+class DependencyUnknown(NotFound):
+    code = "dependency-unknown"
+
+
+class DependencyFailed(VoiceJobsError):
+    code = "dependency-failed"
+
+
+class IdTaken(VoiceJobsError):
+    code = "id-conflict"
+
+
+@dataclass
+class Needs:
+    """What a job has to wait for."""
+
+    jobs: dict[int, bool] = field(default_factory=dict)
+    voices: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """What became of a drop."""
+
+    job: Job
+    freed_claim: str | None = None  # the earlier job goes on with this drop and needs its old one no more
+
+
+class Admission:
+    """Records one batch of drops within the caller's transaction."""
+
+    def __init__(self, session: Session, *, taken: set[str], now_s: float, claimed_dir: Path) -> None:
+        self._claimed_dir = claimed_dir
+        self._session = session
+        self._taken = taken
+        self._now_s = now_s
+
+    def admit(self, drops: Sequence[ClaimedDrop]) -> list[Admitted]:
+        """Record every drop; those that refer to what is unknown so far come last, in their order."""
+        admitted, later = [], []
+        for drop in drops:
+            done = self._admit(drop, is_last_chance=len(drops) == 1)
+            if done is None:
+                later.append(drop)
+            else:
+                admitted.append(done)
+        while later:
+            still = []
+            for drop in later:
+                done = self._admit(drop, is_last_chance=False)
+                if done is None:
+                    still.append(drop)
+                else:
+                    admitted.append(done)
+            if len(still) == len(later):  # nothing in this batch makes what they want
+                return [*admitted, *(self._rejected(drop) for drop in still)]
+            later = still
+        return admitted
+
+    def _rejected(self, drop: ClaimedDrop) -> Admitted:
+        done = self._admit(drop, is_last_chance=True)
+        assert done is not None
+        return done
+
+    def _admit(self, drop: ClaimedDrop, *, is_last_chance: bool) -> Admitted | None:
+        if drop.problem is not None or drop.spec is None:
+            return self._answer(drop, REJECTED, error=error_of(drop.problem))
+        spec: JobSpec = drop.spec
+        if spec.id is not None and (holder := jobs.by_key(self._session, spec.id)) is not None:
+            return self._answer_for_holder(drop, holder)
+        try:
+            needs = self._needs(spec)
+        except DependencyUnknown as error:
+            return self._answer(drop, REJECTED, error=error_of(error)) if is_last_chance else None
+        except VoiceJobsError as error:
+            return self._answer(drop, REJECTED, error=error_of(error))
+        return Admitted(job=self._record(drop, spec, needs))
+
+    def _record(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> Job:
+        waits = any(self._is_open(job_id) for job_id in needs.jobs)
+        failed = next(
+            (job for job in self._needed(needs) if job.status not in (*OPEN_STATUSES, "done", "partial")), None
+        )
+        job = jobs.add(
+            self._session,
+            NewJob(
+                stem=spec.id or job_name_from(drop.dropped_name),
+                key=spec.id,
+                dropped_name=printable_name(drop.dropped_name),
+                kind=spec.kind,
+                content_sha256=drop.content_sha256,
+                spec_json=spec_to_json(spec),
+                claim_id=drop.claim_id,
+                claimed_s=self._now_s,
+                priority=spec.priority,
+                status=WAITING if waits else QUEUED,
+                outcome="failed" if failed else None,
+                error=error_of(dependency_failed(failed.name)) if failed else None,
+                makes_voice=folded(made) if (made := voice_made_by(spec)) else None,
+                dependencies=needs.jobs,
+                voices=tuple(dict.fromkeys(needs.voices)),
+                facts=self._file_facts(drop),
+            ),
+            taken=self._taken,
+        )
+        return self._noted(job, "claimed", f"claimed as {drop.dropped_name}")
+
+    def _noted(self, job: Job, kind: str, message: str) -> Job:
+        jobs.add_event(self._session, job.id, kind=kind, message=message, at_s=self._now_s)
+        self._taken.add(folded(job.name))
+        return job
+
+    def _answer(
+        self, drop: ClaimedDrop, status: str, *, error: JobError | None, facts: Mapping[str, Any] | None = None
+    ) -> Admitted:
+        """Record a drop that becomes no job; it holds no id."""
+        spec: JobSpec | None = drop.spec
+        job = jobs.add(
+            self._session,
+            NewJob(
+                stem=job_name_from(drop.dropped_name),
+                dropped_name=printable_name(drop.dropped_name),
+                kind=spec.kind if spec else UNKNOWN_KIND,
+                content_sha256=drop.content_sha256 or "",
+                spec_json=spec_to_json(spec) if spec else "{}",
+                claim_id=drop.claim_id,
+                claimed_s=self._now_s,
+                status=RUNNING,
+                outcome=status,
+                error=error,
+                facts={**self._file_facts(drop), **(facts or {})},
+            ),
+            taken=self._taken,
+        )
+        return Admitted(job=self._noted(job, status, error.message if error else f"{status} of an earlier job"))
+
+    def _answer_for_holder(self, drop: ClaimedDrop, holder: Job) -> Admitted:
+        """An id that is held already: the same drop again, or another one."""
+        if drop.content_sha256 != holder.content_sha256:
+            message = f"The id {holder.key!r} belongs to the job {holder.name!r}, which says something else."
+            hint = "Give the changed job another id, or none."
+            return self._answer(drop, REJECTED, error=JobError(code=IdTaken.code, message=message, hint=hint))
+        if holder.status in RETRYABLE_STATUSES:
+            jobs.resume(self._session, holder.id, claim_id=drop.claim_id, now_s=self._now_s)
+            jobs.add_event(self._session, holder.id, kind=RETRY, message="dropped again", at_s=self._now_s)
+            return Admitted(job=holder, freed_claim=holder.claim_id)
+        return self._answer(drop, DUPLICATE, error=None, facts={"duplicate_of": holder.name})
+
+    def _file_facts(self, drop: ClaimedDrop) -> dict[str, Any]:
+        """Where the job file lies as it was dropped, for the outbox."""
+        if drop.job_path is None:
+            return {}
+        path = drop.job_path.relative_to(self._claimed_dir)
+        return {"job_file": path.name, "job_path": path.as_posix()}
+
+    # ---- dependencies ------------------------------------------------------------------------------------------
+
+    def _needs(self, spec: JobSpec) -> Needs:
+        """What the job waits for. Raises DependencyUnknown when nothing known will make what it wants."""
+        needs = Needs()
+        if isinstance(spec, LockSpec):
+            if spec.source is not None:
+                self._need_candidate(spec.source.job, spec.source.candidate, needs)
+            self._need_makers(spec.voice, needs, required=False)
+        elif isinstance(spec, ImportSpec) and spec.voice is not None:
+            self._need_makers(spec.voice, needs, required=False)
+        elif isinstance(spec, SynthesizeSpec):
+            for reference in dict.fromkeys(line.voice or spec.voice or "" for line in spec.lines or ()):
+                self._need_voice(reference, needs)
+            if spec.lines is None and spec.voice is not None:
+                self._need_voice(spec.voice, needs)
+        elif isinstance(spec, ExportSpec | RelockSpec):
+            self._need_voice(spec.voice, needs)
+        return needs
+
+    def _need_makers(self, voice: str, needs: Needs, *, required: bool) -> list[int]:
+        makers = jobs.open_makers(self._session, folded(voice))
+        for job_id in makers:
+            needs.jobs[job_id] = required or needs.jobs.get(job_id, False)
+        return makers
+
+    def _need_voice(self, reference: str, needs: Needs) -> None:
+        wanted = parse_voice_reference(reference)
+        if wanted.may_be_preset:
+            return
+        needs.voices.append((folded(wanted.name), reference))
+        exists = self._exists(reference)
+        if exists and (wanted.version is not None or wanted.digest is not None):
+            return  # a version never changes, whatever else is locked before
+        makers = self._need_makers(wanted.name, needs, required=True)
+        if not exists and not self._will_exist(wanted, makers):
+            self._raise_unknown(reference)
+
+    def _exists(self, reference: str) -> bool:
+        try:
+            resolve(self._session, reference)
+        except NotFound:
+            return False
+        return True
+
+    def _will_exist(self, wanted: VoiceReference, makers: Sequence[int]) -> bool:
+        """Whether the jobs that lock this voice will make what is wanted of it."""
+        if wanted.version is not None:
+            return bool(makers) and wanted.version <= self._newest(wanted.name) + len(makers)
+        is_current = wanted.digest is None and folded(wanted.alias or "current") == "current"
+        return is_current and bool(makers)
+
+    def _newest(self, voice: str) -> int:
+        try:
+            versions = history(self._session, voice, limit=1)
+        except NotFound:
+            return 0
+        return versions[0].number if versions else 0
+
+    def _raise_unknown(self, reference: str) -> None:
+        try:
+            resolve(self._session, reference)
+        except NotFound as error:
+            message = f"{error.message} No job that is known will make it."
+            raise DependencyUnknown(message, hint=error.hint) from error
+
+    def _need_candidate(self, job_name: str, candidate: int, needs: Needs) -> None:
+        try:
+            design = jobs.by_name(self._session, job_name)
+        except NotFound:
+            design = None
+        if design is not None and design.kind == "design" and design.status in OPEN_STATUSES:
+            spec = spec_from_json(design.spec_json)
+            assert isinstance(spec, DesignSpec)
+            if candidate > spec.candidates:
+                raise DependencyUnknown(
+                    f"The job {design.name!r} makes {spec.candidates} candidates, so there is no candidate {candidate}."
+                )
+            needs.jobs[design.id] = True
+            return
+        found = {kept.index for kept in find_candidates(self._session, design.name if design else job_name)}
+        if candidate in found:
+            return
+        if design is not None and design.kind == "design":
+            needs.jobs[design.id] = True  # it has failed, or that candidate has
+            if design.status in ("done", "partial"):
+                raise DependencyUnknown(f"The job {design.name!r} has no candidate {candidate}.")
+            return
+        hint = "`from.job` is the exact name of a design job; `voicejobs jobs list` shows them."
+        raise DependencyUnknown(f"There is no design job {job_name!r}.", hint=hint)
+
+    def _needed(self, needs: Needs) -> list[Job]:
+        return [jobs.get(self._session, job_id) for job_id, required in needs.jobs.items() if required]
+
+    def _is_open(self, job_id: int) -> bool:
+        return jobs.get(self._session, job_id).status in OPEN_STATUSES
+
+
+def voice_made_by(spec: JobSpec) -> str | None:
+    """The voice that gets a version from this job, as far as its file says."""
+    if isinstance(spec, LockSpec | ImportSpec):
+        return spec.voice
+    if isinstance(spec, RelockSpec):
+        return parse_voice_reference(spec.voice).name
+    return None
+
+
+def dependency_failed(name: str) -> DependencyFailed:
+    """The error of a job that needed another one's result."""
+    hint = f"`voicejobs jobs show {name}` says why; retry that job, then this one."
+    return DependencyFailed(f"It needs the job {name!r}, which did not succeed.", hint=hint)
+
+
+def error_of(problem: Any) -> JobError:
+    """Any error of the tree, or intake's problem, as the ledger keeps it."""
+    if problem is None:
+        return JobError(code="internal", message="The drop could not be read.")
+    return JobError(code=problem.code, message=problem.message, hint=getattr(problem, "hint", "") or "")

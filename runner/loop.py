@@ -1,0 +1,207 @@
+"""The runner's loop: owns the instance, sleeps until something happens, ticks the worker, and stops when told.
+
+It is woken by file events, by the engine's pipe, by signals, and at the latest when the worker's next step is due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from registry.files import FileLock
+from registry.job_values import CANCELLED, DONE, DUPLICATE
+from runner.context import open_context
+from runner.engine_client import EngineClient
+from runner.instance import Instance
+from runner.intake import Intake
+from runner.watch import InboxWatcher
+from runner.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 2.5  # how long lines in flight may still finish once the runner is told to stop
+ENGINE_GRACE_S = 1.0
+WATCH_CHECK_S = 5.0
+EXIT_OK, EXIT_WORK_FAILED, EXIT_TRY_AGAIN, EXIT_INTERRUPTED = 0, 1, 75, 130
+GOOD_OUTCOMES = (DONE, DUPLICATE, CANCELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How a run ended."""
+
+    outcomes: dict[str, int]  # how many jobs came to what
+    work_waits: bool
+    interrupted: bool  # stopped by a signal
+
+    @property
+    def exit_code_once(self) -> int:
+        """What `run --once` exits with."""
+        if any(count for outcome, count in self.outcomes.items() if outcome not in GOOD_OUTCOMES):
+            return EXIT_WORK_FAILED
+        return EXIT_TRY_AGAIN if self.work_waits else EXIT_OK
+
+
+class Waker:
+    """A pipe that other threads and signal handlers write to, so that a waiting selector returns."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        for descriptor in (self._read, self._write):
+            os.set_blocking(descriptor, False)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def wake(self) -> None:
+        """Any thread may call; a full pipe wakes as well as one more byte would."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._write, b"w")
+
+    def clear(self) -> bool:
+        """Empty the pipe; True when somebody had called."""
+        called = False
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._read, 4096):
+                called = True
+        return called
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+class Runner:
+    """One owned instance at work. Use as a context manager; raises RunnerActive when another process owns it."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self._lock: FileLock = instance.own()
+        settings = instance.settings
+        self._waker = Waker()
+        self._inbox_events = False
+        self.context = open_context(instance)
+        self.intake = Intake(instance)
+        self.engine = EngineClient(
+            log_path=instance.logs_dir / "engine.log",
+            memory_limit_bytes=settings.engine_memory_limit_bytes or None,
+            unload_after_s=settings.unload_after_s or None,
+        )
+        self.worker = Worker(self.context, engine=self.engine, intake=self.intake, wake=self._waker.wake)
+        self._watcher = (
+            InboxWatcher(instance.inbox, moved=self.intake.note_moved, wake=self._on_inbox_event)
+            if settings.watch_events
+            else None
+        )
+        self._next_watch_check_s = 0.0
+        self._signals = 0
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the engine and give the instance back."""
+        if self._watcher is not None:
+            self._watcher.close()
+        self.engine.stop(ENGINE_GRACE_S)
+        self.context.database.close()
+        self._waker.close()
+        self._lock.release()
+
+    def run(self, *, until: Callable[[], bool] | None = None) -> RunResult:
+        """Work until `until()` or a signal says stop; None: until a signal."""
+        with self._handled_signals():
+            self.worker.recover(time.monotonic())
+            while not self._signals:
+                self._turn()
+                if until is not None and until():
+                    break
+            if self._signals:
+                self._drain()
+        return RunResult(
+            outcomes=dict(self.worker.outcomes),
+            work_waits=self.worker.work_waits(),
+            interrupted=self._signals > 0,
+        )
+
+    def run_once(self) -> RunResult:
+        """Work until nothing is left that can be done now."""
+        return self.run(until=self.is_drained)
+
+    def is_drained(self) -> bool:
+        """Whether inbox and ledger hold nothing that could be worked on at this moment."""
+        return self.worker.is_drained()
+
+    def _turn(self) -> None:
+        """One tick, then sleep until there is reason for the next."""
+        now_s = time.monotonic()
+        self._watch(now_s)
+        if self._inbox_events:
+            self._inbox_events = False
+            self.worker.look_at_inbox()
+        self.worker.tick(now_s)
+        self._sleep(self.worker.next_tick_s(time.monotonic()))
+
+    def _sleep(self, seconds: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._waker.fileno(), selectors.EVENT_READ)
+            engine = self.engine.fileno()
+            if engine is not None:
+                selector.register(engine, selectors.EVENT_READ)
+            selector.select(max(0.0, seconds))
+        self._waker.clear()
+
+    def _watch(self, now_s: float) -> None:
+        if self._watcher is not None and now_s >= self._next_watch_check_s:
+            self._watcher.ensure()
+            self._next_watch_check_s = now_s + WATCH_CHECK_S
+
+    def _on_inbox_event(self) -> None:
+        self._inbox_events = True
+        self._waker.wake()
+
+    def _drain(self) -> None:
+        """Let what is in flight finish, for a moment; what does not is begun anew by the next runner."""
+        self.worker.is_stopping = True
+        logger.info("stopping")
+        end_s = time.monotonic() + DRAIN_S
+        while self.worker.is_busy and self._signals < 2:
+            self.worker.tick(time.monotonic())
+            rest_s = end_s - time.monotonic()
+            if rest_s <= 0:
+                return
+            self._sleep(min(rest_s, self.worker.next_tick_s(time.monotonic())))
+
+    @contextlib.contextmanager
+    def _handled_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop the loop; a second one ends the process at once."""
+        if not _is_main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(128 + number)  # the ledger is consistent at every moment, and the engine follows its pipe
+        self._waker.wake()
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,46 @@
+"""A model as a job or a lock names it → one name per model, and what the engine process needs to open it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from models.protocol import ModelChoice
+from runner.settings import Settings
+
+DRAFT = "draft"
+CLONE, DESIGN, PRESETS = "clone", "design", "presets"
+
+
+def is_test_engine(name: str) -> bool:
+    """`module:function`, where the environment allows engines made for tests."""
+    return ":" in name and bool(os.environ.get("VOICEJOBS_TEST_ENGINES"))
+
+
+def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Path) -> str:
+    """The one name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
+    if is_test_engine(wanted):
+        return wanted
+    if wanted.casefold() == DRAFT:
+        return DRAFT
+    from models.shared_directory import resolve_model
+
+    choice = resolve_model(wanted, directory=models_dir, ability=ability, offline=settings.offline)
+    return choice.entry.name if choice.entry else choice.id
+
+
+def engine_choice(name: str, *, settings: Settings, folder: Path | None) -> ModelChoice:
+    """What the engine process is to open; `folder` holds the weights, where the model has any."""
+    if is_test_engine(name):
+        return ModelChoice(engine=name, model=name)
+    if name == DRAFT:
+        return ModelChoice(engine="draft", model=DRAFT)
+    return ModelChoice(
+        engine="qwen3-tts",
+        model=name,
+        folder=str(folder),
+        dtype=None if settings.dtype == "auto" else settings.dtype,
+        batch=settings.batch or None,
+        memory_limit_bytes=settings.engine_memory_limit_bytes or None,
+        blas=None if settings.blas == "auto" else settings.blas,
+    )

@@ -1,0 +1,141 @@
+"""A job file's values and what its names mean → the lines to be spoken, with seeds and file names. Pure functions.
+
+A line's seed follows from what it says and how, never from where it stands: inserting a line above it, renaming
+its id or its file changes nothing, so its take is found again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from registry.digests import canonical_json
+from runner.names import folded
+
+SEED_LIMIT = 1 << 31
+MAX_LINE_CHARACTERS = 2_000  # of a text that is cut into lines; the engine cuts further where its model must
+PARAGRAPH_PAUSE_S = 0.6
+SENTENCE_PAUSE_S = 0.2
+
+# Names that the outbox folder needs for itself, without their extension.
+RESERVED_STEMS = frozenset({"track", "captions", "result", "audition", "con", "prn", "aux", "nul"})
+_RESERVED_PATTERN = re.compile(r"(candidate-\d+|line-\d+|result\.\d+|com\d|lpt\d)", re.IGNORECASE)
+MAX_STEM_BYTES = 200
+
+
+def derived_seed(content: Mapping[str, Any], *, job_seed: int | None, ordinal: int) -> int:
+    """The seed of a line that names none: `ordinal` counts lines with equal content within the job, from 0."""
+    return _seed_of("line", canonical_json(dict(content)), job_seed, ordinal)
+
+
+def retry_seed(seed: int, *, attempt: int) -> int:
+    """The seed of attempt 2, 3, … at a line whose earlier takes failed their gates; attempt 1 has the line's own."""
+    return seed if attempt == 1 else _seed_of("retry", seed, attempt)
+
+
+def _seed_of(*parts: object) -> int:
+    digest = hashlib.sha256(canonical_json(list(parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % SEED_LIMIT
+
+
+class Ordinals:
+    """Counts equal contents: the first gets 0, its twin 1."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def next(self, content: Mapping[str, Any]) -> int:
+        digest = hashlib.sha256(canonical_json(dict(content)).encode()).hexdigest()
+        self._seen[digest] += 1
+        return self._seen[digest] - 1
+
+
+def line_files(ids: Sequence[str | None], *, extension: str) -> list[str]:
+    """One file name a line: its id, else its number. No two are equal on any file system, and none is special."""
+    width = len(str(len(ids)))
+    used: set[str] = set()
+    names = []
+    for position, line_id in enumerate(ids, start=1):
+        stem = _safe_stem(line_id) if line_id else f"line-{position:0{width}d}"
+        unique, number = stem, 1
+        while folded(unique) in used:
+            number += 1
+            unique = f"{stem}_{number}"
+        used.add(folded(unique))
+        names.append(f"{unique}.{extension}")
+    return names
+
+
+def _safe_stem(line_id: str) -> str:
+    """An id as a file name: ids are letters, digits, `_`, `.` and `-`, but some such names mean something."""
+    stem = line_id.encode()[:MAX_STEM_BYTES].decode("utf-8", "ignore").strip(".") or "line"
+    first = stem.split(".")[0]
+    special = folded(first) in RESERVED_STEMS or _RESERVED_PATTERN.fullmatch(stem) or _RESERVED_PATTERN.fullmatch(first)
+    return f"_{stem}" if special else stem
+
+
+def cut_text(text: str, *, longest: int = MAX_LINE_CHARACTERS) -> list[tuple[str, float]]:
+    """A long text as lines with the pause after each: a paragraph is a line; an overlong one is cut after sentences."""
+    paragraphs = re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip())
+    if len(paragraphs) == 1 and len(text) <= longest:
+        return [(text.strip(), 0.0)]
+    lines: list[tuple[str, float]] = []
+    for paragraph in paragraphs:
+        pieces = list(_pieces(" ".join(paragraph.split()), longest))
+        lines += [(piece, SENTENCE_PAUSE_S) for piece in pieces[:-1]]
+        lines += [(piece, PARAGRAPH_PAUSE_S) for piece in pieces[-1:]]
+    return [*lines[:-1], *((piece, 0.0) for piece, _ in lines[-1:])]
+
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])")
+
+
+def _pieces(paragraph: str, longest: int) -> Iterator[str]:
+    """Whole sentences joined up to `longest` characters; a sentence longer than that is cut between words."""
+    piece = ""
+    for sentence in _sentences(paragraph, longest):
+        if piece and len(piece) + 1 + len(sentence) > longest:
+            yield piece
+            piece = ""
+        piece = f"{piece} {sentence}" if piece else sentence
+    if piece:
+        yield piece
+
+
+def _sentences(paragraph: str, longest: int) -> Iterator[str]:
+    start = 0
+    ends = [*(match.end() for match in _SENTENCE_END.finditer(paragraph)), len(paragraph)]
+    for end in ends:
+        yield from _short(paragraph[start:end].strip(), longest)
+        start = end
+
+
+def _short(sentence: str, longest: int) -> Iterator[str]:
+    while len(sentence) > longest:
+        cut = sentence.rfind(" ", 1, longest)
+        cut = cut if cut > 0 else longest
+        yield sentence[:cut].strip()
+        sentence = sentence[cut:].strip()
+    if sentence:
+        yield sentence
+
+
+def merged_sampling(*layers: Mapping[str, Any] | None) -> dict[str, float]:
+    """Sampling settings, later layers over earlier ones; keys that nobody gave are left to the model."""
+    merged: dict[str, float] = {}
+    for layer in layers:
+        merged |= {key: value for key, value in (layer or {}).items() if value is not None}
+    return merged
+
+
+def spoken_content(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a line's request that decides how it sounds."""
+    return {key: request[key] for key in ("text", "instruct", "language", "sampling", "max_seconds", "voice_digest")}
+
+
+def in_order_of_need(references: Iterable[str]) -> list[str]:
+    """Distinct references, in the order in which they are first named."""
+    return list(dict.fromkeys(references))

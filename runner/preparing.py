@@ -1,0 +1,134 @@
+"""A take's audio → the file that is published of it, and what ledger and receipt say about it.
+
+What is published comes from the stored take, never from the engine's own samples, so that publishing again after a
+crash gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.audio import decode_audio, encode_audio
+from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
+from registry.job_values import Line
+from registry.values import ModelFacts, TakeFacts
+from runner.lines_at_work import LineAtWork
+from runner.publish import sha256_hex
+
+VOICEJOBS_VERSION = "0.1.0"
+TAKE_FORMAT, TAKE_ENCODING = "flac", "pcm24"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFormat:
+    """How a job's audio is published."""
+
+    format: str
+    encoding: str = "pcm16"
+
+
+def file_format(name: str, *, wav_encoding: str) -> FileFormat:
+    """The format of a job; the encoding is a matter of WAV alone."""
+    return FileFormat(format=name, encoding=wav_encoding if name == "wav" else "pcm16")
+
+
+def take_content(waveform: Waveform) -> bytes:
+    """A waveform as the take store keeps it."""
+    return encode_audio(waveform, format=TAKE_FORMAT, encoding=TAKE_ENCODING)
+
+
+def take_waveform(content: bytes) -> Waveform:
+    """A stored take as samples `(S,)`."""
+    waveform, _ = decode_audio(content, name="a stored take")
+    return waveform
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedLine:
+    """A line's file, ready to appear."""
+
+    content: bytes
+    sha256: str
+    samples: int
+
+
+def published(take: bytes, wanted: FileFormat) -> PublishedLine:
+    """A stored take as the file a job asked for."""
+    waveform = take_waveform(take)
+    content = encode_audio(waveform, format=wanted.format, encoding=wanted.encoding)
+    return PublishedLine(content=content, sha256=sha256_hex(content), samples=waveform.size)
+
+
+def take_facts(work: LineAtWork, facts: EngineFacts) -> TakeFacts:
+    """What the take store keeps about the best take of a line."""
+    assert work.best is not None
+    done, quality = work.best.done, work.best.quality
+    return TakeFacts(
+        requested_seed=work.line.seed,
+        accepted_seed=done.seed,
+        finish_reason=done.finish_reason,
+        frames=done.frames,
+        duration_s=round(quality.duration_s, 6),
+        render_s=round(done.render_s, 6),
+        attempts=work.attempt,
+        failed_gates=quality.failed,
+        quality={**quality.figures(), "batch": done.batch, "warnings": list(done.warnings)},
+        engine=engine_entry(facts),
+    )
+
+
+def engine_entry(facts: EngineFacts) -> dict[str, Any]:
+    """The engine as receipts and takes name it."""
+    return {
+        "name": facts.engine,
+        "version": facts.engine_version,
+        "render_version": facts.render_version,
+        "model": facts.model,
+        "revision": facts.model_revision,
+        "fingerprint": facts.model_fingerprint,
+        "quantization": facts.quantization,
+        "backend": facts.backend,
+        "dtype": facts.dtype,
+        "batch": facts.batch,
+        "model_facts": dataclasses.asdict(model_facts(facts)),
+    }
+
+
+def model_facts(facts: EngineFacts) -> ModelFacts:
+    """The engine as the registry names it."""
+    return ModelFacts(
+        engine=facts.engine,
+        engine_version=facts.engine_version,
+        render_version=facts.render_version,
+        model=facts.model,
+        model_fingerprint=facts.model_fingerprint,
+        model_revision=facts.model_revision,
+        quantization=facts.quantization,
+        software={**facts.versions, "voicejobs": VOICEJOBS_VERSION},
+    )
+
+
+def line_result(line: Line, *, take: TakeFacts, file: PublishedLine, reused: bool) -> dict[str, Any]:
+    """What the ledger keeps for the receipt about an accepted line."""
+    quality: Mapping[str, Any] = take.quality
+    figures = {key: value for key, value in quality.items() if key not in ("batch", "warnings")}
+    return {
+        "file": line.file,
+        "file_sha256": file.sha256,
+        "samples": file.samples,
+        "duration_s": round(file.samples / SAMPLE_RATE_HZ, 4),
+        "model": take.engine.get("model"),
+        "revision": take.engine.get("revision"),
+        "seed": take.accepted_seed,
+        "finish_reason": take.finish_reason,
+        "frames": take.frames,
+        "attempts": take.attempts,
+        "render_s": take.render_s,
+        "reused": reused,
+        "batch": quality.get("batch"),
+        "warnings": list(quality.get("warnings", ())),
+        "quality": {"passed": not take.failed_gates, "failed_gates": list(take.failed_gates), **figures},
+    }

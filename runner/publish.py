@@ -1,0 +1,136 @@
+"""Finished audio, captions and receipts → whole files in `outbox/<job>/`. This module touches the disk.
+
+Every file appears by one rename and may be written again, always with the same bytes. Errors of the system
+become StorageErrors that say which file was meant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.errors import storage_error
+from registry.files import (
+    crash_point,
+    fsync_file,
+    fsync_folder,
+    make_folder_durably,
+    rename_durably,
+    sha256_of,
+    write_durably,
+)
+from runner.names import folded
+
+RECEIPT = "result.json"
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """The folder where answers appear."""
+
+    folder: Path
+
+    def names(self) -> set[str]:
+        """The folded names of everything that lies in the outbox."""
+        try:
+            return {folded(path.name) for path in self.folder.iterdir()}
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise storage_error(error, f"listing {self.folder}") from error
+
+    def job_folder(self, job_name: str) -> Path:
+        """Where a job's files go; made when it is missing, since whoever empties the outbox may take it away."""
+        folder = self.folder / job_name
+        with _system_errors(f"creating {folder}"):
+            make_folder_durably(folder)
+        return folder
+
+    def publish(self, job_name: str, files: Mapping[str, bytes]) -> None:
+        """Make these files appear in the job's folder."""
+        if not files:
+            return
+        folder = self.job_folder(job_name)
+        for name, content in files.items():
+            with _system_errors(f"writing {folder / name}"):
+                write_durably(folder / name, content)
+            crash_point("publish.file")
+
+    def publish_stream(self, job_name: str, name: str, write: Callable[[BinaryIO], None]) -> str:
+        """Make a file appear that `write` fills piece by piece; returns its SHA-256."""
+        target = self.job_folder(job_name) / name
+        temporary = target.with_name(f".{name[:200]}.{os.getpid()}.tmp")
+        try:
+            with _system_errors(f"writing {target}"):
+                with temporary.open("w+b") as file:
+                    write(file)
+                    file.flush()
+                    fsync_file(file.fileno())
+                crash_point("publish.stream-synced")
+                digest = sha256_of(temporary)
+                temporary.replace(target)
+                fsync_folder(target.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        crash_point("publish.file")
+        return digest
+
+    def publish_receipt(self, job_name: str, content: bytes) -> None:
+        """The last file of a job: from now on it is complete."""
+        crash_point("publish.before-receipt")
+        self.publish(job_name, {RECEIPT: content})
+        crash_point("publish.receipt")
+
+    def retire_receipt(self, job_name: str) -> None:
+        """Before a retry: `result.json` becomes `result.N.json`, N the first number that is free."""
+        current = self.folder / job_name / RECEIPT
+        with _system_errors(f"renaming {current}"):
+            if not os.path.lexists(current):
+                return
+            number = 1
+            while os.path.lexists(current.with_name(f"result.{number}.json")):
+                number += 1
+            rename_durably(current, current.with_name(f"result.{number}.json"))
+        crash_point("publish.retired")
+
+
+def read_job_file(path: Path, *, limit_bytes: int) -> bytes | None:
+    """The job file as it was dropped; None when there is none to show (a folder without one, a link, a device)."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return None
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error(error, f"reading {path}") from error
+    return content if len(content) <= limit_bytes else None
+
+
+def job_file_name(name: str) -> str:
+    """The job file's name in the outbox: its own, unless our files need that name."""
+    plain = folded(name)
+    is_ours = plain == RECEIPT or (plain.startswith("result.") and plain.endswith(".json"))
+    return f"dropped-{name}" if is_ours else name
+
+
+def sha256_hex(content: bytes) -> str:
+    """SHA-256 as lower-case hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def _system_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, doing) from error

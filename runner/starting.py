@@ -1,0 +1,150 @@
+"""A job whose turn has come → its plan and its lines: names become digests, texts become requests with seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from sqlmodel import Session
+
+from registry.errors import InvalidInput
+from registry.job_values import NewLine
+from runner.jobfile import DesignSpec, LineSpec, SynthesizeSpec
+from runner.planning import (
+    SEED_LIMIT,
+    Ordinals,
+    cut_text,
+    derived_seed,
+    line_files,
+    merged_sampling,
+    spoken_content,
+)
+from runner.resolution import ModelNames, ResolvedVoice, described_voice, resolve_voice
+from runner.settings import Settings
+
+RandomSeed = Any  # a function without arguments that draws a seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What a job is going to do, fixed for good."""
+
+    model: str
+    lines: Sequence[NewLine] = ()
+    plan: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Turns the specs of jobs that speak into lines."""
+
+    settings: Settings
+    models: ModelNames
+    random_seed: RandomSeed
+
+    def design(self, spec: DesignSpec) -> Planned:
+        """N candidates: one text, one description, N seeds."""
+        voice = described_voice(spec.design_instruction())
+        model = self.models.for_ability(voice.ability, wanted=spec.model)
+        request = self._request(spec, None, text=spec.text, voice=voice, pause_s=0.0)
+        seeds = self._seeds(spec)
+        lines = [
+            NewLine(position=n, file=f"candidate-{n}.wav", model=model, request=request, seed=seeds(request, None))
+            for n in range(1, spec.candidates + 1)
+        ]
+        return Planned(model=model, lines=lines)
+
+    def synthesize(self, spec: SynthesizeSpec, *, session: Session, folder: Path | None) -> Planned:
+        """Lines with their voices; `folder` holds what the job refers to. Raises NotFound, InvalidInput, …"""
+        parts = line_specs(spec, folder=folder)
+        voices = self._voices(session, [part.voice or spec.voice or "" for part in parts])
+        files = line_files([part.id for part in parts], extension=spec.format or self.settings.format)
+        seeds = self._seeds(spec)
+        lines = []
+        for position, (part, file) in enumerate(zip(parts, files, strict=True), start=1):
+            voice = voices[part.voice or spec.voice or ""]
+            model = self.models.for_voice(voice, wanted=part.model or spec.model)
+            pause_s = part.pause_after_s if part.pause_after_s is not None else spec.pause_after_s
+            request = self._request(spec, part, text=part.text, voice=voice, pause_s=pause_s or 0.0)
+            seed = seeds(request, part.seed)
+            lines.append(NewLine(position=position, file=file, model=model, request=request, seed=seed, key=part.id))
+        resolved = {name: dict(voice.source) for name, voice in voices.items()}
+        return Planned(model=lines[0].model, lines=lines, plan={"voices": resolved})
+
+    def _voices(self, session: Session, references: Sequence[str]) -> dict[str, ResolvedVoice]:
+        return {reference: resolve_voice(session, reference) for reference in dict.fromkeys(references)}
+
+    def _request(
+        self,
+        spec: DesignSpec | SynthesizeSpec,
+        part: LineSpec | None,
+        *,
+        text: str,
+        voice: ResolvedVoice,
+        pause_s: float,
+    ) -> dict[str, Any]:
+        layers = (self.settings.sampling, spec.sampling, part.sampling if part else None)
+        sampling = merged_sampling(*(layer.model_dump() for layer in layers if layer is not None))
+        job_instruct = spec.instruct if isinstance(spec, SynthesizeSpec) else None
+        return {
+            "text": text,
+            "instruct": (part.instruct if part else None) or job_instruct,
+            "language": (part.language if part else None) or spec.language or self.settings.language,
+            "max_seconds": sampling.pop("max_seconds", None),
+            "sampling": sampling,
+            "voice": dict(voice.source),
+            "voice_digest": voice.digest,
+            "pause_after_s": pause_s,
+        }
+
+    def _seeds(self, spec: DesignSpec | SynthesizeSpec) -> Any:
+        """(request, the line's own seed) -> seed, for the lines of one job in order."""
+        ordinals = Ordinals()
+
+        def seed_for(request: Mapping[str, Any], own: int | None) -> int:
+            content = spoken_content(request)
+            ordinal = ordinals.next(content)
+            if own is not None:
+                return own
+            if spec.fresh and spec.seed is None:
+                return int(self.random_seed()) % SEED_LIMIT
+            return derived_seed(content, job_seed=spec.seed, ordinal=ordinal)
+
+        return seed_for
+
+
+def line_specs(spec: SynthesizeSpec, *, folder: Path | None) -> Sequence[LineSpec]:
+    """The lines of a job, also when it was given one text or a file. Raises InvalidInput for a file without text."""
+    if spec.lines is not None:
+        return spec.lines
+    if spec.text is not None:
+        text = spec.text
+    else:
+        assert spec.text_file is not None and folder is not None  # parse_job and intake have seen to it
+        text = read_text(folder / spec.text_file)
+    try:
+        return [LineSpec(text=piece, pause_after_s=pause_s) for piece, pause_s in cut_text(text)]
+    except pydantic.ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise InvalidInput(f"The text of {spec.text_file or 'the job'} cannot be spoken: {reason}.") from None
+
+
+MAX_TEXT_FILE_BYTES = 4 << 20
+
+
+def read_text(path: Path) -> str:
+    """A text file as text. Raises InvalidInput when it is no UTF-8, too large, or says nothing."""
+    with path.open("rb") as file:
+        content = file.read(MAX_TEXT_FILE_BYTES + 1)
+    if len(content) > MAX_TEXT_FILE_BYTES:
+        raise InvalidInput(f"{path.name} is larger than {MAX_TEXT_FILE_BYTES:,} bytes.", hint="Cut it into chapters.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path.name} is not UTF-8 (byte {error.start}).") from None
+    if not text.strip():
+        raise InvalidInput(f"{path.name} holds no text to speak.")
+    return text

@@ -1,0 +1,84 @@
+"""A worker on a bench: an instance in a temporary folder, an engine in the same process, and a clock set by hand."""
+
+import json
+import os
+
+import soundfile
+
+from runner.context import open_context
+from runner.instance import Instance
+from runner.intake import Intake
+from runner.settings import Settings
+from runner.worker import Worker
+from tests.engines.inline import InlineEngine
+
+MODEL = "tests.engines.noop:open_engine"
+START_S = 1_800_000_000.0
+
+
+class Bench:
+    def __init__(self, root, *, engine=None, **settings):
+        values = {"model": MODEL, "settle_s": 0.0, "min_free_bytes": 0, "scan_interval_s": 0.01, **settings}
+        self.instance = Instance(root, Settings(**values))
+        self.engine = engine or InlineEngine()
+        self.now_s = 100.0
+        self.start()
+
+    def start(self):
+        """Begin as a new process would."""
+        self.context = open_context(self.instance, clock=lambda: START_S + self.now_s)
+        self.worker = Worker(self.context, engine=self.engine, intake=Intake(self.instance))
+        self.worker.recover(self.now_s)
+
+    def restart(self):
+        self.context.database.close()
+        self.engine = InlineEngine()
+        self.start()
+
+    def drop(self, name, text, *, age_s=0.0):
+        path = self.instance.inbox / name
+        path.write_text(text, encoding="utf-8")
+        mtime_s = START_S - age_s
+        os.utime(path, (mtime_s, mtime_s))
+
+    def tick(self, times=1, *, step_s=1.0):
+        for _ in range(times):
+            self.worker.tick(self.now_s)
+            self.now_s += step_s
+
+    def run(self, *, at_most=300):
+        """Tick until nothing is left to do."""
+        for _ in range(at_most):
+            self.tick()
+            if self.worker.is_drained():
+                return
+        raise AssertionError("the work did not end")
+
+    def receipt(self, job, name="result.json"):
+        return json.loads((self.instance.outbox / job / name).read_text(encoding="utf-8"))
+
+    def status(self, job):
+        return self.receipt(job)["status"]
+
+    def files(self, job):
+        return sorted(path.name for path in (self.instance.outbox / job).iterdir())
+
+    def audio(self, job, file):
+        samples, _ = soundfile.read(self.instance.outbox / job / file)
+        return samples
+
+
+def design(voice="elena", **more):
+    extra = "".join(f"{key} = {json.dumps(value)}\n" for key, value in more.items())
+    return f'kind = "design"\nvoice = "{voice}"\ndescription = "A warm female voice."\nlanguage = "en"\n{extra}'
+
+
+def lock(voice="elena", *, job="elena-design", candidate=1, **more):
+    extra = "".join(f"{key} = {json.dumps(value)}\n" for key, value in more.items())
+    return f'kind = "lock"\nvoice = "{voice}"\nfrom = {{ job = "{job}", candidate = {candidate} }}\n{extra}'
+
+
+def speak(*texts, voice="ryan", **more):
+    extra = "".join(f"{key} = {json.dumps(value)}\n" for key, value in more.items())
+    lines = "".join(f"[[lines]]\ntext = {json.dumps(text, ensure_ascii=False)}\n" for text in texts)
+    return f'kind = "synthesize"\nvoice = "{voice}"\n{extra}{lines}'
