@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -20,6 +19,7 @@ from models.errors import InvalidReferenceAudio, UnsupportedRequest
 from models.qwen3_tts.codec_config import CodecConfig, codec_config
 from models.qwen3_tts.codec_decoder import CodecDecoder, DecoderState
 from models.qwen3_tts.codec_encoder import CodecEncoder
+from models.qwen3_tts.codec_kernels import Array, Kernels, default_kernels
 from models.qwen3_tts.codec_weights import (
     UNREAD_BY_THE_DECODER,
     UNREAD_BY_THE_ENCODER,
@@ -27,7 +27,6 @@ from models.qwen3_tts.codec_weights import (
     load_quantizers,
 )
 from models.qwen3_tts.quantizer import ResidualQuantizer
-from models.qwen3_tts.waveform_kernels import Kernels, default_kernels
 from models.qwen3_tts.weights import MLX_LAYOUT, read_checkpoint
 from registry.errors import InvalidInput
 
@@ -92,7 +91,7 @@ class Codec:
 
     def state(self, reference_codes: npt.ArrayLike | None = None) -> DecoderState:
         """The decoder after `reference_codes` `(T, Q)`, or at the very start. States are never changed in place."""
-        start = self.decoder.initial_state()
+        start = self.decoder.initial_state(self.kernels)
         if reference_codes is None:
             return start
         return self.decode_next(reference_codes, start)[1]
@@ -109,10 +108,12 @@ class Codec:
         waveforms: list[list[Waveform]] = [[] for _ in checked]
         after = list(states)
         for indices, start, frames in batches([len(codes) for codes in checked], at_once=self.kernels.frames_at_once):
-            batch = mx.array(np.stack([checked[index][start : start + frames] for index in indices]))
-            samples, state = self.decoder(batch, join_states([after[index] for index in indices]), self.kernels)
-            rendered = np.asarray(self.kernels.mlx(samples).astype(mx.float32))
-            evaluate(state)
+            batch = np.stack([checked[index][start : start + frames] for index in indices])
+            samples, state = self.decoder(
+                batch, join_states([after[index] for index in indices], self.kernels), self.kernels
+            )
+            self.kernels.evaluate([samples, *state.keys, *state.values, *state.tails])
+            rendered = self.kernels.host(samples)
             for position, index in enumerate(indices):
                 waveforms[index].append(rendered[position].copy())
                 after[index] = row_of_state(state, position) if len(indices) > 1 else state
@@ -157,46 +158,34 @@ def batches(lengths: Sequence[int], *, at_once: int) -> Iterator[tuple[list[int]
             yield indices, start, frames
 
 
-def evaluate(state: DecoderState) -> None:
-    """Compute what is lazy in a state, so that it holds numbers and not the graph that leads to them."""
-    parts = (state.frames, *state.keys, *state.values, *state.pre_tails, *state.tails)
-    mx.eval([part for part in parts if isinstance(part, mx.array)])
-
-
-def join_states(states: Sequence[DecoderState]) -> DecoderState:
+def join_states(states: Sequence[DecoderState], kernels: Kernels) -> DecoderState:
     """States of single rows -> one state of all of them."""
     if len(states) == 1:
         return states[0]
+
+    def join(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+        pattern = max(parts, key=len)
+        filled = [part or tuple(array * 0 for array in pattern) for part in parts]  # a row at its very start has none
+        return tuple(kernels.join(arrays, axis=0) for arrays in zip(*filled, strict=True))
+
     return DecoderState(
-        frames=mx.concatenate([state.frames for state in states]),
-        keys=_join_rows([state.keys for state in states]),
-        values=_join_rows([state.values for state in states]),
-        pre_tails=_join_rows([state.pre_tails for state in states]),
-        tails=_join_rows([state.tails for state in states]),
-    )
-
-
-def _join_rows(parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """Tuples of arrays `(1, …)` -> one tuple of arrays `(B, …)`. A row that has no past yet has an empty tuple."""
-    pattern = max(parts, key=len)
-    filled = [part or tuple(array * 0 for array in pattern) for part in parts]
-    return tuple(
-        np.concatenate(arrays) if isinstance(arrays[0], np.ndarray) else mx.concatenate(list(arrays))
-        for arrays in zip(*filled, strict=True)
+        frames=np.concatenate([state.frames for state in states]),
+        keys=join([state.keys for state in states]),
+        values=join([state.values for state in states]),
+        tails=join([state.tails for state in states]),
     )
 
 
 def row_of_state(state: DecoderState, row: int) -> DecoderState:
     """One row of a joined state, as a state of its own."""
 
-    def pick(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    def pick(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         return tuple(array[row : row + 1] + 0 for array in arrays)  # added: a slice would keep all rows in memory
 
     return DecoderState(
         frames=state.frames[row : row + 1],
         keys=pick(state.keys),
         values=pick(state.values),
-        pre_tails=pick(state.pre_tails),
         tails=pick(state.tails),
     )
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
 from mlx import nn
 
-from models.qwen3_tts.codec_config import DecoderConfig
+from models.qwen3_tts.codec_config import DecoderConfig, EncoderConfig
+from models.qwen3_tts.codec_kernels import Array, Kernels
 from models.qwen3_tts.convolution import (
     CausalConvolution,
     Convolution,
@@ -21,7 +24,6 @@ from models.qwen3_tts.convolution import (
     Tails,
 )
 from models.qwen3_tts.quantizer import SplitCodebookSum
-from models.qwen3_tts.waveform_kernels import Array, Kernels
 
 PRE_CONV_KERNEL = 3
 CONVNEXT_KERNEL = 7
@@ -39,55 +41,45 @@ class DecoderState:
     `sliding_window - 1` frames, one pair a layer, `(B, H, W - 1, E)`, before rotation.
     """
 
-    frames: mx.array
-    keys: tuple[mx.array, ...]
-    values: tuple[mx.array, ...]
-    pre_tails: Tails  # of the convolution before the transformer
-    tails: Tails  # of the convolutions behind the transformer; none at the very start
+    frames: npt.NDArray[np.int32]
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
+    tails: Tails  # of the convolutions; none at the very start
 
 
-class DecoderAttention(nn.Module):
-    """Attention of each frame to itself and the `sliding_window - 1` frames before it."""
+class Attention(nn.Module):
+    """Projections of an attention layer; either half of the codec uses it with a mask of its own."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig | EncoderConfig) -> None:
         super().__init__()
         size, head = config.hidden_size, config.attention_head_dim
-        bias = config.attention_bias
         self.heads = config.num_attention_heads
         self.kv_heads = config.num_key_value_heads
         self.head_dim = head
         self.rope_theta = config.rope_theta
-        self.q_proj = nn.Linear(size, self.heads * head, bias=bias)
-        self.k_proj = nn.Linear(size, self.kv_heads * head, bias=bias)
-        self.v_proj = nn.Linear(size, self.kv_heads * head, bias=bias)
-        self.o_proj = nn.Linear(self.heads * head, size, bias=bias)
+        self.q_proj = nn.Linear(size, self.heads * head, bias=config.attention_bias)
+        self.k_proj = nn.Linear(size, self.kv_heads * head, bias=config.attention_bias)
+        self.v_proj = nn.Linear(size, self.kv_heads * head, bias=config.attention_bias)
+        self.o_proj = nn.Linear(self.heads * head, size, bias=config.attention_bias)
 
-    def __call__(
-        self, hidden: mx.array, past_keys: mx.array, past_values: mx.array, mask: mx.array
-    ) -> tuple[mx.array, mx.array, mx.array]:
-        past = past_keys.shape[2]
-        query = self._split(self.q_proj(hidden), self.heads)
-        keys = mx.concatenate([past_keys, self._split(self.k_proj(hidden), self.kv_heads)], axis=2)
-        values = mx.concatenate([past_values, self._split(self.v_proj(hidden), self.kv_heads)], axis=2)
-        # Rotation counts from the oldest key in sight, not from the first frame: only differences matter, every
-        # row of a batch gets the same angles, and they stay small however long the audio is.
-        attended = mx.fast.scaled_dot_product_attention(
-            self._rotate(query, past), self._rotate(keys, 0), values, scale=self.head_dim**-0.5, mask=mask
+    def project(self, hidden: Array, kernels: Kernels) -> tuple[Array, Array, Array]:
+        """`(B, T, D)` -> queries `(B, H, T, E)`, keys and values `(B, G, T, E)`, none of them rotated."""
+        rows, frames, _ = hidden.shape
+        layers = ((self.q_proj, self.heads), (self.k_proj, self.kv_heads), (self.v_proj, self.kv_heads))
+        query, key, value = (
+            linear(layer, hidden, kernels).reshape(rows, frames, heads, self.head_dim).transpose(0, 2, 1, 3)
+            for layer, heads in layers
         )
-        merged = attended.transpose(0, 2, 1, 3).flatten(2)  # (B, H, T, E) -> (B, T, H * E)
-        return self.o_proj(merged), _last(keys, past), _last(values, past)
+        return query, key, value
 
-    def _split(self, value: mx.array, heads: int) -> mx.array:
-        rows, frames, _ = value.shape
-        return value.reshape(rows, frames, heads, self.head_dim).transpose(0, 2, 1, 3)  # (B, H, T, E)
-
-    def _rotate(self, value: mx.array, offset: int) -> mx.array:
-        return mx.fast.rope(value, self.head_dim, traditional=False, base=self.rope_theta, scale=1.0, offset=offset)
+    def merge(self, attended: Array, kernels: Kernels) -> Array:
+        """`(B, H, T, E)` -> `(B, T, D)`."""
+        rows, heads, frames, width = attended.shape
+        return linear(self.o_proj, attended.transpose(0, 2, 1, 3).reshape(rows, frames, heads * width), kernels)
 
 
-def _last(value: mx.array, positions: int) -> mx.array:
-    """The last positions of axis 2, copied, so that no longer array is kept for them."""
-    return mx.take(value, mx.arange(value.shape[2] - positions, value.shape[2]), axis=2)
+def linear(layer: nn.Linear, value: Array, kernels: Kernels) -> Array:
+    return kernels.linear(value, layer.weight, layer.get("bias"))
 
 
 class DecoderMlp(nn.Module):
@@ -97,8 +89,9 @@ class DecoderMlp(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
-    def __call__(self, hidden: mx.array) -> mx.array:
-        return self.down_proj(nn.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
+    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
+        gate = kernels.silu(linear(self.gate_proj, hidden, kernels))
+        return linear(self.down_proj, gate * linear(self.up_proj, hidden, kernels), kernels)
 
 
 class LayerScale(nn.Module):
@@ -106,27 +99,48 @@ class LayerScale(nn.Module):
         super().__init__()
         self.scale = mx.ones((size,))
 
-    def __call__(self, hidden: mx.array) -> mx.array:
-        return hidden * self.scale
+    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
+        return kernels.multiply(hidden, self.scale)
 
 
 class DecoderLayer(nn.Module):
+    """Attention of each frame to itself and the `sliding_window - 1` frames before it, then a gated MLP."""
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.self_attn = DecoderAttention(config)
+        self.epsilon = config.rms_norm_eps
+        self.self_attn = Attention(config)
         self.mlp = DecoderMlp(config)
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size)
         self.self_attn_layer_scale = LayerScale(config.hidden_size)
         self.mlp_layer_scale = LayerScale(config.hidden_size)
 
     def __call__(
-        self, hidden: mx.array, past_keys: mx.array, past_values: mx.array, mask: mx.array
-    ) -> tuple[mx.array, mx.array, mx.array]:
-        attended, keys, values = self.self_attn(self.input_layernorm(hidden), past_keys, past_values, mask)
-        hidden = hidden + self.self_attn_layer_scale(attended)
-        hidden = hidden + self.mlp_layer_scale(self.mlp(self.post_attention_layernorm(hidden)))
-        return hidden, keys, values
+        self, hidden: Array, past: tuple[Array, Array], mask: npt.NDArray[np.bool_], kernels: Kernels
+    ) -> tuple[Array, Array, Array]:
+        normed = kernels.rms_norm(hidden, self.input_layernorm.weight, epsilon=self.epsilon)
+        attended, keys, values = self.attend(normed, past, mask, kernels)
+        hidden = hidden + self.self_attn_layer_scale(attended, kernels)
+        normed = kernels.rms_norm(hidden, self.post_attention_layernorm.weight, epsilon=self.epsilon)
+        return hidden + self.mlp_layer_scale(self.mlp(normed, kernels), kernels), keys, values
+
+    def attend(
+        self, normed: Array, past: tuple[Array, Array], mask: npt.NDArray[np.bool_], kernels: Kernels
+    ) -> tuple[Array, Array, Array]:
+        """The attended frames, and the keys and values to remember."""
+        remembered = past[0].shape[2]
+        query, key, value = self.self_attn.project(normed, kernels)
+        keys = kernels.join([past[0], key], axis=2)
+        values = kernels.join([past[1], value], axis=2)
+        # Rotation counts from the oldest key in sight, not from the first frame: only differences matter, every
+        # row of a batch gets the same angles, and they stay small however long the audio is.
+        base = self.self_attn.rope_theta
+        attended = kernels.attend(
+            kernels.rotate(query, base=base, offset=remembered), kernels.rotate(keys, base=base, offset=0), values, mask
+        )
+        tails = (kernels.last(part, remembered, axis=2) for part in (keys, values))
+        return self.self_attn.merge(attended, kernels), *tails
 
 
 class DecoderTransformer(nn.Module):
@@ -135,36 +149,39 @@ class DecoderTransformer(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.window = config.sliding_window
+        self.epsilon = config.rms_norm_eps
         self.input_proj = nn.Linear(config.latent_dim, config.hidden_size)
         self.layers = [DecoderLayer(config) for _ in range(config.num_hidden_layers)]
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = nn.RMSNorm(config.hidden_size)
         self.output_proj = nn.Linear(config.hidden_size, config.latent_dim)
 
     def __call__(
-        self, latent: mx.array, state: DecoderState
-    ) -> tuple[mx.array, tuple[mx.array, ...], tuple[mx.array, ...]]:
-        hidden = self.input_proj(latent)
+        self, latent: Array, state: DecoderState, kernels: Kernels
+    ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
+        hidden = linear(self.input_proj, latent, kernels)
         mask = window_mask(state.frames, frames=latent.shape[1], window=self.window)
         keys, values = [], []
-        for layer, past_keys, past_values in zip(self.layers, state.keys, state.values, strict=True):
-            hidden, layer_keys, layer_values = layer(hidden, past_keys, past_values, mask)
+        for layer, past in zip(self.layers, zip(state.keys, state.values, strict=True), strict=True):
+            hidden, layer_keys, layer_values = layer(hidden, past, mask, kernels)
             keys.append(layer_keys)
             values.append(layer_values)
-        return self.output_proj(self.norm(hidden)), tuple(keys), tuple(values)
+        normed = kernels.rms_norm(hidden, self.norm.weight, epsilon=self.epsilon)
+        return linear(self.output_proj, normed, kernels), tuple(keys), tuple(values)
 
 
-def window_mask(seen: mx.array, *, frames: int, window: int) -> mx.array:
+def window_mask(seen: npt.NDArray[np.int32], *, frames: int, window: int) -> npt.NDArray[np.bool_]:
     """Which of `window - 1` remembered and `frames` new keys each new frame sees: `(B, 1, frames, W - 1 + frames)`.
 
     A frame sees itself and `window - 1` frames before it; of the remembered ones only those that `seen` `(B,)`
     counts ever existed.
     """
     past = window - 1
-    query = mx.arange(frames)[:, None] + past
-    key = mx.arange(past + frames)[None, :]
+    query = np.arange(frames)[:, None] + past
+    key = np.arange(past + frames)[None, :]
     in_window = (key <= query) & (key > query - window)
     exists = key >= past - seen[:, None, None, None]
-    return in_window & exists
+    both: npt.NDArray[np.bool_] = in_window & exists
+    return both
 
 
 class ConvNextBlock(nn.Module):
@@ -179,8 +196,7 @@ class ConvNextBlock(nn.Module):
     def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
         mixed = self.dwconv(value, history, kernels)
         mixed = kernels.layer_norm(mixed, self.norm.weight, self.norm.bias, epsilon=CONVNEXT_EPSILON)
-        mixed = kernels.gelu(kernels.linear(mixed, self.pwconv1.weight, self.pwconv1.bias))
-        mixed = kernels.linear(mixed, self.pwconv2.weight, self.pwconv2.bias)
+        mixed = linear(self.pwconv2, kernels.gelu(linear(self.pwconv1, mixed, kernels)), kernels)
         return value + kernels.multiply(mixed, self.gamma)
 
 
@@ -254,34 +270,20 @@ class CodecDecoder(nn.Module):
             CausalConvolution(widths[-1], 1, DECODER_KERNEL),
         ]
 
-    def initial_state(self, rows: int = 1) -> DecoderState:
-        """The state before the first frame of `rows` rows."""
+    def initial_state(self, kernels: Kernels) -> DecoderState:
+        """The state of one row before its first frame."""
         config = self.config
-        shape = (rows, config.num_key_value_heads, config.sliding_window - 1, config.attention_head_dim)
-        nothing = mx.zeros(shape, dtype=self.pre_transformer.norm.weight.dtype)
+        shape = (1, config.num_key_value_heads, config.sliding_window - 1, config.attention_head_dim)
+        nothing = kernels.array(np.zeros(shape, np.float32), self.pre_transformer.norm.weight.dtype)
         layers = (nothing,) * config.num_hidden_layers
-        return DecoderState(frames=mx.zeros((rows,), mx.int32), keys=layers, values=layers, pre_tails=(), tails=())
+        return DecoderState(frames=np.zeros((1,), np.int32), keys=layers, values=layers, tails=())
 
-    def __call__(self, codes: mx.array, state: DecoderState, kernels: Kernels) -> tuple[Array, DecoderState]:
-        latent, keys, values, pre_tails = self.latents(codes, state, kernels)
+    def __call__(
+        self, codes: npt.NDArray[np.int32], state: DecoderState, kernels: Kernels
+    ) -> tuple[Array, DecoderState]:
         history = History(kernels, state.tails or None)
-        waveform = self.render(kernels.native(latent), history, kernels)
-        frames = mx.minimum(state.frames + codes.shape[1], self.config.sliding_window - 1)
-        after = DecoderState(frames=frames, keys=keys, values=values, pre_tails=pre_tails, tails=history.tails)
-        return waveform, after
-
-    def latents(
-        self, codes: mx.array, state: DecoderState, kernels: Kernels
-    ) -> tuple[mx.array, tuple[mx.array, ...], tuple[mx.array, ...], Tails]:
-        """The part that works frame by frame: codes `(B, T, Q)` -> `(B, T, latent_dim)`, and its state."""
-        history = History(kernels, state.pre_tails or None)
-        mixed = self.pre_conv(kernels.native(self.quantizer(codes)), history, kernels)
-        latent, keys, values = self.pre_transformer(kernels.mlx(mixed), state)
-        return latent, keys, values, history.tails
-
-    def render(self, latent: Array, history: History, kernels: Kernels) -> Array:
-        """The part that works sample by sample: `(B, T, latent_dim)` -> `(B, T * samples_per_frame)`."""
-        value = latent
+        value = self.pre_conv(self.quantizer(codes, kernels), history, kernels)
+        value, keys, values = self.pre_transformer(value, state, kernels)
         for expand, mix in self.upsample:
             value = mix(expand(value, history, kernels), history, kernels)
         first, *blocks, snake, last = self.decoder
@@ -289,4 +291,6 @@ class CodecDecoder(nn.Module):
         for block in blocks:
             value = block(value, history, kernels)
         value = last(snake(value, kernels), history, kernels)
-        return kernels.clip(value)[..., 0]
+        frames = np.minimum(state.frames + codes.shape[1], self.config.sliding_window - 1).astype(np.int32)
+        after = DecoderState(frames=frames, keys=keys, values=values, tails=history.tails)
+        return kernels.clip(value)[..., 0], after

@@ -6,17 +6,16 @@ config's `sliding_window` is never applied), and the first `encoder_valid_num_qu
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
-import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
 from models.qwen3_tts.codec_config import EncoderConfig
-from models.qwen3_tts.codec_decoder import LayerScale
+from models.qwen3_tts.codec_decoder import Attention, LayerScale, linear
+from models.qwen3_tts.codec_kernels import Array, Kernels
 from models.qwen3_tts.convolution import CausalConvolution, Convolution, History
-from models.qwen3_tts.waveform_kernels import Array, Kernels
 
 DOWNSAMPLE_STRIDE = 2
 PIECE_POSITIONS = 75  # transformer positions convolved at a time: 3 s of audio, about 100 MB at published sizes
@@ -68,77 +67,51 @@ class EncoderConvolutions(nn.Module):
         return value
 
 
-class EncoderAttention(nn.Module):
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        size, head = config.hidden_size, config.attention_head_dim
-        bias = config.attention_bias
-        self.heads = config.num_attention_heads
-        self.kv_heads = config.num_key_value_heads
-        self.head_dim = head
-        self.rope_theta = config.rope_theta
-        self.q_proj = nn.Linear(size, self.heads * head, bias=bias)
-        self.k_proj = nn.Linear(size, self.kv_heads * head, bias=bias)
-        self.v_proj = nn.Linear(size, self.kv_heads * head, bias=bias)
-        self.o_proj = nn.Linear(self.heads * head, size, bias=bias)
-
-    def __call__(self, hidden: mx.array) -> mx.array:
-        """`(1, L, D)` -> the same. Queries in groups, so that the scores in memory stay bounded for any length."""
-        keys = self._rotated(self.k_proj(hidden), self.kv_heads)
-        values = self._split(self.v_proj(hidden), self.kv_heads)
-        queries = self._rotated(self.q_proj(hidden), self.heads)
-        positions = hidden.shape[1]
-        group = max(1, ATTENTION_SCORES // (self.heads * positions))
-        attended = []
-        for start in range(0, positions, group):
-            stop = min(start + group, positions)
-            mask = mx.arange(stop)[None, :] <= mx.arange(start, stop)[:, None]
-            attended.append(
-                mx.fast.scaled_dot_product_attention(
-                    queries[:, :, start:stop],
-                    keys[:, :, :stop],
-                    values[:, :, :stop],
-                    scale=self.head_dim**-0.5,
-                    mask=mask,
-                )
-            )
-            mx.eval(attended[-1])
-        merged = mx.concatenate(attended, axis=2).transpose(0, 2, 1, 3).flatten(2)
-        return self.o_proj(merged)
-
-    def _split(self, value: mx.array, heads: int) -> mx.array:
-        rows, positions, _ = value.shape
-        return value.reshape(rows, positions, heads, self.head_dim).transpose(0, 2, 1, 3)  # (B, H, L, E)
-
-    def _rotated(self, value: mx.array, heads: int) -> mx.array:
-        return mx.fast.rope(
-            self._split(value, heads), self.head_dim, traditional=False, base=self.rope_theta, scale=1.0, offset=0
-        )
-
-
 class EncoderMlp(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
-    def __call__(self, hidden: mx.array) -> mx.array:
-        return self.fc2(nn.gelu(self.fc1(hidden)))
+    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
+        return linear(self.fc2, kernels.gelu(linear(self.fc1, hidden, kernels)), kernels)
 
 
 class EncoderLayer(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.self_attn = EncoderAttention(config)
+        self.epsilon = config.norm_eps
+        self.self_attn = Attention(config)
         self.mlp = EncoderMlp(config)
-        self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.input_layernorm = nn.LayerNorm(config.hidden_size)
+        self.post_attention_layernorm = nn.LayerNorm(config.hidden_size)
         self.self_attn_layer_scale = LayerScale(config.hidden_size)
         self.mlp_layer_scale = LayerScale(config.hidden_size)
 
-    def __call__(self, hidden: mx.array) -> mx.array:
-        hidden = hidden + self.self_attn_layer_scale(self.self_attn(self.input_layernorm(hidden)))
-        return hidden + self.mlp_layer_scale(self.mlp(self.post_attention_layernorm(hidden)))
+    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
+        attended = self.attend(self._normed(self.input_layernorm, hidden, kernels), kernels)
+        hidden = hidden + self.self_attn_layer_scale(attended, kernels)
+        mixed = self.mlp(self._normed(self.post_attention_layernorm, hidden, kernels), kernels)
+        return hidden + self.mlp_layer_scale(mixed, kernels)
+
+    def attend(self, normed: Array, kernels: Kernels) -> Array:
+        """`(1, L, D)` -> the same. Queries in groups, so that the scores in memory stay bounded for any length."""
+        query, key, value = self.self_attn.project(normed, kernels)
+        base = self.self_attn.rope_theta
+        query, key = (kernels.rotate(part, base=base, offset=0) for part in (query, key))
+        heads, positions = query.shape[1], query.shape[2]
+        group = max(1, ATTENTION_SCORES // (heads * positions))
+        attended = []
+        for start in range(0, positions, group):
+            stop = min(start + group, positions)
+            mask = np.arange(stop)[None, :] <= np.arange(start, stop)[:, None]
+            part = kernels.attend(query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], mask[None, None])
+            kernels.evaluate([part])
+            attended.append(part)
+        return self.self_attn.merge(kernels.join(attended, axis=2), kernels)
+
+    def _normed(self, norm: nn.LayerNorm, hidden: Array, kernels: Kernels) -> Array:
+        return kernels.layer_norm(hidden, norm.weight, norm.bias, epsilon=self.epsilon)
 
 
 class EncoderTransformer(nn.Module):
@@ -148,10 +121,10 @@ class EncoderTransformer(nn.Module):
         super().__init__()
         self.layers = [EncoderLayer(config) for _ in range(config.num_hidden_layers)]
 
-    def __call__(self, hidden: mx.array) -> mx.array:
+    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
         for layer in self.layers:
-            hidden = layer(hidden)
-            mx.eval(hidden)
+            hidden = layer(hidden, kernels)
+            kernels.evaluate([hidden])
         return hidden
 
 
@@ -163,12 +136,10 @@ class Downsample(nn.Module):
         self.conv = Convolution(channels, channels, kernel, bias=False)
         self.past = kernel - DOWNSAMPLE_STRIDE
 
-    def __call__(self, hidden: mx.array, kernels: Kernels) -> mx.array:
+    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
         missing = -hidden.shape[1] % DOWNSAMPLE_STRIDE
-        before = mx.repeat(hidden[:, :1], self.past, axis=1)
-        after = mx.repeat(hidden[:, -1:], missing, axis=1)
-        padded = kernels.native(mx.concatenate([before, hidden, after], axis=1))
-        return kernels.mlx(kernels.convolve(padded, self.conv.weight, None, stride=DOWNSAMPLE_STRIDE))
+        padded = kernels.join([hidden[:, :1]] * self.past + [hidden] + [hidden[:, -1:]] * missing)
+        return kernels.convolve(padded, self.conv.weight, stride=DOWNSAMPLE_STRIDE)
 
 
 class CodecEncoder(nn.Module):
@@ -182,22 +153,23 @@ class CodecEncoder(nn.Module):
         if config.downsample_kernel is not None:
             self.downsample = Downsample(config.hidden_size, config.downsample_kernel)
 
-    def __call__(self, waveform: npt.NDArray[np.float32], kernels: Kernels) -> npt.NDArray[Any]:
-        hidden = self.encoder_transformer(self.convolve(waveform, kernels))
+    def __call__(self, waveform: npt.NDArray[np.float32], kernels: Kernels) -> npt.NDArray[np.float32]:
+        hidden = self.encoder_transformer(self.convolve(waveform, kernels), kernels)
         if "downsample" in self:
             hidden = self.downsample(hidden, kernels)
-        return np.asarray(hidden[0].astype(mx.float32))
+        vectors: npt.NDArray[np.float32] = kernels.host(hidden)[0]
+        return vectors
 
-    def convolve(self, waveform: npt.NDArray[np.float32], kernels: Kernels) -> mx.array:
+    def convolve(self, waveform: npt.NDArray[np.float32], kernels: Kernels) -> Array:
         """`(S,)` -> `(1, L, hidden_size)`, piece by piece: the memory does not grow with the audio."""
-        dtype = self.encoder_transformer.layers[0].input_layernorm.weight.dtype
-        stride = int(np.prod(self.config.upsampling_ratios))
+        dtype = self.encoder.layers[0].conv.weight.dtype
+        piece = PIECE_POSITIONS * math.prod(self.config.upsampling_ratios)
         tails = None
         pieces = []
-        for start in range(0, len(waveform), PIECE_POSITIONS * stride):
-            piece = mx.array(waveform[start : start + PIECE_POSITIONS * stride]).astype(dtype)[None, :, None]
+        for start in range(0, len(waveform), piece):
+            samples = kernels.array(waveform[start : start + piece], dtype)[None, :, None]
             history = History(kernels, tails)
-            pieces.append(kernels.mlx(self.encoder(kernels.native(piece), history, kernels)))
+            pieces.append(self.encoder(samples, history, kernels))
             tails = history.tails
-            mx.eval(pieces[-1])
-        return mx.concatenate(pieces, axis=1)
+            kernels.evaluate([pieces[-1], *tails])
+        return kernels.join(pieces)

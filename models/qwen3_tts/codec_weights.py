@@ -47,8 +47,8 @@ def recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
         return Recipe(
             stored=((name.removesuffix("strength") + "beta", shape),), make=lambda beta: 1.0 / (mx.exp(beta) + 1e-9)
         )
-    if len(shape) == 4:
-        return expanding_recipe(name, shape, mlx_layout=mlx_layout)
+    if ".expand." in name:
+        return expanding_recipe(name.replace(".expand.", ".conv."), shape, mlx_layout=mlx_layout)
     if len(shape) == 3:
         out_channels, kernel, channels = shape
         if mlx_layout:
@@ -76,13 +76,16 @@ def codebook_recipe(prefix: str, shape: Shape) -> Recipe:
 
 
 def expanding_recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
-    """`(taps, C, stride, O)`, from a transposed convolution, which PyTorch stores as (in, out, kernel)."""
-    taps, channels, stride, out_channels = shape
+    """Weight `(stride, O, taps, C)` or bias `(stride, O)`, from a transposed convolution."""
+    stride, out_channels, *others = shape
+    if not others:
+        return Recipe(stored=((name, (out_channels,)),), make=lambda value: mx.broadcast_to(value, shape))
+    taps, channels = others
     kernel = taps * stride
-    if mlx_layout:  # (out, kernel, in)
-        stored_shape: Shape = (out_channels, kernel, channels)
+    if mlx_layout:  # (out, kernel, in), where PyTorch has (in, out, kernel)
         return Recipe(
-            stored=((name, stored_shape),), make=lambda value: expanding_layout(value.transpose(2, 0, 1), stride=stride)
+            stored=((name, (out_channels, kernel, channels)),),
+            make=lambda value: expanding_layout(value.transpose(2, 0, 1), stride=stride),
         )
     return Recipe(
         stored=((name, (channels, out_channels, kernel)),), make=lambda value: expanding_layout(value, stride=stride)

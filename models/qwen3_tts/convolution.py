@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import mlx.core as mx
 from mlx import nn
 
-from models.qwen3_tts.waveform_kernels import Array, Kernels
+from models.qwen3_tts.codec_kernels import Array, Kernels
 
 Tails = tuple[Array, ...]
 
@@ -89,25 +89,28 @@ class CausalConvolution(nn.Module):
 class ExpandingConvolution(nn.Module):
     """Transposed convolution without its overhang: `(B, S, C)` -> `(B, S * stride, O)`.
 
-    The weight is `(taps, C, stride, O)`: what an input position adds to the `stride` outputs at its own place (tap
-    0), one place later (tap 1), …, so that the layer is `taps` matrix products.
+    Computed as an ordinary convolution over `taps` input positions, which makes the `stride` outputs of one input
+    position side by side. The weight is `(stride, O, taps, C)`, the oldest input first.
     """
 
     def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int) -> None:
         super().__init__()
         self.taps = -(-kernel // stride)
-        self.conv = ExpandingWeights(channels, out_channels, taps=self.taps, stride=stride)
+        self.expand = ExpandingWeights(channels, out_channels, taps=self.taps, stride=stride)
 
     def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
-        joined = history.extend(value, self.taps - 1)
-        return kernels.expand(joined, self.conv.weight, self.conv.bias)
+        stride, out_channels, taps, channels = self.expand.weight.shape
+        joined = history.extend(value, taps - 1)
+        weight = self.expand.weight.reshape(stride * out_channels, taps, channels)
+        expanded = kernels.convolve(joined, weight, self.expand.bias.reshape(stride * out_channels))
+        return expanded.reshape(value.shape[0], value.shape[1] * stride, out_channels)
 
 
 class ExpandingWeights(nn.Module):
     def __init__(self, channels: int, out_channels: int, *, taps: int, stride: int) -> None:
         super().__init__()
-        self.weight = mx.zeros((taps, channels, stride, out_channels))
-        self.bias = mx.zeros((out_channels,))
+        self.weight = mx.zeros((stride, out_channels, taps, channels))
+        self.bias = mx.zeros((stride, out_channels))
 
 
 class SnakeBeta(nn.Module):
@@ -123,8 +126,7 @@ class SnakeBeta(nn.Module):
 
 
 def expanding_layout(weight: mx.array, *, stride: int) -> mx.array:
-    """A transposed convolution's `(C, O, K)`, as PyTorch stores it -> `(taps, C, stride, O)`, taps = K / stride up."""
+    """A transposed convolution's `(C, O, K)`, as PyTorch stores it -> `(stride, O, taps, C)`, taps = K / stride."""
     channels, out_channels, kernel = weight.shape
-    taps = -(-kernel // stride)
-    filled = mx.pad(weight, [(0, 0), (0, 0), (0, taps * stride - kernel)])
-    return filled.reshape(channels, out_channels, taps, stride).transpose(2, 0, 3, 1)
+    by_age = weight.reshape(channels, out_channels, kernel // stride, stride)[:, :, ::-1]  # the oldest input first
+    return by_age.transpose(3, 1, 2, 0)

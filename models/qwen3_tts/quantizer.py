@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
+from models.qwen3_tts.codec_kernels import Array, Kernels
+
 SMALLEST_USAGE = 1e-5  # a dead codeword has usage 0; the official code divides by this instead
 
 
@@ -26,11 +28,8 @@ class CodebookSum(nn.Module):
         self.table = mx.zeros((codebooks, codebook_size, channels))
         self.output_proj = nn.Linear(channels, out_channels, bias=False)
 
-    def __call__(self, codes: mx.array) -> mx.array:
-        codebooks, codebook_size, channels = self.table.shape
-        rows = codes + mx.arange(codebooks) * codebook_size  # every codebook's rows in one table: one gather
-        words = self.table.reshape(codebooks * codebook_size, channels)[rows]  # (B, T, Q, C)
-        return self.output_proj(words.sum(axis=-2))
+    def __call__(self, codes: npt.NDArray[np.int32], kernels: Kernels) -> Array:
+        return kernels.linear(kernels.words(self.table, codes), self.output_proj.weight)
 
 
 class SplitCodebookSum(nn.Module):
@@ -42,8 +41,8 @@ class SplitCodebookSum(nn.Module):
         self.rvq_first = CodebookSum(codebooks=1, **sizes)
         self.rvq_rest = CodebookSum(codebooks=num_quantizers - 1, **sizes)
 
-    def __call__(self, codes: mx.array) -> mx.array:
-        return self.rvq_first(codes[..., :1]) + self.rvq_rest(codes[..., 1:])
+    def __call__(self, codes: npt.NDArray[np.int32], kernels: Kernels) -> Array:
+        return self.rvq_first(codes[..., :1], kernels) + self.rvq_rest(codes[..., 1:], kernels)
 
 
 class ResidualQuantizer:

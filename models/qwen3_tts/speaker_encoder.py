@@ -1,7 +1,7 @@
 """24 kHz waveform -> speaker embedding (x-vector) by ECAPA-TDNN.
 
 Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSSpeakerEncoder, and the mel front end of its
-`extract_speaker_embedding`. Layers work on `(B, T, C)` MLX arrays; the convolutions are the `Kernels`' own.
+`extract_speaker_embedding`. Layers work on `(B, T, C)`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from mlx import nn
 
 from models.errors import InvalidReferenceAudio
 from models.qwen3_tts.codec_config import SpeakerEncoderConfig, speaker_encoder_config
+from models.qwen3_tts.codec_kernels import Array, Kernels, default_kernels
 from models.qwen3_tts.codec_weights import load_network
 from models.qwen3_tts.convolution import Convolution
 from models.qwen3_tts.mel import HOP_SAMPLES, log_mel
-from models.qwen3_tts.waveform_kernels import Kernels, default_kernels
 from models.qwen3_tts.weights import MLX_LAYOUT, Checkpoint
 
 SHORTEST_S = 0.1
@@ -33,24 +33,19 @@ class TimeDelayLayer(nn.Module):
         self.dilation = dilation
         self.missing = dilation * (kernel - 1)
 
-    def __call__(self, value: mx.array, kernels: Kernels) -> mx.array:
-        padded = mirror(value, left=self.missing // 2, right=self.missing - self.missing // 2)
-        convolved = kernels.convolve(
-            kernels.native(padded), self.conv.weight, self.conv.bias_or_none, dilation=self.dilation
-        )
-        return mx.maximum(kernels.mlx(convolved), 0)
+    def __call__(self, value: Array, kernels: Kernels) -> Array:
+        padded = mirror(value, kernels, left=self.missing // 2, right=self.missing - self.missing // 2)
+        return kernels.relu(kernels.convolve(padded, self.conv.weight, self.conv.bias, dilation=self.dilation))
 
 
-def mirror(value: mx.array, *, left: int, right: int) -> mx.array:
+def mirror(value: Array, kernels: Kernels, *, left: int, right: int) -> Array:
     """`(B, T, C)` with `left` and `right` frames mirrored at its ends, the outermost frames not repeated."""
-    frames = value.shape[1]
-    places = np.concatenate([np.arange(left, 0, -1), np.arange(frames), np.arange(frames - 2, frames - 2 - right, -1)])
-    return value if not left + right else mx.take(value, mx.array(places), axis=1)
-
-
-def pointwise(layer: Convolution, value: mx.array) -> mx.array:
-    """A convolution of width 1."""
-    return value @ layer.weight[:, 0].T + layer.bias
+    if not left + right:
+        return value
+    last = value.shape[1] - 1
+    before = [value[:, place : place + 1] for place in range(left, 0, -1)]
+    after = [value[:, place : place + 1] for place in range(last - 1, last - 1 - right, -1)]
+    return kernels.join([*before, value, *after])
 
 
 class Res2NetLayer(nn.Module):
@@ -59,15 +54,15 @@ class Res2NetLayer(nn.Module):
     def __init__(self, channels: int, *, scale: int, kernel: int, dilation: int) -> None:
         super().__init__()
         width = channels // scale
-        self.scale = scale
+        self.width = width
         self.blocks = [TimeDelayLayer(width, width, kernel=kernel, dilation=dilation) for _ in range(scale - 1)]
 
-    def __call__(self, value: mx.array, kernels: Kernels) -> mx.array:
-        first, *others = mx.split(value, self.scale, axis=-1)
-        outputs = [first]
-        for block, group in zip(self.blocks, others, strict=True):
-            outputs.append(block(group if len(outputs) == 1 else group + outputs[-1], kernels))
-        return mx.concatenate(outputs, axis=-1)
+    def __call__(self, value: Array, kernels: Kernels) -> Array:
+        groups = [value[..., start : start + self.width] for start in range(0, value.shape[-1], self.width)]
+        outputs = groups[:1]
+        for place, block in enumerate(self.blocks, start=1):
+            outputs.append(block(groups[1] if place == 1 else groups[place] + outputs[-1], kernels))
+        return kernels.join(outputs, axis=2)
 
 
 class SqueezeExcitation(nn.Module):
@@ -78,9 +73,14 @@ class SqueezeExcitation(nn.Module):
         self.conv1 = Convolution(channels, squeezed, 1)
         self.conv2 = Convolution(squeezed, channels, 1)
 
-    def __call__(self, value: mx.array) -> mx.array:
-        mean = value.mean(axis=1, keepdims=True)
-        return value * mx.sigmoid(pointwise(self.conv2, mx.maximum(pointwise(self.conv1, mean), 0)))
+    def __call__(self, value: Array, kernels: Kernels) -> Array:
+        squeezed = kernels.relu(pointwise(self.conv1, value.mean(axis=1, keepdims=True), kernels))
+        return value * kernels.sigmoid(pointwise(self.conv2, squeezed, kernels))
+
+
+def pointwise(layer: Convolution, value: Array, kernels: Kernels) -> Array:
+    """A convolution of width 1."""
+    return kernels.convolve(value, layer.weight, layer.bias)
 
 
 class SpeakerBlock(nn.Module):
@@ -96,31 +96,32 @@ class SpeakerBlock(nn.Module):
         self.tdnn2 = TimeDelayLayer(out_channels, out_channels)
         self.se_block = SqueezeExcitation(out_channels, config.enc_se_channels)
 
-    def __call__(self, value: mx.array, kernels: Kernels) -> mx.array:
+    def __call__(self, value: Array, kernels: Kernels) -> Array:
         mixed = self.res2net_block(self.tdnn1(value, kernels), kernels)
-        return value + self.se_block(self.tdnn2(mixed, kernels))
+        return value + self.se_block(self.tdnn2(mixed, kernels), kernels)
 
 
 class AttentivePooling(nn.Module):
-    """`(B, T, C)` -> `(B, 2 C)`: mean and deviation over time, each frame weighted by attention of each channel."""
+    """`(B, T, C)` -> `(B, 1, 2 C)`: mean and deviation over time, each frame weighted by attention of each channel."""
 
     def __init__(self, channels: int, attention_channels: int) -> None:
         super().__init__()
         self.tdnn = TimeDelayLayer(3 * channels, attention_channels)
         self.conv = Convolution(attention_channels, channels, 1)
 
-    def __call__(self, value: mx.array, kernels: Kernels) -> mx.array:
-        mean, deviation = _statistics(value, mx.full((1, value.shape[1], 1), 1 / value.shape[1], dtype=value.dtype))
-        context = [value, *(mx.broadcast_to(part, value.shape) for part in (mean, deviation))]
-        scores = pointwise(self.conv, mx.tanh(self.tdnn(mx.concatenate(context, axis=-1), kernels)))
-        return mx.concatenate(_statistics(value, mx.softmax(scores, axis=1)), axis=-1)[:, 0]
+    def __call__(self, value: Array, kernels: Kernels) -> Array:
+        mean, deviation = _statistics(value, 1 / value.shape[1], kernels)
+        context = kernels.join([value, mean + 0 * value, deviation + 0 * value], axis=2)
+        scores = pointwise(self.conv, kernels.tanh(self.tdnn(context, kernels)), kernels)
+        return kernels.join(_statistics(value, kernels.softmax_over_positions(scores), kernels), axis=2)
 
 
-def _statistics(value: mx.array, weights: mx.array) -> list[mx.array]:
+def _statistics(value: Array, weights: Array | float, kernels: Kernels) -> list[Array]:
     """Weighted mean and deviation over time, each `(B, 1, C)`."""
     mean = (weights * value).sum(axis=1, keepdims=True)
-    variance = (weights * mx.square(value - mean)).sum(axis=1, keepdims=True)
-    return [mean, mx.sqrt(mx.maximum(variance, SMALLEST_VARIANCE))]
+    centred = value - mean
+    variance = (weights * centred * centred).sum(axis=1, keepdims=True)
+    return [mean, kernels.root(variance, at_least=SMALLEST_VARIANCE)]
 
 
 class SpeakerNetwork(nn.Module):
@@ -142,12 +143,13 @@ class SpeakerNetwork(nn.Module):
         self.asp = AttentivePooling(widths[-1], config.enc_attention_channels)
         self.fc = Convolution(2 * widths[-1], config.enc_dim, 1)
 
-    def __call__(self, mel: mx.array, kernels: Kernels) -> mx.array:
+    def __call__(self, mel: Array, kernels: Kernels) -> Array:
         outputs = [mel]
         for block in self.blocks:
             outputs.append(block(outputs[-1], kernels))
-        gathered = self.mfa(mx.concatenate(outputs[2:], axis=-1), kernels)  # without the mel frames and the first block
-        return pointwise(self.fc, self.asp(gathered, kernels))
+        gathered = kernels.join(outputs[2:], axis=2)  # without the mel frames and the first block
+        pooled = self.asp(self.mfa(gathered, kernels), kernels)
+        return pointwise(self.fc, pooled, kernels)[:, 0]
 
 
 class SpeakerEncoder:
@@ -172,8 +174,8 @@ class SpeakerEncoder:
                 f"this has the shape {samples.shape} at {self.config.sample_rate} Hz."
             )
         mel = log_mel(samples, mel_bins=self.config.mel_dim, sample_rate_hz=self.config.sample_rate)
-        embedding = self.network(mx.array(mel).astype(self.network.fc.weight.dtype)[None], self.kernels)[0]
-        return np.array(embedding.astype(mx.float32))
+        frames = self.kernels.array(mel[None], self.network.fc.weight.dtype)
+        return np.array(self.kernels.host(self.network(frames, self.kernels))[0], np.float32)
 
 
 def load_speaker_encoder(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.qwen3_tts.codec import load_codec
-from models.qwen3_tts.waveform_kernels import kernels_named
+from models.qwen3_tts.codec_kernels import kernels_named
 from tests.reference import REFERENCE, assert_close, call, cases, golden, info, recorded_windows
 
 WAVEFORM_ATOL = 2e-5

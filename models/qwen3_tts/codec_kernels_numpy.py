@@ -1,0 +1,214 @@
+"""The codec's operations for CPUs: float32, computed at once, in blocks that fit the caches.
+
+`codec_kernels.py` says what each does. Weights are MLX arrays; NumPy reads their memory in place.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+Floats = Any  # arrays of float32: the stubs of NumPy lose the type in most operations
+
+BLOCK_POSITIONS = 1024  # windows gathered for one matrix product
+BLOCK_FLOATS = 1 << 16  # of an elementwise operation: 256 KiB and its temporaries stay in a core's own cache
+
+
+class NumpyKernels:
+    """For CPUs."""
+
+    name = "numpy"
+    frames_at_once = 24  # the widest layer's samples are then 18 MB at published sizes
+
+    def array(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> Floats:  # noqa: ARG002 - always float32
+        return np.asarray(value, np.float32)
+
+    def host(self, value: Floats) -> Floats:
+        return value
+
+    def zeros(self, shape: tuple[int, ...], *, like: Floats) -> Floats:  # noqa: ARG002 - always float32
+        return np.zeros(shape, np.float32)
+
+    def join(self, parts: Sequence[Floats], *, axis: int = 1) -> Floats:
+        return np.concatenate(parts, axis=axis)
+
+    def last(self, value: Floats, positions: int, *, axis: int = 1) -> Floats:
+        kept = slice(value.shape[axis] - positions, None)
+        return value[(slice(None),) * axis + (kept,)].copy()
+
+    def evaluate(self, values: Sequence[Floats]) -> None:
+        """Nothing is lazy here."""
+
+    def words(self, table: mx.array, codes: npt.NDArray[np.int32]) -> Floats:
+        codebooks, codebook_size, channels = table.shape
+        rows = codes + np.arange(codebooks, dtype=np.int64) * codebook_size
+        return np.asarray(table).reshape(codebooks * codebook_size, channels)[rows].sum(axis=-2)
+
+    def linear(self, value: Floats, weight: mx.array, bias: mx.array | None = None) -> Floats:
+        flat = value.reshape(-1, value.shape[-1])  # rows and positions as one: one product instead of one a row
+        result = np.matmul(flat, np.asarray(weight).T)
+        if bias is not None:
+            result += np.asarray(bias)
+        return result.reshape(*value.shape[:-1], weight.shape[0])
+
+    def convolve(
+        self, value: Floats, weight: mx.array, bias: mx.array | None = None, *, stride: int = 1, dilation: int = 1
+    ) -> Floats:
+        outputs, kernel, channels = weight.shape
+        if kernel == stride == 1:
+            return self.linear(value, weight.reshape(outputs, channels), bias)
+        matrix = np.asarray(weight).reshape(outputs, kernel * channels).T
+        added = None if bias is None else np.asarray(bias)
+        windows = _windows(value, kernel=kernel, stride=stride, dilation=dilation)
+        result = np.empty((*windows.shape[:2], outputs), np.float32)
+        for block in _position_blocks(*windows.shape[:2]):
+            gathered = np.ascontiguousarray(windows[block]).reshape(-1, kernel * channels)
+            product = np.matmul(gathered, matrix)
+            if added is not None:
+                product += added
+            result[block] = product.reshape(result[block].shape)
+        return result
+
+    def convolve_each(self, value: Floats, weight: mx.array, bias: mx.array | None = None) -> Floats:
+        factors = np.asarray(weight)[:, :, 0]  # (C, K)
+        kernel = factors.shape[1]
+        positions = value.shape[1] - kernel + 1
+        result = value[:, :positions] * factors[:, 0]
+        for place in range(1, kernel):
+            result += value[:, place : place + positions] * factors[:, place]
+        if bias is not None:
+            result += np.asarray(bias)
+        return result
+
+    def rms_norm(self, value: Floats, weight: mx.array, *, epsilon: float) -> Floats:
+        spread = np.sqrt(np.square(value).mean(axis=-1, keepdims=True) + np.float32(epsilon))
+        return value / spread * np.asarray(weight)
+
+    def layer_norm(self, value: Floats, weight: mx.array, bias: mx.array, *, epsilon: float) -> Floats:
+        centred = value - value.mean(axis=-1, keepdims=True)
+        centred /= np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(epsilon))
+        return centred * np.asarray(weight) + np.asarray(bias)
+
+    def multiply(self, value: Floats, factor: mx.array) -> Floats:
+        return value * np.asarray(factor)
+
+    def snake(self, value: Floats, frequency: mx.array, strength: mx.array) -> Floats:
+        result = np.empty(value.shape, np.float32)
+        rate, factor = np.asarray(frequency), np.asarray(strength)
+        for source, target in _blocks(value, result):
+            np.multiply(source, rate, out=target)
+            np.sin(target, out=target)
+            np.square(target, out=target)
+            np.multiply(target, factor, out=target)
+            np.add(target, source, out=target)
+        return result
+
+    def elu(self, value: Floats) -> Floats:
+        result = np.empty(value.shape, np.float32)
+        for source, target in _blocks(value, result):
+            np.minimum(source, 0.0, out=target)  # expm1 must not overflow on the part that it does not decide
+            np.expm1(target, out=target)
+            np.copyto(target, source, where=source > 0)
+        return result
+
+    def gelu(self, value: Floats) -> Floats:
+        result = np.empty(value.shape, np.float32)
+        for source, target in _blocks(value, result):
+            target[...] = 0.5 * source * (1.0 + erf(source * np.float32(1 / math.sqrt(2))))
+        return result
+
+    def silu(self, value: Floats) -> Floats:
+        return value * self.sigmoid(value)
+
+    def sigmoid(self, value: Floats) -> Floats:
+        # by tanh, which neither overflows nor warns
+        return np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * value)
+
+    def tanh(self, value: Floats) -> Floats:
+        return np.tanh(value)
+
+    def root(self, value: Floats, *, at_least: float) -> Floats:
+        return np.sqrt(np.maximum(value, np.float32(at_least)))
+
+    def softmax_over_positions(self, value: Floats) -> Floats:
+        raised = np.exp(value - value.max(axis=1, keepdims=True))
+        raised /= raised.sum(axis=1, keepdims=True)
+        return raised
+
+    def relu(self, value: Floats) -> Floats:
+        return np.maximum(value, 0)
+
+    def clip(self, value: Floats) -> Floats:
+        return np.clip(value, -1.0, 1.0)
+
+    def rotate(self, value: Floats, *, base: float, offset: int) -> Floats:
+        positions, width = value.shape[-2:]
+        cosine, sine = _rotation(positions, width, base, offset)
+        first, second = value[..., : width // 2], value[..., width // 2 :]
+        return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+
+    def attend(self, queries: Floats, keys: Floats, values: Floats, mask: npt.NDArray[np.bool_]) -> Floats:
+        rows, heads, positions, width = queries.shape
+        groups = keys.shape[1]
+        grouped = queries.reshape(rows, groups, heads // groups, positions, width) * np.float32(width**-0.5)
+        scores = np.matmul(grouped, keys[:, :, None].swapaxes(-1, -2))
+        scores = np.where(mask[:, None], scores, np.float32(-np.inf))
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=-1, keepdims=True)
+        return np.matmul(scores, values[:, :, None]).reshape(rows, heads, positions, width)
+
+
+def erf(value: Floats) -> Floats:
+    """The error function, off by at most 2e-7: Abramowitz and Stegun, formula 7.1.26. NumPy has none of its own."""
+    magnitude = np.abs(value)
+    inverse = 1.0 / (1.0 + np.float32(0.3275911) * magnitude)
+    series = np.float32(1.061405429) * inverse
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        series += np.float32(factor)
+        series *= inverse
+    series *= np.exp(-np.square(magnitude))
+    return np.copysign(np.float32(1.0) - series, value)
+
+
+@functools.lru_cache(maxsize=64)
+def _rotation(positions: int, width: int, base: float, offset: int) -> tuple[Floats, Floats]:
+    """Cosines and sines of the rotary angles, each `(positions, width / 2)`."""
+    rates = base ** (-np.arange(0, width, 2, dtype=np.float64) / width)
+    angles = np.arange(offset, offset + positions, dtype=np.float64)[:, None] * rates
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def _windows(value: Floats, *, kernel: int, stride: int, dilation: int) -> Floats:
+    """`(B, S, C)` -> overlapping windows `(B, S', K, C)`, a view."""
+    row_bytes, position_bytes, channel_bytes = value.strides
+    positions = (value.shape[1] - (kernel - 1) * dilation - 1) // stride + 1
+    return np.lib.stride_tricks.as_strided(
+        value,
+        (value.shape[0], positions, kernel, value.shape[2]),
+        (row_bytes, stride * position_bytes, dilation * position_bytes, channel_bytes),
+        writeable=False,
+    )
+
+
+def _position_blocks(rows: int, positions: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks of about `BLOCK_POSITIONS`: parts of a long row, or several short rows together."""
+    rows_at_once = max(1, BLOCK_POSITIONS // max(1, positions))
+    for row in range(0, rows, rows_at_once):
+        for start in range(0, positions, BLOCK_POSITIONS):
+            yield slice(row, row + rows_at_once), slice(start, start + BLOCK_POSITIONS)
+
+
+def _blocks(source: Floats, target: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Both arrays as `(positions, C)` pieces that fit a core's cache."""
+    flat_source = source.reshape(-1, source.shape[-1])
+    flat_target = target.reshape(-1, source.shape[-1])
+    step = max(1, BLOCK_FLOATS // source.shape[-1])
+    for start in range(0, len(flat_source), step):
+        yield flat_source[start : start + step], flat_target[start : start + step]
