@@ -30,7 +30,7 @@ class Model(Protocol):
     def generation(self) -> GenerationConfig: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sampling:
     """How codes are drawn. A temperature of 0 is greedy; top_k 0 and top_p 1 keep everything."""
 

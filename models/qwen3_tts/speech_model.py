@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,16 @@ class SpeechModel:
         predictor: CodePredictor,
         codec: Codec,
         speaker_encoder: SpeakerEncoder | None,
+        quantization: str | None = None,
     ) -> None:
+        self.quantization = quantization  # as the checkpoint is stored: "4-bit", or None
         self.folder, self.config, self.generation = folder, config, generation
         self.talker, self.predictor, self.codec, self.speaker_encoder = talker, predictor, codec, speaker_encoder
         self.tokenizer = TextTokenizer(folder)
         self.variant = config.tts_model_type
         self.speakers = tuple(config.talker_config.spk_id) if self.variant == "custom_voice" else ()
         self.languages = languages_of(config.talker_config)
+        self.dtype = str(talker.dtype).removeprefix("mlx.core.")
         self.launch_ahead = mx.default_device() != mx.Device(mx.cpu)
         codec_config = codec.config
         self._prepare = Preparer(
@@ -125,9 +128,20 @@ class SpeechModel:
         `requests` is pulled whenever a row is free; a None in it means that nothing waits at this moment.
         `progress(index, frames)` returning False cancels that row alone.
         """
-        rows = DEFAULT_BATCH if batch is None else batch
+        for finished in self.render(requests, sampling=sampling, batch=batch or DEFAULT_BATCH, progress=progress):
+            yield from finished
+
+    def render(
+        self,
+        requests: Iterable[SpeechRequest | None],
+        *,
+        batch: int,
+        sampling: Sampling | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[list[tuple[int, Speech]]]:
+        """`synthesize_batch`, handing over after every frame what has finished with it, which is mostly nothing."""
         speaking: dict[int, _Speaking] = {}
-        frames = self.make_loop(rows).frames(self._rows(requests, sampling, speaking))
+        frames = self.make_loop(batch).frames(self._rows(requests, sampling, speaking))
         dropped: set[int] | None = None
         try:
             while True:
@@ -135,7 +149,7 @@ class SpeechModel:
                     speaking[frame.id].frames.append(frame.codes)
                     speaking[frame.id].finish_reason = frame.finish_reason
                 dropped = _cancelled(speaking, progress)
-                yield from self._finished(speaking, batch=rows)
+                yield self._finished(speaking, batch=batch)
         except StopIteration:
             return
         finally:
@@ -233,17 +247,16 @@ class SpeechModel:
             max_frames=prepared.max_frames,
         )
 
-    def _finished(self, speaking: dict[int, _Speaking], *, batch: int) -> Iterator[tuple[int, Speech]]:
+    def _finished(self, speaking: dict[int, _Speaking], *, batch: int) -> list[tuple[int, Speech]]:
         """Decode the rows that have just ended, together, and forget them."""
-        done = [(index, row) for index, row in speaking.items() if row.finish_reason is not None]
-        if not done:
-            return
-        codes = [row.codes(self.codec.codebooks) for _, row in done]
-        states = [self._decoder_state_of(row.prepared) for _, row in done]
-        waveforms = [waveform for waveform, _ in self.codec.decode_next_rows(codes, states)]
-        for (index, row), own_codes, waveform in zip(done, codes, waveforms, strict=True):
-            del speaking[index]
-            yield (
+        done = [index for index, row in speaking.items() if row.finish_reason is not None]
+        rows = [speaking.pop(index) for index in done]
+        codes = [row.codes(self.codec.codebooks) for row in rows]
+        sounds = self.codec.decode_next_rows(codes, [self._decoder_state_of(row.prepared) for row in rows])
+        if done:
+            mx.clear_cache()
+        return [
+            (
                 index,
                 Speech(
                     codes=own_codes,
@@ -254,6 +267,8 @@ class SpeechModel:
                     warnings=row.prepared.warnings,
                 ),
             )
+            for index, row, own_codes, (waveform, _) in zip(done, rows, codes, sounds, strict=True)
+        ]
 
     def _decoder_state_of(self, prepared: Prepared) -> DecoderState:
         """The decoder as the reference leaves it, computed once a voice."""
@@ -315,6 +330,7 @@ def load_speech_model(
         predictor=predictor,
         codec=load_codec(folder / "speech_tokenizer"),  # stored and computed in float32, whatever the talker's dtype
         speaker_encoder=voice,
+        quantization=_quantization_name(checkpoint.config),
     )
 
 
@@ -326,3 +342,8 @@ def compute_dtype(checkpoint: Checkpoint, dtype: str | None) -> mx.Dtype:
         return DTYPES[dtype]
     norm = checkpoint.tensors.get("talker.model.norm.weight")
     return mx.float32 if norm is None else norm.dtype
+
+
+def _quantization_name(config: Mapping[str, Any]) -> str | None:
+    table = config.get("quantization") or {}
+    return f"{table['bits']}-bit" if "bits" in table else None

@@ -33,9 +33,9 @@ class TextTokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    def special_tokens(self) -> tuple[str, ...]:
-        """The strings that a text must not hold when it comes from somebody who may not steer the model."""
-        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special)
+    def added_tokens(self) -> tuple[str, ...]:
+        """The strings that become single tokens wherever they stand, control tokens among them."""
+        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values())
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer:

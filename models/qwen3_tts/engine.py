@@ -1,0 +1,184 @@
+"""The engine protocol over one Qwen3-TTS checkpoint: work in, waveforms and clone prompts out.
+
+All calls come from the main thread of the engine process. Metal and CUDA are written for with care but untested here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import mlx.core as mx
+
+from models.errors import InvalidClonePrompt
+from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
+from models.qwen3_tts.clone_prompt import ClonePrompt
+from models.qwen3_tts.limits import backend_name, rows_that_fit, set_memory_limits
+from models.qwen3_tts.request import SpeechRequest
+from models.qwen3_tts.sampling import Sampling
+from models.qwen3_tts.speech_model import SpeechModel, load_speech_model
+from models.qwen3_tts.work import Speaking, answer_of, as_plain_text, pieces_of, requests_of
+from registry.errors import InvalidInput, VoiceJobsError
+
+NAME = "qwen3-tts"
+RENDER_VERSION = "qwen3-tts/1"  # raise it whenever equal requests may sound different than before
+DEFAULT_ROWS = {"cpu": 16, "metal": 16, "cuda": 64}
+REMEMBERED_PROMPTS = 64
+
+
+class QwenEngine:
+    """One loaded model behind `models.protocol.Engine`."""
+
+    def __init__(self, model: SpeechModel, *, name: str, dtype: str, batch: int) -> None:
+        self._model = model
+        self._name, self._dtype, self._batch = name, dtype, batch
+        self._sampling = Sampling.defaults(model)
+        self._added_tokens = model.tokenizer.added_tokens()
+        self._prompts: OrderedDict[str, ClonePrompt] = OrderedDict()
+
+    def facts(self) -> EngineFacts:
+        model = self._model
+        return EngineFacts(
+            engine=NAME,
+            engine_version=_version_of("voicejobs"),
+            render_version=RENDER_VERSION,
+            model=self._name,
+            model_fingerprint=model.fingerprint,
+            quantization=model.quantization,
+            backend=backend_name(),
+            dtype=self._dtype,
+            batch=self._batch,
+            abilities=_abilities(model),
+            presets=model.speakers,
+            languages=model.languages,
+            versions={name: _version_of(name) for name in ("mlx", "numpy", "tokenizers", "voicejobs")},
+            details={"codec": model.codec.kernels.name, "variant": model.variant, "size": model.config.tts_model_size},
+        )
+
+    def lock(self, work: LockWork) -> LockDone:
+        """Raises InvalidReferenceAudio or UnsupportedRequest."""
+        if work.waveform is None:
+            raise InvalidInput("Locking a voice needs its recording.")
+        transcript = as_plain_text(work.transcript, self._added_tokens)
+        prompt = self._model.make_clone_prompt(work.waveform, transcript, work.language)
+        assert prompt.reference_codes is not None
+        frames, codebooks = prompt.reference_codes.shape
+        mx.clear_cache()
+        return LockDone(
+            id=work.id,
+            prompt=prompt.to_bytes(),
+            facts={"embedding_size": prompt.embedding_size, "frames": frames, "codebooks": codebooks},
+            speaker_embedding=prompt.speaker_embedding,
+        )
+
+    def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
+        """One running batch over all that comes; see the protocol."""
+        failed: list[WorkFailed] = []
+        rows: dict[int, tuple[Speaking, int]] = {}  # by the index of the request: whose piece it is, and which
+
+        def note_progress(index: int, frames: int) -> bool:
+            speaking, piece = rows[index]
+            speaking.frames[piece] = frames
+            if not speaking.cancelled and not progress(speaking.work.id, sum(speaking.frames.values())):
+                speaking.cancelled = True
+            return not speaking.cancelled
+
+        rendering = self._model.render(self._requests(work, rows, failed), batch=self._batch, progress=note_progress)
+        for finished in rendering:
+            for index, speech in finished:
+                speaking, piece = rows.pop(index)
+                speaking.spoken[piece] = speech
+                if speaking.is_done:
+                    yield answer_of(speaking, batch=self._batch)
+            while failed:
+                yield failed.pop()
+        yield from failed
+
+    def _requests(
+        self, work: Iterable[SpeechWork | None], rows: dict[int, tuple[Speaking, int]], failed: list[WorkFailed]
+    ) -> Iterator[SpeechRequest | None]:
+        """The pieces of all work as they are pulled; work that cannot be done is put aside."""
+        indices = itertools.count()
+        for item in work:
+            if item is None:
+                yield None
+                continue
+            speaking = Speaking(item, pieces_of(item.text, item.language))
+            try:
+                requests = requests_of(
+                    speaking,
+                    sampling=self._sampling,
+                    clone_prompt=self._prompt_of(item),
+                    added_tokens=self._added_tokens,
+                )
+                for request in requests:
+                    self._model.prepare(request)
+            except VoiceJobsError as error:
+                failed.append(_failure(item, error))
+                yield None  # hands the failure over
+                continue
+            for number, request in enumerate(requests):
+                if not speaking.cancelled:
+                    rows[next(indices)] = (speaking, number)
+                    speaking.frames[number] = 0
+                    yield request
+
+    def _prompt_of(self, work: SpeechWork) -> ClonePrompt | None:
+        """The clone prompt of a locked voice, read once. Raises InvalidClonePrompt."""
+        if not isinstance(work.voice, LockedVoice):
+            return None
+        key = work.voice.prompt_sha256
+        if key not in self._prompts:
+            if hashlib.sha256(work.voice.prompt).hexdigest() != key:
+                raise InvalidClonePrompt("The clone prompt's bytes are not those that its digest names.")
+            prompt = ClonePrompt.from_bytes(work.voice.prompt)
+            transcript = prompt.transcript and as_plain_text(prompt.transcript, self._added_tokens)
+            self._prompts[key] = dataclasses.replace(prompt, transcript=transcript)
+        self._prompts.move_to_end(key)
+        while len(self._prompts) > REMEMBERED_PROMPTS:
+            self._prompts.popitem(last=False)
+        return self._prompts[key]
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        del self._model
+        self._prompts.clear()
+        mx.clear_cache()
+
+
+def open_engine(
+    folder: Path, *, model: str, dtype: str | None, batch: int | None, memory_limit_bytes: int | None
+) -> QwenEngine:
+    """Load the checkpoint in `folder`. Raises UnsupportedCheckpoint.
+
+    Without `dtype` it is the checkpoint's own on a GPU; the CPU computes in float32, and quantised weights unpacked,
+    because MLX has no fast kernels for anything else there.
+    """
+    backend = backend_name()
+    on_cpu = backend == "cpu"
+    loaded = load_speech_model(folder, dtype or ("float32" if on_cpu else None), dequantize=on_cpu)
+    wanted = batch or DEFAULT_ROWS[backend]
+    rows = wanted if memory_limit_bytes is None else rows_that_fit(loaded, memory_limit_bytes, at_most=wanted)
+    set_memory_limits(loaded, memory_limit_bytes)
+    return QwenEngine(loaded, name=model, dtype=loaded.dtype, batch=rows)
+
+
+def _abilities(model: SpeechModel) -> tuple[str, ...]:
+    own = {"base": "clone", "voice_design": "design", "custom_voice": "presets"}[model.variant]
+    return (own,) if model.config.ignores_instruct else (own, "instruct")
+
+
+def _failure(work: SpeechWork, error: VoiceJobsError) -> WorkFailed:
+    return WorkFailed(id=work.id, code=error.code, message=error.message, hint=error.hint, retryable=error.retryable)
+
+
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"  # run from a source tree that is not installed

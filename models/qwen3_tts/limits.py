@@ -1,0 +1,46 @@
+"""A loaded model and a memory limit → how many rows fit, and what MLX is told to keep.
+
+Metal and CUDA are written for with care but untested here.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from models.qwen3_tts.speech_model import SpeechModel
+
+TYPICAL_POSITIONS = 512  # prompt and frames of a long line
+ROW_OVERHEAD_BYTES = 48 << 20  # one row's share of prefill, sampling and decoding
+FIXED_OVERHEAD_BYTES = 512 << 20  # the process itself, and a decode
+CACHE_BYTES = 512 << 20  # freed buffers that MLX may keep for the next frame
+
+
+def backend_name() -> str:
+    """`metal`, `cuda` or `cpu`: where MLX computes."""
+    if mx.default_device() == mx.Device(mx.cpu):
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def row_bytes(model: SpeechModel) -> int:
+    """What one more row of a batch needs."""
+    config = model.config.talker_config
+    per_position = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    return per_position * model.talker.dtype.size * TYPICAL_POSITIONS + ROW_OVERHEAD_BYTES
+
+
+def rows_that_fit(model: SpeechModel, memory_limit_bytes: int, *, at_most: int) -> int:
+    """Rows for which the memory left beside the weights is enough; at least one."""
+    left_bytes = memory_limit_bytes - mx.get_active_memory() - FIXED_OVERHEAD_BYTES
+    return max(1, min(at_most, left_bytes // row_bytes(model)))
+
+
+def set_memory_limits(model: SpeechModel, memory_limit_bytes: int | None) -> None:
+    """Bound what MLX keeps; on Metal, keep the weights wired, so that macOS does not page them out between jobs."""
+    mx.set_cache_limit(CACHE_BYTES)
+    if memory_limit_bytes is not None:
+        mx.set_memory_limit(memory_limit_bytes)
+    if backend_name() == "metal":
+        working_set = mx.device_info().get("max_recommended_working_set_size", 0)
+        needed = mx.get_active_memory() + 4 * row_bytes(model)
+        mx.set_wired_limit(int(min(needed, 0.8 * int(working_set))))

@@ -1,0 +1,146 @@
+"""Work of the engine protocol → requests to the model, and their speech → one answer.
+
+A text longer than a voice keeps steady over is split at sentence ends; its pieces are rows of the same batch, all
+conditioned on the same voice, and are joined with natural pauses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.protocol import (
+    FRAMES_PER_SECOND,
+    SAMPLE_RATE_HZ,
+    DescribedVoice,
+    LockedVoice,
+    PresetVoice,
+    SpeechDone,
+    SpeechWork,
+    VoiceSource,
+    Waveform,
+)
+from models.qwen3_tts.clone_prompt import ClonePrompt
+from models.qwen3_tts.request import Speech, SpeechRequest
+from models.qwen3_tts.sampling import Sampling
+from models.sentences import Piece, expected_seconds, split_pieces
+from registry.errors import InvalidInput
+
+SAFE_S = 24.0  # a voice is steady over so much speech in one go
+WHOLE = ("top_k", "predictor_top_k")
+SEED_STRIDE = 0x9E3779B97F4A7C15  # odd, so that the pieces of one seed never meet those of a near one
+SEED_MASK = (1 << 63) - 1
+
+
+@dataclass
+class Speaking:
+    """One piece of work while its pieces are spoken."""
+
+    work: SpeechWork
+    pieces: list[Piece]
+    started_s: float = field(default_factory=time.monotonic)
+    frames: dict[int, int] = field(default_factory=dict)  # piece -> frames so far
+    spoken: dict[int, Speech] = field(default_factory=dict)
+    cancelled: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Every piece is there, or those begun before it was cancelled."""
+        return len(self.spoken) == len(self.frames if self.cancelled else self.pieces)
+
+
+def pieces_of(text: str, language: str) -> list[Piece]:
+    """The pieces in which a text is spoken; a short one is left exactly as it is."""
+    expected_s = expected_seconds(text, language)
+    if expected_s <= SAFE_S:
+        return [Piece(text, "text")]
+    return split_pieces(text, language=language, max_characters=math.floor(len(text) * SAFE_S / expected_s))
+
+
+def requests_of(
+    speaking: Speaking, *, sampling: Sampling, clone_prompt: ClonePrompt | None, added_tokens: Sequence[str]
+) -> list[SpeechRequest]:
+    """A request for each piece. Raises InvalidInput."""
+    work = speaking.work
+    speaker, instruct = _voice_and_manner(work.voice, work.instruct)
+    caps = _caps(speaking.pieces, work)
+    return [
+        SpeechRequest(
+            text=as_plain_text(piece.text, added_tokens),
+            language=work.language,
+            speaker=speaker,
+            instruct=None if instruct is None else as_plain_text(instruct, added_tokens),
+            clone_prompt=clone_prompt,
+            sampling=with_settings(sampling, work.sampling),
+            seed=(work.seed + number * SEED_STRIDE) & SEED_MASK if number else work.seed,
+            max_frames=cap,
+        )
+        for number, (piece, cap) in enumerate(zip(speaking.pieces, caps, strict=True))
+    ]
+
+
+def _voice_and_manner(voice: VoiceSource, instruct: str | None) -> tuple[str | None, str | None]:
+    """The preset's name and the instruct; a description is an instruct, and how to speak is added to it."""
+    if isinstance(voice, PresetVoice):
+        return voice.name, instruct
+    if isinstance(voice, DescribedVoice):
+        return None, f"{voice.description}\n{instruct}" if instruct else voice.description
+    assert isinstance(voice, LockedVoice)
+    return None, instruct
+
+
+def _caps(pieces: Sequence[Piece], work: SpeechWork) -> list[int | None]:
+    """The frames each piece may take: its share of `max_seconds`, or what the model derives from its text."""
+    if work.max_seconds is None:
+        return [None] * len(pieces)
+    expected_s = [expected_seconds(piece.text, work.language) for piece in pieces]
+    share = work.max_seconds / sum(expected_s)
+    return [max(1, math.floor(share * own_s * FRAMES_PER_SECOND)) for own_s in expected_s]
+
+
+def with_settings(sampling: Sampling, settings: Mapping[str, float]) -> Sampling:
+    """`sampling` with what a job sets. Raises InvalidInput."""
+    known = {entry.name for entry in dataclasses.fields(Sampling)}
+    if unknown := sorted(settings.keys() - known):
+        raise InvalidInput(f"sampling has no {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
+    values = {name: int(value) if name in WHOLE and value == int(value) else value for name, value in settings.items()}
+    return dataclasses.replace(sampling, **values)  # type: ignore[arg-type]
+
+
+def as_plain_text(text: str, added_tokens: Sequence[str]) -> str:
+    """A text in which nothing is a control token: those of the tokenizer are torn apart by a space."""
+    for token in added_tokens:
+        text = text.replace(token, f"{token[:1]} {token[1:]}")
+    return text
+
+
+def answer_of(speaking: Speaking, *, batch: int) -> SpeechDone:
+    """The pieces as one speech."""
+    spoken = [speaking.spoken[number] for number in sorted(speaking.spoken)]
+    reasons = {speech.finish_reason for speech in spoken}
+    reason = next((reason for reason in ("cancelled", "length") if reason in reasons), "eos")
+    warnings = list(dict.fromkeys(warning for speech in spoken for warning in speech.warnings))
+    if isinstance(speaking.work.voice, DescribedVoice) and len(spoken) > 1:
+        warnings.append("The text was spoken in pieces; a voice that is only described may change between them.")
+    return SpeechDone(
+        id=speaking.work.id,
+        waveform=_joined(spoken, speaking.pieces),
+        frames=sum(len(speech.codes) for speech in spoken),
+        finish_reason="cancelled" if speaking.cancelled else reason,
+        seed=speaking.work.seed,
+        render_s=time.monotonic() - speaking.started_s,
+        batch=batch,
+        warnings=tuple(warnings),
+    )
+
+
+def _joined(spoken: Sequence[Speech], pieces: Sequence[Piece]) -> Waveform:
+    parts: list[Waveform] = []
+    for speech, piece in zip(spoken, pieces, strict=False):  # a cancelled work has fewer of the first
+        parts += [speech.waveform, np.zeros(round(piece.pause_after_s * SAMPLE_RATE_HZ), np.float32)]
+    return np.concatenate(parts[:-1]) if parts else np.zeros(0, np.float32)
