@@ -161,12 +161,16 @@ class Database:
 def connect(path: Path, *, wait_s: float = WAIT_FOR_LOCK_S) -> sqlite3.Connection:
     """A connection with our settings; transactions are begun by hand."""
     connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
-    if sys.platform == "darwin":  # a plain fsync there stops at the drive's cache
-        connection.execute("PRAGMA fullfsync = ON")
-        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+        if sys.platform == "darwin":  # a plain fsync there stops at the drive's cache
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

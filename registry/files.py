@@ -140,8 +140,9 @@ class FileLock:
         self._descriptor = descriptor
         if not shared:
             owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, owner, 0)
+            with contextlib.suppress(OSError):  # the name is for people: a full disk must not cost the lock
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, owner, 0)
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""
