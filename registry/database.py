@@ -27,7 +27,7 @@ from registry.errors import (
     VoiceJobsError,
     storage_error,
 )
-from registry.files import crash_point, held_lock, make_folder_durably
+from registry.files import crash_point, held_lock, make_folder_durably, rename_durably
 from registry.migrations import MIGRATIONS, Migration
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ def _prepare(path: Path, migrations: tuple[Migration, ...]) -> None:
         # Two processes that both find an old file take turns; switching to WAL heeds no busy timeout.
         with held_lock(path.with_name(f"{path.name}.setup.lock")):
             connection.execute("PRAGMA journal_mode = WAL")
+            if 0 < schema_version(connection) < newest:
+                _keep_copy(connection, path)
             for migration in migrations:
                 _apply(connection, migration)
 
@@ -203,10 +205,19 @@ def _is_ready(connection: sqlite3.Connection, path: Path, newest: int) -> bool:
     if version > newest:
         raise SchemaTooNew(
             f"{path} has schema {version}; this voicejobs knows schemas up to {newest}.",
-            hint="Install the newer voicejobs that wrote it, or restore a backup made before the update.",
+            hint="Install the newer voicejobs that wrote it, or go back to the copy kept beside it at the update.",
         )
     (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
     return version == newest and application == APPLICATION_ID and journal == "wal"
+
+
+def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Keep the database as it was before an upgrade, for whoever goes back to the former voicejobs."""
+    kept = path.with_name(f"{path.stem}.schema-{schema_version(connection)}{path.suffix}")
+    temporary = kept.with_name(f".{kept.name}.tmp")
+    with contextlib.closing(sqlite3.connect(temporary)) as copy:
+        connection.backup(copy)
+    rename_durably(temporary, kept)
 
 
 def _apply(connection: sqlite3.Connection, migration: Migration) -> None:

@@ -29,8 +29,11 @@ def sha256_of_json(value: object) -> str:
 
 
 def as_floats(sampling: Mapping[str, float]) -> dict[str, float]:
-    """Sampling settings as they enter a digest: `50` and `50.0` are the same setting."""
-    return {name: float(value) for name, value in sampling.items()}
+    """Sampling settings as they enter a digest: `50` and `50.0` are the same setting. Raises InvalidInput."""
+    try:
+        return {name: float(value) for name, value in sampling.items()}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"The sampling settings {dict(sampling)} are not all numbers: {error}.") from None
 
 
 def voice_digest(

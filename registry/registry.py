@@ -6,7 +6,7 @@ functions beneath, with `registry.db.write()`. SQLAlchemy is imported by the met
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 
 from registry import lookup
 from registry.comparison import compare
-from registry.database import Database
+from registry.database import Database, ask
+from registry.job_values import OPEN_STATUSES
 from registry.objects import ObjectStore
 from registry.values import Alias, AliasMove, Version, VersionDiff, VoiceSummary
+from registry.voice_names import fold, parse_voice_reference
 
 if TYPE_CHECKING:
     from registry.backup import BackupReport
     from registry.fsck import FsckReport
     from registry.maintenance import GcReport
-    from registry.takes import TakeStore
+    from registry.takes import Eviction, TakeStore
 
 DATABASE_NAME = "registry.sqlite"
 
@@ -90,14 +92,22 @@ class Registry:
         with self.db.write() as session:
             voices.remove_alias(session, voice, alias, now_s=now_s)
 
-    def remove(
-        self, reference: str, *, now_s: float, why: str = "", needed_by: Iterable[tuple[str, str]] = ()
-    ) -> Version:
-        """Put a tombstone on a version; `needed_by` are waiting jobs and the voices they name."""
-        from registry import voices
+    def remove(self, reference: str, *, now_s: float, why: str = "") -> Version:
+        """Put a tombstone on a version. Raises VersionInUse while an alias or an unfinished job needs it."""
+        from registry import jobs, voices
 
         with self.db.write() as session:
+            folded = fold(parse_voice_reference(reference).name)
+            needed_by = jobs.open_references(session, folded)
             return voices.remove_version(session, reference, now_s=now_s, why=why, needed_by=needed_by)
+
+    def remove_voice(self, voice: str, *, now_s: float, why: str = "") -> list[Version]:
+        """Put a tombstone on every version of a voice, or on none."""
+        from registry import jobs, voices
+
+        with self.db.write() as session:
+            needed_by = jobs.open_references(session, fold(voice))
+            return voices.remove_voice(session, voice, now_s=now_s, why=why, needed_by=needed_by)
 
     def restore_version(self, reference: str, *, now_s: float) -> Version:
         """Take the tombstone off again."""
@@ -110,10 +120,8 @@ class Registry:
         """The clone prompt's bytes, checked. Raises ObjectMissing and ObjectDamaged."""
         return self.objects.read(version.prompt_sha256)
 
-    def gc(
-        self, *, now_s: float, grace_s: float | None = None, needed_jobs: Collection[str] = (), dry_run: bool = False
-    ) -> GcReport:
-        """Remove what nothing needs any more."""
+    def gc(self, *, now_s: float, grace_s: float | None = None, dry_run: bool = False) -> GcReport:
+        """Remove what nothing needs any more; candidates that an unfinished lock names are needed."""
         from registry.maintenance import GRACE_S, gc
 
         return gc(
@@ -122,9 +130,25 @@ class Registry:
             self._take_audio,
             now_s=now_s,
             grace_s=GRACE_S if grace_s is None else grace_s,
-            needed_jobs=needed_jobs,
+            needed_jobs=self._designs_in_use(),
             dry_run=dry_run,
         )
+
+    def _designs_in_use(self) -> set[str]:
+        question = f"""
+            SELECT json_extract(spec_json, '$.from.job') AS name FROM job
+            WHERE kind = 'lock' AND status IN ({", ".join(f"'{status}'" for status in OPEN_STATUSES)})
+        """
+        with self.db.snapshot() as snapshot:
+            return {row["name"] for row in ask(snapshot, question) if row["name"] is not None}
+
+    def evict_takes(self, *, max_bytes: int, now_s: float) -> Eviction:
+        """Forget takes, least recently used first, until they fit; those of unfinished jobs stay."""
+        from registry import jobs
+
+        with self.db.read() as session:
+            pinned = jobs.open_take_keys(session)
+        return self.takes.evict(self.db, max_bytes=max_bytes, pinned=pinned, now_s=now_s)
 
     def fsck(self, *, progress: Callable[[int], None] = lambda _: None) -> FsckReport:
         """Check everything, changing nothing."""

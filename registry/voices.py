@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from registry.errors import NotFound
 from registry.lookup import find_by_idempotency_key, get_version, resolve, voice_id_of
 from registry.tables import AliasMoveRow, AliasRow, VersionAttachmentRow, VersionRow, VoiceRow
 from registry.values import NewVersion, Version
 from registry.version_rows import columns_of, idempotency_key
-from registry.voice_errors import AliasNotFound, VersionInUse
+from registry.voice_errors import AliasNotFound, VersionInUse, VersionNotFound
 from registry.voice_names import CURRENT, VoiceReference, check_alias_name, check_voice_name, fold
 
 Need = tuple[str, str]  # a job that has not ended, and a voice as it names it: ("night-7", "elena@2")
@@ -95,6 +95,22 @@ def remove_version(
     return get_version(session, version.id)
 
 
+def remove_voice(
+    session: Session, name: str, *, now_s: float, why: str = "", needed_by: Iterable[Need] = ()
+) -> list[Version]:
+    """Put a tombstone on every version of a voice; all or, when an alias or a waiting job needs one, none."""
+    voice_id = voice_id_of(session, name)
+    alive = select(VersionRow).where(VersionRow.voice_id == voice_id, col(VersionRow.deleted_s).is_(None))
+    alias = session.get(AliasRow, (voice_id, CURRENT))
+    # `current` goes with the version that it points at, so that one is the last.
+    rows = sorted(session.exec(alive), key=lambda row: (alias is not None and row.id == alias.version_id, row.number))
+    if not rows:
+        raise VersionNotFound(name, voice=name, reason="has no version left")
+    needs = list(needed_by)
+    references = [VoiceReference(name=name, number=row.number) for row in rows]
+    return [remove_version(session, wanted, now_s=now_s, why=why, needed_by=needs) for wanted in references]
+
+
 def restore_version(session: Session, wanted: VoiceReference | str, *, now_s: float) -> Version:
     """Take the tombstone off again; a voice without `current` gets it. Raises NotFound once it was purged."""
     version = resolve(session, wanted, removed=True)
@@ -139,7 +155,7 @@ def _release_aliases(session: Session, version: Version, *, now_s: float) -> Non
     """Let `current` go with the last version of a voice. Raises VersionInUse when anything else points at it."""
     pointing = session.exec(select(AliasRow).where(AliasRow.version_id == version.id)).all()
     voice_id = voice_id_of(session, version.voice)
-    alive = select(VersionRow.id).where(VersionRow.voice_id == voice_id, VersionRow.deleted_s == None)  # noqa: E711
+    alive = select(VersionRow.id).where(VersionRow.voice_id == voice_id, col(VersionRow.deleted_s).is_(None))
     is_last = len(session.exec(alive.limit(2)).all()) == 1
     holding = sorted(row.name for row in pointing if not (is_last and row.folded == CURRENT))
     if holding:

@@ -132,3 +132,12 @@ def test_an_upgrade_that_dies_is_finished_by_the_next_one(tmp_path, point):
     assert died.returncode == 137
     with Database.open(path) as db, db.snapshot() as snapshot:
         assert [version.number for version in history(snapshot, "elena")] == [2, 1]
+
+
+def test_the_database_as_it_was_is_kept_beside_an_upgraded_one(tmp_path):
+    Database.open(old_database(tmp_path / "registry.sqlite", 1)).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "registry.schema-1.sqlite")) as kept:
+        assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+        assert kept.execute("SELECT count(*) FROM version").fetchone() == (2,)
+    Database.open(tmp_path / "fresh.sqlite").close()
+    assert not list(tmp_path.glob("fresh.schema*"))

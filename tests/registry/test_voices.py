@@ -14,7 +14,7 @@ from registry.errors import DamagedData, InvalidInput, NotFound
 from registry.lookup import alias_log, aliases, history, list_voices, resolve
 from registry.voice_errors import AliasNotFound, AmbiguousDigest, VersionInUse, VersionNotFound, VoiceNotFound
 from registry.voice_names import VoiceReference
-from registry.voices import add_version, remove_alias, remove_version, restore_version, set_alias
+from registry.voices import add_version, remove_alias, remove_version, remove_voice, restore_version, set_alias
 from tests.registry.making import a_version, sha256
 
 ROOT = Path(__file__).parents[2]
@@ -256,6 +256,22 @@ def test_current_goes_with_the_last_version_and_comes_back_with_it(db):
     with db.write() as session:
         restore_version(session, "elena@1", now_s=201.0)
     assert found(db, "elena").number == 1
+
+
+def test_a_whole_voice_is_removed_at_once_or_not_at_all(db):
+    for _ in range(3):
+        add(db)
+    with db.write() as session:
+        set_alias(session, "elena@2", "current", now_s=5.0)
+        set_alias(session, "elena@1", "soft", now_s=5.0)
+    with pytest.raises(VersionInUse, match="soft"), db.write() as session:
+        remove_voice(session, "elena", now_s=6.0)
+    assert found(db, "elena@3")
+    with db.write() as session:
+        remove_alias(session, "elena", "soft", now_s=7.0)
+        assert len(remove_voice(session, "elena", now_s=8.0, needed_by=[("j", "marcus")])) == 3
+        with pytest.raises(VersionNotFound, match="no version left"):
+            remove_voice(session, "elena", now_s=9.0)
 
 
 def test_a_number_is_never_given_twice(db):
