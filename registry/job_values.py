@@ -177,6 +177,7 @@ class LineCounts:
 class JobSummary:
     """One line of `jobs list`."""
 
+    id: int
     name: str
     kind: str
     status: str

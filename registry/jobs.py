@@ -8,7 +8,7 @@ answered without becoming a job (rejected, duplicate) takes the same last two st
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from sqlalchemy import func, text
 from sqlmodel import Session, col, delete, select, update
 
 from registry.digests import canonical_json
-from registry.errors import Conflict, NotFound
+from registry.errors import Conflict
+from registry.job_lists import JobNotFound, job_from
 from registry.job_values import (
     CANCEL,
     CANCELLED,
@@ -48,10 +49,6 @@ from registry.voice_names import fold
 
 MAX_WARNINGS = 50
 LONGEST_DELAY_S = 3_600.0  # a clock that was set back must not make a delayed job wait for ever
-
-
-class JobNotFound(NotFound):
-    code = "job-not-found"
 
 
 class JobNotRetryable(Conflict):
@@ -430,6 +427,16 @@ def requests(session: Session) -> list[Request]:
     return [Request(id=row.id or 0, job_id=row.job_id, request=row.request) for row in rows]
 
 
+def forget(session: Session, job_id: int) -> bool:
+    """Remove a job that has ended, with its lines and events; False when it is open again or gone."""
+    row = session.get(JobRow, job_id)
+    if row is None or row.status in OPEN_STATUSES:
+        return False
+    session.delete(row)
+    session.flush()
+    return True
+
+
 def drop_requests(session: Session, request_ids: Sequence[int]) -> None:
     """The requests are obeyed."""
     session.execute(delete(JobRequestRow).where(col(JobRequestRow.id).in_(request_ids)))
@@ -450,34 +457,4 @@ def _update(session: Session, job_id: int, **values: Any) -> None:
 
 
 def _job(row: JobRow) -> Job:
-    assert row.id is not None
-    plan: Mapping[str, Any] | None = json.loads(row.plan_json) if row.plan_json else None
-    return Job(
-        id=row.id,
-        name=row.name,
-        key=row.key,
-        kind=row.kind,
-        status=row.status,
-        outcome=row.outcome,
-        content_sha256=row.content_sha256,
-        spec_json=row.spec_json,
-        claim_id=row.claim_id,
-        dropped_name=row.dropped_name,
-        priority=row.priority,
-        model=row.model,
-        makes_voice=row.makes_voice,
-        plan=plan,
-        attempts=row.attempts,
-        not_before_s=row.not_before_s,
-        claimed_s=row.claimed_s,
-        started_s=row.started_s,
-        finished_s=row.finished_s,
-        error=error_from(row.error_code, row.error_message, row.error_hint),
-        warnings=tuple(json.loads(row.warnings_json)),
-        facts=json.loads(row.facts_json),
-    )
-
-
-def error_from(code: str | None, message: str | None, hint: str | None) -> JobError | None:
-    """Three columns → one value."""
-    return JobError(code=code, message=message or "", hint=hint or "") if code else None
+    return job_from(row.model_dump())

@@ -12,6 +12,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select, update
 
 from registry.digests import canonical_json
+from registry.job_lists import line_from
 from registry.job_values import (
     CANCELLED,
     FAILED,
@@ -25,7 +26,6 @@ from registry.job_values import (
     LineCounts,
     NewAttempt,
 )
-from registry.jobs import error_from
 from registry.ledger_tables import AttemptRow, LineRow
 from registry.tables import TakeRow
 
@@ -181,20 +181,4 @@ def attempts(session: Session, line_id: int) -> list[Attempt]:
 
 
 def _line(row: LineRow) -> Line:
-    assert row.id is not None
-    return Line(
-        id=row.id,
-        job_id=row.job_id,
-        position=row.position,
-        key=row.key,
-        file=row.file,
-        status=row.status,
-        model=row.model,
-        request=json.loads(row.request_json),
-        seed=row.seed,
-        take_key=row.take_key,
-        strikes=row.strikes,
-        failures=row.failures,
-        result=json.loads(row.result_json) if row.result_json else None,
-        error=error_from(row.error_code, row.error_message, row.error_hint),
-    )
+    return line_from(row.model_dump())

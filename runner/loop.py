@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 DRAIN_S = 2.5  # how long lines in flight may still finish once the runner is told to stop
 ENGINE_GRACE_S = 1.0
 WATCH_CHECK_S = 5.0
+UNTIL_LOOK_S = 0.1  # how often a caller is asked whether it has what it waited for
 EXIT_OK, EXIT_WORK_FAILED, EXIT_TRY_AGAIN, EXIT_INTERRUPTED = 0, 1, 75, 130
 GOOD_OUTCOMES = (DONE, DUPLICATE, CANCELLED)
 
@@ -103,6 +104,7 @@ class Runner:
         )
         self._next_watch_check_s = 0.0
         self._signals = 0
+        self.last_signal: int | None = None
 
     def __enter__(self) -> Runner:
         return self
@@ -124,9 +126,11 @@ class Runner:
         with self._handled_signals():
             self.worker.recover(time.monotonic())
             while not self._signals:
-                self._turn()
+                self._tick()
                 if until is not None and until():
                     break
+                due_s = self.worker.next_tick_s(time.monotonic())
+                self._sleep(due_s if until is None else min(due_s, UNTIL_LOOK_S))
             if self._signals:
                 self._drain()
         return RunResult(
@@ -143,15 +147,13 @@ class Runner:
         """Whether inbox and ledger hold nothing that could be worked on at this moment."""
         return self.worker.is_drained()
 
-    def _turn(self) -> None:
-        """One tick, then sleep until there is reason for the next."""
+    def _tick(self) -> None:
         now_s = time.monotonic()
         self._watch(now_s)
         if self._inbox_events:
             self._inbox_events = False
             self.worker.look_at_inbox()
         self.worker.tick(now_s)
-        self._sleep(self.worker.next_tick_s(time.monotonic()))
 
     def _sleep(self, seconds: float) -> None:
         with selectors.DefaultSelector() as selector:
@@ -198,6 +200,7 @@ class Runner:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+        self.last_signal = number
         if self._signals > 1:
             os._exit(128 + number)  # the ledger is consistent at every moment, and the engine follows its pipe
         self._waker.wake()

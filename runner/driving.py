@@ -1,0 +1,94 @@
+"""Run an instance, or wait for one of its jobs: what the commands `run`, `submit --wait` and `say` call.
+
+Waiting does the work itself when no runner holds the instance, and takes over when the holder leaves.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+from registry.database import Database
+from registry.job_lists import find_drop, get_job, line_counts
+from registry.job_values import CANCELLED, DONE, DUPLICATE, OPEN_STATUSES, Job, LineCounts
+from runner.errors import RunnerActive
+from runner.instance import Instance
+from runner.loop import EXIT_INTERRUPTED, EXIT_OK, EXIT_TRY_AGAIN, EXIT_WORK_FAILED, Runner
+
+POLL_S = 0.1
+
+OnProgress = Callable[[Job, LineCounts], None]
+
+
+def run_daemon(instance: Instance) -> int:
+    """Work until a signal; returns the exit code: 0 on SIGTERM, 130 on Ctrl-C. Raises RunnerActive."""
+    with Runner(instance) as runner:
+        runner.run()
+        return EXIT_INTERRUPTED if runner.last_signal == signal.SIGINT else EXIT_OK
+
+
+def run_once(instance: Instance) -> int:
+    """Work until nothing is left that can be done now; returns the exit code. Raises RunnerActive."""
+    with Runner(instance) as runner:
+        result = runner.run_once()
+        if result.interrupted:
+            return EXIT_INTERRUPTED if runner.last_signal == signal.SIGINT else EXIT_OK
+        return result.exit_code_once
+
+
+class Waiting:
+    """One dropped file on its way to a finished job."""
+
+    def __init__(self, instance: Instance, *, dropped_name: str, key: str | None, since_s: float) -> None:
+        """`key` is the job's `id`; `since_s` a moment (epoch seconds) just before the drop."""
+        self._instance = instance
+        self._dropped_name, self._key, self._since_s = dropped_name, key, since_s
+        self._job_id: int | None = None
+        self._next_look_s = 0.0
+        self.job: Job | None = None  # as it was last seen
+
+    def wait(self, *, on_progress: OnProgress | None = None, timeout_s: float | None = None) -> Job | None:
+        """The job once it has ended; None after a signal or the time-out."""
+        self._instance.prepare()
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        with Database.open(self._instance.database_path) as database:
+
+            def is_over() -> bool:
+                late = deadline_s is not None and time.monotonic() >= deadline_s
+                return late or self._look(database, on_progress)
+
+            while not is_over():
+                try:
+                    with Runner(self._instance) as runner:
+                        if runner.run(until=is_over).interrupted:
+                            break
+                except RunnerActive:
+                    time.sleep(POLL_S)
+            self._next_look_s = 0.0
+            return self.job if self._look(database, None) else None
+
+    def _look(self, database: Database, on_progress: OnProgress | None) -> bool:
+        """Ask the ledger, a few times a second; True when the job has ended."""
+        now_s = time.monotonic()
+        if now_s < self._next_look_s:
+            return self.job is not None and self.job.status not in OPEN_STATUSES
+        self._next_look_s = now_s + POLL_S
+        with database.snapshot() as snapshot:
+            if self._job_id is None:
+                self.job = find_drop(snapshot, self._dropped_name, key=self._key, since_s=self._since_s)
+            else:
+                self.job = get_job(snapshot, self._job_id)
+            if self.job is None:
+                return False
+            self._job_id = self.job.id
+            if on_progress is not None:
+                on_progress(self.job, line_counts(snapshot, self.job.id))
+        return self.job.status not in OPEN_STATUSES
+
+
+def exit_code_of(job: Job | None) -> int:
+    """What `submit --wait` exits with: the job's own result; 75 while it is not known."""
+    if job is None or job.status in OPEN_STATUSES:
+        return EXIT_TRY_AGAIN
+    return EXIT_OK if job.status in (DONE, DUPLICATE, CANCELLED) else EXIT_WORK_FAILED

@@ -1,0 +1,71 @@
+"""Running an instance with a real engine process, and waiting for one of its jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from runner.driving import Waiting, exit_code_of, run_daemon, run_once
+from runner.errors import RunnerActive
+from runner.instance import Instance
+from runner.settings import Settings
+from tests.runner.bench import MODEL, design, lock, speak
+
+
+@pytest.fixture
+def instance(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    made = Instance(tmp_path, Settings(model=MODEL, settle_s=0.0, min_free_bytes=0, scan_interval_s=0.05))
+    made.prepare()
+    return made
+
+
+def drop(instance, name, text):
+    (instance.inbox / name).write_text(text)
+
+
+def status(instance, job):
+    return json.loads((instance.outbox / job / "result.json").read_text())["status"]
+
+
+def test_run_once_does_everything_and_its_exit_code_tells_how_it_went(instance):
+    drop(instance, "a.toml", design())
+    drop(instance, "b.toml", lock(job="a"))
+    drop(instance, "c.toml", speak("Hello.", voice="elena"))
+    assert run_once(instance) == 0
+    drop(instance, "d.toml", speak("Hello.", voice="nobody"))
+    assert run_once(instance) == 1
+    assert status(instance, "c") == "done"
+
+
+def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
+    since_s = time.time() - 1
+    drop(instance, "hello.toml", speak("Hello."))
+    seen = []
+    waiting = Waiting(instance, dropped_name="hello.toml", key=None, since_s=since_s)
+    job = waiting.wait(on_progress=lambda job, _: seen.append(job.status), timeout_s=60)
+    assert job is not None
+    assert exit_code_of(job) == 0
+    assert seen[-1] == "done"
+
+
+def test_a_second_runner_is_refused_and_a_signal_stops_the_first(instance):
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    refused = []
+
+    def second():
+        try:
+            run_once(instance)
+        except RunnerActive as error:
+            refused.append(str(error))
+
+    timer = threading.Timer(0.3, second)
+    timer.start()
+    assert run_daemon(instance) == 0
+    timer.join()
+    assert str(os.getpid()) in refused[0]
