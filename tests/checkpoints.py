@@ -165,6 +165,15 @@ def write_checkpoint(
     return folder
 
 
+def write_full_size_checkpoint(folder: Path, *, size: str, variant: str) -> Path:
+    """Random weights in the published dimensions and dtype. `folder` appears whole or not at all."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    write_checkpoint(unfinished, variant=variant, size=size, dtype=mx.bfloat16)
+    unfinished.rename(folder)
+    return folder
+
+
 def write_shards(folder: Path, plan: Any, *, seed: int, dtype: mx.Dtype, shards: int) -> None:
     """One `model.safetensors`, or several files with an index."""
     if shards == 1:
