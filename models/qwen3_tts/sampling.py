@@ -147,7 +147,7 @@ def _setting(temperatures: Sequence[float], top_ks: Sequence[int], top_ps: Seque
     return _Setting(
         temperature=mx.array(list(temperatures), dtype=mx.float32)[:, None],
         drawn=not all(greedy),
-        top_k=None if top_k == size and isinstance(top_k, int) else top_k,
+        top_k=None if isinstance(top_k, int) and top_k == size else top_k,
         top_p=mx.array(list(top_ps), dtype=mx.float32)[:, None] if needs_p else None,
     )
 
