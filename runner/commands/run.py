@@ -1,0 +1,37 @@
+"""`voicejobs run`: the runner itself."""
+
+from __future__ import annotations
+
+import click
+
+from runner.console import Command, current_instance, say
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "voicejobs run                       # until SIGTERM or Ctrl-C",
+        "voicejobs run --once                # drain the inbox and exit, as from cron",
+        "voicejobs --set model=draft run --once",
+    ),
+)
+@click.option("--once", is_flag=True, help="Work until nothing is left to do, and exit.")
+@click.option("--quiet", is_flag=True, help="Log to the instance's log file only.")
+def run(once: bool, quiet: bool) -> int:
+    """Take jobs from the inbox and work on them.
+
+    One runner owns an instance; a second one exits with code 4 and says who holds it. With --once the exit code
+    is 0 when every job is done, duplicate or cancelled, 1 when any is partial, failed or rejected, and 75 when
+    work still waits. Without it, SIGTERM ends the runner with 0; a second Ctrl-C exits at once.
+    """
+    from runner.driving import run_daemon, run_once
+    from runner.logs import set_up_logging
+
+    instance = current_instance()
+    instance.prepare()
+    set_up_logging(instance, to_stderr=not quiet)
+    if once:
+        return run_once(instance)
+    if not quiet:
+        say(f"voicejobs watches {instance.inbox}; results appear in {instance.outbox}. Ctrl-C stops it.")
+    return run_daemon(instance)

@@ -1,0 +1,105 @@
+"""What went wrong → the exit code of the command line. The one place where codes are mapped.
+
+0 ok · 1 the work failed · 2 usage · 3 not found or needs action · 4 another runner is active · 75 try again ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from registry.errors import VoiceJobsError
+
+OK, FAILED, USAGE, NEEDS_ACTION, RUNNER_ACTIVE, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
+
+EXIT_CODES: dict[str, int] = {
+    # the work failed
+    "internal": FAILED,
+    "work-failed": FAILED,
+    "invalid-job-file": FAILED,
+    "entry-refused": FAILED,
+    "attachment-missing": FAILED,
+    "attachment-arriving": FAILED,
+    "dependency-failed": FAILED,
+    "dependency-unknown": FAILED,
+    "engine-failure": FAILED,
+    "invalid-reference-audio": FAILED,
+    "invalid-clone-prompt": FAILED,
+    "invalid-manifest": FAILED,
+    "download-corrupt": FAILED,
+    "wire": FAILED,
+    "vox-invalid": FAILED,
+    "vox-refused": FAILED,
+    # usage
+    "usage": USAGE,
+    "invalid-input": USAGE,
+    "settings-invalid": USAGE,
+    "invalid-voice-name": USAGE,
+    "invalid-voice-reference": USAGE,
+    "invalid-model-id": USAGE,
+    "ambiguous-digest": USAGE,
+    "unknown-language": USAGE,
+    "language-not-spoken": USAGE,
+    "unsupported-request": USAGE,
+    # not found, or somebody has to do something first
+    "not-found": NEEDS_ACTION,
+    "no-instance": NEEDS_ACTION,
+    "job-not-found": NEEDS_ACTION,
+    "job-not-retryable": NEEDS_ACTION,
+    "job-finished": NEEDS_ACTION,
+    "voice-not-found": NEEDS_ACTION,
+    "version-not-found": NEEDS_ACTION,
+    "alias-not-found": NEEDS_ACTION,
+    "candidate-not-found": NEEDS_ACTION,
+    "unknown-speaker": NEEDS_ACTION,
+    "unknown-model": NEEDS_ACTION,
+    "model-not-installed": NEEDS_ACTION,
+    "model-incomplete": NEEDS_ACTION,
+    "repository-not-found": NEEDS_ACTION,
+    "repository-gated": NEEDS_ACTION,
+    "hub-refused": NEEDS_ACTION,
+    "unsupported-checkpoint": NEEDS_ACTION,
+    "prompt-model-mismatch": NEEDS_ACTION,
+    "not-enough-memory": NEEDS_ACTION,
+    "no-space": NEEDS_ACTION,
+    "cannot-move": NEEDS_ACTION,
+    "undo-refused": NEEDS_ACTION,
+    "id-conflict": NEEDS_ACTION,
+    "conflict": NEEDS_ACTION,
+    "version-in-use": NEEDS_ACTION,
+    "object-missing": NEEDS_ACTION,
+    "object-damaged": NEEDS_ACTION,
+    "damaged-data": NEEDS_ACTION,
+    "schema-too-new": NEEDS_ACTION,
+    # another runner
+    "runner-active": RUNNER_ACTIVE,
+    # the same command can succeed later
+    "try-again": TRY_AGAIN,
+    "busy": TRY_AGAIN,
+    "model-in-use": TRY_AGAIN,
+    "hub-unreachable": TRY_AGAIN,
+    "storage": TRY_AGAIN,
+    "disk-full": TRY_AGAIN,
+    "database-locked": TRY_AGAIN,
+}
+
+# What the end of one job means for the command that waited for it.
+STATUS_EXIT_CODES = {
+    "done": OK,
+    "duplicate": OK,
+    "cancelled": OK,
+    "partial": FAILED,
+    "failed": FAILED,
+    "rejected": FAILED,
+}
+
+
+def exit_code_for(error: VoiceJobsError) -> int:
+    """The exit code of an error: its own, else that of the nearest class above it that has one."""
+    codes = (kind.code for kind in type(error).__mro__ if issubclass(kind, VoiceJobsError))
+    return next(EXIT_CODES[code] for code in codes if code in EXIT_CODES)
+
+
+def exit_code_of(statuses: Iterable[str]) -> int:
+    """The worst exit code of finished jobs."""
+    return max((STATUS_EXIT_CODES[status] for status in statuses), default=OK)

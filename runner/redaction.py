@@ -1,0 +1,35 @@
+"""Texts that leave the program → the same without tokens and passwords. Pure functions."""
+
+from __future__ import annotations
+
+import re
+
+REDACTED = "[redacted]"
+
+_SECRETS = re.compile(
+    r"""
+      \b hf_[A-Za-z0-9]{8,}                                     # Hugging Face
+    | \b (?: ghp | gho | ghs | ghu ) _ [A-Za-z0-9]{20,}         # GitHub
+    | \b github_pat_ \w{20,}
+    | \b sk- [A-Za-z0-9_-]{20,}                                 # several services
+    | \b AKIA [0-9A-Z]{16} \b                                   # AWS
+    | \b eyJ [\w-]{10,} \. [\w-]{10,} \. [\w-]{10,}             # JSON web tokens
+    """,
+    re.VERBOSE,
+)
+_AFTER_A_NAME = re.compile(
+    r"""( (?: authorization ["']? \s* [:=] \s* ["']? (?: bearer | basic | token )? \s*
+          | \b bearer \s+
+          | (?: [\w-]* (?: token | password | passwd | secret | api[_-]?key ) ) ["']? \s* [:=] \s* ["']?
+          ) )
+        ( [^\s"'&,;)}\]]{6,} )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_IN_A_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """`text` with everything that looks like a credential replaced."""
+    text = _IN_A_URL.sub(rf"\1{REDACTED}@", text)
+    text = _AFTER_A_NAME.sub(lambda match: match[1] + REDACTED, text)
+    return _SECRETS.sub(REDACTED, text)

@@ -1,0 +1,199 @@
+"""The command line: help, errors and exit codes."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from registry.errors import VoiceJobsError
+from runner.cli import run_command, voicejobs
+from runner.console import Command, LazyGroup, to_json
+from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
+from runner.exit_codes import EXIT_CODES, exit_code_for, exit_code_of
+from runner.settings import SETTINGS_FILE
+from runner.version import VERSION
+
+ROOT = Path(__file__).parents[2]
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()):
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from walk(inner, (*path, name))
+
+
+COMMANDS = dict(walk(voicejobs))
+OURS = {path: command for path, command in COMMANDS.items() if path[:1] not in (("models",), ("say",))}
+
+
+@pytest.fixture
+def instance(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / SETTINGS_FILE).write_text('model = "draft"\n')
+    return tmp_path
+
+
+def test_every_command_helps_with_examples():
+    for path, command in OURS.items():
+        if isinstance(command, click.Group):
+            continue
+        help_text = command.get_help(click.Context(command, info_name=" ".join(path)))
+        assert isinstance(command, Command) and command.examples, path
+        assert all(example.startswith("voicejobs ") or "voicejobs" in example for example in command.examples)
+        assert command.examples[0] in help_text
+
+
+def test_the_short_help_of_the_table_is_that_of_the_command():
+    for path, command in COMMANDS.items():
+        if isinstance(command, LazyGroup):
+            for name in command.table:
+                if (*path, name) in OURS:
+                    first_line = (OURS[(*path, name)].help or "").splitlines()[0]
+                    assert first_line == command.table[name][1]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["jobs", "list", "--help"], ["submit", "--help"], ["run", "--help"]])
+def test_help_answers_at_once_and_loads_neither_mlx_nor_pydantic(arguments):
+    program = (
+        "import sys; from runner.cli import run_command; code = run_command(sys.argv[1:]);"
+        "heavy = {'mlx', 'numpy', 'pydantic', 'sqlalchemy', 'soundfile'} & set(sys.modules); assert not heavy, heavy;"
+        "sys.exit(code)"
+    )
+    started_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: voicejobs" in done.stdout
+    assert time.monotonic() - started_s < 0.6 * float(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) + 2.0
+
+
+def test_a_misspelt_command_names_the_nearest(capsys):
+    assert run_command(["chekc"]) == 2
+    assert "Did you mean 'check'?" in capsys.readouterr().err
+
+
+def test_a_wrong_flag_is_a_usage_error(capsys):
+    assert run_command(["check", "--jsn", "x"]) == 2
+    assert "Usage:" in capsys.readouterr().err
+
+
+def test_without_an_instance_the_exit_code_is_3_and_the_hint_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VOICEJOBS_ROOT", raising=False)
+    assert run_command(["jobs", "list"]) == 3
+    assert "voicejobs init" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("instance")
+def test_a_wrong_setting_is_a_usage_error_and_names_the_nearest(capsys):
+    assert run_command(["--set", "setle_s=1", "jobs", "list"]) == 2
+    assert "did you mean 'settle_s'" in capsys.readouterr().err
+
+
+def test_the_root_may_stand_before_and_after_the_command(instance, tmp_path_factory, capsys):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    os.chdir(elsewhere)
+    assert run_command(["--root", str(instance), "jobs", "list", "--json"]) == 0
+    assert run_command(["jobs", "list", "--json", "--root", str(instance)]) == 0
+    assert json.loads(capsys.readouterr().out.split("]")[0] + "]") == []
+
+
+def test_init_makes_an_instance_once(tmp_path, capsys):
+    assert run_command(["init", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "inbox").is_dir()
+    assert run_command(["init", str(tmp_path / "new")]) == 3
+    assert run_command(["init", "--force", str(tmp_path / "new")]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_check_says_what_is_wrong_and_exits_with_1(tmp_path, capsys):
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text('kind = "export"\nvoice = "elena"\n')
+    bad.write_text('kind = "exprot"\n')
+    assert run_command(["check", str(good)]) == 0
+    assert run_command(["check", str(good), str(bad)]) == 1
+    assert "bad.toml, line 1, column 1: kind = 'exprot': did you mean 'export'?" in capsys.readouterr().err
+    assert run_command(["check", "--json", str(bad)]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["problems"]
+
+
+def test_check_looks_for_the_files_that_a_job_names(tmp_path, capsys):
+    job = tmp_path / "job.toml"
+    job.write_text('kind = "lock"\nvoice = "e"\naudio = "e.wav"\ntranscript = "Hi."\n')
+    assert run_command(["check", str(job)]) == 1
+    assert "'e.wav', which is not there" in capsys.readouterr().err
+
+
+def test_the_schema_is_printed_as_json(capsys):
+    assert run_command(["schema"]) == 0
+    assert "$schema" in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_scripts_are_printed(shell, capsys):
+    assert run_command(["completion", shell]) == 0
+    assert "_VOICEJOBS_COMPLETE" in capsys.readouterr().out
+
+
+def test_a_closed_pipe_is_no_error():
+    program = f"{sys.executable} -m runner schema | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def error_codes() -> set[str]:
+    codes = set()
+    for path in (path for room in ("runner", "registry", "models") for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                codes |= {
+                    item.value.value
+                    for item in node.body
+                    if isinstance(item, ast.Assign)
+                    and isinstance(item.targets[0], ast.Name)
+                    and item.targets[0].id == "code"
+                    and isinstance(item.value, ast.Constant)
+                }
+    return codes
+
+
+def test_every_error_code_of_the_project_has_an_exit_code():
+    assert error_codes() - EXIT_CODES.keys() == set()
+
+
+def test_exit_codes_come_from_the_class_of_the_error():
+    class NewKind(InstanceNotFound):
+        code = "not-in-the-map"
+
+    assert exit_code_for(NewKind("x")) == 3
+    assert exit_code_for(RunnerActive("x")) == 4
+    assert exit_code_for(SettingsInvalid("x")) == 2
+    assert exit_code_for(VoiceJobsError("x")) == 1
+
+
+def test_the_worst_job_decides_the_exit_code():
+    assert exit_code_of(["done", "duplicate", "cancelled"]) == exit_code_of([]) == 0
+    assert exit_code_of(["done", "partial"]) == exit_code_of(["rejected"]) == exit_code_of(["failed"]) == 1
+
+
+def test_values_are_printed_as_json_whatever_they_hold():
+    assert json.loads(to_json({"path": Path("/x"), "set": {2, 1}, "bytes": b"\x01", "error": None})) == {
+        "path": "/x", "set": [1, 2], "bytes": "01", "error": None,
+    }  # fmt: skip
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
+    assert run_command(["--version"]) == 0
+    assert VERSION in capsys.readouterr().out

@@ -1,0 +1,60 @@
+"""Credentials never reach a log."""
+
+import logging
+
+import pytest
+
+from runner.instance import Instance
+from runner.logs import LOG_FILE, Redacting, set_up_logging
+from runner.redaction import REDACTED, redact
+from runner.settings import Settings
+
+SECRETS = [
+    "hf_abcdefghijklmnopqrstuv",
+    "ghp_0123456789abcdefghij0123",
+    "sk-abcdefghijklmnopqrstuvwx",
+    "AKIAABCDEFGHIJKLMNOP",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abcdefghijkl",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_tokens_are_known_by_their_shape(secret):
+    assert redact(f"login with {secret}, please") == f"login with {REDACTED}, please"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Authorization: Bearer s3cr3t-value", "token=s3cr3t-value", '{"api_key": "s3cr3t-value"}', "HF_TOKEN=s3cr3t-value",
+     "https://me:s3cr3t-value@example.org/x", "password: s3cr3t-value"],
+)  # fmt: skip
+def test_what_stands_behind_a_telling_name_is_taken_out(text):
+    assert "s3cr3t" not in redact(text)
+    assert REDACTED in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["41 tokens in 2 s", "the token was refused", "https://example.org/a:b", "line 3: key"]
+)
+def test_plain_sentences_stay_as_they_are(text):
+    assert redact(text) == text
+
+
+def test_a_traceback_is_redacted_as_well():
+    try:
+        raise ValueError(SECRETS[0])
+    except ValueError as error:
+        record = logging.LogRecord("x", 40, "f", 1, "failed", (), (ValueError, error, error.__traceback__))
+    assert SECRETS[0] not in Redacting("%(message)s").format(record)
+
+
+def test_the_log_goes_to_the_instance(tmp_path):
+    instance = Instance(tmp_path, Settings())
+    instance.prepare()
+    before = logging.root.handlers[:], logging.root.level
+    set_up_logging(instance, to_stderr=False)
+    logging.getLogger("runner.test").info("hello %s", SECRETS[0])
+    for handler in logging.root.handlers:
+        handler.close()
+    logging.root.handlers[:], logging.root.level = before
+    assert f"hello {REDACTED}" in (instance.logs_dir / LOG_FILE).read_text()
