@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Union
@@ -19,6 +19,7 @@ from models.safetensors_check import safetensors_problem
 from registry.errors import Busy
 from registry.files import FileLock, sha256_of
 
+WEIGHTS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 MAX_JSON_BYTES = 64_000_000
 SPEECH_TOKENIZER = "speech_tokenizer"
@@ -68,15 +69,20 @@ class Downloading:
 Availability = Union[NotAvailable, Partial, Available, Downloading]  # noqa: UP007 - used as a value by Python 3.10
 
 
-def availability(folder: Path, *, verify_hashes: bool = False) -> Availability:
+Checker = Callable[[Path], str | None]  # a weight file -> what is wrong with it
+
+
+def availability(
+    folder: Path, *, verify_hashes: bool = False, check_weights: Checker = safetensors_problem
+) -> Availability:
     """The state of the model in `folder`; `verify_hashes` also reads every byte that a manifest vouches for."""
-    judged = _judged(folder, verify_hashes=verify_hashes)
+    judged = _judged(folder, verify_hashes=verify_hashes, check_weights=check_weights)
     if isinstance(judged, Available):
         return judged
     return download_in_flight(folder) or judged
 
 
-def _judged(folder: Path, *, verify_hashes: bool) -> Availability:
+def _judged(folder: Path, *, verify_hashes: bool, check_weights: Checker) -> Availability:
     if not folder.is_dir():
         return NotAvailable("no such folder")
     try:
@@ -86,21 +92,33 @@ def _judged(folder: Path, *, verify_hashes: bool) -> Availability:
     except OSError as error:
         return NotAvailable(f"cannot be read: {error.strerror}")
     try:
+        findings = _Findings(folder, check_weights)
         if manifest is not None:
-            return _by_manifest(folder, manifest, verify_hashes=verify_hashes)
-        return _by_heuristic(folder)
+            return _by_manifest(folder, manifest, findings, verify_hashes=verify_hashes)
+        return _by_heuristic(folder, findings)
     except OSError as error:
         return NotAvailable(f"cannot be read: {error.strerror}")
 
 
 class _Findings:
-    """What is missing or damaged, each path once."""
+    """What is missing or damaged in a folder, each path once."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, check: Checker) -> None:
+        self.folder = folder
         self.by_path: dict[str, str] = {}
+        self._check = check
+        self._checked: set[str] = set()
 
     def add(self, path: str, problem: str) -> None:
         self.by_path.setdefault(path, f"{path} {problem}")
+
+    def check_weights(self, relative: str) -> None:
+        """Check the structure of one weight file, once."""
+        if relative not in self._checked:
+            self._checked.add(relative)
+            problem = self._check(self.folder / relative)
+            if problem is not None:
+                self.add(relative, problem)
 
     def verdict(self, tier: str) -> Availability:
         if self.by_path:
@@ -108,15 +126,14 @@ class _Findings:
         return Available(tier)
 
 
-def _by_manifest(folder: Path, manifest: Manifest, *, verify_hashes: bool) -> Availability:
-    findings = _Findings()
+def _by_manifest(folder: Path, manifest: Manifest, findings: _Findings, *, verify_hashes: bool) -> Availability:
     trusted = is_verified(folder, manifest)
     for file in manifest.files:
         problem = _manifest_file_problem(folder / file.path, file, verify_hashes=verify_hashes)
         if problem is not None:
             findings.add(file.path, problem)
         elif file.path.endswith(".safetensors") and not trusted:
-            _check_weights(folder, file.path, findings)
+            findings.check_weights(file.path)
     config = _read_json(folder / "config.json")
     if _is_qwen3_tts_config(config):
         _check_qwen3_tts(folder, findings, check_structure=not trusted)
@@ -139,28 +156,27 @@ def _manifest_file_problem(path: Path, file: ManifestFile, *, verify_hashes: boo
     return None
 
 
-def _by_heuristic(folder: Path) -> Availability:
+def _by_heuristic(folder: Path, findings: _Findings) -> Availability:
     config_path = folder / "config.json"
     if not config_path.is_file() and not (folder / "model_index.json").is_file():
         return NotAvailable("it holds neither config.json nor model_index.json")
-    findings = _Findings()
     config = _read_json(config_path)
     if config_path.is_file() and not isinstance(config, dict):
         findings.add("config.json", "does not parse")
-    for index in sorted(folder.glob(f"*{INDEX_SUFFIX}")):
-        shards = shards_of(_read_json(index))
+    for index in names_ending(folder, INDEX_SUFFIX):
+        shards = shards_of(_read_json(folder / index))
         if not shards:
-            return NotAvailable(f"{index.name} names no weights")
+            return NotAvailable(f"{index} names no weights")
         for shard in shards:
-            _check_weights(folder, shard, findings)
+            findings.check_weights(shard)
     for component in _diffusers_components(_read_json(folder / "model_index.json")):
         if not (folder / component).is_dir():
             findings.add(component, "is missing")
     if _is_qwen3_tts_config(config):
         _check_qwen3_tts(folder, findings, check_structure=True)
     else:
-        for path in sorted(folder.glob("*.safetensors")):
-            _check_weights(folder, path.name, findings)
+        for name in names_ending(folder, WEIGHTS_SUFFIX):
+            findings.check_weights(name)
     return findings.verdict("heuristic")
 
 
@@ -182,15 +198,9 @@ def _diffusers_components(index: Any) -> Iterator[str]:
             yield name
 
 
-def _check_weights(folder: Path, relative: str, findings: _Findings) -> None:
-    problem = safetensors_problem(folder / relative)
-    if problem is not None:
-        findings.add(relative, problem)
-
-
 def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool) -> None:
     """What the engine loads: weights, a text tokenizer, and `speech_tokenizer/` with its own config and weights."""
-    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    weights = names_ending(folder, WEIGHTS_SUFFIX)
     if not weights:
         findings.add("model.safetensors", "is missing")
     has_pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
@@ -201,7 +211,7 @@ def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool
     codec = folder / SPEECH_TOKENIZER
     if codec.exists() and not codec.is_dir():
         findings.add(SPEECH_TOKENIZER, "is a file, where a folder must be")
-    codec_weights = sorted(f"{SPEECH_TOKENIZER}/{path.name}" for path in codec.glob("*.safetensors"))
+    codec_weights = [f"{SPEECH_TOKENIZER}/{name}" for name in names_ending(codec, WEIGHTS_SUFFIX)]
     if not codec_weights:
         findings.add(f"{SPEECH_TOKENIZER}/model.safetensors", "is missing")
     codec_config = codec / "config.json"
@@ -211,7 +221,7 @@ def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool
         findings.add(f"{SPEECH_TOKENIZER}/config.json", "does not parse")
     if check_structure:
         for relative in (*weights, *codec_weights):
-            _check_weights(folder, relative, findings)
+            findings.check_weights(relative)
 
 
 def _read_json(path: Path) -> Any:
@@ -240,12 +250,25 @@ def is_qwen3_tts(folder: Path) -> bool:
 
 def has_model_mark(folder: Path) -> bool:
     """Whether a folder counts as a model in listings."""
-    return any((folder / name).is_file() for name in MODEL_MARKS)
+    try:
+        return any(entry.name in MODEL_MARKS and entry.is_file() for entry in list(os.scandir(folder)))
+    except OSError:
+        return False  # not ours to open: no model for us
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Every safetensors file that loading this model reads."""
-    return sorted([*folder.glob("*.safetensors"), *(folder / SPEECH_TOKENIZER).glob("*.safetensors")])
+    folders = (folder, folder / SPEECH_TOKENIZER)
+    return [place / name for place in folders for name in names_ending(place, WEIGHTS_SUFFIX)]
+
+
+def names_ending(folder: Path, suffix: str) -> list[str]:
+    """Names in `folder` that end so, sorted; hidden ones, which macOS leaves on foreign disks, are passed over."""
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
 
 
 def folder_bytes(folder: Path) -> int:

@@ -17,6 +17,7 @@ from models.availability import (
     LOCKS_FOLDER,
     Availability,
     Available,
+    Checker,
     availability,
     download_in_flight,
     folder_bytes,
@@ -25,10 +26,12 @@ from models.availability import (
     lock_path_of,
 )
 from models.catalog import CatalogEntry
+from models.check_cache import CheckCache
 from models.errors import UnknownModel
 from models.manifest import InvalidManifest, read_manifest
 from models.memory import total_bytes
 from models.provenance import read_provenance
+from models.safetensors_check import safetensors_problem
 from registry.errors import InvalidInput, StorageError
 from registry.files import FileLock
 
@@ -156,6 +159,8 @@ def installed_folders(directory: Path) -> list[tuple[str, Path]]:
 
 def installed_id(folder: Path) -> str:
     """The id of the model in `folder`: what its manifest or our record says, else what its name says."""
+    if folder.name.count("_") == 1:
+        return id_of(folder.name) or folder.name  # the usual case: there is only one way to read it
     try:
         manifest = read_manifest(folder)
     except (InvalidManifest, OSError):
@@ -168,7 +173,12 @@ def installed_id(folder: Path) -> str:
 
 def list_models(directory: Path) -> list[InstalledModel]:
     """Every model of the directory with its state and size, sorted by id; those that are being fetched included."""
-    installed = [describe(folder, model_id=model_id) for model_id, folder in installed_folders(directory)]
+    cache = CheckCache(directory)
+    installed = [
+        describe(folder, model_id=model_id, check_weights=cache.problem)
+        for model_id, folder in installed_folders(directory)
+    ]
+    cache.save()
     folders = {model.folder for model in installed}
     coming = [model for model in _coming(directory) if model.folder not in folders]
     return sorted([*installed, *coming], key=lambda model: model.id) if coming else installed
@@ -187,12 +197,12 @@ def _coming(directory: Path) -> Iterator[InstalledModel]:
             )  # fmt: skip
 
 
-def describe(folder: Path, *, model_id: str) -> InstalledModel:
+def describe(folder: Path, *, model_id: str, check_weights: Checker = safetensors_problem) -> InstalledModel:
     """One model folder's facts."""
     return InstalledModel(
         id=model_id,
         folder=folder,
-        state=availability(folder),
+        state=availability(folder, check_weights=check_weights),
         size_bytes=folder_bytes(folder),
         is_speech=is_qwen3_tts(folder),
         revision=revision_of(folder),

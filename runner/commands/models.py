@@ -25,7 +25,7 @@ from runner.commands.models_output import (
 )
 
 if TYPE_CHECKING:
-    from runner.instance import Instance
+    from runner.quick_settings import QuickSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 MODELS_DIR_KEY = "voicejobs.models_dir"
@@ -33,19 +33,19 @@ MODELS_DIR_KEY = "voicejobs.models_dir"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What a command works on: the model directory, and the instance if there is one."""
+    """What a command works on: the model directory, and what is set for the instance if there is one."""
 
     directory: Path
-    instance: Instance | None
+    instance: QuickSettings | None
     environ: Mapping[str, str]
 
     @property
     def offline(self) -> bool:
-        return self.instance.settings.offline if self.instance else False
+        return self.instance.offline if self.instance else False
 
     @property
     def migrate(self) -> str:
-        return self.instance.settings.migrate if self.instance else "auto"
+        return self.instance.migrate if self.instance else "auto"
 
 
 def models_dir_option(command: Command) -> Command:
@@ -74,31 +74,19 @@ def models(context: click.Context, models_dir: Path | None) -> None:
 
 
 def place_of(context: click.Context, models_dir: Path | None) -> Place:
-    """The model directory that this command line means, with or without an instance."""
-    from models.shared_directory import resolve_models_dir
+    """The model directory that this command line means, with or without an instance.
 
-    instance = _instance_of(context)
-    flag = models_dir or context.meta.get(MODELS_DIR_KEY)
+    Models are shared by all instances, so none is needed to look at them.
+    """
+    from models.shared_directory import resolve_models_dir
+    from runner.quick_settings import quick_settings
+
+    root = getattr(context.obj, "root", None)
+    instance = quick_settings(Path(root) if root else None)
+    flag = models_dir or context.meta.get(MODELS_DIR_KEY) or getattr(context.obj, "models_dir_flag", None)
     configured = instance.models_dir if instance else None
     directory = resolve_models_dir(flag, os.environ, configured)
     return Place(directory=directory, instance=instance, environ=os.environ)
-
-
-def _instance_of(context: click.Context) -> Instance | None:
-    """The instance that the command line opened, else the one found from here; None outside of any."""
-    from runner.errors import InstanceNotFound
-    from runner.instance import Instance, open_instance
-
-    for candidate in (context.obj, getattr(context.obj, "instance", None)):
-        if isinstance(candidate, Instance):
-            return candidate
-    root = getattr(context.obj, "root", None)
-    try:
-        return open_instance(Path(root) if root else None, environment=os.environ)
-    except InstanceNotFound:
-        if root:
-            raise
-        return None  # models are shared by all instances, so none is needed to look at them
 
 
 @models.command("list")
