@@ -227,9 +227,10 @@ def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool
 def _read_json(path: Path) -> Any:
     """The parsed file, or None when it is absent, too large or malformed: the caller judges what that means."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-        return json.loads(content) if len(content) <= MAX_JSON_BYTES else None
+        with path.open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size > MAX_JSON_BYTES:
+                return None
+            return json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except (ValueError, RecursionError):

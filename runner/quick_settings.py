@@ -34,7 +34,9 @@ class QuickSettings:
     migrate: str
 
 
-def quick_settings(root: Path | None = None, *, environ: Mapping[str, str] | None = None) -> QuickSettings | None:
+def quick_settings(
+    root: Path | None = None, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> QuickSettings | None:
     """The instance at `root`, at VOICEJOBS_ROOT, or found upward from here; None outside of any.
 
     Raises InstanceNotFound for a root that is named and is none, and SettingsInvalid.
@@ -44,9 +46,9 @@ def quick_settings(root: Path | None = None, *, environ: Mapping[str, str] | Non
     found = named or _upward(Path.cwd())
     if found is None:
         return None
-    values = _plain_values(found.expanduser().absolute() / SETTINGS_FILE, environ)
+    values = None if flags else _plain_values(found.expanduser().absolute() / SETTINGS_FILE, environ)
     if values is None:
-        return _thorough(named, found, environ)
+        return _thorough(named or found, environ, flags or {})
     return _settings(found.expanduser().absolute(), values)
 
 
@@ -67,10 +69,10 @@ def _plain_values(path: Path, environ: Mapping[str, str]) -> dict[str, Any] | No
     return merged if known and merged["state_dir"] and merged["migrate"] in ("auto", "off") else None
 
 
-def _thorough(named: Path | None, found: Path, environ: Mapping[str, str]) -> QuickSettings:
+def _thorough(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) -> QuickSettings:
     from runner.instance import open_instance
 
-    instance = open_instance(named or found, environment=environ)
+    instance = open_instance(root, environment=environ, flags=flags)
     settings = instance.settings
     return _settings(instance.root, {key: getattr(settings, key) for key in DEFAULTS})
 

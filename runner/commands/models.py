@@ -81,9 +81,9 @@ def place_of(context: click.Context, models_dir: Path | None) -> Place:
     from models.shared_directory import resolve_models_dir
     from runner.quick_settings import quick_settings
 
-    root = getattr(context.obj, "root", None)
-    instance = quick_settings(Path(root) if root else None)
-    flag = models_dir or context.meta.get(MODELS_DIR_KEY) or getattr(context.obj, "models_dir_flag", None)
+    given: Mapping[str, Any] = context.find_root().obj or {}  # what the options before the command said
+    instance = quick_settings(given.get("root"), flags=given.get("settings"))
+    flag = models_dir or context.meta.get(MODELS_DIR_KEY)
     configured = instance.models_dir if instance else None
     directory = resolve_models_dir(flag, os.environ, configured)
     return Place(directory=directory, instance=instance, environ=os.environ)
