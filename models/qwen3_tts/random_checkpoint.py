@@ -302,7 +302,9 @@ def write_tensors(path: Path, plan: Plan, *, seed: int, dtype: mx.Dtype, names: 
     """Draw a plan (or the named part of it) into one safetensors file of the official layout."""
     part = plan if names is None else {name: plan[name] for name in names}
     usages = {name: plan[name] for name in plan if name.endswith(".cluster_usage")}
-    arrays = {
-        name: mx.array(value).astype(dtype) for name, value in drawn_tensors(part | usages, seed=seed) if name in part
-    }
+    arrays = {}
+    for name, value in drawn_tensors(part | usages, seed=seed):
+        if name in part:
+            arrays[name] = mx.array(value).astype(dtype)
+            mx.eval(arrays[name])  # or else its float32 would be kept until the file is written
     mx.save_safetensors(str(path), arrays, metadata={"format": "pt"})
