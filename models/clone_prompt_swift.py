@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.clone_prompt import ClonePrompt
 from models.errors import InvalidClonePrompt, PromptModelMismatch
-from models.qwen3_tts.clone_prompt import ClonePrompt
 from models.tensor_blob import FLOAT_TYPES, INTEGER_TYPES, BrokenBlob, Tensor, read_blob, write_blob
 
 FORMAT = "swift-clone-prompt"
@@ -85,6 +85,11 @@ class SwiftPrompt:
         }
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).replace("/", "\\/").encode()
         return struct.pack("<I", len(text)) + text + codes + speaker
+
+
+def is_swift_prompt(content: bytes) -> bool:
+    """Whether these bytes begin as the Swift tools' prompts do, and not as our own safetensors blob."""
+    return content[4:5] == b"{"
 
 
 def other_kind(content: bytes) -> str | None:

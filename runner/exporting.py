@@ -18,11 +18,11 @@ from sqlmodel import Session
 
 from models import vox
 from models.catalog import entry_named
+from models.clone_prompt import ClonePrompt
 from models.clone_prompt_swift import FORMAT as SWIFT_FORMAT
 from models.clone_prompt_swift import from_clone_prompt
 from models.errors import InvalidClonePrompt, UnsupportedRequest
 from models.languages import AUTO, language_code
-from models.qwen3_tts.clone_prompt import ClonePrompt
 from models.vox_archive import MAX_ARCHIVE_BYTES
 from models.vox_manifest import CONSENTS_TO_SHARE, SHORTEST_DESCRIPTION, VERSION, Manifest, errors_in, parse_manifest
 from registry.errors import Conflict

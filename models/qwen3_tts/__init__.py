@@ -1,6 +1,6 @@
 """Qwen3-TTS on MLX: text and a voice in, 24 kHz speech out."""
 
-from models.qwen3_tts.clone_prompt import ClonePrompt
+from models.clone_prompt import ClonePrompt
 from models.qwen3_tts.request import Speech, SpeechRequest
 from models.qwen3_tts.sampling import Sampling, process_logits
 from models.qwen3_tts.speech_model import SpeechModel, load_speech_model

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from models.clone_prompt import ClonePrompt
 from models.errors import InvalidClonePrompt
 from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
-from models.qwen3_tts.clone_prompt import ClonePrompt
+from models.qwen3_tts.imported_prompt import speakable_prompt
 from models.qwen3_tts.limits import backend_name, rows_that_fit, set_memory_limits
 from models.qwen3_tts.request import SpeechRequest
 from models.qwen3_tts.sampling import Sampling
@@ -136,7 +137,7 @@ class QwenEngine:
         if key not in self._prompts:
             if hashlib.sha256(work.voice.prompt).hexdigest() != key:
                 raise InvalidClonePrompt("The clone prompt's bytes are not those that its digest names.")
-            prompt = ClonePrompt.from_bytes(work.voice.prompt)
+            prompt = speakable_prompt(work.voice.prompt, self._model)
             transcript = prompt.transcript and as_plain_text(prompt.transcript, self._added_tokens)
             self._prompts[key] = dataclasses.replace(prompt, transcript=transcript)
         self._prompts.move_to_end(key)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.clone_prompt import ClonePrompt
 from models.errors import LanguageNotSpoken, UnknownLanguage, UnknownSpeaker, UnsupportedRequest
 from models.languages import AUTO, resolve_language
 from models.protocol import Waveform
-from models.qwen3_tts.clone_prompt import ClonePrompt
 from models.qwen3_tts.config import ModelConfig, TalkerConfig
 from models.qwen3_tts.prompt import PromptPlan, Reference, Tokenize, plan_prompt, word
 from models.qwen3_tts.sampling import Sampling

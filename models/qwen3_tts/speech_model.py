@@ -18,9 +18,9 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from models.clone_prompt import ClonePrompt
 from models.errors import UnsupportedRequest
 from models.protocol import Waveform
-from models.qwen3_tts.clone_prompt import ClonePrompt
 from models.qwen3_tts.codec import Codec, load_codec
 from models.qwen3_tts.codec_decoder import DecoderState
 from models.qwen3_tts.config import GenerationConfig, ModelConfig, generation_config, model_config

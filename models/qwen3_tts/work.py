@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from models.clone_prompt import ClonePrompt
 from models.protocol import (
     FRAMES_PER_SECOND,
     SAMPLE_RATE_HZ,
@@ -25,7 +26,6 @@ from models.protocol import (
     VoiceSource,
     Waveform,
 )
-from models.qwen3_tts.clone_prompt import ClonePrompt
 from models.qwen3_tts.request import Speech, SpeechRequest
 from models.qwen3_tts.sampling import Sampling
 from models.sentences import Piece, expected_seconds, split_pieces

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from vox_making import a_swift_prompt, a_wav, prompt_parts, samples_folder
 
+from models.clone_prompt import ClonePrompt
 from models.clone_prompt_swift import from_clone_prompt, parse_swift_prompt, refuse_other_size, to_clone_prompt
 from models.errors import InvalidClonePrompt, PromptModelMismatch
-from models.qwen3_tts.clone_prompt import ClonePrompt
 from models.tensor_blob import Tensor, write_blob
 
 CODES = write_blob({"ref_codes": Tensor("U32", (1, 16, 2), bytes(128))})
