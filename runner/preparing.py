@@ -17,8 +17,8 @@ from registry.job_values import Line
 from registry.values import ModelFacts, TakeFacts
 from runner.lines_at_work import LineAtWork
 from runner.publish import sha256_hex
+from runner.version import VERSION
 
-VOICEJOBS_VERSION = "0.1.0"
 TAKE_FORMAT, TAKE_ENCODING = "flac", "pcm24"
 
 
@@ -107,7 +107,7 @@ def model_facts(facts: EngineFacts) -> ModelFacts:
         model_fingerprint=facts.model_fingerprint,
         model_revision=facts.model_revision,
         quantization=facts.quantization,
-        software={**facts.versions, "voicejobs": VOICEJOBS_VERSION},
+        software={**facts.versions, "voicejobs": VERSION},
     )
 
 
