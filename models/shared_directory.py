@@ -14,7 +14,6 @@ from pathlib import Path
 from models import catalog
 from models.availability import (
     INCOMING_FOLDER,
-    LOCKS_FOLDER,
     Availability,
     Available,
     Checker,
@@ -313,10 +312,11 @@ def hold_for_loading(folder: Path) -> FileLock | None:
     """A shared lock that keeps others from moving or removing the model while it is loaded; release it after.
 
     None where no lock can be had: a model outside the shared directory, or a directory we may only read.
+    Raises Busy while another process moves, fetches or removes it.
     """
-    locks = folder.parent / LOCKS_FOLDER
-    if not locks.is_dir() or not os.access(locks, os.W_OK):
+    path = lock_path_of(folder)
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         return None
-    lock = FileLock(lock_path_of(folder))
-    lock.acquire(shared=True, wait=True)
+    lock = FileLock(path)
+    lock.acquire(shared=True)
     return lock

@@ -16,15 +16,18 @@ from pathlib import Path
 import mlx.core as mx
 
 from models.clone_prompt import ClonePrompt
+from models.device_memory import wired_limit
 from models.errors import InvalidClonePrompt
 from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
 from models.qwen3_tts.imported_prompt import speakable_prompt
-from models.qwen3_tts.limits import backend_name, rows_that_fit, set_memory_limits
+from models.qwen3_tts.limits import backend_name, rows_that_fit, set_memory_limits, wired_bytes
 from models.qwen3_tts.request import SpeechRequest
 from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel, load_speech_model
 from models.qwen3_tts.work import Speaking, answer_of, as_plain_text, pieces_of, requests_of
+from models.shared_directory import hold_for_loading
 from registry.errors import InvalidInput, VoiceJobsError
+from registry.files import FileLock
 
 NAME = "qwen3-tts"
 RENDER_VERSION = "qwen3-tts/1"  # raise it whenever equal requests may sound different than before
@@ -35,8 +38,9 @@ REMEMBERED_PROMPTS = 64
 class QwenEngine:
     """One loaded model behind `models.protocol.Engine`."""
 
-    def __init__(self, model: SpeechModel, *, name: str, dtype: str, batch: int) -> None:
+    def __init__(self, model: SpeechModel, *, name: str, dtype: str, batch: int, lock: FileLock | None = None) -> None:
         self._model = model
+        self._lock = lock  # held while the weights are mapped, so that nobody moves or removes them
         self._name, self._dtype, self._batch = name, dtype, batch
         self._sampling = Sampling.defaults(model)
         self._added_tokens = model.tokenizer.added_tokens()
@@ -90,14 +94,15 @@ class QwenEngine:
             return not speaking.cancelled
 
         rendering = self._model.render(self._requests(work, rows, failed), batch=self._batch, progress=note_progress)
-        for finished in rendering:
-            for index, speech in finished:
-                speaking, piece = rows.pop(index)
-                speaking.spoken[piece] = speech
-                if speaking.is_done:
-                    yield answer_of(speaking, batch=self._batch)
-            while failed:
-                yield failed.pop()
+        with wired_limit(wired_bytes(self._model, rows=self._batch)):
+            for finished in rendering:
+                for index, speech in finished:
+                    speaking, piece = rows.pop(index)
+                    speaking.spoken[piece] = speech
+                    if speaking.is_done:
+                        yield answer_of(speaking, batch=self._batch)
+                while failed:
+                    yield failed.pop()
         yield from failed
 
     def _requests(
@@ -148,6 +153,8 @@ class QwenEngine:
     def close(self) -> None:
         """Give the model's memory back."""
         del self._model
+        if self._lock is not None:
+            self._lock.release()
         self._prompts.clear()
         mx.clear_cache()
 
@@ -155,18 +162,19 @@ class QwenEngine:
 def open_engine(
     folder: Path, *, model: str, dtype: str | None, batch: int | None, memory_limit_bytes: int | None
 ) -> QwenEngine:
-    """Load the checkpoint in `folder`. Raises UnsupportedCheckpoint.
+    """Load the checkpoint in `folder`. Raises UnsupportedCheckpoint, or Busy while somebody moves or removes it.
 
     Without `dtype` it is the checkpoint's own on a GPU; the CPU computes in float32, and quantised weights unpacked,
     because MLX has no fast kernels for anything else there.
     """
     backend = backend_name()
     on_cpu = backend == "cpu"
+    lock = hold_for_loading(folder)
     loaded = load_speech_model(folder, dtype or ("float32" if on_cpu else None), dequantize=on_cpu)
     wanted = batch or DEFAULT_ROWS[backend]
     rows = wanted if memory_limit_bytes is None else rows_that_fit(loaded, memory_limit_bytes, at_most=wanted)
-    set_memory_limits(loaded, memory_limit_bytes)
-    return QwenEngine(loaded, name=model, dtype=loaded.dtype, batch=rows)
+    set_memory_limits(memory_limit_bytes)
+    return QwenEngine(loaded, name=model, dtype=loaded.dtype, batch=rows, lock=lock)
 
 
 def _abilities(model: SpeechModel) -> tuple[str, ...]:

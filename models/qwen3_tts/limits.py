@@ -35,12 +35,13 @@ def rows_that_fit(model: SpeechModel, memory_limit_bytes: int, *, at_most: int) 
     return max(1, min(at_most, left_bytes // row_bytes(model)))
 
 
-def set_memory_limits(model: SpeechModel, memory_limit_bytes: int | None) -> None:
-    """Bound what MLX keeps; on Metal, keep the weights wired, so that macOS does not page them out between jobs."""
+def set_memory_limits(memory_limit_bytes: int | None) -> None:
+    """Bound what MLX keeps."""
     mx.set_cache_limit(CACHE_BYTES)
     if memory_limit_bytes is not None:
         mx.set_memory_limit(memory_limit_bytes)
-    if backend_name() == "metal":
-        working_set = mx.device_info().get("max_recommended_working_set_size", 0)
-        needed = mx.get_active_memory() + 4 * row_bytes(model)
-        mx.set_wired_limit(int(min(needed, 0.8 * int(working_set))))
+
+
+def wired_bytes(model: SpeechModel, *, rows: int) -> int:
+    """What macOS should not page out while `rows` rows are generated: the weights and their caches."""
+    return int(mx.get_active_memory()) + rows * row_bytes(model)
