@@ -31,6 +31,25 @@ def test_storing_the_same_bytes_twice_keeps_one_file_and_makes_it_look_new(objec
     assert objects.path(sha256).stat().st_mtime > 0
 
 
+def test_many_bytes_are_stored_at_once_in_the_order_given(objects):
+    contents = [str(number).encode() for number in (*range(40), 3, 3)]
+    stored = objects.put_all(contents)
+    assert [objects.read(sha256) for sha256 in stored] == contents
+    assert len(list(objects)) == 40
+    assert list(objects.strays()) == []
+    assert objects.put_all([]) == []
+
+
+def test_one_failure_among_many_is_raised_and_the_others_are_whole(objects):
+    contents = [str(number).encode() for number in range(20)]
+    in_the_way = objects.path(hashlib.sha256(b"7").hexdigest())
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(StorageError, match="writing to"):
+        objects.put_all(contents)
+    assert len(list(objects)) == 20
+    assert sum(objects.is_whole(found.sha256) for found in objects) == 19
+
+
 def test_changed_bytes_are_noticed_when_read_and_mended_when_stored_again(objects):
     sha256 = objects.put(b"hello")
     objects.path(sha256).write_bytes(b"hullo")
