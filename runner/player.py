@@ -1,0 +1,49 @@
+"""An audio file → the loudspeaker, through whatever player the system has. Starts processes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from registry.errors import NotFound, VoiceJobsError
+
+# In order of preference; each plays a WAV file and ends with it.
+PLAYERS: tuple[tuple[str, ...], ...] = (
+    ("afplay",),
+    ("pw-play",),
+    ("paplay",),
+    ("aplay", "--quiet"),
+    ("play", "-q"),
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"),
+)
+
+
+class NoPlayer(NotFound):
+    code = "no-player"
+
+
+class PlaybackFailed(VoiceJobsError):
+    code = "playback-failed"
+
+
+def find_player(which: Callable[[str], str | None] = shutil.which) -> list[str]:
+    """The command that plays a WAV file given as its last argument. Raises NoPlayer."""
+    for name, *arguments in PLAYERS:
+        path = which(name)
+        if path is not None:
+            return [path, *arguments]
+    names = ", ".join(player[0] for player in PLAYERS)
+    raise NoPlayer("This system has no audio player.", hint=f"Install one of {names}, or write a file with -o.")
+
+
+def play(path: Path, *, player: Sequence[str] | None = None) -> None:
+    """Play a WAV file to its end. Raises NoPlayer, or PlaybackFailed with what the player said."""
+    command = [*(player or find_player()), str(path)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise PlaybackFailed(
+            f"{Path(command[0]).name} failed ({done.returncode}): {said[0]}", hint="Write a file with -o instead."
+        )
