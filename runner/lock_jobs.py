@@ -21,6 +21,7 @@ from runner.model_choice import CLONE
 from runner.preparing import engine_entry, file_format, published
 from runner.publish import Outbox
 from runner.resolution import ModelNames, sibling_for
+from runner.vox_records import without_file
 
 AUDITION = "audition.wav"
 
@@ -107,7 +108,8 @@ class LockJobs:
             seed=version.seed,
             sampling=version.sampling,
             character=version.character,
-            provenance={**version.provenance, "relocked_from": version.name},
+            # What is said of a voice file holds for the version that came in it.
+            provenance={**without_file(version.provenance), "relocked_from": version.name},
         )
         model = self.models.for_ability(CLONE, wanted=spec.model)
         task = self._task(

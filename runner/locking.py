@@ -58,6 +58,7 @@ class Reference:
     sampling: Mapping[str, float] = field(default_factory=dict)
     character: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    attachments: Mapping[str, str] = field(default_factory=dict)  # name -> sha256 of what else is kept with it
     warnings: tuple[str, ...] = ()
 
 
@@ -242,7 +243,7 @@ class LockTask:
             reference_sha256=objects.put(encode_audio(reference.waveform, format="flac", encoding="pcm24")),
             reference_duration_s=reference.waveform.size / SAMPLE_RATE_HZ,
             audition_sha256=objects.put(self._audition),
-            attachments={"design_state": objects.put(reference.design_state)} if reference.design_state else {},
+            attachments={**reference.attachments, **self._design_state()},
             description=reference.description,
             language=reference.language,
             seed=reference.seed,
@@ -252,6 +253,10 @@ class LockTask:
             metadata=self.metadata,
             provenance=reference.provenance,
         )
+
+    def _design_state(self) -> dict[str, str]:
+        state = self.reference.design_state
+        return {"design_state": self.context.objects.put(state)} if state else {}
 
     def commit(self, session: Session, new: NewVersion, *, now_s: float) -> Version:
         """The next version of the voice."""

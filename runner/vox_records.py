@@ -59,6 +59,11 @@ def record_of(version: Version) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def without_file(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """A version's provenance without the facts of the voice file that it came in."""
+    return {name: value for name, value in provenance.items() if name != VOX}
+
+
 def own_attachments(version: Version) -> dict[str, str]:
     """What is kept with a version, without the rest of the file that it came in."""
     return {name: sha256 for name, sha256 in version.attachments.items() if not name.startswith(BASE)}

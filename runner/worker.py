@@ -34,12 +34,14 @@ from registry.job_values import (
 from runner.admission import Admission, error_of
 from runner.context import Context
 from runner.engine_client import EngineClient, EngineLost, EngineReady
+from runner.exchange_jobs import ExchangeJobs
 from runner.finishing import Finisher, may_release
 from runner.floor import Floor
 from runner.intake import ClaimedDrop, Intake
-from runner.jobfile import DesignSpec, SynthesizeSpec, spec_from_json
+from runner.jobfile import DesignSpec, ExportSpec, ImportSpec, SynthesizeSpec, spec_from_json
 from runner.lines_at_work import ActiveJob
 from runner.lock_jobs import LockJobs
+from runner.locking import LockTask
 from runner.model_loader import ModelLoader
 from runner.names import printable_name
 from runner.publish import Outbox
@@ -74,6 +76,7 @@ class Worker:
         self.recorder = Recorder(context=context, outbox=self.outbox, on_job_trouble=self._on_job_trouble)
         self.models = ModelNames(context.instance)
         self.lock_jobs = LockJobs(context=context, models=self.models)
+        self.exchange = ExchangeJobs(context=context, models=self.models, outbox=self.outbox, finisher=self.finisher)
         self.is_stopping = False
         self.outcomes: Counter[str] = Counter()  # what the jobs that ended under this worker came to
         self._drops: list[ClaimedDrop] = []  # claimed and not yet recorded
@@ -407,25 +410,46 @@ class Worker:
 
     def _start(self, job_ids: Sequence[int]) -> None:
         """Resolve what jobs name, write their lines, and take them onto the floor."""
-        failed: list[int] = []
+        over: list[int] = []
         for job_id in job_ids:
             try:
-                with self.context.database.write() as session:
-                    job = jobs.get(session, job_id)
-                    active = self._begin(session, job)
+                active = self._begun(job_id)
             except StorageError as error:
                 if error.retryable:
                     raise
                 self._fail(job_id, error)
-                failed.append(job_id)
+                over.append(job_id)
             except VoiceJobsError as error:
                 self._fail(job_id, error)
-                failed.append(job_id)
+                over.append(job_id)
             else:
+                if active is None:
+                    over.append(job_id)
+                    continue
                 self.floor.jobs[job_id] = active
                 if active.task is None:
                     self.recorder.republish(active.job, active.spec)
-        self._answer(failed)
+        self._answer(over)
+
+    def _begun(self, job_id: int) -> ActiveJob | None:
+        """A job that has begun; None for one that needed no engine and is over."""
+        with self.context.database.read() as session:
+            job = jobs.get(session, job_id)
+        spec = spec_from_json(job.spec_json)
+        if isinstance(spec, ExportSpec):
+            self.exchange.export(job, spec)
+            return None
+        if isinstance(spec, ImportSpec):
+            return self._begin_import(job, spec)
+        with self.context.database.write() as session:
+            return self._begin(session, job)
+
+    def _begin_import(self, job: Job, spec: ImportSpec) -> ActiveJob | None:
+        begun = self.exchange.bring_in(job, spec, folder=self._folder_of(job))
+        if begun is None:
+            return None
+        with self.context.database.write() as session:
+            return self._on_floor(session, job, spec, *begun)
 
     def _fail(self, job_id: int, error: VoiceJobsError) -> None:
         with self.context.database.write() as session:
@@ -459,7 +483,11 @@ class Worker:
         return self.intake.folder_of(job.claim_id)
 
     def _begin_task(self, session: Any, job: Job, spec: Any) -> ActiveJob:
-        model, task = self.lock_jobs.begin(session, job, spec, folder=self._folder_of(job))
+        return self._on_floor(
+            session, job, spec, *self.lock_jobs.begin(session, job, spec, folder=self._folder_of(job))
+        )
+
+    def _on_floor(self, session: Any, job: Job, spec: Any, model: str, task: LockTask) -> ActiveJob:
         jobs.start(session, job.id, plan={}, model=model, lines=(), now_s=self.context.clock())
         return ActiveJob(job=jobs.get(session, job.id), spec=spec, model=model, task=task)
 
