@@ -25,7 +25,7 @@ from models.qwen3_tts.request import SpeechRequest
 from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel, load_speech_model
 from models.qwen3_tts.work import Speaking, answer_of, as_plain_text, pieces_of, requests_of
-from models.shared_directory import hold_for_loading
+from models.shared_directory import hold_for_loading, revision_of
 from registry.errors import InvalidInput, VoiceJobsError
 from registry.files import FileLock
 
@@ -38,8 +38,18 @@ REMEMBERED_PROMPTS = 64
 class QwenEngine:
     """One loaded model behind `models.protocol.Engine`."""
 
-    def __init__(self, model: SpeechModel, *, name: str, dtype: str, batch: int, lock: FileLock | None = None) -> None:
+    def __init__(
+        self,
+        model: SpeechModel,
+        *,
+        name: str,
+        dtype: str,
+        batch: int,
+        revision: str | None = None,
+        lock: FileLock | None = None,
+    ) -> None:
         self._model = model
+        self._revision = revision
         self._lock = lock  # held while the weights are mapped, so that nobody moves or removes them
         self._name, self._dtype, self._batch = name, dtype, batch
         self._sampling = Sampling.defaults(model)
@@ -54,6 +64,7 @@ class QwenEngine:
             render_version=RENDER_VERSION,
             model=self._name,
             model_fingerprint=model.fingerprint,
+            model_revision=self._revision,
             quantization=model.quantization,
             backend=backend_name(),
             dtype=self._dtype,
@@ -170,11 +181,16 @@ def open_engine(
     backend = backend_name()
     on_cpu = backend == "cpu"
     lock = hold_for_loading(folder)
-    loaded = load_speech_model(folder, dtype or ("float32" if on_cpu else None), dequantize=on_cpu)
+    try:
+        loaded = load_speech_model(folder, dtype or ("float32" if on_cpu else None), dequantize=on_cpu)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
     wanted = batch or DEFAULT_ROWS[backend]
     rows = wanted if memory_limit_bytes is None else rows_that_fit(loaded, memory_limit_bytes, at_most=wanted)
     set_memory_limits(memory_limit_bytes)
-    return QwenEngine(loaded, name=model, dtype=loaded.dtype, batch=rows, lock=lock)
+    return QwenEngine(loaded, name=model, dtype=loaded.dtype, batch=rows, revision=revision_of(folder), lock=lock)
 
 
 def _abilities(model: SpeechModel) -> tuple[str, ...]:
