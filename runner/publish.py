@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from registry.files import (
 from runner.names import folded
 
 RECEIPT = "result.json"
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp", re.DOTALL)  # as `write_durably` and `publish_stream` name them
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,17 @@ class Outbox:
     def publish_receipt(self, job_name: str, content: bytes) -> None:
         """The last file of a job: from now on it is complete."""
         crash_point("publish.before-receipt")
+        self._sweep(job_name)
         self.publish(job_name, {RECEIPT: content})
         crash_point("publish.receipt")
+
+    def _sweep(self, job_name: str) -> None:
+        """Remove what killed runners left half written: one runner owns the outbox, so nobody is writing it now."""
+        folder = self.job_folder(job_name)
+        with _system_errors(f"sweeping {folder}"):
+            for path in folder.iterdir():
+                if TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def retire_receipt(self, job_name: str) -> None:
         """Before a retry: `result.json` becomes `result.N.json`, N the first number that is free."""

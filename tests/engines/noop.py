@@ -4,6 +4,7 @@ The sound depends on the request alone, so that a test knows what every line mus
 """
 
 import hashlib
+import os
 import time
 
 import numpy as np
@@ -77,3 +78,15 @@ class NoopEngine:
 
 def open_engine(choice):
     return NoopEngine(choice)
+
+
+class SlowEngine(NoopEngine):
+    """Takes VOICEJOBS_TEST_LINE_S seconds a line, so that a process can be killed in the middle of the work."""
+
+    def render(self, line, progress):
+        time.sleep(float(os.environ.get("VOICEJOBS_TEST_LINE_S", "0")))
+        return super().render(line, progress)
+
+
+def open_slow_engine(choice):
+    return SlowEngine(choice)

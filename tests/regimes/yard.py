@@ -1,0 +1,148 @@
+"""A whole instance driven from outside, as its users drive it: files in, processes started and killed, folders read.
+
+What every line must sound like is worked out beforehand by an instance that nobody disturbs, and kept in memory
+here: nothing that the instance under test stores can make a wrong output look right.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from registry.database import Database
+from registry.files import CRASH_EXIT_STATUS
+
+ROOT = Path(__file__).parent.parent.parent
+ENGINE = "tests.engines.noop:open_slow_engine"  # takes VOICEJOBS_TEST_LINE_S seconds a line
+SETTINGS = "settle_s = 0.0\nscan_interval_s = 0.1\nmin_free_bytes = 0\nmax_takes = 1\n"
+
+
+class Yard:
+    """One instance. `line_s` is how long the engine pretends to work on a line."""
+
+    def __init__(self, root, *, line_s=0.0):
+        self.root = root
+        self.inbox, self.outbox, self.state_dir = root / "inbox", root / "outbox", root / ".voicejobs"
+        self.inbox.mkdir(parents=True)
+        (root / "voicejobs.toml").write_text(SETTINGS, encoding="utf-8")
+        self.environment = {
+            **os.environ,
+            "VOICEJOBS_TEST_ENGINES": "1",
+            "VOICEJOBS_TEST_LINE_S": str(line_s),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    # ---- what a user does --------------------------------------------------------------------------------------
+
+    def drop(self, name, *, lines, priority=0):
+        """A synthesize job of `lines` texts, put into the inbox by a rename."""
+        job = {
+            "kind": "synthesize",
+            "id": name,
+            "model": ENGINE,
+            "voice": "preset:ryan",
+            "priority": priority,
+            "lines": [{"id": f"{name}-{number}", "text": text} for number, text in enumerate(lines)],
+        }
+        part = self.inbox / f".{name}.tmp"
+        part.write_text(json.dumps(job), encoding="utf-8")
+        part.rename(self.inbox / f"{name}.json")
+
+    def start(self, *arguments, **environment):
+        """A runner process: `run` by default."""
+        command = [sys.executable, "-m", "runner", "--root", str(self.root), *(arguments or ("run",))]
+        with (self.root / "stderr.log").open("ab") as errors:
+            return subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**self.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+
+    def drain(self, *, timeout_s=120, **environment):
+        """`run --once` to its end; returns the exit code."""
+        return self.start("run", "--once", **environment).wait(timeout=timeout_s)
+
+    # ---- what came of it ---------------------------------------------------------------------------------------
+
+    def receipts(self):
+        found = {}
+        for path in sorted(self.outbox.glob("*/result.json")):
+            found[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def published(self):
+        """Line id -> SHA-256 of its audio, of everything that lies in the outbox, complete or not."""
+        return {
+            line["id"]: sha256(path.parent / line["file"])
+            for path in self.outbox.glob("*/result.json")
+            for line in json.loads(path.read_text(encoding="utf-8"))["lines"]
+            if line.get("file")
+        }
+
+    def audio_files(self):
+        return [path for path in self.outbox.glob("*/*.wav") if not path.name.startswith(("track", "."))]
+
+    def assert_sound(self):
+        """The database is whole, and no half-made file is left where a consumer looks."""
+        database = Database.open(self.state_dir / "registry.sqlite")
+        with database.read() as session:
+            assert session.connection().exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+            assert session.connection().exec_driver_sql("PRAGMA foreign_key_check").fetchall() == []
+        database.close()
+        litter = [path for path in self.outbox.rglob("*") if path.name.startswith(".") or path.suffix == ".tmp"]
+        assert litter == []
+        assert [path for path in self.inbox.iterdir() if not path.name.startswith(".")] == []
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def texts(count, *, start=0):
+    """Distinct short lines."""
+    return [f"Line {start + number} of the long night." for number in range(count)]
+
+
+def engines_of(process):
+    """The engine processes below a runner, as psutil sees them at this moment."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(process):
+    """As `kill -9` from outside; returns once the process is gone."""
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=10)
+
+
+def wait_until(condition, *, timeout_s=30.0, what="the condition"):
+    """Poll a fact about other processes; they give no other sign."""
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, f"{what} did not come true within {timeout_s:g} s"
+        time.sleep(0.005)
+
+
+def undisturbed_hashes(root, jobs):
+    """Line id -> SHA-256 as an instance makes them that nobody disturbs. `jobs`: name -> texts."""
+    yard = Yard(root)
+    for name, lines in jobs.items():
+        yard.drop(name, lines=lines)
+    assert yard.drain() == 0
+    hashes = yard.published()
+    assert len(hashes) == sum(map(len, jobs.values()))
+    return hashes
+
+
+__all__ = ["CRASH_EXIT_STATUS", "Yard", "engines_of", "kill", "sha256", "texts", "undisturbed_hashes", "wait_until"]
