@@ -1,13 +1,15 @@
-"""The engine process: requests on one pipe → speech on another. Run as `python -m models.engine_process READ WRITE`.
+"""The engine process: requests on one pipe → speech on another.
 
-READ and WRITE are inherited file descriptors; stdin, stdout and stderr carry no protocol, so stray prints are
-harmless. The main thread does all engine work, because MLX and eSpeak want one thread; a second thread reads the
-pipe and ends the process at once when it closes, also in the middle of a line.
+Run as `python -m models.engine_process LIFELINE READ WRITE`: three inherited file descriptors. Stdin, stdout and
+stderr carry no protocol, so stray prints are harmless. The main thread does all engine work, because MLX and eSpeak
+want one thread; a second thread reads the pipe and ends the process at once when it closes, also in the middle of a
+line.
 """
 
 from __future__ import annotations
 
 import collections
+import fcntl
 import gc
 import os
 import resource
@@ -245,11 +247,23 @@ def failure_of(work_id: str, error: Exception) -> WorkFailed:
     return WorkFailed(id=work_id, code=EngineFailure.code, message=f"The engine failed: {error!r}.", retryable=True)
 
 
+def hold_on_to(lifeline: int) -> None:
+    """Have the kernel end this process when the other end of `lifeline`, on which nothing is ever sent, closes.
+
+    The reading thread does the same, but not while foreign code holds the interpreter. Linux sends SIGIO, whose
+    default is to end the process; macOS ignores it, and the reading thread has to do.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
 def main(arguments: list[str]) -> None:
-    """Serve the pipe whose two descriptors are given, until it closes."""
-    read_descriptor, write_descriptor = map(int, arguments)
-    for descriptor in (read_descriptor, write_descriptor):
+    """Serve the pipe whose descriptors are given, until it closes."""
+    lifeline, read_descriptor, write_descriptor = map(int, arguments)
+    for descriptor in (lifeline, read_descriptor, write_descriptor):
         os.set_inheritable(descriptor, False)
+    if sys.platform == "linux":
+        hold_on_to(lifeline)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not write gigabytes before the runner notices
     requests = Requests()
     threading.Thread(target=read_requests, args=(read_descriptor, requests), daemon=True).start()

@@ -41,7 +41,7 @@ def _open_qwen3_tts(choice: ModelChoice) -> Engine:
     if choice.folder is None:
         raise UnsupportedRequest(f"The model {choice.model!r} needs the folder of its weights.")
     backend: Any = importlib.import_module("models.backend")
-    backend.prepare(blas=choice.blas)  # before mlx is imported: a BLAS library is chosen at load time
+    backend.prepare(blas=choice.blas or backend.AUTO)  # before mlx is imported: it binds its BLAS as it loads
     module: Any = importlib.import_module("models.qwen3_tts.engine")
     engine: Engine = module.open_engine(
         Path(choice.folder),

@@ -54,7 +54,10 @@ class LockedVoice:
 
 @dataclass(frozen=True, kw_only=True)
 class DescribedVoice:
-    """A voice that exists only as a description; each seed makes another one."""
+    """A voice that exists only as a description; each seed makes another one.
+
+    The candidates of one design job have consecutive seeds, and an engine may rely on that to keep them apart.
+    """
 
     description: str
 

@@ -73,6 +73,8 @@ class _InFlight:
 
     expected_s: float
     has_started: bool = False
+    is_cancelled: bool = False
+    again: tuple[SpeechWork | LockWork, float] | None = None  # submitted anew before the cancelled one was answered
 
 
 @dataclass
@@ -149,12 +151,16 @@ class EngineClient:
     def submit(self, work: SpeechWork | LockWork, *, expected_s: float = 0.0) -> None:
         """Give the engine work. `expected_s` is how long it should take; far longer silence counts as hanging.
 
+        Cancelled work may be submitted again at once: it is begun when the engine has let go of it, and answered once.
         Raises ValueError when no model is loaded or being loaded, or the id is in flight already.
         """
         if self._pipe is None or self.state not in ("loading", "ready"):
             raise ValueError(f"work was submitted to an engine that is {self.state}")
-        if work.id in self._watch.in_flight:
-            raise ValueError(f"work {work.id!r} is in flight already")
+        if (known := self._watch.in_flight.get(work.id)) is not None:
+            if not known.is_cancelled or known.again is not None:
+                raise ValueError(f"work {work.id!r} is in flight already")
+            known.again = (work, expected_s)
+            return
         self._pipe.send(work)
         if not self._watch.in_flight:
             self._watch.silent_s = 0.0
@@ -162,7 +168,12 @@ class EngineClient:
 
     def cancel(self, work_id: str) -> None:
         """Ask for an end of this work alone; it is still answered. Nothing happens when it is not in flight."""
-        if self._pipe is not None and work_id in self._watch.in_flight:
+        work = self._watch.in_flight.get(work_id)
+        if self._pipe is None or work is None:
+            return
+        work.again = None
+        if not work.is_cancelled:
+            work.is_cancelled = True
             self._pipe.send(Cancel(id=work_id))
 
     def tick(self, now_s: float) -> list[EngineEvent]:
@@ -241,7 +252,15 @@ class EngineClient:
             work.has_started = True
         else:
             del self._watch.in_flight[message.id]
-        self._events.append(message)
+        if work.again is None:
+            self._events.append(message)
+        elif message.id not in self._watch.in_flight:
+            self._begin_again(*work.again)
+
+    def _begin_again(self, work: SpeechWork | LockWork, expected_s: float) -> None:
+        if self._pipe is not None:
+            self._pipe.send(work)
+            self._watch.in_flight[work.id] = _InFlight(expected_s=expected_s)
 
     def _bury(self, pipe: EnginePipe) -> None:
         """The process has closed its pipe or exited."""

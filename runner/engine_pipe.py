@@ -38,25 +38,26 @@ class EnginePipe:
         self._reader = FrameReader()
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.is_closed_by_engine = False
-        requests_read, self._requests_write = os.pipe()
+        lifeline, our_lifeline = os.pipe()
+        requests_read, requests_write = os.pipe()
         self._replies_read, replies_write = os.pipe()
         os.set_blocking(self._replies_read, False)
         _widen(self._replies_read)
         try:
-            self._process = self._start(command, (requests_read, replies_write), environment)
+            self._process = self._start(command, (lifeline, requests_read, replies_write), environment)
         except BaseException:
-            os.close(self._requests_write)
-            os.close(self._replies_read)
+            for descriptor in (our_lifeline, requests_write, self._replies_read):
+                os.close(descriptor)
             raise
         finally:
-            os.close(requests_read)
-            os.close(replies_write)
+            for descriptor in (lifeline, requests_read, replies_write):
+                os.close(descriptor)
         threading.Thread(
-            target=_write_all, args=(self._outgoing, self._requests_write), name="engine-writer", daemon=True
+            target=_write_all, args=(self._outgoing, requests_write, our_lifeline), name="engine-writer", daemon=True
         ).start()
 
     def _start(
-        self, command: Sequence[str], descriptors: tuple[int, int], environment: Mapping[str, str] | None
+        self, command: Sequence[str], descriptors: tuple[int, ...], environment: Mapping[str, str] | None
     ) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:
             return subprocess.Popen(
@@ -164,8 +165,8 @@ def _widen(descriptor: int) -> None:
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, WIDE_PIPE_BYTES)
 
 
-def _write_all(outgoing: queue.SimpleQueue[bytes | None], descriptor: int) -> None:
-    """The writing thread: send frames until told to hang up, or until the engine is gone."""
+def _write_all(outgoing: queue.SimpleQueue[bytes | None], descriptor: int, lifeline: int) -> None:
+    """The writing thread: send frames until told to hang up, or until the engine is gone; then let go of it."""
     try:
         while (content := outgoing.get()) is not None:
             rest = memoryview(content)
@@ -175,3 +176,4 @@ def _write_all(outgoing: queue.SimpleQueue[bytes | None], descriptor: int) -> No
         pass  # the engine died; whoever reads its pipe notices and says so
     finally:
         os.close(descriptor)
+        os.close(lifeline)

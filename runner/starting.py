@@ -50,9 +50,15 @@ class Planner:
         voice = described_voice(spec.design_instruction())
         model = self.models.for_ability(voice.ability, wanted=spec.model)
         request = self._request(spec, None, text=spec.text, voice=voice, pause_s=0.0)
-        seeds = self._seeds(spec)
+        first_seed = self._seeds(spec)(request, None)
         lines = [
-            NewLine(position=n, file=f"candidate-{n}.wav", model=model, request=request, seed=seeds(request, None))
+            NewLine(
+                position=n,
+                file=f"candidate-{n}.wav",
+                model=model,
+                request=request,
+                seed=(first_seed + n - 1) % SEED_LIMIT,  # consecutive: `DescribedVoice` promises it to engines
+            )
             for n in range(1, spec.candidates + 1)
         ]
         return Planned(model=model, lines=lines)

@@ -60,6 +60,14 @@ def test_a_second_drop_of_one_name_is_a_new_run_that_reuses_the_takes(bench):
     assert len(bench.engine.submitted) == 1
 
 
+def test_candidates_have_consecutive_seeds_so_that_an_engine_can_keep_them_apart(bench):
+    bench.drop("elena.toml", design("elena"))
+    bench.run()
+    seeds = [candidate["seed"] for candidate in bench.receipt("elena")["candidates"]]
+    assert seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+    assert len(seeds) > 1
+
+
 def test_fresh_draws_new_seeds_and_speaks_again(bench):
     for _ in range(2):
         bench.drop("hello.toml", speak("One.", fresh=True))
