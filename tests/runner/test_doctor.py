@@ -1,0 +1,133 @@
+"""The doctor: what it looks at, and what it finds."""
+
+import contextlib
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from registry.database import Database
+from runner import doctor
+from runner.cli import run_command
+from runner.engine_trial import mlx_answer, speak_once
+from runner.instance import Instance
+from runner.settings import SETTINGS_FILE, Settings
+from tests.runner.bench import MODEL
+
+
+@pytest.fixture
+def instance(tmp_path, monkeypatch) -> Instance:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACERVO_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / SETTINGS_FILE).write_text("min_free_bytes = 1\n")
+    made = Instance(tmp_path, Settings(min_free_bytes=1))
+    made.prepare()
+    made.inbox.chmod(0o755)
+    return made
+
+
+def found(instance: Instance, check: str) -> set[str]:
+    return {finding.severity for finding in doctor.examine(instance) if finding.check == check}
+
+
+def test_a_healthy_instance_gives_no_finding(instance, capsys):
+    Database.open(instance.database_path).close()
+    findings = doctor.examine(instance)
+    assert [finding for finding in findings if finding.counts] == []
+    assert {finding.check for finding in findings} == set(doctor.CHECKS) - set(doctor.ENGINE_CHECKS)
+    assert run_command(["doctor"]) == 0
+    assert "0 findings" in capsys.readouterr().out
+
+
+def test_every_finding_names_a_remedy(instance):
+    instance.inbox.chmod(0o777)
+    short = Instance(instance.root, Settings(min_free_bytes=2**62, outbox="absent"))
+    counted = [finding for finding in doctor.examine(short) if finding.counts]
+    assert {finding.check for finding in counted} == {"folders", "inbox-rights", "free-space"}
+    assert all(finding.remedy for finding in counted)
+
+
+def test_findings_make_the_exit_code_1(instance, capsys):
+    instance.inbox.chmod(0o777)
+    assert run_command(["doctor", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"]
+    assert "chmod o-w" in next(item["remedy"] for item in report["findings"] if item["check"] == "inbox-rights")
+
+
+@pytest.mark.usefixtures("instance")
+def test_the_checks_are_listed(capsys):
+    assert run_command(["doctor", "--list-checks"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in doctor.CHECKS)
+
+
+def test_a_damaged_database_is_found(instance):
+    Database.open(instance.database_path).close()
+    content = bytearray(instance.database_path.read_bytes())
+    content[5_000:9_000] = b"\xff" * 4_000
+    instance.database_path.write_bytes(content)
+    assert found(instance, "database") == {"problem"}
+
+
+def test_a_clock_that_was_set_back_is_found(instance):
+    Database.open(instance.database_path).close()
+    with contextlib.closing(sqlite3.connect(instance.database_path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO job (name, folded, stem, suffix, kind, status, content_sha256, spec_json, dropped_name, "
+            "claimed_s) VALUES ('a', 'a', 'a', 1, 'design', 'done', '', '{}', 'a', ?)",
+            (time.time() + 86_400,),
+        )
+    assert found(instance, "clock") == {"warning"}
+
+
+def test_a_database_on_a_network_disk_is_found(instance, monkeypatch):
+    monkeypatch.setattr(doctor, "file_system_of", lambda _: "nfs4")
+    assert found(instance, "local-disk") == {"problem", "note"}
+
+
+def test_the_file_system_of_a_folder_is_known(tmp_path):
+    assert doctor.file_system_of(tmp_path) != ""
+
+
+@pytest.mark.parametrize(
+    ("folder", "guard"),
+    [("Documents/voices", "Documents"), ("Library/Mobile Documents/x", "Library/Mobile Documents"), ("voices", None)],
+)
+def test_the_folders_that_macos_guards_are_known(tmp_path, folder, guard):
+    assert doctor.guarded_by(tmp_path / folder, tmp_path) == guard
+
+
+def test_what_the_inbox_left_over_is_told(instance):
+    instance.rejected_dir.mkdir()
+    (instance.rejected_dir / "bad.toml").touch()
+    assert "note" in found(instance, "left-over")
+
+
+def test_an_active_runner_is_named(instance):
+    lock = instance.own()
+    assert found(instance, "runner") == {"ok"}
+    lock.release()
+    assert found(instance, "runner") == {"note"}
+
+
+def test_a_trial_speaks_a_sentence_in_a_process_of_its_own(instance, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    trial = speak_once(instance, MODEL)
+    assert (trial.problem, trial.duration_s > 1) == ("", True)
+
+
+def test_a_trial_of_a_model_that_is_not_here_downloads_nothing(instance):
+    trial = speak_once(instance, "qwen3-tts-0.6b-base")
+    assert trial.not_here
+    assert not Path(instance.root / "models").exists() or not any(Path(instance.root / "models").iterdir())
+
+
+@pytest.mark.slow
+def test_mlx_computes_right_here():
+    answer = mlx_answer()
+    assert answer.problem == ""
+    assert answer.ok
