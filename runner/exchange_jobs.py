@@ -56,7 +56,9 @@ class ExchangeJobs:
     def bring_in(self, job: Job, spec: ImportSpec, *, folder: Path | None) -> tuple[str, LockTask] | None:
         """Add the file's versions and commit the outcome with them; or the model and task that must lock it first."""
         content = read_bounded(_path_of(spec, folder))
-        found = read_voice_file(content, file_name=spec.file, voice=spec.voice)
+        found = read_voice_file(
+            content, file_name=spec.file, voice=spec.voice, consent=spec.consent, transcript=spec.transcript
+        )
         store(self.context.objects, found)
         if found.needs_lock is not None:
             return self.models.for_ability(CLONE, wanted=spec.model), self._lock(job, spec, found, found.needs_lock)

@@ -15,7 +15,7 @@ from models.vox import read_vox
 from registry.errors import NotFound
 from registry.lookup import history, resolve
 from registry.objects import ObjectStore
-from registry.values import Version
+from registry.values import NewVersion, Version
 from registry.version_rows import digest_of
 from registry.voice_errors import VoiceNotFound
 from registry.voice_names import CURRENT
@@ -61,7 +61,7 @@ def add_versions(
     added = 0
     for item in found.versions:
         version = here.get(digest_of(item.content))
-        if version is None:
+        if version is None or _brings_consent(item.content, version):
             parent = versions[item.parent_position - 1].number if item.parent_position else None
             key = f"import:{hashlib.sha256(repr((made_by_job, now_s, len(versions))).encode()).hexdigest()}"
             content = replace(item.content, parent=parent, made_by_job=made_by_job, idempotency_key=key)
@@ -75,6 +75,11 @@ def add_versions(
     if set_current and not _is_current(session, chosen):
         set_alias(session, chosen.name, CURRENT, now_s=now_s, why="imported")
     return Imported(chosen=chosen, versions=tuple(versions), added=added, warnings=found.warnings)
+
+
+def _brings_consent(new: NewVersion, version: Version) -> bool:
+    """Whether the consent that a version lacks is given now; a version never changes, so that makes another one."""
+    return version.consent == "unknown" and new.consent != "unknown"
 
 
 def _living_by_digest(session: Session, voice: str) -> dict[str, Version]:

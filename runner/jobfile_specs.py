@@ -188,6 +188,10 @@ class ImportSpec(_Job):
     kind: Literal["import"]
     file: RelativePath
     voice: NewVoiceName | None = pydantic.Field(None, description="Its name here; without it, its name in the file.")
+    consent: Literal["self", "granted", "unknown"] | None = pydantic.Field(
+        None, description="Whose voice it is, where the file does not say."
+    )
+    transcript: LineText | None = pydantic.Field(None, description="The words of a recording that comes without them.")
     set_current: bool = True
 
     def references(self) -> tuple[str, ...]:

@@ -1,0 +1,229 @@
+"""Files and folders on a person's disk → voices in the registry, and back. What `voices import` and `export` call.
+
+Whatever needs an engine goes the way of every job. This module touches the disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
+from registry.errors import NotFound, VoiceJobsError, storage_error
+from registry.files import write_durably
+from registry.registry import Registry
+from registry.values import Version
+from runner import submission
+from runner.exchange_jobs import read_bounded
+from runner.exporting import ExportedVoice, export_prompt, export_voice
+from runner.import_values import VoiceImport
+from runner.importing import PROMPT_SUFFIXES, VOX_SUFFIX, add_versions, read_voice_file, store
+from runner.importing_names import voice_name_from
+from runner.instance import Instance
+from runner.jobfile_specs import DEFAULT_CANDIDATE_TEXT
+
+IMPORTED, KNOWN, QUEUED, REFUSED, SKIPPED = "imported", "known", "queued", "refused", "skipped"
+SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportWishes:
+    """What the person who imports adds to what the files say."""
+
+    voice: str | None = None
+    consent: str | None = None
+    transcript: str | None = None
+    model: str | None = None
+    set_current: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one file, or of one voice of a store."""
+
+    source: str
+    status: str
+    voice: str | None = None
+    versions: tuple[str, ...] = ()
+    digest: str | None = None
+    warnings: tuple[str, ...] = ()
+    error: VoiceJobsError | None = None
+    jobs: tuple[submission.Submitted, ...] = ()
+
+
+def import_path(instance: Instance, registry: Registry, path: Path, wishes: ImportWishes) -> Iterator[Outcome]:
+    """Take over a file, diga's store, or every voice file of a folder. A file that is refused raises; in a folder it
+    becomes an outcome, and the rest goes on."""
+    if not path.exists():
+        raise NotFound(f"There is no file or folder {path}.")
+    if not path.is_dir():
+        yield import_file(instance, registry, path, wishes)
+        return
+    diga = diga_folder(path)
+    folders = dict.fromkeys([path, *([diga] if diga else [])])
+    files = [file for folder in folders for file in _voice_files(folder, with_prompts=diga is None)]
+    voices = diga_voices(diga) if diga else []
+    if not files and not voices:
+        raise NotFound(f"{path} holds no voices.", hint=f"Voice files end in {' or '.join(SUFFIXES)}.")
+    for file in files:
+        yield _or_refused(str(file), lambda file=file: import_file(instance, registry, file, wishes))
+    for voice in voices:
+        yield _or_refused(voice.name, lambda voice=voice: _import_diga(instance, registry, voice, wishes))
+
+
+def import_file(instance: Instance, registry: Registry, path: Path, wishes: ImportWishes) -> Outcome:
+    """Take over one file. Raises VoxRefused, VoxInvalid, InvalidClonePrompt, …"""
+    found = read_voice_file(
+        read_bounded(path),
+        file_name=path.name,
+        voice=wishes.voice,
+        consent=wishes.consent,
+        transcript=wishes.transcript,
+    )
+    if found.needs_lock is not None:
+        job = _submit_import(instance, path, wishes)
+        return Outcome(source=str(path), status=QUEUED, voice=found.voice, warnings=found.warnings, jobs=(job,))
+    return _add(registry, found, wishes, source=str(path))
+
+
+def export_to(registry: Registry, reference: str, target: Path | None) -> tuple[ExportedVoice, Path]:
+    """Write a voice into `target`, whole or not at all; without one, into NAME.vox of the working directory."""
+    as_prompt = target is not None and target.name.lower().endswith(PROMPT_SUFFIXES)
+    voice = exported(registry, reference, as_prompt=as_prompt)
+    path = target or Path.cwd() / voice.file_name
+    try:
+        write_durably(path.absolute(), voice.content)
+    except OSError as error:
+        raise storage_error(error, f"writing {path}") from error
+    return voice, path
+
+
+def exported(registry: Registry, reference: str, *, as_prompt: bool = False) -> ExportedVoice:
+    """The bytes that an export would write."""
+    with registry.db.read() as session:
+        if as_prompt:
+            return export_prompt(session, registry.objects, reference)
+        return export_voice(session, registry.objects, reference)
+
+
+def _add(registry: Registry, found: VoiceImport, wishes: ImportWishes, *, source: str) -> Outcome:
+    store(registry.objects, found)
+    with registry.db.write() as session:
+        result = add_versions(session, found, now_s=time.time(), set_current=wishes.set_current)
+    chosen: Version = result.chosen
+    return Outcome(
+        source=source,
+        status=IMPORTED if result.added else KNOWN,
+        voice=chosen.name,
+        versions=tuple(version.name for version in result.versions),
+        digest=f"sha256:{chosen.digest}",
+        warnings=result.warnings,
+    )
+
+
+def _submit_import(instance: Instance, path: Path, wishes: ImportWishes) -> submission.Submitted:
+    values: dict[str, Any] = {"kind": "import", "file": path.name, "set_current": wishes.set_current}
+    for key in ("voice", "consent", "transcript", "model"):
+        if getattr(wishes, key) is not None:
+            values[key] = getattr(wishes, key)
+    job = submission.job_from_values(values, name=f"import-{path.stem}", folder=path.absolute().parent)
+    return submission.submit(instance, job)
+
+
+def _voice_files(folder: Path, *, with_prompts: bool) -> list[Path]:
+    suffixes = SUFFIXES if with_prompts else (VOX_SUFFIX,)
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith(suffixes) and path.is_file() and not path.name.startswith(".")
+    ]
+
+
+def _or_refused(source: str, work: Any) -> Outcome:
+    try:
+        outcome: Outcome = work()
+    except VoiceJobsError as error:
+        return Outcome(source=source, status=REFUSED, error=error)
+    return outcome
+
+
+# ---- diga --------------------------------------------------------------------------------------------------------
+
+
+def _import_diga(instance: Instance, registry: Registry, voice: DigaVoice, wishes: ImportWishes) -> Outcome:
+    source = f"diga: {voice.name}"
+    if voice.prompts:
+        return _add(registry, _of_prompts(voice, wishes), wishes, source=source)
+    if voice.description and voice.kind not in BUILT_IN:
+        name = _own_name(voice.name)
+        jobs = _submit_design(instance, name, voice.description)
+        return Outcome(source=source, status=QUEUED, voice=name, jobs=jobs)
+    return Outcome(source=source, status=SKIPPED, voice=voice.name)
+
+
+def _of_prompts(voice: DigaVoice, wishes: ImportWishes) -> VoiceImport:
+    """One voice with a version for each model size, the larger one last and current."""
+    name = _own_name(voice.name)
+    parts = [
+        read_voice_file(read_bounded(voice.prompts[size]), file_name=voice.prompts[size].name, voice=name)
+        for size in sorted(voice.prompts)
+    ]
+    versions = [
+        replace(
+            part.versions[0],
+            content=replace(
+                part.versions[0].content,
+                description=voice.description,
+                consent=wishes.consent or "unknown",
+                provenance={**part.versions[0].content.provenance, **_method_of(voice), "store": "diga"},
+            ),
+        )
+        for part in parts
+    ]
+    return VoiceImport(
+        voice=name,
+        versions=tuple(versions),
+        chosen=len(versions) - 1,
+        objects={sha256: content for part in parts for sha256, content in part.objects.items()},
+        warnings=tuple(warning for part in parts for warning in part.warnings),
+    )
+
+
+def _method_of(voice: DigaVoice) -> dict[str, str]:
+    if voice.kind == "designed" or voice.description:
+        return {"method": "designed"}
+    return {"method": "cloned"}
+
+
+def _own_name(name: str) -> str:
+    """The name here; diga lets a custom voice hide a preset, and here presets keep their names."""
+    try:
+        return voice_name_from(name)
+    except ValueError:
+        return voice_name_from(f"diga-{name}")
+
+
+def _submit_design(instance: Instance, name: str, description: str) -> tuple[submission.Submitted, ...]:
+    """A voice that diga had only described so far: designed and locked, as diga would on its first use."""
+    design_id = f"diga-{name}-design"[:64]
+    design: dict[str, Any] = {
+        "kind": "design",
+        "id": design_id,
+        "voice": name,
+        "description": description,
+        "text": DEFAULT_CANDIDATE_TEXT,
+        "candidates": 1,
+    }
+    lock = {"kind": "lock", "id": f"diga-{name}-lock"[:64], "voice": name, "from": {"job": design_id, "candidate": 1}}
+    return tuple(
+        submission.submit(instance, submission.job_from_values(values, name=str(values["id"])))
+        for values in (design, lock)
+    )
+
+
+def refused_in(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that were refused."""
+    return [outcome for outcome in outcomes if outcome.status == REFUSED]
