@@ -68,9 +68,10 @@ class ObjectStore:
         named = {hashlib.sha256(content).hexdigest(): content for content in contents}
         paths = {sha256: self.path(sha256) for sha256 in named}
         try:
-            for shelf in {path.parent for path in paths.values()} - self._shelves:
-                make_folder_durably(shelf)
-                self._shelves.add(shelf)
+            for shelf in {path.parent for path in paths.values()}:
+                if shelf not in self._shelves or not shelf.is_dir():
+                    make_folder_durably(shelf)
+                    self._shelves.add(shelf)
             with self._lock(shared=True):
                 new = [(path, named[sha256]) for sha256, path in paths.items() if not self._looks_new(sha256)]
                 crash_point("objects.before-write")

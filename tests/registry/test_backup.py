@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -13,7 +14,7 @@ import pytest
 
 from registry.backup import backup
 from registry.candidates import add_candidate
-from registry.errors import Conflict, DamagedData, InvalidInput, StorageError
+from registry.errors import Conflict, DamagedData, InvalidInput, StorageError, VoiceJobsError
 from registry.registry import open_registry
 from registry.restore import read_manifest, restore
 from registry.voices import add_version
@@ -216,3 +217,35 @@ def test_the_report_says_where_and_how_much(registry, tmp_path):
     report = backup(registry.db, registry.objects, None, tmp_path / "new" / "b.tar", now_s=1.0)
     assert report.path.stat().st_size == report.size_bytes
     assert dataclasses.asdict(report.manifest)["takes"] == 0
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """The archive with a few bytes changed, a stretch missing, or a stretch twice."""
+    start, length = chance.randrange(len(content)), chance.randrange(1, 2_000)
+    kind = chance.choice(["change", "remove", "repeat"])
+    if kind == "change":
+        changed = bytearray(content)
+        for _ in range(chance.randrange(1, 5)):
+            changed[chance.randrange(len(content))] = chance.randrange(256)
+        return bytes(changed)
+    if kind == "remove":
+        return content[:start] + content[start + length :]
+    return content[: start + length] + content[start:]
+
+
+def test_a_damaged_archive_is_restored_whole_or_refused_with_a_reason(archive, tmp_path):
+    content, chance = archive.read_bytes(), random.Random(11)
+    refused = 0
+    for number in range(150):
+        (tmp_path / "damaged.tar").write_bytes(damaged(content, chance))
+        target = tmp_path / f"other-{number}"
+        try:
+            restore(tmp_path / "damaged.tar", target, now_s=1.0)
+        except VoiceJobsError as error:
+            refused += 1
+            assert error.message
+            assert not any(target.iterdir())
+        else:
+            with open_registry(target) as restored:
+                assert restored.fsck().findings == ()
+    assert refused > 100

@@ -90,6 +90,14 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         Database.open(tmp_path / "registry.sqlite")
 
 
+def test_a_place_where_no_database_can_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.sqlite").mkdir()
+    for path in (tmp_path / "file" / "registry.sqlite", tmp_path / "folder.sqlite"):
+        with pytest.raises(StorageError, match=r"file|folder"):
+            Database.open(path)
+
+
 def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path):
     path = tmp_path / "registry.sqlite"
     Database.open(path).close()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,6 +39,12 @@ def test_many_bytes_are_stored_at_once_in_the_order_given(objects):
     assert len(list(objects)) == 40
     assert list(objects.strays()) == []
     assert objects.put_all([]) == []
+
+
+def test_a_store_whose_folder_was_removed_is_made_again(objects):
+    objects.put(b"hello")
+    shutil.rmtree(objects.folder)
+    assert objects.read(objects.put(b"hello")) == b"hello"
 
 
 def test_one_failure_among_many_is_raised_and_the_others_are_whole(objects):
