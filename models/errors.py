@@ -23,6 +23,7 @@ VoiceJobsError
 │   └── NoSpaceForModel        the disk has less room than the model needs
 ├── HubUnreachable             no network, or the hub does not answer (retryable)
 ├── HubRefused                 the hub answered with an error of its own (retryable)
+├── DownloadFailed             the process that fetches a model ended without a word (retryable)
 ├── DownloadCorrupt            bytes arrived that are not what the hub announced (retryable)
 ├── NotEnoughMemory            the model does not fit, and the settings say to refuse (retryable)
 └── EngineFailure              the engine could not do the work (retryable)
@@ -122,6 +123,11 @@ class HubUnreachable(VoiceJobsError):
 
 class HubRefused(VoiceJobsError):
     code = "hub-refused"
+    retryable = True
+
+
+class DownloadFailed(VoiceJobsError):
+    code = "download-failed"
     retryable = True
 
 

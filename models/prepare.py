@@ -15,6 +15,7 @@ from pathlib import Path
 from models import catalog
 from models.availability import Availability, Available, Downloading, NotAvailable, Partial, availability
 from models.download import PROGRESS_EVERY_S, download_model, tidy_records
+from models.download_process import DownloadOrder, download_in_child
 from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
 from models.events import ModelEvent, OnEvent, ignore_events
 from models.hub import is_offline
@@ -30,6 +31,7 @@ from models.migration import (
 )
 from models.shared_directory import ModelChoice, installed_folders, lock_of, resolve_model, revision_of
 from registry.errors import Busy, StorageError
+from registry.files import FileLock
 
 AUTO, OFF = "auto", "off"
 
@@ -56,11 +58,13 @@ def ensure_model(
     available_bytes: int | None = None,
     on_event: OnEvent = ignore_events,
     progress_every_s: float = PROGRESS_EVERY_S,
+    own_process: bool = True,
 ) -> PreparedModel:
     """Make the model that `name` means loadable, doing what that takes, once, however many processes ask.
 
     With `migrate` "auto", Qwen3-TTS folders in legacy places of the same disk are renamed into the directory, and
-    the wanted model is adopted from wherever it lies; with "off" it is used where it lies. Raises UnknownModel,
+    the wanted model is adopted from wherever it lies; with "off" it is used where it lies. A download runs in a
+    process of its own, whose `huggingface_hub` a runner need not carry for months. Raises UnknownModel,
     ModelNotInstalled (offline), ModelIncomplete, StorageError, or an error of `models.download`.
     """
     environ = os.environ if environ is None else environ
@@ -75,7 +79,7 @@ def ensure_model(
         _take_speech_models(directory, environ=environ, besides=choice, on_event=on_event, actions=actions)
     if isinstance(availability(choice.folder), Available):
         return _checked(choice.folder, model_id=choice.id, actions=actions)
-    prepare = _Preparation(choice, directory, environ, on_event, actions)
+    prepare = _Preparation(choice, directory, environ, on_event, actions, own_process)
     return prepare.run(migrate=migrate, offline=offline, progress_every_s=progress_every_s)
 
 
@@ -101,7 +105,7 @@ def pull_model(
     if choice.folder is None or choice.is_local:
         return ensure_model(name, directory=directory, environ=environ)
     wants_other = revision is not None and revision != revision_of(choice.folder)
-    prepare = _Preparation(choice, directory, environ, on_event, [])
+    prepare = _Preparation(choice, directory, environ, on_event, [], own_process=False)
     if not offline and (wants_other or isinstance(availability(choice.folder), Partial)):
         return prepare.fetch_anew(revision=revision, progress_every_s=progress_every_s)
     return ensure_model(
@@ -113,6 +117,7 @@ def pull_model(
         ability=ability,
         on_event=on_event,
         progress_every_s=progress_every_s,
+        own_process=False,
     )
 
 
@@ -167,6 +172,7 @@ class _Preparation:
     environ: Mapping[str, str]
     on_event: OnEvent
     actions: list[str]
+    own_process: bool
 
     @property
     def folder(self) -> Path:
@@ -182,19 +188,19 @@ class _Preparation:
             return self._referenced(referenced[0])
         if offline and not found:
             return self._whole_or_offline_error()
-        with self._lock():
-            return self._locked(found, offline=offline, progress_every_s=progress_every_s)
+        with self._lock() as lock:
+            return self._locked(found, lock, offline=offline, progress_every_s=progress_every_s)
 
     def fetch_anew(self, *, revision: str | None, progress_every_s: float) -> PreparedModel:
         """Fetch what is missing or wrong, whatever lies in the folder now."""
-        with self._lock():
+        with self._lock() as lock:
             if revision is None and isinstance(availability(self.folder), Available):
                 return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
-            self._download(revision=revision, progress_every_s=progress_every_s)
+            self._download(lock, revision=revision, progress_every_s=progress_every_s)
             return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
 
     @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[FileLock]:
         """The model's lock, waited for; who holds it meanwhile is told."""
         make_directory(self.directory)
         lock = lock_of(self.folder)
@@ -205,7 +211,7 @@ class _Preparation:
             self.on_event(ModelEvent(kind="waiting", model=self.choice.id, message=message))
             lock.acquire(wait=True)
         try:
-            yield
+            yield lock
         finally:
             lock.release()
 
@@ -244,7 +250,9 @@ class _Preparation:
             hint = f"Offline mode is on. Fetch it while online, or use one that is here ({installed})."
         raise ModelNotInstalled(f"{self.choice.id} is not in {self.directory}.", hint=hint)
 
-    def _locked(self, found: list[Candidate], *, offline: bool, progress_every_s: float) -> PreparedModel:
+    def _locked(
+        self, found: list[Candidate], lock: FileLock, *, offline: bool, progress_every_s: float
+    ) -> PreparedModel:
         """With the model's lock held: nobody else can be at it now, and it may have come meanwhile."""
         self.actions += recover(self.directory, on_event=self.on_event, held=(self.folder.name,))
         state = availability(self.folder)
@@ -252,17 +260,15 @@ class _Preparation:
             return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
         if isinstance(state, Partial):
             raise incomplete(self.choice.id, self.folder, state)
-        failed = None
         for candidate in found:
             step = self._adopted(candidate)
             if step is not None:
                 return _checked(step.target, model_id=candidate.id, actions=self.actions)
-            failed = candidate
-        if failed is not None and offline:
-            return self._referenced(failed)
+        if found:
+            return self._referenced(found[0])  # it cannot be taken over, which was told; it can still be used
         if offline:
             return self._whole_or_offline_error()
-        self._download(progress_every_s=progress_every_s)
+        self._download(lock, progress_every_s=progress_every_s)
         return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
 
     def _adopted(self, candidate: Candidate) -> PlannedStep | None:
@@ -273,18 +279,30 @@ class _Preparation:
         self.actions += [done_message(step) for step in outcome.done]
         return next(iter(outcome.done), None)
 
-    def _download(self, *, progress_every_s: float, revision: str | None = None) -> None:
+    def _download(self, lock: FileLock, *, progress_every_s: float, revision: str | None = None) -> None:
+        order = DownloadOrder(
+            repository=self.choice.id,
+            folder=str(self.folder),
+            revision=revision,
+            progress_every_s=progress_every_s,
+        )
         try:
-            remote = download_model(
-                self.choice.id,
-                self.folder,
-                environ=self.environ,
-                revision=revision,
-                on_event=self.on_event,
-                progress_every_s=progress_every_s,
-            )
+            commit = self._commit_fetched(order, lock)
         except RepositoryNotFound as error:
             near = catalog.nearest_models(self.choice.id, [entry.id for entry in catalog.CATALOG])
             guess = f"Did you mean {' or '.join(near)}?" if near and self.choice.entry is None else ""
             raise RepositoryNotFound(error.message, hint=f"{error.hint} {guess}".strip()) from error
-        self.actions.append(f"{remote.repository} at {remote.commit} was downloaded to {self.folder}.")
+        self.actions.append(f"{self.choice.id} at {commit} was downloaded to {self.folder}.")
+
+    def _commit_fetched(self, order: DownloadOrder, lock: FileLock) -> str:
+        if self.own_process:
+            return download_in_child(order, environ=self.environ, on_event=self.on_event, lock=lock)
+        remote = download_model(
+            order.repository,
+            self.folder,
+            environ=self.environ,
+            revision=order.revision,
+            on_event=self.on_event,
+            progress_every_s=order.progress_every_s,
+        )
+        return remote.commit

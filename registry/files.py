@@ -170,6 +170,11 @@ class FileLock:
     def held(self) -> bool:
         return self._descriptor is not None
 
+    def fileno(self) -> int:
+        """The descriptor that holds the lock; a child process that inherits it holds the lock too, until it ends."""
+        assert self._descriptor is not None, "the lock is not held"
+        return self._descriptor
+
     def holder(self) -> dict[str, Any] | None:
         """Who last took the lock exclusively, `{"pid", "host"}`; None when the file says nothing readable."""
         try:

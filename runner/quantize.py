@@ -17,6 +17,7 @@ from registry.errors import Conflict
 from registry.files import rename_durably
 from runner.errors import WorkFailed
 
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 ENGINE_MODULE = "models.qwen3_tts.quantize"
 PLAIN_SUFFIXES = ("-bf16", "-fp16", "-fp32")
 OWN_ORGANISATION = "local"
@@ -60,9 +61,16 @@ def quantize_model(source: str, *, bits: int, target: str | None, directory: Pat
 
 
 def _run_engine(source: Path, target: Path, *, bits: int) -> None:
-    command = [sys.executable, "-m", ENGINE_MODULE, str(source), str(target), "--bits", str(bits)]
-    finished = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, check=False)  # fmt: skip
+    command = [sys.executable, "-m", ENGINE_MODULE, str(source.absolute()), str(target.absolute())]
+    finished = subprocess.run(
+        [*command, "--bits", str(bits)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=PACKAGE_ROOT,  # not the instance: a folder `models` there would shadow our package
+        text=True,
+        check=False,
+    )
     if finished.returncode != 0:
         said = finished.stdout.strip().splitlines()[-1:] or ["it said nothing"]
         raise WorkFailed(f"The engine could not quantise {source}: {said[0]} (status {finished.returncode}).")

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from models.prepare import ensure_model
 from tests.models_dir.making import (
     BASE,
     CRASHED,
+    ROOT,
     contents,
     home_environment,
     model_contents,
@@ -39,6 +43,7 @@ from pathlib import Path
 from models.prepare import ensure_model
 print(ensure_model({model!r}, directory=Path({directory!r}), environ=os.environ).folder)
 """
+PULL = ENSURE.replace("ensure_model", "pull_model")  # downloads in the process itself
 
 
 @pytest.fixture
@@ -153,7 +158,7 @@ def test_a_download_killed_at_any_step_goes_on_and_fetches_no_byte_twice(step, t
     directory = tmp_path / "models"
     source = speech_model(tmp_path / "source", elements=200_000)
     commit = hub.add_folder(BASE, source)
-    program = ENSURE.format(model=BASE, directory=str(directory))
+    program = PULL.format(model=BASE, directory=str(directory))
     killed = run_python(program, environment=environment, crash_at=f"models.{step}")
     assert killed.returncode == CRASHED
     assert step == "download.published" or not (directory / slug(BASE)).exists()
@@ -166,10 +171,26 @@ def test_a_download_killed_at_any_step_goes_on_and_fetches_no_byte_twice(step, t
         assert len([one for one in asked if one.range is None]) == 1, path
 
 
+def test_a_killed_runner_takes_its_download_along_and_the_next_one_goes_on(tmp_path, hub, environment):
+    directory = tmp_path / "models"
+    hub.pause = threading.Event()
+    commit = hub.add_folder(BASE, speech_model(tmp_path / "source", elements=400_000))
+    program = ENSURE.format(model=BASE, directory=str(directory))
+    full = {**environment, "PYTHONPATH": str(ROOT)}
+    runner = subprocess.Popen([sys.executable, "-c", program], env=full, cwd=ROOT, stderr=subprocess.DEVNULL)
+    assert hub.in_transfer.wait(30)
+    runner.kill()
+    runner.wait()
+    hub.pause.set()
+    assert isinstance(ensure_model(BASE, directory=directory, environ=environment).state, Available)
+    assert {one.range for one in hub.gets(f"{commit}/speech_tokenizer/model.safetensors")} == {None}
+    assert len([one for one in hub.gets(f"{commit}/model.safetensors") if one.range is None]) == 1
+
+
 def test_a_killed_process_blocks_nobody(tmp_path, hub, environment):
     directory = tmp_path / "models"
     hub.add_folder(BASE, speech_model(tmp_path / "source"))
-    program = ENSURE.format(model=BASE, directory=str(directory))
+    program = PULL.format(model=BASE, directory=str(directory))
     run_python(program, environment=environment, crash_at="models.download.begun")
     assert availability(directory / slug(BASE)).state == "not_available"
     assert isinstance(ensure_model(BASE, directory=directory, environ=environment).state, Available)

@@ -7,10 +7,13 @@ import threading
 
 import pytest
 
+from models import errors
 from models.availability import Available, Downloading, availability
 from models.download import download_model
+from models.download_process import ERRORS
 from models.errors import (
     DownloadCorrupt,
+    DownloadFailed,
     HubRefused,
     HubUnreachable,
     ModelIncomplete,
@@ -30,6 +33,7 @@ from tests.models_dir.making import (
     home_environment,
     model_contents,
     other_model,
+    run_python,
     slug,
     speech_model,
 )
@@ -323,8 +327,8 @@ def test_two_processes_that_want_one_model_fetch_it_once(commit, directory, envi
 
 
 @pytest.mark.usefixtures("commit")
-def test_a_token_goes_to_the_hub_and_into_no_error_or_event(directory, environment, hub, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", SECRET)
+def test_a_token_goes_to_the_hub_and_into_no_error_or_event(directory, environment, hub):
+    environment = {**environment, "HF_TOKEN": SECRET}
     hub.statuses["/resolve/"] = always(403, X_Error_Message=f"token {SECRET} is not enough")
     told = []
     with pytest.raises(RepositoryGated) as caught:
@@ -333,6 +337,32 @@ def test_a_token_goes_to_the_hub_and_into_no_error_or_event(directory, environme
     chain = [caught.value, caught.value.__cause__]
     assert SECRET not in repr([str(error) for error in chain] + told)
     assert SECRET not in "".join(path.read_text() for path in (directory / ".incoming").glob("*.json"))
+
+
+@pytest.mark.usefixtures("commit")
+def test_a_runner_that_downloads_carries_no_network_library(directory, environment, hub):
+    program = (
+        "import os, sys; from pathlib import Path; from models.prepare import ensure_model;"
+        f"ensure_model({BASE!r}, directory=Path({str(directory)!r}), environ=os.environ);"
+        "assert not {'huggingface_hub', 'mlx', 'httpx'} & set(sys.modules)"
+    )
+    run_python(program, environment=environment)
+    assert isinstance(availability(directory / slug(BASE)), Available)
+    assert hub.asked != []
+
+
+@pytest.mark.usefixtures("commit")
+def test_a_download_process_that_dies_is_an_error_that_can_pass(directory, environment):
+    with pytest.raises(DownloadFailed, match="status 137") as caught:
+        environment = {**environment, "VOICEJOBS_CRASH_AT": "models.download.file"}
+        ensure_model(BASE, directory=directory, environ=environment)
+    assert caught.value.retryable
+
+
+def test_every_error_of_a_download_crosses_the_process_border():
+    ours = {value.code for value in vars(errors).values() if isinstance(value, type) and hasattr(value, "code")}
+    assert set(ERRORS) <= ours | {"storage"}
+    assert all(cls("message", hint="hint").hint == "hint" for cls in ERRORS.values())
 
 
 def test_an_id_that_nobody_knows_is_answered_with_the_nearest(directory, environment):
