@@ -7,17 +7,60 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
+import threadpoolctl
 
 Floats = Any  # arrays of float32: the stubs of NumPy lose the type in most operations
 
 BLOCK_POSITIONS = 1024  # windows gathered for one matrix product
+BLOCK_OUTPUTS = 128  # outputs of one matrix product where there are few positions
+SHARED_PRODUCTS = 1 << 24  # multiplications above which a matrix product is shared among cores
 BLOCK_FLOATS = 1 << 16  # of an elementwise operation: 256 KiB and its temporaries stay in a core's own cache
+BLOCKS_AT_ONCE = 4
+MOST_THREADS = 8
+
+Item = TypeVar("Item")
+
+
+class Workers:
+    """The cores, sharing work piece by piece: a core that other programs keep busy just does fewer pieces.
+
+    NumPy's own BLAS threads are switched off for the process, since they would wait for one another actively: on a
+    machine with other work that made the decoder four times slower, not faster.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="codec")  # its threads start when first needed
+        numpy_libraries = threadpoolctl.ThreadpoolController().select(filepath=_numpy_libraries())
+        numpy_libraries.limit(limits=1)
+
+    def run(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """`work` on every item, in any order. Raises what `work` raises."""
+        queue = iter(items)  # taking the next item of a list is one step for Python, and so safe between threads
+
+        def drain() -> None:
+            for item in queue:
+                work(item)
+
+        helpers = [self._pool.submit(drain) for _ in range(min(self._threads, len(items)) - 1)]
+        drain()
+        for helper in helpers:
+            if not helper.cancel():  # one that has not started has nothing left to do
+                helper.result()
+
+
+def _numpy_libraries() -> list[str]:
+    """The BLAS libraries that NumPy brought along; MLX's keeps its threads."""
+    loaded = threadpoolctl.threadpool_info()
+    return [each["filepath"] for each in loaded if each["user_api"] == "blas" and "numpy" in each["filepath"]]
 
 
 class NumpyKernels:
@@ -25,6 +68,9 @@ class NumpyKernels:
 
     name = "numpy"
     frames_at_once = 24  # the widest layer's samples are then 18 MB at published sizes
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        self._workers = Workers(threads or min(MOST_THREADS, os.cpu_count() or 1))
 
     def array(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> Floats:  # noqa: ARG002 - always float32
         return np.asarray(value, np.float32)
@@ -52,10 +98,8 @@ class NumpyKernels:
 
     def linear(self, value: Floats, weight: mx.array, bias: mx.array | None = None) -> Floats:
         flat = value.reshape(-1, value.shape[-1])  # rows and positions as one: one product instead of one a row
-        result = np.matmul(flat, np.asarray(weight).T)
-        if bias is not None:
-            result += np.asarray(bias)
-        return result.reshape(*value.shape[:-1], weight.shape[0])
+        product = self._product(flat, np.asarray(weight).T, None if bias is None else np.asarray(bias))
+        return product.reshape(*value.shape[:-1], weight.shape[0])
 
     def convolve(
         self, value: Floats, weight: mx.array, bias: mx.array | None = None, *, stride: int = 1, dilation: int = 1
@@ -66,13 +110,40 @@ class NumpyKernels:
         matrix = np.asarray(weight).reshape(outputs, kernel * channels).T
         added = None if bias is None else np.asarray(bias)
         windows = _windows(value, kernel=kernel, stride=stride, dilation=dilation)
-        result = np.empty((*windows.shape[:2], outputs), np.float32)
-        for block in _position_blocks(*windows.shape[:2]):
+        rows, positions = windows.shape[:2]
+        blocks = list(_position_blocks(rows, positions))
+        if len(blocks) == 1:  # few positions: the cores share the outputs
+            gathered = np.ascontiguousarray(windows).reshape(rows * positions, kernel * channels)
+            return self._product(gathered, matrix, added).reshape(rows, positions, outputs)
+        result = np.empty((rows, positions, outputs), np.float32)
+
+        def work(block: tuple[slice, slice]) -> None:
             gathered = np.ascontiguousarray(windows[block]).reshape(-1, kernel * channels)
-            product = np.matmul(gathered, matrix)
+            target = result[block]  # of several rows only when these are whole, so it is one piece of memory
+            np.matmul(gathered, matrix, out=target.reshape(-1, outputs))
             if added is not None:
-                product += added
-            result[block] = product.reshape(result[block].shape)
+                target += added
+
+        self._workers.run(work, blocks)
+        return result
+
+    def _product(self, value: Floats, matrix: Floats, added: Floats | None) -> Floats:
+        """`(N, C) @ (C, O)`, the cores sharing positions, or outputs where there are few positions."""
+        positions, outputs = len(value), matrix.shape[1]
+        result = np.empty((positions, outputs), np.float32)
+        if positions * outputs * value.shape[1] < SHARED_PRODUCTS:
+            parts = [(slice(0, positions), slice(0, outputs))]
+        elif positions > BLOCK_POSITIONS:
+            parts = [(block, slice(0, outputs)) for block in _slices(positions, BLOCK_POSITIONS)]
+        else:
+            parts = [(slice(0, positions), block) for block in _slices(outputs, BLOCK_OUTPUTS)]
+
+        def work(part: tuple[slice, slice]) -> None:
+            np.matmul(value[part[0]], matrix[:, part[1]], out=result[part])
+            if added is not None:
+                result[part] += added[part[1]]
+
+        self._workers.run(work, parts)
         return result
 
     def convolve_each(self, value: Floats, weight: mx.array, bias: mx.array | None = None) -> Floats:
@@ -99,28 +170,44 @@ class NumpyKernels:
         return value * np.asarray(factor)
 
     def snake(self, value: Floats, frequency: mx.array, strength: mx.array) -> Floats:
-        result = np.empty(value.shape, np.float32)
         rate, factor = np.asarray(frequency), np.asarray(strength)
-        for source, target in _blocks(value, result):
+
+        def activate(source: Floats, target: Floats) -> None:
             np.multiply(source, rate, out=target)
             np.sin(target, out=target)
             np.square(target, out=target)
             np.multiply(target, factor, out=target)
             np.add(target, source, out=target)
-        return result
+
+        return self._by_blocks(activate, value)
 
     def elu(self, value: Floats) -> Floats:
-        result = np.empty(value.shape, np.float32)
-        for source, target in _blocks(value, result):
+        def activate(source: Floats, target: Floats) -> None:
             np.minimum(source, 0.0, out=target)  # expm1 must not overflow on the part that it does not decide
             np.expm1(target, out=target)
             np.copyto(target, source, where=source > 0)
-        return result
+
+        return self._by_blocks(activate, value)
 
     def gelu(self, value: Floats) -> Floats:
-        result = np.empty(value.shape, np.float32)
-        for source, target in _blocks(value, result):
+        def activate(source: Floats, target: Floats) -> None:
             target[...] = 0.5 * source * (1.0 + erf(source * np.float32(1 / math.sqrt(2))))
+
+        return self._by_blocks(activate, value)
+
+    def _by_blocks(self, activate: Callable[[Floats, Floats], None], value: Floats) -> Floats:
+        """`activate(source, target)` over blocks `(positions, C)` that fit a core's cache, the cores sharing them."""
+        result = np.empty(value.shape, np.float32)
+        channels = value.shape[-1]
+        source, target = value.reshape(-1, channels), result.reshape(-1, channels)
+        step = max(1, BLOCK_FLOATS // channels)
+
+        def work(part: slice) -> None:
+            for start in range(part.start, part.stop, step):
+                block = slice(start, min(start + step, part.stop))
+                activate(source[block], target[block])
+
+        self._workers.run(work, list(_slices(len(source), BLOCKS_AT_ONCE * step)))
         return result
 
     def silu(self, value: Floats) -> Floats:
@@ -185,6 +272,10 @@ def _rotation(positions: int, width: int, base: float, offset: int) -> tuple[Flo
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+
+
 def _windows(value: Floats, *, kernel: int, stride: int, dilation: int) -> Floats:
     """`(B, S, C)` -> overlapping windows `(B, S', K, C)`, a view."""
     row_bytes, position_bytes, channel_bytes = value.strides
@@ -203,12 +294,3 @@ def _position_blocks(rows: int, positions: int) -> Iterator[tuple[slice, slice]]
     for row in range(0, rows, rows_at_once):
         for start in range(0, positions, BLOCK_POSITIONS):
             yield slice(row, row + rows_at_once), slice(start, start + BLOCK_POSITIONS)
-
-
-def _blocks(source: Floats, target: Floats) -> Iterator[tuple[Floats, Floats]]:
-    """Both arrays as `(positions, C)` pieces that fit a core's cache."""
-    flat_source = source.reshape(-1, source.shape[-1])
-    flat_target = target.reshape(-1, source.shape[-1])
-    step = max(1, BLOCK_FLOATS // source.shape[-1])
-    for start in range(0, len(flat_source), step):
-        yield flat_source[start : start + step], flat_target[start : start + step]
