@@ -27,6 +27,7 @@ EXIT_CODES: dict[str, int] = {
     "invalid-clone-prompt": FAILED,
     "invalid-manifest": FAILED,
     "download-corrupt": FAILED,
+    "download-failed": FAILED,
     "wire": FAILED,
     "nothing-to-speak-with": FAILED,
     "playback-failed": FAILED,

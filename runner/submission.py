@@ -14,7 +14,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.errors import storage_error
 from registry.files import fsync_file, fsync_folder, write_durably
@@ -22,13 +22,15 @@ from registry.job_values import Job
 from runner.attachments import copy_below, sha256_below
 from runner.checking import JobOnDisk
 from runner.claims import free_path
-from runner.driving import OnProgress, Waiting
 from runner.errors import TryAgain
 from runner.exit_codes import STATUS_EXIT_CODES
 from runner.inbox_entries import has_job_suffix
 from runner.instance import Instance
 from runner.jobfile import parse_job
 from runner.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from runner.driving import OnProgress
 from runner.names import job_name_from
 
 
@@ -117,6 +119,8 @@ def wait_for(
 
     Raises TryAgain when time is up, and KeyboardInterrupt when a signal stops our own run.
     """
+    from runner.driving import Waiting  # the whole runner: the drop lies in the inbox before it is loaded
+
     set_up_logging(instance, to_stderr=False)
     waiting = Waiting(instance, dropped_name=submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
     job = waiting.wait(on_progress=on_progress, timeout_s=timeout_s)

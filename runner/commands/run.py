@@ -28,7 +28,7 @@ def run(once: bool, quiet: bool) -> int:
     from runner.logs import set_up_logging
 
     instance = current_instance()
-    instance.prepare()
+    instance.own().release()  # a second runner is told so before anything else is said
     set_up_logging(instance, to_stderr=not quiet)
     if once:
         return run_once(instance)

@@ -1,0 +1,61 @@
+"""What the docs show is true: examples are valid, and help pages are those of the program."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from runner.help_pages import help_pages
+from runner.jobfile import parse_job
+from runner.jobfile_specs import MAX_CANDIDATES, MAX_LINES, SPEC_CLASSES
+from runner.jobfile_text import MAX_FILE_BYTES, MAX_NESTING, MAX_TABLES, MAX_VALUES
+from runner.names import PRESET_NAMES
+
+ROOT = Path(__file__).parents[1]
+JOBS_PAGE = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
+EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*") if path.suffix in (".toml", ".json"))
+BLOCKS = re.findall(r"^```toml\n(.*?)^```", JOBS_PAGE, re.DOTALL | re.MULTILINE)
+README_BLOCKS = re.findall(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_example_is_a_valid_job(path):
+    spec = parse_job(path.read_bytes(), file_name=path.name)
+    beside = [name for name in spec.references() if (path.parent / name).is_file()]
+    assert beside == list(spec.references()) or spec.references() == ("me.wav",)
+
+
+@pytest.mark.parametrize("block", [*BLOCKS, *README_BLOCKS])
+def test_every_job_file_in_the_docs_is_valid(block):
+    parse_job(block.encode(), file_name="docs.toml")
+
+
+def test_every_kind_of_job_has_an_example_in_the_docs():
+    shown = {parse_job(block.encode(), file_name="docs.toml").kind for block in BLOCKS}
+    assert shown == set(SPEC_CLASSES)
+
+
+def test_every_key_of_job_files_is_in_the_docs():
+    for spec_class in SPEC_CLASSES.values():
+        for name, field in spec_class.model_fields.items():
+            assert f"`{field.alias or name}`" in JOBS_PAGE or f"`[{name}]`" in JOBS_PAGE or name in ("kind", "file")
+
+
+def test_the_limits_in_the_docs_are_those_of_the_program():
+    for limit in (MAX_LINES, MAX_TABLES, MAX_VALUES):
+        assert f"{limit:,}" in JOBS_PAGE
+    assert f"{MAX_FILE_BYTES >> 20} MiB, {MAX_NESTING} levels" in JOBS_PAGE
+    assert f"1 to {MAX_CANDIDATES}" in JOBS_PAGE
+    assert all(name in JOBS_PAGE for name in PRESET_NAMES)
+
+
+def test_the_examples_page_names_every_example():
+    page = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    for path in EXAMPLES:
+        relative = path.relative_to(ROOT / "examples")
+        assert f"`{relative}`" in page or f"`{relative.parent}/`" in page
+
+
+def test_the_help_pages_are_those_of_the_program():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert page == help_pages(), "python -m runner.help_pages > docs/commands.md"
