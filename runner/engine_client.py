@@ -48,10 +48,11 @@ class EngineLost:
     """The engine process is gone, with everything in flight. The next `load` starts another."""
 
     reason: LossReason
-    detail: str  # exit status or signal, what was exceeded, the last lines it printed
+    detail: str  # one sentence: exit status or signal, or what was exceeded
     in_flight: tuple[str, ...]  # every work without an answer, in order of submission
     started: tuple[str, ...]  # those of them the engine had begun: the ones that may be to blame
     was_loading: bool = False
+    output: str = ""  # the last lines it printed, such as a traceback
 
 
 EngineEvent: TypeAlias = EngineReady | LoadFailed | Progress | SpeechDone | LockDone | WorkFailed | EngineLost
@@ -302,15 +303,15 @@ class EngineClient:
 
     def _lose(self, reason: LossReason, what: str) -> None:
         """Kill what is left of the process and report the loss."""
-        said = self._pipe.log_tail() if self._pipe else ""
         works = self._watch.in_flight
         self._events.append(
             EngineLost(
                 reason=reason,
-                detail=f"{what} It last printed:\n{said}" if said else what,
+                detail=what,
                 in_flight=tuple(works),
                 started=tuple(id_ for id_, work in works.items() if work.has_started),
                 was_loading=self.state == "loading",
+                output=self._pipe.log_tail() if self._pipe else "",
             )
         )
         self._drop_process()

@@ -102,7 +102,8 @@ class MisbehavingEngine(NoopEngine):
 
 
 def noise(duration_s=600):
-    return np.random.default_rng(0).standard_normal(duration_s * SAMPLE_RATE_HZ).astype(np.float32)
+    second = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32)
+    return np.tile(second, duration_s)
 
 
 ENDLESS = {

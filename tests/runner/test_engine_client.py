@@ -137,6 +137,15 @@ def test_the_death_of_the_engine_is_an_event_that_names_what_was_lost(bench, tex
     assert bench.client.state == "stopped"
 
 
+def test_what_the_engine_last_said_is_kept_beside_the_reason(bench):
+    bench.loaded(MISBEHAVING).say("print")
+    bench.say("abort")
+    lost = bench.wait_for(EngineLost)
+    assert lost.detail == "The engine was killed by SIGABRT."
+    assert "stray output" in lost.output
+    assert "Fatal Python error: Aborted" in lost.output
+
+
 def test_after_a_death_the_next_load_starts_a_fresh_engine(bench):
     bench.loaded(MISBEHAVING).say("abort")
     bench.wait_for(EngineLost)
