@@ -31,6 +31,7 @@ EXIT_CODES: dict[str, int] = {
     "wire": FAILED,
     "nothing-to-speak-with": FAILED,
     "playback-failed": FAILED,
+    "encoding-failed": FAILED,
     "vox-invalid": FAILED,
     "vox-refused": FAILED,
     # usage
@@ -66,6 +67,7 @@ EXIT_CODES: dict[str, int] = {
     "not-enough-memory": NEEDS_ACTION,
     "no-space": NEEDS_ACTION,
     "no-player": NEEDS_ACTION,
+    "no-encoder": NEEDS_ACTION,
     "cannot-move": NEEDS_ACTION,
     "undo-refused": NEEDS_ACTION,
     "id-conflict": NEEDS_ACTION,
