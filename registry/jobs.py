@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import func, text
 from sqlmodel import Session, col, delete, select, update
 
+from registry.candidates import forget_candidates
 from registry.digests import canonical_json
 from registry.errors import Conflict
 from registry.job_lists import JobNotFound, job_from
@@ -96,6 +97,8 @@ def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) 
         session.add(DependencyRow(job_id=row.id, needs_id=needs_id, required=required))
     for folded_voice, reference in new.voices:
         session.add(VoiceNeedRow(job_id=row.id, folded=folded_voice, reference=reference))
+    if new.kind == "design" and new.outcome is None:
+        forget_candidates(session, name)  # a pruned job may have left some under this name
     return _job(row)
 
 

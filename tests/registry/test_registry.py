@@ -5,7 +5,7 @@ import json
 import pytest
 
 from registry import jobs
-from registry.candidates import add_candidate
+from registry.candidates import add_candidate, find_candidates
 from registry.errors import InvalidInput
 from registry.job_values import NewJob
 from registry.registry import open_registry
@@ -79,6 +79,17 @@ def test_candidates_that_a_waiting_lock_names_outlive_their_30_days(registry):
     enqueue(registry, kind="lock", spec_json=spec)
     assert registry.gc(now_s=1e10).forgotten_candidates == 0
     assert audio in registry.objects
+
+
+def test_a_design_job_starts_without_the_candidates_of_a_pruned_one_of_its_name(registry):
+    content = a_candidate(design_state_sha256=None)
+    with registry.db.write() as session:
+        for job_name in ("elena-design", "marcus-design"):
+            add_candidate(session, job_name, 4, content, now_s=0.0)
+    assert enqueue(registry, kind="design", stem="elena-design").name == "elena-design"
+    with registry.db.snapshot() as snapshot:
+        assert find_candidates(snapshot, "elena-design") == []
+        assert len(find_candidates(snapshot, "marcus-design")) == 1
 
 
 def test_takes_of_unfinished_jobs_are_not_evicted(registry):
