@@ -98,8 +98,9 @@ def write_all_durably(files: Sequence[tuple[Path, bytes]]) -> None:
             write_durably(path, content)
         return
     with ThreadPoolExecutor(min(len(files), SYNCS_AT_ONCE), thread_name_prefix="sync") as pool:
-        for _ in pool.map(lambda file: write_durably(*file), files):
-            pass
+        written = [pool.submit(write_durably, path, content) for path, content in files]
+    for one in written:  # all have ended: a failed one keeps none from being written
+        one.result()
 
 
 def rename_durably(source: Path, target: Path) -> None:
