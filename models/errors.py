@@ -16,7 +16,8 @@ VoiceJobsError
 │   ├── RepositoryNotFound     the hub has no such repository or revision, or hides it
 │   └── RepositoryGated        the hub wants a token, or an agreement to the licence
 ├── Conflict
-│   ├── ModelInUse             a voice, or a running engine, still needs the model
+│   ├── ModelNeeded            the current version of a voice needs the model
+│   ├── ModelInUse             a process has it loaded, fetches or moves it
 │   ├── ModelIncomplete        files of the model are missing or damaged; it is never loaded
 │   └── UndoRefused            what a migration made has changed since, or its old place is taken
 ├── StorageError
@@ -98,6 +99,10 @@ class RepositoryNotFound(NotFound):
 
 class RepositoryGated(NotFound):
     code = "repository-gated"
+
+
+class ModelNeeded(Conflict):
+    code = "model-needed"
 
 
 class ModelInUse(Conflict):

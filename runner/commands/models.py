@@ -23,11 +23,12 @@ from runner.commands.models_output import (
     step_as_json,
     talk,
 )
+from runner.console import Command, globals_of, json_option
 
 if TYPE_CHECKING:
     from runner.quick_settings import QuickSettings
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 MODELS_DIR_KEY = "voicejobs.models_dir"
 
 
@@ -48,27 +49,17 @@ class Place:
         return self.instance.migrate if self.instance else "auto"
 
 
-def models_dir_option(command: Command) -> Command:
+def models_dir_option(command: Decorated) -> Decorated:
     """`--models-dir` on a command, also after its name."""
     text = "The shared model directory; wins over VOICEJOBS_MODELS_DIR, ACERVO_MODELS_DIR and voicejobs.toml."
     return click.option("--models-dir", "models_dir", type=click.Path(path_type=Path), help=text)(command)
-
-
-def json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 @click.group("models")
 @models_dir_option
 @click.pass_context
 def models(context: click.Context, models_dir: Path | None) -> None:
-    """The speech models of this machine: found, moved, fetched, checked.
-
-    \b
-    voicejobs models list
-    voicejobs models pull qwen3-tts-1.7b-base
-    voicejobs models migrate --dry-run
-    """
+    """The speech models of this machine: found, moved, fetched, checked."""
     if models_dir is not None:
         context.meta[MODELS_DIR_KEY] = models_dir
 
@@ -81,7 +72,7 @@ def place_of(context: click.Context, models_dir: Path | None) -> Place:
     from models.shared_directory import resolve_models_dir
     from runner.quick_settings import quick_settings
 
-    given: Mapping[str, Any] = context.find_root().obj or {}  # what the options before the command said
+    given = globals_of(context)
     instance = quick_settings(given.get("root"), flags=given.get("settings"))
     flag = models_dir or context.meta.get(MODELS_DIR_KEY)
     configured = instance.models_dir if instance else None
@@ -89,7 +80,7 @@ def place_of(context: click.Context, models_dir: Path | None) -> Place:
     return Place(directory=directory, instance=instance, environ=os.environ)
 
 
-@models.command("list")
+@models.command("list", cls=Command, examples=("voicejobs models list", "voicejobs models list --all --json"))
 @click.option("--all", "show_all", is_flag=True, help="Also models in legacy places, and known ones not installed.")
 @models_dir_option
 @json_option
@@ -114,7 +105,7 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
         click.echo(line_of(row))
 
 
-@models.command("path")
+@models.command("path", cls=Command, examples=("voicejobs models path qwen3-tts-1.7b-base",))
 @click.argument("name", default="default")
 @models_dir_option
 @json_option
@@ -136,7 +127,14 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
         click.echo(str(choice.folder))
 
 
-@models.command("pull")
+@models.command(
+    "pull",
+    cls=Command,
+    examples=(
+        "voicejobs models pull qwen3-tts-0.6b-base",
+        "voicejobs models pull mlx-community/Qwen3-TTS-12Hz-1.7B-Base-8bit",
+    ),
+)
 @click.argument("name")
 @click.option("--revision", help="A commit, tag or branch; default: the main branch.")
 @models_dir_option
@@ -145,12 +143,7 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
 def pull_command(
     context: click.Context, name: str, revision: str | None, models_dir: Path | None, as_json: bool
 ) -> None:
-    """Make model NAME usable: adopt it from a legacy place, fetch it, or fetch what is missing of it.
-
-    \b
-    voicejobs models pull qwen3-tts-0.6b-base
-    voicejobs models pull mlx-community/Qwen3-TTS-12Hz-1.7B-Base-8bit
-    """
+    """Make model NAME usable: adopt it from a legacy place, fetch it, or fetch what is missing of it."""
     from models.prepare import pull_model
 
     place = place_of(context, models_dir)
@@ -179,7 +172,9 @@ def pull_command(
         click.echo(str(prepared.folder) if prepared.folder else prepared.id)
 
 
-@models.command("verify")
+@models.command(
+    "verify", cls=Command, examples=("voicejobs models verify", "voicejobs models verify qwen3-tts-1.7b-base --hashes")
+)
 @click.argument("names", nargs=-1)
 @click.option("--hashes", is_flag=True, help="Also read every byte and compare it with the manifest.")
 @models_dir_option
@@ -207,7 +202,11 @@ def verify_command(
         raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` mends a model.")
 
 
-@models.command("migrate")
+@models.command(
+    "migrate",
+    cls=Command,
+    examples=("voicejobs models migrate --dry-run", "voicejobs models migrate", "voicejobs models migrate --undo"),
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan with sizes, and change nothing.")
 @click.option("--undo", is_flag=True, help="Revert the last migration, while its files are untouched.")
 @click.option(
@@ -226,11 +225,6 @@ def migrate_command(
     """Bring every model of legacy places into the shared directory.
 
     Nothing is merged, overwritten, or deleted without having been moved.
-
-    \b
-    voicejobs models migrate --dry-run
-    voicejobs models migrate
-    voicejobs models migrate --undo
     """
     from models.migration import plan_migration, recover, run_plan, undo_last
     from runner.errors import UsageProblem, WorkFailed
@@ -259,7 +253,7 @@ def migrate_command(
         raise WorkFailed(f"{len(failed)} models stay where they were.", hint="What was said above tells why.")
 
 
-@models.command("rm")
+@models.command("rm", cls=Command, examples=("voicejobs models rm qwen3-tts-0.6b-base",))
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also when the current version of a voice needs it.")
 @models_dir_option
@@ -267,7 +261,7 @@ def migrate_command(
 @click.pass_context
 def rm_command(context: click.Context, name: str, force: bool, models_dir: Path | None, as_json: bool) -> None:
     """Remove model NAME from the shared directory."""
-    from models.errors import ModelInUse
+    from models.errors import ModelNeeded
     from models.removal import remove_model
     from models.shared_directory import resolve_model
     from runner.model_use import voices_by_model
@@ -277,7 +271,7 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
     used = voices_by_model(place.instance.state_dir).get(choice.id.casefold(), ()) if place.instance else ()
     if used and not force:
         hint = "Relock them for another model first, or say --force."
-        raise ModelInUse(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
+        raise ModelNeeded(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
     removed = remove_model(choice, directory=place.directory)
     if as_json:
         say({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes})
@@ -285,7 +279,7 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
         click.echo(f"{removed.id} is removed; {size_text(removed.freed_bytes)} are free again.", err=True)
 
 
-@models.command("quantize")
+@models.command("quantize", cls=Command, examples=("voicejobs models quantize qwen3-tts-1.7b-base --bits 8",))
 @click.argument("source")
 @click.option("--bits", type=click.Choice(["8", "6", "4"]), required=True, help="Bits of each weight.")
 @click.option("--to", "target", help="Id of the new model; default: SOURCE's with the bits at its end.")
@@ -295,11 +289,7 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
 def quantize_command(
     context: click.Context, source: str, bits: str, target: str | None, models_dir: Path | None, as_json: bool
 ) -> None:
-    """Write a smaller copy of model SOURCE with 8, 6 or 4 bits a weight, as a model of its own.
-
-    \b
-    voicejobs models quantize qwen3-tts-1.7b-base --bits 8
-    """
+    """Write a smaller copy of model SOURCE with 8, 6 or 4 bits a weight, as a model of its own."""
     from runner.quantize import quantize_model
 
     place = place_of(context, models_dir)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from models.availability import Available, availability
-from models.errors import ModelInUse, ModelNotInstalled, UndoRefused, UnknownModel
+from models.errors import ModelInUse, ModelNeeded, ModelNotInstalled, UndoRefused, UnknownModel
 from models.manifest import make_manifest, write_manifest
 from models.shared_directory import hold_for_loading
 from runner.commands.models import models
@@ -158,7 +158,7 @@ def test_a_model_that_a_voice_needs_is_removed_only_by_force(recorded, run, dire
     folder = speech_model(directory / slug(BASE))
     instance_with_voice(tmp_path, model=recorded)
     assert run("list", "--json")[0]["used_by"] == ["elena@1"]
-    with pytest.raises(ModelInUse, match="elena@1"):
+    with pytest.raises(ModelNeeded, match="elena@1"):
         run("rm", BASE)
     assert folder.is_dir()
     run("rm", BASE, "--force")
