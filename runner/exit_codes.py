@@ -86,7 +86,6 @@ EXIT_CODES: dict[str, int] = {
     "model-in-use": TRY_AGAIN,
     "hub-unreachable": TRY_AGAIN,
     "hub-refused": TRY_AGAIN,
-    "download-failed": TRY_AGAIN,
     "storage": TRY_AGAIN,
     "disk-full": TRY_AGAIN,
     "database-locked": TRY_AGAIN,
