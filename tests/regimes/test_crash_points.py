@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.regimes.yard import CRASH_EXIT_STATUS, ROOT, Yard, texts, undisturbed_hashes
+from tests.regimes.yard import CRASH_EXIT_STATUS, ROOT, Yard, undisturbed_hashes
 
 STEP = re.compile(r"""crash_point\(\s*"([^"]+)"\s*\)""")
 # Steps that a synthesize job does not pass: they have tests of their own beside the code they stand in.

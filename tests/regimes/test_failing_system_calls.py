@@ -1,0 +1,90 @@
+"""The n-th write, fsync or rename of a runner fails: it goes on, or ends, and the next run finishes the work."""
+
+import errno
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.regimes.yard import Yard, texts, undisturbed_hashes
+
+CALLS = ("write", "fsync", "rename")
+ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
+JOBS = {"job-a": texts(3), "job-b": texts(2, start=3)}
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the calls are intercepted through LD_PRELOAD and /proc"),
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="the interceptor is compiled, and there is no gcc"),
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture(scope="session")
+def interceptor(tmp_path_factory):
+    library = tmp_path_factory.mktemp("interceptor") / "failing_calls.so"
+    source = Path(__file__).with_name("failing_calls.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory):
+    return undisturbed_hashes(tmp_path_factory.mktemp("undisturbed") / "yard", JOBS)
+
+
+def fail(folder, interceptor, *, call, at, number, count=1):
+    """Run once with that failure, then once without. Returns the yard and whether the failure happened."""
+    yard = Yard(folder)
+    for name, lines in JOBS.items():
+        yard.drop(name, lines=lines)
+    log = folder.parent / f"{folder.name}.failed"
+    yard.drain(
+        LD_PRELOAD=str(interceptor),
+        FAIL_CALL=call,
+        FAIL_AT=str(at),
+        FAIL_COUNT=str(count),
+        FAIL_ERRNO=str(number),
+        FAIL_BELOW=str(folder),
+        FAIL_LOG=str(log),
+    )
+    return yard, log.exists()
+
+
+def assert_made_good(yard, expected):
+    yard.drain()
+    yard.assert_sound()
+    assert {name: receipt["status"] for name, receipt in yard.receipts().items()} == dict.fromkeys(JOBS, "done")
+    assert yard.published() == expected
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_fails_once_costs_no_line(tmp_path, interceptor, expected, call, error):
+    at = random.Random(secrets.randbits(32)).randint(1, 40)
+    print(f"{call} number {at}")
+    yard, failed = fail(tmp_path / "yard", interceptor, call=call, at=at, number=ERRORS[error])
+    assert failed
+    assert_made_good(yard, expected)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_disk_that_refuses_everything_from_some_moment_on_costs_no_line(tmp_path, interceptor, expected, call):
+    yard, failed = fail(tmp_path / "yard", interceptor, call=call, at=12, number=errno.ENOSPC, count=1_000_000)
+    assert failed
+    assert_made_good(yard, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("call", CALLS)
+def test_every_call_may_fail(tmp_path, interceptor, expected, call, error):
+    at, failed = 0, True
+    while failed:
+        at += 1
+        yard, failed = fail(tmp_path / f"yard{at}", interceptor, call=call, at=at, number=ERRORS[error])
+        assert_made_good(yard, expected)
