@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +62,12 @@ def ask(session: Session | Snapshot, sql: str, parameters: Parameters | None = N
         return session.rows(sql, parameters)
     session.flush()
     return [dict(row) for row in session.connection().exec_driver_sql(sql, dict(parameters or {})).mappings()]
+
+
+def do(session: Session, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Run a statement in plain SQL once for every row of values; in a write transaction."""
+    if rows:
+        session.connection().exec_driver_sql(sql, list(rows))
 
 
 class Database:

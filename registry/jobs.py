@@ -7,29 +7,23 @@ answered without becoming a job (rejected, duplicate) takes the same last two st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import func, text
-from sqlmodel import Session, col, delete, select, update
+from typing import TYPE_CHECKING, Any
 
 from registry.candidates import forget_candidates
+from registry.database import Snapshot, ask, do
 from registry.digests import canonical_json
 from registry.errors import Conflict
 from registry.job_lists import JobNotFound, job_from
 from registry.job_values import (
     CANCEL,
     CANCELLED,
-    DONE,
     FAILED,
     OPEN_STATUSES,
-    PARTIAL,
     QUEUED,
     RETRY,
     RETRYABLE_STATUSES,
-    RUNNING,
     WAITING,
     Job,
     JobError,
@@ -38,16 +32,12 @@ from registry.job_values import (
     NewLine,
     Request,
 )
-from registry.ledger_tables import (
-    DependencyRow,
-    JobEventRow,
-    JobRequestRow,
-    JobRow,
-    LineRow,
-    VoiceNeedRow,
-)
 from registry.voice_names import fold
 
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
 MAX_WARNINGS = 50
 LONGEST_DELAY_S = 3_600.0  # a clock that was set back must not make a delayed job wait for ever
 
@@ -62,44 +52,60 @@ class JobFinished(Conflict):
 
 # ---- recording -------------------------------------------------------------------------------------------------
 
+INSERT_JOB = """
+    INSERT INTO job (
+        name, folded, stem, suffix, key, kind, status, outcome, content_sha256, spec_json, claim_id, dropped_name,
+        priority, model, makes_voice, claimed_s, finished_s, error_code, error_message, error_hint, warnings_json,
+        facts_json
+    ) VALUES (
+        :name, :folded, :stem, :suffix, :key, :kind, :status, :outcome, :content_sha256, :spec_json, :claim_id,
+        :dropped_name, :priority, :model, :makes_voice, :claimed_s, :finished_s, :error_code, :error_message,
+        :error_hint, :warnings_json, :facts_json
+    ) RETURNING *
+"""
+
 
 def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) -> Job:
     """Record a claimed drop under a free name; `taken` holds the folded names that lie in the outbox already."""
     name, stem, suffix = _free_name(session, new.stem, taken=taken)
-    row = JobRow(
-        name=name,
-        folded=fold(name),
-        stem=stem,
-        suffix=suffix,
-        key=new.key,
-        kind=new.kind,
-        status=new.status,
-        outcome=new.outcome,
-        content_sha256=new.content_sha256,
-        spec_json=new.spec_json,
-        claim_id=new.claim_id,
-        dropped_name=new.dropped_name,
-        priority=new.priority,
-        model=new.model,
-        makes_voice=new.makes_voice,
-        claimed_s=new.claimed_s,
-        finished_s=new.claimed_s if new.outcome else None,
-        error_code=new.error.code if new.error else None,
-        error_message=new.error.message if new.error else None,
-        error_hint=new.error.hint if new.error else None,
-        warnings_json=canonical_json(list(new.warnings)),
-        facts_json=canonical_json(dict(new.facts)),
-    )
-    session.add(row)
-    session.flush()
-    assert row.id is not None
-    for needs_id, required in new.dependencies.items():
-        session.add(DependencyRow(job_id=row.id, needs_id=needs_id, required=required))
-    for folded_voice, reference in new.voices:
-        session.add(VoiceNeedRow(job_id=row.id, folded=folded_voice, reference=reference))
+    values = {
+        "name": name,
+        "folded": fold(name),
+        "stem": stem,
+        "suffix": suffix,
+        "key": new.key,
+        "kind": new.kind,
+        "status": new.status,
+        "outcome": new.outcome,
+        "content_sha256": new.content_sha256,
+        "spec_json": new.spec_json,
+        "claim_id": new.claim_id,
+        "dropped_name": new.dropped_name,
+        "priority": new.priority,
+        "model": new.model,
+        "makes_voice": new.makes_voice,
+        "claimed_s": new.claimed_s,
+        "finished_s": new.claimed_s if new.outcome else None,
+        **_error_columns(new.error),
+        "warnings_json": canonical_json(list(new.warnings)),
+        "facts_json": canonical_json(dict(new.facts)),
+    }
+    job = job_from(ask(session, INSERT_JOB, values)[0])
+    needs = [(job.id, needs_id, required) for needs_id, required in new.dependencies.items()]
+    do(session, "INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
+    voices = [(job.id, folded_voice, reference) for folded_voice, reference in new.voices]
+    do(session, "INSERT INTO voice_need (job_id, folded, reference) VALUES (?, ?, ?)", voices)
     if new.kind == "design" and new.outcome is None:
         forget_candidates(session, name)  # a pruned job may have left some under this name
-    return _job(row)
+    return job
+
+
+def _error_columns(error: JobError | None) -> dict[str, str | None]:
+    return {
+        "error_code": error.code if error else None,
+        "error_message": error.message if error else None,
+        "error_hint": error.hint if error else None,
+    }
 
 
 def _free_name(session: Session, wanted: str, *, taken: Collection[str]) -> tuple[str, str, int]:
@@ -107,29 +113,43 @@ def _free_name(session: Session, wanted: str, *, taken: Collection[str]) -> tupl
     stem = fold(wanted)
     if stem not in taken and not _is_recorded_name(session, stem):
         return wanted, stem, 1
-    highest = session.exec(select(func.max(JobRow.suffix)).where(JobRow.stem == stem)).one() or 1
-    suffix = max(2, highest + 1)
+    highest = ask(session, "SELECT max(suffix) AS highest FROM job WHERE stem = :stem", {"stem": stem})[0]["highest"]
+    suffix = max(2, (highest or 1) + 1)
     while fold(f"{wanted}-{suffix}") in taken or _is_recorded_name(session, fold(f"{wanted}-{suffix}")):
         suffix += 1
     return f"{wanted}-{suffix}", stem, suffix
 
 
 def _is_recorded_name(session: Session, folded_name: str) -> bool:
-    return session.exec(select(JobRow.id).where(JobRow.folded == folded_name)).first() is not None
+    return bool(ask(session, "SELECT 1 FROM job WHERE folded = :folded", {"folded": folded_name}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEvent:
+    """Something that has just happened to a job."""
+
+    job_id: int
+    kind: str
+    message: str
+    at_s: float
+
+
+def add_events(session: Session, events: Iterable[NewEvent]) -> None:
+    """Note what happened to jobs."""
+    rows = [(event.job_id, event.at_s, event.kind, event.message) for event in events]
+    do(session, "INSERT INTO job_event (job_id, at_s, kind, message) VALUES (?, ?, ?, ?)", rows)
 
 
 def add_event(session: Session, job_id: int, *, kind: str, message: str, at_s: float) -> None:
     """Note what happened to a job."""
-    session.add(JobEventRow(job_id=job_id, at_s=at_s, kind=kind, message=message))
+    add_events(session, [NewEvent(job_id=job_id, kind=kind, message=message, at_s=at_s)])
 
 
 def add_warning(session: Session, job_id: int, warning: str) -> None:
     """Add a sentence to the job's warnings, once."""
-    row = _row(session, job_id)
-    warnings = json.loads(row.warnings_json)
+    warnings = get(session, job_id).warnings
     if warning not in warnings and len(warnings) < MAX_WARNINGS:
-        row.warnings_json = canonical_json([*warnings, warning])
-        session.add(row)
+        _update(session, job_id, warnings_json=canonical_json([*warnings, warning]))
 
 
 # ---- looking up ------------------------------------------------------------------------------------------------
@@ -137,68 +157,65 @@ def add_warning(session: Session, job_id: int, warning: str) -> None:
 
 def get(session: Session, job_id: int) -> Job:
     """The job with this ledger id. Raises JobNotFound."""
-    return _job(_row(session, job_id))
+    found = ask(session, "SELECT * FROM job WHERE id = :id", {"id": job_id})
+    if not found:
+        raise JobNotFound(f"There is no job number {job_id}.")
+    return job_from(found[0])
 
 
 def by_name(session: Session, name: str) -> Job:
     """The job of this exact name (compared folded). Raises JobNotFound."""
-    row = session.exec(select(JobRow).where(JobRow.folded == fold(name))).first()
-    if row is None:
+    found = ask(session, "SELECT * FROM job WHERE folded = :folded", {"folded": fold(name)})
+    if not found:
         raise JobNotFound(f"There is no job {name!r}.", hint="`voicejobs jobs list` shows them all.")
-    return _job(row)
+    return job_from(found[0])
 
 
 def find_name(session: Session, name: str) -> str | None:
     """The name as the ledger spells it; None when there is no such job."""
-    found: str | None = session.exec(select(JobRow.name).where(JobRow.folded == fold(name))).first()
-    return found
+    found = ask(session, "SELECT name FROM job WHERE folded = :folded", {"folded": fold(name)})
+    return str(found[0]["name"]) if found else None
 
 
 def by_claim(session: Session, claim_id: str) -> Job | None:
     """The job that was recorded from this claim."""
-    row = session.exec(select(JobRow).where(JobRow.claim_id == claim_id)).first()
-    return _job(row) if row else None
+    found = ask(session, "SELECT * FROM job WHERE claim_id = :claim", {"claim": claim_id})
+    return job_from(found[0]) if found else None
 
 
 def by_key(session: Session, key: str) -> Job | None:
     """The job that holds this `id`."""
-    row = session.exec(select(JobRow).where(JobRow.key == key)).first()
-    return _job(row) if row else None
+    found = ask(session, "SELECT * FROM job WHERE key = :key", {"key": key})
+    return job_from(found[0]) if found else None
 
 
 def is_recorded(session: Session, claim_id: str) -> bool:
     """Whether a claim has become a row already."""
-    return session.exec(select(JobRow.id).where(JobRow.claim_id == claim_id)).first() is not None
+    return bool(ask(session, "SELECT 1 FROM job WHERE claim_id = :claim", {"claim": claim_id}))
 
 
 def open_makers(session: Session, folded_voice: str) -> list[int]:
     """Ids of the unfinished jobs that will give this voice a version, in the order in which they were claimed."""
-    rows = session.exec(
-        select(JobRow.id)
-        .where(JobRow.makes_voice == folded_voice, col(JobRow.status).in_(OPEN_STATUSES))
-        .order_by(col(JobRow.id))
-    )
-    return [job_id for job_id in rows if job_id is not None]
+    question = f"SELECT id FROM job WHERE makes_voice = :voice AND {IS_OPEN} ORDER BY id"
+    return [row["id"] for row in ask(session, question, {"voice": folded_voice})]
 
 
 def open_references(session: Session, folded_voice: str) -> list[tuple[str, str]]:
     """(job name, reference as written) of every unfinished job that names this voice."""
-    rows = session.exec(
-        select(JobRow.name, VoiceNeedRow.reference)
-        .join(VoiceNeedRow, col(VoiceNeedRow.job_id) == col(JobRow.id))
-        .where(VoiceNeedRow.folded == folded_voice, col(JobRow.status).in_(OPEN_STATUSES))
-    )
-    return [(name, reference) for name, reference in rows]
+    question = f"""
+        SELECT job.name, voice_need.reference FROM voice_need JOIN job ON job.id = voice_need.job_id
+        WHERE voice_need.folded = :voice AND {IS_OPEN} ORDER BY job.id
+    """
+    return [(row["name"], row["reference"]) for row in ask(session, question, {"voice": folded_voice})]
 
 
 def open_take_keys(session: Session) -> set[str]:
     """Keys of the takes that unfinished jobs still publish from."""
-    rows = session.exec(
-        select(LineRow.take_key)
-        .join(JobRow, col(JobRow.id) == col(LineRow.job_id))
-        .where(col(JobRow.status).in_(OPEN_STATUSES), col(LineRow.take_key).is_not(None))
-    )
-    return {key for key in rows if key is not None}
+    question = f"""
+        SELECT line.take_key FROM line JOIN job ON job.id = line.job_id
+        WHERE {IS_OPEN} AND line.take_key IS NOT NULL
+    """
+    return {row["take_key"] for row in ask(session, question)}
 
 
 # ---- choosing --------------------------------------------------------------------------------------------------
@@ -225,11 +242,11 @@ def ready(session: Session, *, now_s: float, overdue_before_s: float, model: str
     found: dict[int, ReadyJob] = {}
 
     def collect(condition: str, **more: Any) -> None:
-        for row in session.connection().execute(text(f"{fitting} {condition} LIMIT :limit"), {**values, **more}):
-            found[row.id] = ReadyJob(id=row.id, priority=row.priority, model=row.model, claimed_s=row.claimed_s)
+        for row in ask(session, f"{fitting} {condition} LIMIT :limit", {**values, **more}):
+            found[row["id"]] = ReadyJob(**row)
 
     collect("ORDER BY priority DESC, id")
-    if found:
+    if len(found) >= limit:  # else these are all there are
         highest = max(job.priority for job in found.values())
         collect("AND priority = :highest AND model = :model ORDER BY id", highest=highest, model=model)
         collect("AND claimed_s < :overdue_before_s ORDER BY id", overdue_before_s=overdue_before_s)
@@ -238,43 +255,43 @@ def ready(session: Session, *, now_s: float, overdue_before_s: float, model: str
 
 def counts_by_status(session: Session) -> dict[str, int]:
     """How many jobs are in which status."""
-    return dict(session.exec(select(JobRow.status, func.count()).group_by(JobRow.status)).all())
+    rows = ask(session, "SELECT status, count(*) AS jobs FROM job GROUP BY status")
+    return {row["status"]: row["jobs"] for row in rows}
 
 
 def next_delayed_s(session: Session, *, now_s: float) -> float | None:
     """When the earliest delayed job may start."""
-    statement = select(func.min(JobRow.not_before_s)).where(JobRow.status == QUEUED, JobRow.not_before_s > now_s)
-    earliest: float | None = session.exec(statement).one()
+    question = "SELECT min(not_before_s) AS earliest FROM job WHERE status = 'queued' AND not_before_s > :now_s"
+    earliest: float | None = ask(session, question, {"now_s": now_s})[0]["earliest"]
     return earliest
 
 
 # ---- the life of a job -----------------------------------------------------------------------------------------
 
 
+START_JOB = """
+    UPDATE job SET status = 'running', model = :model, attempts = attempts + 1,
+        started_s = coalesce(started_s, :now_s), plan_json = coalesce(plan_json, :plan_json)
+    WHERE id = :id RETURNING *
+"""
+INSERT_LINE = """
+    INSERT INTO line (job_id, position, key, file, status, model, request_json, seed)
+    VALUES (?, ?, ?, ?, 'waiting', ?, ?, ?)
+"""
+
+
 def start(
-    session: Session, job_id: int, *, plan: JsonObject, model: str | None, lines: Iterable[NewLine], now_s: float
-) -> None:
-    """The job runs: its plan and its lines are fixed from now on, over every retry."""
-    row = _row(session, job_id)
-    if row.plan_json is None:
-        row.plan_json = canonical_json(dict(plan))
-        session.add_all(
-            LineRow(
-                job_id=job_id,
-                position=line.position,
-                key=line.key,
-                file=line.file,
-                status=WAITING,
-                model=line.model,
-                request_json=canonical_json(dict(line.request)),
-                seed=line.seed,
-            )
+    session: Session, job: Job, *, plan: JsonObject, model: str | None, lines: Iterable[NewLine], now_s: float
+) -> Job:
+    """The job runs: its plan and its lines are fixed from now on, over every retry. Returns it as it is now."""
+    if job.plan is None:
+        rows = (
+            (job.id, line.position, line.key, line.file, line.model, canonical_json(dict(line.request)), line.seed)
             for line in lines
         )
-    row.status, row.model = RUNNING, model
-    row.attempts += 1
-    row.started_s = row.started_s or now_s
-    session.add(row)
+        do(session, INSERT_LINE, list(rows))
+    values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan))}
+    return job_from(ask(session, START_JOB, values)[0])
 
 
 def requeue(session: Session, job_id: int, *, not_before_s: float, warning: str | None = None) -> None:
@@ -284,17 +301,10 @@ def requeue(session: Session, job_id: int, *, not_before_s: float, warning: str 
         add_warning(session, job_id, warning)
 
 
-def set_model(session: Session, job_id: int, model: str | None) -> None:
-    """What the job's next work needs."""
-    _update(session, job_id, model=model)
-
-
 def note_facts(session: Session, job_id: int, **facts: Any) -> None:
     """Add to what the receipt will say of the whole job."""
-    row = _row(session, job_id)
-    row.facts_json = canonical_json(json.loads(row.facts_json) | facts)
-    session.add(row)
-    session.flush()
+    known = dict(get(session, job_id).facts)
+    _update(session, job_id, facts_json=canonical_json(known | facts))
 
 
 def set_outcome(
@@ -303,26 +313,20 @@ def set_outcome(
     """Nothing is left to do but to publish the receipt, which says this for ever; `facts` join those noted."""
     if facts:
         note_facts(session, job_id, **facts)
-    _update(
-        session,
-        job_id,
-        outcome=outcome,
-        finished_s=now_s,
-        error_code=error.code if error else None,
-        error_message=error.message if error else None,
-        error_hint=error.hint if error else None,
-    )
+    _update(session, job_id, outcome=outcome, finished_s=now_s, **_error_columns(error))
 
 
 def unpublished(session: Session) -> list[Job]:
     """Jobs whose receipt may not lie in the outbox yet."""
-    statement = select(JobRow).where(col(JobRow.outcome).is_not(None), col(JobRow.status).in_(OPEN_STATUSES))
-    return [_job(row) for row in session.exec(statement.order_by(col(JobRow.id)))]
+    question = """
+        SELECT * FROM job WHERE outcome IS NOT NULL AND status IN ('waiting', 'queued', 'running') ORDER BY id
+    """
+    return [job_from(row) for row in ask(session, question)]
 
 
-def close(session: Session, job_id: int) -> None:
-    """The receipt lies in the outbox."""
-    session.execute(update(JobRow).where(col(JobRow.id) == job_id).values(status=JobRow.outcome))
+def close(session: Session, job_ids: Sequence[int]) -> None:
+    """The receipts lie in the outbox."""
+    do(session, "UPDATE job SET status = outcome WHERE id = ?", [(job_id,) for job_id in job_ids])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,11 +342,10 @@ def settle_dependents(session: Session, finished_ids: Sequence[int]) -> list[Set
     settled = []
     for job_id in _waiting_for(session, finished_ids):
         needs = _needs_of(session, job_id)
-        failed = next((name for name, status, required in needs if required and status not in (DONE, PARTIAL)), None)
-        if any(status in OPEN_STATUSES for _, status, _ in needs):
-            failed = next((n for n, s, required in needs if required and s in (FAILED, CANCELLED)), None)
-            if failed is None:
-                continue
+        lost = (FAILED, CANCELLED)
+        failed = next((name for name, status, required in needs if required and status in lost), None)
+        if failed is None and any(status in OPEN_STATUSES for _, status, _ in needs):
+            continue
         if failed is None:
             _update(session, job_id, status=QUEUED)
         settled.append(Settled(job_id=job_id, failed_need=failed))
@@ -350,34 +353,29 @@ def settle_dependents(session: Session, finished_ids: Sequence[int]) -> list[Set
 
 
 def _waiting_for(session: Session, finished_ids: Sequence[int]) -> list[int]:
-    statement = (
-        select(DependencyRow.job_id)
-        .join(JobRow, col(JobRow.id) == col(DependencyRow.job_id))
-        .where(col(DependencyRow.needs_id).in_(finished_ids), JobRow.status == WAITING, col(JobRow.outcome).is_(None))
-        .distinct()
-        .order_by(col(DependencyRow.job_id))
-    )
-    return list(session.exec(statement))
+    question = f"""
+        SELECT DISTINCT dependency.job_id FROM dependency JOIN job ON job.id = dependency.job_id
+        WHERE dependency.needs_id IN ({", ".join(str(int(job_id)) for job_id in finished_ids)})
+        AND job.status = 'waiting' AND job.outcome IS NULL ORDER BY dependency.job_id
+    """
+    return [row["job_id"] for row in ask(session, question)]
 
 
 def _needs_of(session: Session, job_id: int) -> list[tuple[str, str, bool]]:
-    statement = (
-        select(JobRow.name, JobRow.status, DependencyRow.required)
-        .join(DependencyRow, col(DependencyRow.needs_id) == col(JobRow.id))
-        .where(DependencyRow.job_id == job_id)
-        .order_by(col(JobRow.id))
-    )
-    return [(name, status, bool(required)) for name, status, required in session.exec(statement)]
+    question = """
+        SELECT job.name, job.status, dependency.required FROM dependency JOIN job ON job.id = dependency.needs_id
+        WHERE dependency.job_id = :id ORDER BY job.id
+    """
+    return [(row["name"], row["status"], bool(row["required"])) for row in ask(session, question, {"id": job_id})]
 
 
 def recover_unowned(session: Session) -> int:
     """Whatever runs belongs to a runner that is gone: it is queued again at once. Returns how many."""
-    unowned = (col(JobRow.status) == RUNNING, col(JobRow.outcome).is_(None))
-    result = session.execute(update(JobRow).where(*unowned).values(status=QUEUED, not_before_s=0.0))
-    return int(result.rowcount)  # type: ignore[attr-defined] # a CursorResult, as for every UPDATE
+    unowned = "UPDATE job SET status = 'queued', not_before_s = 0 WHERE status = 'running' AND outcome IS NULL"
+    return len(ask(session, f"{unowned} RETURNING id"))
 
 
-def reset_for_retry(session: Session, job_id: int, *, claim_id: str | None = None) -> None:
+def reset_for_retry(session: Session, job_id: int) -> None:
     """A finished job goes back into the queue; published lines stay, failed and cancelled ones wait again."""
     waits = any(status in OPEN_STATUSES for _, status, _ in _needs_of(session, job_id))
     _update(
@@ -387,77 +385,62 @@ def reset_for_retry(session: Session, job_id: int, *, claim_id: str | None = Non
         outcome=None,
         finished_s=None,
         not_before_s=0.0,
-        error_code=None,
-        error_message=None,
-        error_hint=None,
         warnings_json="[]",
-        **({"claim_id": claim_id} if claim_id else {}),
+        **_error_columns(None),
     )
-    session.execute(
-        update(LineRow)
-        .where(col(LineRow.job_id) == job_id, col(LineRow.status).in_((FAILED, CANCELLED)))
-        .values(status=WAITING, strikes=0, failures=0, error_code=None, error_message=None, error_hint=None)
-    )
+    statement = """
+        UPDATE line SET status = 'waiting', strikes = 0, failures = 0, error_code = NULL, error_message = NULL,
+            error_hint = NULL
+        WHERE job_id = ? AND status IN ('failed', 'cancelled')
+    """
+    do(session, statement, [(job_id,)])
 
 
 # ---- requests from other processes -----------------------------------------------------------------------------
 
 
-def ask(session: Session, name: str, request: str, *, now_s: float) -> Job:
+def request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
     """Ask the runner to cancel or retry a job. Raises JobNotFound, JobFinished or JobNotRetryable."""
     job = by_name(session, name)
-    if request == CANCEL and job.status not in OPEN_STATUSES:
+    if wanted == CANCEL and job.status not in OPEN_STATUSES:
         raise JobFinished(f"The job {job.name!r} is {job.status} already.")
-    if request != CANCEL and job.status not in RETRYABLE_STATUSES:
+    if wanted != CANCEL and job.status not in RETRYABLE_STATUSES:
         allowed = ", ".join(RETRYABLE_STATUSES)
         raise JobNotRetryable(
             f"The job {job.name!r} is {job.status}; only {allowed} jobs can be retried.",
             hint="Drop the job file again for a new run.",
         )
-    session.add(JobRequestRow(job_id=job.id, request=request, at_s=now_s))
+    _add_request(session, job.id, wanted, now_s=now_s)
     return job
 
 
 def resume(session: Session, job_id: int, *, claim_id: str, now_s: float) -> None:
     """The same job was dropped again after it had failed: it is to be retried, with the files of the new drop."""
     _update(session, job_id, claim_id=claim_id)
-    session.add(JobRequestRow(job_id=job_id, request=RETRY, at_s=now_s))
+    _add_request(session, job_id, RETRY, now_s=now_s)
 
 
-def requests(session: Session) -> list[Request]:
+def _add_request(session: Session, job_id: int, wanted: str, *, now_s: float) -> None:
+    do(session, "INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
+
+
+def requests(session: Session | Snapshot) -> list[Request]:
     """What was asked and not yet obeyed, oldest first."""
-    rows = session.exec(select(JobRequestRow).order_by(col(JobRequestRow.id)))
-    return [Request(id=row.id or 0, job_id=row.job_id, request=row.request) for row in rows]
+    rows = ask(session, "SELECT id, job_id, request FROM job_request ORDER BY id")
+    return [Request(**row) for row in rows]
 
 
 def forget(session: Session, job_id: int) -> bool:
     """Remove a job that has ended, with its lines and events; False when it is open again or gone."""
-    row = session.get(JobRow, job_id)
-    if row is None or row.status in OPEN_STATUSES:
-        return False
-    session.delete(row)
-    session.flush()
-    return True
+    statement = "DELETE FROM job WHERE id = :id AND status NOT IN ('waiting', 'queued', 'running') RETURNING id"
+    return bool(ask(session, statement, {"id": job_id}))
 
 
 def drop_requests(session: Session, request_ids: Sequence[int]) -> None:
     """The requests are obeyed."""
-    session.execute(delete(JobRequestRow).where(col(JobRequestRow.id).in_(request_ids)))
-
-
-# ---- rows and values -------------------------------------------------------------------------------------------
-
-
-def _row(session: Session, job_id: int) -> JobRow:
-    row = session.get(JobRow, job_id)
-    if row is None:
-        raise JobNotFound(f"There is no job number {job_id}.")
-    return row
+    do(session, "DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])
 
 
 def _update(session: Session, job_id: int, **values: Any) -> None:
-    session.execute(update(JobRow).where(col(JobRow.id) == job_id).values(**values))
-
-
-def _job(row: JobRow) -> Job:
-    return job_from(row.model_dump())
+    columns = ", ".join(f"{name} = ?" for name in values)
+    do(session, f"UPDATE job SET {columns} WHERE id = ?", [(*values.values(), job_id)])

@@ -1,184 +1,154 @@
 """The lines of a job in the ledger: waiting → taken (its take is durable) → published; or failed, or cancelled.
 
-Every function runs inside the caller's transaction. Lines are read in pages, since a job may have 20,000 of them.
+Every function runs inside the caller's transaction. Lines are read in pages, since a job may have 20,000 of them,
+and written many at a time.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sqlalchemy import func
-from sqlmodel import Session, col, select, update
-
+from registry.database import Snapshot, ask, do
 from registry.digests import canonical_json
 from registry.job_lists import line_from
-from registry.job_values import (
-    CANCELLED,
-    FAILED,
-    PUBLISHED,
-    TAKEN,
-    WAITING,
-    Attempt,
-    JobError,
-    JsonObject,
-    Line,
-    LineCounts,
-    NewAttempt,
-)
-from registry.ledger_tables import AttemptRow, LineRow
-from registry.tables import TakeRow
+from registry.job_values import Attempt, JobError, JsonObject, Line, LineCounts, NewAttempt
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
 PAGE = 500
 
 
 def waiting(session: Session, job_id: int, *, model: str, after: int, limit: int) -> list[Line]:
     """The next lines of a job that this model has to speak, behind position `after`."""
-    statement = (
-        select(LineRow)
-        .where(LineRow.job_id == job_id, LineRow.status == WAITING, LineRow.model == model, LineRow.position > after)
-        .order_by(col(LineRow.position))
-        .limit(limit)
-    )
-    return [_line(row) for row in session.exec(statement)]
+    question = """
+        SELECT * FROM line WHERE job_id = :job AND status = 'waiting' AND model = :model AND position > :after
+        ORDER BY position LIMIT :limit
+    """
+    rows = ask(session, question, {"job": job_id, "model": model, "after": after, "limit": limit})
+    return [line_from(row) for row in rows]
 
 
 def with_status(session: Session, job_id: int, status: str) -> list[Line]:
     """Every line of a job in this state, in order."""
-    statement = select(LineRow).where(LineRow.job_id == job_id, LineRow.status == status)
-    return [_line(row) for row in session.exec(statement.order_by(col(LineRow.position)))]
+    question = "SELECT * FROM line WHERE job_id = :job AND status = :status ORDER BY position"
+    return [line_from(row) for row in ask(session, question, {"job": job_id, "status": status})]
 
 
 def existing_takes(session: Session, keys: Iterable[str]) -> set[str]:
     """Those of these keys that the take store has, as far as its rows say."""
-    return set(session.exec(select(TakeRow.key).where(col(TakeRow.key).in_(list(keys)))))
+    question = "SELECT key FROM take WHERE key IN (SELECT value FROM json_each(:keys))"
+    return {row["key"] for row in ask(session, question, {"keys": json.dumps(list(keys))})}
 
 
-def models_left(session: Session, job_id: int) -> dict[str, int]:
-    """How many waiting lines of a job each model has to speak, the model of the first such line first."""
-    statement = (
-        select(LineRow.model, func.count())
-        .where(LineRow.job_id == job_id, LineRow.status == WAITING)
-        .group_by(LineRow.model)
-        .order_by(func.min(LineRow.position))
-    )
-    return dict(session.exec(statement).all())
+def models_left(session: Session, job_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The models that have lines of these jobs to speak, for each job the model of its first such line first."""
+    question = """
+        SELECT job_id, model FROM line WHERE job_id IN (SELECT value FROM json_each(:ids)) AND status = 'waiting'
+        GROUP BY job_id, model ORDER BY job_id, min(position)
+    """
+    left: dict[int, list[str]] = {}
+    for row in ask(session, question, {"ids": json.dumps(list(job_ids))}):
+        left.setdefault(row["job_id"], []).append(row["model"])
+    return left
 
 
 def counts(session: Session, job_id: int) -> LineCounts:
     """How many lines of a job are in which state."""
-    statement = select(LineRow.status, func.count()).where(LineRow.job_id == job_id).group_by(LineRow.status)
-    return LineCounts(**dict(session.exec(statement).all()))
+    question = "SELECT status, count(*) AS lines FROM line WHERE job_id = :job GROUP BY status"
+    return LineCounts(**{row["status"]: row["lines"] for row in ask(session, question, {"job": job_id})})
 
 
-def pages(session: Session, job_id: int) -> Iterator[list[Line]]:
+def pages(session: Session | Snapshot, job_id: int) -> Iterator[list[Line]]:
     """All lines of a job in order, some at a time."""
     after = 0
+    question = "SELECT * FROM line WHERE job_id = :job AND position > :after ORDER BY position LIMIT :limit"
     while True:
-        statement = select(LineRow).where(LineRow.job_id == job_id, LineRow.position > after)
-        rows = session.exec(statement.order_by(col(LineRow.position)).limit(PAGE)).all()
-        if not rows:
+        rows = ask(session, question, {"job": job_id, "after": after, "limit": PAGE})
+        if rows:
+            yield [line_from(row) for row in rows]
+        if len(rows) < PAGE:
             return
-        yield [_line(row) for row in rows]
-        after = rows[-1].position
-        session.expunge_all()
+        after = rows[-1]["position"]
 
 
-def get(session: Session, line_id: int) -> Line:
-    """One line by its ledger id."""
-    row = session.get(LineRow, line_id)
-    assert row is not None, "lines go with their job only"
-    return _line(row)
+@dataclass(frozen=True, kw_only=True)
+class TakenLine:
+    """A line whose take is durable."""
+
+    line_id: int
+    take_key: str
+    result: JsonObject
 
 
-def set_taken(session: Session, line_id: int, *, take_key: str, result: JsonObject) -> None:
-    """The line's take is durable; what remains is to publish it."""
-    values = {"status": TAKEN, "take_key": take_key, "result_json": canonical_json(dict(result))}
-    session.execute(update(LineRow).where(col(LineRow.id) == line_id).values(**values))
+def set_taken(session: Session, taken: Iterable[TakenLine]) -> None:
+    """The lines' takes are durable; what remains is to publish them."""
+    statement = "UPDATE line SET status = 'taken', take_key = ?, result_json = ? WHERE id = ?"
+    do(session, statement, [(item.take_key, canonical_json(dict(item.result)), item.line_id) for item in taken])
 
 
 def set_waiting(session: Session, line_id: int) -> None:
     """The line's take is gone: it has to be spoken again."""
-    values = {"status": WAITING, "take_key": None, "result_json": None}
-    session.execute(update(LineRow).where(col(LineRow.id) == line_id).values(**values))
+    statement = "UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL WHERE id = ?"
+    do(session, statement, [(line_id,)])
 
 
-def set_published(session: Session, line_ids: Sequence[int]) -> None:
+def set_published(session: Session, line_ids: Iterable[int]) -> None:
     """The lines' files lie in the outbox."""
-    session.execute(update(LineRow).where(col(LineRow.id).in_(line_ids)).values(status=PUBLISHED))
+    do(session, "UPDATE line SET status = 'published' WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def set_failed(session: Session, line_id: int, error: JobError) -> None:
     """The line cannot be spoken."""
-    values = {
-        "status": FAILED,
-        "error_code": error.code,
-        "error_message": error.message,
-        "error_hint": error.hint,
-    }
-    session.execute(update(LineRow).where(col(LineRow.id) == line_id).values(**values))
+    statement = """
+        UPDATE line SET status = 'failed', error_code = ?, error_message = ?, error_hint = ? WHERE id = ?
+    """
+    do(session, statement, [(error.code, error.message, error.hint, line_id)])
 
 
-def fail_waiting(session: Session, job_id: int, error: JobError, *, model: str | None = None) -> None:
-    """Every line that still waits (for `model`) fails for the same reason."""
-    condition = [col(LineRow.job_id) == job_id, col(LineRow.status) == WAITING]
-    if model is not None:
-        condition.append(col(LineRow.model) == model)
-    values = {
-        "status": FAILED,
-        "error_code": error.code,
-        "error_message": error.message,
-        "error_hint": error.hint,
-    }
-    session.execute(update(LineRow).where(*condition).values(**values))
+def fail_waiting(session: Session, job_id: int, error: JobError, *, model: str) -> None:
+    """Every line that still waits for `model` fails for the same reason."""
+    statement = """
+        UPDATE line SET status = 'failed', error_code = ?, error_message = ?, error_hint = ?
+        WHERE job_id = ? AND status = 'waiting' AND model = ?
+    """
+    do(session, statement, [(error.code, error.message, error.hint, job_id, model)])
 
 
 def cancel_waiting(session: Session, job_id: int) -> None:
     """Nobody will speak the lines that still wait."""
-    waits = (col(LineRow.job_id) == job_id, col(LineRow.status) == WAITING)
-    session.execute(update(LineRow).where(*waits).values(status=CANCELLED))
+    do(session, "UPDATE line SET status = 'cancelled' WHERE job_id = ? AND status = 'waiting'", [(job_id,)])
 
 
-def add_strike(session: Session, line_id: int) -> int:
-    """The engine died over this line. Returns how often it has by now."""
-    session.execute(update(LineRow).where(col(LineRow.id) == line_id).values(strikes=LineRow.strikes + 1))
-    return int(session.exec(select(LineRow.strikes).where(LineRow.id == line_id)).one())
+def add_strikes(session: Session, line_ids: Iterable[int]) -> None:
+    """The engine died over these lines."""
+    do(session, "UPDATE line SET strikes = strikes + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
-def add_failure(session: Session, line_id: int) -> int:
-    """A rendering failed that another try may mend. Returns how often by now."""
-    session.execute(update(LineRow).where(col(LineRow.id) == line_id).values(failures=LineRow.failures + 1))
-    return int(session.exec(select(LineRow.failures).where(LineRow.id == line_id)).one())
+def add_failures(session: Session, line_ids: Iterable[int]) -> None:
+    """Renderings failed that another try may mend."""
+    do(session, "UPDATE line SET failures = failures + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
-def add_attempt(session: Session, new: NewAttempt) -> None:
-    """Record one rendering."""
-    session.add(
-        AttemptRow(
-            line_id=new.line_id,
-            number=new.number,
-            seed=new.seed,
-            outcome=new.outcome,
-            detail_json=canonical_json(dict(new.detail)),
-            finished_s=new.finished_s,
-        )
-    )
-
-
-def attempts(session: Session, line_id: int) -> list[Attempt]:
-    """Every rendering of a line, oldest first."""
-    rows = session.exec(select(AttemptRow).where(AttemptRow.line_id == line_id).order_by(col(AttemptRow.id)))
-    return [
-        Attempt(
-            number=row.number,
-            seed=row.seed,
-            outcome=row.outcome,
-            finished_s=row.finished_s,
-            detail=json.loads(row.detail_json),
-        )
-        for row in rows
+def add_attempts(session: Session, new: Iterable[NewAttempt]) -> None:
+    """Record renderings."""
+    statement = """
+        INSERT INTO attempt (line_id, number, seed, outcome, detail_json, finished_s) VALUES (?, ?, ?, ?, ?, ?)
+    """
+    rows = [
+        (item.line_id, item.number, item.seed, item.outcome, canonical_json(dict(item.detail)), item.finished_s)
+        for item in new
     ]
+    do(session, statement, rows)
 
 
-def _line(row: LineRow) -> Line:
-    return line_from(row.model_dump())
+def attempts(session: Session | Snapshot, line_id: int) -> list[Attempt]:
+    """Every rendering of a line, oldest first."""
+    question = """
+        SELECT number, seed, outcome, finished_s, detail_json FROM attempt WHERE line_id = :line ORDER BY id
+    """
+    rows = [dict(row) for row in ask(session, question, {"line": line_id})]
+    return [Attempt(detail=json.loads(row.pop("detail_json")), **row) for row in rows]

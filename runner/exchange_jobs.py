@@ -72,7 +72,7 @@ class ExchangeJobs:
         return None
 
     def _begin(self, session: Any, job: Job) -> None:
-        jobs.start(session, job.id, plan={}, model=None, lines=(), now_s=self.context.clock())
+        jobs.start(session, job, plan={}, model=None, lines=(), now_s=self.context.clock())
 
     def _lock(self, job: Job, spec: ImportSpec, found: VoiceImport, needed: LockNeeded) -> LockTask:
         waveform, facts = decode_audio(needed.audio, name=needed.file, max_duration_s=LONGEST_RECORDING_S)

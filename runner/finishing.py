@@ -1,42 +1,51 @@
-"""A job with nothing left to do → its track, its outcome in the ledger, its receipt; then those that waited for it.
+"""Jobs with nothing left to do → their tracks, their outcomes in the ledger, their receipts; then those that waited.
 
-Track and captions appear first, then the outcome is committed, then `result.json` appears, then the job is closed.
+Track and captions appear first, then the outcomes are committed, then each `result.json` appears, then the jobs are
+closed. Many jobs go through each of these steps together.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sqlmodel import Session
+import numpy as np
 
+from models.audio import encode_audio
 from models.audio_stream import write_audio_stream
-from models.protocol import Waveform
+from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry import jobs, lines
-from registry.errors import InvalidInput, NotFound
+from registry.database import ask
+from registry.errors import InvalidInput, NotFound, StorageError
 from registry.files import crash_point
-from registry.job_values import (
-    DONE,
-    FAILED,
-    PARTIAL,
-    PUBLISHED,
-    REJECTED,
-    Job,
-    JobError,
-    JsonObject,
-    Line,
-)
-from registry.tables import TakeRow
+from registry.job_values import DONE, DUPLICATE, FAILED, PARTIAL, PUBLISHED, REJECTED, Job, JobError, JsonObject, Line
 from runner import track
 from runner.context import Context
 from runner.jobfile import MAX_FILE_BYTES, JobSpec, SynthesizeSpec
-from runner.preparing import file_format, take_waveform
-from runner.publish import Outbox, job_file_name, read_job_file, sha256_hex
+from runner.preparing import FileFormat, file_format, take_waveform
+from runner.publish import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
 from runner.receipt import encoded, receipt, summary_error, voice_entry
+from runner.recording import OnJobTrouble, RecentTakes
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
 SRT, VTT = "captions.srt", "captions.vtt"
+SHORT_SAMPLES = 60 * SAMPLE_RATE_HZ  # a track up to this is made in memory, together with others
+
+
+@dataclass(kw_only=True)
+class Ending:
+    """A job that is about to end."""
+
+    job: Job
+    outcome: str
+    error: JobError | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)  # still to be published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +54,88 @@ class Finisher:
 
     context: Context
     outbox: Outbox
+    recent: RecentTakes
+    on_job_trouble: OnJobTrouble
 
-    def prepare(self, job: Job, spec: JobSpec) -> None:
-        """Publish the track and set the outcome of a job whose lines are all published or failed."""
+    # ---- from lines to an outcome ------------------------------------------------------------------------------
+
+    def ending_of(self, job: Job, spec: JobSpec) -> Ending:
+        """What a job has come to whose lines are all published, failed or cancelled; long tracks are published here.
+
+        Takes a while for a job of many lines; it may run in any thread.
+        """
         with self.context.database.read() as session:
             entries = [line for page in lines.pages(session, job.id) for line in page]
+        ending = Ending(job=job, outcome=outcome_of(entries), error=summary_error(entries))
+        ending.facts["voice"] = the_voice(entries)
         published = [line for line in entries if line.status == PUBLISHED]
-        facts: dict[str, Any] = {"voice": the_voice(entries)}
-        warnings: list[str] = []
         if isinstance(spec, SynthesizeSpec) and published:
-            facts["track"] = self._publish_track(job, spec, published, warnings)
+            try:
+                ending.facts["track"] = self._track(ending, spec, published)
+            except (InvalidInput, NotFound) as error:
+                ending.warnings.append(f"No track was made: {error.message}")
+        return ending
+
+    def _track(self, ending: Ending, spec: SynthesizeSpec, published: Sequence[Line]) -> dict[str, Any]:
+        parts = [
+            track.TrackLine(
+                text=line.request["text"],
+                samples=(line.result or {})["samples"],
+                pause_samples=track.pause_samples(line.request["pause_after_s"]),
+            )
+            for line in published
+        ]
+        settings = self.context.settings
+        wanted = file_format(spec.format or settings.format, wav_encoding=settings.wav_encoding)
+        name, total = f"track.{wanted.format}", track.total_samples(parts)
+        sound = track.waveforms(parts, load=lambda number: self._waveform(published[number]))
+        if total <= SHORT_SAMPLES:
+            whole = np.concatenate(list(sound))
+            ending.files[name] = encode_audio(whole, format=wanted.format, encoding=wanted.encoding)
+            digest = sha256_hex(ending.files[name])
+        else:
+            digest = self._publish_long(ending.job, name, sound, total, wanted)
+        captions = list(track.cues(parts))
+        ending.files |= {SRT: track.srt(captions).encode(), VTT: track.vtt(captions).encode()}
+        return {
+            "file": name,
+            "duration_s": round(total / SAMPLE_RATE_HZ, 4),
+            "sha256": digest,
+            "captions": [{"file": file, "sha256": sha256_hex(ending.files[file])} for file in (SRT, VTT)],
+        }
+
+    def _publish_long(self, job: Job, name: str, sound: Any, total: int, wanted: FileFormat) -> str:
+        def write(file: BinaryIO) -> None:
+            write_audio_stream(file, sound, samples=total, format=wanted.format, encoding=wanted.encoding)
+
+        return self.outbox.publish_stream(job.name, name, write)
+
+    def _waveform(self, line: Line) -> Waveform:
+        with self.context.database.read() as session:
+            found = ask(session, "SELECT audio_sha256 FROM take WHERE key = :key", {"key": line.take_key})
+        if not found:
+            raise NotFound(f"The take of {line.file} is gone.")
+        sha256 = found[0]["audio_sha256"]
+        recent = self.recent.get(sha256)
+        return recent if recent is not None else take_waveform(self.context.takes.audio.read(sha256))
+
+    # ---- from an outcome to a closed job -----------------------------------------------------------------------
+
+    def finish(self, endings: Sequence[Ending]) -> list[Job]:
+        """Publish what is left, commit the outcomes and publish the receipts; returns the jobs that are closed."""
+        troubles = self.outbox.publish_many({ending.job.name: ending.files for ending in endings})
+        good = self._without(troubles, {ending.job.name: ending for ending in endings})
         with self.context.database.write() as session:
-            for warning in warnings:
-                jobs.add_warning(session, job.id, warning)
-            self.set_outcome(session, job.id, outcome_of(entries), error=summary_error(entries), facts=facts)
+            for ending in good:
+                for warning in ending.warnings:
+                    jobs.add_warning(session, ending.job.id, warning)
+                self.set_outcome(session, ending.job.id, ending.outcome, error=ending.error, facts=ending.facts)
+        return self.answer([ending.job.id for ending in good])
+
+    def _without(self, troubles: Mapping[str, StorageError], endings: Mapping[str, Ending]) -> list[Ending]:
+        for name, error in troubles.items():
+            self.on_job_trouble(endings[name].job, error)
+        return [ending for name, ending in endings.items() if name not in troubles]
 
     def set_outcome(
         self,
@@ -76,82 +153,51 @@ class Finisher:
 
     def answer(self, job_ids: Sequence[int]) -> list[Job]:
         """Publish the receipts of jobs that have an outcome, close them, and settle the jobs that waited for them."""
-        answered = []
+        closed: list[Job] = []
         while job_ids:
             crash_point("finishing.outcome-committed")
-            answered += [self._publish_answer(job_id) for job_id in job_ids]
+            answered = self._publish_answers(job_ids)
+            crash_point("finishing.receipt-published")
             with self.context.database.write() as session:
-                for job_id in job_ids:
-                    jobs.close(session, job_id)
-                settled = jobs.settle_dependents(session, job_ids)
+                jobs.close(session, [job.id for job in answered])
+                settled = jobs.settle_dependents(session, [job.id for job in answered])
                 lost = [item for item in settled if item.failed_need is not None]
                 for item in lost:
                     self.set_outcome(session, item.job_id, FAILED, error=dependency_failed(item.failed_need or ""))
             crash_point("finishing.closed")
+            closed += answered
             job_ids = [item.job_id for item in lost]
-        return answered
+        return closed
 
-    def _publish_answer(self, job_id: int) -> Job:
+    def _publish_answers(self, job_ids: Sequence[int]) -> list[Job]:
+        """Job files first, receipts last; returns the jobs whose folders could be written."""
+        files: dict[str, dict[str, bytes]] = {}
+        receipts: dict[str, dict[str, bytes]] = {}
+        found: dict[str, Job] = {}
         with self.context.database.read() as session:
-            job = jobs.get(session, job_id)
-            entries = [line for page in lines.pages(session, job_id) for line in page]
-        name = job.facts.get("job_file")
-        content = self._job_file(job)
-        if name and content is not None:
-            self.outbox.publish(job.name, {job_file_name(name): content})
-        self.outbox.publish_receipt(job.name, encoded(receipt(job, entries)))
-        return job
+            for job_id in job_ids:
+                job = jobs.get(session, job_id)
+                entries = [line for page in lines.pages(session, job_id) for line in page]
+                found[job.name] = job
+                files[job.name] = self._job_file(job)
+                receipts[job.name] = {RECEIPT: encoded(receipt(job, entries))}
+        troubles = self.outbox.publish_many(files)
+        crash_point("publish.before-receipt")
+        for name, job in found.items():
+            if job.attempts > 1 and name not in troubles:
+                self.outbox.sweep(name)
+        good = {name: content for name, content in receipts.items() if name not in troubles}
+        troubles |= self.outbox.publish_many(good)
+        for name, error in troubles.items():
+            self.on_job_trouble(found[name], error)
+        return [job for name, job in found.items() if name not in troubles]
 
-    def _job_file(self, job: Job) -> bytes | None:
-        path = job.facts.get("job_path")
-        if not path:
-            return None
-        return read_job_file(self.context.instance.claimed_dir / path, limit_bytes=MAX_FILE_BYTES)
-
-    # ---- the track ---------------------------------------------------------------------------------------------
-
-    def _publish_track(
-        self, job: Job, spec: SynthesizeSpec, published: Sequence[Line], warnings: list[str]
-    ) -> dict[str, Any] | None:
-        parts = [
-            track.TrackLine(
-                text=line.request["text"],
-                samples=(line.result or {})["samples"],
-                pause_samples=track.pause_samples(line.request["pause_after_s"]),
-            )
-            for line in published
-        ]
-        settings = self.context.settings
-        wanted = file_format(spec.format or settings.format, wav_encoding=settings.wav_encoding)
-        total = track.total_samples(parts)
-
-        def write(file: BinaryIO) -> None:
-            sound = track.waveforms(parts, load=lambda number: self._waveform(published[number]))
-            write_audio_stream(file, sound, samples=total, format=wanted.format, encoding=wanted.encoding)
-
-        name = f"track.{wanted.format}"
-        try:
-            digest = self.outbox.publish_stream(job.name, name, write)
-        except (InvalidInput, NotFound) as error:
-            warnings.append(f"No track was made: {error.message}")
-            return None
-        captions = list(track.cues(parts))
-        texts = {SRT: track.srt(captions).encode(), VTT: track.vtt(captions).encode()}
-        self.outbox.publish(job.name, texts)
-        return {
-            "file": name,
-            "duration_s": round(total / 24_000, 4),
-            "sha256": digest,
-            "captions": [{"file": file, "sha256": sha256_hex(content)} for file, content in texts.items()],
-        }
-
-    def _waveform(self, line: Line) -> Waveform:
-        with self.context.database.read() as session:
-            row = session.get(TakeRow, line.take_key)
-            sha256 = row.audio_sha256 if row else None
-        if sha256 is None:
-            raise NotFound(f"The take of {line.file} is gone.")
-        return take_waveform(self.context.takes.audio.read(sha256))
+    def _job_file(self, job: Job) -> dict[str, bytes]:
+        path, name = job.facts.get("job_path"), job.facts.get("job_file")
+        if not path or not name:
+            return {}
+        content = read_job_file(self.context.instance.claimed_dir / path, limit_bytes=MAX_FILE_BYTES)
+        return {} if content is None else {job_file_name(name): content}
 
 
 def outcome_of(entries: Sequence[Line]) -> str:
@@ -179,4 +225,4 @@ def dependency_failed(name: str) -> JobError:
 
 def may_release(job: Job) -> bool:
     """Whether the claimed files of a closed job are needed no more: nothing retries it."""
-    return (job.outcome or job.status) in (DONE, REJECTED, "duplicate")
+    return (job.outcome or job.status) in (DONE, REJECTED, DUPLICATE)

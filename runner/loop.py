@@ -116,6 +116,7 @@ class Runner:
         """Stop the engine and give the instance back."""
         if self._watcher is not None:
             self._watcher.close()
+        self.worker.close()
         self.engine.stop(ENGINE_GRACE_S)
         self.context.database.close()
         self._waker.close()

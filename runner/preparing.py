@@ -52,14 +52,18 @@ class PublishedLine:
 
     content: bytes
     sha256: str
-    samples: int
+    waveform: Waveform  # what it holds, (S,)
+
+    @property
+    def samples(self) -> int:
+        return int(self.waveform.size)
 
 
 def published(take: bytes, wanted: FileFormat) -> PublishedLine:
     """A stored take as the file a job asked for."""
     waveform = take_waveform(take)
     content = encode_audio(waveform, format=wanted.format, encoding=wanted.encoding)
-    return PublishedLine(content=content, sha256=sha256_hex(content), samples=waveform.size)
+    return PublishedLine(content=content, sha256=sha256_hex(content), waveform=waveform)
 
 
 def take_facts(work: LineAtWork, facts: EngineFacts) -> TakeFacts:

@@ -1,7 +1,7 @@
 """Finished audio, captions and receipts → whole files in `outbox/<job>/`. This module touches the disk.
 
-Every file appears by one rename and may be written again, always with the same bytes. Errors of the system
-become StorageErrors that say which file was meant.
+Every file appears by one rename and may be written again, always with the same bytes. Many files are made durable
+at once: all are written and synced under temporary names, then all are renamed, then each folder is synced.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.errors import storage_error
-from registry.files import (
-    crash_point,
-    fsync_file,
-    fsync_folder,
-    make_folder_durably,
-    rename_durably,
-    sha256_of,
-    write_durably,
-)
+from registry.errors import DiskFull, StorageError, storage_error
+from registry.files import crash_point, fsync_file, fsync_folder, make_folder_durably, rename_durably, sha256_of
 from runner.names import folded
 
 RECEIPT = "result.json"
-TEMPORARY = re.compile(r"\..+\.\d+\.tmp", re.DOTALL)  # as `write_durably` and `publish_stream` name them
+TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `_temporary` gives
+LONGEST_PLAIN_BYTES = 240
+THREADS = 4  # syncing waits for the disk: a few at once go together
+
+
+def new_pool() -> ThreadPoolExecutor:
+    """Threads that wait for the disk; none is started before it is needed."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Outbox:
     """The folder where answers appear."""
 
     folder: Path
+    pool: ThreadPoolExecutor = field(default_factory=new_pool)
 
     def names(self) -> set[str]:
         """The folded names of everything that lies in the outbox."""
@@ -55,19 +56,57 @@ class Outbox:
         return folder
 
     def publish(self, job_name: str, files: Mapping[str, bytes]) -> None:
-        """Make these files appear in the job's folder."""
-        if not files:
-            return
-        folder = self.job_folder(job_name)
-        for name, content in files.items():
-            with _system_errors(f"writing {folder / name}"):
-                write_durably(folder / name, content)
+        """Make these files appear in the job's folder. Raises StorageError."""
+        for error in self.publish_many({job_name: files}).values():
+            raise error
+
+    def publish_many(self, files: Mapping[str, Mapping[str, bytes]]) -> dict[str, StorageError]:
+        """Make files (by job name and file name) appear; returns the jobs whose folders cannot be written, and why.
+
+        Raises DiskFull, which is every job's trouble.
+        """
+        targets: dict[Path, str] = {}
+        contents: list[tuple[Path, bytes]] = []
+        troubles: dict[str, StorageError] = {}
+        for job_name, named in files.items():
+            try:
+                folder = self.job_folder(job_name) if named else self.folder
+            except StorageError as error:
+                _note(troubles, job_name, error)
+                continue
+            for name, content in named.items():
+                targets[folder / name] = job_name
+                contents.append((folder / name, content))
+        for path, failed in self._write_all(contents):
+            _note(troubles, targets[path], failed)
+        crash_point("publish.temporary-synced")
+        good = [path for path, job_name in targets.items() if job_name not in troubles]
+        self._rename_all(good, targets, troubles)
+        return troubles
+
+    def _write_all(self, contents: list[tuple[Path, bytes]]) -> Iterator[tuple[Path, StorageError]]:
+        written = map(_write, contents) if len(contents) < 3 else self.pool.map(_write, contents)
+        yield from ((path, error) for (path, _), error in zip(contents, written, strict=True) if error is not None)
+
+    def _rename_all(self, paths: list[Path], jobs: Mapping[Path, str], troubles: dict[str, StorageError]) -> None:
+        for path in paths:
+            try:
+                _temporary(path).replace(path)
+            except OSError as error:
+                _note(troubles, jobs[path], storage_error(error, f"writing {path}"))
             crash_point("publish.file")
+        folders = list(dict.fromkeys(path.parent for path in paths))
+        for folder, failed in zip(folders, self._sync_all(folders), strict=True):
+            if failed is not None:
+                _note(troubles, folder.name, failed)
+
+    def _sync_all(self, folders: list[Path]) -> list[StorageError | None]:
+        return list(map(_sync, folders) if len(folders) < 3 else self.pool.map(_sync, folders))
 
     def publish_stream(self, job_name: str, name: str, write: Callable[[BinaryIO], None]) -> str:
         """Make a file appear that `write` fills piece by piece; returns its SHA-256."""
         target = self.job_folder(job_name) / name
-        temporary = target.with_name(f".{name[:200]}.{os.getpid()}.tmp")
+        temporary = _temporary(target)
         try:
             with _system_errors(f"writing {target}"):
                 with temporary.open("w+b") as file:
@@ -85,14 +124,7 @@ class Outbox:
         crash_point("publish.file")
         return digest
 
-    def publish_receipt(self, job_name: str, content: bytes) -> None:
-        """The last file of a job: from now on it is complete."""
-        crash_point("publish.before-receipt")
-        self._sweep(job_name)
-        self.publish(job_name, {RECEIPT: content})
-        crash_point("publish.receipt")
-
-    def _sweep(self, job_name: str) -> None:
+    def sweep(self, job_name: str) -> None:
         """Remove what killed runners left half written: one runner owns the outbox, so nobody is writing it now."""
         folder = self.job_folder(job_name)
         with _system_errors(f"sweeping {folder}"):
@@ -113,6 +145,42 @@ class Outbox:
         crash_point("publish.retired")
 
 
+def _note(troubles: dict[str, StorageError], job_name: str, error: StorageError) -> None:
+    if isinstance(error, DiskFull):
+        raise error
+    troubles.setdefault(job_name, error)
+
+
+def _temporary(path: Path) -> Path:
+    """The hidden name under which a file is written; always the same, so the next try replaces what a crash left."""
+    name = path.name if len(os.fsencode(path.name)) <= LONGEST_PLAIN_BYTES else sha256_hex(os.fsencode(path.name))
+    return path.with_name(f".{name}.tmp")
+
+
+def _write(item: tuple[Path, bytes]) -> StorageError | None:
+    path, content = item
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            crash_point("publish.temporary-written")
+            fsync_file(file.fileno())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        return storage_error(error, f"writing {path}")
+    return None
+
+
+def _sync(folder: Path) -> StorageError | None:
+    try:
+        fsync_folder(folder)
+    except OSError as error:
+        return storage_error(error, f"writing {folder}")
+    return None
+
+
 def read_job_file(path: Path, *, limit_bytes: int) -> bytes | None:
     """The job file as it was dropped; None when there is none to show (a folder without one, a link, a device)."""
     try:
@@ -120,7 +188,7 @@ def read_job_file(path: Path, *, limit_bytes: int) -> bytes | None:
             return None
         with path.open("rb") as file:
             content = file.read(limit_bytes + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
     except OSError as error:
         raise storage_error(error, f"reading {path}") from error

@@ -6,19 +6,18 @@ finds in the ledger what is left to do, and doing it again changes nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlmodel import Session
-
-from models.protocol import EngineFacts
+from models.protocol import EngineFacts, Waveform
 from registry import jobs, lines
 from registry.candidates import add_candidate
-from registry.errors import DiskFull, NotFound, StorageError
+from registry.errors import NotFound, StorageError
 from registry.files import crash_point
 from registry.job_values import TAKEN, Job, Line, NewAttempt
+from registry.lines import TakenLine
 from registry.values import ModelFacts, NewCandidate, Take, TakeFacts
 from runner.context import Context
 from runner.jobfile import DesignSpec, JobSpec, SynthesizeSpec
@@ -33,9 +32,13 @@ from runner.preparing import (
     take_content,
     take_facts,
 )
-from runner.publish import Outbox
+from runner.publish import Outbox, sha256_hex
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
 OnJobTrouble = Callable[[Job, StorageError], None]
+KEPT_SAMPLES = 2_000_000  # of recent takes, for the tracks that are made of them a moment later
 
 
 @dataclass(kw_only=True)
@@ -43,6 +46,7 @@ class _Ready:
     """A line whose take lies in the store."""
 
     job: Job
+    spec: JobSpec
     line: Line
     key: str
     audio_sha256: str
@@ -50,8 +54,28 @@ class _Ready:
     file: PublishedLine
     reused: bool
     active: ActiveJob | None = None
-    work: LineAtWork | None = None
+    attempts: Sequence[NewAttempt] = ()
     candidate: NewCandidate | None = None
+
+
+class RecentTakes:
+    """The waveforms of the takes used last, up to a few megabytes."""
+
+    def __init__(self) -> None:
+        self._waveforms: OrderedDict[str, Waveform] = OrderedDict()
+        self._samples = 0
+
+    def keep(self, audio_sha256: str, waveform: Waveform) -> None:
+        if audio_sha256 in self._waveforms:
+            return
+        self._waveforms[audio_sha256] = waveform
+        self._samples += waveform.size
+        while self._samples > KEPT_SAMPLES:
+            _, oldest = self._waveforms.popitem(last=False)
+            self._samples -= oldest.size
+
+    def get(self, audio_sha256: str) -> Waveform | None:
+        return self._waveforms.get(audio_sha256)
 
 
 @dataclass(kw_only=True)
@@ -61,13 +85,15 @@ class Recorder:
     context: Context
     outbox: Outbox
     on_job_trouble: OnJobTrouble  # a job's own folder cannot be written
+    recent: RecentTakes = field(default_factory=RecentTakes)
     _noted: set[tuple[int, str]] = field(default_factory=set)  # (job id, fingerprint): engines noted with the job
 
     def record(self, basket: Basket) -> None:
         """Everything in the basket. Raises StorageError when the disk or the database fails."""
-        ready = [self._store(*item) for item in basket.accepted]
+        ready = self._store(basket.accepted)
+        takes = self._find([key for _, _, key in basket.reused])
         for active, line, key in basket.reused:
-            found = self._reuse(active.job, active.spec, line, key)
+            found = self._reuse(active.job, active.spec, line, takes.get(key))
             if found is None:
                 active.again.append(LineAtWork.of(line))
                 active.unrecorded -= 1
@@ -76,74 +102,81 @@ class Recorder:
                 ready.append(found)
         crash_point("recording.takes-stored")
         with self.context.database.write() as session:
-            for item in ready:
-                self._commit_line(session, item)
+            self._commit_lines(session, ready)
             self._commit_rest(session, basket)
         crash_point("recording.lines-committed")
         for active, _, _ in basket.failed:
             active.unrecorded -= 1
-        self.publish(ready)
+        self._publish(ready)
 
     def republish(self, job: Job, spec: JobSpec) -> None:
         """Publish the lines of a job whose takes were committed before a crash; a take that is gone is made again."""
         with self.context.database.read() as session:
-            waiting = lines.with_status(session, job.id, TAKEN)
-        for line in waiting:
-            found = self._reuse(job, spec, line, line.take_key or "")
+            taken = lines.with_status(session, job.id, TAKEN)
+        takes = self._find([line.take_key or "" for line in taken])
+        ready = []
+        for line in taken:
+            found = self._reuse(job, spec, line, takes.get(line.take_key or ""))
             with self.context.database.write() as session:
                 if found is None:
                     lines.set_waiting(session, line.id)
-                elif found.file.sha256 != (line.result or {}).get("file_sha256"):
-                    self._commit_line(session, found)  # written by another version of an audio library
-            if found is not None:
-                self.publish([found])
+                    continue
+                if found.file.sha256 != (line.result or {}).get("file_sha256"):
+                    self._commit_lines(session, [found])  # written by another version of an audio library
+            ready.append(found)
+        self._publish(ready)
 
-    def publish(self, ready: Sequence[_Ready]) -> None:
+    def _publish(self, ready: Sequence[_Ready]) -> None:
         """Make the files of committed lines appear, then commit that they did."""
-        by_job: dict[int, list[_Ready]] = defaultdict(list)
+        files: dict[str, dict[str, bytes]] = defaultdict(dict)
         for item in ready:
-            by_job[item.job.id].append(item)
-        done: list[int] = []
-        for items in by_job.values():
-            try:
-                self.outbox.publish(items[0].job.name, {item.line.file: item.file.content for item in items})
-            except DiskFull:
-                raise
-            except StorageError as error:
-                self.on_job_trouble(items[0].job, error)
-                continue
-            done += [item.line.id for item in items]
+            files[item.job.name][item.line.file] = item.file.content
+        troubles = self.outbox.publish_many(files)
         crash_point("recording.published")
+        done = [item for item in ready if item.job.name not in troubles]
         if done:
             with self.context.database.write() as session:
-                lines.set_published(session, done)
+                lines.set_published(session, [item.line.id for item in done])
         crash_point("recording.published-committed")
         for item in ready:
             if item.active is not None:
                 item.active.unrecorded -= 1
+        by_name = {item.job.name: item.job for item in ready}
+        for job_name, error in troubles.items():
+            self.on_job_trouble(by_name[job_name], error)
 
     # ---- takes -------------------------------------------------------------------------------------------------
 
-    def _store(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts) -> _Ready:
-        assert work.best is not None
-        content = take_content(work.best.done.waveform)
-        audio_sha256 = self.context.takes.put_audio(content)
+    def _store(self, accepted: Sequence[tuple[ActiveJob, LineAtWork, EngineFacts]]) -> list[_Ready]:
+        """Make the audio of new takes durable, all at once."""
+        contents = [take_content(work.best.done.waveform) for _, work, _ in accepted if work.best is not None]
+        distinct = {sha256_hex(content): content for content in contents}  # the store writes each object once
+        list(self.outbox.pool.map(self.context.takes.put_audio, distinct.values()))
+        return [self._stored(*item, content) for item, content in zip(accepted, contents, strict=True)]
+
+    def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, content: bytes) -> _Ready:
         kept = take_facts(work, facts)
         candidate = self._candidate(active.spec, work, facts, content) if active.job.kind == "design" else None
         if candidate is not None and candidate.design_state_sha256 is not None:
-            kept = _with_design_state(kept, candidate.design_state_sha256)
+            kept = replace(kept, engine={**kept.engine, "design_state": candidate.design_state_sha256})
         return _Ready(
             job=active.job,
+            spec=active.spec,
             line=work.line,
             key=key_of(work.line, facts),
-            audio_sha256=audio_sha256,
+            audio_sha256=sha256_hex(content),
             facts=kept,
-            file=published(content, self._format(active.spec)),
+            file=self._published(content, active.spec),
             reused=False,
             active=active,
-            work=work,
+            attempts=work.attempts,
             candidate=candidate,
         )
+
+    def _published(self, content: bytes, spec: JobSpec) -> PublishedLine:
+        file = published(content, self._format(spec))
+        self.recent.keep(sha256_hex(content), file.waveform)
+        return file
 
     def _candidate(self, spec: JobSpec, work: LineAtWork, facts: EngineFacts, content: bytes) -> NewCandidate:
         """The registry's own copy of a designed voice's recording."""
@@ -165,9 +198,17 @@ class Recorder:
             character=spec.character.model_dump() if spec.character else None,
         )
 
-    def _reuse(self, job: Job, spec: JobSpec, line: Line, key: str) -> _Ready | None:
+    def _find(self, keys: Sequence[str]) -> dict[str, Take]:
+        """The takes of these keys, marked as used."""
+        if not keys:
+            return {}
+        with self.context.database.write() as session:
+            now_s = self.context.clock()
+            found = {key: self.context.takes.find(session, key, now_s=now_s) for key in keys}
+        return {key: take for key, take in found.items() if take is not None}
+
+    def _reuse(self, job: Job, spec: JobSpec, line: Line, take: Take | None) -> _Ready | None:
         """A stored take as a line; None when it cannot be used after all."""
-        take = self._find(key)
         if take is None:
             return None
         try:
@@ -179,27 +220,23 @@ class Recorder:
             return None  # gone or damaged: it is spoken again
         return _Ready(
             job=job,
+            spec=spec,
             line=line,
-            key=key,
+            key=take.key,
             audio_sha256=take.audio_sha256,
             facts=take.facts,
-            file=published(content, self._format(spec)),
-            reused=line.status != TAKEN,
+            file=self._published(content, spec),
+            reused=line.status != TAKEN or bool((line.result or {}).get("reused")),
             candidate=candidate,
         )
-
-    def _find(self, key: str) -> Take | None:
-        with self.context.database.write() as session:
-            return self.context.takes.find(session, key, now_s=self.context.clock())
 
     def _candidate_again(self, spec: JobSpec, line: Line, take: Take, content: bytes) -> NewCandidate:
         """A candidate from an earlier take. Raises NotFound when what is needed to lock it is gone."""
         assert isinstance(spec, DesignSpec)
-        engine, quality = take.facts.engine, take.facts.quality
+        engine, request = take.facts.engine, line.request
         state: str | None = engine.get("design_state")
         if state is not None:
             self.context.objects.put(self.context.objects.read(state))  # looks new to `gc` until it is referred to
-        request = line.request
         return NewCandidate(
             audio_sha256=self.context.objects.put(content),
             design_state_sha256=state,
@@ -211,7 +248,7 @@ class Recorder:
             frames=take.facts.frames,
             duration_s=take.facts.duration_s,
             sampling=request["sampling"],
-            quality=quality,
+            quality=take.facts.quality,
             character=spec.character.model_dump() if spec.character else None,
         )
 
@@ -222,61 +259,63 @@ class Recorder:
 
     # ---- rows --------------------------------------------------------------------------------------------------
 
-    def _commit_line(self, session: Session, item: _Ready) -> None:
+    def _commit_lines(self, session: Session, ready: Iterable[_Ready]) -> None:
         now_s = self.context.clock()
+        taken: list[TakenLine] = []
+        attempts: list[NewAttempt] = []
+        for item in ready:
+            if item.line.status != TAKEN:
+                attempts += self._commit_take(session, item, now_s=now_s)
+            result = line_result(item.line, take=item.facts, file=item.file, reused=item.reused)
+            taken.append(TakenLine(line_id=item.line.id, take_key=item.key, result=result))
+            if item.candidate is not None:
+                add_candidate(session, item.job.name, item.line.position, item.candidate, now_s=now_s)
+            self._note(session, item)
+        lines.set_taken(session, taken)
+        lines.add_attempts(session, attempts)
+
+    def _commit_take(self, session: Session, item: _Ready, *, now_s: float) -> Sequence[NewAttempt]:
         if item.reused:
-            attempt = NewAttempt(
+            reused = NewAttempt(
                 line_id=item.line.id, number=0, seed=item.facts.accepted_seed, outcome="reused", finished_s=now_s
             )
-            lines.add_attempt(session, attempt)
-        elif item.line.status != TAKEN:
-            take = self.context.takes.add(session, item.key, item.audio_sha256, item.facts, now_s=now_s)
-            if take.audio_sha256 != item.audio_sha256:
-                # Two jobs spoke one line at once: the take that was first is the one that both publish.
-                content = self.context.takes.read(take)
-                assert item.active is not None
-                item.file, item.facts = published(content, self._format(item.active.spec)), take.facts
-        for attempt in item.work.attempts if item.work else ():
-            lines.add_attempt(session, attempt)
-        result = line_result(item.line, take=item.facts, file=item.file, reused=item.reused)
-        lines.set_taken(session, item.line.id, take_key=item.key, result=result)
-        if item.candidate is not None:
-            add_candidate(session, item.job.name, item.line.position, item.candidate, now_s=now_s)
-        self._note_engine(session, item.job, item.facts.engine)
+            return [reused]
+        take = self.context.takes.add(session, item.key, item.audio_sha256, item.facts, now_s=now_s)
+        if take.audio_sha256 != item.audio_sha256:
+            # Two jobs spoke one line at once: the take that was first is the one that both publish.
+            item.file = self._published(self.context.takes.read(take), item.spec)
+            item.facts = take.facts
+        return item.attempts
+
+    def _note(self, session: Session, item: _Ready) -> None:
+        """Things that the receipt says of the whole job."""
+        engine: Mapping[str, Any] = item.facts.engine
+        mark = (item.job.id, str(engine.get("fingerprint")))
+        if mark not in self._noted:
+            shown = {key: value for key, value in engine.items() if key not in ("design_state", "model_facts")}
+            software = engine.get("model_facts", {}).get("software", {})
+            jobs.note_facts(session, item.job.id, engine=shown, model=engine.get("model"), versions=software)
+            self._noted.add(mark)
         if item.facts.failed_gates:
             gates = ", ".join(item.facts.failed_gates)
-            jobs.add_warning(
-                session, item.job.id, f"{item.line.file}: the best of {item.facts.attempts} takes failed {gates}."
-            )
+            warning = f"{item.line.file}: the best of {item.facts.attempts} takes failed {gates}."
+            jobs.add_warning(session, item.job.id, warning)
 
-    def _note_engine(self, session: Session, job: Job, engine: Any) -> None:
-        mark = (job.id, str(engine.get("fingerprint")))
-        if mark in self._noted:
-            return
-        shown = {key: value for key, value in engine.items() if key not in ("design_state", "model_facts")}
-        software = engine.get("model_facts", {}).get("software", {})
-        jobs.note_facts(session, job.id, engine=shown, model=engine.get("model"), versions=software)
-        self._noted.add(mark)
+    def forget(self, job_id: int) -> None:
+        """The job has ended."""
+        self._noted = {mark for mark in self._noted if mark[0] != job_id}
 
     def _commit_rest(self, session: Session, basket: Basket) -> None:
         now_s = self.context.clock()
-        for work in basket.struck:
-            lines.add_strike(session, work.line.id)
-            self._note_attempt(session, work, outcome="engine-lost", now_s=now_s)
-        for work in basket.stumbled:
-            lines.add_failure(session, work.line.id)
-            self._note_attempt(session, work, outcome="failed", now_s=now_s)
+        lines.add_strikes(session, [work.line.id for work in basket.struck])
+        lines.add_failures(session, [work.line.id for work in basket.stumbled])
+        attempts = [_attempt(work, "engine-lost", now_s) for work in basket.struck]
+        attempts += [_attempt(work, "failed", now_s) for work in basket.stumbled]
         for _, work, error in basket.failed:
-            for attempt in work.attempts:
-                lines.add_attempt(session, attempt)
+            attempts += work.attempts
             lines.set_failed(session, work.line.id, error)
-
-    def _note_attempt(self, session: Session, work: LineAtWork, *, outcome: str, now_s: float) -> None:
-        attempt = NewAttempt(
-            line_id=work.line.id, number=work.attempt, seed=work.seed, outcome=outcome, finished_s=now_s
-        )
-        lines.add_attempt(session, attempt)
+        lines.add_attempts(session, attempts)
 
 
-def _with_design_state(facts: TakeFacts, sha256: str) -> TakeFacts:
-    return replace(facts, engine={**facts.engine, "design_state": sha256})
+def _attempt(work: LineAtWork, outcome: str, now_s: float) -> NewAttempt:
+    return NewAttempt(line_id=work.line.id, number=work.attempt, seed=work.seed, outcome=outcome, finished_s=now_s)

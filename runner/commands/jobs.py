@@ -202,7 +202,7 @@ def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
     with _database() as database:
         for name in names:
             with database.write() as session:
-                job = ledger.ask(session, name, request, now_s=time.time())
+                job = ledger.request(session, name, request, now_s=time.time())
             say(f"{job.name}: {done}")
     if not instance.runner_is_active():
         say("No runner is active; it happens when one starts: voicejobs run")

@@ -24,7 +24,7 @@ def add(db, **changes):
 def end(db, job_id, outcome="done"):
     with db.write() as session:
         jobs.set_outcome(session, job_id, outcome, now_s=300, facts={})
-        jobs.close(session, job_id)
+        jobs.close(session, [job_id])
 
 
 def test_the_latest_jobs_come_first_and_pages_follow_one_another(db):
@@ -40,7 +40,7 @@ def test_a_list_tells_lines_and_what_a_job_waits_for(db):
     need = add(db)
     add(db, status=WAITING, dependencies={need.id: True})
     with db.write() as session:
-        jobs.start(session, need.id, plan={}, model="draft", lines=LINES, now_s=150)
+        jobs.start(session, jobs.get(session, need.id), plan={}, model="draft", lines=LINES, now_s=150)
     with db.snapshot() as snapshot:
         waiting, running = list_jobs(snapshot)
     assert waiting.waits_for == ("hello",)
@@ -59,7 +59,7 @@ def test_a_list_can_be_of_some_statuses_only(db):
 def test_a_job_is_shown_with_its_lines_and_events_and_a_misspelt_name_is_guessed(db):
     job = add(db)
     with db.write() as session:
-        jobs.start(session, job.id, plan={}, model="draft", lines=LINES, now_s=150)
+        jobs.start(session, jobs.get(session, job.id), plan={}, model="draft", lines=LINES, now_s=150)
         jobs.add_event(session, job.id, kind="claimed", message="It came.", at_s=1)
     with db.snapshot() as snapshot:
         details = show_job(snapshot, "HELLO")

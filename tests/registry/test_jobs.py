@@ -32,7 +32,7 @@ def ready(db: Database, **changes: object) -> list[int]:
 def finish(db: Database, job_id: int, outcome: str) -> list[jobs.Settled]:
     with db.write() as session:
         jobs.set_outcome(session, job_id, outcome, now_s=300, facts={})
-        jobs.close(session, job_id)
+        jobs.close(session, [job_id])
         return jobs.settle_dependents(session, [job_id])
 
 
@@ -65,7 +65,7 @@ def test_a_delayed_job_waits_for_its_time_but_not_for_a_clock_that_was_set_back(
 def test_what_runs_when_a_runner_starts_is_queued_again_at_once(db):
     job = add(db)
     with db.write() as session:
-        jobs.start(session, job.id, plan={}, model="draft", lines=LINES, now_s=150)
+        jobs.start(session, jobs.get(session, job.id), plan={}, model="draft", lines=LINES, now_s=150)
         assert jobs.recover_unowned(session) == 1
     assert ready(db) == [job.id]
 
@@ -74,7 +74,7 @@ def test_a_plan_is_made_once_and_kept_over_retries(db):
     job = add(db)
     for plan in ({"elena": 1}, {"elena": 2}):
         with db.write() as session:
-            jobs.start(session, job.id, plan=plan, model="draft", lines=LINES, now_s=150)
+            jobs.start(session, jobs.get(session, job.id), plan=plan, model="draft", lines=LINES, now_s=150)
     with db.read() as session:
         assert jobs.get(session, job.id).plan == {"elena": 1}
         assert jobs.get(session, job.id).attempts == 2
@@ -99,7 +99,7 @@ def test_an_answer_stays_unpublished_until_it_is_closed(db):
     job = add(db, outcome=REJECTED, error=NOBODY)
     with db.write() as session:
         assert [found.id for found in jobs.unpublished(session)] == [job.id]
-        jobs.close(session, job.id)
+        jobs.close(session, [job.id])
     with db.read() as session:
         assert jobs.unpublished(session) == []
         assert jobs.get(session, job.id).status == REJECTED
@@ -108,13 +108,13 @@ def test_an_answer_stays_unpublished_until_it_is_closed(db):
 def test_only_open_jobs_are_cancelled_and_only_unfinished_ones_retried(db):
     job = add(db)
     with db.write() as session, pytest.raises(jobs.JobNotRetryable):
-        jobs.ask(session, "hello", RETRY, now_s=1)
+        jobs.request(session, "hello", RETRY, now_s=1)
     finish(db, job.id, "failed")
     with db.write() as session:
-        jobs.ask(session, "HELLO", RETRY, now_s=1)
+        jobs.request(session, "HELLO", RETRY, now_s=1)
         assert [request.request for request in jobs.requests(session)] == [RETRY]
     with db.write() as session, pytest.raises(jobs.JobFinished):
-        jobs.ask(session, "hello", CANCEL, now_s=1)
+        jobs.request(session, "hello", CANCEL, now_s=1)
 
 
 def test_one_job_at_a_time_holds_an_id(db):

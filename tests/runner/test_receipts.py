@@ -38,7 +38,7 @@ def test_receipts_of_every_kind_and_outcome_keep_to_the_schema(bench):
     bench.drop("stop.toml", speak("One more."))
     bench.tick()
     with bench.context.database.write() as session:
-        jobs.ask(session, "stop", CANCEL, now_s=1)
+        jobs.request(session, "stop", CANCEL, now_s=1)
     bench.run()
     receipts = every_receipt(bench)
     for receipt in receipts.values():

@@ -19,7 +19,7 @@ def cast(bench):
 
 def ask(bench, job, request):
     with bench.context.database.write() as session:
-        jobs.ask(session, job, request, now_s=1.0)
+        jobs.request(session, job, request, now_s=1.0)
 
 
 def test_five_files_dropped_at_once_order_themselves(bench):

@@ -1,0 +1,215 @@
+"""Whose turn it is: queued jobs are started, running ones handed to the engine, models swapped, in the right order.
+
+Starting a job resolves what it names and writes its lines; from then on it is on the floor.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry import jobs, lines
+from registry.errors import StorageError, VoiceJobsError
+from registry.job_values import FAILED, Job, JobError
+from registry.jobs import ReadyJob
+from runner.admission import error_of
+from runner.context import Context
+from runner.exchange_jobs import ExchangeJobs
+from runner.finishing import Finisher
+from runner.floor import Floor
+from runner.jobfile import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec, spec_from_json
+from runner.lines_at_work import ActiveJob
+from runner.lock_jobs import LockJobs
+from runner.locking import LockTask
+from runner.model_loader import ModelLoader
+from runner.recording import Recorder
+from runner.resolution import ModelNames
+from runner.scheduler import Choice, in_order
+from runner.starting import Planned, Planner
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+JOBS_AT_ONCE = 64  # running jobs held in memory
+STARTS_AT_ONCE = 32  # jobs that are started in one transaction
+
+
+@dataclass(kw_only=True)
+class Turns:
+    """Decides what the engine does next."""
+
+    context: Context
+    floor: Floor
+    loader: ModelLoader
+    recorder: Recorder
+    finisher: Finisher
+    models: ModelNames
+    lock_jobs: LockJobs
+    folder_of: Callable[[Job], Path | None]  # where the files lie that a job refers to
+    exchange: ExchangeJobs
+    on_over: Callable[[Sequence[int]], None]  # these jobs were over at once: they want their answer
+    may_be_ready: bool = True  # whether the ledger may hold jobs that could start
+    wanted: str | None = None  # the model that was last asked for
+    _ready: dict[int, ReadyJob] = field(default_factory=dict)
+    _next_delayed_s: float | None = None
+
+    def feed(self, now_s: float) -> None:
+        """Give the engine work: of the job whose turn it is, then of the next that its model can speak."""
+        self._fetch_ready()
+        passed: set[int] = set()
+        while not self.floor.holds_a_suspect:
+            ordered = self._ordered(passed)
+            if not ordered:
+                return
+            first = ordered[0]
+            if first.id not in self.floor.jobs:
+                self._start([choice.id for choice in self._startable(ordered)])
+                continue
+            active = self.floor.jobs[first.id]
+            if not self._is_loaded(active, now_s) or self.floor.capacity <= 0:
+                return
+            if not self.floor.hand_over(active):
+                if active.again:
+                    return  # a suspect waits until it has the engine to itself
+                passed.add(first.id)
+
+    def _fetch_ready(self) -> None:
+        """Look what the ledger has, when something may have come or a delayed job's time is there."""
+        wall_s = self.context.clock()
+        is_due = self._next_delayed_s is not None and wall_s >= self._next_delayed_s
+        if not (self.may_be_ready or is_due):
+            return
+        overdue_before_s = wall_s - self.context.settings.max_wait_s
+        with self.context.database.read() as session:
+            found = jobs.ready(
+                session,
+                now_s=wall_s,
+                overdue_before_s=overdue_before_s,
+                model=self.loader.loaded,
+                limit=JOBS_AT_ONCE,
+            )
+            self._next_delayed_s = jobs.next_delayed_s(session, now_s=wall_s)
+        self._ready = {job.id: job for job in found if job.id not in self.floor.jobs}
+        self.may_be_ready = bool(found)
+
+    def _ordered(self, passed: set[int]) -> list[Choice]:
+        choices = [
+            Choice(id=active.job.id, priority=active.job.priority, model=active.model, claimed_s=active.job.claimed_s)
+            for active in self.floor.jobs.values()
+            if active.has_work and active.job.id not in passed
+        ]
+        if len(self.floor.jobs) < JOBS_AT_ONCE:
+            choices += [
+                Choice(id=job.id, priority=job.priority, model=job.model, claimed_s=job.claimed_s)
+                for job in self._ready.values()
+            ]
+        max_wait_s = self.context.settings.max_wait_s
+        return in_order(choices, loaded=self.loader.loaded, now_s=self.context.clock(), max_wait_s=max_wait_s)
+
+    def _startable(self, ordered: Sequence[Choice]) -> list[Choice]:
+        """The queued jobs whose turn it is, as many as the engine has room for: they start together."""
+        room = max(1, min(STARTS_AT_ONCE, self.floor.capacity))
+        leading = []
+        for choice in ordered[:room]:
+            if choice.id in self.floor.jobs or choice.model != ordered[0].model:
+                break
+            leading.append(choice)
+        return leading
+
+    def _is_loaded(self, active: ActiveJob, now_s: float) -> bool:
+        if active.model is None or self.loader.is_ready_for(active.model):
+            return active.model is not None
+        if not self.floor.owners:  # the model is swapped once its last line is spoken
+            self.wanted = active.model
+            self.loader.want(active.model, now_s=now_s)
+        return False
+
+    # ---- starting ----------------------------------------------------------------------------------------------
+
+    def _start(self, job_ids: Sequence[int]) -> None:
+        """Resolve what jobs name, write their lines, and take them onto the floor, in one transaction."""
+        started: list[ActiveJob] = []
+        over: list[int] = []
+        exchanges: list[tuple[Job, ExportSpec | ImportSpec]] = []
+        with self.context.database.write() as session:
+            for job_id in job_ids:
+                self._ready.pop(job_id, None)
+                job = jobs.get(session, job_id)
+                spec = spec_from_json(job.spec_json)
+                if isinstance(spec, ExportSpec | ImportSpec):
+                    exchanges.append((job, spec))
+                    continue
+                try:
+                    started.append(self._begin(session, job, spec))
+                except VoiceJobsError as error:
+                    self._fail(session, job_id, error)
+                    over.append(job_id)
+        for active in started:
+            self.floor.jobs[active.job.id] = active
+            if active.task is None and active.job.attempts > 1:
+                self.recorder.republish(active.job, active.spec)
+        over += [job.id for job, spec in exchanges if self._exchange(job, spec)]
+        if over:
+            self.on_over(over)
+
+    def _fail(self, session: Session, job_id: int, error: VoiceJobsError) -> None:
+        """The job cannot start; what the disk refused may work later, and is raised again."""
+        if isinstance(error, StorageError) and error.retryable:
+            raise error
+        self.finisher.set_outcome(session, job_id, FAILED, error=error_of(error))
+
+    def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:
+        """Move a voice out or in; True when the job is over, False when an engine must lock it first."""
+        try:
+            if isinstance(spec, ExportSpec):
+                self.exchange.export(job, spec)
+                return True
+            begun = self.exchange.bring_in(job, spec, folder=self.folder_of(job))
+        except VoiceJobsError as error:
+            with self.context.database.write() as session:
+                self._fail(session, job.id, error)
+            return True
+        if begun is None:
+            return True
+        with self.context.database.write() as session:
+            self.floor.jobs[job.id] = self._on_floor(session, job, spec, *begun)
+        return False
+
+    def _on_floor(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:
+        started = jobs.start(session, job, plan={}, model=model, lines=(), now_s=self.context.clock())
+        return ActiveJob(job=started, spec=spec, model=model, task=task)
+
+    def _begin(self, session: Session, job: Job, spec: JobSpec) -> ActiveJob:
+        now_s = self.context.clock()
+        if not isinstance(spec, DesignSpec | SynthesizeSpec):
+            begun = self.lock_jobs.begin(session, job, spec, folder=self.folder_of(job))
+            return self._on_floor(session, job, spec, *begun)
+        if job.plan is None:
+            planned = self._plan(session, job, spec)
+            model = planned.model
+            started = jobs.start(session, job, plan=planned.plan, model=model, lines=planned.lines, now_s=now_s)
+            return ActiveJob(job=started, spec=spec, model=model)
+        left = lines.models_left(session, [job.id]).get(job.id)
+        started = jobs.start(session, job, plan=job.plan, model=left[0] if left else None, lines=(), now_s=now_s)
+        return ActiveJob(job=started, spec=spec, model=started.model, drained=not left)
+
+    def _plan(self, session: Session, job: Job, spec: JobSpec) -> Planned:
+        planner = Planner(settings=self.context.settings, models=self.models, random_seed=lambda: secrets.randbits(31))
+        if isinstance(spec, DesignSpec):
+            return planner.design(spec)
+        assert isinstance(spec, SynthesizeSpec)
+        return planner.synthesize(spec, session=session, folder=self.folder_of(job))
+
+    def fail_model(self, error: JobError, model: str) -> None:
+        """A model cannot be had: the jobs on the floor that are to be spoken with it learn why."""
+        for active in [active for active in self.floor.jobs.values() if active.model == model]:
+            if active.task is not None:
+                active.task.error = error
+            else:
+                with self.context.database.write() as session:
+                    lines.fail_waiting(session, active.job.id, error, model=model)
+            active.again.clear()
+            active.drained = True
