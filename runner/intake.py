@@ -81,8 +81,10 @@ class Intake:
         self._observe(entries, now_s)
         self._claim(self._ready(now_s), now_s)
         self._sync()
-        self._move_orphans(time.time() if wall_s is None else wall_s)
-        return self._finished(now_s)
+        finished = self._finished(now_s)
+        if not self.busy:  # what waits may name any of the files that lie here
+            self._move_orphans(time.time() if wall_s is None else wall_s)
+        return finished
 
     def recover(self, is_recorded: Callable[[str], bool], *, now_s: float | None = None) -> list[ClaimedDrop]:
         """Take up claims that a dead runner made and never recorded; returns those that are ready, oldest first."""

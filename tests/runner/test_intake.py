@@ -295,6 +295,15 @@ def test_attachments_that_nobody_names_become_orphans_after_a_day(intake, inbox)
     assert visible(inbox / ".orphans") == {"elena.wav"}
 
 
+def test_an_old_attachment_stays_while_a_job_that_may_name_it_waits(intake, inbox):
+    drop(inbox, "elena.wav", "RIFF")
+    drop(inbox, "lock.toml", LOCK)
+    late_s = time.time() + 90_000
+    assert intake.tick(0.0, wall_s=late_s) == []
+    assert len(intake.tick(1.0, wall_s=late_s)) == 1
+    assert visible(inbox / ".orphans") == {"elena.wav"}
+
+
 # ---- folders -----------------------------------------------------------------------------------------------------
 
 
