@@ -136,6 +136,9 @@ class LockSpec(_Job):
     consent: Literal["self", "granted", "unknown"] | None = pydantic.Field(
         None, description="Whose voice it is; needed to export a cloned voice."
     )
+    pronunciations: dict[str, str] = pydantic.Field(
+        default_factory=dict, description="How this voice speaks certain words: whole words, in any case."
+    )
     set_current: bool = pydantic.Field(True, description="Whether the alias `current` moves to the new version.")
 
     def references(self) -> tuple[str, ...]:

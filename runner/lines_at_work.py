@@ -68,7 +68,7 @@ class LineAtWork:
         request = self.line.request
         return SpeechWork(
             id=self.work_id,
-            text=request["text"],
+            text=spoken_text(request),
             voice=voice,
             seed=self.seed,
             language=request["language"],
@@ -79,11 +79,11 @@ class LineAtWork:
 
     def expected_s(self) -> float:
         """How long the line lasts, roughly: deadlines follow from it."""
-        return expected_duration_s(self.line.request["text"])
+        return expected_duration_s(spoken_text(self.line.request))
 
     def take_in(self, done: SpeechDone, *, max_takes: int, now_s: float) -> bool:
         """Measure a take; True when the line needs no further one."""
-        text = self.line.request["text"]
+        text = spoken_text(self.line.request)
         quality = measure(done.waveform, text=text, finish_reason=done.finish_reason)
         rendered = Rendered(done=done, quality=quality, attempt=self.attempt)
         if self.best is None or quality.badness() < self.best.quality.badness():
@@ -110,6 +110,11 @@ class LineAtWork:
         return False
 
 
+def spoken_text(request: Mapping[str, Any]) -> str:
+    """What reaches the engine: the line's text, with pronunciations in place."""
+    return str(request.get("spoken", request["text"]))
+
+
 def key_of(line: Line, facts: EngineFacts) -> str:
     """The take that this line would be, from this model."""
     request = line.request
@@ -118,7 +123,7 @@ def key_of(line: Line, facts: EngineFacts) -> str:
         sampling["max_seconds"] = request["max_seconds"]
     return take_key(
         voice_digest=request["voice_digest"],
-        text=request["text"],
+        text=spoken_text(request),
         instruct=request["instruct"],
         language=request["language"],
         sampling=sampling,

@@ -9,6 +9,7 @@ from typing import Any
 from sqlmodel import Session
 
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
+from models.pronunciation import checked_table
 from registry import jobs
 from registry.candidates import get_candidate
 from registry.job_values import DONE, FAILED, Job
@@ -72,7 +73,12 @@ class LockJobs:
         model = self.models.for_ability(CLONE, wanted=wanted)
         # A designed voice is nobody's: its consent is its maker's own.
         return model, self._task(
-            job, spec.voice, reference, consent=spec.consent or "self", set_current=spec.set_current
+            job,
+            spec.voice,
+            reference,
+            consent=spec.consent or "self",
+            set_current=spec.set_current,
+            pronunciations=checked_table(spec.pronunciations),
         )
 
     def _from_file(self, job: Job, spec: LockSpec, folder: Path | None) -> tuple[str, LockTask]:
@@ -88,7 +94,14 @@ class LockJobs:
             warnings=warnings,
         )
         model = self.models.for_ability(CLONE, wanted=spec.model)
-        task = self._task(job, spec.voice, reference, consent=spec.consent or "unknown", set_current=spec.set_current)
+        task = self._task(
+            job,
+            spec.voice,
+            reference,
+            consent=spec.consent or "unknown",
+            set_current=spec.set_current,
+            pronunciations=checked_table(spec.pronunciations),
+        )
         return model, task
 
     def _relock(self, session: Session, job: Job, spec: RelockSpec) -> tuple[str, LockTask]:
@@ -120,6 +133,7 @@ class LockJobs:
             set_current=spec.set_current,
             origin="relock",
             parent=version.number,
+            pronunciations=version.pronunciations,
         )
         return model, task
 

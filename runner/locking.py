@@ -15,6 +15,7 @@ from sqlmodel import Session
 
 from models.audio import AudioFacts, decode_audio, encode_audio, read_audio
 from models.errors import InvalidReferenceAudio
+from models.pronunciation import checked_table
 from models.protocol import (
     SAMPLE_RATE_HZ,
     EngineFacts,
@@ -132,6 +133,7 @@ class LockTask:
     parent: int | None = None
     consent: str = "unknown"
     set_current: bool = True
+    pronunciations: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     error: JobError | None = None
     warnings: list[str] = field(default_factory=list)
@@ -252,6 +254,7 @@ class LockTask:
             character=reference.character,
             metadata=self.metadata,
             provenance=reference.provenance,
+            pronunciations=checked_table(self.pronunciations),
         )
 
     def _design_state(self) -> dict[str, str]:

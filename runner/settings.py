@@ -95,6 +95,9 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     log_level: Literal["debug", "info", "warning", "error"] = pydantic.Field(
         "info", description="debug, info, warning or error"
     )
+    pronunciations: str = pydantic.Field(
+        "", description='a TOML file of lines such as Nguyen = "Win"; "" = none. Whole words, in any case'
+    )
     blas: str = pydantic.Field(
         "auto", min_length=1, description="BLAS library of the CPU engine; auto = the fastest found"
     )

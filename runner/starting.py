@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pydantic
 from sqlmodel import Session
 
+from models.pronunciation import checked_table, merged, respelled
 from registry.errors import InvalidInput
 from registry.job_values import NewLine
+from runner.instance import Instance
 from runner.jobfile import DesignSpec, LineSpec, SynthesizeSpec
 from runner.planning import (
     SEED_LIMIT,
@@ -25,6 +28,12 @@ from runner.planning import (
 from runner.resolution import ModelNames, ResolvedVoice, described_voice, resolve_voice
 from runner.settings import Settings
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRONUNCIATIONS_HINT = 'Every line is `word = "respelling"`; `pronunciations` in voicejobs.toml names the file.'
 RandomSeed = Any  # a function without arguments that draws a seed
 
 
@@ -44,6 +53,7 @@ class Planner:
     settings: Settings
     models: ModelNames
     random_seed: RandomSeed
+    pronunciations: Mapping[str, str] = field(default_factory=dict)  # the instance's own
 
     def design(self, spec: DesignSpec) -> Planned:
         """N candidates: one text, one description, N seeds."""
@@ -95,8 +105,12 @@ class Planner:
         layers = (self.settings.sampling, spec.sampling, part.sampling if part else None)
         sampling = merged_sampling(*(layer.model_dump() for layer in layers if layer is not None))
         job_instruct = spec.instruct if isinstance(spec, SynthesizeSpec) else None
+        spoken = text
+        if isinstance(spec, SynthesizeSpec):  # what a candidate says is its transcript, word for word
+            spoken = respelled(text, merged(self.pronunciations, voice.pronunciations or {}))
         return {
             "text": text,
+            **({"spoken": spoken} if spoken != text else {}),
             "instruct": (part.instruct if part else None) or job_instruct,
             "language": (part.language if part else None) or spec.language or self.settings.language,
             "max_seconds": sampling.pop("max_seconds", None),
@@ -136,6 +150,17 @@ def line_specs(spec: SynthesizeSpec, *, folder: Path | None) -> Sequence[LineSpe
     except pydantic.ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"]
         raise InvalidInput(f"The text of {spec.text_file or 'the job'} cannot be spoken: {reason}.") from None
+
+
+def load_pronunciations(instance: Instance) -> dict[str, str]:
+    """The instance's own respellings. Raises InvalidInput when the file is absent or wrong."""
+    if not instance.settings.pronunciations:
+        return {}
+    path = instance.root / Path(instance.settings.pronunciations).expanduser()
+    try:
+        return checked_table(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"The pronunciations in {path} cannot be used: {error}.", hint=PRONUNCIATIONS_HINT) from None
 
 
 MAX_TEXT_FILE_BYTES = 4 << 20

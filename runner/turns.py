@@ -28,7 +28,7 @@ from runner.model_loader import ModelLoader
 from runner.recording import Recorder
 from runner.resolution import ModelNames
 from runner.scheduler import Choice, in_order
-from runner.starting import Planned, Planner
+from runner.starting import Planned, Planner, load_pronunciations
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -197,7 +197,12 @@ class Turns:
         return ActiveJob(job=started, spec=spec, model=started.model, drained=not left)
 
     def _plan(self, session: Session, job: Job, spec: JobSpec) -> Planned:
-        planner = Planner(settings=self.context.settings, models=self.models, random_seed=lambda: secrets.randbits(31))
+        planner = Planner(
+            settings=self.context.settings,
+            models=self.models,
+            random_seed=lambda: secrets.randbits(31),
+            pronunciations=load_pronunciations(self.context.instance),
+        )
         if isinstance(spec, DesignSpec):
             return planner.design(spec)
         assert isinstance(spec, SynthesizeSpec)

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from models.pronunciation import checked_table
 from models.vox_errors import VoxInvalid
 from registry.digests import canonical_json
 from registry.values import ModelFacts, NewVersion, Version
@@ -85,6 +86,7 @@ def version_from_record(
     provenance = details.get("provenance", {})
     earlier = provenance[VOX] if isinstance(provenance.get(VOX), dict) else {}
     try:
+        plain["pronunciations"] = checked_table(plain["pronunciations"])
         return NewVersion(
             voice=voice,
             model=ModelFacts(**model, software=details.get("software", {})),
