@@ -142,5 +142,5 @@ class AnyHistory(RuleBasedStateMachine):
         return True
 
 
-AnyHistory.TestCase.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
+AnyHistory.TestCase.settings = settings(max_examples=8, stateful_step_count=15, deadline=None)
 TestAnyHistory = AnyHistory.TestCase

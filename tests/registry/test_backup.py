@@ -236,7 +236,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 def test_a_damaged_archive_is_restored_whole_or_refused_with_a_reason(archive, tmp_path):
     content, chance = archive.read_bytes(), random.Random(11)
     refused = 0
-    for number in range(150):
+    for number in range(80):
         (tmp_path / "damaged.tar").write_bytes(damaged(content, chance))
         target = tmp_path / f"other-{number}"
         try:
@@ -248,4 +248,4 @@ def test_a_damaged_archive_is_restored_whole_or_refused_with_a_reason(archive, t
         else:
             with open_registry(target) as restored:
                 assert restored.fsck().findings == ()
-    assert refused > 100
+    assert refused > 50

@@ -38,7 +38,7 @@ COLLECTOR = """if True:
     with open_registry(pathlib.Path(sys.argv[1])) as registry:
         while True:
             registry.gc(now_s=time.time() + 3_000, grace_s=0)
-            registry.evict_takes(max_bytes=50_000, now_s=time.time() + 3_000)
+            registry.evict_takes(max_bytes=25_000, now_s=time.time() + 3_000)
 """
 
 
@@ -112,7 +112,7 @@ def test_a_job_that_died_after_its_commit_has_its_version_once(tmp_path):
 @pytest.mark.parametrize("point", ["gc.purged", "takes.forgotten"])
 def test_a_cleaner_that_dies_at_a_named_step_loses_nothing_that_is_needed(tmp_path, point):
     writer = start(WRITER, str(tmp_path), "a")
-    promised = {name: number for number, name in promised_by(writer, lines=25)}
+    promised = {name: number for number, name in promised_by(writer, lines=15)}
     cleaner = start(COLLECTOR, str(tmp_path), VOICEJOBS_CRASH_AT=point)
     cleaner.communicate()
     assert cleaner.returncode == 137
