@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 FRAME_S = 0.045
-MOST_FRAMES = 160  # spread over the whole line: enough for a median, and quick
+MOST_FRAMES = 80  # spread over the whole line: enough for a median, and quick
 FEWEST_VOICED_FRAMES = 8
 VOICED_LIKENESS = 0.6
 FIRST_PEAK_SHARE = 0.9  # the first lag that is nearly the best: a multiple of the period is as alike as the period
@@ -41,22 +41,22 @@ def median_pitch_hz(samples: npt.NDArray[Any], rate_hz: int, *, near_hz: float) 
     return float(np.median(rate_hz / lags)) if lags.size else None
 
 
-def _stretches(samples: npt.NDArray[Any], size: int) -> npt.NDArray[np.float64] | None:
+def _stretches(samples: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32] | None:
     """Loud pieces `(frames, size)`, spread evenly; None when there is not even one."""
     if samples.size < size:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(samples, size)
     hop = max(1, int(0.01 * size), windows.shape[0] // (2 * MOST_FRAMES))
-    pieces = windows[::hop].astype(np.float64)
+    pieces = windows[::hop].astype(np.float32)
     power = np.mean(pieces**2, axis=1)
-    loud = pieces[power > LOUD_SHARE**2 * np.mean(samples.astype(np.float64) ** 2)]
+    loud = pieces[power > LOUD_SHARE**2 * np.mean(np.square(samples, dtype=np.float32))]
     if loud.shape[0] == 0:
         return None
-    kept: npt.NDArray[np.float64] = loud[:: -(-loud.shape[0] // MOST_FRAMES)]
+    kept: npt.NDArray[np.float32] = loud[:: -(-loud.shape[0] // MOST_FRAMES)]
     return kept
 
 
-def _likeness(stretches: npt.NDArray[np.float64], frame: int) -> npt.NDArray[np.float64]:
+def _likeness(stretches: npt.NDArray[np.float32], frame: int) -> npt.NDArray[np.float32]:
     """How much each stretch's first `frame` samples resemble those a lag later: `(frames, lags)`, at most 1."""
     size = 1 << (stretches.shape[1] - 1).bit_length()
     heads = np.fft.rfft(stretches[:, :frame], size)
@@ -64,5 +64,4 @@ def _likeness(stretches: npt.NDArray[np.float64], frame: int) -> npt.NDArray[np.
     lags = stretches.shape[1] - frame + 1
     sums = np.cumsum(np.pad(stretches**2, ((0, 0), (1, 0))), axis=1)
     energies = sums[:, frame:] - sums[:, :-frame]  # (frames, lags)
-    likeness: npt.NDArray[np.float64] = products[:, :lags] / np.sqrt(energies * energies[:, :1] + 1e-9)
-    return likeness
+    return (products[:, :lags] / np.sqrt(energies * energies[:, :1] + 1e-9)).astype(np.float32)

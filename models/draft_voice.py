@@ -185,7 +185,7 @@ PALETTES: Mapping[tuple[str, str], Palette] = {
         for pitch in ("low", "", "high")
     },
     ("child", ""): _palette(_FEMALE, 238, 276),
-    ("neutral", "low"): _palette(_MALE, 108, 126),
+    ("neutral", "low"): _palette(_MALE, 104, 124),
     ("neutral", ""): _interleaved(_palette(_MALE, 124), _palette(_FEMALE, 170)),
     ("neutral", "high"): _palette(_FEMALE, 170, 198),
 }

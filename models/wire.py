@@ -142,7 +142,8 @@ class FrameReader:
         end = PREFIX.size + header_bytes + blob_bytes
         if len(self._buffer) < end:
             return None
-        frame = bytes(self._buffer[PREFIX.size : end])
+        with memoryview(self._buffer) as view:
+            frame = bytes(view[PREFIX.size : end])  # one copy: a long line is large
         del self._buffer[:end]
         return decode_frame(frame, header_bytes)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from models.memory import total_bytes
 from models.protocol import (
     PROTOCOL_VERSION,
     EngineFacts,
@@ -34,6 +35,7 @@ MEMORY_LOOK_INTERVAL_S = 1.0
 DEATH_WAIT_S = 1.0  # a dying process closes its pipe a moment before its exit status is known
 STOP_WAIT_S = 2.0  # what the engine promises when its pipe closes
 MAX_LOG_BYTES = 4 << 20
+MEMORY_SHARE = 0.85  # of the machine's memory, where nobody set a limit: beyond it the system kills, and not only us
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,6 +329,11 @@ class EngineClient:
 
     def _reap(self) -> None:
         self._unreaped = [pipe for pipe in self._unreaped if pipe.exit_status is None]
+
+
+def default_memory_limit_bytes() -> int:
+    """How much the engine may grow where the settings leave it to a rule."""
+    return int(total_bytes() * MEMORY_SHARE)
 
 
 def describe_exit(status: int | None) -> str:

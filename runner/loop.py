@@ -19,7 +19,7 @@ from types import FrameType
 from registry.files import FileLock
 from registry.job_values import CANCELLED, DONE, DUPLICATE
 from runner.context import open_context
-from runner.engine_client import EngineClient
+from runner.engine_client import EngineClient, default_memory_limit_bytes
 from runner.instance import Instance
 from runner.intake import Intake
 from runner.watch import InboxWatcher
@@ -93,7 +93,7 @@ class Runner:
         self.intake = Intake(instance)
         self.engine = EngineClient(
             log_path=instance.logs_dir / "engine.log",
-            memory_limit_bytes=settings.engine_memory_limit_bytes or None,
+            memory_limit_bytes=settings.engine_memory_limit_bytes or default_memory_limit_bytes(),
             unload_after_s=settings.unload_after_s or None,
         )
         self.worker = Worker(self.context, engine=self.engine, intake=self.intake, wake=self._waker.wake)

@@ -79,7 +79,7 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     )
     takes_max_bytes: Bytes = pydantic.Field(10_000_000_000, description="size of the take store before old takes go")
     unload_after_s: Seconds = pydantic.Field(300, description="idle time after which the engine gives its memory back")
-    engine_memory_limit_bytes: Bytes = pydantic.Field(0, description="0 = a rule by model and machine")
+    engine_memory_limit_bytes: Bytes = pydantic.Field(0, description="0 = 85 % of the machine's memory")
     batch: int = pydantic.Field(0, ge=0, le=4_096, description="lines rendered together; 0 = a rule by memory")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = pydantic.Field(
         "auto", description="auto (the checkpoint's own), float32, bfloat16 or float16"

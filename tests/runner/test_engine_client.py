@@ -12,7 +12,14 @@ import pytest
 
 from models.protocol import LockDone, LockWork, ModelChoice, PresetVoice, Progress, SpeechDone, SpeechWork, WorkFailed
 from models.wire import LoadFailed
-from runner.engine_client import Deadlines, EngineClient, EngineLost, EngineReady, describe_exit
+from runner.engine_client import (
+    Deadlines,
+    EngineClient,
+    EngineLost,
+    EngineReady,
+    default_memory_limit_bytes,
+    describe_exit,
+)
 from tests.engines.noop import tone_for
 
 NOOP = ModelChoice(engine="tests.engines.noop:open_engine", model="noop")
@@ -210,6 +217,10 @@ def test_growth_beyond_the_memory_limit_kills_the_engine(make_bench):
     lost = bench.wait_for(EngineLost)
     assert lost.reason == "memory"
     assert "limit is 400 MiB" in lost.detail
+
+
+def test_without_a_limit_the_machines_memory_sets_one():
+    assert 1 << 28 < default_memory_limit_bytes() < psutil.virtual_memory().total
 
 
 def test_stray_output_goes_to_the_log_and_harms_nothing(bench, tmp_path):
