@@ -6,12 +6,18 @@ import functools
 from typing import Any
 
 from models.qwen3_tts import ClonePrompt, Sampling, SpeechModel, SpeechRequest, load_speech_model
+from models.qwen3_tts.kernels import FastKernels
 from tests.reference import REFERENCE, call, golden
+
+FORMULATIONS = ("numpy", "mlx", "mlx-fast")
 
 
 @functools.cache
-def model(checkpoint: str) -> SpeechModel:
-    return load_speech_model(REFERENCE / checkpoint, dtype="float32")
+def model(checkpoint: str, formulation: str = "numpy") -> SpeechModel:
+    """A reference checkpoint; "mlx-fast" computes as on a GPU, with the kernels of `mx.fast`."""
+    name, _, fast = formulation.partition("-")
+    kernels = FastKernels() if fast else None
+    return load_speech_model(REFERENCE / checkpoint, dtype="float32", formulation=name, kernels=kernels)
 
 
 def requests_of(checkpoint: str, case: str) -> list[SpeechRequest]:

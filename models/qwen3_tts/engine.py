@@ -73,7 +73,12 @@ class QwenEngine:
             presets=model.speakers,
             languages=model.languages,
             versions={name: _version_of(name) for name in ("mlx", "numpy", "tokenizers", "voicejobs")},
-            details={"codec": model.codec.kernels.name, "variant": model.variant, "size": model.config.tts_model_size},
+            details={
+                "formulation": model.network.name,
+                "codec": model.codec.kernels.name,
+                "variant": model.variant,
+                "size": model.config.tts_model_size,
+            },
         )
 
     def lock(self, work: LockWork) -> LockDone:

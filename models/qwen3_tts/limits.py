@@ -26,7 +26,8 @@ def row_bytes(model: SpeechModel) -> int:
     """What one more row of a batch needs."""
     config = model.config.talker_config
     per_position = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
-    return per_position * model.talker.dtype.size * TYPICAL_POSITIONS + ROW_OVERHEAD_BYTES
+    number_bytes = 4 if model.dtype == "float32" else 2
+    return per_position * number_bytes * TYPICAL_POSITIONS + ROW_OVERHEAD_BYTES
 
 
 def rows_that_fit(model: SpeechModel, memory_limit_bytes: int, *, at_most: int) -> int:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.predictor import CodePredictor
+from models.qwen3_tts.network import Array, Network, RowSampler
 from models.qwen3_tts.prompt import PromptPlan, prefill_groups
-from models.qwen3_tts.sampling import MIN_CODES, Noise, Sampler, Sampling
-from models.qwen3_tts.talker import Talker
+from models.qwen3_tts.sampling import MIN_CODES, Sampling
 
 Codes = npt.NDArray[np.int32]
 
@@ -52,7 +50,7 @@ class _Live:
 
     row: Row
     position: int  # columns that its keys take
-    text: mx.array  # (N, D)
+    text: Array  # (N, D)
     frames: int = 0  # launched so far
     gone: bool = False
 
@@ -60,9 +58,9 @@ class _Live:
 class _State(NamedTuple):
     """What one frame hands to the next: a line for each row, in the order of their slots."""
 
-    hidden: mx.array  # (B, D)
-    first: mx.array  # (B, 1) the first code of the frame to come
-    scale: mx.array  # (B, K + 1) repetition penalties of what was drawn
+    hidden: Array  # (B, D)
+    first: Array  # (B, 1) the first code of the frame to come
+    scale: Array  # (B, K + 1) repetition penalties of what was drawn
 
 
 class _Pending(NamedTuple):
@@ -70,24 +68,22 @@ class _Pending(NamedTuple):
 
     rows: Sequence[_Live]
     numbers: Sequence[int]  # from 1
-    codes: mx.array  # (B, Q)
-    first: mx.array  # (B, 1)
+    codes: Array  # (B, Q)
+    first: Array  # (B, 1)
 
 
 class Loop:
     """One running batch. `frames` is the loop; everything else serves it."""
 
-    def __init__(
-        self, talker: Talker, predictor: CodePredictor, *, pad_id: int, batch: int, launch_ahead: bool = False
-    ) -> None:
-        self.talker, self.predictor, self.batch, self.launch_ahead = talker, predictor, batch, launch_ahead
-        self.cache = talker.make_cache()
+    def __init__(self, network: Network, *, pad_id: int, batch: int, launch_ahead: bool = False) -> None:
+        self.network, self.batch, self.launch_ahead = network, batch, launch_ahead
+        self.cache = network.make_cache()
         self._live: list[_Live] = []
         self._state: _State
-        self._sampler: Sampler
-        self._texts: mx.array  # padding, then what all rows have yet to read
+        self._sampler: RowSampler
+        self._texts: Array  # padding, then what all rows have yet to read
         self._pad_id = pad_id
-        self._pad = talker.embed_text(mx.array([pad_id]))  # (1, D)
+        self._pad = network.embed_text(np.array([pad_id], np.int32))  # (1, D)
 
     def frames(self, waiting: Iterator[Row | None]) -> Frames:
         """Yield, for each frame of the batch, the frames of its rows.
@@ -124,23 +120,22 @@ class Loop:
         for live in rows:
             live.frames += 1
         noise = sampler.noise([live.frames for live in rows])
-        codes = self.predictor.fill(
+        codes = self.network.fill(
             state.hidden, state.first, lambda logits, group: sampler.draw_other(logits, noise, group)
         )
         positions = [live.position for live in rows]
         self.cache.reserve(slots=len(rows), columns=max(positions) + 1)
-        x = self.talker.embed_codes(codes) + self._text_of_frame()
-        hidden = self.talker.step(x, cache=self.cache, positions=positions)
+        hidden = self.network.step(codes, self._text_of_frame(), cache=self.cache, positions=positions)
         for live in rows:
             live.position += 1
         self._state = self._draw_first(rows, hidden, state.scale, noise, sampler=sampler)
-        mx.async_eval(codes, *self._state)
+        self.network.launch(codes, *self._state)
         return _Pending(rows, [live.frames for live in rows], codes, self._state.first)
 
     def _read(self, pending: _Pending) -> Frames:
         """Wait for a frame; yield the frames of the rows that are still there, and take note of those that end."""
         codes = np.array(pending.codes).astype(np.int32)
-        ended = np.array(pending.first)[:, 0] == self.talker.codes
+        ended = np.array(pending.first)[:, 0] == self.network.codes
         frames = []
         for index, (live, number) in enumerate(zip(pending.rows, pending.numbers, strict=True)):
             if live.gone:
@@ -169,10 +164,10 @@ class Loop:
         if started:
             states.append(self._prefill(started))
         places = {id(live): index for index, live in enumerate((*before, *started))}
-        order = mx.array([places[id(live)] for live in self._live])
-        self._state = _State(*(mx.concatenate(list(parts))[order] for parts in zip(*states, strict=True)))
+        order = [places[id(live)] for live in self._live]
+        self._state = _State(*(self.network.join(parts, order) for parts in zip(*states, strict=True)))
         self._sampler = self._sampler_for(self._live)
-        self._texts = mx.concatenate([self._pad, *(live.text for live in self._live)])
+        self._texts = self.network.join([self._pad, *(live.text for live in self._live)])
         return open_ended
 
     def _seat(self, started: Sequence[_Live]) -> list[_Live]:
@@ -191,49 +186,41 @@ class Loop:
     def _prefill(self, started: Sequence[_Live]) -> _State:
         """Run the prompts of new rows into their slots, and draw their first codes."""
         self.cache.reserve(slots=len(self._live), columns=max(live.position for live in self._live) + 1)
-        hidden: dict[int, mx.array] = {}
+        hidden: dict[int, Array] = {}
         for group in prefill_groups([live.row.plan for live in started]):
-            prompts = [self.talker.embed_prompt(started[index].row.plan) for index in group.members]
             slots = [self._live.index(started[index]) for index in group.members]
-            last = self.talker.prefill(prompts, cache=self.cache, slots=slots, shared=group.shared)
-            hidden.update(zip(group.members, mx.split(last, len(group.members)), strict=True))
-            mx.eval(last)
+            plans = [started[index].row.plan for index in group.members]
+            last = self.network.prefill(plans, cache=self.cache, slots=slots, shared=group.shared)
+            hidden.update({index: last[place : place + 1] for place, index in enumerate(group.members)})
+        together = self.network.join([hidden[index] for index in range(len(started))])
         sampler = self._sampler_for(started)
-        together = mx.concatenate([hidden[index] for index in range(len(started))])
-        scale = mx.ones((len(started), self.talker.codes + 1))
-        return self._draw_first(started, together, scale, sampler.noise([0] * len(started)), sampler=sampler)
+        noise, scale = sampler.noise([0] * len(started)), self.network.unpenalised(len(started))
+        return self._draw_first(started, together, scale, noise, sampler=sampler)
 
     def _draw_first(
-        self, rows: Sequence[_Live], hidden: mx.array, scale: mx.array, noise: Noise, *, sampler: Sampler
+        self, rows: Sequence[_Live], hidden: Array, scale: Array, noise: Any, *, sampler: RowSampler
     ) -> _State:
         too_early = [live.frames < MIN_CODES for live in rows]
-        first = sampler.draw_first(self.talker.logits(hidden), scale, noise, too_early=too_early)
+        first = sampler.draw_first(self.network.logits(hidden), scale, noise, too_early=too_early)
         return _State(hidden, first, sampler.after_drawing(scale, first))
 
-    def _sampler_for(self, rows: Sequence[_Live]) -> Sampler:
-        config = self.talker.config
-        return Sampler(
-            [live.row.sampling for live in rows],
-            [live.row.seed for live in rows],
-            codes=self.talker.codes,
-            predictor_codes=config.code_predictor_config.vocab_size,
-            codebooks=config.num_code_groups,
-        )
+    def _sampler_for(self, rows: Sequence[_Live]) -> RowSampler:
+        return self.network.make_sampler([live.row.sampling for live in rows], [live.row.seed for live in rows])
 
-    def _text_to_come(self, plan: PromptPlan) -> mx.array:
+    def _text_to_come(self, plan: PromptPlan) -> Array:
         """The text that is read while frames are made `(N, D)`; padding at its end is left to `_text_of_frame`."""
         ids = plan.trailing_ids
         ids = ids[: np.max(np.nonzero(ids != self._pad_id)[0], initial=-1) + 1]
-        return self.talker.embed_text(mx.array(ids)) if len(ids) else self._pad[:0]
+        return self.network.embed_text(ids) if len(ids) else self._pad[:0]
 
-    def _text_of_frame(self) -> mx.array:
+    def _text_of_frame(self) -> Array:
         """What each row reads beside the frame just made: its next text token, or padding. `(B or 1, D)`"""
         index, start = [], 1  # row 0 of `_texts` is padding
         for live in self._live:
             at = live.frames - 1
             index.append(start + at if at < len(live.text) else 0)
             start += len(live.text)
-        return self._texts[mx.array(index)] if any(index) else self._pad
+        return self.network.join([self._texts], index) if any(index) else self._pad
 
 
 def _pull(waiting: Iterator[Row | None], *, at_most: int) -> tuple[list[Row], bool]:

@@ -16,10 +16,15 @@ from models.qwen3_tts.weights import Checkpoint, Problems, Quantization, packed_
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """`x` times a weight kept transposed `(in, out)`, so that no step pays for the view."""
+    """`x` times a weight `(out, in)`; its transposed view is kept too, so that no step pays for making it."""
 
+    weight: mx.array
     transposed: mx.array
     bias: mx.array | None = None
+
+    @classmethod
+    def of(cls, weight: mx.array, bias: mx.array | None = None) -> Linear:
+        return cls(weight=weight, transposed=weight.T, bias=bias)
 
     def __call__(self, x: mx.array) -> mx.array:
         if self.bias is None:
@@ -31,7 +36,8 @@ class Linear:
         return mx.addmm(residual, x, self.transposed)
 
     def arrays(self) -> list[mx.array]:
-        return [self.transposed] if self.bias is None else [self.transposed, self.bias]
+        stored = [self.weight, self.transposed]
+        return stored if self.bias is None else [*stored, self.bias]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +116,7 @@ class Reader:
         added = self.tensor(f"{path}.bias", shape[:1]) if bias else None
         quantization = self.checkpoint.quantization_of(path)
         if quantization is None or self.dequantize:
-            return Linear(transposed=self._plain_weight(path, shape).astype(self.dtype).T, bias=added)
+            return Linear.of(self._plain_weight(path, shape).astype(self.dtype), added)
         weight, scales, biases = self._packed(path, shape, quantization)
         return QuantizedLinear(weight=weight, scales=scales, biases=biases, quantization=quantization, bias=added)
 
@@ -120,8 +126,7 @@ class Reader:
         joint_bias = mx.concatenate([part.bias for part in parts if part.bias is not None]) if bias else None
         plain = [part for part in parts if isinstance(part, Linear)]
         if len(plain) == len(parts):
-            rows = mx.concatenate([part.transposed.T for part in plain])
-            return Linear(transposed=rows.T, bias=joint_bias)
+            return Linear.of(mx.concatenate([part.weight for part in plain]), joint_bias)
         packed = [part for part in parts if isinstance(part, QuantizedLinear)]
         if len(packed) < len(parts) or len({part.quantization for part in packed}) > 1:
             return Side(parts=tuple(parts))

@@ -27,6 +27,8 @@ from models.qwen3_tts.config import GenerationConfig, ModelConfig, generation_co
 from models.qwen3_tts.fingerprint import checkpoint_fingerprint
 from models.qwen3_tts.kernels import FastKernels, Kernels, PlainKernels
 from models.qwen3_tts.loop import Codes, Loop, Row
+from models.qwen3_tts.network import Array, MlxNetwork, Network
+from models.qwen3_tts.numpy_network import NumpyNetwork, can_compute
 from models.qwen3_tts.predictor import CodePredictor
 from models.qwen3_tts.reading import Reader
 from models.qwen3_tts.request import Prepared, Preparer, Speech, SpeechRequest, languages_of
@@ -67,21 +69,20 @@ class SpeechModel:
         folder: Path,
         config: ModelConfig,
         generation: GenerationConfig,
-        talker: Talker,
-        predictor: CodePredictor,
+        network: Network,
+        dtype: str,
         codec: Codec,
         speaker_encoder: SpeakerEncoder | None,
         quantization: str | None = None,
     ) -> None:
         self.quantization = quantization  # as the checkpoint is stored: "4-bit", or None
         self.folder, self.config, self.generation = folder, config, generation
-        self.talker, self.predictor, self.codec, self.speaker_encoder = talker, predictor, codec, speaker_encoder
+        self.network, self.dtype, self.codec, self.speaker_encoder = network, dtype, codec, speaker_encoder
         self.tokenizer = TextTokenizer(folder)
         self.variant = config.tts_model_type
         self.speakers = tuple(config.talker_config.spk_id) if self.variant == "custom_voice" else ()
         self.languages = languages_of(config.talker_config)
-        self.dtype = str(talker.dtype).removeprefix("mlx.core.")
-        self.launch_ahead = mx.default_device() != mx.Device(mx.cpu)
+        self.launch_ahead = network.runs_beside_python
         codec_config = codec.config
         self._prepare = Preparer(
             config=config,
@@ -108,8 +109,7 @@ class SpeechModel:
     def prefill(self, request: SpeechRequest) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The prompt's input embeddings `(L, D)`, and those of the text read while frames are made `(N, D)`."""
         plan = self.prepare(request).plan
-        trailing = self.talker.embed_text(mx.array(plan.trailing_ids))
-        return to_numpy(self.talker.embed_prompt(plan)), to_numpy(trailing)
+        return to_numpy(self.network.embed_prompt(plan)), to_numpy(self.network.embed_text(plan.trailing_ids))
 
     def synthesize(self, request: SpeechRequest, sampling: Sampling | None = None) -> Speech:
         """Speak one request. Its own sampling wins over `sampling`, which wins over the checkpoint's."""
@@ -218,8 +218,7 @@ class SpeechModel:
     def make_loop(self, batch: int) -> Loop:
         """An empty batch of at most so many rows."""
         return Loop(
-            self.talker,
-            self.predictor,
+            self.network,
             pad_id=self.config.tts_pad_token_id,
             batch=batch,
             launch_ahead=self.launch_ahead,
@@ -295,16 +294,22 @@ def _cancelled(speaking: dict[int, _Speaking], progress: Progress | None) -> set
     return cancelled
 
 
-def to_numpy(array: mx.array) -> npt.NDArray[np.float32]:
+def to_numpy(array: Array) -> npt.NDArray[np.float32]:
     """Floats as float32, whatever they were computed in."""
-    return np.array(array.astype(mx.float32))
+    return np.array(array.astype(mx.float32) if isinstance(array, mx.array) else array)
 
 
 def load_speech_model(
-    folder: Path | str, dtype: str | None = None, *, dequantize: bool = False, kernels: Kernels | None = None
+    folder: Path | str,
+    dtype: str | None = None,
+    *,
+    dequantize: bool = False,
+    formulation: str | None = None,
+    kernels: Kernels | None = None,
 ) -> SpeechModel:
     """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
 
+    `formulation` is "numpy" or "mlx"; None is NumPy for plain float32 weights on a CPU, and MLX for all else.
     Raises UnsupportedCheckpoint, naming all that does not fit.
     """
     folder = Path(folder)
@@ -326,12 +331,24 @@ def load_speech_model(
         folder=folder,
         config=config,
         generation=generation,
-        talker=talker,
-        predictor=predictor,
+        network=network_of(talker, predictor, formulation=formulation),
+        dtype=str(compute).removeprefix("mlx.core."),
         codec=load_codec(folder / "speech_tokenizer"),  # stored and computed in float32, whatever the talker's dtype
         speaker_encoder=voice,
         quantization=_quantization_name(checkpoint.config),
     )
+
+
+def network_of(talker: Talker, predictor: CodePredictor, *, formulation: str | None) -> Network:
+    """The formulation asked for, or the one that is fast here. Raises InvalidInput when it cannot compute this."""
+    on_cpu = mx.default_device() == mx.Device(mx.cpu)
+    if formulation not in (None, "numpy", "mlx"):
+        raise InvalidInput(f'There is no formulation {formulation!r}; choose "numpy" or "mlx".')
+    if formulation == "mlx" or (formulation is None and not (on_cpu and can_compute(talker, predictor))):
+        return MlxNetwork(talker, predictor)
+    if not can_compute(talker, predictor):
+        raise InvalidInput("NumPy computes plain float32 weights only.", hint='Use dtype="float32", dequantize=True.')
+    return NumpyNetwork(talker, predictor)
 
 
 def compute_dtype(checkpoint: Checkpoint, dtype: str | None) -> mx.Dtype:

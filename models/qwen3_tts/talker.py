@@ -162,7 +162,7 @@ def _some_rows(linear: Linear | QuantizedLinear, *, rows: Sequence[int]) -> Line
     index = mx.array(list(rows))
     bias = None if linear.bias is None else linear.bias[index]
     if isinstance(linear, Linear):
-        return Linear(transposed=linear.transposed.T[index].T, bias=bias)
+        return Linear.of(linear.weight[index], bias)
     return QuantizedLinear(
         weight=linear.weight[index],
         scales=linear.scales[index],

@@ -6,11 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.kernels import FastKernels, PlainKernels
 from models.qwen3_tts.sampling import Sampling, process_logits
 from models.qwen3_tts.talker import SPECIAL_CODES
 from tests.reference import assert_close, call, golden, info
-from tests.speaking import model, requests_of
+from tests.speaking import FORMULATIONS, model, requests_of
 
 CASES = [
     ("base", "icl_streaming"),
@@ -22,62 +21,55 @@ CASES = [
 ]
 
 
-def hidden_states(checkpoint, case, index, *, kernels):
-    """The talker's hidden states over a whole recorded run, from the recorded step inputs. `(S, D)`"""
-    talker, recorded = model(checkpoint).talker, golden(checkpoint, case)
-    talker.kernels = kernels
-    plan = model(checkpoint).prepare(requests_of(checkpoint, case)[index]).plan
-    cache = talker.make_cache()
-    inputs = mx.array(recorded["step_embeds"][index])
-    cache.reserve(slots=1, columns=len(plan) + len(inputs))
-    states = [talker.prefill([talker.embed_prompt(plan)], cache=cache, slots=[0])]
-    for step in range(len(inputs)):
-        states.append(talker.step(inputs[step : step + 1], cache=cache, positions=[len(plan) + step]))
-    return mx.concatenate(states)
+def hidden_states(checkpoint, case, index, *, formulation):
+    """The talker's hidden states over a whole recorded run, fed with the recorded codes. `(S, D)`"""
+    speaker, codes = model(checkpoint, formulation), golden(checkpoint, case)[f"codes.{index}"]
+    network, plan = speaker.network, speaker.prepare(requests_of(checkpoint, case)[index]).plan
+    texts = [*plan.trailing_ids, *[speaker.config.tts_pad_token_id] * len(codes)]
+    cache = network.make_cache()
+    cache.reserve(slots=1, columns=len(plan) + len(codes))
+    states = [network.prefill([plan], cache=cache, slots=[0], shared=0)]
+    for step, frame in enumerate(codes):
+        text = network.embed_text(np.array(texts[step : step + 1], np.int32))
+        own = network.join([as_codes(network, frame[None])])
+        states.append(network.step(own, text, cache=cache, positions=[len(plan) + step]))
+    return network.join(states)
 
 
-@pytest.mark.parametrize("kernels", [PlainKernels(), FastKernels()], ids=["plain", "fast"])
+def as_codes(network, codes):
+    """Recorded codes in the formulation's own kind of array."""
+    return codes.astype(np.int64) if network.name == "numpy" else mx.array(codes)
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
 @pytest.mark.parametrize(("checkpoint", "case"), CASES)
-def test_talker_states_and_logits_are_the_official_ones(checkpoint, case, kernels):
-    recorded, talker = golden(checkpoint, case), model(checkpoint).talker
+def test_talker_states_and_logits_are_the_official_ones(checkpoint, case, formulation):
+    recorded, network = golden(checkpoint, case), model(checkpoint, formulation).network
     for index, frames in enumerate(info(checkpoint, case)["frames"]):
         steps = min(frames + 1, recorded["talker_hidden"].shape[1])  # a finished row of a batch is fed on
-        hidden = hidden_states(checkpoint, case, index, kernels=kernels)[:steps]
+        hidden = hidden_states(checkpoint, case, index, formulation=formulation)[:steps]
         assert_close(np.array(hidden), recorded["talker_hidden"][index, :steps], atol=5e-5, what="hidden")
-        logits = np.array(talker.logits(hidden))
+        logits = np.array(network.logits(hidden))
         assert_close(logits, recorded["talker_logits"][index, :steps], atol=5e-5, what="logits")
 
 
-@pytest.mark.parametrize("kernels", [PlainKernels(), FastKernels()], ids=["plain", "fast"])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
 @pytest.mark.parametrize(("checkpoint", "case"), CASES)
-def test_predictor_logits_are_the_official_ones(checkpoint, case, kernels):
-    recorded, predictor = golden(checkpoint, case), model(checkpoint).predictor
-    predictor.kernels = kernels
+def test_predictor_logits_are_the_official_ones(checkpoint, case, formulation):
+    recorded, network = golden(checkpoint, case), model(checkpoint, formulation).network
     codes = np.stack([recorded[f"codes.{index}"][:3] for index in range(info(checkpoint, case)["batch"])])  # (B, 3, Q)
     for frame in range(codes.shape[1]):
         logits = []
 
         def draw(scores, group, frame=frame, logits=logits):
-            logits.append(scores)
-            return mx.array(codes[:, frame, group + 1 : group + 2])
+            logits.append(np.array(scores))
+            return as_codes(network, codes[:, frame, group + 1 : group + 2])
 
-        hidden = mx.array(recorded["talker_hidden"][:, frame])
-        filled = predictor.fill(hidden, mx.array(codes[:, frame, :1]), draw)
+        hidden = recorded["talker_hidden"][:, frame]
+        hidden = hidden if network.name == "numpy" else mx.array(hidden)
+        filled = network.fill(hidden, as_codes(network, codes[:, frame, :1]), draw)
         np.testing.assert_array_equal(np.array(filled), codes[:, frame])
-        ours = np.array(mx.stack(logits, axis=1))
-        assert_close(ours, recorded["predictor_logits"][frame], atol=2e-4, what=f"frame {frame}")
-
-
-@pytest.mark.parametrize(("checkpoint", "case"), CASES)
-def test_frame_embeddings_are_the_official_ones(checkpoint, case):
-    recorded, speaker = golden(checkpoint, case), model(checkpoint)
-    _, trailing = speaker.prefill(requests_of(checkpoint, case)[0])
-    codes = recorded["codes.0"]
-    embedded = np.array(speaker.talker.embed_codes(mx.array(codes)))
-    padding = recorded["tts_pad_embed"][0, 0]
-    for step in range(min(len(codes), len(recorded["step_embeds"][0]))):
-        text = trailing[step] if step < len(trailing) else padding
-        assert_close(embedded[step] + text, recorded["step_embeds"][0, step], atol=1e-5, what=f"step {step}")
+        assert_close(np.stack(logits, 1), recorded["predictor_logits"][frame], atol=2e-4, what=f"frame {frame}")
 
 
 def test_scores_are_the_official_ones():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest
-from models.qwen3_tts.kernels import FastKernels
 from models.qwen3_tts.loop import Loop
 from models.qwen3_tts.prompt import prefill_groups, shared_prefix
 from tests.speaking import model, requests_of
@@ -52,19 +51,29 @@ def test_mixed_rows_speak_as_they_do_alone(alone, batch):
 
 
 @pytest.mark.parametrize("batch", [2, 7])
-def test_launching_ahead_changes_nothing(alone, batch, monkeypatch):
-    speaker = model("custom_voice")
+@pytest.mark.parametrize("formulation", ["mlx", "mlx-fast"])
+def test_launching_ahead_changes_nothing(batch, formulation, monkeypatch):
+    speaker = model("custom_voice", formulation)
+    expected = dict(speaker.synthesize_batch(mixed_rows(), batch=batch))
     monkeypatch.setattr(speaker, "launch_ahead", True)
     for index, speech in speaker.synthesize_batch(mixed_rows(), batch=batch):
-        np.testing.assert_array_equal(speech.codes, alone[index].codes)
+        np.testing.assert_array_equal(speech.codes, expected[index].codes)
 
 
-def test_the_kernels_of_a_gpu_make_the_same_speech(alone, monkeypatch):
-    speaker = model("custom_voice")
-    monkeypatch.setattr(speaker.talker, "kernels", FastKernels())
-    monkeypatch.setattr(speaker.predictor, "kernels", FastKernels())
-    for index, speech in speaker.synthesize_batch(mixed_rows()[:4], batch=3):
-        np.testing.assert_array_equal(speech.codes, alone[index].codes)
+@pytest.mark.parametrize("formulation", ["mlx", "mlx-fast"])
+def test_every_formulation_speaks_the_same_codes_greedily(formulation):
+    requests = [dataclasses.replace(row, sampling=GREEDY) for row in mixed_rows()]
+    expected = dict(model("custom_voice").synthesize_batch(requests, batch=3))
+    for index, speech in model("custom_voice", formulation).synthesize_batch(requests, batch=3):
+        np.testing.assert_array_equal(speech.codes, expected[index].codes)
+
+
+@pytest.mark.parametrize("formulation", ["mlx"])
+def test_mixed_rows_of_mlx_speak_as_they_do_alone(formulation):
+    speaker, rows = model("custom_voice", formulation), mixed_rows()[:4]
+    together = dict(speaker.synthesize_batch(rows, batch=3))
+    for index, row in enumerate(rows):
+        np.testing.assert_array_equal(together[index].codes, speaker.synthesize(row).codes)
 
 
 def test_rows_are_pulled_only_when_one_is_free():

