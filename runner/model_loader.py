@@ -9,7 +9,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
+from models.events import ModelEvent, OnEvent, ignore_events
 from models.protocol import EngineFacts
 from registry.errors import VoiceJobsError
 from registry.job_values import JobError
@@ -19,6 +21,7 @@ from runner.model_choice import DRAFT, engine_choice, is_test_engine
 from runner.resolution import ModelNames
 
 LOAD_TRIES = 3  # deaths or retryable failures before the jobs that need the model fail
+PROGRESS_EVERY_S = 15.0  # between two events of a download in the ledger
 LOAD_PAUSE_S = 1.0  # before the second try; twice as long before the third
 
 
@@ -42,6 +45,7 @@ class ModelLoader:
     wanted: str | None = None
     loaded: str | None = None  # the name of the model that is ready for work
     warnings: list[str] = field(default_factory=list)  # about the model just loaded, for its jobs' receipts
+    news: SimpleQueue[ModelEvent] = field(default_factory=SimpleQueue)  # from the thread, for the ledger
     _tries: int = 0
     _not_before_s: float = 0.0
     _thread: threading.Thread | None = None
@@ -125,10 +129,19 @@ class ModelLoader:
         choice = engine_choice(prepared.name, settings=self.instance.settings, folder=prepared.folder)
         self.engine.load(choice)
 
+    def take_warnings(self) -> list[str]:
+        """What is to be said of the load in the receipts of the jobs that waited for it, once."""
+        warnings, self.warnings = self.warnings, []
+        return warnings
+
+    def _tell(self, event: ModelEvent) -> None:
+        self.news.put(event)
+        self.wake()
+
     def _prepare(self, name: str) -> None:
         """In the thread: make the weights lie on this disk."""
         try:
-            self._prepared = prepare_model(name, instance=self.instance)
+            self._prepared = prepare_model(name, instance=self.instance, on_event=self._tell)
         except VoiceJobsError as error:
             self._prepared = Prepared(name=name, error=error)
         except Exception as error:  # the edge of a thread: nobody above would hear of it
@@ -136,14 +149,19 @@ class ModelLoader:
         self.wake()
 
 
-def prepare_model(name: str, *, instance: Instance) -> Prepared:
+def prepare_model(name: str, *, instance: Instance, on_event: OnEvent = ignore_events) -> Prepared:
     """Find, adopt or download a model, and look whether memory suffices. Raises an error of the tree."""
     from models.memory import memory_verdict
     from models.prepare import ensure_model
 
     settings = instance.settings
     model = ensure_model(
-        name, directory=ModelNames(instance).models_dir, migrate=settings.migrate, offline=settings.offline
+        name,
+        directory=ModelNames(instance).models_dir,
+        migrate=settings.migrate,
+        offline=settings.offline,
+        on_event=on_event,
+        progress_every_s=PROGRESS_EVERY_S,
     )
     warnings: list[str] = []
     if model.folder is not None:

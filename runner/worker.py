@@ -32,6 +32,7 @@ from runner.jobfile import spec_from_json
 from runner.lines_at_work import ActiveJob, Basket
 from runner.lock_jobs import LockJobs
 from runner.model_loader import ModelLoader
+from runner.model_news import note_load, note_news
 from runner.names import printable_name
 from runner.publish import Outbox
 from runner.recording import RecentTakes, Recorder
@@ -323,6 +324,7 @@ class Worker:
 
     def _hear(self, now_s: float) -> None:
         wanted = self.turns.wanted
+        note_news(context=self.context, loader=self.loader, floor=self.floor)
         self._on_load_error(self.loader.tick(now_s=now_s), wanted)
         for event in self.engine.tick(now_s):
             if isinstance(event, EngineReady):
@@ -339,6 +341,7 @@ class Worker:
     def _on_ready(self, event: EngineReady) -> None:
         self.loader.on_ready()
         self._facts = event.facts
+        note_load(context=self.context, loader=self.loader, floor=self.floor)
 
     def _on_answer(self, event: SpeechDone | LockDone | EngineWorkFailed) -> None:
         if isinstance(event, EngineWorkFailed):
