@@ -1,0 +1,159 @@
+"""The worker and a disk, an engine or a clock that fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from registry.job_lists import show_job
+from registry.job_values import QUEUED
+from tests.engines.inline import InlineEngine
+from tests.engines.noop import NoopEngine
+from tests.runner.bench import Bench, design, lock, speak
+
+
+class Disk:
+    """Makes `os.fsync` fail while `error` is set; `after` calls still succeed."""
+
+    def __init__(self, monkeypatch):
+        self.error, self.after, self.calls = None, 0, 0
+        self.fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self)
+
+    def __call__(self, descriptor):
+        self.calls += 1
+        if self.error is not None:
+            if self.after == 0:
+                raise OSError(self.error, os.strerror(self.error))
+            self.after -= 1
+        self.fsync(descriptor)
+
+
+@pytest.fixture
+def disk(monkeypatch, bench):  # noqa: ARG001 - after the bench: its database must be there
+    return Disk(monkeypatch)
+
+
+def details(bench, job):
+    with bench.context.database.snapshot() as snapshot:
+        return show_job(snapshot, job)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["full", "failing"])
+def test_work_waits_with_one_warning_while_the_disk_fails_and_goes_on_by_itself(bench, disk, error):
+    bench.drop("hello.toml", speak("One.", "Two."))
+    bench.tick(2)
+    disk.error = error
+    bench.tick(40)
+    assert not (bench.instance.outbox / "hello" / "result.json").exists()
+    disk.error = None
+    bench.run()
+    receipt = bench.receipt("hello")
+    assert receipt["status"] == "done"
+    assert len(receipt["warnings"]) == 1
+
+
+@pytest.mark.parametrize("after", range(0, 36, 2))
+def test_the_disk_may_fail_at_any_moment_and_the_result_is_the_same(bench, disk, after):
+    bench.drop("d.toml", design(), age_s=9)
+    bench.drop("l.toml", lock(job="d"), age_s=8)
+    bench.drop("hello.toml", speak("One.", "Two.", voice="elena"))
+    disk.error, disk.after = errno.ENOSPC, after
+    bench.tick(4)
+    disk.error = None
+    bench.run()
+    assert [bench.status(job) for job in ("d", "l", "hello")] == ["done"] * 3
+    assert bench.receipt("l")["voice"]["version"] == 1
+    assert not [path for path in bench.instance.outbox.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_job_whose_folder_cannot_be_written_waits_and_the_others_go_on(bench):
+    bench.drop("hello.toml", speak("One."))
+    bench.tick()
+    (bench.instance.outbox / "hello").write_text("in the way")
+    bench.drop("other.toml", speak("Two."))
+    bench.tick(8)
+    assert bench.status("other") == "done"
+    assert details(bench, "hello").job.status == QUEUED
+    (bench.instance.outbox / "hello").unlink()
+    bench.tick(200)
+    assert bench.status("hello") == "done"
+    assert bench.receipt("hello")["warnings"]
+
+
+def test_nothing_is_claimed_while_the_disk_is_short(make_bench):
+    bench = make_bench(min_free_bytes=2**60)
+    bench.drop("hello.toml", speak("One."))
+    bench.tick(3)
+    assert (bench.instance.inbox / "hello.toml").exists()
+
+
+class Picky(NoopEngine):
+    """Its first takes of a line are silent, as many as the text says."""
+
+    def render(self, line, progress):
+        done = super().render(line, progress)
+        self.seen = getattr(self, "seen", {})
+        count = self.seen[line.text] = self.seen.get(line.text, 0) + 1
+        if count <= int(line.text.split()[0]):
+            done.waveform[:] = 0
+        return done
+
+
+@pytest.fixture
+def picky(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    bench = Bench(tmp_path, engine=InlineEngine(Picky), max_takes=3)
+    yield bench
+    bench.context.database.close()
+
+
+def test_a_take_that_fails_its_gates_is_made_again_with_another_seed(picky):
+    picky.drop("hello.toml", speak("2 silent takes before this one."))
+    picky.run()
+    line = picky.receipt("hello")["lines"][0]
+    assert (line["status"], line["attempts"], line["quality"]["passed"]) == ("done", 3, True)
+    assert line["seed"] != line["requested_seed"]
+    assert len({work.seed for work in picky.engine.submitted}) == 3
+
+
+def test_a_line_without_any_usable_take_fails_and_the_others_are_kept(picky):
+    picky.drop("hello.toml", speak("9 silent takes.", "0 silent takes."))
+    picky.run()
+    receipt = picky.receipt("hello")
+    assert receipt["status"] == "partial"
+    assert receipt["lines"][0]["error"]["code"] == "no-usable-take"
+    assert receipt["lines"][1]["status"] == "done"
+
+
+class Long(NoopEngine):
+    """Never ends a line by itself."""
+
+    def render(self, line, progress):
+        from dataclasses import replace
+
+        return replace(super().render(line, progress), finish_reason="length")
+
+
+def test_the_best_of_bad_takes_is_kept_and_marked_also_when_it_is_reused(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    bench = Bench(tmp_path, engine=InlineEngine(Long), max_takes=2)
+    for name in ("first", "second"):
+        bench.drop(f"{name}.toml", speak("One."))
+        bench.run()
+        receipt = bench.receipt(name)
+        assert receipt["lines"][0]["quality"]["failed_gates"] == ["length-cap"]
+        assert receipt["status"] == "done"
+        assert "length-cap" in receipt["warnings"][0]
+    assert len(bench.engine.submitted) == 2
+    bench.context.database.close()
+
+
+def test_a_model_that_does_not_load_is_tried_three_times_when_that_can_help(bench):
+    bench.engine.load_error = {"code": "engine-failure", "message": "Not now.", "retryable": True}
+    bench.drop("hello.toml", speak("One."))
+    bench.run()
+    assert len(bench.engine.loads) == 3
+    assert bench.receipt("hello")["error"]["code"] == "engine-failure"
