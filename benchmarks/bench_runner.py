@@ -116,7 +116,9 @@ def throughput_of_lines(options: argparse.Namespace) -> Iterator[Figure]:
         for number in range(max(1, options.lines // per_job)):
             instance.drop(f"book{number:03d}", lines=min(per_job, options.lines))
         started_s = time.perf_counter()
-        process = subprocess.Popen(instance.command("run", "--once"), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            instance.command("run", "--once"), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL
+        )
         samples: list[int] = []
         while process.poll() is None:
             samples.append(_rss_bytes(process.pid))
@@ -191,11 +193,12 @@ def command_line(options: argparse.Namespace) -> Iterator[Figure]:
 
 def large_registry(options: argparse.Namespace) -> Iterator[Figure]:
     """`voices list` and `voices show` in a registry of many versions, interpreter included."""
-    from tests.registry.large import fill_registry
+    from tests.registry.test_many_voices import fill
 
     with scratch() as instance:
-        name = fill_registry(instance.root / ".voicejobs", versions=options.versions)
-        for arguments in (("voices", "list"), ("voices", "show", name)):
+        (instance.root / ".voicejobs").mkdir()
+        fill(instance.root / ".voicejobs" / "registry.sqlite", options.versions)
+        for arguments in (("voices", "list"), ("voices", "show", "voice-7@3")):
             command = instance.command(*arguments)
             run = lambda command=command: subprocess.run(  # noqa: E731
                 command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=True
