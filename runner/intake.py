@@ -30,7 +30,8 @@ __all__ = ["ClaimedDrop", "Intake"]
 
 CLAIMS_PER_TICK = 250  # a full inbox is claimed in several ticks, so that work starts meanwhile
 FOLDER_PATIENCE_S = 10.0  # how long a folder without a job file may still get one
-IDLE_SHARE = 100  # an inbox that takes 0.1 s to scan is scanned every 10 s at most while nothing happens
+IDLE_SHARE = 100  # an inbox that takes 0.1 s to scan is scanned every 10 s while nothing happens …
+LONGEST_REST = 5  # … but at least this many times less often than scan_interval_s says
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 GONE_ERRORS = (errno.ENOENT, errno.ESTALE)
 
@@ -119,7 +120,8 @@ class Intake:
 
     def next_look_s(self, now_s: float) -> float:
         """Seconds until the next tick is worth its while; an event may come sooner."""
-        interval_s = max(self._instance.settings.scan_interval_s, IDLE_SHARE * self._scan_took_s)
+        at_least_s = self._instance.settings.scan_interval_s
+        interval_s = max(at_least_s, min(IDLE_SHARE * self._scan_took_s, LONGEST_REST * at_least_s))
         if self.problem is not None:
             return interval_s
         if self._drops:
