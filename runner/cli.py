@@ -15,6 +15,7 @@ from registry.errors import VoiceJobsError, storage_error
 from runner.console import HELP_WIDTH, LazyGroup, globals_of, say, wants_colour
 from runner.errors import UsageProblem
 from runner.exit_codes import INTERRUPTED, OK, USAGE, exit_code_for
+from runner.redaction import redact
 from runner.version import VERSION
 
 COMMANDS = {
@@ -113,7 +114,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _complain(error: VoiceJobsError) -> int:
-    say(f"voicejobs: {error.message}")
+    say(f"voicejobs: {redact(error.message)}")
     if error.hint:
-        say(f"  {error.hint}")
+        say(f"  {redact(error.hint)}")
     return exit_code_for(error)

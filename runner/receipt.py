@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from registry.job_values import PUBLISHED, Job, JobError, Line
+from runner.redaction import redact
 
 SCHEMA = 1
 LINE_STATUS = {PUBLISHED: "done", "failed": "failed", "cancelled": "cancelled"}
@@ -29,8 +30,8 @@ def receipt(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
         "id": spec.get("id"),
         "kind": job.kind,
         "status": job.outcome or job.status,
-        "error": job.error.as_json() if job.error else None,
-        "warnings": list(job.warnings),
+        "error": _told(job.error),
+        "warnings": [redact(warning) for warning in job.warnings],
         "lines": [] if is_design else entries,
         "candidates": [_candidate(entry) for entry in entries] if is_design else [],
         "voice": facts.get("voice"),
@@ -78,7 +79,7 @@ def line_entry(line: Line) -> dict[str, Any]:
         "render_s": result.get("render_s"),
         "batch": result.get("batch"),
         "warnings": result.get("warnings", []),
-        "error": line.error.as_json() if line.error else None,
+        "error": _told(line.error),
     }
 
 
@@ -117,6 +118,11 @@ def iso(at_s: float | None) -> str | None:
     if at_s is None:
         return None
     return datetime.fromtimestamp(at_s, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _told(error: JobError | None) -> dict[str, str] | None:
+    """An error without the credentials that a library may have put into its message."""
+    return {key: redact(value) for key, value in error.as_json().items()} if error else None
 
 
 def summary_error(lines: Sequence[Line]) -> JobError | None:

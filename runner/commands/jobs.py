@@ -22,10 +22,11 @@ from runner.console import (
     when,
 )
 from runner.errors import UsageProblem
+from runner.redaction import redact
 
 if TYPE_CHECKING:
     from registry.database import Database
-    from registry.job_values import JobDetails, JobSummary, LineCounts
+    from registry.job_values import JobDetails, JobError, JobSummary, LineCounts
 
 STATUSES = ("waiting", "queued", "running", "done", "partial", "failed", "rejected", "cancelled", "duplicate")
 
@@ -90,7 +91,11 @@ def _lines_text(lines: LineCounts) -> str:
 
 
 def _error_text(summary: JobSummary) -> str:
-    return f"{summary.error.code}: {summary.error.message}" if summary.error else ""
+    return redact(f"{summary.error.code}: {summary.error.message}") if summary.error else ""
+
+
+def _error_json(error: JobError | None) -> dict[str, str] | None:
+    return {key: redact(value) for key, value in error.as_json().items()} if error else None
 
 
 def _summary_json(summary: JobSummary) -> dict[str, Any]:
@@ -108,7 +113,7 @@ def _summary_json(summary: JobSummary) -> dict[str, Any]:
         "lines": {"total": summary.lines.total, "published": summary.lines.published, "failed": summary.lines.failed},
         "time_left_s": time_left_s(summary, summary.lines, now_s=time.time()),
         "waits_for": list(summary.waits_for),
-        "error": summary.error,
+        "error": _error_json(summary.error),
     }
 
 
@@ -126,7 +131,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
     if as_json:
         show(_details_json(details), as_json=True, text=str)
         return
-    click.echo(_details_text(details, outbox=str(instance.outbox)))
+    click.echo(redact(_details_text(details, outbox=str(instance.outbox))))
 
 
 def _details_json(details: JobDetails) -> dict[str, Any]:
@@ -138,7 +143,7 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
         "id": job.key,
         "dropped_name": job.dropped_name,
         "attempts": job.attempts,
-        "warnings": list(job.warnings),
+        "warnings": [redact(warning) for warning in job.warnings],
         "spec": json.loads(job.spec_json),
         "line_list": [
             {
@@ -148,7 +153,7 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
                 "status": line.status,
                 "model": line.model,
                 "seed": line.seed,
-                "error": line.error,
+                "error": _error_json(line.error),
             }
             for line in details.lines
         ],

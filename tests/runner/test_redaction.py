@@ -1,13 +1,18 @@
 """Credentials never reach a log."""
 
+import json
 import logging
 
 import pytest
 
+from registry import jobs
+from runner.cli import run_command
 from runner.instance import Instance
 from runner.logs import LOG_FILE, Redacting, set_up_logging
+from runner.receipt import receipt
 from runner.redaction import REDACTED, redact
 from runner.settings import Settings
+from tests.runner.bench import speak
 
 SECRETS = [
     "hf_abcdefghijklmnopqrstuv",
@@ -58,3 +63,18 @@ def test_the_log_goes_to_the_instance(tmp_path):
         handler.close()
     logging.root.handlers[:], logging.root.level = before
     assert f"hello {REDACTED}" in (instance.logs_dir / LOG_FILE).read_text()
+
+
+def test_receipts_and_lists_of_jobs_hold_no_tokens(bench, capsys):
+    bench.drop("a.toml", speak("Hello.", voice="elena"))
+    bench.run()
+    with bench.context.database.write() as session:
+        session.connection().exec_driver_sql("UPDATE job SET error_message = 'tried with " + SECRETS[0] + "'")
+    with bench.context.database.read() as session:
+        content = receipt(jobs.by_name(session, "a"), [])
+    (bench.instance.root / "voicejobs.toml").touch()
+    assert run_command(["--root", str(bench.instance.root), "jobs", "list", "--json"]) == 0
+    assert run_command(["--root", str(bench.instance.root), "jobs", "show", "a"]) == 0
+    printed = capsys.readouterr().out
+    assert SECRETS[0] not in printed + json.dumps(content)
+    assert printed.count(REDACTED) == 2
