@@ -85,7 +85,8 @@ def _missing(descriptor: int, part: str, path: str) -> AttachmentMissing:
     shown = printable_name(path)
     wanted = folded(part)
     names = os.listdir(descriptor)
-    if any(is_temporary(name) and wanted in folded(name) for name in names):
+    starts = (f".{wanted}.", f"{wanted}.")  # .elena.wav.Xy12Z (rsync), elena.wav.part (browsers)
+    if any(is_temporary(name) and folded(name).startswith(starts) for name in names):
         return StillArriving(f"The job names {shown!r}, which is still being written.")
     return AttachmentMissing(
         f"The job names {shown!r}, which is not there.",

@@ -267,6 +267,12 @@ def test_a_job_waits_for_an_attachment_that_arrives_under_a_temporary_name(intak
     assert len(intake.tick(102.0)) == 1
 
 
+def test_our_own_hidden_folders_are_no_file_that_is_arriving(intake, inbox):
+    drop(inbox, "lock.toml", LOCK.replace("elena.wav", "d"))
+    settled(intake)
+    assert intake.tick(2.0)[0].problem.code == "attachment-missing"
+
+
 def test_a_job_whose_attachment_never_comes_is_refused(intake, inbox):
     drop(inbox, "lock.toml", LOCK)
     assert settled(intake) == []
