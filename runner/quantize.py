@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from models.availability import INCOMING_FOLDER, Available, availability
+from models.availability import INCOMING_FOLDER, Available, availability, folder_bytes
 from models.errors import ModelNotInstalled, UnsupportedCheckpoint
 from models.manifest import make_manifest, write_manifest
+from models.moving import check_space
 from models.provenance import write_provenance
-from models.shared_directory import InstalledModel, describe, lock_of, resolve_model, revision_of, slug_of
-from registry.errors import Conflict
+from models.shared_directory import InstalledModel, describe, lock_of, resolve_model, slug_of
+from registry.errors import Busy, Conflict, InvalidInput
 from registry.files import rename_durably
 from runner.errors import WorkFailed
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
-ENGINE_MODULE = "models.qwen3_tts.quantize"
+ENGINE_MODULE = "models.quantize_process"
+ERRORS = {error.code: error for error in (UnsupportedCheckpoint, InvalidInput, Conflict, Busy)}
 PLAIN_SUFFIXES = ("-bf16", "-fp16", "-fp32")
 OWN_ORGANISATION = "local"
 
@@ -49,10 +52,11 @@ def quantize_model(source: str, *, bits: int, target: str | None, directory: Pat
         staging = directory / INCOMING_FOLDER / f"{folder.name}.quantize"
         shutil.rmtree(staging, ignore_errors=True)
         staging.parent.mkdir(parents=True, exist_ok=True)
+        check_space(staging.parent, folder_bytes(choice.folder))
         try:
             _run_engine(choice.folder, staging, bits=bits)
             _check(staging, new_id)
-            write_provenance(staging, repository=new_id, revision=revision_of(choice.folder), source="quantized")
+            write_provenance(staging, repository=new_id, revision=None, source=f"quantized from {choice.id}")
             write_manifest(staging, make_manifest(staging, model_id=new_id))
             rename_durably(staging, folder)
         finally:
@@ -66,14 +70,17 @@ def _run_engine(source: Path, target: Path, *, bits: int) -> None:
         [*command, "--bits", str(bits)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
         cwd=PACKAGE_ROOT,  # not the instance: a folder `models` there would shadow our package
         text=True,
         check=False,
     )
-    if finished.returncode != 0:
-        said = finished.stdout.strip().splitlines()[-1:] or ["it said nothing"]
-        raise WorkFailed(f"The engine could not quantise {source}: {said[0]} (status {finished.returncode}).")
+    if finished.returncode == 0:
+        return
+    try:
+        error = json.loads(finished.stdout)["error"]
+    except (ValueError, KeyError):
+        raise WorkFailed(f"The engine that quantised {source} ended with status {finished.returncode}.") from None
+    raise ERRORS.get(error["code"], WorkFailed)(error["message"], hint=error["hint"])
 
 
 def _check(folder: Path, model_id: str) -> None:
