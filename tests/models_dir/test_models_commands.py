@@ -12,7 +12,7 @@ from models.availability import Available, availability
 from models.errors import ModelInUse, ModelNeeded, ModelNotInstalled, UndoRefused, UnknownModel
 from models.manifest import make_manifest, write_manifest
 from models.shared_directory import hold_for_loading
-from runner.commands.models import models
+from runner.cli import voicejobs
 from runner.errors import WorkFailed
 from runner.model_checks import check_models
 from tests.models_dir.making import (
@@ -39,7 +39,7 @@ def run(directory, environment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        result = CliRunner().invoke(models, [*map(str, arguments), "--models-dir", str(directory)])
+        result = CliRunner().invoke(voicejobs, ["models", *map(str, arguments), "--models-dir", str(directory)])
         if result.exception is not None:
             raise result.exception
         return json.loads(result.stdout) if "--json" in arguments else result.stdout

@@ -9,7 +9,7 @@ from models.availability import Available, availability
 from models.errors import ModelNotInstalled, UnsupportedCheckpoint
 from models.manifest import read_manifest
 from registry.errors import Conflict
-from runner.commands.models import models
+from runner.cli import voicejobs
 from runner.quantize import quantized_id
 from tests.models_dir.making import BASE, contents, slug
 
@@ -26,7 +26,7 @@ def plain(directory):
 
 
 def quantize(directory, *arguments):
-    result = CliRunner().invoke(models, ["quantize", *arguments, "--models-dir", str(directory)])
+    result = CliRunner().invoke(voicejobs, ["models", "quantize", *arguments, "--models-dir", str(directory)])
     if result.exception is not None:
         raise result.exception
     return result.stdout
