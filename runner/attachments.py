@@ -21,6 +21,7 @@ from runner.inbox_entries import Signature, is_temporary, signature_of
 from runner.names import folded, printable_name, relative_path
 
 MAX_ATTACHMENT_BYTES = 1 << 30
+OUR_OWN_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing about the file, and pass
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block us
 
@@ -67,7 +68,9 @@ def _open_part(descriptor: int, part: str, *, flags: int, path: str) -> int:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.ENXIO, errno.EOPNOTSUPP):
             raise EntryRefused(f"{printable_name(path)} leads through a link, or to no regular file.") from None
-        raise
+        if error.errno in OUR_OWN_ERRORS:
+            raise
+        raise refused_by_system(path, error, verb="read") from error
 
 
 def _spelled(descriptor: int, part: str) -> str | None:
@@ -147,9 +150,26 @@ def _read_all(file: int, limit_bytes: int) -> bytes:
 
 
 def _chunks(folder: Path, path: str) -> Iterator[bytes]:
+    """The file in pieces. Raises EntryRefused when the system does not let us read it."""
     with opened_below(folder, path) as file:
         size = os.fstat(file).st_size
         if size > MAX_ATTACHMENT_BYTES:
             limit = f"{size:,} bytes, over the limit of {MAX_ATTACHMENT_BYTES:,}"
             raise EntryRefused(f"{printable_name(path)} has {limit}.")
-        yield from iter(lambda: os.read(file, CHUNK_BYTES), b"")
+        while chunk := _read(file, path):
+            yield chunk
+
+
+def _read(file: int, path: str) -> bytes:
+    try:
+        return os.read(file, CHUNK_BYTES)
+    except OSError as error:
+        raise refused_by_system(path, error, verb="read") from error
+
+
+def refused_by_system(name: str, error: OSError, *, verb: str) -> EntryRefused:
+    """The refusal of a file that the operating system does not let us use."""
+    reason = error.strerror or str(error)
+    return EntryRefused(
+        f"{printable_name(name)} cannot be {verb}: {reason}.", hint="Check its permissions and those of the inbox."
+    )

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from registry.errors import NotFound, VoiceJobsError, storage_error
 from runner.attachments import read_file, sha256_below
+from runner.drops import job_file_in
 from runner.errors import JobFileInvalid
 from runner.jobfile import MAX_FILE_BYTES, JobSpec, content_sha256, parse_job
 
@@ -37,7 +38,7 @@ class Verdict:
 
 
 def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
-    """Read and check a job file; `-` is standard input, whose references are relative to the working directory.
+    """Read and check a job file, or the one in a folder; `-` is standard input, relative to the working directory.
 
     Raises JobFileInvalid, AttachmentMissing and others of the tree.
     """
@@ -47,6 +48,8 @@ def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
         folder = Path.cwd()
     else:
         path = Path(name)
+        if path.is_dir():
+            path = job_file_in(path)
         content, file_name, folder = _content_of(path), path.name, path.absolute().parent
     spec = parse_job(content, file_name=file_name)
     referenced = {path: sha256_below(folder, path) for path in spec.references()}

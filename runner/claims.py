@@ -53,6 +53,10 @@ class Claims:
     def path(self, claim_id: str) -> Path:
         return self._claimed_dir / claim_id
 
+    def are_there(self) -> bool:
+        """Whether the folder of claims can be seen; it goes with an inbox that is unmounted."""
+        return self._claimed_dir.is_dir()
+
     def dropped(self, claim_id: str) -> Path | None:
         """The entry that was dropped; None when the claim is gone or was made but never filled."""
         with contextlib.suppress(OSError):

@@ -14,8 +14,10 @@ import pydantic
 from registry.errors import VoiceJobsError
 from registry.files import crash_point, fsync_folder
 from runner.attachments import (
+    OUR_OWN_ERRORS,
     copy_below,
     read_file,
+    refused_by_system,
     sha256_below,
     signature_below,
 )
@@ -144,8 +146,10 @@ class Drop:
 
     def _dropped(self) -> Path:
         dropped = self._claims.dropped(self.claim_id)
-        if dropped is None:
+        if dropped is None and self._claims.are_there():
             raise EntryRefused(f"{printable_name(self.name)} vanished after it was claimed.")
+        if dropped is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._inbox))
         return dropped
 
     def _open(self) -> None:
@@ -166,14 +170,14 @@ class Drop:
         try:
             self._spec = self._spec_of(dropped, is_folder=kind == stat.S_IFDIR)
         except OSError as error:
-            if error.errno in (errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP):
-                raise refused_by_system(self.name, error, verb="read") from error
-            raise
+            if error.errno in OUR_OWN_ERRORS:
+                raise
+            raise refused_by_system(self.name, error, verb="read") from error
 
     def _spec_of(self, dropped: Path, *, is_folder: bool) -> JobSpec:
         if not is_folder and self.name.casefold().endswith(VOICE_SUFFIXES):
             return _import_spec(self.name)
-        job_path = _job_file_in(dropped) if is_folder else dropped
+        job_path = job_file_in(dropped) if is_folder else dropped
         shown = f"{self.name}/{job_path.name}" if is_folder else self.name
         content = read_file(job_path, limit_bytes=MAX_FILE_BYTES)
         self._job_path = job_path
@@ -204,8 +208,6 @@ class Drop:
             if self._waited_s(path, now_s) < self._settle_s:
                 return False  # it may be the next file that its maker writes
             raise
-        except OSError as error:
-            raise refused_by_system(path, error, verb="read") from error
         return signature in self._arrived or self._lies_still(path, signature, now_s)
 
     def _waited_s(self, path: str, now_s: float) -> float:
@@ -225,19 +227,14 @@ class Drop:
             return {self.name: sha256_below(self._dropped().parent, self.name)}
         base = self._claims.base(self.claim_id)
         awaited = self._awaited()
-        try:
-            digests = {path: copy_below(self._inbox, path, base / path) for path in awaited}
-            if awaited:
-                for folder in {(base / path).parent for path in awaited} | {base, base.parent}:
-                    fsync_folder(folder)
-                crash_point("intake.attachments-copied")
-            for path in self._spec.references():
-                if path not in digests:
-                    digests[path] = sha256_below(base, path)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
-                raise refused_by_system(self.name, error, verb="read") from error
-            raise
+        digests = {path: copy_below(self._inbox, path, base / path) for path in awaited}
+        if awaited:
+            for folder in {(base / path).parent for path in awaited} | {base, base.parent}:
+                fsync_folder(folder)
+            crash_point("intake.attachments-copied")
+        for path in self._spec.references():
+            if path not in digests:
+                digests[path] = sha256_below(base, path)
         return digests
 
     # ---- how drops depend on each other ------------------------------------------------------------------------
@@ -276,7 +273,7 @@ def _import_spec(name: str) -> ImportSpec:
         raise EntryRefused(f"The file name {printable_name(name)} cannot be used.", hint="Rename it.") from None
 
 
-def _job_file_in(folder: Path) -> Path:
+def job_file_in(folder: Path) -> Path:
     """The job file at the top of a dropped folder: job.toml or job.json, else the only one there is."""
     names = sorted(name for name in os.listdir(folder) if has_job_suffix(name) and not is_litter(name))  # noqa: PTH208
     preferred = [name for name in names if name.casefold() in ("job.toml", "job.json")]
@@ -288,11 +285,3 @@ def _job_file_in(folder: Path) -> Path:
         listed = ", ".join(map(printable_name, chosen[:5]))
         raise EntryRefused(f"The folder {shown} holds several job files: {listed}.", hint="Name the one job.toml.")
     return folder / chosen[0]
-
-
-def refused_by_system(name: str, error: OSError, *, verb: str) -> EntryRefused:
-    """The refusal of an entry that the operating system does not let us use."""
-    reason = error.strerror or str(error)
-    return EntryRefused(
-        f"{printable_name(name)} cannot be {verb}: {reason}.", hint="Check its permissions and those of the inbox."
-    )

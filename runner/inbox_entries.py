@@ -87,8 +87,8 @@ def look(inbox: Path) -> list[Entry]:
         for item in found:
             try:
                 entries.append(_entry(item))
-            except FileNotFoundError:
-                continue  # gone since the folder was read: the next look tells
+            except OSError:
+                continue  # gone since the folder was read, or a bad sector: the next look tells
     return entries
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from registry.errors import StorageError, VoiceJobsError
 from registry.files import crash_point, fsync_folder, write_durably
+from runner.attachments import refused_by_system
 from runner.claims import Claims, free_path
-from runner.drops import ClaimedDrop, Drop, refused_by_system
+from runner.drops import ClaimedDrop, Drop
 from runner.inbox_entries import Entry, Kind, Signature, has_job_suffix, look
 from runner.instance import Instance
 from runner.names import printable_name
@@ -288,8 +289,6 @@ class Intake:
             try:
                 claimed = drop.try_finish(now_s, earlier=waiting)
             except OSError as error:
-                if error.errno not in STORAGE_ERRORS:
-                    raise
                 trouble = f"{printable_name(drop.name)} cannot be taken in: {error.strerror}."
                 claimed = None
             if claimed is None:

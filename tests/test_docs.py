@@ -10,6 +10,7 @@ from runner.jobfile import parse_job
 from runner.jobfile_specs import MAX_CANDIDATES, MAX_LINES, SPEC_CLASSES
 from runner.jobfile_text import MAX_FILE_BYTES, MAX_NESTING, MAX_TABLES, MAX_VALUES
 from runner.names import PRESET_NAMES
+from runner.settings import SETTINGS_FILE, default_file
 
 ROOT = Path(__file__).parents[1]
 JOBS_PAGE = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
@@ -54,6 +55,10 @@ def test_the_examples_page_names_every_example():
     for path in EXAMPLES:
         relative = path.relative_to(ROOT / "examples")
         assert f"`{relative}`" in page or f"`{relative.parent}/`" in page
+
+
+def test_the_repository_is_an_instance_with_every_key_at_its_default():
+    assert (ROOT / SETTINGS_FILE).read_text(encoding="utf-8") == default_file(), "voicejobs init --force"
 
 
 def test_the_help_pages_are_those_of_the_program():

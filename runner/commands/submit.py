@@ -15,6 +15,7 @@ from runner.progress import ProgressLine
     examples=(
         "voicejobs submit hello.toml",
         "voicejobs submit --wait scene.toml          # shows progress; the exit code is the job's",
+        "voicejobs submit examples/audiobook         # a folder: its job file and what that names",
         "generate-lines | voicejobs submit --name scene-4 -",
     ),
 )
@@ -35,6 +36,8 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
 
     instance = current_instance()
     job = read_job(file, stdin=sys.stdin.buffer)
+    if name is None and Path(file).is_dir():
+        name = Path(file).resolve().name  # a folder names its job
     suffix = Path(job.file_name).suffix
     submitted = submission.submit(instance, job, name=f"{name}{suffix}" if name else None)
     if not wait:

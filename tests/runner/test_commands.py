@@ -98,6 +98,13 @@ def test_submit_names_the_job_file_of_a_folder_so_that_it_is_found(root, run):
     assert run("submit", "--wait", str(job))[0] == 0
 
 
+def test_submit_takes_a_folder_by_its_name(root, run):
+    write(root, "chapter/text.txt", "It was a dark night.")
+    write(root, "chapter/job.toml", 'kind = "synthesize"\nvoice = "ryan"\ntext_file = "text.txt"\n')
+    assert run("submit", "chapter")[0] == 0
+    assert (root / "inbox" / "chapter" / "text.txt").exists()
+
+
 def test_submit_wait_runs_the_instance_and_prints_the_files(root, run):
     job = write(root, "jobs/hello.toml", speak("Hello.", "Bye."))
     code, printed, _ = run("submit", "--wait", str(job))
