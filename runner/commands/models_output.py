@@ -35,6 +35,8 @@ def progress_bar() -> Iterator[Callable[[ModelEvent], None]]:
 
     def show(event: ModelEvent) -> None:
         if event.kind != "progress" or not sys.stderr.isatty():
+            if bars:
+                click.echo(err=True)  # the bar's line ends here; the next progress draws it anew
             talk(event)
             return
         if not bars:
