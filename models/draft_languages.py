@@ -14,13 +14,13 @@ from models.errors import LanguageNotSpoken
 from models.languages import AUTO
 
 # Canonical language: voice of eSpeak NG 1.52, by file name. Faroese, Karakalpak and Latgalian are left out: the wheel
-# has voices for them, but not their dictionaries.
+# has voices for them, but not their dictionaries. So is Greenlandic: a digit in it crashes the library.
 _VOICES_TEXT = """
 afrikaans af; albanian sq; amharic am; ancient greek grc; arabic ar; aragonese an; armenian hy; assamese as;
 azerbaijani az; bashkir ba; basque eu; belarusian be; bengali bn; bishnupriya manipuri bpy; bosnian bs; bulgarian bg;
 burmese my; cantonese yue; catalan ca; cherokee chr; chinese cmn; chuvash cv; croatian hr; czech cs;
 danish da; dutch nl; english en-us; esperanto eo; estonian et; finnish fi; french fr; georgian ka;
-german de; greek el; greenlandic kl; guarani gn; gujarati gu; haitian creole ht; hakka hak; hawaiian haw; hebrew he;
+german de; greek el; guarani gn; gujarati gu; haitian creole ht; hakka hak; hawaiian haw; hebrew he;
 hindi hi; hungarian hu; icelandic is; ido io; indonesian id; interlingua ia; irish ga; italian it; japanese ja;
 k'iche' quc; kannada kn; kazakh kk; konkani kok; korean ko; kurdish ku; kyrgyz ky; lang belta qdb;
 latin la; latvian lv; lingua franca nova lfn; lithuanian lt; lojban jbo; lule sami smj;
