@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, delete, func, select, tuple_
 
-from registry.database import Database
+from registry.database import Database, ask, do
 from registry.digests import canonical_json
 from registry.errors import storage_error
 from registry.files import crash_point
@@ -58,20 +58,20 @@ class TakeStore:
 
     def add(self, session: Session, key: str, audio_sha256: str, facts: TakeFacts, *, now_s: float) -> Take:
         """Remember a take. The first one of a key stays, unless its audio is no longer whole."""
-        existing = session.get(TakeRow, key)
-        if existing is not None:
+        for known in ask(session, "SELECT * FROM take WHERE key = :key", {"key": key}):
+            existing = TakeRow(**known)
             if self.audio.is_whole(existing.audio_sha256):
                 return _take_from(existing)
-            session.delete(existing)
-            session.flush()
+            do(session, "DELETE FROM take WHERE key = ?", [(key,)])
         path = self.audio.path(audio_sha256)
         try:
             size_bytes = path.stat().st_size
         except OSError as error:
             raise storage_error(error, f"reading the audio of a new take, {path}") from error
         row = _row_of(facts, key=key, audio_sha256=audio_sha256, size_bytes=size_bytes, now_s=now_s)
-        session.add(row)
-        session.flush()
+        values = row.model_dump()
+        places = ", ".join("?" * len(values))
+        do(session, f"INSERT INTO take ({', '.join(values)}) VALUES ({places})", [tuple(values.values())])
         return _take_from(row)
 
     def read(self, take: Take) -> bytes:

@@ -17,7 +17,6 @@ from models.audio import encode_audio
 from models.audio_stream import write_audio_stream
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry import jobs, lines
-from registry.database import ask
 from registry.errors import InvalidInput, NotFound, StorageError
 from registry.files import crash_point
 from registry.job_values import DONE, DUPLICATE, FAILED, PARTIAL, PUBLISHED, REJECTED, Job, JobError, JsonObject, Line
@@ -59,13 +58,16 @@ class Finisher:
 
     # ---- from lines to an outcome ------------------------------------------------------------------------------
 
-    def ending_of(self, job: Job, spec: JobSpec) -> Ending:
-        """What a job has come to whose lines are all published, failed or cancelled; long tracks are published here.
+    def endings_of(self, ended: Sequence[tuple[Job, JobSpec]]) -> list[Ending]:
+        """What jobs have come to whose lines are all published, failed or cancelled; long tracks are published here.
 
         Takes a while for a job of many lines; it may run in any thread.
         """
         with self.context.database.read() as session:
-            entries = [line for page in lines.pages(session, job.id) for line in page]
+            entries = [[line for page in lines.pages(session, job.id) for line in page] for job, _ in ended]
+        return [self._ending_of(*one, found) for one, found in zip(ended, entries, strict=True)]
+
+    def _ending_of(self, job: Job, spec: JobSpec, entries: Sequence[Line]) -> Ending:
         ending = Ending(job=job, outcome=outcome_of(entries), error=summary_error(entries))
         ending.facts["voice"] = the_voice(entries)
         published = [line for line in entries if line.status == PUBLISHED]
@@ -111,11 +113,7 @@ class Finisher:
         return self.outbox.publish_stream(job.name, name, write)
 
     def _waveform(self, line: Line) -> Waveform:
-        with self.context.database.read() as session:
-            found = ask(session, "SELECT audio_sha256 FROM take WHERE key = :key", {"key": line.take_key})
-        if not found:
-            raise NotFound(f"The take of {line.file} is gone.")
-        sha256 = found[0]["audio_sha256"]
+        sha256 = (line.result or {})["audio_sha256"]
         recent = self.recent.get(sha256)
         return recent if recent is not None else take_waveform(self.context.takes.audio.read(sha256))
 
@@ -123,6 +121,8 @@ class Finisher:
 
     def finish(self, endings: Sequence[Ending]) -> list[Job]:
         """Publish what is left, commit the outcomes and publish the receipts; returns the jobs that are closed."""
+        for ending in endings:
+            ending.files |= self._job_file(ending.job)
         troubles = self.outbox.publish_many({ending.job.name: ending.files for ending in endings})
         good = self._without(troubles, {ending.job.name: ending for ending in endings})
         with self.context.database.write() as session:
@@ -130,7 +130,7 @@ class Finisher:
                 for warning in ending.warnings:
                     jobs.add_warning(session, ending.job.id, warning)
                 self.set_outcome(session, ending.job.id, ending.outcome, error=ending.error, facts=ending.facts)
-        return self.answer([ending.job.id for ending in good])
+        return self.answer([ending.job.id for ending in good], with_job_files=False)
 
     def _without(self, troubles: Mapping[str, StorageError], endings: Mapping[str, Ending]) -> list[Ending]:
         for name, error in troubles.items():
@@ -151,12 +151,12 @@ class Finisher:
         jobs.set_outcome(session, job_id, outcome, now_s=now_s, error=error, facts=facts or {})
         jobs.add_event(session, job_id, kind=outcome, message=error.message if error else outcome, at_s=now_s)
 
-    def answer(self, job_ids: Sequence[int]) -> list[Job]:
+    def answer(self, job_ids: Sequence[int], *, with_job_files: bool = True) -> list[Job]:
         """Publish the receipts of jobs that have an outcome, close them, and settle the jobs that waited for them."""
         closed: list[Job] = []
         while job_ids:
             crash_point("finishing.outcome-committed")
-            answered = self._publish_answers(job_ids)
+            answered = self._publish_answers(job_ids, with_job_files=with_job_files)
             crash_point("finishing.receipt-published")
             with self.context.database.write() as session:
                 jobs.close(session, [job.id for job in answered])
@@ -166,10 +166,10 @@ class Finisher:
                     self.set_outcome(session, item.job_id, FAILED, error=dependency_failed(item.failed_need or ""))
             crash_point("finishing.closed")
             closed += answered
-            job_ids = [item.job_id for item in lost]
+            job_ids, with_job_files = [item.job_id for item in lost], True
         return closed
 
-    def _publish_answers(self, job_ids: Sequence[int]) -> list[Job]:
+    def _publish_answers(self, job_ids: Sequence[int], *, with_job_files: bool) -> list[Job]:
         """Job files first, receipts last; returns the jobs whose folders could be written."""
         files: dict[str, dict[str, bytes]] = {}
         receipts: dict[str, dict[str, bytes]] = {}
@@ -179,7 +179,7 @@ class Finisher:
                 job = jobs.get(session, job_id)
                 entries = [line for page in lines.pages(session, job_id) for line in page]
                 found[job.name] = job
-                files[job.name] = self._job_file(job)
+                files[job.name] = self._job_file(job) if with_job_files else {}
                 receipts[job.name] = {RECEIPT: encoded(receipt(job, entries))}
         troubles = self.outbox.publish_many(files)
         crash_point("publish.before-receipt")

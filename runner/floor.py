@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.protocol import EngineFacts, LockDone, LockWork, SpeechDone, SpeechWork
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 PAGE_LINES = 32
 FEWEST_IN_FLIGHT = 8
+MOST_IN_FLIGHT = 64
+QUEUED_S = 0.5  # of rendering that may wait in the engine: what goes in behind it waits as long
 PROMPTS_KEPT = 16
 MISMATCH = "prompt-model-mismatch"
 
@@ -49,13 +52,17 @@ class Floor:
     jobs: dict[int, ActiveJob] = field(default_factory=dict)
     owners: dict[str, ActiveJob] = field(default_factory=dict)
     basket: Basket = field(default_factory=Basket)
+    line_s: float = 1.0  # how long a line takes lately: a fast engine is given many at once
     _prompts: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
 
     @property
     def capacity(self) -> int:
         """How many more pieces of work the engine may hold: enough to keep its batch full, few to lose."""
         facts = self.loader.facts
-        wanted = max(FEWEST_IN_FLIGHT, 2 * facts.batch) if facts else 0
+        if facts is None:
+            return -len(self.owners)
+        a_moment = int(QUEUED_S / self.line_s) if self.line_s > 0 else FEWEST_IN_FLIGHT
+        wanted = max(FEWEST_IN_FLIGHT, 2 * facts.batch, min(MOST_IN_FLIGHT, a_moment))
         return wanted - len(self.owners)
 
     def clear(self) -> None:
@@ -82,7 +89,7 @@ class Floor:
         if active.task is not None:
             return self._hand_over_task(active)
         if not active.again and not active.drained:
-            self._fetch(active)
+            self.fetch([active])
         if not active.again:
             return False
         work = active.again[0]
@@ -127,14 +134,23 @@ class Floor:
         self._prompts.move_to_end(sha256)
         return self._prompts[sha256]
 
-    def _fetch(self, active: ActiveJob) -> None:
-        """The job's next lines from the ledger; those whose take exists go straight into the basket."""
+    def fetch(self, jobs: Sequence[ActiveJob]) -> None:
+        """The jobs' next lines from the ledger, for the model that is loaded."""
         facts = self.loader.facts
-        assert facts is not None and active.model is not None
+        assert facts is not None
+        found: list[tuple[ActiveJob, list[Line]]] = []
         with self.context.database.read() as session:
-            found = lines.waiting(session, active.job.id, model=active.model, after=active.after, limit=PAGE_LINES)
-            keys = {line.id: key_of(line, facts) for line in found}
+            for active in jobs:
+                assert active.model is not None
+                page = lines.waiting(session, active.job.id, model=active.model, after=active.after, limit=PAGE_LINES)
+                found.append((active, page))
+            keys = {line.id: key_of(line, facts) for _, page in found for line in page}
             existing = lines.existing_takes(session, keys.values())
+        for active, page in found:
+            self._take_on(active, page, keys, existing)
+
+    def _take_on(self, active: ActiveJob, found: list[Line], keys: Mapping[int, str], existing: set[str]) -> None:
+        """Lines whose take exists go straight into the basket."""
         active.drained = len(found) < PAGE_LINES
         if found:
             active.after = found[-1].position
@@ -156,6 +172,7 @@ class Floor:
             active.task.on_speech(done)
             return
         work = active.in_flight.pop(done.id)
+        self.line_s += (done.render_s / max(1, done.batch) - self.line_s) / 4
         if done.finish_reason == "cancelled":
             active.again.append(work)
             return

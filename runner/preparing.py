@@ -115,12 +115,13 @@ def model_facts(facts: EngineFacts) -> ModelFacts:
     )
 
 
-def line_result(line: Line, *, take: TakeFacts, file: PublishedLine, reused: bool) -> dict[str, Any]:
+def line_result(line: Line, *, take: TakeFacts, audio_sha256: str, file: PublishedLine, reused: bool) -> dict[str, Any]:
     """What the ledger keeps for the receipt about an accepted line."""
     quality: Mapping[str, Any] = take.quality
     figures = {key: value for key, value in quality.items() if key not in ("batch", "warnings")}
     return {
         "file": line.file,
+        "audio_sha256": audio_sha256,
         "file_sha256": file.sha256,
         "samples": file.samples,
         "duration_s": round(file.samples / SAMPLE_RATE_HZ, 4),

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,21 +68,36 @@ class Outbox:
         targets: dict[Path, str] = {}
         contents: list[tuple[Path, bytes]] = []
         troubles: dict[str, StorageError] = {}
+        files = {job_name: named for job_name, named in files.items() if named}
+        self._make_folders(files, troubles)
         for job_name, named in files.items():
-            try:
-                folder = self.job_folder(job_name) if named else self.folder
-            except StorageError as error:
-                _note(troubles, job_name, error)
+            if job_name in troubles:
                 continue
             for name, content in named.items():
-                targets[folder / name] = job_name
-                contents.append((folder / name, content))
+                path = self.folder / job_name / name
+                targets[path] = job_name
+                contents.append((path, content))
         for path, failed in self._write_all(contents):
             _note(troubles, targets[path], failed)
         crash_point("publish.temporary-synced")
         good = [path for path, job_name in targets.items() if job_name not in troubles]
         self._rename_all(good, targets, troubles)
         return troubles
+
+    def _make_folders(self, job_names: Iterable[str], troubles: dict[str, StorageError]) -> None:
+        """The folders of these jobs, synced into the outbox all at once."""
+        made = False
+        for job_name in job_names:
+            folder = self.folder / job_name
+            try:
+                if not folder.is_dir():
+                    folder.mkdir(parents=True)
+                    made = True
+            except OSError as error:
+                _note(troubles, job_name, storage_error(error, f"creating {folder}"))
+        if made:
+            with _system_errors(f"syncing {self.folder}"):
+                fsync_folder(self.folder)
 
     def _write_all(self, contents: list[tuple[Path, bytes]]) -> Iterator[tuple[Path, StorageError]]:
         written = map(_write, contents) if len(contents) < 3 else self.pool.map(_write, contents)

@@ -49,8 +49,19 @@ def receipt(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def encoded(content: Mapping[str, Any]) -> bytes:
-    """A receipt as it lies in the outbox."""
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+    """A receipt as it lies in the outbox: a key a line, and an entry of a list a line, for people who look."""
+    parts = (f"  {_compact(key)}: {_value(value)}" for key, value in content.items())
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+
+
+def _value(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return _compact(value)
+    return "[\n" + ",\n".join(f"    {_compact(item)}" for item in value) + "\n  ]"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def line_entry(line: Line) -> dict[str, Any]:

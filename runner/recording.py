@@ -266,7 +266,9 @@ class Recorder:
         for item in ready:
             if item.line.status != TAKEN:
                 attempts += self._commit_take(session, item, now_s=now_s)
-            result = line_result(item.line, take=item.facts, file=item.file, reused=item.reused)
+            result = line_result(
+                item.line, take=item.facts, audio_sha256=item.audio_sha256, file=item.file, reused=item.reused
+            )
             taken.append(TakenLine(line_id=item.line.id, take_key=item.key, result=result))
             if item.candidate is not None:
                 add_candidate(session, item.job.name, item.line.position, item.candidate, now_s=now_s)
@@ -284,7 +286,7 @@ class Recorder:
         if take.audio_sha256 != item.audio_sha256:
             # Two jobs spoke one line at once: the take that was first is the one that both publish.
             item.file = self._published(self.context.takes.read(take), item.spec)
-            item.facts = take.facts
+            item.facts, item.audio_sha256 = take.facts, take.audio_sha256
         return item.attempts
 
     def _note(self, session: Session, item: _Ready) -> None:

@@ -151,9 +151,15 @@ class Turns:
             self.floor.jobs[active.job.id] = active
             if active.task is None and active.job.attempts > 1:
                 self.recorder.republish(active.job, active.spec)
+        fitting = [active for active in started if active.task is None and self._can_fetch(active)]
+        if fitting:
+            self.floor.fetch(fitting)
         over += [job.id for job, spec in exchanges if self._exchange(job, spec)]
         if over:
             self.on_over(over)
+
+    def _can_fetch(self, active: ActiveJob) -> bool:
+        return active.model is not None and not active.drained and self.loader.is_ready_for(active.model)
 
     def _fail(self, session: Session, job_id: int, error: VoiceJobsError) -> None:
         """The job cannot start; what the disk refused may work later, and is raised again."""

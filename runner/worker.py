@@ -88,7 +88,7 @@ class Worker:
         self._unanswered = False  # whether a receipt could not be written
         self._next_answer_s = 0.0
         self._ending_pool = ThreadPoolExecutor(1, thread_name_prefix="ending")
-        self._ending: dict[int, Future[Ending]] = {}  # long jobs whose tracks are being made
+        self._ending: dict[int, Future[list[Ending]]] = {}  # long jobs whose tracks are being made
 
     # ---- starting up -------------------------------------------------------------------------------------------
 
@@ -373,26 +373,27 @@ class Worker:
         self._finish_long()
 
     def _finish(self, ended: Sequence[ActiveJob]) -> None:
-        endings: list[Ending] = []
+        short: list[ActiveJob] = []
         for active in ended:
             del self.floor.jobs[active.job.id]
             if active.task is not None:
                 self.lock_jobs.finish(active.job, active.task, finisher=self.finisher, outbox=self.outbox)
                 self._answer([active.job.id])
             elif active.after > LINES_ENDED_INLINE:
-                future = self._ending_pool.submit(self.finisher.ending_of, active.job, active.spec)
+                future = self._ending_pool.submit(self.finisher.endings_of, [(active.job, active.spec)])
                 future.add_done_callback(lambda _: self._wake())
                 self._ending[active.job.id] = future
             else:
-                endings.append(self.finisher.ending_of(active.job, active.spec))
-        if endings:
+                short.append(active)
+        if short:
+            endings = self.finisher.endings_of([(active.job, active.spec) for active in short])
             self._closed(self.finisher.finish(endings))
 
     def _finish_long(self) -> None:
         for job_id, future in list(self._ending.items()):
             if future.done():
                 del self._ending[job_id]
-                self._closed(self.finisher.finish([future.result()]))
+                self._closed(self.finisher.finish(future.result()))
 
     def _answer(self, job_ids: Sequence[int]) -> None:
         if job_ids:
