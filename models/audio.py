@@ -70,8 +70,9 @@ def decode_audio(
             facts = _checked_facts(file, name=name, max_duration_s=max_duration_s)
             blocks = _mono_blocks(file, max_frames=int(max_duration_s * facts.sample_rate_hz) + 1)
     except (soundfile.SoundFileError, TypeError, RuntimeError) as error:  # TypeError: headerless "RAW" files
+        cause = str(getattr(error, "error_string", error)).rstrip(".")  # else it names a Python object
         raise InvalidReferenceAudio(
-            f"{name} is no audio that can be read ({error}).", hint="Give WAV, FLAC, MP3, OGG or AIFF."
+            f"{name} is no audio that can be read ({cause}).", hint="Give WAV, FLAC, MP3, OGG or AIFF."
         ) from error
     if not blocks:
         raise InvalidReferenceAudio(f"{name} holds no samples.")

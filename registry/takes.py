@@ -85,10 +85,19 @@ class TakeStore:
         )
         return int(session.exec(select(func.coalesce(func.sum(per_file.subquery().c.size), 0))).one())
 
-    def evict(self, db: Database, *, max_bytes: int, pinned: Collection[str] = (), now_s: float) -> Eviction:
+    def evict(
+        self,
+        db: Database,
+        *,
+        max_bytes: int,
+        pinned: Collection[str] = (),
+        now_s: float,
+        just_put_s: float = JUST_PUT_S,
+    ) -> Eviction:
         """Forget the takes that were used least recently until the rest fits in `max_bytes`.
 
-        `pinned` keys, those of open jobs, stay whatever the size. Runs in short transactions of its own.
+        `pinned` keys, those of open jobs, stay whatever the size. Runs in short transactions of its own. Audio put
+        within the last `just_put_s` stays; 0 is for a caller that knows of no take being added.
         """
         forgotten = 0
         after = (-1.0, "")  # the last take looked at, by use and key: pinned ones are passed once
@@ -108,7 +117,7 @@ class TakeStore:
                 left_bytes = self.used_bytes(session)
             crash_point("takes.forgotten")
             for sha256 in orphans:
-                self.audio.remove_unused(sha256, older_than_s=now_s - JUST_PUT_S)
+                self.audio.remove_unused(sha256, older_than_s=now_s - just_put_s)
             forgotten += len(doomed)
         return Eviction(takes=forgotten, freed_bytes=before_bytes - left_bytes, left_bytes=left_bytes)
 

@@ -134,6 +134,8 @@ class Runner:
                 self._sleep(due_s if until is None else min(due_s, UNTIL_LOOK_S))
             if self._signals:
                 self._drain()
+            else:
+                self.worker.tidy_up()
         return RunResult(
             outcomes=dict(self.worker.outcomes),
             work_waits=self.worker.work_waits(),

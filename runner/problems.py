@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,17 @@ def _path_in(raw: Any, location: tuple[str | int, ...], *, missing: bool) -> tup
 
 def _unknown_key(path: tuple[str | int, ...], model: type[pydantic.BaseModel]) -> str:
     known = _keys_at(model, path[:-1])
-    near = nearest(str(path[-1]), known)
+    wanted, above = str(path[-1]), path[:-1]
+    near = nearest(wanted, known) or _nearest_below(wanted, known, lambda table: _keys_at(model, (*above, table)))
     where = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
     advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}."
     return f"unknown key {path[-1]!r}{where}; {advice}"
+
+
+def _nearest_below(wanted: str, tables: Iterable[str], keys_of: Callable[[str], Iterable[str]]) -> list[str]:
+    """A key that was written one table too high: `temperature` belongs into `sampling`."""
+    owners = {key: table for table in tables for key in keys_of(table)}
+    return [f"{owners[key]}.{key}" for key in nearest(wanted, owners)]
 
 
 def _keys_at(model: type[pydantic.BaseModel], path: tuple[str | int, ...]) -> list[str]:

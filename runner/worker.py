@@ -27,6 +27,7 @@ from runner.engine_client import EngineClient, EngineLost, EngineReady
 from runner.exchange_jobs import ExchangeJobs
 from runner.finishing import Ending, Finisher, may_release
 from runner.floor import Floor
+from runner.housekeeping import Housekeeping
 from runner.intake import ClaimedDrop, Intake
 from runner.jobfile import spec_from_json
 from runner.lines_at_work import ActiveJob, Basket
@@ -75,6 +76,7 @@ class Worker:
             exchange=ExchangeJobs(context=context, models=models, outbox=self.outbox, finisher=self.finisher),
             on_over=self._answer,
         )
+        self.housekeeping = Housekeeping(context)
         self.is_stopping = False
         self.outcomes: Counter[str] = Counter()  # what the jobs that ended under this worker came to
         self._drops: list[ClaimedDrop] = []  # claimed and not yet recorded
@@ -155,10 +157,13 @@ class Worker:
             self._end_jobs()
         if self._unanswered and now_s >= self._next_answer_s:
             self._answer_again(now_s)
+        if not self.is_stopping:
+            self.housekeeping.tick(now_s)
 
     def _record(self) -> None:
         if self.floor.basket:
             basket, self.floor.basket = self.floor.basket, Basket()
+            self.housekeeping.takes_were_added()
             self.recorder.record(basket)
 
     def look_at_inbox(self) -> None:
@@ -203,6 +208,13 @@ class Worker:
             return True
         with self.context.database.read() as session:
             return open_jobs(session) > 0
+
+    def tidy_up(self) -> None:
+        """When the work is over: what `run --once` leaves behind fits its limits, too."""
+        try:
+            self.housekeeping.evict()
+        except StorageError as error:
+            logger.warning("old takes were not evicted: %s", error)
 
     def close(self) -> None:
         """End the threads; what they were doing is done again by the next runner."""

@@ -36,6 +36,10 @@ def refusal(text: str, *, file_name: str = "job.toml") -> str:
     return caught.value.message
 
 
+def test_a_key_written_one_table_too_high_is_shown_where_it_belongs():
+    assert "did you mean 'sampling.temperature'?" in refusal(SPEAK + "tempratur = 1\n")
+
+
 def test_a_design_job_has_three_candidates_and_a_text_unless_it_says_otherwise():
     spec = parse(DESIGN)
     assert isinstance(spec, DesignSpec)

@@ -189,3 +189,22 @@ def test_concurrent_locks_of_one_voice_make_two_versions(bench):
         bench.drop(f"lock-{candidate}.toml", lock(candidate=candidate), age_s=8 - candidate)
     bench.run()
     assert [bench.receipt(f"lock-{n}")["voice"]["version"] for n in (1, 2)] == [1, 2]
+
+
+def test_takes_above_the_limit_are_evicted_when_their_job_is_done(make_bench):
+    bench = make_bench(takes_max_bytes=1)
+    bench.drop("hello.toml", speak("One.", "Two."))
+    bench.run()
+    bench.now_s += 60
+    bench.tick()
+    assert [path for path in bench.instance.takes_dir.rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert bench.status("hello") == "done"
+
+
+def test_run_once_leaves_no_more_takes_than_its_limit_allows(make_bench):
+    bench = make_bench(takes_max_bytes=100_000)
+    bench.drop("hello.toml", speak(*(f"This is sentence number {n}." for n in range(9))))
+    bench.run()
+    bench.worker.tidy_up()
+    with bench.context.database.read() as session:
+        assert bench.context.takes.used_bytes(session) <= 100_000

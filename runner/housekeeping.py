@@ -1,0 +1,43 @@
+"""A worker's store of takes → kept below `takes_max_bytes`, now and then while it works and once when it is done."""
+
+from __future__ import annotations
+
+import logging
+
+from registry import jobs
+from runner.context import Context
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 60.0  # monotonic; a look sums up the sizes of all takes
+
+
+class Housekeeping:
+    """Evicts takes. Only the worker's own thread calls it, between steps, so no take is being added meanwhile."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._may_have_grown = True
+        self._next_look_s = 0.0
+
+    def takes_were_added(self) -> None:
+        """The next look is worth its time."""
+        self._may_have_grown = True
+
+    def tick(self, now_s: float) -> None:
+        """Evict, if takes were added since the last look and that is a while ago. Raises StorageError."""
+        if self._may_have_grown and now_s >= self._next_look_s:
+            self._next_look_s = now_s + LOOK_EVERY_S
+            self.evict()
+
+    def evict(self) -> None:
+        """Forget takes, least recently used first, until they fit; those of open jobs stay. Raises StorageError."""
+        with self._context.database.read() as session:
+            pinned = jobs.open_take_keys(session)
+        max_bytes, clock = self._context.settings.takes_max_bytes, self._context.clock
+        done = self._context.takes.evict(
+            self._context.database, max_bytes=max_bytes, pinned=pinned, now_s=clock(), just_put_s=0.0
+        )
+        self._may_have_grown = done.left_bytes > max_bytes
+        if done.takes:
+            logger.info("%d old takes evicted, %d bytes freed", done.takes, done.freed_bytes)
