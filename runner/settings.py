@@ -26,7 +26,13 @@ SETTINGS_FILE = "voicejobs.toml"
 ENVIRONMENT_PREFIX = "VOICEJOBS_"
 
 # Variables of ours that are no settings; any other VOICEJOBS_… that names no key is a mistake worth an error.
-NOT_SETTINGS = ("VOICEJOBS_ROOT", "VOICEJOBS_CRASH_AT", "VOICEJOBS_SHARED")
+NOT_SETTINGS = (
+    "VOICEJOBS_ROOT",  # the instance
+    "VOICEJOBS_CACHE_DIR",  # where measurements of this machine are kept
+    "VOICEJOBS_CRASH_AT",  # tests
+    "VOICEJOBS_SHARED",  # tests
+    "VOICEJOBS_MLX_AUDIO_PYTHON",  # benchmarks
+)
 NOT_SETTINGS_PREFIX = "VOICEJOBS_TEST_"  # switches of the test suite and its helper processes
 
 Seconds = Annotated[float, pydantic.Field(ge=0, le=10 * 365 * 86_400, allow_inf_nan=False)]

@@ -1,12 +1,14 @@
 """voicejobs.toml, environment and flags become settings."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from runner.errors import SettingsInvalid
 from runner.settings import (
     NOT_SETTINGS,
+    NOT_SETTINGS_PREFIX,
     SETTINGS_FILE,
     Settings,
     default_file,
@@ -100,6 +102,14 @@ def test_an_unknown_variable_of_ours_names_the_nearest_known_one(settings_file):
 @pytest.mark.parametrize("name", [*NOT_SETTINGS, "VOICEJOBS_TEST_ANYTHING", "HOME"])
 def test_variables_that_are_no_settings_are_left_alone(settings_file, name):
     assert load_settings(settings_file(""), environment={name: "x"}) == Settings()
+
+
+def test_every_variable_that_the_program_reads_is_known():
+    root = Path(__file__).parents[2]
+    sources = [path for room in ("runner", "registry", "models", "benchmarks") for path in (root / room).rglob("*.py")]
+    named = {name for path in sources for name in re.findall(r"(?<!_)\bVOICEJOBS_[A-Z_]+[A-Z]\b", path.read_text())}
+    known = {*NOT_SETTINGS, *map(environment_name, setting_keys())}
+    assert {name for name in named if not name.startswith(NOT_SETTINGS_PREFIX)} - known == set()
 
 
 def test_an_empty_variable_is_as_good_as_none(settings_file):
