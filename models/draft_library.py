@@ -111,10 +111,18 @@ class EspeakLibrary:
             rate_hz = library.espeak_Initialize(SYNCHRONOUS_OUTPUT, 0, data_path, DO_NOT_EXIT)
             if rate_hz <= 0:
                 raise EngineFailure(f"eSpeak NG could not read its data in {self.data_path}.")
+            _fix_chance(library)
             try:
                 yield library, rate_hz
             finally:
                 library.espeak_Terminate()
+
+
+def _fix_chance(library: Any) -> None:
+    """Seed both random sources of its noise: its own starts at the time of day, the C library's goes on for ever."""
+    if hasattr(library, "espeak_ng_SetRandSeed"):
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+    ctypes.CDLL(None).srand(1)
 
 
 def _collector(blocks: list[bytes], on_samples: OnSamples) -> Callable[[Any, int, Any], int]:
