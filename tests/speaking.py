@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from typing import Any
 
 from models.qwen3_tts import ClonePrompt, Sampling, SpeechModel, SpeechRequest, load_speech_model
@@ -16,7 +17,7 @@ FORMULATIONS = ("numpy", "mlx", "mlx-fast")
 def model(checkpoint: str, formulation: str = "numpy") -> SpeechModel:
     """A reference checkpoint; "mlx-fast" computes as on a GPU, with the kernels of `mx.fast`."""
     name, _, fast = formulation.partition("-")
-    kernels = FastKernels() if fast else None
+    kernels = FastKernels(fused=shutil.which("g++") is not None) if fast else None
     return load_speech_model(REFERENCE / checkpoint, dtype="float32", formulation=name, kernels=kernels)
 
 

@@ -61,13 +61,18 @@ class StepView:
     rows: mx.array  # (B,) 0 … B-1
     positions: mx.array  # (B,)
     columns: int  # what the oldest row may see, its new position included
+    aligned: bool  # all rows are at the same position, which takes a plain copy instead of a scatter
 
     def extend(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """`(B, H, 1, E)` new ones -> all `(B, H, columns, E)`; a row's columns past its position are to be masked."""
         count = keys.shape[0]
         all_keys, all_values = self.cache.keys[self.layer], self.cache.values[self.layer]
-        all_keys[self.rows, :, self.positions] = keys[:, :, 0]
-        all_values[self.rows, :, self.positions] = values[:, :, 0]
+        if self.aligned:
+            all_keys[:count, :, self.columns - 1 : self.columns] = keys
+            all_values[:count, :, self.columns - 1 : self.columns] = values
+        else:
+            all_keys[self.rows, :, self.positions] = keys[:, :, 0]
+            all_values[self.rows, :, self.positions] = values[:, :, 0]
         return all_keys[:count, :, : self.columns], all_values[:count, :, : self.columns]
 
 

@@ -6,6 +6,7 @@ dozen small steps, so `PlainKernels` says the same with fewer. Both give the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import mlx.core as mx
@@ -14,7 +15,9 @@ import mlx.core as mx
 class Rotation(Protocol):
     """Rotary position embedding at fixed positions, made once a frame and used by every layer."""
 
-    def __call__(self, x: mx.array) -> mx.array: ...
+    def __call__(self, x: mx.array, weight: mx.array) -> mx.array:
+        """`x * weight` `(B, H, L, E)`, rotated."""
+        ...
 
 
 class Kernels(Protocol):
@@ -35,15 +38,47 @@ class Kernels(Protocol):
         ...
 
 
+def gated(gate: mx.array, up: mx.array) -> mx.array:
+    return gate * mx.sigmoid(gate) * up
+
+
+def turned(x: mx.array, swapped: mx.array, weights: Sequence[mx.array], turn: Sequence[mx.array]) -> mx.array:
+    """Halves of heads `(B, H, L, 2, E/2)`, and the same with the halves swapped -> rotated, one elementwise step."""
+    return x * weights[0] * turn[0] + swapped * weights[1] * turn[1]
+
+
 class FastKernels:
-    """One launch each, by `mx.fast`."""
+    """One launch each, by `mx.fast` and, where `fused`, by `mx.compile`, which on Linux CPUs needs a C++ compiler."""
+
+    def __init__(self, *, fused: bool) -> None:
+        self.fused = fused
+        self._gated: Callable[..., mx.array] = mx.compile(gated) if fused else gated
+        self._turned: Callable[..., mx.array] = mx.compile(turned) if fused else turned
 
     def rms_norm(self, x: mx.array, weight: mx.array, eps: float) -> mx.array:
         return mx.fast.rms_norm(x, weight, eps)
 
-    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Rotation:  # noqa: ARG002
-        def rotate(x: mx.array) -> mx.array:
-            return mx.fast.rope(x, head_size, traditional=False, base=theta, scale=1.0, offset=first)
+    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Rotation:
+        if self.fused:
+            return self._fused_rotation(first, length, head_size=head_size, theta=theta)
+
+        def rotate(x: mx.array, weight: mx.array) -> mx.array:
+            return mx.fast.rope(x * weight, head_size, traditional=False, base=theta, scale=1.0, offset=first)
+
+        return rotate
+
+    def _fused_rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Rotation:
+        angles = angles_at(first, length, head_size=head_size, theta=theta)[..., None, :]  # (B, 1, L, 1, E/2)
+        sines = mx.sin(angles)
+        turn = [mx.cos(angles), mx.concatenate([-sines, sines], axis=-2)]
+        if isinstance(first, int):
+            mx.eval(turn)  # made once for all frames, and not to be computed anew by a compiled function
+
+        def rotate(x: mx.array, weight: mx.array) -> mx.array:
+            halves = x.reshape(*x.shape[:-1], 2, head_size // 2)
+            weights = weight.reshape(*weight.shape[:-1], 2, head_size // 2)
+            whole = self._turned(halves, halves[..., ::-1, :], [weights, weights[..., ::-1, :]], turn)
+            return whole.reshape(x.shape).astype(x.dtype)
 
         return rotate
 
@@ -52,8 +87,16 @@ class FastKernels:
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
 
     def gated(self, gate_up: mx.array) -> mx.array:
-        gate, up = mx.split(gate_up, 2, axis=-1)
-        return gate * mx.sigmoid(gate) * up
+        return self._gated(*mx.split(gate_up, 2, axis=-1))
+
+
+def angles_at(first: mx.array | int, length: int, *, head_size: int, theta: float) -> mx.array:
+    """`(B or 1, 1, L, E/2)`"""
+    half = head_size // 2
+    frequencies = theta ** (-mx.arange(half, dtype=mx.float32) / half)
+    starts = mx.array([first]) if isinstance(first, int) else first
+    steps = starts[:, None] + mx.arange(length)  # (B, L)
+    return (steps[..., None] * frequencies)[:, None]
 
 
 class PlainKernels:
@@ -64,14 +107,12 @@ class PlainKernels:
 
     def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Rotation:
         half = head_size // 2
-        frequencies = theta ** (-mx.arange(half, dtype=mx.float32) / half)
-        starts = mx.array([first]) if isinstance(first, int) else first
-        steps = starts[:, None] + mx.arange(length)  # (B, L)
-        angles = (steps[..., None] * frequencies)[:, None]  # (B, 1, L, E/2)
+        angles = angles_at(first, length, head_size=head_size, theta=theta)
         cosines = mx.concatenate([mx.cos(angles)] * 2, axis=-1)
         sines = mx.concatenate([-mx.sin(angles), mx.sin(angles)], axis=-1)
 
-        def rotate(x: mx.array) -> mx.array:
+        def rotate(x: mx.array, weight: mx.array) -> mx.array:
+            x = x * weight
             swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
             return (x * cosines + swapped * sines).astype(x.dtype)
 
@@ -89,5 +130,4 @@ class PlainKernels:
         return mixed.reshape(batch, heads, length, head_size)
 
     def gated(self, gate_up: mx.array) -> mx.array:
-        gate, up = mx.split(gate_up, 2, axis=-1)
-        return gate * mx.sigmoid(gate) * up
+        return gated(*mx.split(gate_up, 2, axis=-1))

@@ -64,7 +64,7 @@ class DecoderLayer:
         heads, groups = self.heads, self.groups
         joint = self.queries_keys_values(kernels.rms_norm(x, self.input_norm, self.eps))
         joint = joint.reshape(batch, length, heads + 2 * groups, self.head_size).swapaxes(1, 2)  # (B, H + 2 G, L, E)
-        turned = rotation(kernels.rms_norm(joint[:, : heads + groups], self.unit, self.eps) * self.head_norms)
+        turned = rotation(kernels.rms_norm(joint[:, : heads + groups], self.unit, self.eps), self.head_norms)
         keys, values = cache.extend(turned[:, heads:], joint[:, heads + groups :])
         mixed = kernels.attention(turned[:, :heads], keys, values, mask)  # (B, H, L, E)
         mixed = mixed.swapaxes(1, 2).reshape(batch, length, -1)

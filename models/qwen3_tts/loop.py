@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.network import Array, Network, RowSampler
+from models.qwen3_tts.network import Array, Filler, Network, RowSampler
 from models.qwen3_tts.prompt import PromptPlan, prefill_groups
 from models.qwen3_tts.sampling import MIN_CODES, Sampling
 
@@ -81,6 +81,7 @@ class Loop:
         self._live: list[_Live] = []
         self._state: _State
         self._sampler: RowSampler
+        self._fill: Filler
         self._texts: Array  # padding, then what all rows have yet to read
         self._pad_id = pad_id
         self._pad = network.embed_text(np.array([pad_id], np.int32))  # (1, D)
@@ -120,9 +121,7 @@ class Loop:
         for live in rows:
             live.frames += 1
         noise = sampler.noise([live.frames for live in rows])
-        codes = self.network.fill(
-            state.hidden, state.first, lambda logits, group: sampler.draw_other(logits, noise, group)
-        )
+        codes = self._fill(state.hidden, state.first, noise)
         positions = [live.position for live in rows]
         self.cache.reserve(slots=len(rows), columns=max(positions) + 1)
         hidden = self.network.step(codes, self._text_of_frame(), cache=self.cache, positions=positions)
@@ -167,6 +166,7 @@ class Loop:
         order = [places[id(live)] for live in self._live]
         self._state = _State(*(self.network.join(parts, order) for parts in zip(*states, strict=True)))
         self._sampler = self._sampler_for(self._live)
+        self._fill = self.network.make_filler(self._sampler)
         self._texts = self.network.join([self._pad, *(live.text for live in self._live)])
         return open_ended
 

@@ -16,10 +16,13 @@ import numpy.typing as npt
 from models.qwen3_tts.cache import SlotCache
 from models.qwen3_tts.predictor import CodePredictor
 from models.qwen3_tts.prompt import PromptPlan
-from models.qwen3_tts.sampling import Sampler, Sampling
+from models.qwen3_tts.sampling import Noise, Sampler, Sampling
 from models.qwen3_tts.talker import Talker
 
 Array = Any  # mx.array or np.ndarray, as the formulation has it
+
+
+Filler = Callable[[Array, Array, Any], Array]  # hidden (B, D), first codes (B, 1), noise -> frames (B, Q)
 
 
 class Cache(Protocol):
@@ -74,6 +77,10 @@ class Network(Protocol):
 
     def fill(self, hidden: Array, first: Array, draw: Callable[[Array, int], Array]) -> Array:
         """Hidden states `(B, D)` and first codes `(B, 1)` -> whole frames `(B, Q)`."""
+        ...
+
+    def make_filler(self, sampler: Any) -> Filler:
+        """`fill` with the draws of one of its own samplers, to be called every frame while the rows stay the same."""
         ...
 
     def step(self, codes: Array, text: Array, *, cache: Any, positions: Sequence[int]) -> Array:
@@ -133,6 +140,16 @@ class MlxNetwork:
 
     def fill(self, hidden: mx.array, first: mx.array, draw: Callable[[mx.array, int], mx.array]) -> mx.array:
         return self.predictor.fill(hidden, first, draw)
+
+    def make_filler(self, sampler: Sampler) -> Filler:
+        """Where kernels are fused, one compiled function: Python then pays for a frame's graph only once."""
+
+        def fill(hidden: mx.array, first: mx.array, others: list[mx.array]) -> mx.array:
+            noise = Noise(None, others or [None] * (self.talker.config.num_code_groups - 1))
+            return self.predictor.fill(hidden, first, lambda logits, group: sampler.draw_other(logits, noise, group))
+
+        compiled = mx.compile(fill) if getattr(self.predictor.kernels, "fused", False) else fill
+        return lambda hidden, first, noise: compiled(hidden, first, [own for own in noise.others if own is not None])
 
     def step(self, codes: mx.array, text: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:
         return self.talker.step(self.talker.embed_codes(codes) + text, cache=cache, positions=positions)

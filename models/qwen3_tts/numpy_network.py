@@ -21,6 +21,7 @@ import numpy.typing as npt
 from models.qwen3_tts.codec_kernels_numpy import MOST_THREADS, Workers
 from models.qwen3_tts.config import PredictorConfig, TalkerConfig
 from models.qwen3_tts.layers import DecoderLayer
+from models.qwen3_tts.network import Filler
 from models.qwen3_tts.numpy_sampler import NumpySampler
 from models.qwen3_tts.predictor import CodePredictor
 from models.qwen3_tts.prompt import PromptPlan
@@ -250,6 +251,12 @@ class NumpyNetwork:
 
     def fill(self, hidden: Floats, first: Codes, draw: Callable[[Floats, int], Codes]) -> Codes:
         return self.predictor.fill(hidden, first, draw)
+
+    def make_filler(self, sampler: NumpySampler) -> Filler:
+        def fill(hidden: Floats, first: Codes, noise: list[list[Floats]]) -> Codes:
+            return self.fill(hidden, first, lambda logits, group: sampler.draw_other(logits, noise, group))
+
+        return fill
 
     def step(self, codes: Codes, text: Floats, *, cache: NumpyCache, positions: Sequence[int]) -> Floats:
         x = self.table[codes + self.starts].sum(axis=1) + text

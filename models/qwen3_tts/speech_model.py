@@ -318,7 +318,7 @@ def load_speech_model(
     generation_file = folder / "generation_config.json"
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
     compute = compute_dtype(checkpoint, dtype)
-    kernels = kernels or (PlainKernels() if mx.default_device() == mx.Device(mx.cpu) else FastKernels())
+    kernels = kernels or (PlainKernels() if mx.default_device() == mx.Device(mx.cpu) else FastKernels(fused=True))
     voice = load_speaker_encoder(checkpoint)
     checkpoint.tensors.take_all(SPEAKER_ENCODER)
     reader = Reader(checkpoint, compute, dequantize)

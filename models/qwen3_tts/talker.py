@@ -138,11 +138,12 @@ class Talker:
         rows = mx.arange(len(positions))
         rotation = self.kernels.rotation(at, 1, head_size=config.head_dim, theta=config.rope_theta)
         mask = None
-        if min(positions) + 1 < columns:
+        aligned = min(positions) + 1 == columns
+        if not aligned:
             mask = mx.where(mx.arange(columns) <= at[:, None], 0.0, -mx.inf).astype(x.dtype)[:, None, None]
         x = x[:, None]  # (B, 1, D)
         for index, layer in enumerate(self.layers):
-            view = StepView(cache=cache, layer=index, rows=rows, positions=at, columns=columns)
+            view = StepView(cache=cache, layer=index, rows=rows, positions=at, columns=columns, aligned=aligned)
             x = layer(x, cache=view, rotation=rotation, mask=mask, kernels=self.kernels)
         return self.kernels.rms_norm(x[:, 0], self.norm, config.rms_norm_eps)
 
