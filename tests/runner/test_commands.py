@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -140,6 +141,14 @@ def test_run_once_drains_the_inbox(root, run):
     code, printed, _ = run("jobs", "list", "--json")
     assert code == 0
     assert {(job["job"], job["status"]) for job in json.loads(printed)} == {("a", "done"), ("b", "done")}
+
+
+def test_a_second_runner_exits_with_4_and_says_who_holds_the_instance(root, run):
+    lock = open_instance(root).own()
+    code, _, said = run("run", "--once")
+    lock.release()
+    assert code == 4
+    assert f"process {os.getpid()}" in said
 
 
 def test_jobs_are_shown_with_their_errors_and_hints(root, run):
