@@ -42,6 +42,7 @@ from runner.jobfile import (
     spec_from_json,
     spec_to_json,
 )
+from runner.model_choice import likely_name
 from runner.names import VoiceReference, folded, job_name_from, parse_voice_reference, printable_name
 
 UNKNOWN_KIND = "unknown"
@@ -78,7 +79,10 @@ class Admitted:
 class Admission:
     """Records one batch of drops within the caller's transaction."""
 
-    def __init__(self, session: Session, *, taken: set[str], now_s: float, claimed_dir: Path) -> None:
+    def __init__(
+        self, session: Session, *, taken: set[str], now_s: float, claimed_dir: Path, default_model: str
+    ) -> None:
+        self._default_model = default_model
         self._claimed_dir = claimed_dir
         self._session = session
         self._taken = taken
@@ -142,6 +146,7 @@ class Admission:
                 claim_id=drop.claim_id,
                 claimed_s=self._now_s,
                 priority=spec.priority,
+                model=self._likely_model(spec),
                 status=WAITING if waits else QUEUED,
                 outcome="failed" if failed else None,
                 error=error_of(dependency_failed(failed.name)) if failed else None,
@@ -153,6 +158,28 @@ class Admission:
             taken=self._taken,
         )
         return self._noted(job, "claimed", f"claimed as {drop.dropped_name}")
+
+    def _likely_model(self, spec: JobSpec) -> str | None:
+        """The model that the job's work will need, so that jobs of one model run together; None when unsure."""
+        if isinstance(spec, ExportSpec | ImportSpec):
+            return None
+        wanted = spec.model
+        if wanted is None and isinstance(spec, SynthesizeSpec):
+            line = spec.lines[0] if spec.lines else None
+            wanted = (line.model if line else None) or self._lock_s_model((line and line.voice) or spec.voice or "")
+        elif wanted is None and isinstance(spec, LockSpec | RelockSpec):
+            return None
+        return likely_name(wanted or self._default_model)
+
+    def _lock_s_model(self, reference: str) -> str | None:
+        try:
+            return (
+                None
+                if parse_voice_reference(reference).may_be_preset
+                else resolve(self._session, reference).model.model
+            )
+        except NotFound:
+            return None  # still to be made
 
     def _noted(self, job: Job, kind: str, message: str) -> Job:
         jobs.add_event(self._session, job.id, kind=kind, message=message, at_s=self._now_s)

@@ -86,6 +86,9 @@ class Floor:
 
     def hand_over(self, active: ActiveJob) -> bool:
         """Give the engine this job's next piece of work; False when it has none now."""
+        now_s = self.context.clock()
+        if now_s - active.served_s <= self.context.settings.max_wait_s:
+            active.served_s = now_s  # a job whose turn came because it had waited too long keeps it to its end
         if active.task is not None:
             return self._hand_over_task(active)
         if not active.again and not active.drained:

@@ -163,6 +163,7 @@ class ActiveJob:
     job: Job
     spec: JobSpec
     model: str | None
+    served_s: float  # when it was claimed, or last got the engine (epoch seconds): it waits since then
     after: int = 0  # position of the last line that was fetched for this model
     again: deque[LineAtWork] = field(default_factory=deque)  # fetched, and waiting to be rendered
     in_flight: dict[str, LineAtWork] = field(default_factory=dict)

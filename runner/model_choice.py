@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from models.catalog import entry_named
 from models.protocol import ModelChoice
 from runner.settings import Settings
 
@@ -27,6 +28,16 @@ def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Pat
 
     choice = resolve_model(wanted, directory=models_dir, ability=ability, offline=settings.offline)
     return choice.entry.name if choice.entry else choice.id
+
+
+def likely_name(wanted: str) -> str | None:
+    """`model_name` without a look at the disk; None for what depends on the machine or lies in a folder."""
+    if is_test_engine(wanted):
+        return wanted
+    if wanted.casefold() == DRAFT:
+        return DRAFT
+    entry = entry_named(wanted)
+    return entry.name if entry else None
 
 
 def engine_choice(name: str, *, settings: Settings, folder: Path | None) -> ModelChoice:

@@ -97,13 +97,13 @@ class Turns:
 
     def _ordered(self, passed: set[int]) -> list[Choice]:
         choices = [
-            Choice(id=active.job.id, priority=active.job.priority, model=active.model, claimed_s=active.job.claimed_s)
+            Choice(id=active.job.id, priority=active.job.priority, model=active.model, waits_since_s=active.served_s)
             for active in self.floor.jobs.values()
             if active.has_work and active.job.id not in passed
         ]
         if len(self.floor.jobs) < JOBS_AT_ONCE:
             choices += [
-                Choice(id=job.id, priority=job.priority, model=job.model, claimed_s=job.claimed_s)
+                Choice(id=job.id, priority=job.priority, model=job.model, waits_since_s=job.claimed_s)
                 for job in self._ready.values()
             ]
         max_wait_s = self.context.settings.max_wait_s
@@ -186,7 +186,7 @@ class Turns:
 
     def _on_floor(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:
         started = jobs.start(session, job, plan={}, model=model, lines=(), now_s=self.context.clock())
-        return ActiveJob(job=started, spec=spec, model=model, task=task)
+        return ActiveJob(job=started, spec=spec, model=model, task=task, served_s=job.claimed_s)
 
     def _begin(self, session: Session, job: Job, spec: JobSpec) -> ActiveJob:
         now_s = self.context.clock()
@@ -197,10 +197,10 @@ class Turns:
             planned = self._plan(session, job, spec)
             model = planned.model
             started = jobs.start(session, job, plan=planned.plan, model=model, lines=planned.lines, now_s=now_s)
-            return ActiveJob(job=started, spec=spec, model=model)
+            return ActiveJob(job=started, spec=spec, model=model, served_s=job.claimed_s)
         left = lines.models_left(session, [job.id]).get(job.id)
         started = jobs.start(session, job, plan=job.plan, model=left[0] if left else None, lines=(), now_s=now_s)
-        return ActiveJob(job=started, spec=spec, model=started.model, drained=not left)
+        return ActiveJob(job=started, spec=spec, model=started.model, drained=not left, served_s=job.claimed_s)
 
     def _plan(self, session: Session, job: Job, spec: JobSpec) -> Planned:
         planner = Planner(

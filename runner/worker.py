@@ -60,7 +60,12 @@ class Worker:
         self.loader = ModelLoader(context.instance, engine, wake)
         self.floor = Floor(context=context, engine=engine, loader=self.loader)
         recent, trouble = RecentTakes(), self._on_job_trouble
-        self.recorder = Recorder(context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent)
+        self.recorder = Recorder(
+            context=context,
+            outbox=self.outbox,
+            on_job_trouble=trouble,
+            recent=recent,
+        )
         self.finisher = Finisher(context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent)
         models = ModelNames(context.instance)
         self.lock_jobs = LockJobs(context=context, models=models)
@@ -316,7 +321,13 @@ class Worker:
         taken = self.outbox.names()
         claimed_dir = self.context.instance.claimed_dir
         with self.context.database.write() as session:
-            admission = Admission(session, taken=taken, now_s=self.context.clock(), claimed_dir=claimed_dir)
+            admission = Admission(
+                session,
+                taken=taken,
+                now_s=self.context.clock(),
+                claimed_dir=claimed_dir,
+                default_model=self.context.settings.model,
+            )
             admitted = admission.admit(self._drops)
         crash_point("worker.drops-recorded")
         self._drops = []

@@ -9,8 +9,8 @@ def order(*choices: Choice, loaded: str | None = None, now_s: float = 1000) -> l
     return [choice.id for choice in in_order(choices, loaded=loaded, now_s=now_s, max_wait_s=900)]
 
 
-def job(number: int, *, priority: int = 0, model: str = "draft", claimed_s: float = 990) -> Choice:
-    return Choice(id=number, priority=priority, model=model, claimed_s=claimed_s)
+def job(number: int, *, priority: int = 0, model: str = "draft", since_s: float = 990) -> Choice:
+    return Choice(id=number, priority=priority, model=model, waits_since_s=since_s)
 
 
 def test_jobs_go_in_the_order_of_their_claims():
@@ -26,8 +26,8 @@ def test_the_loaded_model_s_jobs_go_first_among_equals():
 
 
 def test_a_job_that_waited_too_long_goes_next_whatever_its_model_and_priority():
-    assert order(job(1), job(2, model="big", priority=-9, claimed_s=50), loaded="draft") == [2, 1]
+    assert order(job(1), job(2, model="big", priority=-9, since_s=50), loaded="draft") == [2, 1]
 
 
 def test_of_the_overdue_the_oldest_goes_first():
-    assert order(job(1, claimed_s=60), job(2, claimed_s=50, model="big"), loaded="draft") == [2, 1]
+    assert order(job(1, since_s=60), job(2, since_s=50, model="big"), loaded="draft") == [2, 1]
