@@ -61,8 +61,18 @@ class Ours:
         backend.prepare()  # the fast BLAS must be in place before mlx is imported
         from models.qwen3_tts import load_speech_model
 
+        self.folder, self.dtype = folder, dtype
         self.model = load_speech_model(folder, dtype=dtype)
         self.prompt: Any = None
+
+    def as_on_a_gpu(self) -> None:
+        """From here on compute by MLX with the kernels of a GPU, whose launches are to be counted."""
+        from models.qwen3_tts import load_speech_model
+        from models.qwen3_tts.kernels import FastKernels
+
+        del self.model
+        kernels = FastKernels(fused=True)
+        self.model = load_speech_model(self.folder, dtype=self.dtype, formulation="mlx", kernels=kernels)
 
     def _request(self, text: str, *, voice: str, frames: int) -> Any:
         from models.qwen3_tts import SpeechRequest
@@ -183,6 +193,8 @@ def measure_launches(contestant: Contestant, *, text: str, voice: str, frames: i
     """Kernel launches and graph-building milliseconds of one more frame, by the difference of two lengths."""
     from benchmarks.launches import fast_calls_count_once, watched_evaluations
 
+    if isinstance(contestant, Ours):
+        contestant.as_on_a_gpu()
     lengths = (frames, 2 * frames)
     totals = []
     for length in lengths:

@@ -79,6 +79,9 @@ class Loop:
         self.network, self.batch, self.launch_ahead = network, batch, launch_ahead
         self.cache = network.make_cache()
         self._live: list[_Live] = []
+        self._arrived: list[Row] = []
+        self._waiting: Iterator[Row | None] = iter(())
+        self._open_ended = False
         self._state: _State
         self._sampler: RowSampler
         self._fill: Filler
@@ -92,22 +95,23 @@ class Loop:
         `waiting` is asked whenever a row is free; a None means that none waits at this moment. What is sent back
         names rows that are to be dropped. An empty list means that no row is there, and none waits.
         """
-        open_ended = True
-        while open_ended or self._live:
-            open_ended = self._change_rows(waiting if open_ended else iter(()))
+        self._waiting, self._open_ended = waiting, True
+        while self._open_ended or self._live:
+            self._change_rows()
             if self._live:
-                yield from self._run_until_change(asks=open_ended and len(self._live) < self.batch)
-            elif open_ended:
+                yield from self._run_until_change()
+            elif self._open_ended:
                 yield []
 
-    def _run_until_change(self, *, asks: bool) -> Frames:
-        """Frames of unchanged rows, until one of them goes or another one may come."""
+    def _run_until_change(self) -> Frames:
+        """Frames of unchanged rows, until one of them goes or another one comes."""
         pending: _Pending | None = self._launch()
         while pending is not None:
             # A row may turn out to have ended with the frame before; what was computed ahead for it is not read.
-            ahead = self._launch() if self.launch_ahead and not asks and self._goes_on() else None
+            ahead = self._launch() if self.launch_ahead and self._goes_on() else None
             yield from self._read(pending)
-            changed = asks or any(live.gone for live in self._live)
+            self._pull()
+            changed = bool(self._arrived) or any(live.gone for live in self._live)
             if changed and ahead is not None:
                 yield from self._read(ahead)
             pending = None if changed else ahead or self._launch()
@@ -148,18 +152,32 @@ class Loop:
             for live in pending.rows:
                 live.gone = live.gone or live.row.id in dropped
 
-    def _change_rows(self, waiting: Iterator[Row | None]) -> bool:
-        """Take out the rows that are gone and put waiting ones in their places. False when no more will come."""
+    def _pull(self) -> None:
+        """Take in the rows that wait at this moment, as far as there is room for them."""
         staying = sum(not live.gone for live in self._live)
-        new, open_ended = _pull(waiting, at_most=self.batch - staying)
-        if not new and staying == len(self._live):
-            return open_ended
+        while self._open_ended and staying + len(self._arrived) < self.batch:
+            try:
+                row = next(self._waiting)
+            except StopIteration:
+                self._open_ended = False
+                return
+            if row is None:
+                return
+            self._arrived.append(row)
+
+    def _change_rows(self) -> None:
+        """Take out the rows that are gone and put waiting ones in their places."""
+        if not self._arrived:
+            self._pull()
+        new, self._arrived = self._arrived, []
+        if not new and not any(live.gone for live in self._live):
+            return
         before, states = self._live, [self._state] if self._live else []
         started = [_Live(row, position=len(row.plan), text=self._text_to_come(row.plan)) for row in new]
         self._live = self._seat(started)
         if not self._live:
             self.cache.clear()
-            return open_ended
+            return
         if started:
             states.append(self._prefill(started))
         places = {id(live): index for index, live in enumerate((*before, *started))}
@@ -168,7 +186,6 @@ class Loop:
         self._sampler = self._sampler_for(self._live)
         self._fill = self.network.make_filler(self._sampler)
         self._texts = self.network.join([self._pad, *(live.text for live in self._live)])
-        return open_ended
 
     def _seat(self, started: Sequence[_Live]) -> list[_Live]:
         """New rows take the slots of those that are gone; a slot that stays free is given to the last row."""
@@ -221,17 +238,3 @@ class Loop:
             index.append(start + at if at < len(live.text) else 0)
             start += len(live.text)
         return self.network.join([self._texts], index) if any(index) else self._pad
-
-
-def _pull(waiting: Iterator[Row | None], *, at_most: int) -> tuple[list[Row], bool]:
-    """The rows that wait at this moment, and whether more may come later."""
-    rows: list[Row] = []
-    while len(rows) < at_most:
-        try:
-            row = next(waiting)
-        except StopIteration:
-            return rows, False
-        if row is None:
-            return rows, True
-        rows.append(row)
-    return rows, True
