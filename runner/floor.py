@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 PAGE_LINES = 32
 FEWEST_IN_FLIGHT = 8
-MOST_IN_FLIGHT = 64
+MOST_IN_FLIGHT = 32
 QUEUED_S = 0.5  # of rendering that may wait in the engine: what goes in behind it waits as long
 PROMPTS_KEPT = 16
 MISMATCH = "prompt-model-mismatch"

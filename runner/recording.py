@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
 OnJobTrouble = Callable[[Job, StorageError], None]
-KEPT_SAMPLES = 2_000_000  # of recent takes, for the tracks that are made of them a moment later
+KEPT_SAMPLES = 1_000_000  # of recent takes, for the tracks that are made of them a moment later
 
 
 @dataclass(kw_only=True)
