@@ -15,18 +15,17 @@ COLUMN_STEP = 128  # columns are added in such steps, so that growing is rare
 
 
 class SlotCache:
-    """For each layer, keys and values `(slots, H, columns, E)`; rows lie in the first slots, without gaps."""
+    """For each layer, G keys, then G values: `(slots, 2 G, columns, E)`. Rows lie in the first slots, without gaps."""
 
-    def __init__(self, *, layers: int, heads: int, head_size: int, dtype: mx.Dtype) -> None:
-        self._layers, self._heads, self._head_size, self._dtype = layers, heads, head_size, dtype
+    def __init__(self, *, layers: int, groups: int, head_size: int, dtype: mx.Dtype) -> None:
+        self._layers, self._groups, self._head_size, self._dtype = layers, groups, head_size, dtype
         self.clear()
 
     def clear(self) -> None:
         """Forget all rows and give their memory back."""
         self.slots = self.columns = 0
-        empty = mx.zeros((0, self._heads, 0, self._head_size), dtype=self._dtype)
-        self.keys = [empty] * self._layers
-        self.values = [empty] * self._layers
+        empty = mx.zeros((0, 2 * self._groups, 0, self._head_size), dtype=self._dtype)
+        self.layers = [empty] * self._layers
 
     def reserve(self, *, slots: int, columns: int) -> None:
         """Have room for at least so many rows and positions; what is there stays."""
@@ -34,22 +33,20 @@ class SlotCache:
         if slots <= self.slots and columns <= self.columns:
             return
         slots, columns = max(slots, self.slots), max(columns, self.columns)
-        shape = (slots, self._heads, columns, self._head_size)
-        for arrays in (self.keys, self.values):
-            for layer, old in enumerate(arrays):
-                new = mx.zeros(shape, dtype=self._dtype)
-                new[: self.slots, :, : self.columns] = old
-                arrays[layer] = new
-                mx.eval(new)  # one layer at a time: never twice the whole cache
+        for layer, old in enumerate(self.layers):
+            new = mx.zeros((slots, 2 * self._groups, columns, self._head_size), dtype=self._dtype)
+            new[: self.slots, :, : self.columns] = old
+            self.layers[layer] = new
+            mx.eval(new)  # one layer at a time: never twice the whole cache
         self.slots, self.columns = slots, columns
 
     def move(self, source: int, target: int, *, columns: int) -> None:
         """Copy one row's first `columns` positions to another slot."""
-        for array in (*self.keys, *self.values):
+        for array in self.layers:
             array[target, :, :columns] = array[source, :, :columns]
 
     def nbytes(self) -> int:
-        return sum(array.nbytes for array in (*self.keys, *self.values))
+        return sum(array.nbytes for array in self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +60,15 @@ class StepView:
     columns: int  # what the oldest row may see, its new position included
     aligned: bool  # all rows are at the same position, which takes a plain copy instead of a scatter
 
-    def extend(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """`(B, H, 1, E)` new ones -> all `(B, H, columns, E)`; a row's columns past its position are to be masked."""
-        count = keys.shape[0]
-        all_keys, all_values = self.cache.keys[self.layer], self.cache.values[self.layer]
+    def extend(self, keys_values: mx.array) -> tuple[mx.array, mx.array]:
+        """`(B, 2 G, 1, E)` new ones -> all that is there; a row's columns past its position are to be masked."""
+        count = keys_values.shape[0]
+        stored = self.cache.layers[self.layer]
         if self.aligned:
-            all_keys[:count, :, self.columns - 1 : self.columns] = keys
-            all_values[:count, :, self.columns - 1 : self.columns] = values
+            stored[:count, :, self.columns - 1 : self.columns] = keys_values
         else:
-            all_keys[self.rows, :, self.positions] = keys[:, :, 0]
-            all_values[self.rows, :, self.positions] = values[:, :, 0]
-        return all_keys[:count, :, : self.columns], all_values[:count, :, : self.columns]
+            stored[self.rows, :, self.positions] = keys_values[:, :, 0]
+        return halves(stored[:count, :, : self.columns])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,34 +80,33 @@ class PrefillView:
     slots: Sequence[int]
     start: int  # columns of the prefix, which lies in the slots already
 
-    def extend(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """`(B, H, L, E)` -> prefix and new ones. B is the number of slots, or 1 for all of them."""
-        all_keys, all_values = self.cache.keys[self.layer], self.cache.values[self.layer]
-        stop = self.start + keys.shape[2]
+    def extend(self, keys_values: mx.array) -> tuple[mx.array, mx.array]:
+        """`(B, 2 G, L, E)` -> prefix and new ones. B is the number of slots, or 1 for all of them."""
+        stored = self.cache.layers[self.layer]
+        stop = self.start + keys_values.shape[2]
         for index, slot in enumerate(self.slots):
-            row = index if keys.shape[0] > 1 else 0
-            all_keys[slot, :, self.start : stop] = keys[row]
-            all_values[slot, :, self.start : stop] = values[row]
-        if not self.start:
-            return keys, values
-        return self._with_prefix(all_keys, keys), self._with_prefix(all_values, values)
-
-    def _with_prefix(self, stored: mx.array, new: mx.array) -> mx.array:
-        prefix = stored[self.slots[0] : self.slots[0] + 1, :, : self.start]
-        prefix = mx.broadcast_to(prefix, (new.shape[0], *prefix.shape[1:]))
-        return mx.concatenate([prefix, new], axis=2)
+            stored[slot, :, self.start : stop] = keys_values[index if keys_values.shape[0] > 1 else 0]
+        if self.start:
+            prefix = stored[self.slots[0] : self.slots[0] + 1, :, : self.start]
+            prefix = mx.broadcast_to(prefix, (keys_values.shape[0], *prefix.shape[1:]))
+            keys_values = mx.concatenate([prefix, keys_values], axis=2)
+        return halves(keys_values)
 
 
 class GrowingCache:
     """One layer's keys and values of a frame's few positions, joined as they come."""
 
     def __init__(self) -> None:
-        self._keys: mx.array | None = None
-        self._values: mx.array | None = None
+        self._stored: mx.array | None = None
 
-    def extend(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        if self._keys is not None and self._values is not None:
-            keys = mx.concatenate([self._keys, keys], axis=2)
-            values = mx.concatenate([self._values, values], axis=2)
-        self._keys, self._values = keys, values
-        return keys, values
+    def extend(self, keys_values: mx.array) -> tuple[mx.array, mx.array]:
+        if self._stored is not None:
+            keys_values = mx.concatenate([self._stored, keys_values], axis=2)
+        self._stored = keys_values
+        return halves(keys_values)
+
+
+def halves(keys_values: mx.array) -> tuple[mx.array, mx.array]:
+    """Keys and values apart: views."""
+    groups = keys_values.shape[1] // 2
+    return keys_values[:, :groups], keys_values[:, groups:]

@@ -7,16 +7,32 @@ dozen small steps, so `PlainKernels` says the same with fewer. Both give the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import mlx.core as mx
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeadNorms:
+    """How one layer normalises its heads: `H` of queries, then `G` of keys, then `G` of values, which stay."""
+
+    heads: int
+    groups: int
+    eps: float
+    unit: mx.array  # (E,) ones
+    weights: mx.array  # (H + 2 G, 1, E), zero for values
+    is_value: mx.array  # (H + 2 G, 1, 1, 1), one for values
+
+    def arrays(self) -> list[mx.array]:
+        return [self.unit, self.weights, self.is_value]
+
+
 class Rotation(Protocol):
     """Rotary position embedding at fixed positions, made once a frame and used by every layer."""
 
-    def __call__(self, x: mx.array, weight: mx.array) -> mx.array:
-        """`x * weight` `(B, H, L, E)`, rotated."""
+    def __call__(self, joint: mx.array, norms: HeadNorms) -> tuple[mx.array, mx.array]:
+        """Heads `(B, H + 2 G, L, E)` -> queries `(B, H, L, E)`, keys and values `(B, 2 G, L, E)`, turned."""
         ...
 
 
@@ -42,9 +58,20 @@ def gated(gate: mx.array, up: mx.array) -> mx.array:
     return gate * mx.sigmoid(gate) * up
 
 
-def turned(x: mx.array, swapped: mx.array, weights: Sequence[mx.array], turn: Sequence[mx.array]) -> mx.array:
-    """Halves of heads `(B, H, L, 2, E/2)`, and the same with the halves swapped -> rotated, one elementwise step."""
-    return x * weights[0] * turn[0] + swapped * weights[1] * turn[1]
+def turned(
+    normed: Sequence[mx.array], weights: Sequence[mx.array], turn: Sequence[mx.array], kept: Sequence[mx.array]
+) -> mx.array:
+    """Heads as halves `(B, H + 2 G, L, 2, E/2)`, and with the halves swapped -> rotated, values kept: one step."""
+    return normed[0] * weights[0] * turn[0] + normed[1] * weights[1] * turn[1] + kept[0] * kept[1]
+
+
+def split_rotation(
+    rotate: Callable[[mx.array], mx.array], joint: mx.array, norms: HeadNorms, normed: mx.array
+) -> tuple[mx.array, mx.array]:
+    """Weigh and rotate queries and keys alone, then put keys and values together."""
+    both = norms.heads + norms.groups
+    rotated = rotate(normed * norms.weights[:both])
+    return rotated[:, : norms.heads], mx.concatenate([rotated[:, norms.heads :], joint[:, both:]], axis=1)
 
 
 class FastKernels:
@@ -62,8 +89,12 @@ class FastKernels:
         if self.fused:
             return self._fused_rotation(first, length, head_size=head_size, theta=theta)
 
-        def rotate(x: mx.array, weight: mx.array) -> mx.array:
-            return mx.fast.rope(x * weight, head_size, traditional=False, base=theta, scale=1.0, offset=first)
+        def rope(x: mx.array) -> mx.array:
+            return mx.fast.rope(x, head_size, traditional=False, base=theta, scale=1.0, offset=first)
+
+        def rotate(joint: mx.array, norms: HeadNorms) -> tuple[mx.array, mx.array]:
+            normed = mx.fast.rms_norm(joint[:, : norms.heads + norms.groups], norms.unit, norms.eps)
+            return split_rotation(rope, joint, norms, normed)
 
         return rotate
 
@@ -74,11 +105,18 @@ class FastKernels:
         if isinstance(first, int):
             mx.eval(turn)  # made once for all frames, and not to be computed anew by a compiled function
 
-        def rotate(x: mx.array, weight: mx.array) -> mx.array:
-            halves = x.reshape(*x.shape[:-1], 2, head_size // 2)
-            weights = weight.reshape(*weight.shape[:-1], 2, head_size // 2)
-            whole = self._turned(halves, halves[..., ::-1, :], [weights, weights[..., ::-1, :]], turn)
-            return whole.reshape(x.shape).astype(x.dtype)
+        def rotate(joint: mx.array, norms: HeadNorms) -> tuple[mx.array, mx.array]:
+            halves = (2, head_size // 2)
+            normed = mx.fast.rms_norm(joint, norms.unit, norms.eps).reshape(*joint.shape[:-1], *halves)
+            weights = norms.weights.reshape(*norms.weights.shape[:-1], *halves)
+            whole = self._turned(
+                [normed, normed[..., ::-1, :]],
+                [weights, weights[..., ::-1, :]],
+                turn,
+                [joint.reshape(normed.shape), norms.is_value],
+            )
+            whole = whole.reshape(joint.shape).astype(joint.dtype)
+            return whole[:, : norms.heads], whole[:, norms.heads :]
 
         return rotate
 
@@ -111,10 +149,13 @@ class PlainKernels:
         cosines = mx.concatenate([mx.cos(angles)] * 2, axis=-1)
         sines = mx.concatenate([-mx.sin(angles), mx.sin(angles)], axis=-1)
 
-        def rotate(x: mx.array, weight: mx.array) -> mx.array:
-            x = x * weight
+        def turn(x: mx.array) -> mx.array:
             swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
             return (x * cosines + swapped * sines).astype(x.dtype)
+
+        def rotate(joint: mx.array, norms: HeadNorms) -> tuple[mx.array, mx.array]:
+            normed = self.rms_norm(joint[:, : norms.heads + norms.groups], norms.unit, norms.eps)
+            return split_rotation(turn, joint, norms, normed)
 
         return rotate
 

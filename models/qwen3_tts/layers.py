@@ -11,15 +11,15 @@ from typing import Protocol
 import mlx.core as mx
 
 from models.qwen3_tts.config import PredictorConfig, TalkerConfig
-from models.qwen3_tts.kernels import Kernels, Rotation
+from models.qwen3_tts.kernels import HeadNorms, Kernels, Rotation
 from models.qwen3_tts.reading import Projection, Reader
 
 
 class LayerCache(Protocol):
     """Where one layer keeps the keys and values of a batch."""
 
-    def extend(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Add `(B, H, L, E)` new ones; returns all that the new queries may see, `(B, H, K, E)`."""
+    def extend(self, keys_values: mx.array) -> tuple[mx.array, mx.array]:
+        """Add new keys and values `(B, 2 G, L, E)`; returns all that the new queries may see, each `(B, G, K, E)`."""
         ...
 
 
@@ -37,11 +37,19 @@ class DecoderLayer:
         )
         query_norm = reader.tensor(f"{attention}.q_norm.weight", (self.head_size,))
         key_norm = reader.tensor(f"{attention}.k_norm.weight", (self.head_size,))
-        # One norm serves both: a weight for each head, `(H + G, 1, E)`.
-        self.head_norms = mx.concatenate(
-            [mx.repeat(query_norm[None, None], heads, axis=0), mx.repeat(key_norm[None, None], groups, axis=0)]
+        self.norms = HeadNorms(
+            heads=heads,
+            groups=groups,
+            eps=self.eps,
+            unit=mx.ones((self.head_size,), dtype=reader.dtype),
+            weights=mx.concatenate(
+                [
+                    mx.repeat(norm[None, None], count, axis=0)
+                    for norm, count in ((query_norm, heads), (key_norm, groups), (mx.zeros_like(key_norm), groups))
+                ]
+            ),
+            is_value=(mx.arange(heads + 2 * groups) >= heads + groups).astype(reader.dtype)[:, None, None, None],
         )
-        self.unit = mx.ones((self.head_size,), dtype=reader.dtype)
         self.output: Projection = reader.linear(
             f"{attention}.o_proj", (width, heads * self.head_size), bias=config.attention_bias
         )
@@ -52,7 +60,7 @@ class DecoderLayer:
         self.down: Projection = reader.linear(f"{feed}.down_proj", (width, inner))
 
     def arrays(self) -> list[mx.array]:
-        norms = [self.input_norm, self.head_norms, self.unit, self.feed_norm]
+        norms = [self.input_norm, *self.norms.arrays(), self.feed_norm]
         parts = (self.queries_keys_values, self.output, self.gate_up, self.down)
         return norms + [array for part in parts for array in part.arrays()]
 
@@ -64,9 +72,9 @@ class DecoderLayer:
         heads, groups = self.heads, self.groups
         joint = self.queries_keys_values(kernels.rms_norm(x, self.input_norm, self.eps))
         joint = joint.reshape(batch, length, heads + 2 * groups, self.head_size).swapaxes(1, 2)  # (B, H + 2 G, L, E)
-        turned = rotation(kernels.rms_norm(joint[:, : heads + groups], self.unit, self.eps), self.head_norms)
-        keys, values = cache.extend(turned[:, heads:], joint[:, heads + groups :])
-        mixed = kernels.attention(turned[:, :heads], keys, values, mask)  # (B, H, L, E)
+        queries, keys_values = rotation(joint, self.norms)
+        keys, values = cache.extend(keys_values)
+        mixed = kernels.attention(queries, keys, values, mask)  # (B, H, L, E)
         mixed = mixed.swapaxes(1, 2).reshape(batch, length, -1)
         x = x + self.output(mixed) if self.output_has_bias else self.output.plus(x, mixed)
         gate_up = self.gate_up(kernels.rms_norm(x, self.feed_norm, self.eps))

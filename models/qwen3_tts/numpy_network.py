@@ -131,7 +131,7 @@ class NumpyLayer:
     def __init__(self, layer: DecoderLayer, workers: Workers) -> None:
         self.eps, self.heads, self.groups, self.head_size = layer.eps, layer.heads, layer.groups, layer.head_size
         self.input_norm, self.feed_norm = seen(layer.input_norm), seen(layer.feed_norm)
-        self.head_norms = seen(layer.head_norms)[:, 0].copy()  # (H + G, E)
+        self.head_norms = seen(layer.norms.weights)[: self.heads + self.groups, 0].copy()  # (H + G, E)
         self.head_norms[: self.heads] *= np.float32(self.head_size**-0.5)  # the attention's scale
         self.queries_keys_values = Product(layer.queries_keys_values, workers)
         self.output = Product(layer.output, workers)

@@ -79,7 +79,7 @@ class Talker:
     def make_cache(self) -> SlotCache:
         return SlotCache(
             layers=len(self.layers),
-            heads=self.config.num_key_value_heads,
+            groups=self.config.num_key_value_heads,
             head_size=self.config.head_dim,
             dtype=self.dtype,
         )
