@@ -21,13 +21,14 @@ from models.qwen3_tts.codec_decoder import CodecDecoder, DecoderState
 from models.qwen3_tts.codec_encoder import CodecEncoder
 from models.qwen3_tts.codec_kernels import Array, Kernels, default_kernels
 from models.qwen3_tts.codec_weights import (
+    KNOWN_PARTS,
     UNREAD_BY_THE_DECODER,
     UNREAD_BY_THE_ENCODER,
     load_network,
     load_quantizers,
 )
 from models.qwen3_tts.quantizer import ResidualQuantizer
-from models.qwen3_tts.weights import MLX_LAYOUT, read_checkpoint
+from models.qwen3_tts.weights import MLX_LAYOUT, Misfits, Problems, read_checkpoint
 from registry.errors import InvalidInput
 
 Codes = npt.NDArray[np.int32]  # (T, Q)
@@ -207,12 +208,20 @@ def load_codec(
     def fill(network: nn.Module, part: str, unread: re.Pattern[str]) -> None:
         load_network(network, stored, prefix=f"{part}.", mlx_layout=mlx_layout, dtype=dtype, what=what, unread=unread)
 
+    misfits = Misfits()
+    strays = tuple(name for name in stored if not KNOWN_PARTS.match(name))
+    misfits.gather(lambda: Problems(unexpected=strays).raise_if_any(what))
     decoder = CodecDecoder(config.decoder_config)
-    fill(decoder, "decoder", UNREAD_BY_THE_DECODER)
+    misfits.gather(lambda: fill(decoder, "decoder", UNREAD_BY_THE_DECODER))
     if not encoder or not any(name.startswith("encoder.") for name in stored):
+        misfits.raise_if_any()
         return Codec(config=config, decoder=decoder, encoder=None, quantizers=(), kernels=kernels)
     network = CodecEncoder(config.encoder_config)
-    fill(network, "encoder", UNREAD_BY_THE_ENCODER)
+    misfits.gather(lambda: fill(network, "encoder", UNREAD_BY_THE_ENCODER))
     codebooks = config.encoder_valid_num_quantizers
-    quantizers = load_quantizers(config, stored, mlx_layout=mlx_layout, what=what, codebooks=codebooks)
+    quantizers = misfits.gather(
+        lambda: load_quantizers(config, stored, mlx_layout=mlx_layout, what=what, codebooks=codebooks)
+    )
+    misfits.raise_if_any()
+    assert quantizers is not None
     return Codec(config=config, decoder=decoder, encoder=network, quantizers=quantizers, kernels=kernels)

@@ -24,7 +24,11 @@ Shape = tuple[int, ...]
 CODEBOOK_TABLE = re.compile(r"quantizer\.(rvq_\w+)\.table")
 # Parts of the official modules that we never read; they may be there or not.
 UNREAD_BY_THE_DECODER = re.compile(r"decoder\.quantizer\.rvq_\w+\.input_proj\.weight")
-UNREAD_BY_THE_ENCODER = re.compile(r"encoder\.quantizer\..*")  # `load_quantizers` takes what it needs
+UNREAD_BY_THE_ENCODER = re.compile(
+    r"encoder\.quantizer\.(semantic|acoustic)_residual_vector_quantizer\."
+    r"(layers\.\d+\.codebook\.(embed_sum|cluster_usage|initialized)|(input|output)_proj\.weight)"
+)  # `load_quantizers` takes what it needs of them
+KNOWN_PARTS = re.compile(r"(de|en)coder\.")
 NOTHING = re.compile(r"(?!)")
 SEMANTIC, ACOUSTIC = "semantic_residual_vector_quantizer", "acoustic_residual_vector_quantizer"
 

@@ -16,6 +16,12 @@ Config = TypeVar("Config")
 
 # What transformers writes into every config, what only training reads, and what our own parts say elsewhere.
 _IGNORED = (
+    "add_cross_attention cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample early_stopping "
+    "encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task forced_bos_token_id "
+    "forced_eos_token_id is_decoder length_penalty min_length no_repeat_ngram_size num_beam_groups num_beams "
+    "num_return_sequences output_scores prefix remove_invalid_values repetition_penalty return_dict_in_generate "
+    "sep_token_id temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p torchscript typical_p "
+    "use_bfloat16 _from_model_config auto_map "
     "_name_or_path architectures model_type transformers_version torch_dtype dtype initializer_range attention_dropout "
     "max_position_embeddings use_cache return_dict output_hidden_states output_attentions max_length layer_types "
     "max_window_layers position_id_per_seconds tokenizer_type quantization quantization_config bos_token_id "

@@ -37,7 +37,7 @@ from models.qwen3_tts.speaker_encoder import PREFIX as SPEAKER_ENCODER
 from models.qwen3_tts.speaker_encoder import SpeakerEncoder, load_speaker_encoder
 from models.qwen3_tts.talker import Talker
 from models.qwen3_tts.tokenizer import TextTokenizer
-from models.qwen3_tts.weights import Checkpoint, read_checkpoint, read_json
+from models.qwen3_tts.weights import Checkpoint, Misfits, read_checkpoint, read_json
 from registry.errors import InvalidInput
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -319,12 +319,17 @@ def load_speech_model(
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
     compute = compute_dtype(checkpoint, dtype)
     kernels = kernels or (PlainKernels() if mx.default_device() == mx.Device(mx.cpu) else FastKernels(fused=True))
-    voice = load_speaker_encoder(checkpoint)
+    misfits = Misfits()
+    voice = misfits.gather(lambda: load_speaker_encoder(checkpoint))
     checkpoint.tensors.take_all(SPEAKER_ENCODER)
     reader = Reader(checkpoint, compute, dequantize)
     talker = Talker(config.talker_config, reader, kernels)
     predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
-    reader.finish(str(folder))
+    misfits.gather(lambda: reader.finish(str(folder)))
+    # The codec is stored and computed in float32, whatever the talker's dtype.
+    codec = misfits.gather(lambda: load_codec(folder / "speech_tokenizer"))
+    misfits.raise_if_any()
+    assert codec is not None
     talker.materialize()
     predictor.materialize()
     return SpeechModel(
@@ -333,7 +338,7 @@ def load_speech_model(
         generation=generation,
         network=network_of(talker, predictor, formulation=formulation),
         dtype=str(compute).removeprefix("mlx.core."),
-        codec=load_codec(folder / "speech_tokenizer"),  # stored and computed in float32, whatever the talker's dtype
+        codec=codec,
         speaker_encoder=voice,
         quantization=_quantization_name(checkpoint.config),
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -25,6 +25,7 @@ PYTORCH_LAYOUT = "pt"  # convolution weights (out, in, kernel), as the official 
 MLX_LAYOUT = "mlx"  # convolution weights (out, kernel, in), as the MLX community's converter writes them
 BITS_PER_WORD = 32  # quantised weights are packed into uint32
 MAX_HEADER_BYTES = 100_000_000
+Part = TypeVar("Part")
 _FORMATS = {None: PYTORCH_LAYOUT, "pt": PYTORCH_LAYOUT, "mlx": MLX_LAYOUT}
 
 
@@ -180,7 +181,30 @@ class Problems:
         parts = {"missing": self.missing, "unexpected": self.unexpected, "misshapen": self.misshapen}
         named = [f"{kind}: {', '.join(sorted(names))}" for kind, names in parts.items() if names]
         if named:
-            raise UnsupportedCheckpoint(f"The weights of {what} do not fit its config. {'; '.join(named)}.")
+            raise MisfittingWeights(f"The weights of {what} do not fit its config. {'; '.join(named)}.")
+
+
+class MisfittingWeights(UnsupportedCheckpoint):
+    """Tensors are missing, unexpected or misshapen; the message names them all."""
+
+
+class Misfits:
+    """What does not fit in the parts of a checkpoint, gathered while they are loaded one after the other."""
+
+    def __init__(self) -> None:
+        self._messages: list[str] = []
+
+    def gather(self, load: Callable[[], Part]) -> Part | None:
+        """What `load` returns, or None when its tensors do not fit."""
+        try:
+            return load()
+        except MisfittingWeights as error:
+            self._messages.append(str(error))
+            return None
+
+    def raise_if_any(self) -> None:
+        if self._messages:
+            raise MisfittingWeights(" ".join(self._messages))
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, mx.array], *, what: str) -> None:

@@ -30,6 +30,13 @@ def test_an_unknown_key_is_named():
         model_config(raw)
 
 
+def test_what_transformers_writes_into_every_config_is_passed_over():
+    raw = raw_config()
+    raw["talker_config"]["code_predictor_config"] |= {"do_sample": False, "top_k": 50, "is_decoder": False}
+    raw["talker_config"] |= {"prefix": None, "typical_p": 1.0, "add_cross_attention": False}
+    assert model_config(raw) == model_config(raw_config())
+
+
 def test_missing_keys_are_named_together():
     raw = raw_config()
     del (

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.errors import LanguageNotSpoken, PromptModelMismatch, UnknownSpeaker, UnsupportedRequest
+from models.errors import (
+    LanguageNotSpoken,
+    PromptModelMismatch,
+    UnknownSpeaker,
+    UnsupportedCheckpoint,
+    UnsupportedRequest,
+)
 from models.qwen3_tts import ClonePrompt, Sampling, SpeechRequest, load_speech_model
 from registry.errors import InvalidInput
 from tests.checkpoints import write_checkpoint
@@ -195,3 +202,30 @@ def test_a_model_with_other_dimensions_speaks_alone_as_in_a_batch(tmp_path):
         alone = speaker.synthesize(request, GREEDY)
         assert alone.codes.shape[1] == 5
         np.testing.assert_array_equal(together[index].codes, alone.codes)
+
+
+def rewrite(file, change):
+    tensors = mx.load(str(file))
+    change(tensors)
+    mx.save_safetensors(str(file), tensors, metadata={"format": "pt"})
+
+
+def test_one_error_names_what_does_not_fit_in_every_part(tmp_path):
+    def of_the_model(tensors):
+        tensors["speaker_encoder.stray"] = mx.zeros(1)
+        tensors["talker.codec_head.weight"] = mx.zeros((3, 5))
+        del tensors["talker.model.norm.weight"]
+
+    def of_the_codec(tensors):
+        tensors |= {"stray.weight": mx.zeros(1), "encoder.quantizer.stray": mx.zeros(1)}
+        del tensors["decoder.decoder.0.conv.weight"]
+
+    folder = write_checkpoint(tmp_path / "model")
+    rewrite(folder / "model.safetensors", of_the_model)
+    rewrite(folder / "speech_tokenizer" / "model.safetensors", of_the_codec)
+    with pytest.raises(UnsupportedCheckpoint) as caught:
+        load_speech_model(folder)
+    for name in ("speaker_encoder.stray", "codec_head.weight (3, 5)", "model.norm.weight"):
+        assert name.removeprefix("speaker_encoder.") in str(caught.value)
+    for name in ("stray.weight", "encoder.quantizer.stray", "decoder.0.conv.weight"):
+        assert name in str(caught.value)
