@@ -315,7 +315,10 @@ class Admission:
         if design is not None and design.kind == "design":
             needs.jobs[design.id] = True  # it has failed, or that candidate has
             if design.status in ("done", "partial"):
-                raise DependencyUnknown(f"The job {design.name!r} has no candidate {candidate}.")
+                raise DependencyUnknown(
+                    f"The job {design.name!r} has no candidate {candidate}.",
+                    hint=f"`voicejobs jobs show {design.name}` shows which it has.",
+                )
             return
         hint = "`from.job` is the exact name of a design job; `voicejobs jobs list` shows them."
         raise DependencyUnknown(f"There is no design job {job_name!r}.", hint=hint)

@@ -67,7 +67,10 @@ def _open_part(descriptor: int, part: str, *, flags: int, path: str) -> int:
         raise _missing(descriptor, part, path) from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.ENXIO, errno.EOPNOTSUPP):
-            raise EntryRefused(f"{printable_name(path)} leads through a link, or to no regular file.") from None
+            raise EntryRefused(
+                f"{printable_name(path)} leads through a link, or to no regular file.",
+                hint="Copy the file itself to where the job names it.",
+            ) from None
         if error.errno in OUR_OWN_ERRORS:
             raise
         raise refused_by_system(path, error, verb="read") from error

@@ -45,6 +45,11 @@ COMMANDS = {
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
+    examples=(
+        "voicejobs init studio",
+        "voicejobs --root studio run            # a daemon; drop job files into studio/inbox",
+        "voicejobs submit --wait scene.toml",
+    ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH},
 )
 @click.option(

@@ -35,10 +35,14 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+        _write_examples(self.examples, formatter)
+
+
+def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
 def _root_option() -> click.Option:
@@ -59,10 +63,20 @@ def _root_option() -> click.Option:
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called; their one-line help stands in the table."""
 
-    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        table: Mapping[str, tuple[str, str]] | None = None,
+        examples: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         """`table`: name → ("module:attribute", short help)."""
         super().__init__(*args, **kwargs)
-        self.table = table
+        self.table, self.examples = dict(table or {}), tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        _write_examples(self.examples, formatter)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         ours = [name for name, (target, _) in self.table.items() if _exists(target.partition(":")[0])]

@@ -6,7 +6,7 @@ Precedence: flag > environment > voicejobs.toml > default. An unknown key or var
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -140,7 +140,7 @@ def load_settings(
     values = _checked_file(content, name=str(path))
     _merge(values, _from_environment(environment or {}))
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    _merge(values, _converted(given, place="flag "))
+    _merge(values, _converted(given, place=lambda path: f"flag {'.'.join(path)}: "))
     return Settings.model_validate(values)
 
 
@@ -183,7 +183,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             raise SettingsInvalid(f"The environment variable {name} is no setting.", hint=hint)
         if environment[name] != "":
             _merge(values, _nested(keys[name], environment[name]))
-    return _converted(values, place="environment variable ")
+    return _converted(values, place=lambda path: f"environment variable {environment_name(path)}: ")
 
 
 def _nested(key: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -192,12 +192,13 @@ def _nested(key: tuple[str, ...], value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _converted(values: dict[str, Any], *, place: str) -> dict[str, Any]:
+def _converted(values: dict[str, Any], *, place: Callable[[tuple[str, ...]], str]) -> dict[str, Any]:
     """Check `values` alone, text allowed for numbers and switches; returns them with their proper types."""
     try:
         checked = Settings.model_validate(values)
     except pydantic.ValidationError as error:
-        texts = [f"{place}{problem.text}" for problem in problems_in(error, Settings, raw=values)]
+        problems = problems_in(error, Settings, raw=values)
+        texts = [f"{place(tuple(map(str, problem.path)))}{problem.text}" for problem in problems]
         raise SettingsInvalid("\n".join(texts)) from None
     return checked.model_dump(exclude_unset=True)
 

@@ -10,6 +10,7 @@ import click
 
 from runner.console import (
     Command,
+    LazyGroup,
     ago,
     current_instance,
     json_option,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 STATUSES = ("waiting", "queued", "running", "done", "partial", "failed", "rejected", "cancelled", "duplicate")
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup, examples=("voicejobs jobs list", "voicejobs jobs show scene-4", "voicejobs jobs retry scene-4")
+)
 def jobs() -> None:
     """List, show, retry, cancel and prune jobs."""
 

@@ -23,7 +23,7 @@ from runner.commands.models_output import (
     step_as_json,
     talk,
 )
-from runner.console import Command, globals_of, json_option
+from runner.console import Command, LazyGroup, globals_of, json_option
 
 if TYPE_CHECKING:
     from runner.quick_settings import QuickSettings
@@ -55,7 +55,7 @@ def models_dir_option(command: Decorated) -> Decorated:
     return click.option("--models-dir", "models_dir", type=click.Path(path_type=Path), help=text)(command)
 
 
-@click.group("models")
+@click.group("models", cls=LazyGroup, examples=("voicejobs models list", "voicejobs models pull qwen3-tts-0.6b-base"))
 @models_dir_option
 @click.pass_context
 def models(context: click.Context, models_dir: Path | None) -> None:

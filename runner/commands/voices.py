@@ -36,7 +36,11 @@ TRAVEL = {
 }
 
 
-@click.group(cls=LazyGroup, table=TRAVEL)
+@click.group(
+    cls=LazyGroup,
+    table=TRAVEL,
+    examples=("voicejobs voices list", "voicejobs voices show elena@2", "voicejobs voices alias elena@1 current"),
+)
 def voices() -> None:
     """List, compare, move, import and export voices."""
 
@@ -112,6 +116,7 @@ def _version_json(version: Version) -> dict[str, Any]:
 
     values = {field.name: getattr(version, field.name) for field in dataclasses.fields(version) if field.name != "id"}
     embedding = values.pop("speaker_embedding")
+    values["digest"] = f"sha256:{version.digest}"  # as in receipts and references
     return {"name": version.name, **values, "speaker_embedding_size": len(embedding) if embedding else None}
 
 

@@ -197,6 +197,7 @@ def test_voices_are_listed_and_shown(run, elena):
     assert (listed["name"], listed["current"], listed["versions"]) == (elena, 2, 2)
     shown = json.loads(run("voices", "show", "elena@1", "--json")[1])
     assert (shown["name"], shown["aliases"], shown["speaker_embedding_size"]) == ("elena@1", [], 3)
+    assert shown["digest"].startswith("sha256:")  # as receipts write it
     assert "elena@2 (current)" in run("voices", "show", "ELENA")[1]
 
 
