@@ -27,7 +27,7 @@ from runner.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 2.5  # how long lines in flight may still finish once the runner is told to stop
+DRAIN_S = 1.5  # how long lines in flight may still finish once the runner is told to stop
 ENGINE_GRACE_S = 1.0
 WATCH_CHECK_S = 5.0
 UNTIL_LOOK_S = 0.1  # how often a caller is asked whether it has what it waited for

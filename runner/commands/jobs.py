@@ -138,6 +138,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
 
 
 def _details_json(details: JobDetails) -> dict[str, Any]:
+    import dataclasses
     import json
 
     job = details.job
@@ -147,7 +148,7 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
         "dropped_name": job.dropped_name,
         "attempts": job.attempts,
         "warnings": [redact(warning) for warning in job.warnings],
-        "spec": json.loads(job.spec_json),
+        "spec": _redacted(json.loads(job.spec_json)),
         "line_list": [
             {
                 "index": line.position,
@@ -160,8 +161,17 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
             }
             for line in details.lines
         ],
-        "events": list(details.events),
+        "events": [dataclasses.replace(event, message=redact(event.message)) for event in details.events],
     }
+
+
+def _redacted(value: Any) -> Any:
+    """What was read from JSON, without credentials."""
+    if isinstance(value, dict):
+        return {key: _redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _details_text(details: JobDetails, *, outbox: str) -> str:

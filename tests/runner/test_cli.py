@@ -45,7 +45,8 @@ def instance(tmp_path, monkeypatch) -> Path:
 
 def test_every_command_helps_with_examples():
     for path, command in OURS.items():
-        help_text = command.get_help(click.Context(command, info_name=" ".join(path)))
+        context = click.Context(command, info_name=" ".join(path), help_option_names=["-h", "--help"])
+        help_text = command.get_help(context)
         assert isinstance(command, (Command, LazyGroup)) and command.examples, path
         assert all(example.startswith("voicejobs ") or "voicejobs" in example for example in command.examples)
         assert command.examples[0] in help_text

@@ -290,3 +290,12 @@ def test_what_was_backed_up_is_restored_elsewhere(root, run, tmp_path_factory):
 def test_the_jobs_that_commands_make_are_job_files_like_any_other():
     content = json.dumps({"kind": "relock", "voice": "elena@1", "set_current": False}).encode()
     assert parse_job(content, file_name="relock-elena.json").kind == "relock"
+
+
+def test_a_credential_in_a_job_file_is_not_shown(root, run):
+    secret = "hf_abcdefghijklmnopqrstuv"
+    job = write(root, "jobs/hello.toml", speak("Hello.") + f'[metadata]\nnote = "{secret}"\n')
+    assert run("submit", str(job))[0] == 0
+    run("run", "--once", "--quiet")
+    code, out, _ = run("jobs", "show", "hello", "--json")
+    assert (code, secret in out) == (0, False)
