@@ -60,7 +60,7 @@ class Waiting:
 
             while not is_over():
                 try:
-                    with Runner(self._instance) as runner:
+                    with Runner(self._instance, stopped_code=EXIT_TRY_AGAIN) as runner:
                         if runner.run(until=is_over).interrupted:
                             break
                 except RunnerActive:

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_S = 1.5  # how long lines in flight may still finish once the runner is told to stop
 ENGINE_GRACE_S = 1.0
+STOP_WITHIN_S = 4.0  # a step that takes longer, a line of minutes to record, is abandoned as by a power cut
 WATCH_CHECK_S = 5.0
 UNTIL_LOOK_S = 0.1  # how often a caller is asked whether it has what it waited for
 EXIT_OK, EXIT_WORK_FAILED, EXIT_TRY_AGAIN, EXIT_INTERRUPTED = 0, 1, 75, 130
@@ -83,8 +84,9 @@ class Waker:
 class Runner:
     """One owned instance at work. Use as a context manager; raises RunnerActive when another process owns it."""
 
-    def __init__(self, instance: Instance) -> None:
-        self.instance = instance
+    def __init__(self, instance: Instance, *, stopped_code: int = EXIT_OK) -> None:
+        """`stopped_code` is the exit code of a process that SIGTERM ended in the middle of a long step."""
+        self.instance, self._stopped_code = instance, stopped_code
         self._lock: FileLock = instance.own()
         settings = instance.settings
         self._waker = Waker()
@@ -104,6 +106,7 @@ class Runner:
         )
         self._next_watch_check_s = 0.0
         self._signals = 0
+        self._last_resort: threading.Timer | None = None
         self.last_signal: int | None = None
 
     def __enter__(self) -> Runner:
@@ -121,6 +124,8 @@ class Runner:
         self.context.database.close()
         self._waker.close()
         self._lock.release()
+        if self._last_resort is not None:
+            self._last_resort.cancel()
 
     def run(self, *, until: Callable[[], bool] | None = None) -> RunResult:
         """Work until `until()` or a signal says stop; None: until a signal."""
@@ -206,6 +211,10 @@ class Runner:
         self.last_signal = number
         if self._signals > 1:
             os._exit(128 + number)  # the ledger is consistent at every moment, and the engine follows its pipe
+        code = EXIT_INTERRUPTED if number == signal.SIGINT else self._stopped_code
+        self._last_resort = threading.Timer(STOP_WITHIN_S, os._exit, [code])
+        self._last_resort.daemon = True
+        self._last_resort.start()
         self._waker.wake()
 
 

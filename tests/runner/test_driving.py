@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +73,21 @@ def test_a_second_runner_is_refused_and_a_signal_stops_the_first(instance):
     assert run_daemon(instance) == 0
     timer.join()
     assert str(os.getpid()) in refused[0]
+
+
+def test_a_step_that_takes_too_long_is_abandoned_when_the_runner_is_told_to_stop(tmp_path):
+    (tmp_path / "voicejobs.toml").write_text('model = "draft"\n')
+    script = """
+        import pathlib, time, runner.instance, runner.loop
+        runner.loop.STOP_WITHIN_S = 0.2
+        with runner.loop.Runner(runner.instance.open_instance(pathlib.Path.cwd())) as owner:
+            owner.worker.tick = lambda now_s: (print("busy", flush=True), time.sleep(60))
+            owner.run()
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"busy\n"
+        process.terminate()
+        assert process.wait(20) == 0
