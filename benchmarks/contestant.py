@@ -43,6 +43,10 @@ class Contestant(Protocol):
         """Codec frames `(T, Q)` to a waveform."""
         ...
 
+    def take_gpu_form(self) -> None:
+        """Compute as on a GPU from now on, traced anew: what is launched there is what `launches` counts."""
+        ...
+
 
 def reference_waveform() -> np.ndarray:
     """Four seconds of a voiced sound with pauses, mono float32 at 24 kHz."""
@@ -61,18 +65,17 @@ class Ours:
         backend.prepare()  # the fast BLAS must be in place before mlx is imported
         from models.qwen3_tts import load_speech_model
 
-        self.folder, self.dtype = folder, dtype
+        self.folder = folder
         self.model = load_speech_model(folder, dtype=dtype)
         self.prompt: Any = None
 
-    def as_on_a_gpu(self) -> None:
-        """From here on compute by MLX with the kernels of a GPU, whose launches are to be counted."""
+    def take_gpu_form(self) -> None:
         from models.qwen3_tts import load_speech_model
         from models.qwen3_tts.kernels import FastKernels
 
-        del self.model
+        del self.model  # two of them need not be in memory at once
         kernels = FastKernels(fused=True)
-        self.model = load_speech_model(self.folder, dtype=self.dtype, formulation="mlx", kernels=kernels)
+        self.model = load_speech_model(self.folder, dtype="float32", formulation="mlx", kernels=kernels)
 
     def _request(self, text: str, *, voice: str, frames: int) -> Any:
         from models.qwen3_tts import SpeechRequest
@@ -113,6 +116,9 @@ class MlxAudio:
 
         self.model = load_model(folder)
 
+    def take_gpu_form(self) -> None:
+        pass  # it has one form for every backend
+
     def _generate(self, text: str, *, voice: str, frames: int, stream: bool = False) -> Iterator[Any]:
         import mlx.core as mx
 
@@ -151,6 +157,9 @@ class Official:
 
         self.model = Qwen3TTSModel.from_pretrained(str(folder), dtype=getattr(torch, dtype), device_map="cpu")
         self.prompt: Any = None
+
+    def take_gpu_form(self) -> None:
+        raise NotImplementedError("only MLX graphs can be counted")
 
     def speak(self, texts: list[str], *, voice: str, frames: int) -> int:
         # N new tokens give N - 1 frames: the last sampled code never becomes one.
@@ -193,20 +202,25 @@ def measure_launches(contestant: Contestant, *, text: str, voice: str, frames: i
     """Kernel launches and graph-building milliseconds of one more frame, by the difference of two lengths."""
     from benchmarks.launches import fast_calls_count_once, watched_evaluations
 
-    if isinstance(contestant, Ours):
-        contestant.as_on_a_gpu()
     lengths = (frames, 2 * frames)
-    totals = []
+    with fast_calls_count_once():
+        contestant.take_gpu_form()
+        with_counts = []
+        for length in lengths:
+            with watched_evaluations(count=True) as counted:
+                made = contestant.speak([text], voice=voice, frames=length)
+            with_counts.append((made, counted.total()["launches"]))
+    contestant.take_gpu_form()
+    contestant.speak([text], voice=voice, frames=frames)  # traces what is compiled
+    build_s = []
     for length in lengths:
-        with fast_calls_count_once(), watched_evaluations(count=True) as counted:
-            made = contestant.speak([text], voice=voice, frames=length)
         with watched_evaluations(count=False) as clocked:
             contestant.speak([text], voice=voice, frames=length)
-        totals.append({"made": made, "launches": counted.total()["launches"], "build_s": clocked.total()["build_s"]})
-    more_frames = totals[1]["made"] - totals[0]["made"]
+        build_s.append(clocked.total()["build_s"])
+    more_frames = with_counts[1][0] - with_counts[0][0]
     return {
-        "launches_per_frame": (totals[1]["launches"] - totals[0]["launches"]) / more_frames,
-        "build_ms_per_frame": 1_000 * (totals[1]["build_s"] - totals[0]["build_s"]) / more_frames,
+        "launches_per_frame": (with_counts[1][1] - with_counts[0][1]) / more_frames,
+        "build_ms_per_frame": 1_000 * (build_s[1] - build_s[0]) / more_frames,
     }
 
 
