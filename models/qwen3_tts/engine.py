@@ -61,7 +61,7 @@ class QwenEngine:
         return EngineFacts(
             engine=NAME,
             engine_version=_version_of("voicejobs"),
-            render_version=RENDER_VERSION,
+            render_version=f"{RENDER_VERSION}+{model.network.name}-{model.dtype}",  # each draws and rounds its own way
             model=self._name,
             model_fingerprint=model.fingerprint,
             model_revision=self._revision,

@@ -94,6 +94,7 @@ def test_another_process_speaks_the_same(say, tmp_path):
     assert (tmp_path / "sound").read_bytes() == say("The same everywhere.").waveform.tobytes()
 
 
+@pytest.mark.bench
 def test_it_speaks_at_more_than_a_hundred_times_real_time(say):
     started_s = time.perf_counter()
     seconds = say(TEXT * 10).waveform.size / 24_000

@@ -526,6 +526,7 @@ def test_a_file_taken_back_in_time_is_nobodys_job(intake, inbox):
     assert not intake.busy
 
 
+@pytest.mark.bench
 def test_ten_thousand_waiting_files_are_scanned_within_a_second(intake, inbox):
     for index in range(10_000):
         (inbox / f"{index}.wav").touch()
