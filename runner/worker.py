@@ -87,6 +87,7 @@ class Worker:
         self._drops: list[ClaimedDrop] = []  # claimed and not yet recorded
         self._facts: EngineFacts | None = None  # of the model that was loaded last
         self._must_recover = False
+        self._has_written = False  # whether the present step has put anything on the disk
         self._pause_until_s = 0.0
         self._pauses = 0
         self._trouble: StorageError | None = None
@@ -140,10 +141,12 @@ class Worker:
                 return
             if self._must_recover:
                 self._recover()
+            self._has_written = False
             self._step(now_s)
-            if self._trouble is not None:
+            # A step that had nothing to write proves nothing: without this, each try would look like the first.
+            if self._trouble is not None and (self._has_written or not self.floor.jobs):
                 logger.info("work goes on")
-            self._trouble, self._pauses = None, 0
+                self._trouble, self._pauses = None, 0
         except StorageError as error:
             self._put_aside(error, now_s=now_s)
         except OSError as error:
@@ -170,6 +173,7 @@ class Worker:
             basket, self.floor.basket = self.floor.basket, Basket()
             self.housekeeping.takes_were_added()
             self.recorder.record(basket)
+            self._has_written = True
 
     def look_at_inbox(self) -> None:
         """Something has happened in the inbox: the next tick scans it."""
@@ -424,6 +428,7 @@ class Worker:
 
     def _closed(self, closed: Sequence[Job]) -> None:
         """The receipts of these jobs lie in the outbox."""
+        self._has_written = self._has_written or bool(closed)
         for job in closed:
             outcome = job.outcome or job.status
             self.outcomes[outcome] += 1
