@@ -76,6 +76,11 @@ class Codec:
         which are then cut off: 300 and 25 are the official package's seams.
         """
         checked = self.checked_codes(codes)
+        if context_frames < 0 or (chunk_frames is not None and chunk_frames < 1):
+            raise InvalidInput(
+                f"Chunks of {chunk_frames} frames behind {context_frames} cannot be decoded; "
+                "chunk_frames is 1 or more, or None, and context_frames 0 or more."
+            )
         if chunk_frames is None:
             return self.decode_rows([checked])[0]
         chunks = []

@@ -173,6 +173,8 @@ class SpeakerEncoder:
                 f"A voice needs at least {self.shortest_samples / self.config.sample_rate:g} s of mono audio; "
                 f"this has the shape {samples.shape} at {self.config.sample_rate} Hz."
             )
+        if not np.isfinite(samples).all():
+            raise InvalidReferenceAudio("The waveform holds samples that are not finite numbers.")
         mel = log_mel(samples, mel_bins=self.config.mel_dim, sample_rate_hz=self.config.sample_rate)
         frames = self.kernels.array(mel[None], self.network.fc.weight.dtype)
         return np.array(self.kernels.host(self.network(frames, self.kernels))[0], np.float32)

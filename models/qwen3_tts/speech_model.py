@@ -128,7 +128,10 @@ class SpeechModel:
         `requests` is pulled whenever a row is free; a None in it means that nothing waits at this moment.
         `progress(index, frames)` returning False cancels that row alone.
         """
-        for finished in self.render(requests, sampling=sampling, batch=batch or DEFAULT_BATCH, progress=progress):
+        rows = DEFAULT_BATCH if batch is None else batch
+        if rows < 1:
+            raise InvalidInput(f"A batch of {rows} rows speaks nothing; give 1 or more, or None.")
+        for finished in self.render(requests, sampling=sampling, batch=rows, progress=progress):
             yield from finished
 
     def render(

@@ -229,3 +229,20 @@ def test_one_error_names_what_does_not_fit_in_every_part(tmp_path):
         assert name.removeprefix("speaker_encoder.") in str(caught.value)
     for name in ("stray.weight", "encoder.quantizer.stray", "decoder.0.conv.weight"):
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_without_rows_is_refused(batch):
+    with pytest.raises(InvalidInput, match="1 or more"):
+        list(model("custom_voice").synthesize_batch([preset()], batch=batch))
+
+
+@pytest.mark.parametrize("chunking", [{"chunk_frames": 0}, {"chunk_frames": 2, "context_frames": -1}])
+def test_chunks_of_nothing_are_refused(chunking):
+    with pytest.raises(InvalidInput, match="chunk_frames"):
+        model("base").decode_codes(np.zeros((3, 16), np.int32), **chunking)
+
+
+def test_a_recording_that_is_not_finite_has_no_speaker():
+    with pytest.raises(InvalidInput, match="not finite"):
+        model("base").speaker_embedding(np.full(24_000, np.nan, np.float32))
