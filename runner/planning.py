@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from models.languages import AUTO
+from models.sentences import split_text
 from registry.digests import canonical_json
 from runner.names import folded
 
@@ -84,43 +86,10 @@ def cut_text(text: str, *, longest: int = MAX_LINE_CHARACTERS) -> list[tuple[str
         return [(text.strip(), 0.0)]
     lines: list[tuple[str, float]] = []
     for paragraph in paragraphs:
-        pieces = list(_pieces(" ".join(paragraph.split()), longest))
+        pieces = split_text(" ".join(paragraph.split()), language=AUTO, max_characters=longest, max_words=longest)
         lines += [(piece, SENTENCE_PAUSE_S) for piece in pieces[:-1]]
         lines += [(piece, PARAGRAPH_PAUSE_S) for piece in pieces[-1:]]
     return [*lines[:-1], *((piece, 0.0) for piece, _ in lines[-1:])]
-
-
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])")
-
-
-def _pieces(paragraph: str, longest: int) -> Iterator[str]:
-    """Whole sentences joined up to `longest` characters; a sentence longer than that is cut between words."""
-    piece = ""
-    for sentence in _sentences(paragraph, longest):
-        if piece and len(piece) + 1 + len(sentence) > longest:
-            yield piece
-            piece = ""
-        piece = f"{piece} {sentence}" if piece else sentence
-    if piece:
-        yield piece
-
-
-def _sentences(paragraph: str, longest: int) -> Iterator[str]:
-    start = 0
-    ends = [*(match.end() for match in _SENTENCE_END.finditer(paragraph)), len(paragraph)]
-    for end in ends:
-        yield from _short(paragraph[start:end].strip(), longest)
-        start = end
-
-
-def _short(sentence: str, longest: int) -> Iterator[str]:
-    while len(sentence) > longest:
-        cut = sentence.rfind(" ", 1, longest)
-        cut = cut if cut > 0 else longest
-        yield sentence[:cut].strip()
-        sentence = sentence[cut:].strip()
-    if sentence:
-        yield sentence
 
 
 def merged_sampling(*layers: Mapping[str, Any] | None) -> dict[str, float]:
