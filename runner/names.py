@@ -22,6 +22,8 @@ MAX_PATH_BYTES = 1_024
 MAX_COMPONENT_BYTES = 255
 MAX_JOB_NAME_BYTES = 150  # leaves room for "-12345" and for ".result.json.tmp" within 255 bytes
 
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+
 
 def folded(name: str) -> str:
     """The form in which two names are compared: equal results mean the same name, on every file system."""
@@ -141,7 +143,7 @@ def plain_file_name(text: str) -> str:
 
 def printable_name(name: str) -> str:
     """`name` with everything that is no plain text replaced: for messages, logs and receipts."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name)  # bytes that are no UTF-8, as Python carries them in names
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
