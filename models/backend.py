@@ -37,7 +37,6 @@ MEASURED_FOR_S = 0.2
 
 # Rows of a batch that are worth their memory: beyond these the machine is busy anyway.
 ROWS = {"cpu": 16, "metal": 16, "cuda": 64}
-CACHE_LIMIT_BYTES = {"cpu": 256 << 20, "metal": 1 << 30, "cuda": 2 << 30}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,33 +265,9 @@ def kind() -> str:
     return "metal" if mx.metal.is_available() else "cuda"
 
 
-def dtype_for(stored: str, *, requested: str = AUTO) -> str:
-    """The compute dtype: as requested, or by rule. On a CPU only float32 is fast; a GPU keeps the checkpoint's own."""
-    if requested != AUTO:
-        return requested
-    return "float32" if kind() == "cpu" else stored
-
-
 def rows_for(*, memory_bytes: int, resident_bytes: int, row_bytes: int) -> int:
     """Rows of a batch by rule: what the backend can use, shrunk to the memory that the weights leave, at least 1."""
     return max(1, min(ROWS[kind()], (memory_bytes - resident_bytes) // max(1, row_bytes)))
-
-
-def set_limits(*, memory_limit_bytes: int = 0) -> dict[str, int]:
-    """Bound what MLX keeps for reuse, and wire Metal's memory; answers what was set, for receipts and doctor."""
-    import mlx.core as mx
-
-    limits = {"cache_bytes": CACHE_LIMIT_BYTES[kind()]}
-    if memory_limit_bytes:
-        limits["memory_bytes"] = memory_limit_bytes
-        limits["cache_bytes"] = min(limits["cache_bytes"], memory_limit_bytes // 8)
-        mx.set_memory_limit(memory_limit_bytes)
-    mx.set_cache_limit(limits["cache_bytes"])
-    if kind() == "metal":
-        recommended = int(mx.device_info()["max_recommended_working_set_size"])
-        limits["wired_bytes"] = min(recommended, memory_limit_bytes or recommended)
-        mx.set_wired_limit(limits["wired_bytes"])
-    return limits
 
 
 def facts() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from models.availability import Available, Partial, availability
 from models.errors import UndoRefused
 from models.events import ModelEvent, OnEvent, ignore_events
-from models.journal import DONE, Journal, Operation
+from models.journal import Journal, Operation
 from models.legacy_places import ADOPT, MOVE, REFERENCE, Candidate, PlaceFinding, Scan, scan_legacy
 from models.moving import CannotMove, changed_files, new_operation, perform, recover_one, same_disk
 from models.shared_directory import lock_of
@@ -278,11 +278,6 @@ def _reversed(operation: Operation, *, migration: str) -> Operation:
     return new_operation(
         migration=migration, action=action, model=operation.model, source=source, target=target, undoes=operation.id
     )
-
-
-def last_migration(directory: Path) -> list[Operation]:
-    """The finished steps that `--undo` would revert."""
-    return [operation for operation in Journal(directory).undoable() if operation.state == DONE]
 
 
 def finding_event(finding: PlaceFinding) -> ModelEvent:

@@ -253,12 +253,6 @@ def ready(session: Session, *, now_s: float, overdue_before_s: float, model: str
     return list(found.values())
 
 
-def counts_by_status(session: Session) -> dict[str, int]:
-    """How many jobs are in which status."""
-    rows = ask(session, "SELECT status, count(*) AS jobs FROM job GROUP BY status")
-    return {row["status"]: row["jobs"] for row in rows}
-
-
 def next_delayed_s(session: Session, *, now_s: float) -> float | None:
     """When the earliest delayed job may start."""
     question = "SELECT min(not_before_s) AS earliest FROM job WHERE status = 'queued' AND not_before_s > :now_s"

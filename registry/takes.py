@@ -52,10 +52,6 @@ class TakeStore:
         """Store audio durably and return its SHA-256; do this before the transaction that adds the take."""
         return self.audio.put(content)
 
-    def put_all_audio(self, contents: Sequence[bytes]) -> list[str]:
-        """As `put_audio`, for the lines of a batch at once."""
-        return self.audio.put_all(contents)
-
     def add(self, session: Session, key: str, audio_sha256: str, facts: TakeFacts, *, now_s: float) -> Take:
         """Remember a take. The first one of a key stays, unless its audio is no longer whole."""
         for known in ask(session, "SELECT * FROM take WHERE key = :key", {"key": key}):

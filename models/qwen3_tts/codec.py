@@ -55,10 +55,6 @@ class Codec:
         self.encoder = encoder
         self._quantizers = quantizers
 
-    @property
-    def can_encode(self) -> bool:
-        return self.encoder is not None
-
     def encode(self, waveform: Waveform) -> Codes:
         """Mono float32 `(S,)` at 24 kHz, any length above 0 -> codes `(T, Q)`, T = S / 1920 rounded up."""
         if self.encoder is None:

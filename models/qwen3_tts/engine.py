@@ -15,12 +15,13 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from models import backend
 from models.clone_prompt import ClonePrompt
 from models.device_memory import wired_limit
 from models.errors import InvalidClonePrompt
 from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
 from models.qwen3_tts.imported_prompt import speakable_prompt
-from models.qwen3_tts.limits import backend_name, rows_that_fit, set_memory_limits, wired_bytes
+from models.qwen3_tts.limits import rows_that_fit, set_memory_limits, wired_bytes
 from models.qwen3_tts.request import SpeechRequest
 from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel, load_speech_model
@@ -31,7 +32,6 @@ from registry.files import FileLock
 
 NAME = "qwen3-tts"
 RENDER_VERSION = "qwen3-tts/1"  # raise it whenever equal requests may sound different than before
-DEFAULT_ROWS = {"cpu": 16, "metal": 16, "cuda": 64}
 REMEMBERED_PROMPTS = 64
 
 
@@ -66,7 +66,7 @@ class QwenEngine:
             model_fingerprint=model.fingerprint,
             model_revision=self._revision,
             quantization=model.quantization,
-            backend=backend_name(),
+            backend=backend.kind(),
             dtype=self._dtype,
             batch=self._batch,
             abilities=_abilities(model),
@@ -183,8 +183,8 @@ def open_engine(
     Without `dtype` it is the checkpoint's own on a GPU; the CPU computes in float32, and quantised weights unpacked,
     because MLX has no fast kernels for anything else there.
     """
-    backend = backend_name()
-    on_cpu = backend == "cpu"
+    where = backend.kind()
+    on_cpu = where == "cpu"
     lock = hold_for_loading(folder)
     try:
         loaded = load_speech_model(folder, dtype or ("float32" if on_cpu else None), dequantize=on_cpu)
@@ -192,7 +192,7 @@ def open_engine(
         if lock is not None:
             lock.release()
         raise
-    wanted = batch or DEFAULT_ROWS[backend]
+    wanted = batch or backend.ROWS[where]
     rows = wanted if memory_limit_bytes is None else rows_that_fit(loaded, memory_limit_bytes, at_most=wanted)
     set_memory_limits(memory_limit_bytes)
     return QwenEngine(loaded, name=model, dtype=loaded.dtype, batch=rows, revision=revision_of(folder), lock=lock)

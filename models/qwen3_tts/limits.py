@@ -15,13 +15,6 @@ FIXED_OVERHEAD_BYTES = 512 << 20  # the process itself, and a decode
 CACHE_BYTES = 512 << 20  # freed buffers that MLX may keep for the next frame
 
 
-def backend_name() -> str:
-    """`metal`, `cuda` or `cpu`: where MLX computes."""
-    if mx.default_device() == mx.Device(mx.cpu):
-        return "cpu"
-    return "metal" if mx.metal.is_available() else "cuda"
-
-
 def row_bytes(model: SpeechModel) -> int:
     """What one more row of a batch needs."""
     config = model.config.talker_config

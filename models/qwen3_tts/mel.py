@@ -27,11 +27,6 @@ LOG_FROM_MEL = LOG_FROM_HZ / LINEAR_HZ_PER_MEL
 LOG_STEP = math.log(6.4) / 27.0
 
 
-def mel_frames(samples: int) -> int:
-    """Frames of the spectrogram of a waveform."""
-    return (samples + 2 * PADDING_SAMPLES - N_FFT) // HOP_SAMPLES + 1
-
-
 def log_mel(
     waveform: npt.NDArray[np.float32], *, mel_bins: int = 128, sample_rate_hz: int = 24_000
 ) -> npt.NDArray[np.float32]:

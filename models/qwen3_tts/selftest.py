@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers.pre_tokenizers import ByteLevel
 
+from models import backend
 from models.qwen3_tts.codec_config import codec_config, speaker_encoder_config
 from models.qwen3_tts.config import model_config
-from models.qwen3_tts.limits import backend_name
 from models.qwen3_tts.random_checkpoint import codec_plan, model_plan, write_tensors
 from models.qwen3_tts.request import SpeechRequest
 from models.qwen3_tts.sampling import Sampling
@@ -101,7 +101,7 @@ def run_selftest(*, dtype: str = "float32", formulation: str | None = None) -> S
     within = all(gap <= TOLERANCES[name] for name, gap in gaps.items())  # false for NaN, too
     return SelftestReport(
         passed=within and not any(differing.values()),
-        backend=backend_name(),
+        backend=backend.kind(),
         formulation=model.network.name,
         dtype=dtype,
         tf32=os.environ.get("MLX_ENABLE_TF32", "1") != "0",
