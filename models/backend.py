@@ -1,4 +1,4 @@
-"""The machine → how to compute on it: BLAS library, dtype, formulation of the codec, rows of a batch, memory limits.
+"""The machine → how to compute on it: BLAS library, dtype, formulation of network and codec, rows of a batch.
 
 `prepare()` must run before `mlx.core` is imported: MLX's Linux CPU wheel is linked to a reference BLAS, and a faster
 library loaded globally before it takes its place for the whole process. Everything works without one, slowly.
@@ -17,9 +17,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from registry.errors import InvalidInput
 from registry.files import write_durably
@@ -36,7 +38,9 @@ MEASURED_SHAPE = (3072, 1024)  # a talker's feed-forward layer
 MEASURED_FOR_S = 0.2
 
 # Rows of a batch that are worth their memory: beyond these the machine is busy anyway.
-ROWS = {"cpu": 16, "metal": 16, "cuda": 64}
+CPU, FLOAT32 = "cpu", "float32"
+ROWS = {CPU: 16, "metal": 16, "cuda": 64}
+CUDA_PACKAGES = ("mlx-cuda-12", "mlx-cuda-13")  # what the extra `cuda` brings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +50,6 @@ class Blas:
     name: str  # OWN, OPENBLAS, MKL, or "file" for a path of the user's
     path: str | None = None
     why: str = ""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 _prepared: list[Blas] = []  # the one choice of this process
@@ -164,7 +164,7 @@ def cache_folder() -> Path:
 
 
 def calibrate(*, fresh: bool = False) -> dict[str, Any]:
-    """Measure every library in a process of its own (2 s each), keep the result, and answer it.
+    """Measure every library in a process of its own (1 s each), keep the result, and answer it.
 
     The kept one is answered while machine and libraries are the same. `{"machine", "measured": {name: {rows:
     GFLOP/s}}, "choice"}`; what is measured takes effect in the next process.
@@ -244,6 +244,18 @@ def measure_products() -> dict[str, float]:
     return rates
 
 
+def measure_numpy() -> dict[str, float]:
+    """The same products by NumPy, weight on the left as the CPU formulation has it."""
+    outputs, inputs = MEASURED_SHAPE
+    weight = np.ones((outputs, inputs), np.float32)
+    rates = {}
+    for rows in MEASURED_ROWS:
+        value = np.ones(inputs if rows == 1 else (inputs, rows), np.float32)
+        product_s = _best_s(lambda value=value: weight @ value)  # type: ignore[misc]
+        rates[str(rows)] = round(2 * rows * outputs * inputs / product_s / 1e9, 2)
+    return rates
+
+
 def _best_s(run: Callable[[], object]) -> float:
     """The shortest of the runs that fit `MEASURED_FOR_S`: what the machine can do when nobody disturbs it."""
     run()
@@ -261,29 +273,72 @@ def kind() -> str:
     import mlx.core as mx
 
     if mx.default_device() != mx.gpu:
-        return "cpu"
+        return CPU
     return "metal" if mx.metal.is_available() else "cuda"
 
 
-def rows_for(*, memory_bytes: int, resident_bytes: int, row_bytes: int) -> int:
-    """Rows of a batch by rule: what the backend can use, shrunk to the memory that the weights leave, at least 1."""
-    return max(1, min(ROWS[kind()], (memory_bytes - resident_bytes) // max(1, row_bytes)))
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How this machine computes: by rule, or as somebody asked."""
+
+    backend: str
+    dtype: str | None  # None: the checkpoint's own
+    dequantize: bool  # quantised weights are unpacked
+    formulation: str  # of the network: "numpy" or "mlx"
+    codec: str  # formulation of the codec's convolutions, and of the speaker encoder
+    blas: str | None  # what computes products on a CPU: "numpy" is NumPy's own library; None on a GPU
+    batch: int
+
+    def __str__(self) -> str:
+        products = {None: "the GPU's own products", "numpy": "NumPy's own BLAS"}.get(self.blas, f"BLAS {self.blas}")
+        dtype = self.dtype or "the checkpoint's dtype"
+        return (
+            f"{self.backend}, {dtype}, network by {self.formulation}, convolutions by {self.codec}, {products}, "
+            f"{self.batch} lines together"
+        )
 
 
-def facts() -> dict[str, Any]:
-    """Everything chosen here, for doctor and receipts. Imports mlx."""
-    from models.qwen3_tts.codec_kernels import default_kernels
+def choose(
+    backend: str, *, dtype: str | None = None, formulation: str | None = None, batch: int | None = None, blas: str = OWN
+) -> Choices:
+    """The rule. `backend` is what `kind()` says, `blas` the library that MLX has; None leaves a choice to the rule.
 
-    chosen: dict[str, Any] = {
-        "backend": kind(),
-        "mlx": _version("mlx"),
-        "dtype": "float32" if kind() == "cpu" else "the checkpoint's own",
-        "codec": default_kernels().name,
-        "rows": ROWS[kind()],
-    }
-    if kind() == "cpu":
-        chosen |= {"blas": prepared().facts, "blas_calibration": read_calibration()}
-    return chosen
+    A CPU computes in float32, quantised weights unpacked, because MLX has no fast kernels for anything else there,
+    and NumPy computes it faster than MLX; a GPU computes in the checkpoint's own dtype. Raises InvalidInput for what
+    does not go together.
+    """
+    on_cpu = backend == CPU
+    dtype = dtype or (FLOAT32 if on_cpu else None)
+    if formulation == "numpy" and not on_cpu:
+        raise InvalidInput(f"NumPy cannot compute on {backend}.", hint='Set formulation = "auto".')
+    if formulation == "numpy" and dtype != FLOAT32:
+        raise InvalidInput(f"NumPy computes speech in float32 only, not in {dtype}.", hint='Set dtype = "auto".')
+    network = formulation or ("numpy" if on_cpu and dtype == FLOAT32 else "mlx")
+    return Choices(
+        backend=backend,
+        dtype=dtype,
+        dequantize=on_cpu,
+        formulation=network,
+        codec=formulation or ("numpy" if on_cpu else "mlx"),
+        blas=None if not on_cpu else "numpy" if network == "numpy" else blas,
+        batch=batch or ROWS[backend],
+    )
+
+
+def likely_kind() -> str:
+    """What `kind()` will probably say, without importing mlx."""
+    if sys.platform == "darwin":
+        return "metal" if platform.machine() == "arm64" else CPU
+    has_cuda = any(_version(package) for package in CUDA_PACKAGES)
+    return "cuda" if has_cuda and Path("/dev/nvidiactl").exists() else CPU
+
+
+def likely_blas(wanted: str = AUTO) -> str:
+    """The library that `prepare` will probably load."""
+    wanted = os.environ.get(OVERRIDE) or wanted
+    if wanted != AUTO:
+        return wanted
+    return next((each.name for each in _in_order()), OWN)
 
 
 if __name__ == "__main__":  # a calibration's own process

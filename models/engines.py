@@ -49,6 +49,9 @@ def _open_qwen3_tts(choice: ModelChoice) -> Engine:
         dtype=choice.dtype,
         batch=choice.batch,
         memory_limit_bytes=choice.memory_limit_bytes,
+        formulation=choice.formulation,
+        memory_factor=choice.memory_factor,
+        memory_check=choice.memory_check,
     )
     return engine
 

@@ -34,6 +34,9 @@ class ModelChoice:
     batch: int | None = None  # rows to render together; None: the engine's own default
     memory_limit_bytes: int | None = None
     blas: str | None = None  # which BLAS the CPU backend is to use; None: the engine's own choice
+    formulation: str | None = None  # "numpy" | "mlx": what computes on a CPU; None: the engine's own choice
+    memory_factor: float = 1.5  # free memory of a device wanted before a load, as a multiple of the weights
+    memory_check: str = "warn"  # | "refuse": what to do when it is short
     options: Mapping[str, Any] = field(default_factory=dict)  # further settings, by engine
 
 
@@ -153,9 +156,8 @@ class EngineFacts:
     presets: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()  # canonical names; () when the engine takes any
     versions: Mapping[str, str] = field(default_factory=dict)  # {"mlx": "0.32.4", …}
-    details: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # backend calibration and the like, for doctor and receipts
+    details: Mapping[str, Any] = field(default_factory=dict)  # how it computes, for receipts: formulation, blas, …
+    warnings: tuple[str, ...] = ()  # about the load, for the receipts of the jobs that waited for it
 
 
 OnProgress = Callable[[str, int], bool]  # (work id, frames so far) -> False cancels that work alone

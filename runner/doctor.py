@@ -14,16 +14,16 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from registry.database import Database, ask
 from registry.errors import VoiceJobsError
+from runner import engine_checks
+from runner.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
 from runner.instance import Instance
 from runner.version import VERSION
 
-OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 BUILT_AFTER_S = 1_767_225_600  # 2026-01-01: a clock before that is wrong
 NETWORK_FILE_SYSTEMS = (
     "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "9p", "sshfs", "fuse.sshfs",
@@ -32,24 +32,6 @@ NETWORK_FILE_SYSTEMS = (
 # launchd agents are denied these folders of macOS without a person's consent.
 GUARDED_FOLDERS = ("Documents", "Desktop", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
 PACKAGES = ("mlx", "numpy", "pydantic", "sqlmodel", "soundfile", "soxr", "tokenizers", "huggingface_hub", "watchdog")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One line of the doctor."""
-
-    check: str
-    severity: str
-    message: str
-    remedy: str = ""
-
-    @property
-    def counts(self) -> bool:
-        """Whether it makes `voicejobs doctor` exit with 1."""
-        return self.severity in (WARNING, PROBLEM)
-
-
-Found = Iterator[tuple[str, str, str]]  # severity, message, remedy
 
 
 def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
@@ -284,70 +266,6 @@ def _models(instance: Instance) -> Found:
         yield found.severity, f"{found.check}: {found.message}", found.hint
 
 
-def _blas(instance: Instance) -> Found:
-    del instance
-    from models.backend import candidates, how_to_install, read_calibration
-
-    if sys.platform != "linux" or Path("/dev/nvidiactl").exists():
-        yield OK, "MLX brings a fast library here.", ""
-        return
-    found = [choice.name for choice in candidates()]
-    measured = read_calibration()
-    if len(found) > 1:
-        yield OK, f"BLAS for the CPU: {', '.join(found)}" + (", measured." if measured else "."), ""
-    else:
-        yield NOTE, "MLX computes with its own, slow BLAS on this CPU.", how_to_install("openblas")
-
-
-# ---- engines at work ---------------------------------------------------------------------------------------------
-
-
-def _draft_speaks(instance: Instance) -> Found:
-    from runner.engine_trial import speak_once
-
-    if importlib.util.find_spec("espeakng_loader") is None:
-        yield NOTE, "the draft engine is not installed.", "make venv"
-        return
-    trial = speak_once(instance, "draft")
-    if trial.problem:
-        yield PROBLEM, f"the draft engine does not speak: {trial.problem}", "Install it again: make venv"
-    else:
-        yield OK, f"the draft engine speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
-
-
-def _mlx_computes(instance: Instance) -> Found:
-    del instance
-    from runner.engine_trial import mlx_answer
-
-    answer = mlx_answer()
-    if answer.problem:
-        yield PROBLEM, f"MLX does not compute: {answer.problem}", "Install it again: make venv; or update the driver."
-    elif not answer.ok:
-        yield PROBLEM, f"MLX computes wrongly: off by {answer.worst:.1e} ({answer.facts}).", "Update MLX or the driver."
-    else:
-        yield OK, f"MLX computes right, to {answer.worst:.1e}: {answer.facts}", ""
-
-
-def _model_speaks(instance: Instance) -> Found:
-    from runner.engine_trial import speak_once
-
-    wanted = instance.settings.model
-    if wanted == "draft":
-        yield OK, "the model of this instance is draft.", ""
-        return
-    trial = speak_once(instance, wanted)
-    if trial.not_here:
-        yield NOTE, f"the model {wanted} is not here: {trial.problem}", "voicejobs models pull"
-    elif trial.problem:
-        yield (
-            PROBLEM,
-            f"the model {wanted} does not speak: {trial.problem}",
-            "`voicejobs models verify` checks its files.",
-        )
-    else:
-        yield OK, f"{trial.model} speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
-
-
 CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
     "folders": ("inbox, outbox and state folder are there and can be written", _folders),
     "inbox-rights": ("not everybody may write into the inbox", _inbox_rights),
@@ -364,9 +282,8 @@ CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
     "engines": ("which engines are installed", _engines),
     "audio": ("which audio formats can be written", _audio),
     "models": ("the model directory, broken and doubled models, the network switch", _models),
-    "blas": ("what a CPU computes with", _blas),
-    "draft-speaks": ("--engine: the draft engine speaks a sentence", _draft_speaks),
-    "mlx-computes": ("--engine: MLX computes what NumPy computes", _mlx_computes),
-    "model-speaks": ("--engine: the instance's own model speaks a sentence", _model_speaks),
+    **engine_checks.CHEAP_CHECKS,
+    **engine_checks.ENGINE_CHECKS,
 }
-ENGINE_CHECKS = ("draft-speaks", "mlx-computes", "model-speaks")
+ENGINE_CHECKS = tuple(engine_checks.ENGINE_CHECKS)
+ALWAYS_TOLD = ("computing", *ENGINE_CHECKS)  # the answer to a question, also when all is in order

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from models.protocol import DescribedVoice, EngineFacts, PresetVoice, SpeechDone, SpeechWork, VoiceSource, WorkFailed
 from models.quality import measure
@@ -20,7 +23,8 @@ from runner.model_choice import DRAFT, PRESETS, engine_choice, is_test_engine, m
 
 TEXT = "This machine can speak, and every word of it is understood."
 LONGEST_S = 600.0
-MLX_CHECK_S = 180.0
+SELFTEST_S = 180.0
+TF32 = "MLX_ENABLE_TF32"
 POLL_S = 0.02
 SAMPLE_RATE_HZ = 24_000
 
@@ -37,12 +41,11 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MlxAnswer:
-    """What `models.mlx_check` said."""
+class SelftestAnswer:
+    """What `models.selftest_process` said."""
 
-    ok: bool = False
-    worst: float = 0.0
-    facts: str = ""
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    reports: tuple[Mapping[str, Any], ...] = ()
     problem: str = ""
 
 
@@ -103,25 +106,34 @@ def _judged(done: SpeechDone, name: str, *, took_s: float) -> Trial:
     return Trial(model=name, problem=problem, duration_s=done.waveform.size / SAMPLE_RATE_HZ, took_s=took_s)
 
 
-def mlx_answer() -> MlxAnswer:
-    """Let MLX compute in a process of its own, and compare."""
-    command = [sys.executable, "-m", "models.mlx_check"]
-    root = Path(__file__).parents[1]
+def selftest_answer(instance: Instance, *, production: bool) -> SelftestAnswer:
+    """Run `models.selftest_process`: without TF32 and in float32, or as the settings have the engine compute."""
+    command = [sys.executable, "-m", "models.selftest_process", *(_production_flags(instance) if production else ())]
+    environment = {key: value for key, value in os.environ.items() if key != TF32}
     try:
         done = subprocess.run(
             command,
-            cwd=root,
+            cwd=Path(__file__).parents[1],  # not the instance: a folder `models` there would shadow our package
+            env=environment if production else {**environment, TF32: "0"},
             capture_output=True,
             text=True,
-            timeout=MLX_CHECK_S,
+            timeout=SELFTEST_S,
             check=False,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return MlxAnswer(problem=f"no answer within {MLX_CHECK_S:.0f} s.")
-    if done.returncode != 0:
+        return SelftestAnswer(problem=f"no answer within {SELFTEST_S:.0f} s.")
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
         said = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        return MlxAnswer(problem=said[0])
-    answer = json.loads(done.stdout.splitlines()[-1])
-    facts = ", ".join(f"{key} {value}" for key, value in answer["facts"].items() if isinstance(value, str | int))
-    return MlxAnswer(ok=answer["ok"], worst=answer["worst"], facts=facts)
+        return SelftestAnswer(problem=said[0])
+    return SelftestAnswer(choices=answer["choices"], reports=tuple(answer["reports"]))
+
+
+def _production_flags(instance: Instance) -> list[str]:
+    settings = instance.settings
+    flags = ["--production", "--blas", settings.blas]
+    flags += [] if settings.dtype == "auto" else ["--dtype", settings.dtype]
+    flags += [] if settings.formulation == "auto" else ["--formulation", settings.formulation]
+    return [*flags, *(["--batch", str(settings.batch)] if settings.batch else [])]

@@ -54,4 +54,7 @@ def engine_choice(name: str, *, settings: Settings, folder: Path | None) -> Mode
         batch=settings.batch or None,
         memory_limit_bytes=settings.engine_memory_limit_bytes or None,
         blas=None if settings.blas == "auto" else settings.blas,
+        formulation=None if settings.formulation == "auto" else settings.formulation,
+        memory_factor=settings.memory_factor,
+        memory_check=settings.memory_check,
     )

@@ -98,6 +98,7 @@ class ModelLoader:
     def on_ready(self) -> None:
         """The engine has loaded what was asked for."""
         self.loaded, self._tries, self._not_before_s = self.wanted, 0, 0.0
+        self.warnings += self.engine.facts.warnings if self.engine.facts else ()
 
     def on_failed(self, error: JobError, *, retryable: bool, now_s: float) -> JobError | None:
         """The engine could not load it; returns the error once no further try is worth it."""

@@ -97,6 +97,7 @@ def engine_entry(facts: EngineFacts) -> dict[str, Any]:
         "backend": facts.backend,
         "dtype": facts.dtype,
         "batch": facts.batch,
+        **{name: facts.details[name] for name in ("formulation", "codec", "blas") if name in facts.details},
         "model_facts": dataclasses.asdict(model_facts(facts)),
     }
 

@@ -16,9 +16,11 @@ from pathlib import Path
 import mlx.core as mx
 
 from models import backend
+from models.catalog import MEMORY_FACTOR
 from models.clone_prompt import ClonePrompt
-from models.device_memory import wired_limit
+from models.device_memory import free_device_bytes, wired_limit
 from models.errors import InvalidClonePrompt
+from models.memory import memory_verdict
 from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
 from models.qwen3_tts.imported_prompt import speakable_prompt
 from models.qwen3_tts.limits import rows_that_fit, set_memory_limits, wired_bytes
@@ -47,11 +49,14 @@ class QwenEngine:
         batch: int,
         revision: str | None = None,
         lock: FileLock | None = None,
+        blas: str | None = None,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self._model = model
         self._revision = revision
         self._lock = lock  # held while the weights are mapped, so that nobody moves or removes them
         self._name, self._dtype, self._batch = name, dtype, batch
+        self._blas, self._warnings = blas, warnings
         self._sampling = Sampling.defaults(model)
         self._added_tokens = model.tokenizer.added_tokens()
         self._prompts: OrderedDict[str, ClonePrompt] = OrderedDict()
@@ -72,10 +77,12 @@ class QwenEngine:
             abilities=_abilities(model),
             presets=model.speakers,
             languages=model.languages,
+            warnings=self._warnings,
             versions={name: _version_of(name) for name in ("mlx", "numpy", "tokenizers", "voicejobs")},
             details={
                 "formulation": model.network.name,
                 "codec": model.codec.kernels.name,
+                "blas": self._blas,
                 "variant": model.variant,
                 "size": model.config.tts_model_size,
             },
@@ -176,26 +183,62 @@ class QwenEngine:
 
 
 def open_engine(
-    folder: Path, *, model: str, dtype: str | None, batch: int | None, memory_limit_bytes: int | None
+    folder: Path,
+    *,
+    model: str,
+    dtype: str | None,
+    batch: int | None,
+    memory_limit_bytes: int | None,
+    formulation: str | None = None,
+    memory_factor: float = MEMORY_FACTOR,
+    memory_check: str = "warn",
 ) -> QwenEngine:
-    """Load the checkpoint in `folder`. Raises UnsupportedCheckpoint, or Busy while somebody moves or removes it.
+    """Load the checkpoint in `folder`, computing by `backend.choose`.
 
-    Without `dtype` it is the checkpoint's own on a GPU; the CPU computes in float32, and quantised weights unpacked,
-    because MLX has no fast kernels for anything else there.
+    Raises UnsupportedCheckpoint, NotEnoughMemory when the device's is too short and `memory_check` is "refuse", or
+    Busy while somebody moves or removes it.
     """
-    where = backend.kind()
-    on_cpu = where == "cpu"
+    blas = backend.prepared().name
+    choices = backend.choose(backend.kind(), dtype=dtype, formulation=formulation, batch=batch, blas=blas)
     lock = hold_for_loading(folder)
     try:
-        loaded = load_speech_model(folder, dtype or ("float32" if on_cpu else None), dequantize=on_cpu)
+        warnings = check_device_memory(folder, free_device_bytes(), factor=memory_factor, policy=memory_check)
+        loaded = load_speech_model(
+            folder,
+            choices.dtype,
+            dequantize=choices.dequantize,
+            formulation=choices.formulation,
+            codec_formulation=choices.codec,
+        )
     except BaseException:
         if lock is not None:
             lock.release()
         raise
-    wanted = batch or backend.ROWS[where]
-    rows = wanted if memory_limit_bytes is None else rows_that_fit(loaded, memory_limit_bytes, at_most=wanted)
+    rows = choices.batch
+    if memory_limit_bytes is not None:
+        rows = rows_that_fit(loaded, memory_limit_bytes, at_most=rows)
     set_memory_limits(memory_limit_bytes)
-    return QwenEngine(loaded, name=model, dtype=loaded.dtype, batch=rows, revision=revision_of(folder), lock=lock)
+    return QwenEngine(
+        loaded,
+        name=model,
+        dtype=loaded.dtype,
+        batch=rows,
+        revision=revision_of(folder),
+        lock=lock,
+        blas=choices.blas,
+        warnings=warnings,
+    )
+
+
+def check_device_memory(folder: Path, free_bytes: int | None, *, factor: float, policy: str) -> tuple[str, ...]:
+    """What to warn of before the weights in `folder` go to a device that has its own memory; None = it has not.
+
+    Raises NotEnoughMemory.
+    """
+    if free_bytes is None:
+        return ()
+    warning = memory_verdict(folder, factor=factor, policy=policy, free_bytes=free_bytes).warning
+    return (warning,) if warning else ()
 
 
 def _abilities(model: SpeechModel) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from models.errors import UnsupportedRequest
 from models.protocol import Waveform
 from models.qwen3_tts.codec import Codec, load_codec
 from models.qwen3_tts.codec_decoder import DecoderState
+from models.qwen3_tts.codec_kernels import kernels_named
 from models.qwen3_tts.config import GenerationConfig, ModelConfig, generation_config, model_config
 from models.qwen3_tts.fingerprint import checkpoint_fingerprint
 from models.qwen3_tts.kernels import FastKernels, Kernels, PlainKernels
@@ -308,11 +309,13 @@ def load_speech_model(
     *,
     dequantize: bool = False,
     formulation: str | None = None,
+    codec_formulation: str | None = None,
     kernels: Kernels | None = None,
 ) -> SpeechModel:
     """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
 
     `formulation` is "numpy" or "mlx"; None is NumPy for plain float32 weights on a CPU, and MLX for all else.
+    `codec_formulation`, that of the codec and the speaker encoder, is by itself NumPy on a CPU and MLX on a GPU.
     Raises UnsupportedCheckpoint, naming all that does not fit.
     """
     folder = Path(folder)
@@ -322,15 +325,16 @@ def load_speech_model(
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
     compute = compute_dtype(checkpoint, dtype)
     kernels = kernels or (PlainKernels() if mx.default_device() == mx.Device(mx.cpu) else FastKernels(fused=True))
+    codec_kernels = kernels_named(codec_formulation) if codec_formulation else None
     misfits = Misfits()
-    voice = misfits.gather(lambda: load_speaker_encoder(checkpoint))
+    voice = misfits.gather(lambda: load_speaker_encoder(checkpoint, kernels=codec_kernels))
     checkpoint.tensors.take_all(SPEAKER_ENCODER)
     reader = Reader(checkpoint, compute, dequantize)
     talker = Talker(config.talker_config, reader, kernels)
     predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
     misfits.gather(lambda: reader.finish(str(folder)))
     # The codec is stored and computed in float32, whatever the talker's dtype.
-    codec = misfits.gather(lambda: load_codec(folder / "speech_tokenizer"))
+    codec = misfits.gather(lambda: load_codec(folder / "speech_tokenizer", kernels=codec_kernels))
     misfits.raise_if_any()
     assert codec is not None
     talker.materialize()

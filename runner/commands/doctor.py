@@ -25,8 +25,9 @@ def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int
 
     Every finding names a remedy. Exit code 1 when there is a warning or a problem.
     """
-    from runner.doctor import CHECKS, NOTE, examine
-    from runner.doctor import OK as GOOD
+    from runner.doctor import ALWAYS_TOLD, CHECKS, examine
+    from runner.findings import NOTE
+    from runner.findings import OK as GOOD
 
     if list_checks:
         listed = [{"check": name, "what": what} for name, (what, _) in CHECKS.items()]
@@ -39,7 +40,7 @@ def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int
         click.echo(to_json({"ok": not counted, "findings": findings}))
         return FAILED if counted else OK
     for finding in findings:
-        if finding.severity == GOOD and not verbose:
+        if finding.severity == GOOD and not verbose and finding.check not in ALWAYS_TOLD:
             continue
         click.echo(f"{finding.severity:<8} {finding.check}: {finding.message}")
         if finding.remedy and finding.severity != GOOD:

@@ -113,14 +113,27 @@ def test_a_calibration_is_made_once(tmp_path, monkeypatch):
     assert backend.calibrate() == first
 
 
-def test_rows_shrink_to_the_memory_that_the_weights_leave():
-    limit, weights = 8 << 30, 4 << 30
-    assert backend.rows_for(memory_bytes=limit, resident_bytes=weights, row_bytes=1 << 30) == 4
-    assert backend.rows_for(memory_bytes=limit, resident_bytes=limit, row_bytes=1 << 30) == 1
-    assert backend.rows_for(memory_bytes=limit, resident_bytes=0, row_bytes=1) == backend.ROWS[backend.kind()]
+RULES = {
+    "cpu": ("cpu", {}, ("float32", "numpy", "numpy", "numpy", 16)),
+    "cpu by mlx": ("cpu", {"formulation": "mlx"}, ("float32", "mlx", "mlx", "openblas", 16)),
+    "cpu in half": ("cpu", {"dtype": "bfloat16"}, ("bfloat16", "mlx", "numpy", "openblas", 16)),
+    "metal": ("metal", {"batch": 3}, (None, "mlx", "mlx", None, 3)),
+    "cuda": ("cuda", {"dtype": "float32"}, ("float32", "mlx", "mlx", None, 64)),
+}
 
 
-def test_facts_name_what_was_chosen():
-    facts = backend.facts()
-    assert facts["backend"] in backend.ROWS
-    assert facts["codec"] == ("numpy" if facts["backend"] == "cpu" else "mlx")
+@pytest.mark.parametrize(("kind", "asked", "expected"), RULES.values(), ids=RULES)
+def test_a_rule_chooses_what_nobody_asked_for(kind, asked, expected):
+    chosen = backend.choose(kind, blas="openblas", **asked)
+    assert (chosen.dtype, chosen.formulation, chosen.codec, chosen.blas, chosen.batch) == expected
+    assert chosen.dequantize == (kind == "cpu")
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("cuda", None), ("cpu", "float16")])
+def test_numpy_is_refused_where_it_cannot_compute(kind, dtype):
+    with pytest.raises(InvalidInput, match="NumPy"):
+        backend.choose(kind, formulation="numpy", dtype=dtype)
+
+
+def test_the_guess_without_mlx_is_what_mlx_says():
+    assert backend.likely_kind() == backend.kind()

@@ -1,20 +1,28 @@
 """The doctor: what it looks at, and what it finds."""
 
 import contextlib
+import dataclasses
 import json
+import re
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
+from models import backend
 from registry.database import Database
-from runner import doctor
+from runner import doctor, engine_checks
 from runner.cli import run_command
-from runner.engine_trial import mlx_answer, speak_once
+from runner.engine_trial import SelftestAnswer, speak_once
 from runner.instance import Instance
 from runner.settings import SETTINGS_FILE, Settings
 from tests.runner.bench import MODEL
+
+REPORT = {
+    "backend": "cuda", "formulation": "mlx", "dtype": "bfloat16", "tf32": True, "gaps": {"hidden": 0.02},
+    "tolerances": {"hidden": 1e-3}, "differing": {"codes": 3},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -126,8 +134,40 @@ def test_a_trial_of_a_model_that_is_not_here_downloads_nothing(instance):
     assert not Path(instance.root / "models").exists() or not any(Path(instance.root / "models").iterdir())
 
 
+def test_every_choice_of_how_to_compute_is_told_with_who_made_it(instance):
+    asked = Instance(instance.root, Settings(min_free_bytes=1, formulation="mlx", batch=3, blas="wheel"))
+    by_rule, by_wish = (next(f for f in doctor.examine(each) if f.check == "computing") for each in (instance, asked))
+    assert "all by rule" in by_rule.message
+    assert "network by mlx, convolutions by mlx" in by_wish.message
+    assert "3 lines together; asked for: formulation, batch, blas." in by_wish.message
+
+
+def test_the_self_test_says_how_far_every_stage_is_off(instance):
+    findings = list(engine_checks.ENGINE_CHECKS["self-test"][1](instance))
+    assert {severity for severity, _, _ in findings} == {"ok"}
+    assert all("without TF32" in message and "codes 0 differ" in message for _, message, _ in findings)
+    assert all(re.search(r"waveform \d\.\de-\d+ of 1e-03", message) for _, message, _ in findings)
+
+
+@pytest.mark.parametrize(("sane", "severity"), [(True, "note"), (False, "problem")])
+def test_lost_precision_is_a_note_and_nonsense_a_problem(sane, severity):
+    choices = dataclasses.asdict(backend.choose("cuda"))
+    answer = SelftestAnswer(choices=choices, reports=({**REPORT, "passed": False, "sane": sane},))
+    ((found_severity, message, _),) = engine_checks.judged_production(answer)
+    assert found_severity == severity
+    assert "hidden 2.0e-02 of 1e-03, codes 3 differ" in message
+
+
+def test_settings_that_cannot_go_together_are_a_problem_and_no_crash(instance):
+    wrong = Instance(instance.root, Settings(dtype="float16", formulation="numpy", min_free_bytes=1))
+    (finding,) = [each for each in doctor.examine(wrong) if each.check == "computing"]
+    assert finding.severity == "problem"
+    assert "float16" in finding.message
+    assert "dtype" in finding.remedy
+
+
 @pytest.mark.slow
-def test_mlx_computes_right_here():
-    answer = mlx_answer()
-    assert answer.problem == ""
-    assert answer.ok
+def test_every_engine_check_passes_here(instance):
+    findings = [each for each in doctor.examine(instance, engine=True) if each.check in doctor.ENGINE_CHECKS]
+    assert {finding.check for finding in findings} == set(doctor.ENGINE_CHECKS)
+    assert [finding for finding in findings if finding.counts] == []

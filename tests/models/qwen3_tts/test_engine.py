@@ -7,7 +7,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from models.errors import UnsupportedRequest
+from models import backend
+from models.errors import NotEnoughMemory, UnsupportedRequest
 from models.protocol import (
     SAMPLES_PER_FRAME,
     DescribedVoice,
@@ -18,7 +19,7 @@ from models.protocol import (
     SpeechWork,
     WorkFailed,
 )
-from models.qwen3_tts.engine import open_engine
+from models.qwen3_tts.engine import check_device_memory, open_engine
 from models.qwen3_tts.work import as_plain_text, pieces_of
 from tests.reference import REFERENCE, audio
 
@@ -146,3 +147,24 @@ def test_facts_name_the_weights_and_how_they_are_computed(presets):
 def test_a_small_memory_limit_makes_the_batch_small_and_not_the_engine_fail():
     engine = open_engine(REFERENCE / "custom_voice", model="m", dtype=None, batch=8, memory_limit_bytes=1)
     assert engine.facts().batch == 1
+
+
+def test_who_computes_can_be_chosen_and_is_a_fact():
+    engine = open_engine(
+        REFERENCE / "custom_voice", model="m", dtype=None, batch=2, memory_limit_bytes=None, formulation="mlx"
+    )
+    details = engine.facts().details
+    assert (details["formulation"], details["codec"]) == ("mlx", "mlx")
+    assert details["blas"] == (backend.prepared().name if backend.kind() == "cpu" else None)
+
+
+@pytest.mark.parametrize(("free_bytes", "warnings"), [(None, 0), (1 << 40, 0), (1000, 1)])
+def test_a_device_with_too_little_memory_is_a_warning_by_default(free_bytes, warnings):
+    found = check_device_memory(REFERENCE / "base", free_bytes, factor=1.5, policy="warn")
+    assert len(found) == warnings
+    assert all("(device)" in warning for warning in found)
+
+
+def test_a_device_with_too_little_memory_is_a_refusal_when_the_setting_says_so():
+    with pytest.raises(NotEnoughMemory, match="device"):
+        check_device_memory(REFERENCE / "base", 1000, factor=1.5, policy="refuse")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from models.qwen3_tts import selftest
 from models.qwen3_tts.kernels import PlainKernels
+from models.selftest_process import examine
 
 
 @pytest.mark.parametrize("formulation", ["numpy", "mlx"])
@@ -29,12 +26,15 @@ def test_it_fails_when_a_kernel_computes_wrong(monkeypatch):
     assert report.gaps["hidden"] > report.tolerances["hidden"]
 
 
-def test_it_runs_in_a_process_of_its_own_and_prints_json():
-    command = [sys.executable, "-m", "models.qwen3_tts.selftest"]
-    finished = subprocess.run(command, capture_output=True, text=True, env={"MLX_ENABLE_TF32": "0"}, check=True)
-    report = json.loads(finished.stdout)
-    assert report["passed"]
-    assert report["tf32"] is False
+@pytest.mark.parametrize(("gap", "sane"), [(0.02, True), (0.5, False), (float("nan"), False)])
+def test_what_low_precision_explains_is_no_nonsense(gap, sane):
+    assert selftest.is_sane({"hidden": gap, "logits": 1e-7}) == sane
+
+
+def test_a_process_of_its_own_computes_as_the_engine_does():
+    answer = examine(production=True, dtype=None, formulation="mlx", batch=2)
+    assert answer["choices"]["batch"] == 2
+    assert [report["formulation"] for report in answer["reports"]] == ["mlx"]
 
 
 def test_speech_that_ends_elsewhere_differs():

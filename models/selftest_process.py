@@ -1,0 +1,60 @@
+"""`python -m models.selftest_process`: the numerical self-test in a process of its own, which a faulty driver may end.
+
+Without flags: float32, in every formulation that this backend has; run it with MLX_ENABLE_TF32=0 to test the
+arithmetic itself. With `--production`: as the engine would compute. Prints one JSON object: `{"choices", "reports"}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from models import backend
+from registry.errors import VoiceJobsError
+
+GPU_DTYPE = "bfloat16"  # the published checkpoints' own, and so what a GPU computes in by rule
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--production", action="store_true")
+    parser.add_argument("--dtype")
+    parser.add_argument("--formulation")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--blas", default=backend.AUTO)
+    arguments = parser.parse_args()
+    try:
+        backend.prepare(blas=arguments.blas)  # before the self-test imports mlx
+        answer = examine(
+            production=arguments.production,
+            dtype=arguments.dtype,
+            formulation=arguments.formulation,
+            batch=arguments.batch,
+        )
+    except VoiceJobsError as error:
+        sys.stderr.write(f"{error.message} {error.hint}\n")
+        return 2
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0 if all(report["passed"] for report in answer["reports"]) else 1
+
+
+def examine(*, production: bool, dtype: str | None, formulation: str | None, batch: int | None) -> dict[str, Any]:
+    """What is chosen here, and a report for each run. Imports mlx."""
+    from models.qwen3_tts.selftest import run_selftest
+
+    kind, blas = backend.kind(), backend.prepared().name
+    if production:
+        choices = backend.choose(kind, dtype=dtype, formulation=formulation, batch=batch, blas=blas)
+        reports = [run_selftest(dtype=choices.dtype or GPU_DTYPE, formulation=choices.formulation)]
+    else:
+        choices = backend.choose(kind, blas=blas)
+        formulations = ("numpy", "mlx") if kind == backend.CPU else ("mlx",)
+        reports = [run_selftest(formulation=each) for each in formulations]
+    return {"choices": dataclasses.asdict(choices), "reports": [dataclasses.asdict(report) for report in reports]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
