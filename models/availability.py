@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Union
@@ -241,12 +241,17 @@ def _is_qwen3_tts_config(config: Any) -> bool:
     return isinstance(config, dict) and config.get("model_type") == "qwen3_tts"
 
 
+def read_config(folder: Path) -> Any:
+    """The parsed `config.json`; None when it is absent, malformed or not ours to read."""
+    try:
+        return _read_json(folder / "config.json")
+    except OSError:
+        return None
+
+
 def is_qwen3_tts(folder: Path) -> bool:
     """Whether the folder says of itself that it is a Qwen3-TTS model."""
-    try:
-        return _is_qwen3_tts_config(_read_json(folder / "config.json"))
-    except OSError:
-        return False
+    return _is_qwen3_tts_config(read_config(folder))
 
 
 def has_model_mark(folder: Path) -> bool:
@@ -330,18 +335,3 @@ def _is_locked(path: Path) -> bool:
         return False  # not ours to open: then no voicejobs of this user holds it
     lock.release()
     return False
-
-
-def combined(states: Iterable[Availability]) -> Availability:
-    """Several components as one: downloading wins, then partial with the union of what is missing."""
-    states = list(states)
-    if states and all(isinstance(state, Available) for state in states):
-        return Available()
-    flights = [state for state in states if isinstance(state, Downloading)]
-    if flights:
-        return Downloading(sum(f.done_bytes for f in flights), sum(f.total_bytes for f in flights))
-    partial = [state for state in states if isinstance(state, Partial)]
-    if partial:
-        missing = sorted({path for state in partial for path in state.missing})
-        return Partial(tuple(missing), tuple(problem for state in partial for problem in state.problems))
-    return NotAvailable("not all components are there")

@@ -45,6 +45,17 @@ class CatalogEntry:
         return round(self.size_bytes * MEMORY_FACTOR)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelKind:
+    """What a model is, by its own `config.json` or by the table."""
+
+    is_speech: bool = False  # a Qwen3-TTS model
+    variant: str | None = None
+    parameters: str | None = None
+    quantization: str | None = None
+    abilities: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class _Family:
     key: str
@@ -62,14 +73,18 @@ _FAMILIES = (
     _Family("0.6b-base", "0.6B-Base", "base", "0.6B", 1_829_344_272, 544_000_000),
     _Family("0.6b-customvoice", "0.6B-CustomVoice", "custom_voice", "0.6B", 1_811_600_000, 544_000_000),
 )
+_PARAMETERS = {"1b7": "1.7B", "0b6": "0.6B"}  # as `config.json` spells them
 _BITS = (None, 8, 6, 4)
 _GROUP_OVERHEAD_BITS = 0.5  # one bfloat16 scale and one bias for each group of 64 weights
 
 
+def _abilities(variant: str, parameters: str | None) -> tuple[str, ...]:
+    if variant == "custom_voice" and parameters == "0.6B":
+        return ("presets",)  # the small preset model ignores instructions
+    return ABILITIES_OF_VARIANT.get(variant, ())
+
+
 def _entry(family: _Family, bits: int | None) -> CatalogEntry:
-    abilities = ABILITIES_OF_VARIANT[family.variant]
-    if family.variant == "custom_voice" and family.parameters == "0.6B":
-        abilities = ("presets",)  # the small preset model ignores instructions
     weights_bytes = family.plain_bytes
     if bits is not None:
         weights_bytes -= round(family.linear_parameters * (16 - bits - _GROUP_OVERHEAD_BITS) / 8)
@@ -86,7 +101,7 @@ def _entry(family: _Family, bits: int | None) -> CatalogEntry:
         parameters=family.parameters,
         size_bytes=weights_bytes + CODEC_BYTES + TEXT_FILES_BYTES,
         quantization=f"{bits}bit" if bits else None,
-        abilities=abilities,
+        abilities=_abilities(family.variant, family.parameters),
     )
 
 
@@ -106,6 +121,37 @@ def entry_named(name: str) -> CatalogEntry | None:
     """The entry with this short name or repository id, in any case; None when we know none."""
     folded = name.strip().casefold()
     return _BY_NAME.get(folded) or _BY_REPOSITORY.get(folded)
+
+
+def kind_of(config: object, entry: CatalogEntry | None = None) -> ModelKind:
+    """What a parsed `config.json` says of its model; the table's word where it says nothing."""
+    if isinstance(config, dict) and config.get("model_type") == "qwen3_tts":
+        variant, size = config.get("tts_model_type"), config.get("tts_model_size")
+        if isinstance(variant, str):
+            parameters = _PARAMETERS.get(size) if isinstance(size, str) else None
+            return ModelKind(
+                is_speech=True,
+                variant=variant,
+                parameters=parameters,
+                quantization=_quantization_in(config),
+                abilities=_abilities(variant, parameters),
+            )
+        return ModelKind(is_speech=True)
+    if entry is None:
+        return ModelKind()
+    return ModelKind(
+        is_speech=True,
+        variant=entry.variant,
+        parameters=entry.parameters,
+        quantization=entry.quantization,
+        abilities=entry.abilities,
+    )
+
+
+def _quantization_in(config: dict[str, object]) -> str | None:
+    table = config.get("quantization") or config.get("quantization_config")
+    bits = table.get("bits") if isinstance(table, dict) else None
+    return f"{bits}bit" if isinstance(bits, int) else None
 
 
 def names() -> tuple[str, ...]:

@@ -11,11 +11,9 @@ import fcntl
 import hashlib
 import json
 import os
-import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -97,6 +95,8 @@ def write_all_durably(files: Sequence[tuple[Path, bytes]]) -> None:
         for path, content in files:
             write_durably(path, content)
         return
+    from concurrent.futures import ThreadPoolExecutor  # not at the top: every command of the line loads this module
+
     with ThreadPoolExecutor(min(len(files), SYNCS_AT_ONCE), thread_name_prefix="sync") as pool:
         written = [pool.submit(write_durably, path, content) for path, content in files]
     for one in written:  # all have ended: a failed one keeps none from being written
@@ -156,7 +156,7 @@ class FileLock:
             raise
         self._descriptor = descriptor
         if not shared:
-            owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+            owner = json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode()
             with contextlib.suppress(OSError):  # the name is for people: a full disk must not cost the lock
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, owner, 0)

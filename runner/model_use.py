@@ -15,6 +15,8 @@ PAGE = 1_000
 
 def voices_by_model(state_dir: Path) -> dict[str, tuple[str, ...]]:
     """Model id, in lower case → the voices, as `name@N`, whose current version was locked with it."""
+    if not state_dir.is_dir():
+        return {}  # before the registry is loaded, which takes longer than a listing
     from registry.registry import DATABASE_NAME, open_registry
 
     if not (state_dir / DATABASE_NAME).exists():

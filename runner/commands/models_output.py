@@ -74,9 +74,11 @@ def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> di
         "size_bytes": model.size_bytes,
         "folder": str(model.folder),
         "revision": model.revision,
-        "quantization": entry.quantization if entry else None,
-        "abilities": list(entry.abilities) if entry else [],
-        "speech": model.is_speech,
+        "variant": model.kind.variant,
+        "parameters": model.kind.parameters,
+        "quantization": model.kind.quantization,
+        "abilities": list(model.kind.abilities),
+        "speech": model.kind.is_speech,
         "used_by": list(used_by),
     }
 
@@ -93,6 +95,7 @@ def line_of(row: dict[str, Any]) -> str:
 def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """Models in legacy places, as rows of a listing."""
     from models import catalog
+    from models.availability import read_config
     from models.legacy_places import scan_legacy
     from models.shared_directory import InstalledModel
 
@@ -103,11 +106,12 @@ def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dic
             folder=candidate.folder,
             state=candidate.state,
             size_bytes=candidate.size_bytes,
-            is_speech=candidate.is_speech,
+            kind=catalog.kind_of(read_config(candidate.folder), entry),
             revision=candidate.revision,
-            entry=catalog.entry_named(candidate.id),
+            entry=entry,
         )
         for candidate in scan.candidates
+        for entry in [catalog.entry_named(candidate.id)]
     ]
     return [model_as_json(model) for model in found]
 
@@ -125,7 +129,7 @@ def models_not_installed(directory: Path, *, present: set[str]) -> list[dict[str
             folder=directory / slug_of(entry.id),
             state=NotAvailable(),
             size_bytes=entry.size_bytes,
-            is_speech=True,
+            kind=catalog.kind_of(None, entry),
             revision=None,
             entry=entry,
         )

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from models.availability import Available, Downloading, NotAvailable, Partial, availability, combined
+from models.availability import Available, Downloading, NotAvailable, Partial, availability
 from models.manifest import (
     InvalidManifest,
     checksum_of,
@@ -270,14 +270,6 @@ def test_a_model_that_another_process_fetches_is_downloading(directory):
         assert availability(folder) == Downloading(5, 20)
         assert availability(folder).progress == 0.25
     assert availability(folder).state == "not_available"
-
-
-def test_several_components_are_as_available_as_the_worst():
-    partial, flight = Partial(("a",)), Downloading(1, 4)
-    assert combined([Available(), Available()]).state == "available"
-    assert combined([Available(), partial, Partial(("b",))]).missing == ("a", "b")
-    assert combined([partial, flight, Downloading(1, 4)]).progress == 0.25
-    assert combined([Available(), NotAvailable()]).state == "not_available"
 
 
 def test_a_listing_is_sorted_by_id_and_skips_what_is_no_model(directory):

@@ -25,6 +25,13 @@ def test_quantised_models_are_smaller_than_plain_ones_and_the_codec_stays():
 
 
 @pytest.mark.parametrize(
+    "config", [None, [], {"model_type": "qwen3_tts", "tts_model_type": 7}, {"quantization": {"bits": "x"}}]
+)
+def test_a_config_that_says_nothing_of_use_is_no_error(config):
+    assert catalog.kind_of(config).variant is None
+
+
+@pytest.mark.parametrize(
     ("ability", "memory", "expected"),
     [
         ("clone", 8, "qwen3-tts-1.7b-base"),

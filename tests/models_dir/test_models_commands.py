@@ -58,6 +58,19 @@ def test_the_list_names_state_size_place_and_what_is_missing(run, directory):
     assert "partial: merges.txt" in run("list")
 
 
+def test_a_model_outside_the_table_is_told_by_its_own_config(run, directory):
+    folder = speech_model(directory / "me_Small", kind="custom_voice")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**config, "tts_model_size": "1b7", "quantization": {"bits": 6, "group_size": 64}})
+    )
+    other_model(directory / "me_Other")
+    other, small = run("list", "--json")
+    assert (small["variant"], small["parameters"], small["quantization"]) == ("custom_voice", "1.7B", "6bit")
+    assert small["abilities"] == ["presets", "instruct"]
+    assert (other["speech"], other["variant"], other["abilities"]) == (False, None, [])
+
+
 def test_the_whole_list_has_legacy_models_and_known_ones(run, directory, home):
     speech_model(directory / slug(BASE))
     speech_model(home / CACHES / "TTS" / slug(DESIGN))
