@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.clone_prompt import ClonePrompt
-from models.errors import InvalidClonePrompt, PromptModelMismatch
+from models.errors import InvalidClonePrompt
 from models.tensor_blob import FLOAT_TYPES, INTEGER_TYPES, BrokenBlob, Tensor, read_blob, write_blob
 
 FORMAT = "swift-clone-prompt"
@@ -155,18 +155,6 @@ def from_clone_prompt(prompt: ClonePrompt) -> SwiftPrompt | None:
         language=prompt.language,
         codes=Tensor("U32", (1, CODEBOOKS, len(codes)), codes.T.astype("<u4").tobytes()),
         embedding=Tensor("F32", (1, len(embedding)), embedding.astype("<f4").tobytes()),
-    )
-
-
-def refuse_other_size(prompt: SwiftPrompt, *, model: str, embedding_size: int, audio_came_along: bool) -> None:
-    """Raise PromptModelMismatch, naming both sizes, when a model with such embeddings cannot speak with the prompt."""
-    if prompt.embedding_size is None or prompt.embedding_size == embedding_size:
-        return
-    made_for = prompt.model_size or f"{prompt.embedding_size}-number"
-    way_out = "`voicejobs voices relock` rebuilds it from the recording that came along."
-    raise PromptModelMismatch(
-        f"The clone prompt was made for a {made_for} model; {model} takes embeddings of {embedding_size} numbers.",
-        hint=way_out if audio_came_along else "No recording came along to rebuild it from; use the other model.",
     )
 
 

@@ -24,7 +24,6 @@ from registry.errors import Busy, StorageError
 
 DISPLACED_FOLDER = ".displaced"
 KEEP_EXISTING, KEEP_COMPLETE, REPORT_ONLY = "keep-existing", "keep-complete", "report-only"
-POLICIES = (KEEP_EXISTING, KEEP_COMPLETE, REPORT_ONLY)
 LEAVE = "leave"
 
 

@@ -6,8 +6,6 @@ Whole words only, whatever their case, the longest entry first; what one entry h
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -47,12 +45,6 @@ def merged(general: Mapping[str, str], special: Mapping[str, str]) -> dict[str, 
     """Both tables; where they name the same word in any case, the special one says how it is spoken."""
     named = {_folded(word) for word in special}
     return {**{word: spoken for word, spoken in general.items() if _folded(word) not in named}, **special}
-
-
-def table_digest(table: Mapping[str, str]) -> str:
-    """The SHA-256 of a table, whatever the order of its entries."""
-    content = json.dumps(dict(table), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=64)

@@ -132,13 +132,6 @@ def prompt_for(slots: list[PromptSlot], *, size: str, language: str | None = Non
     return None
 
 
-def readiness(vox: VoxFile, *, size: str) -> str:
-    """`ready`, `needs-regeneration` (recordings, but no prompt for this model) or `nothing-to-speak-with`."""
-    if prompt_for(prompt_slots(vox), size=size) is not None:
-        return "ready"
-    return "needs-regeneration" if recordings(vox) else "nothing-to-speak-with"
-
-
 def entry_language(entry: Mapping[str, Any]) -> str | None:
     """The language of an embeddings entry; None: any."""
     language = entry.get("language")

@@ -73,15 +73,6 @@ def forget_candidates(session: Session, job_name: str, *, index: int | None = No
     session.exec(doomed if index is None else doomed.where(col(CandidateRow.ordinal) == index))
 
 
-def forget_old_candidates(session: Session, *, older_than_s: float) -> int:
-    """Forget candidates made before a moment, and say how many; the caller keeps them for `KEPT_AT_LEAST_S`."""
-    from sqlmodel import col, delete
-
-    from registry.tables import CandidateRow
-
-    return session.exec(delete(CandidateRow).where(col(CandidateRow.created_s) < older_than_s)).rowcount
-
-
 def _candidate_from(row: Row) -> Candidate:
     content = NewCandidate(
         audio_sha256=row["audio_object"],

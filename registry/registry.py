@@ -116,10 +116,6 @@ class Registry:
         with self.db.write() as session:
             return voices.restore_version(session, reference, now_s=now_s)
 
-    def prompt_of(self, version: Version) -> bytes:
-        """The clone prompt's bytes, checked. Raises ObjectMissing and ObjectDamaged."""
-        return self.objects.read(version.prompt_sha256)
-
     def gc(self, *, now_s: float, grace_s: float | None = None, dry_run: bool = False) -> GcReport:
         """Remove what nothing needs any more; candidates that an unfinished lock names are needed."""
         from registry.maintenance import GRACE_S, gc

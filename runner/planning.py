@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.languages import AUTO
@@ -103,8 +103,3 @@ def merged_sampling(*layers: Mapping[str, Any] | None) -> dict[str, float]:
 def spoken_content(request: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a line's request that decides how it sounds."""
     return {key: request[key] for key in ("text", "instruct", "language", "sampling", "max_seconds", "voice_digest")}
-
-
-def in_order_of_need(references: Iterable[str]) -> list[str]:
-    """Distinct references, in the order in which they are first named."""
-    return list(dict.fromkeys(references))

@@ -251,9 +251,3 @@ class Reader:
 def _rank(slot: vox.PromptSlot) -> tuple[bool, bool, str, str]:
     """The prompt that the voice's bare name is to mean comes first: the larger model, and any language."""
     return slot.size == "0.6b", slot.language is not None, slot.language or "", slot.key
-
-
-def _model_of(size: str) -> ModelFacts:
-    """What made a prompt that says no more than its size."""
-    model = MODEL_OF_SIZE[size]
-    return ModelFacts(engine="qwen3-tts", engine_version="", render_version="", model=model, model_fingerprint="")

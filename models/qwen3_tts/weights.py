@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from models.errors import UnsupportedCheckpoint
 
@@ -205,30 +203,6 @@ class Misfits:
     def raise_if_any(self) -> None:
         if self._messages:
             raise MisfittingWeights(" ".join(self._messages))
-
-
-def load_strict(module: nn.Module, tensors: Mapping[str, mx.array], *, what: str) -> None:
-    """Put `tensors` into `module`, which must have exactly these names and shapes, and read them one by one.
-
-    `Tensors` are emptied on the way, so that a source is freed as soon as its cast or relayout is computed.
-    Raises UnsupportedCheckpoint naming every missing, unexpected and misshapen tensor.
-    """
-    expected = dict(tree_flatten(module.parameters()))
-    Problems(
-        missing=tuple(expected.keys() - tensors.keys()),
-        unexpected=tuple(tensors.keys() - expected.keys()),
-        misshapen=tuple(
-            shape_problem(name, tensors[name].shape, expected[name].shape)
-            for name in sorted(expected.keys() & tensors.keys())
-            if tensors[name].shape != expected[name].shape
-        ),
-    ).raise_if_any(what)
-    for name in list(expected):
-        del expected[name]  # the module's own initial value is never computed
-        value = tensors.take(name) if isinstance(tensors, Tensors) else tensors[name]
-        module.load_weights([(name, value)], strict=False)  # strict is what the comparison above was
-        mx.eval(value)
-    mx.clear_cache()
 
 
 def shape_problem(name: str, found: Iterable[int], expected: Iterable[int]) -> str:

@@ -8,8 +8,8 @@ import pytest
 from vox_making import a_swift_prompt, a_wav, prompt_parts, samples_folder
 
 from models.clone_prompt import ClonePrompt
-from models.clone_prompt_swift import from_clone_prompt, parse_swift_prompt, refuse_other_size, to_clone_prompt
-from models.errors import InvalidClonePrompt, PromptModelMismatch
+from models.clone_prompt_swift import from_clone_prompt, parse_swift_prompt, to_clone_prompt
+from models.errors import InvalidClonePrompt
 from models.tensor_blob import Tensor, write_blob
 
 CODES = write_blob({"ref_codes": Tensor("U32", (1, 16, 2), bytes(128))})
@@ -131,15 +131,6 @@ def test_trailing_bytes_are_ignored():
 def test_a_broken_prompt_is_refused_with_the_reason(content, reason):
     with pytest.raises(InvalidClonePrompt, match=reason):
         parse_swift_prompt(content)
-
-
-def test_a_prompt_for_the_other_size_is_refused_by_name_and_relock_is_offered_when_audio_is_there():
-    prompt = a_swift_prompt(1024)
-    with pytest.raises(PromptModelMismatch, match=r"0\.6b.*2048.*relock"):
-        refuse_other_size(prompt, model="qwen3-tts-1.7b-base", embedding_size=2048, audio_came_along=True)
-    with pytest.raises(PromptModelMismatch, match="No recording"):
-        refuse_other_size(prompt, model="qwen3-tts-1.7b-base", embedding_size=2048, audio_came_along=False)
-    refuse_other_size(prompt, model="qwen3-tts-0.6b-base", embedding_size=1024, audio_came_along=False)
 
 
 SAMPLES = samples_folder()

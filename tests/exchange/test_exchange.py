@@ -118,7 +118,7 @@ def test_a_locked_voice_travels_with_its_digest_and_every_fact(home, away):
             assert getattr(after, name) == getattr(before, name), name
     assert after.attachments["design_state"] == before.attachments["design_state"]
     assert (after.name, after.origin) == ("elena@1", "import")
-    assert away.prompt_of(after) == home.prompt_of(before)
+    assert away.objects.read(after.prompt_sha256) == home.objects.read(before.prompt_sha256)
 
 
 def test_export_import_export_is_byte_identical_over_two_journeys(home, away, tmp_path):
@@ -311,7 +311,7 @@ def test_an_imported_prompt_is_kept_and_given_back_byte_for_byte(away):
     content = a_swift_prompt(text="Words.").to_bytes() + b"trailing"
     version = imported(away, content, name="elena-1.7b.cloneprompt", consent="self").chosen
     assert (version.voice, version.transcript, version.model.model) == ("elena-1.7b", "Words.", "qwen3-tts-1.7b-base")
-    assert away.prompt_of(version) == content
+    assert away.objects.read(version.prompt_sha256) == content
     with away.db.read() as session:
         assert export_prompt(session, away.objects, "elena-1.7b").content == content
 
@@ -319,7 +319,7 @@ def test_an_imported_prompt_is_kept_and_given_back_byte_for_byte(away):
 def test_a_seed_era_file_becomes_a_version_with_its_sample_for_a_relock(away):
     version = imported(away, seed_era_vox()).chosen
     assert (version.voice, version.model.model) == ("ELENA", "qwen3-tts-1.7b-base")
-    assert away.prompt_of(version) == a_swift_prompt().to_bytes()
+    assert away.objects.read(version.prompt_sha256) == a_swift_prompt().to_bytes()
     assert version.reference_duration_s == pytest.approx(3.2)
 
 

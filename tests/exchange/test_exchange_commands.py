@@ -163,7 +163,7 @@ def test_diga_is_taken_over_and_left_as_it_was(instance, diga, capsys):
     assert (newest.model.model, oldest.model.model) == ("qwen3-tts-1.7b-base", "qwen3-tts-0.6b-base")
     assert newest.description == "A warm voice."
     with open_registry(instance.state_dir) as registry:
-        assert registry.prompt_of(newest) == a_swift_prompt().to_bytes()
+        assert registry.objects.read(newest.prompt_sha256) == a_swift_prompt().to_bytes()
 
 
 def test_a_voice_that_diga_only_described_is_designed_and_locked(instance, diga):

@@ -20,7 +20,7 @@ from vox_making import (
     seed_era_vox,
 )
 
-from models.vox import prompt_for, prompt_slots, read_vox, readiness, recordings
+from models.vox import prompt_for, prompt_slots, read_vox, recordings
 from models.vox_archive import read_archive, write_archive
 from models.vox_errors import VoxInvalid, VoxRefused
 from models.vox_manifest import errors_in, migrated, warnings_in
@@ -78,7 +78,7 @@ def test_a_sample_is_never_taken_for_a_prompt():
     embeddings = {"qwen3-tts-1.7b": entry(f"{ROOT}/1.7b/sample-audio.wav", format="wav")}
     vox = read_vox(an_archive(a_manifest(embeddings=embeddings), **{f"{ROOT}/1.7b/sample-audio.wav": a_wav()}))
     assert prompt_slots(vox) == []
-    assert readiness(vox, size="1.7b") == "needs-regeneration"
+    assert [recording.file for recording in recordings(vox)] == [f"{ROOT}/1.7b/sample-audio.wav"]
 
 
 def test_a_recording_in_the_slot_of_the_prompt_is_recognised_and_still_of_use():
@@ -260,7 +260,8 @@ needs_samples = pytest.mark.skipif(SAMPLES is None, reason="the sample folder is
 def test_every_real_archive_is_read_and_has_nothing_to_speak_with():
     files = sorted(SAMPLES.glob("*.vox"))
     assert len(files) >= 6
-    assert {readiness(read_vox(file.read_bytes()), size="1.7b") for file in files} == {"nothing-to-speak-with"}
+    voices = [read_vox(file.read_bytes()) for file in files]
+    assert [prompt_slots(vox) + recordings(vox) for vox in voices] == [[]] * len(files)
 
 
 @needs_samples
@@ -312,4 +313,4 @@ def test_a_map_made_from_paths_names_every_file():
 
 
 def test_a_seed_era_file_from_a_designed_voice_is_ready():
-    assert readiness(read_vox(seed_era_vox()), size="1.7b") == "ready"
+    assert prompt_for(prompt_slots(read_vox(seed_era_vox())), size="1.7b") is not None

@@ -97,7 +97,7 @@ class AnyHistory(RuleBasedStateMachine):
                 assert (found.digest, found.deleted_s) == (expected["digest"], expected["removed_s"])
                 assert (found.purged_s is not None) == expected["purged"]
                 if not expected["purged"]:
-                    assert self.registry.prompt_of(found) == expected["prompt"]
+                    assert self.registry.objects.read(found.prompt_sha256) == expected["prompt"]
             assert {fold(alias.name): alias.number for alias in self.registry.aliases(name)} == self.aliases.get(
                 name, {}
             )

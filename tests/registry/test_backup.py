@@ -55,7 +55,7 @@ def test_a_restored_registry_answers_as_the_first_one_did(registry, archive, tmp
     assert (report.objects, report.takes, report.former_database) == (2, 1, None)
     with open_registry(tmp_path / "other") as restored:
         assert restored.show("elena@1") == registry.show("elena@1")
-        assert restored.prompt_of(restored.show("elena")) == b"prompt"
+        assert restored.objects.read(restored.show("elena").prompt_sha256) == b"prompt"
         with restored.db.write() as session:
             assert restored.takes.find(session, sha256("key"), now_s=2.0)
         assert restored.fsck().findings == ()

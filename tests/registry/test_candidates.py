@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.candidates import add_candidate, find_candidates, forget_candidates, forget_old_candidates, get_candidate
+from registry.candidates import add_candidate, find_candidates, forget_candidates, get_candidate
 from registry.errors import InvalidInput
 from registry.voice_errors import CandidateNotFound
 from tests.registry.making import a_candidate, sha256
@@ -49,14 +49,6 @@ def test_what_an_earlier_job_of_the_same_name_designed_can_be_forgotten(db):
         forget_candidates(session, "elena-design")
     assert found(db) == []
     assert len(found(db, "other")) == 1
-
-
-def test_only_old_candidates_are_forgotten(db):
-    keep(db, 1, now_s=10.0)
-    keep(db, 2, now_s=20.0)
-    with db.write() as session:
-        assert forget_old_candidates(session, older_than_s=20.0) == 1
-    assert [candidate.index for candidate in found(db)] == [2]
 
 
 def test_a_candidate_without_a_recording_is_refused():

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import mlx.core as mx
-import mlx.nn as nn
 import pytest
 
 from models.errors import UnsupportedCheckpoint
@@ -14,8 +13,6 @@ from models.qwen3_tts.weights import (
     MLX_LAYOUT,
     PYTORCH_LAYOUT,
     Quantization,
-    Tensors,
-    load_strict,
     packed_shape,
     read_checkpoint,
 )
@@ -105,20 +102,3 @@ def test_packed_shapes_are_those_that_mlx_writes():
     weight, scales, biases = mx.quantize(mx.ones((8, 192)), group_size=64, bits=6)
     expected = packed_shape((8, 192), Quantization(bits=6, group_size=64))
     assert expected == {"weight": weight.shape, "scales": scales.shape, "biases": biases.shape}
-
-
-def test_a_strict_load_names_every_missing_unexpected_and_misshapen_tensor_at_once():
-    found = Tensors({"weight": mx.ones((3, 2)), "wieght": mx.ones((2, 3))})
-    with pytest.raises(UnsupportedCheckpoint) as caught:
-        load_strict(nn.Linear(3, 2), found, what="the test")
-    assert "missing: bias" in str(caught.value)
-    assert "unexpected: wieght" in str(caught.value)
-    assert "misshapen: weight (3, 2), expected (2, 3)" in str(caught.value)
-
-
-def test_a_strict_load_takes_what_it_loads():
-    found = Tensors({"weight": mx.ones((2, 3)), "bias": mx.zeros((2,))})
-    linear = nn.Linear(3, 2)
-    load_strict(linear, found, what="the test")
-    assert len(found) == 0
-    assert mx.array_equal(linear(mx.ones((1, 3))), mx.full((1, 2), 3.0))
