@@ -13,6 +13,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import BinaryIO
 
 from models.vox_errors import VoxRefused
 
@@ -27,6 +28,7 @@ MAX_RATIO, RATIO_MATTERS_BYTES = 200, 1 << 20
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold: equal voices give equal archives
 
 _END_RECORD = b"PK\x05\x06"
+_END_BYTES, _LOCATOR_BYTES = 65_557, 20  # the end record with the longest comment; what may stand before it
 _LARGE_LOCATOR = b"PK\x06\x07"  # of zip64, whose own counts would override those that we check
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _BROKEN = (
@@ -37,12 +39,21 @@ _BROKEN = (
 
 def read_archive(content: bytes) -> dict[str, bytes]:
     """Every file of the archive by its path, in the archive's order. Raises VoxRefused with the reason."""
-    _check_outside(content)
+    return _read(io.BytesIO(content))
+
+
+def read_manifest(file: BinaryIO) -> bytes:
+    """The manifest alone, of an archive that may be large, as strictly checked. Raises VoxRefused with the reason."""
+    return _read(file, only=MANIFEST)[MANIFEST]
+
+
+def _read(file: BinaryIO, *, only: str | None = None) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        _check_outside(file)
+        with zipfile.ZipFile(file) as archive:
             files = [info for info in archive.infolist() if not info.filename.endswith("/")]
             _check_directory(archive.infolist(), files)
-            return {info.filename: archive.read(info) for info in files}
+            return {info.filename: archive.read(info) for info in files if only in (None, info.filename)}
     except _BROKEN as error:
         if isinstance(error, VoxRefused):
             raise
@@ -75,16 +86,20 @@ def path_problem(path: str) -> str | None:
     return None
 
 
-def _check_outside(content: bytes) -> None:
-    if len(content) > MAX_ARCHIVE_BYTES:
-        raise VoxRefused(f"The voice file has {len(content)} bytes; at most {MAX_ARCHIVE_BYTES} are read.")
-    if not content.startswith(b"PK\x03\x04"):
+def _check_outside(file: BinaryIO) -> None:
+    size_bytes = file.seek(0, io.SEEK_END)
+    if size_bytes > MAX_ARCHIVE_BYTES:
+        raise VoxRefused(f"The voice file has {size_bytes} bytes; at most {MAX_ARCHIVE_BYTES} are read.")
+    file.seek(0)
+    if file.read(4) != b"PK\x03\x04":
         raise VoxRefused("This is no voice file: a .vox is a ZIP archive with a manifest.json.")
-    at = content.rfind(_END_RECORD, max(0, len(content) - 65_557))
-    if at < 0 or at + 22 > len(content):
+    file.seek(max(0, size_bytes - _END_BYTES - _LOCATOR_BYTES))
+    tail = file.read()
+    at = tail.rfind(_END_RECORD, max(0, len(tail) - _END_BYTES))
+    if at < 0 or at + 22 > len(tail):
         raise VoxRefused("The voice file is broken: the end of the archive is missing.")
-    entries, directory_bytes = struct.unpack_from("<HI", content, at + 10)
-    if content[max(0, at - 20) : at].startswith(_LARGE_LOCATOR):
+    entries, directory_bytes = struct.unpack_from("<HI", tail, at + 10)
+    if tail[max(0, at - _LOCATOR_BYTES) : at].startswith(_LARGE_LOCATOR):
         raise VoxRefused("The voice file is a ZIP archive of the kind for more than 4 GB, which no voice needs.")
     # More than this is no voice; it is refused before the directory becomes objects in memory.
     if entries > MAX_ENTRIES or directory_bytes > MAX_DIRECTORY_BYTES:

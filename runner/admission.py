@@ -122,7 +122,7 @@ class Admission:
         if spec.id is not None and (holder := jobs.by_key(self._session, spec.id)) is not None:
             return self._answer_for_holder(drop, holder)
         try:
-            needs = self._needs(spec)
+            needs = self._needs(spec, made=drop.voice or voice_made_by(spec))
         except DependencyUnknown as error:
             return self._answer(drop, REJECTED, error=error_of(error)) if is_last_chance else None
         except VoiceJobsError as error:
@@ -150,7 +150,7 @@ class Admission:
                 status=WAITING if waits else QUEUED,
                 outcome="failed" if failed else None,
                 error=error_of(dependency_failed(failed.name)) if failed else None,
-                makes_voice=folded(made) if (made := voice_made_by(spec)) else None,
+                makes_voice=folded(made) if (made := drop.voice or voice_made_by(spec)) else None,
                 dependencies=needs.jobs,
                 voices=tuple(dict.fromkeys(needs.voices)),
                 facts=self._file_facts(drop),
@@ -231,15 +231,15 @@ class Admission:
 
     # ---- dependencies ------------------------------------------------------------------------------------------
 
-    def _needs(self, spec: JobSpec) -> Needs:
+    def _needs(self, spec: JobSpec, *, made: str | None) -> Needs:
         """What the job waits for. Raises DependencyUnknown when nothing known will make what it wants."""
         needs = Needs()
         if isinstance(spec, LockSpec):
             if spec.source is not None:
                 self._need_candidate(spec.source.job, spec.source.candidate, needs)
             self._need_makers(spec.voice, needs, required=False)
-        elif isinstance(spec, ImportSpec) and spec.voice is not None:
-            self._need_makers(spec.voice, needs, required=False)
+        elif isinstance(spec, ImportSpec) and made is not None:
+            self._need_makers(made, needs, required=False)
         elif isinstance(spec, SynthesizeSpec):
             for reference in dict.fromkeys(line.voice or spec.voice or "" for line in spec.lines or ()):
                 self._need_voice(reference, needs)

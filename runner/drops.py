@@ -16,6 +16,7 @@ from registry.files import crash_point, fsync_folder
 from runner.attachments import (
     OUR_OWN_ERRORS,
     copy_below,
+    opened_below,
     read_file,
     refused_by_system,
     sha256_below,
@@ -23,6 +24,7 @@ from runner.attachments import (
 )
 from runner.claims import Claims
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
+from runner.importing_names import voice_in
 from runner.inbox_entries import VOICE_SUFFIXES, Signature, has_job_suffix, is_litter, is_utf8, signature_of
 from runner.jobfile import (
     MAX_FILE_BYTES,
@@ -55,10 +57,11 @@ class ClaimedDrop:
     claim_id: str
     folder: Path  # what the job's paths are relative to; `referenced` files lie in it
     dropped_name: str  # as the file system gave it; `printable_name` shows it
-    job_path: Path | None  # the job file as it was dropped; None for a voice file, a link, …
+    job_path: Path | None  # the job or voice file as it was dropped; None for a link, a device, …
     mtime_ns: int
     spec: JobSpec | None = None
     content_sha256: str = ""
+    voice: str | None = None  # the name that an import's file gives its voice
     referenced: Mapping[str, str] = field(default_factory=dict)  # path as the job names it → SHA-256
     problem: VoiceJobsError | None = None
 
@@ -128,13 +131,28 @@ class Drop:
             claim_id=self.claim_id,
             folder=self._claims.base(self.claim_id),
             dropped_name=self.name,
-            job_path=self._job_path,
+            job_path=self._job_path or self._voice_file(),
             mtime_ns=self._mtime_ns,
             spec=spec,
             content_sha256=content_sha256(spec, referenced) if spec is not None else "",
+            voice=self._imported_voice() if spec is not None else None,
             referenced=referenced,
             problem=self.problem,
         )
+
+    def _voice_file(self) -> Path | None:
+        """The voice file that was dropped by itself, in place of a job."""
+        dropped = self._claims.dropped(self.claim_id)
+        is_file = dropped is not None and stat.S_ISREG(dropped.lstat().st_mode)
+        return dropped if is_file and self.name.casefold().endswith(VOICE_SUFFIXES) else None
+
+    def _imported_voice(self) -> str | None:
+        """The name in the file of an import that states none, so that jobs which speak with that voice wait for it."""
+        if not isinstance(self._spec, ImportSpec) or self._spec.voice is not None:
+            return None
+        base = self._claims.base(self.claim_id) if self._job_path is not None else self._dropped().parent
+        with opened_below(base, self._spec.file) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+            return voice_in(file, file_name=self._spec.file)
 
     def _is_whole(self, now_s: float) -> bool:
         """False while a file that changed on its way into the claim has not settled there."""

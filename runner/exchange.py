@@ -20,8 +20,8 @@ from runner import submission
 from runner.exchange_jobs import read_bounded
 from runner.exporting import ExportedVoice, export_prompt, export_voice
 from runner.import_values import VoiceImport
-from runner.importing import PROMPT_SUFFIXES, VOX_SUFFIX, add_versions, read_voice_file, store
-from runner.importing_names import voice_name_from
+from runner.importing import PROMPT_SUFFIXES, add_versions, read_voice_file, store
+from runner.importing_names import VOX_SUFFIX, voice_name_from
 from runner.instance import Instance
 from runner.jobfile_specs import DEFAULT_CANDIDATE_TEXT
 

@@ -20,7 +20,8 @@ from runner.errors import AttachmentMissing
 from runner.exporting import ExportedVoice, export_prompt, export_voice
 from runner.finishing import Finisher
 from runner.import_values import LockNeeded, VoiceImport
-from runner.importing import PROMPT_SUFFIXES, VOX_SUFFIX, add_versions, read_voice_file, store
+from runner.importing import PROMPT_SUFFIXES, add_versions, read_voice_file, store
+from runner.importing_names import VOX_SUFFIX
 from runner.jobfile import ExportSpec, ImportSpec
 from runner.locking import LockTask, Reference, reference_warnings
 from runner.model_choice import CLONE

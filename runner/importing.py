@@ -21,9 +21,9 @@ from registry.voice_errors import VoiceNotFound
 from registry.voice_names import CURRENT
 from registry.voices import add_version, set_alias
 from runner.import_values import Imported, VoiceImport
+from runner.importing_names import VOX_SUFFIX
 from runner.vox_reading import Reader
 
-VOX_SUFFIX = ".vox"
 PROMPT_SUFFIXES = (".cloneprompt", ".bin")
 
 

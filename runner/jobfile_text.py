@@ -17,7 +17,14 @@ from pathlib import PurePath
 from typing import Any
 
 from runner.errors import JobFileInvalid
-from runner.positions import Positions, json_positions, nearest_position, repeated_json_keys, toml_positions
+from runner.positions import (
+    Positions,
+    json_positions,
+    nearest_position,
+    repeated_json_keys,
+    repeated_toml_key,
+    toml_positions,
+)
 from runner.problems import Problem, dotted
 
 if sys.version_info >= (3, 11):
@@ -148,15 +155,17 @@ def _toml_tree(text: str, file_name: str) -> object:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise JobFileInvalid(file_name, [_toml_place(str(error))]) from None
+        raise JobFileInvalid(file_name, [_toml_place(str(error), text)]) from None
     except (ValueError, OverflowError) as error:
         raise JobFileInvalid(file_name, [f": a value cannot be read: {error}."]) from None
     except RecursionError:
         raise JobFileInvalid(file_name, [": the file is nested too deeply."]) from None
 
 
-def _toml_place(message: str) -> str:
+def _toml_place(message: str, text: str) -> str:
     match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
+    if repeated := repeated_toml_key(text, message):
+        return _placed(repeated[1], f"the key {dotted(repeated[0])!r} stands twice.")
     if match:
         return f", line {match.group(2)}, column {match.group(3)}: not valid TOML: {match.group(1)}."
     return f": not valid TOML: {message}."

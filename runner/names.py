@@ -10,6 +10,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from registry.voice_names import NUMBER
+
 # Speakers that the CustomVoice models bring along; `anna` is the Swift tools' name of `ono_anna`.
 PRESET_NAMES = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "ono_anna", "sohee")
 PRESET_PREFIX = "preset:"
@@ -49,9 +51,13 @@ def new_voice_name(name: str) -> str:
 def alias_name(alias: str) -> str:
     """An alias in NFC: spelled like a voice name, and never a number."""
     alias = unicodedata.normalize("NFC", alias)
-    if not _VOICE_NAME.fullmatch(alias) or not alias.strip(".") or alias.isdigit():
+    if not _VOICE_NAME.fullmatch(alias) or not alias.strip(".") or _is_number(alias):
         raise ValueError("an alias is 1 to 64 letters, digits, _, - or ., and not a number")
     return alias
+
+
+def _is_number(alias: str) -> bool:
+    return alias.isdigit() or NUMBER.fullmatch(alias) is not None
 
 
 @dataclass(frozen=True)

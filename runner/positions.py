@@ -7,10 +7,12 @@ already known to be well-formed. It runs only when there is something to report.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 import re
 
 Path = tuple[str | int, ...]
+REPETITIONS = ("Cannot overwrite", "Cannot declare", "Duplicate inline table key")  # tomllib's and tomli's words
 Positions = dict[Path, tuple[int, int]]  # path of keys and indexes -> line and column, both from 1
 
 _TOML_BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
@@ -62,6 +64,7 @@ class _TomlWalker(_Walker):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.element_counts: dict[Path, int] = {}  # how many [[path]] were seen
+        self.set: set[Path] = set()  # what has a value
 
     def walk(self) -> Positions:
         table: Path = ()
@@ -108,6 +111,10 @@ class _TomlWalker(_Walker):
     def key_and_value(self, table: Path) -> None:
         start = self.at
         path = (*table, *self.dotted_key())
+        around = {path[:length] for length in range(len(table) + 1, len(path))}
+        if path in self.found or around & self.set:
+            self.repeated.append((path, self.line_and_column(start)))
+        self.set.add(path)
         for length in range(len(table) + 1, len(path) + 1):
             self.found.setdefault(path[:length], self.line_and_column(start))
         self.take("=")
@@ -197,6 +204,21 @@ def json_positions(text: str) -> Positions:
     except (ValueError, RecursionError):
         return {}
     return walker.found
+
+
+def repeated_toml_key(text: str, complaint: str) -> tuple[Path, tuple[int, int]] | None:
+    """The key or table that a TOML parser complains of because it stands there already; None for other complaints.
+
+    The parser stops behind the value, and does not name the key.
+    """
+    if not complaint.startswith(REPETITIONS):
+        return None
+    walker = _TomlWalker(text)
+    with contextlib.suppress(ValueError, RecursionError):
+        walker.walk()
+    told = re.search(r"\(at line (\d+)", complaint)
+    last_line = int(told[1]) if told else len(text)
+    return next((found for found in reversed(walker.repeated) if found[1][0] <= last_line), None)
 
 
 def repeated_json_keys(text: str) -> list[tuple[Path, tuple[int, int]]]:

@@ -14,8 +14,8 @@ import pydantic
 
 from registry.errors import nearest
 from runner.errors import SettingsInvalid
-from runner.positions import nearest_position, toml_positions
-from runner.problems import Problem, problems_in
+from runner.positions import nearest_position, repeated_toml_key, toml_positions
+from runner.problems import Problem, dotted, problems_in
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -154,7 +154,11 @@ def _checked_file(content: bytes, *, name: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise SettingsInvalid(f"{name} is not UTF-8 (byte {error.start}).") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsInvalid(f"{name}: {error}.", hint="`voicejobs init` writes a valid file elsewhere.") from None
+        hint = "`voicejobs init` writes a valid file elsewhere."
+        if repeated := repeated_toml_key(text, str(error)):
+            problem = Problem(repeated[0], f"the key {dotted(repeated[0])!r} stands twice.")
+            raise SettingsInvalid(_located(problem, name=name, position=repeated[1]), hint=hint) from None
+        raise SettingsInvalid(f"{name}: {error}.", hint=hint) from None
     except RecursionError:
         raise SettingsInvalid(f"{name} is nested too deeply.") from None
     try:

@@ -22,7 +22,8 @@ from registry.registry import open_registry
 from registry.voice_errors import VoiceNotFound
 from runner import exchange, player, submission
 from runner.errors import UsageProblem, WorkFailed
-from runner.importing import PROMPT_SUFFIXES, VOX_SUFFIX
+from runner.importing import PROMPT_SUFFIXES
+from runner.importing_names import VOX_SUFFIX
 from runner.instance import Instance
 from runner.names import PRESET_NAMES, folded, parse_voice_reference
 
@@ -83,14 +84,17 @@ def say(instance: Instance, request: SayRequest) -> None:
 
 
 def wanted_format(request: SayRequest) -> str:
-    """The stated format, else the file's extension, else WAV."""
+    """The stated format, else the file's extension, else WAV. Raises UsageProblem, or InvalidInput."""
     if request.format is not None:
         return format_named(request.format)
     extension = request.output.suffix if request.output else ""
+    if not extension:
+        return FORMATS[0]
     try:
         return format_named(extension)
-    except InvalidInput:
-        return FORMATS[0]
+    except InvalidInput as error:
+        hint = f"{error.hint} --file-format names one for a file of any name."
+        raise UsageProblem(f"{extension!r} of {request.output} is no audio format.", hint=hint) from None
 
 
 def listing(instance: Instance) -> str:

@@ -22,7 +22,7 @@ from models.vox_manifest import manifest_bytes
 from registry.errors import InvalidInput
 from registry.values import ModelFacts, NewVersion
 from runner.import_values import LockNeeded, NewVoiceVersion, NothingToSpeakWith, VoiceImport
-from runner.importing_names import voice_name_from
+from runner.importing_names import prompt_stem, voice_name_from
 from runner.vox_carried import Carried
 from runner.vox_records import BASE, MANIFEST_ATTACHMENT, PROVIDER, VOX, without_nulls
 
@@ -51,7 +51,7 @@ class Reader:
 
     def from_prompt(self, content: bytes) -> VoiceImport:
         prompt = parse_swift_prompt(content)
-        stem = self.file_name.rpartition("/")[2].rpartition(".")[0] or self.file_name
+        stem = prompt_stem(self.file_name)
         size = prompt.model_size or vox.stated_size(stem, {}) or OLDEST_SIZE
         version = self._prompt_version(prompt, content, voice=self._name(stem), size=size, language=prompt.language)
         return self._result(version.voice, [NewVoiceVersion(content=version)])

@@ -69,6 +69,29 @@ def test_a_dropped_voice_file_is_an_import_with_a_receipt(bench):
     assert (receipt["voice"]["name"], receipt["voice"]["version"]) == ("ELENA", 1)
 
 
+def test_a_dropped_voice_file_lies_beside_its_receipt(bench):
+    home, _ = bench
+    drop_file(home, "seed.vox", seed_era_vox())
+    assert home.receipt("seed")["job_file"] == "seed.vox"
+    assert (home.instance.outbox / "seed" / "seed.vox").read_bytes() == seed_era_vox()
+
+
+def test_a_job_that_is_dropped_together_with_the_file_of_its_voice_waits_for_it(bench):
+    home, _ = bench
+    (home.instance.inbox / "voice-of-elena.vox").write_bytes(seed_era_vox())
+    home.drop("again.toml", 'kind = "export"\nvoice = "elena"\n', age_s=10)
+    home.run()
+    assert home.receipt("again")["status"] == "done"
+
+
+def test_a_voice_file_that_cannot_be_read_announces_no_voice(bench):
+    home, _ = bench
+    (home.instance.inbox / "elena.vox").write_bytes(seed_era_vox()[:-30])
+    home.drop("again.toml", 'kind = "export"\nvoice = "elena"\n', age_s=10)
+    home.run()
+    assert (home.receipt("elena")["status"], home.receipt("again")["status"]) == ("failed", "rejected")
+
+
 def test_an_export_says_what_it_wrote(bench):
     home, _ = bench
     drop_file(home, "seed.vox", seed_era_vox())

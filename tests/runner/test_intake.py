@@ -195,7 +195,7 @@ def test_a_voice_file_is_an_import_job(intake, inbox):
     drop(inbox, "Élena.vox", "PK")
     [claimed] = settled(intake)
     assert isinstance(claimed.spec, ImportSpec)
-    assert claimed.job_path is None
+    assert claimed.job_path.name == "Élena.vox"
     assert claimed.referenced == {"Élena.vox": hashlib.sha256(b"PK").hexdigest()}
     assert (claimed.folder / "Élena.vox").read_bytes() == b"PK"
     assert intake.folder_of(claimed.claim_id) == claimed.folder

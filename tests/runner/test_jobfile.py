@@ -187,6 +187,7 @@ HOSTILE = {
     "latin-1": ("voice = 'é'".encode("latin-1"), "job.toml", "no UTF-8"),
     "nul": (b"kind\0", "job.toml", "NUL"),
     "repeated key": (b'{"kind": 1,\n "kind": 2}', "job.json", "line 2, column 2: the key 'kind' stands twice"),
+    "repeated key in toml": (b'kind = "x"\n\nkind = "y"', "job.toml", "line 3, column 1: the key 'kind' stands twice"),
     "nan": (b'{"metadata":\n {"NaN": NaN}}', "job.json", "line 2, column 10: NaN"),
     "infinity": (b'{"x": -Infinity}', "job.json", "Infinity"),
     "overflow": (b'{"kind": "export", "seed": 1e999}', "job.json", "seed is inf"),

@@ -44,6 +44,12 @@ def test_a_reference_is_printed_as_it_was_written():
         assert str(parse_voice_reference(text)) == text
 
 
+@pytest.mark.parametrize("reference", ["elena@-1", "elena@1.5", "elena@-2.0", "elena@01", "elena@²"])
+def test_a_number_that_names_no_version_is_no_alias_either(reference):
+    with pytest.raises(ValueError, match="number"):
+        parse_voice_reference(reference)
+
+
 def test_a_bare_preset_name_may_be_a_preset_and_a_version_may_not():
     assert all(parse_voice_reference(name).may_be_preset for name in PRESET_NAMES)
     assert parse_voice_reference("preset:elena").may_be_preset

@@ -1,8 +1,15 @@
 """Line and column of keys in TOML and JSON."""
 
+import sys
+
 import pytest
 
-from runner.positions import json_positions, nearest_position, repeated_json_keys, toml_positions
+from runner.positions import json_positions, nearest_position, repeated_json_keys, repeated_toml_key, toml_positions
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 TOML = '''kind = "design" # a = 1
 text = """
@@ -52,6 +59,29 @@ def test_keys_of_json_are_found():
 
 def test_repeated_keys_of_json_are_found():
     assert repeated_json_keys('{"a": 1,\n "a": 2}') == [(("a",), (2, 2))]
+
+
+TWICE = {
+    "a = 1\nb = 2\na = 3\n": (("a",), (3, 1)),
+    "[x]\na = 1\n[x]\n": (("x",), (3, 1)),
+    '[[l]]\na = 1\n"a" = 2\n': (("l", 0, "a"), (3, 1)),
+    "x = {a = 1, a = 2}\n": (("x", "a"), (1, 13)),
+    "a = 1\n[a]\n": (("a",), (2, 1)),
+    "a.b = 1\na = 2\n": (("a",), (2, 1)),
+    "a = 1\na.b = 2\n": (("a", "b"), (2, 1)),
+    'a = 1\na = """\nb = 3\n"""\nc = ': (("a",), (2, 1)),
+}
+
+
+@pytest.mark.parametrize("text", TWICE)
+def test_the_repeated_key_that_stops_a_toml_parser_is_found(text):
+    with pytest.raises(tomllib.TOMLDecodeError) as stopped:
+        tomllib.loads(text)
+    assert repeated_toml_key(text, str(stopped.value)) == TWICE[text]
+
+
+def test_another_complaint_names_no_repeated_key():
+    assert repeated_toml_key("a = 1\na = 2", "Invalid value (at line 1, column 3)") is None
 
 
 def test_an_unknown_place_falls_back_to_what_is_around_it():
