@@ -131,6 +131,20 @@ class Journal:
         ]
         return [operation for operation in open_ones if operation.migration == open_ones[-1].migration]
 
+    def put_back(self) -> set[Path]:
+        """Folders that a person had put back by undoing; what happens by itself leaves them alone.
+
+        A later migration that is asked for takes them again, and so takes them off this list.
+        """
+        operations = {operation.id: operation for operation in self.operations() if operation.state == DONE}
+        found: set[Path] = set()
+        for operation in operations.values():
+            if not operation.undoes:
+                found.discard(operation.source)
+            elif operation.undoes in operations:
+                found.add(operations[operation.undoes].source)
+        return found
+
 
 def _as_json(operation: Operation) -> dict[str, Any]:
     return {

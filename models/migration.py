@@ -251,7 +251,9 @@ def undo_last(directory: Path, *, on_event: OnEvent = ignore_events) -> list[Ope
             perform(reverse, journal)
         finally:
             lock.release()
-        message = f"{operation.model} is back in {operation.source}."
+        message = (
+            f"{operation.model} is back in {operation.source}; jobs use it there, `models migrate` takes it again."
+        )
         on_event(ModelEvent(kind="moved", model=operation.model, message=message))
     return operations
 

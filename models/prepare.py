@@ -19,6 +19,7 @@ from models.download_process import DownloadOrder, download_in_child
 from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
 from models.events import ModelEvent, OnEvent, ignore_events
 from models.hub import is_offline
+from models.journal import Journal
 from models.legacy_places import Candidate, Scan, scan_legacy
 from models.migration import (
     PlannedStep,
@@ -154,7 +155,8 @@ def _take_speech_models(
         actions += recover(directory, on_event=on_event)
         tidy_records(directory)
         scan = scan_legacy(directory, environ=environ, speech_only=True)
-        others = tuple(candidate for candidate in scan.candidates if candidate.id not in wanted)
+        kept = Journal(directory).put_back()
+        others = tuple(one for one in scan.candidates if one.id not in wanted and one.folder not in kept)
         plan = plan_of(Scan(others, scan.findings), directory)
         by_itself = tuple(step for step in plan.steps if step.action == "rename" and step.is_speech)
         done = run_plan(type(plan)(directory=directory, steps=by_itself, findings=plan.findings), on_event=on_event)
@@ -181,7 +183,7 @@ class _Preparation:
 
     def run(self, *, migrate: str, offline: bool, progress_every_s: float) -> PreparedModel:
         found = self._found_elsewhere()
-        if migrate != AUTO and found and self._is_absent():
+        if found and self._is_absent() and (migrate != AUTO or found[0].folder in Journal(self.directory).put_back()):
             return self._referenced(found[0])
         referenced = [candidate for candidate in found if candidate.action == "reference"]
         if len(referenced) == len(found) and referenced and self._is_absent():

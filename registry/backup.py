@@ -13,7 +13,6 @@ import io
 import json
 import re
 import tarfile
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from registry.files import crash_point, fsync_file, make_folder_durably, rename_
 from registry.maintenance import maintenance_lock
 from registry.objects import ObjectDamaged, ObjectMissing, ObjectStore
 from registry.references import referenced_objects
+from registry.workspace import workspace
 
 FORMAT = 1
 DATABASE = "registry.sqlite"
@@ -74,9 +74,9 @@ def backup(
     try:
         make_folder_durably(target.parent)
         prefix = f".{target.name[:100]}."
-        with tempfile.TemporaryDirectory(prefix=prefix, suffix=".tmp", dir=target.parent) as folder:
+        with workspace(target.parent, prefix=prefix) as folder:
             with maintenance_lock(db, shared=True):
-                writer = _Writer(folder=Path(folder), db=db, objects=objects, takes=takes)
+                writer = _Writer(folder=folder, db=db, objects=objects, takes=takes)
                 manifest = writer.write(now_s=now_s, extras=extras or {})
             crash_point("backup.written")
             rename_durably(writer.archive_path, target)

@@ -13,7 +13,6 @@ import json
 import re
 import shutil
 import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -28,6 +27,7 @@ from registry.maintenance import maintenance_lock
 from registry.migrations import MIGRATIONS
 from registry.objects import ObjectStore
 from registry.references import referenced_objects
+from registry.workspace import workspace
 
 OBJECT = re.compile(r"(objects|takes)/([0-9a-f]{2})/([0-9a-f]{62})")
 EXTRA = re.compile(r"extra/([\w-][\w.-]{0,99})")
@@ -61,8 +61,8 @@ def restore(
     """
     with _readable(archive):
         make_folder_durably(state_dir)
-        with tempfile.TemporaryDirectory(prefix=".restoring.", suffix=".tmp", dir=state_dir) as folder:
-            source = Path(folder) / DATABASE
+        with workspace(state_dir, prefix=".restoring.") as folder:
+            source = folder / DATABASE
             manifest = _checked(archive, source)
             Database.open(source).close()  # an older schema becomes today's before anybody sees it
             place = _Place(state_dir=state_dir, replace=replace, extras=extras or {})

@@ -6,6 +6,7 @@ import pytest
 
 from models.availability import Available, availability
 from models.errors import ModelIncomplete, ModelNotInstalled
+from models.migration import plan_migration, run_plan, undo_last
 from models.prepare import ensure_model, pull_model
 from tests.models_dir.making import (
     BASE,
@@ -44,6 +45,25 @@ def test_other_speech_models_of_the_same_disk_come_along_and_language_models_sta
     assert len(ensure().actions_done) == 2
     assert isinstance(availability(directory / slug(DESIGN)), Available)
     assert language_model.is_dir()
+
+
+def test_what_a_person_has_put_back_is_used_where_it_lies_and_not_moved_again(ensure, home, directory, environment):
+    wanted = speech_model(home / CACHES / "TTS" / slug(BASE))
+    other = speech_model(home / CACHES / "Audio" / slug(DESIGN))
+    run_plan(plan_migration(directory, environ=environment))
+    undo_last(directory)
+    assert ensure().folder == wanted
+    assert other.is_dir()
+    run_plan(plan_migration(directory, environ=environment))
+    assert ensure().folder == directory / slug(BASE)
+
+
+def test_an_adopted_model_that_was_given_up_again_is_used_in_its_cache(ensure, home, directory, environment, tmp_path):
+    hub_cache(home / ".cache/huggingface/hub", BASE, speech_model(tmp_path / "source"))
+    run_plan(plan_migration(directory, environ=environment))
+    undo_last(directory)
+    assert ensure().folder.is_relative_to(home / ".cache/huggingface/hub")
+    assert not (directory / slug(BASE)).exists()
 
 
 def test_hub_caches_of_other_models_are_left_alone(ensure, home, directory, tmp_path):
