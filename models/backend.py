@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -284,7 +285,7 @@ class Choices:
     backend: str
     dtype: str | None  # None: the checkpoint's own
     dequantize: bool  # quantised weights are unpacked
-    formulation: str  # of the network: "numpy" or "mlx"
+    formulation: str  # of the network: "numba", "numpy" or "mlx"
     codec: str  # formulation of the codec's convolutions, and of the speaker encoder
     blas: str | None  # what computes products on a CPU: "numpy" is NumPy's own library; None on a GPU
     batch: int
@@ -303,26 +304,34 @@ def choose(
 ) -> Choices:
     """The rule. `backend` is what `kind()` says, `blas` the library that MLX has; None leaves a choice to the rule.
 
-    A CPU computes in float32, quantised weights unpacked, because MLX has no fast kernels for anything else there,
-    and NumPy computes it faster than MLX; a GPU computes in the checkpoint's own dtype. Raises InvalidInput for what
-    does not go together.
+    A CPU computes in float32, quantised weights unpacked, because MLX has no fast kernels for anything else there.
+    NumPy computes it faster than MLX, and with Numba weights that are stored in bfloat16 stay so, which is faster
+    still. A GPU computes in the checkpoint's own dtype. Raises InvalidInput for what does not go together.
     """
     on_cpu = backend == CPU
     dtype = dtype or (FLOAT32 if on_cpu else None)
-    if formulation == "numpy" and not on_cpu:
+    if formulation in ("numpy", "numba") and not on_cpu:
         raise InvalidInput(f"NumPy cannot compute on {backend}.", hint='Set formulation = "auto".')
-    if formulation == "numpy" and dtype != FLOAT32:
+    if formulation in ("numpy", "numba") and dtype != FLOAT32:
         raise InvalidInput(f"NumPy computes speech in float32 only, not in {dtype}.", hint='Set dtype = "auto".')
-    network = formulation or ("numpy" if on_cpu and dtype == FLOAT32 else "mlx")
+    if formulation == "numba" and not has_numba():
+        raise InvalidInput("Numba is not installed.", hint='`pip install numba`, or set formulation = "auto".')
+    by_rule = ("numba" if has_numba() else "numpy") if on_cpu and dtype == FLOAT32 else "mlx"
+    network = formulation or by_rule
     return Choices(
         backend=backend,
         dtype=dtype,
         dequantize=on_cpu,
         formulation=network,
-        codec=formulation or ("numpy" if on_cpu else "mlx"),
-        blas=None if not on_cpu else "numpy" if network == "numpy" else blas,
+        codec="numpy" if on_cpu and formulation != "mlx" else "mlx",
+        blas=None if not on_cpu else blas if network == "mlx" else "numpy",
         batch=batch or ROWS[backend],
     )
+
+
+def has_numba() -> bool:
+    """Whether Numba is installed; it is not imported."""
+    return importlib.util.find_spec("numba") is not None
 
 
 def likely_kind() -> str:

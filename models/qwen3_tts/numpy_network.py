@@ -3,7 +3,8 @@
 Why: the matrix products of MLX's Linux wheel run on a reference BLAS, and any library put in its place is asked for
 `x W^T` with one row as a matrix product, which OpenBLAS computes at a fifth of the memory's speed. NumPy brings an
 OpenBLAS of its own, asks it for a matrix-vector product there, and lets us say `W x` for more rows, which that
-library computes twice as fast. Weights are MLX arrays, whose memory NumPy sees; nothing is copied.
+library computes twice as fast. Weights are MLX arrays, whose memory NumPy sees; nothing is copied. Where Numba is
+installed, weights that are stored in bfloat16 stay so (`stored_products.py`).
 
 Rows of any length run as one list of positions, without padding: `(N, D)`, N being the positions of all rows.
 """
@@ -47,8 +48,7 @@ def seen(array: mx.array) -> Floats:
 class Product:
     """A linear layer, its outputs shared among the cores."""
 
-    def __init__(self, linear: Any, workers: Workers) -> None:
-        assert isinstance(linear, Linear)  # `can_compute` has looked
+    def __init__(self, linear: Linear, workers: Workers) -> None:
         weight = seen(linear.weight)  # (out, in)
         self.bias = None if linear.bias is None else seen(linear.bias)
         self.outputs, self._workers = len(weight), workers
@@ -71,6 +71,18 @@ class Product:
             self._workers.run(compute, self._parts)
         product: Floats = result[None] if alone else result.T
         return product if self.bias is None else product + self.bias
+
+
+def product_of(linear: Any, workers: Workers) -> Callable[[Floats], Floats]:
+    """The linear layer `(N, in)` -> `(N, out)`, by the means that its weight asks for."""
+    assert isinstance(linear, Linear)  # `can_compute` has looked
+    if linear.weight.dtype == mx.float32:
+        return Product(linear, workers)
+    from models.qwen3_tts.stored_products import StoredProduct, fits  # compiles, and needs Numba
+
+    if fits(linear.weight):
+        return StoredProduct(linear, workers)
+    return Product(Linear.of(linear.weight.astype(mx.float32), linear.bias), workers)
 
 
 def rms_norm(x: Floats, eps: float) -> Floats:
@@ -133,9 +145,9 @@ class NumpyLayer:
         self.input_norm, self.feed_norm = seen(layer.input_norm), seen(layer.feed_norm)
         self.head_norms = seen(layer.norms.weights)[: self.heads + self.groups, 0].copy()  # (H + G, E)
         self.head_norms[: self.heads] *= np.float32(self.head_size**-0.5)  # the attention's scale
-        self.queries_keys_values = Product(layer.queries_keys_values, workers)
-        self.output = Product(layer.output, workers)
-        self.gate_up, self.down = Product(layer.gate_up, workers), Product(layer.down, workers)
+        self.queries_keys_values = product_of(layer.queries_keys_values, workers)
+        self.output = product_of(layer.output, workers)
+        self.gate_up, self.down = product_of(layer.gate_up, workers), product_of(layer.down, workers)
 
     def __call__(
         self,
@@ -198,17 +210,17 @@ class NumpyCache:
 class NumpyNetwork:
     """By NumPy."""
 
-    name = "numpy"
     runs_beside_python = False
 
     def __init__(self, talker: Talker, predictor: CodePredictor) -> None:
+        self.name = "numba" if holds_halves(talker, predictor) else "numpy"
         self.talker, self.config, self.codes = talker, talker.config, talker.codes
         workers = Workers(min(MOST_THREADS, os.cpu_count() or 1))
         self.layers = [NumpyLayer(layer, workers) for layer in talker.layers]
-        self.norm, self.head = seen(talker.norm), Product(talker.codec_head, workers)
+        self.norm, self.head = seen(talker.norm), product_of(talker.codec_head, workers)
         projection = talker.text_projection
-        self.first_projection = Product(projection.linear_fc1, workers)
-        self.second_projection = Product(projection.linear_fc2, workers)
+        self.first_projection = product_of(projection.linear_fc1, workers)
+        self.second_projection = product_of(projection.linear_fc2, workers)
         self.table, self.starts = seen(talker.codec_table), np.array(talker.table_starts).astype(np.int64)
         self.rotations = Rotations(head_size=self.config.head_dim, theta=self.config.rope_theta)
         self.predictor = NumpyPredictor(predictor, workers)
@@ -329,10 +341,10 @@ class NumpyPredictor:
 
     def __init__(self, predictor: CodePredictor, workers: Workers) -> None:
         self.config: PredictorConfig = predictor.config
-        self.projection = None if predictor.projection is None else Product(predictor.projection, workers)
+        self.projection = None if predictor.projection is None else product_of(predictor.projection, workers)
         self.code_inputs = [seen(table) for table in predictor.code_inputs]
         self.layers = [NumpyLayer(layer, workers) for layer in predictor.layers]
-        self.norm, self.heads = seen(predictor.norm), [Product(head, workers) for head in predictor.heads]
+        self.norm, self.heads = seen(predictor.norm), [product_of(head, workers) for head in predictor.heads]
         self.rotations = Rotations(head_size=self.config.head_dim, theta=self.config.rope_theta)
 
     def fill(self, hidden: Floats, first: Codes, draw: Callable[[Floats, int], Codes]) -> Codes:
@@ -382,10 +394,20 @@ def attend_together(queries: Floats, keys: Floats, values: Floats, *, memory: Fl
 
 
 def can_compute(talker: Talker, predictor: CodePredictor) -> bool:
-    """NumPy computes plain float32 weights only."""
+    """NumPy computes in float32, with plain weights only."""
+    return talker.dtype == mx.float32 and all(isinstance(part, Linear) for part in _linears(talker, predictor))
+
+
+def holds_halves(talker: Talker, predictor: CodePredictor) -> bool:
+    """Whether any weight is kept in bfloat16."""
+    parts = _linears(talker, predictor)
+    return any(isinstance(part, Linear) and part.weight.dtype == mx.bfloat16 for part in parts)
+
+
+def _linears(talker: Talker, predictor: CodePredictor) -> list[Any]:
     parts: list[Any] = [talker.codec_head, talker.text_projection.linear_fc1, talker.text_projection.linear_fc2]
     parts += [] if predictor.projection is None else [predictor.projection]
     parts += predictor.heads
     for layer in (*talker.layers, *predictor.layers):
         parts += [layer.queries_keys_values, layer.output, layer.gate_up, layer.down]
-    return talker.dtype == mx.float32 and all(isinstance(part, Linear) for part in parts)
+    return parts

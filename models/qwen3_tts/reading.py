@@ -86,11 +86,15 @@ Projection = Linear | QuantizedLinear | Side
 
 @dataclass
 class Reader:
-    """Takes the tensors of a checkpoint one after the other, in `dtype`, and remembers what did not fit."""
+    """Takes the tensors of a checkpoint one after the other, in `dtype`, and remembers what did not fit.
+
+    With `keep_halves` the weights of linears stay bfloat16 where they are stored so.
+    """
 
     checkpoint: Checkpoint
     dtype: mx.Dtype
     dequantize: bool = False
+    keep_halves: bool = False
 
     def __post_init__(self) -> None:
         self._missing: list[str] = []
@@ -116,7 +120,9 @@ class Reader:
         added = self.tensor(f"{path}.bias", shape[:1]) if bias else None
         quantization = self.checkpoint.quantization_of(path)
         if quantization is None or self.dequantize:
-            return Linear.of(self._plain_weight(path, shape).astype(self.dtype), added)
+            weight = self._plain_weight(path, shape)
+            is_kept = self.keep_halves and quantization is None and weight.dtype == mx.bfloat16
+            return Linear.of(weight if is_kept else weight.astype(self.dtype), added)
         weight, scales, biases = self._packed(path, shape, quantization)
         return QuantizedLinear(weight=weight, scales=scales, biases=biases, quantization=quantization, bias=added)
 

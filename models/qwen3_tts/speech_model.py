@@ -18,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from models import backend
 from models.clone_prompt import ClonePrompt
 from models.errors import UnsupportedRequest
 from models.protocol import Waveform
@@ -41,6 +42,7 @@ from models.qwen3_tts.tokenizer import TextTokenizer
 from models.qwen3_tts.weights import Checkpoint, Misfits, read_checkpoint, read_json
 from registry.errors import InvalidInput
 
+FORMULATIONS = ("numpy", "numba", "mlx")
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 DEFAULT_BATCH = 16
 STREAM_FRAMES = (4, 8, 16, 25)  # the first chunks are short, so that sound begins early
@@ -314,7 +316,8 @@ def load_speech_model(
 ) -> SpeechModel:
     """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
 
-    `formulation` is "numpy" or "mlx"; None is NumPy for plain float32 weights on a CPU, and MLX for all else.
+    `formulation` is "numpy", "numba" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is, for
+    plain weights in float32 on a CPU, Numba where it is installed and else NumPy, and MLX for all else.
     `codec_formulation`, that of the codec and the speaker encoder, is by itself NumPy on a CPU and MLX on a GPU.
     Raises UnsupportedCheckpoint, naming all that does not fit.
     """
@@ -324,12 +327,13 @@ def load_speech_model(
     generation_file = folder / "generation_config.json"
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
     compute = compute_dtype(checkpoint, dtype)
-    kernels = kernels or (PlainKernels() if mx.default_device() == mx.Device(mx.cpu) else FastKernels(fused=True))
+    kernels = kernels or (PlainKernels() if on_cpu() else FastKernels(fused=True))
     codec_kernels = kernels_named(codec_formulation) if codec_formulation else None
     misfits = Misfits()
     voice = misfits.gather(lambda: load_speaker_encoder(checkpoint, kernels=codec_kernels))
     checkpoint.tensors.take_all(SPEAKER_ENCODER)
-    reader = Reader(checkpoint, compute, dequantize)
+    keep_halves = keeps_halves(formulation) and compute == mx.float32
+    reader = Reader(checkpoint, compute, dequantize, keep_halves)
     talker = Talker(config.talker_config, reader, kernels)
     predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
     misfits.gather(lambda: reader.finish(str(folder)))
@@ -351,14 +355,25 @@ def load_speech_model(
     )
 
 
+def keeps_halves(formulation: str | None) -> bool:
+    """Whether weights in bfloat16 may stay so under a computation in float32. Raises InvalidInput."""
+    if formulation not in (None, *FORMULATIONS):
+        raise InvalidInput(f"There is no formulation {formulation!r}; choose {', '.join(FORMULATIONS)}, or none.")
+    if formulation == "numba" and not backend.has_numba():
+        raise InvalidInput("The formulation 'numba' needs Numba.", hint="`pip install numba`.")
+    return formulation == "numba" or (formulation is None and backend.has_numba() and on_cpu())
+
+
+def on_cpu() -> bool:
+    return bool(mx.default_device() == mx.Device(mx.cpu))
+
+
 def network_of(talker: Talker, predictor: CodePredictor, *, formulation: str | None) -> Network:
     """The formulation asked for, or the one that is fast here. Raises InvalidInput when it cannot compute this."""
-    on_cpu = mx.default_device() == mx.Device(mx.cpu)
-    if formulation not in (None, "numpy", "mlx"):
-        raise InvalidInput(f'There is no formulation {formulation!r}; choose "numpy" or "mlx".')
-    if formulation == "mlx" or (formulation is None and not (on_cpu and can_compute(talker, predictor))):
+    can = can_compute(talker, predictor)
+    if formulation == "mlx" or (formulation is None and not (on_cpu() and can)):
         return MlxNetwork(talker, predictor)
-    if not can_compute(talker, predictor):
+    if not can:
         raise InvalidInput("NumPy computes plain float32 weights only.", hint='Use dtype="float32", dequantize=True.')
     return NumpyNetwork(talker, predictor)
 

@@ -1,0 +1,106 @@
+"""Linear layers whose weights stay as they are stored, in bfloat16, for a computation in float32 on CPUs.
+
+Why: a frame of one row reads every weight of the code predictor 15 times, and the memory's speed is the limit; with
+more rows, BLAS libraries rearrange the whole weight for every product. Here a weight is read once a product, in half
+the bytes, and used where it comes by. The results are those of float32, up to the order of sums. Needs Numba.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from models.qwen3_tts.codec_kernels_numpy import Workers
+from models.qwen3_tts.halves import OUTPUTS_AT_ONCE, Floats, Halves, one_row, rows_by_8, rows_by_16, widen
+from models.qwen3_tts.reading import Linear
+
+PARTS = 4  # of a shared product: a core that other programs keep busy computes fewer of them
+SHARED_NUMBERS = 1 << 18  # weights above which a product is worth sharing
+MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
+BLOCK_WEIGHTS = 1 << 19  # widened at a time: 2 MiB stay in the shared cache
+
+
+def fits(weight: mx.array) -> bool:
+    """Whether the kernels fit this weight `(O, I)`: two inputs are read at a time, and some outputs together."""
+    outputs, inputs = weight.shape
+    return bool(weight.dtype == mx.bfloat16) and inputs % 2 == 0 and outputs >= PARTS * OUTPUTS_AT_ONCE
+
+
+class StoredProduct:
+    """A linear layer whose weight is bfloat16, its outputs shared among the cores."""
+
+    def __init__(self, linear: Linear, workers: Workers) -> None:
+        mx.eval(linear.weight)
+        self._weight: Halves = np.asarray(linear.weight.view(mx.uint16))
+        self._weight.flags.writeable = False
+        self.bias = None if linear.bias is None else np.asarray(linear.bias)
+        self.outputs, self.inputs = self._weight.shape
+        parts = PARTS if self._weight.size >= SHARED_NUMBERS else 1
+        step = -(-self.outputs // parts)
+        self._parts = [(first, min(first + step, self.outputs)) for first in range(0, self.outputs, step)]
+        self._workers = workers
+
+    def __call__(self, x: Floats) -> Floats:
+        """`(N, I)` -> `(N, O)`."""
+        if len(x) == 1:
+            product = self._of_one(np.ascontiguousarray(x[0]))
+        elif len(x) <= MOST_PANEL_ROWS:
+            product = self._of_some(x)
+        else:
+            product = self._of_many(np.ascontiguousarray(x.T))
+        if self.bias is not None:
+            product += self.bias
+        return product
+
+    def _of_one(self, x: Floats) -> Floats:
+        result = np.empty(self.outputs, np.float32)
+        self._share(lambda part: one_row(self._weight, x, result, *part))
+        return result[None]
+
+    def _of_some(self, x: Floats) -> Floats:
+        lanes, kernel = (8, rows_by_8) if len(x) <= 8 else (16, rows_by_16)
+        panels = -(-len(x) // lanes)
+        padded = np.zeros((panels * lanes, self.inputs), np.float32)
+        padded[: len(x)] = x
+        columns = np.ascontiguousarray(padded.reshape(panels, lanes, self.inputs).swapaxes(1, 2))
+        result = np.empty((panels, self.outputs, lanes), np.float32)
+        self._share(lambda part: kernel(self._weight, columns, result, *part))
+        rows: Floats = result.swapaxes(1, 2).reshape(-1, self.outputs)[: len(x)]
+        return rows
+
+    def _of_many(self, columns: Floats) -> Floats:
+        result = np.empty((self.outputs, columns.shape[1]), np.float32)
+        step = max(16, BLOCK_WEIGHTS // self.inputs)
+
+        def compute(part: tuple[int, int]) -> None:
+            block = _block(step, self.inputs)
+            for first in range(part[0], part[1], step):
+                last = min(first + step, part[1])
+                wide = block[: last - first]
+                widen(self._weight[first:last], wide)
+                np.matmul(wide.view(np.float32), columns, out=result[first:last])
+
+        self._share(compute)
+        product: Floats = result.T
+        return product
+
+    def _share(self, compute: Callable[[tuple[int, int]], None]) -> None:
+        if len(self._parts) == 1:
+            compute(self._parts[0])
+        else:
+            self._workers.run(compute, self._parts)
+
+
+_own = threading.local()
+
+
+def _block(outputs: int, inputs: int) -> npt.NDArray[np.uint32]:
+    """Room for widened weights, which each thread has once: a fresh one would be paged in anew for every product."""
+    if not hasattr(_own, "numbers") or _own.numbers.size < outputs * inputs:
+        _own.numbers = np.empty(outputs * inputs, np.uint32)
+    block: npt.NDArray[np.uint32] = _own.numbers[: outputs * inputs].reshape(outputs, inputs)
+    return block

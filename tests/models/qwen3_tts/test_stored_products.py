@@ -1,0 +1,84 @@
+"""Weights that stay bfloat16 on CPUs: the same numbers as by plain float32 products, which is their reference."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
+from models.qwen3_tts.codec_kernels_numpy import Workers
+from models.qwen3_tts.numpy_network import Product, product_of
+from models.qwen3_tts.reading import Linear
+from models.qwen3_tts.stored_products import MOST_PANEL_ROWS, StoredProduct
+from registry.errors import InvalidInput
+from tests.checkpoints import write_checkpoint
+
+TEXTS = ("Hello.", "Seven wizards judge the boxing match.", "你好，世界。", "One more, with some words to it.", "No?")
+
+
+def halves(outputs, inputs):
+    return mx.random.normal((outputs, inputs), key=mx.random.key(outputs)).astype(mx.bfloat16)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 9, 16, 33, MOST_PANEL_ROWS + 1])
+@pytest.mark.parametrize(("outputs", "inputs"), [(32, 2), (67, 34), (600, 512), (1024, 300)])
+def test_products_are_those_of_float32(outputs, inputs, rows):
+    weight, bias = halves(outputs, inputs), mx.arange(outputs, dtype=mx.float32)
+    x = np.random.default_rng(rows).standard_normal((rows, inputs), np.float32)
+    stored = product_of(Linear.of(weight, bias), Workers(2))
+    assert isinstance(stored, StoredProduct)
+    exact = x.astype(np.float64) @ np.array(weight.astype(mx.float32)).T.astype(np.float64) + np.arange(outputs)
+    np.testing.assert_allclose(stored(x), exact, atol=2e-6 * inputs, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(8, 16), (64, 15)])
+def test_weights_that_the_kernels_do_not_fit_are_widened(outputs, inputs):
+    weight, x = halves(outputs, inputs), np.ones((3, inputs), np.float32)
+    product = product_of(Linear.of(weight), Workers(1))
+    assert isinstance(product, Product)
+    np.testing.assert_allclose(product(x)[0], np.array(weight.astype(mx.float32)).sum(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Stored in bfloat16, as published ones are, and wide enough for the kernels."""
+    folder = tmp_path_factory.mktemp("halves")
+    return write_checkpoint(folder, variant="custom_voice", dtype=mx.bfloat16, seed=3)
+
+
+def spoken(model, *, batch):
+    requests = [
+        SpeechRequest(text, language="auto", speaker="ryan", max_frames=6 + index) for index, text in enumerate(TEXTS)
+    ]
+    return dict(model.synthesize_batch(requests, sampling=Sampling.greedy(), batch=batch))
+
+
+@pytest.mark.parametrize("batch", [1, 3, len(TEXTS)])
+def test_speech_has_the_codes_of_plain_float32(checkpoint, batch):
+    plain = spoken(load_speech_model(checkpoint, "float32", formulation="numpy"), batch=1)
+    halved = spoken(load_speech_model(checkpoint, "float32", formulation="numba"), batch=batch)
+    for index, speech in plain.items():
+        np.testing.assert_array_equal(halved[index].codes, speech.codes)
+        np.testing.assert_allclose(halved[index].waveform, speech.waveform, atol=1e-6)
+
+
+def test_the_prompt_and_its_embeddings_are_those_of_plain_float32(checkpoint):
+    request = SpeechRequest("Hello there.", language="english", speaker="ryan")
+    plain, halved = (load_speech_model(checkpoint, "float32", formulation=name) for name in ("numpy", "numba"))
+    assert (plain.network.name, halved.network.name) == ("numpy", "numba")
+    for expected, found in zip(plain.prefill(request), halved.prefill(request), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_on_a_cpu_it_is_what_computes_weights_in_bfloat16(checkpoint, tmp_path):
+    if mx.default_device() != mx.Device(mx.cpu):
+        pytest.skip("this machine has a GPU")
+    assert load_speech_model(checkpoint, "float32").network.name == "numba"
+    full = write_checkpoint(tmp_path, variant="custom_voice", dtype=mx.float32)
+    assert load_speech_model(full, "float32").network.name == "numpy"
+
+
+def test_unknown_formulations_are_refused_by_name(checkpoint):
+    with pytest.raises(InvalidInput, match="numba"):
+        load_speech_model(checkpoint, formulation="torch")
