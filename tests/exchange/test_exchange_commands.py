@@ -70,7 +70,7 @@ def test_a_bare_prompt_leaves_in_a_vox_file_only_with_consent(tmp_path, capsys):
     prompt = write(tmp_path, "me.cloneprompt", a_swift_prompt().to_bytes())
     run("import", prompt)
     assert run("export", "me") == 3
-    assert "consent" in capsys.readouterr().err
+    assert "voices import FILE --voice me --consent self" in capsys.readouterr().err
     assert run("import", prompt, "--voice", "mine", "--consent", "self") == 0
     assert run("export", "mine") == 0
 
