@@ -13,10 +13,13 @@ VOICE_DIGEST_FORM = "voicejobs-voice-1"  # changes only with a migration that re
 TAKE_KEY_FORM = "voicejobs-take-1"  # a change makes every take be rendered again
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def canonical_json(value: object) -> str:
     """Equal values → equal text: sorted keys, no spaces, no escapes but JSON's own. Raises InvalidInput."""
     try:
-        text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _CANONICAL.encode(value)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"A value cannot be stored as JSON: {error}.") from None

@@ -8,23 +8,31 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry.errors import Busy
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 CHUNK_BYTES = 1 << 20
-SYNCS_AT_ONCE = 16
+DISK_THREADS = 32  # that wait for the disk at one moment; started when they are first needed
+LONGEST_PLAIN_BYTES = 220  # a temporary name adds a few
 CRASH_EXIT_STATUS = 137  # what a shell reports for SIGKILL, so that a test cannot tell the two apart
 
 _crash_visits: dict[str, int] = {}
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def crash_point(name: str) -> None:
@@ -66,9 +74,49 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def temporary_beside(path: Path, *, writer: str = "") -> Path:
+    """The hidden name under which `path` is written before it is renamed.
+
+    It is always the same, so that the next try replaces what a crash left; where several may write `path` at once,
+    each gives a `writer` of its own.
+    """
+    name = path.name if len(os.fsencode(path.name)) <= LONGEST_PLAIN_BYTES else _short_name(path.name)
+    return path.with_name(f".{name}{writer}.tmp")
+
+
+def _short_name(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
+
+
 def write_durably(path: Path, content: bytes) -> None:
     """Make `path` hold `content`: temporary name, fsync, rename over, fsync of the folder."""
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{threading.get_native_id()}.tmp")
+    for error in write_all_durably([(path, content)], writer=this_writer()).values():
+        raise error
+
+
+def write_all_durably(files: Sequence[tuple[Path, bytes]], *, writer: str = "") -> dict[Path, OSError]:
+    """Make every path hold its content, each as `write_durably` does; returns those that failed, and why.
+
+    All are written and synced, then all are renamed, then each folder is synced once: file systems join the syncs
+    that wait at one moment.
+    """
+    paths = [path for path, _ in files]
+    items = [(temporary_beside(path, writer=writer), content) for path, content in files]
+    written = zip(paths, side_by_side(_write, items), strict=True)
+    failed = {path: error for path, error in written if error is not None}
+    crash_point("files.synced")
+    for path, (temporary, _) in zip(paths, items, strict=True):
+        if path not in failed and (error := _rename(temporary, path)) is not None:
+            failed[path] = error
+        crash_point("files.renamed")
+    renamed = [path for path in paths if path not in failed]
+    folders = list({path.parent: None for path in renamed})
+    synced = dict(zip(folders, side_by_side(_sync_folder, folders), strict=True))
+    return failed | {path: error for path in renamed if (error := synced[path.parent]) is not None}
+
+
+def _write(item: tuple[Path, bytes]) -> OSError | None:
+    temporary, content = item
     try:
         with temporary.open("wb") as file:
             crash_point("files.opened")
@@ -76,31 +124,54 @@ def write_durably(path: Path, content: bytes) -> None:
             file.flush()
             crash_point("files.written")
             fsync_file(file.fileno())
-        crash_point("files.synced")
-        temporary.replace(path)
-    except BaseException:
+    except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise
-    crash_point("files.renamed")
-    fsync_folder(path.parent)
+        return error
+    return None
 
 
-def write_all_durably(files: Sequence[tuple[Path, bytes]]) -> None:
-    """Make every path hold its content, each as `write_durably` does; raises the first error, the others done.
+def _rename(temporary: Path, path: Path) -> OSError | None:
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        return error
+    return None
 
-    File systems join the syncs that wait at one moment, so that many files take little longer than one.
+
+def _sync_folder(folder: Path) -> OSError | None:
+    try:
+        fsync_folder(folder)
+    except OSError as error:
+        return error
+    return None
+
+
+def side_by_side(do: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """`do` of every item, in order; of several at once in threads, since what waits for the disk waits together.
+
+    Raises what the first of them raised, when all have ended.
     """
-    if len(files) < 2:
-        for path, content in files:
-            write_durably(path, content)
-        return
+    if len(items) < 2:
+        return [do(item) for item in items]
+    begun = [_disk_threads().submit(do, item) for item in items]
+    for one in begun:
+        one.exception()  # waits: all have ended before one is raised
+    return [one.result() for one in begun]
+
+
+@functools.cache
+def _disk_threads() -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor  # not at the top: every command of the line loads this module
 
-    with ThreadPoolExecutor(min(len(files), SYNCS_AT_ONCE), thread_name_prefix="sync") as pool:
-        written = [pool.submit(write_durably, path, content) for path, content in files]
-    for one in written:  # all have ended: a failed one keeps none from being written
-        one.result()
+    return ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
+
+
+def this_writer() -> str:
+    """What tells this thread's temporary files from those of others."""
+    return f".{os.getpid()}.{threading.get_native_id()}"
 
 
 def rename_durably(source: Path, target: Path) -> None:

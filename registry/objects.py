@@ -10,12 +10,20 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import DamagedData, InvalidInput, NotFound, storage_error
-from registry.files import crash_point, held_lock, make_folder_durably, sha256_of, write_all_durably
+from registry.files import (
+    crash_point,
+    fsync_folder,
+    held_lock,
+    make_folder_durably,
+    sha256_of,
+    this_writer,
+    write_all_durably,
+)
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -65,21 +73,33 @@ class ObjectStore:
 
     def put_all(self, contents: Sequence[bytes]) -> list[str]:
         """As `put`, for many at once, which takes little longer than one: their syncs run side by side."""
-        named = {hashlib.sha256(content).hexdigest(): content for content in contents}
-        paths = {sha256: self.path(sha256) for sha256 in named}
+        digests = [hashlib.sha256(content).hexdigest() for content in contents]
+        self.put_named(dict(zip(digests, contents, strict=True)))
+        return digests
+
+    def put_named(self, contents: Mapping[str, bytes]) -> None:
+        """As `put_all`, where the caller has hashed them; every key is the SHA-256 of its bytes."""
+        paths = {sha256: self.path(sha256) for sha256 in contents}
         try:
-            for shelf in {path.parent for path in paths.values()}:
-                if shelf not in self._shelves or not shelf.is_dir():
-                    make_folder_durably(shelf)
-                    self._shelves.add(shelf)
+            self._make_shelves({path.parent for path in paths.values()})
             with self._lock(shared=True):
-                new = [(path, named[sha256]) for sha256, path in paths.items() if not self._looks_new(sha256)]
+                new = [(path, contents[sha256]) for sha256, path in paths.items() if not self._looks_new(sha256)]
                 crash_point("objects.before-write")
-                write_all_durably(new)
+                for error in write_all_durably(new, writer=this_writer()).values():
+                    raise error
                 crash_point("objects.written")
         except OSError as error:
             raise storage_error(error, f"writing to {self.folder}") from error
-        return [hashlib.sha256(content).hexdigest() for content in contents]
+
+    def _make_shelves(self, wanted: Collection[Path]) -> None:
+        """The folders for new objects, durable before anything lies in them."""
+        missing = [shelf for shelf in wanted if shelf not in self._shelves or not shelf.is_dir()]
+        if missing:
+            make_folder_durably(self.folder)
+            for shelf in missing:
+                shelf.mkdir(exist_ok=True)
+            fsync_folder(self.folder)
+            self._shelves.update(missing)
 
     def _looks_new(self, sha256: str) -> bool:
         """Make bytes that are whole look new to `gc`; False when they have to be written."""

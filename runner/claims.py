@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from registry.files import crash_point, fsync_folder, make_folder_durably
+from registry.files import crash_point, fsync_folder, make_folder_durably, side_by_side
 from runner.inbox_entries import VOICE_SUFFIXES
 from runner.names import printable_name
 
@@ -75,11 +75,13 @@ class Claims:
 
     def take(self, source: Path) -> str:
         """Rename `source` into a claim of its own; call `sync` before telling anybody. Raises OSError."""
-        if not self._claimed_dir.exists():
-            make_folder_durably(self._claimed_dir)
         claim_id = self.new_id()
         folder = self.path(claim_id)
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except FileNotFoundError:
+            make_folder_durably(self._claimed_dir)
+            folder.mkdir()
         crash_point("intake.folder-made")
         try:
             source.rename(folder / source.name)
@@ -91,10 +93,7 @@ class Claims:
 
     def sync(self, claim_ids: Iterable[str], inbox: Path) -> None:
         """Make claims survive a power cut."""
-        for claim_id in claim_ids:
-            fsync_folder(self.path(claim_id))
-        fsync_folder(self._claimed_dir)
-        fsync_folder(inbox)
+        side_by_side(fsync_folder, [*map(self.path, claim_ids), self._claimed_dir, inbox])
         crash_point("intake.claim-synced")
 
     def release(self, claim_id: str, *, refused: bool) -> None:
@@ -102,12 +101,16 @@ class Claims:
 
         A refused file or folder is kept in `.rejected`; links, FIFOs, sockets and devices are removed.
         """
-        if not _CLAIM_ID.fullmatch(claim_id):
-            return
-        dropped = self.dropped(claim_id)
-        if refused and dropped is not None and _is_kept(dropped):
+        dropped = self.dropped(claim_id) if refused and _CLAIM_ID.fullmatch(claim_id) else None
+        if dropped is not None and _is_kept(dropped):
             self._keep(dropped)
         crash_point("intake.release-kept")
+        self.remove(claim_id)
+
+    def remove(self, claim_id: str) -> None:
+        """Delete a claim; any thread may call."""
+        if not _CLAIM_ID.fullmatch(claim_id):
+            return
         folder = self.path(claim_id)
         _remove_tree(folder)
         if folder.exists():

@@ -23,7 +23,7 @@ from registry.job_values import DONE, DUPLICATE, FAILED, PARTIAL, PUBLISHED, REJ
 from runner import track
 from runner.context import Context
 from runner.jobfile import MAX_FILE_BYTES, JobSpec, SynthesizeSpec
-from runner.preparing import FileFormat, file_format, take_waveform
+from runner.preparing import FileFormat, PublishedLine, file_format, take_waveform
 from runner.publish import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
 from runner.receipt import encoded, receipt, summary_error, voice_entry
 from runner.recording import OnJobTrouble, RecentTakes
@@ -91,7 +91,9 @@ class Finisher:
         wanted = file_format(spec.format or settings.format, wav_encoding=settings.wav_encoding)
         name, total = f"track.{wanted.format}", track.total_samples(parts)
         sound = track.waveforms(parts, load=lambda number: self._waveform(published[number]))
-        if total <= SHORT_SAMPLES:
+        if (only := self._only_line(published, parts)) is not None:
+            ending.files[name], digest = only.content, only.sha256
+        elif total <= SHORT_SAMPLES:
             whole = np.concatenate(list(sound))
             ending.files[name] = encode_audio(whole, format=wanted.format, encoding=wanted.encoding)
             digest = sha256_hex(ending.files[name])
@@ -115,7 +117,15 @@ class Finisher:
     def _waveform(self, line: Line) -> Waveform:
         sha256 = (line.result or {})["audio_sha256"]
         recent = self.recent.get(sha256)
-        return recent if recent is not None else take_waveform(self.context.takes.audio.read(sha256))
+        return recent.waveform if recent is not None else take_waveform(self.context.takes.audio.read(sha256))
+
+    def _only_line(self, published: Sequence[Line], parts: Sequence[track.TrackLine]) -> PublishedLine | None:
+        """The file of a job's one line: it is the whole track, when nothing is silent after it."""
+        result = published[0].result or {}
+        recent = self.recent.get(result["audio_sha256"])
+        is_all = len(parts) == 1 and parts[0].pause_samples == 0
+        # Another job may have asked for the same take in another format.
+        return recent if is_all and recent is not None and recent.sha256 == result["file_sha256"] else None
 
     # ---- from an outcome to a closed job -----------------------------------------------------------------------
 

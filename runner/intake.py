@@ -12,12 +12,12 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import StorageError, VoiceJobsError
-from registry.files import crash_point, fsync_folder, write_durably
+from registry.files import crash_point, fsync_folder, side_by_side, write_durably
 from runner.attachments import refused_by_system
 from runner.claims import Claims, free_path
 from runner.drops import ClaimedDrop, Drop
@@ -104,8 +104,15 @@ class Intake:
 
     def release(self, claim_id: str, *, refused: bool = False) -> None:
         """The claim was answered: delete it. What was refused is kept in `.rejected`, unless it is no file."""
-        self._answered.confirm(claim_id)
-        self._claims.release(claim_id, refused=refused)
+        self.release_all({claim_id: refused})
+
+    def release_all(self, claims: Mapping[str, bool]) -> None:
+        """As `release`, for many at once: claim id -> whether it was refused."""
+        for claim_id in claims:
+            self._answered.confirm(claim_id)
+        for claim_id in (claim_id for claim_id, refused in claims.items() if refused):
+            self._claims.release(claim_id, refused=True)  # one after another: each needs a name that is free
+        side_by_side(self._claims.remove, [claim_id for claim_id, refused in claims.items() if not refused])
 
     @property
     def problem(self) -> VoiceJobsError | None:

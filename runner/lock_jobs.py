@@ -19,7 +19,7 @@ from runner.finishing import Finisher
 from runner.jobfile import JobSpec, LockSpec, RelockSpec
 from runner.locking import LockTask, Reference, read_reference, reference_warnings, stored_reference
 from runner.model_choice import CLONE
-from runner.preparing import engine_entry, file_format, published
+from runner.preparing import engine_entry, file_format, published, take_waveform
 from runner.publish import Outbox
 from runner.resolution import ModelNames, sibling_for
 from runner.vox_records import without_file
@@ -147,7 +147,9 @@ class LockJobs:
             with database.write() as session:
                 finisher.set_outcome(session, job.id, FAILED, error=task.error)
             return
-        clip = published(task.audition, file_format("wav", wav_encoding=self.context.settings.wav_encoding))
+        clip = published(
+            take_waveform(task.audition), file_format("wav", wav_encoding=self.context.settings.wav_encoding)
+        )
         outbox.publish(job.name, {AUDITION: clip.content})
         new = task.store()
         engine = task.engine

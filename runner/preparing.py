@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.audio import decode_audio, encode_audio
+import numpy as np
+
+from models.audio import decode_audio, encode_audio, integers
 from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
 from registry.job_values import Line
 from registry.values import ModelFacts, TakeFacts
@@ -19,7 +21,7 @@ from runner.lines_at_work import LineAtWork
 from runner.publish import sha256_hex
 from runner.version import VERSION
 
-TAKE_FORMAT, TAKE_ENCODING = "flac", "pcm24"
+TAKE_FORMAT, TAKE_ENCODING, TAKE_BITS = "flac", "pcm24", 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,13 @@ def take_waveform(content: bytes) -> Waveform:
     return waveform
 
 
+def as_stored(waveform: Waveform) -> Waveform:
+    """What `take_waveform(take_content(waveform))` gives, in a tenth of the time: a take keeps whole numbers."""
+    whole = integers(np.clip(waveform, -1.0, 1.0).astype(np.float32), bits=TAKE_BITS)
+    stored: Waveform = whole.astype(np.float32) * np.float32(2.0 ** (1 - TAKE_BITS))
+    return stored
+
+
 @dataclass(frozen=True, kw_only=True)
 class PublishedLine:
     """A line's file, ready to appear."""
@@ -59,9 +68,23 @@ class PublishedLine:
         return int(self.waveform.size)
 
 
-def published(take: bytes, wanted: FileFormat) -> PublishedLine:
-    """A stored take as the file a job asked for."""
-    waveform = take_waveform(take)
+@dataclass(frozen=True, kw_only=True)
+class NewTake:
+    """A take as it is to be stored, and what is published of it."""
+
+    content: bytes
+    sha256: str
+    file: PublishedLine
+
+
+def new_take(waveform: Waveform, wanted: FileFormat) -> NewTake:
+    """What the engine has made of a line, ready for the store and the outbox."""
+    content = take_content(waveform)
+    return NewTake(content=content, sha256=sha256_hex(content), file=published(as_stored(waveform), wanted))
+
+
+def published(waveform: Waveform, wanted: FileFormat) -> PublishedLine:
+    """A stored take's samples as the file a job asked for."""
     content = encode_audio(waveform, format=wanted.format, encoding=wanted.encoding)
     return PublishedLine(content=content, sha256=sha256_hex(content), waveform=waveform)
 

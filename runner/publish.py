@@ -1,7 +1,6 @@
 """Finished audio, captions and receipts → whole files in `outbox/<job>/`. This module touches the disk.
 
-Every file appears by one rename and may be written again, always with the same bytes. Many files are made durable
-at once: all are written and synced under temporary names, then all are renamed, then each folder is synced.
+Every file appears by one rename and may be written again, always with the same bytes. Many are made durable at once.
 """
 
 from __future__ import annotations
@@ -12,24 +11,25 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from registry.errors import DiskFull, StorageError, storage_error
-from registry.files import crash_point, fsync_file, fsync_folder, make_folder_durably, rename_durably, sha256_of
+from registry.files import (
+    crash_point,
+    fsync_file,
+    fsync_folder,
+    make_folder_durably,
+    rename_durably,
+    sha256_of,
+    temporary_beside,
+    write_all_durably,
+)
 from runner.names import folded
 
 RECEIPT = "result.json"
-TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `_temporary` gives
-LONGEST_PLAIN_BYTES = 240
-THREADS = 4  # syncing waits for the disk: a few at once go together
-
-
-def new_pool() -> ThreadPoolExecutor:
-    """Threads that wait for the disk; none is started before it is needed."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `temporary_beside` gives
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Outbox:
     """The folder where answers appear."""
 
     folder: Path
-    pool: ThreadPoolExecutor = field(default_factory=new_pool)
 
     def names(self) -> set[str]:
         """The folded names of everything that lies in the outbox."""
@@ -65,23 +64,19 @@ class Outbox:
 
         Raises DiskFull, which is every job's trouble.
         """
-        targets: dict[Path, str] = {}
-        contents: list[tuple[Path, bytes]] = []
         troubles: dict[str, StorageError] = {}
         files = {job_name: named for job_name, named in files.items() if named}
         self._make_folders(files, troubles)
-        for job_name, named in files.items():
-            if job_name in troubles:
-                continue
-            for name, content in named.items():
-                path = self.folder / job_name / name
-                targets[path] = job_name
-                contents.append((path, content))
-        for path, failed in self._write_all(contents):
-            _note(troubles, targets[path], failed)
-        crash_point("publish.temporary-synced")
-        good = [path for path, job_name in targets.items() if job_name not in troubles]
-        self._rename_all(good, targets, troubles)
+        contents = [
+            (self.folder / job_name / name, content)
+            for job_name, named in files.items()
+            if job_name not in troubles
+            for name, content in named.items()
+        ]
+        crash_point("publish.before-write")
+        for path, error in write_all_durably(contents).items():
+            _note(troubles, path.parent.name, storage_error(error, f"writing {path}"))
+        crash_point("publish.file")
         return troubles
 
     def _make_folders(self, job_names: Iterable[str], troubles: dict[str, StorageError]) -> None:
@@ -99,29 +94,10 @@ class Outbox:
             with _system_errors(f"syncing {self.folder}"):
                 fsync_folder(self.folder)
 
-    def _write_all(self, contents: list[tuple[Path, bytes]]) -> Iterator[tuple[Path, StorageError]]:
-        written = map(_write, contents) if len(contents) < 3 else self.pool.map(_write, contents)
-        yield from ((path, error) for (path, _), error in zip(contents, written, strict=True) if error is not None)
-
-    def _rename_all(self, paths: list[Path], jobs: Mapping[Path, str], troubles: dict[str, StorageError]) -> None:
-        for path in paths:
-            try:
-                _temporary(path).replace(path)
-            except OSError as error:
-                _note(troubles, jobs[path], storage_error(error, f"writing {path}"))
-            crash_point("publish.file")
-        folders = list(dict.fromkeys(path.parent for path in paths))
-        for folder, failed in zip(folders, self._sync_all(folders), strict=True):
-            if failed is not None:
-                _note(troubles, folder.name, failed)
-
-    def _sync_all(self, folders: list[Path]) -> list[StorageError | None]:
-        return list(map(_sync, folders) if len(folders) < 3 else self.pool.map(_sync, folders))
-
     def publish_stream(self, job_name: str, name: str, write: Callable[[BinaryIO], None]) -> str:
         """Make a file appear that `write` fills piece by piece; returns its SHA-256."""
         target = self.job_folder(job_name) / name
-        temporary = _temporary(target)
+        temporary = temporary_beside(target)
         try:
             with _system_errors(f"writing {target}"):
                 with temporary.open("w+b") as file:
@@ -164,36 +140,6 @@ def _note(troubles: dict[str, StorageError], job_name: str, error: StorageError)
     if isinstance(error, DiskFull):
         raise error
     troubles.setdefault(job_name, error)
-
-
-def _temporary(path: Path) -> Path:
-    """The hidden name under which a file is written; always the same, so the next try replaces what a crash left."""
-    name = path.name if len(os.fsencode(path.name)) <= LONGEST_PLAIN_BYTES else sha256_hex(os.fsencode(path.name))
-    return path.with_name(f".{name}.tmp")
-
-
-def _write(item: tuple[Path, bytes]) -> StorageError | None:
-    path, content = item
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            crash_point("publish.temporary-written")
-            fsync_file(file.fileno())
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        return storage_error(error, f"writing {path}")
-    return None
-
-
-def _sync(folder: Path) -> StorageError | None:
-    try:
-        fsync_folder(folder)
-    except OSError as error:
-        return storage_error(error, f"writing {folder}")
-    return None
 
 
 def read_job_file(path: Path, *, limit_bytes: int) -> bytes | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from models.protocol import EngineFacts, Waveform
+from models.protocol import EngineFacts
 from registry import jobs, lines
 from registry.candidates import add_candidate
 from registry.errors import NotFound, StorageError
@@ -24,21 +25,24 @@ from runner.jobfile import DesignSpec, JobSpec, SynthesizeSpec
 from runner.lines_at_work import ActiveJob, Basket, LineAtWork, key_of
 from runner.preparing import (
     FileFormat,
+    NewTake,
     PublishedLine,
     file_format,
     line_result,
     model_facts,
+    new_take,
     published,
-    take_content,
     take_facts,
+    take_waveform,
 )
-from runner.publish import Outbox, sha256_hex
+from runner.publish import Outbox
 
 if TYPE_CHECKING:
     from sqlmodel import Session
 
 OnJobTrouble = Callable[[Job, StorageError], None]
 KEPT_SAMPLES = 1_000_000  # of recent takes, for the tracks that are made of them a moment later
+CODERS = 2  # threads that compress takes; each holds a waveform several times over
 
 
 @dataclass(kw_only=True)
@@ -59,23 +63,23 @@ class _Ready:
 
 
 class RecentTakes:
-    """The waveforms of the takes used last, up to a few megabytes."""
+    """The files made last of takes, up to a few megabytes."""
 
     def __init__(self) -> None:
-        self._waveforms: OrderedDict[str, Waveform] = OrderedDict()
+        self._files: OrderedDict[str, PublishedLine] = OrderedDict()
         self._samples = 0
 
-    def keep(self, audio_sha256: str, waveform: Waveform) -> None:
-        if audio_sha256 in self._waveforms:
-            return
-        self._waveforms[audio_sha256] = waveform
-        self._samples += waveform.size
+    def keep(self, audio_sha256: str, file: PublishedLine) -> None:
+        if (known := self._files.pop(audio_sha256, None)) is not None:
+            self._samples -= known.samples
+        self._files[audio_sha256] = file
+        self._samples += file.samples
         while self._samples > KEPT_SAMPLES:
-            _, oldest = self._waveforms.popitem(last=False)
-            self._samples -= oldest.size
+            _, oldest = self._files.popitem(last=False)
+            self._samples -= oldest.samples
 
-    def get(self, audio_sha256: str) -> Waveform | None:
-        return self._waveforms.get(audio_sha256)
+    def get(self, audio_sha256: str) -> PublishedLine | None:
+        return self._files.get(audio_sha256)
 
 
 @dataclass(kw_only=True)
@@ -86,6 +90,7 @@ class Recorder:
     outbox: Outbox
     on_job_trouble: OnJobTrouble  # a job's own folder cannot be written
     recent: RecentTakes = field(default_factory=RecentTakes)
+    coders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CODERS, thread_name_prefix="coder"))
     _noted: set[tuple[int, str]] = field(default_factory=set)  # (job id, fingerprint): engines noted with the job
 
     def record(self, basket: Basket) -> None:
@@ -149,12 +154,18 @@ class Recorder:
 
     def _store(self, accepted: Sequence[tuple[ActiveJob, LineAtWork, EngineFacts]]) -> list[_Ready]:
         """Make the audio of new takes durable, all at once."""
-        contents = [take_content(work.best.done.waveform) for _, work, _ in accepted if work.best is not None]
-        distinct = {sha256_hex(content): content for content in contents}  # the store writes each object once
-        list(self.outbox.pool.map(self.context.takes.put_audio, distinct.values()))
-        return [self._stored(*item, content) for item, content in zip(accepted, contents, strict=True)]
+        takes = list(self.coders.map(self._new_take, accepted))
+        self.context.takes.audio.put_named({take.sha256: take.content for take in takes})
+        return [self._stored(*item, take) for item, take in zip(accepted, takes, strict=True)]
 
-    def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, content: bytes) -> _Ready:
+    def _new_take(self, item: tuple[ActiveJob, LineAtWork, EngineFacts]) -> NewTake:
+        active, work, _ = item
+        assert work.best is not None
+        return new_take(work.best.done.waveform, self._format(active.spec))
+
+    def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, take: NewTake) -> _Ready:
+        self.recent.keep(take.sha256, take.file)
+        content = take.content
         kept = take_facts(work, facts)
         candidate = self._candidate(active.spec, work, facts, content) if active.job.kind == "design" else None
         if candidate is not None and candidate.design_state_sha256 is not None:
@@ -164,18 +175,18 @@ class Recorder:
             spec=active.spec,
             line=work.line,
             key=key_of(work.line, facts),
-            audio_sha256=sha256_hex(content),
+            audio_sha256=take.sha256,
             facts=kept,
-            file=self._published(content, active.spec),
+            file=take.file,
             reused=False,
             active=active,
             attempts=work.attempts,
             candidate=candidate,
         )
 
-    def _published(self, content: bytes, spec: JobSpec) -> PublishedLine:
-        file = published(content, self._format(spec))
-        self.recent.keep(sha256_hex(content), file.waveform)
+    def _published(self, take: Take, content: bytes, spec: JobSpec) -> PublishedLine:
+        file = published(take_waveform(content), self._format(spec))
+        self.recent.keep(take.audio_sha256, file)
         return file
 
     def _candidate(self, spec: JobSpec, work: LineAtWork, facts: EngineFacts, content: bytes) -> NewCandidate:
@@ -225,7 +236,7 @@ class Recorder:
             key=take.key,
             audio_sha256=take.audio_sha256,
             facts=take.facts,
-            file=self._published(content, spec),
+            file=self._published(take, content, spec),
             reused=line.status != TAKEN or bool((line.result or {}).get("reused")),
             candidate=candidate,
         )
@@ -285,7 +296,7 @@ class Recorder:
         take = self.context.takes.add(session, item.key, item.audio_sha256, item.facts, now_s=now_s)
         if take.audio_sha256 != item.audio_sha256:
             # Two jobs spoke one line at once: the take that was first is the one that both publish.
-            item.file = self._published(self.context.takes.read(take), item.spec)
+            item.file = self._published(take, self.context.takes.read(take), item.spec)
             item.facts, item.audio_sha256 = take.facts, take.audio_sha256
         return item.attempts
 

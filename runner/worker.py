@@ -227,7 +227,6 @@ class Worker:
 
     def close(self) -> None:
         """End the threads; what they were doing is done again by the next runner."""
-        self.outbox.pool.shutdown(wait=False, cancel_futures=True)
         self._ending_pool.shutdown(wait=False, cancel_futures=True)
 
     # ---- trouble with the disk ---------------------------------------------------------------------------------
@@ -435,6 +434,12 @@ class Worker:
             self.recorder.forget(job.id)
             level = logging.INFO if outcome == DONE else logging.WARNING
             logger.log(level, "job %d (%s): %s %s", job.id, job.name, outcome, job.error.message if job.error else "")
-            if self.intake is not None and job.claim_id is not None and may_release(job):
-                self.intake.release(job.claim_id, refused=outcome == REJECTED)
+        if self.intake is not None:
+            self.intake.release_all(
+                {
+                    job.claim_id: job.outcome == REJECTED
+                    for job in closed
+                    if job.claim_id is not None and may_release(job)
+                }
+            )
         self.turns.may_be_ready = True
