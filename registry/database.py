@@ -39,6 +39,8 @@ WAIT_FOR_LOCK_S = 30.0
 WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
 NO_SPACE_BYTES = 1 << 20  # SQLite reports some failures for want of space as a bare I/O error
 
+PLAIN = "plain"  # where a session keeps SQLite's own connection
+
 Parameters = Mapping[str, Any]
 Row = Mapping[str, Any]  # one row of an answer, by column name
 
@@ -60,7 +62,6 @@ def ask(session: Session | Snapshot, sql: str, parameters: Parameters | None = N
     """Every row of a question in plain SQL, asked of either kind of transaction."""
     if isinstance(session, Snapshot):
         return session.rows(sql, parameters)
-    session.flush()
     cursor = _plain(session).execute(sql, parameters or {})
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]
@@ -69,13 +70,14 @@ def ask(session: Session | Snapshot, sql: str, parameters: Parameters | None = N
 def do(session: Session, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Run a statement in plain SQL once for every row of values; in a write transaction."""
     if rows:
-        session.flush()
         _plain(session).executemany(sql, rows)
 
 
 def _plain(session: Session) -> sqlite3.Connection:
     """SQLite's own connection beneath a session, in the same transaction: SQLAlchemy adds ten times its cost."""
-    connection: sqlite3.Connection = session.connection().connection.driver_connection  # type: ignore[assignment]
+    if session.new or session.dirty or session.deleted:
+        session.flush()
+    connection: sqlite3.Connection = session.info[PLAIN]
     return connection
 
 
@@ -140,7 +142,8 @@ class Database:
 
         with translated(self.path), self._engine.connect() as connection:
             connection = connection.execution_options(begin=begin, query_only=query_only)
-            with connection.begin(), Session(bind=connection, expire_on_commit=False) as session:
+            plain = {PLAIN: connection.connection.driver_connection}
+            with connection.begin(), Session(bind=connection, expire_on_commit=False, info=plain) as session:
                 yield session, connection
 
     @cached_property

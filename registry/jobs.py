@@ -7,6 +7,7 @@ answered without becoming a job (rejected, duplicate) takes the same last two st
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -297,17 +298,20 @@ def requeue(session: Session, job_id: int, *, not_before_s: float, warning: str 
 
 def note_facts(session: Session, job_id: int, **facts: Any) -> None:
     """Add to what the receipt will say of the whole job."""
-    known = dict(get(session, job_id).facts)
-    _update(session, job_id, facts_json=canonical_json(known | facts))
+    _update(session, job_id, facts_json=_facts_and(session, job_id, facts))
+
+
+def _facts_and(session: Session, job_id: int, facts: JsonObject) -> str:
+    known = ask(session, "SELECT facts_json FROM job WHERE id = :id", {"id": job_id})[0]["facts_json"]
+    return canonical_json(json.loads(known) | dict(facts))
 
 
 def set_outcome(
     session: Session, job_id: int, outcome: str, *, now_s: float, facts: JsonObject, error: JobError | None = None
 ) -> None:
     """Nothing is left to do but to publish the receipt, which says this for ever; `facts` join those noted."""
-    if facts:
-        note_facts(session, job_id, **facts)
-    _update(session, job_id, outcome=outcome, finished_s=now_s, **_error_columns(error))
+    noted = {"facts_json": _facts_and(session, job_id, facts)} if facts else {}
+    _update(session, job_id, outcome=outcome, finished_s=now_s, **_error_columns(error), **noted)
 
 
 def unpublished(session: Session) -> list[Job]:

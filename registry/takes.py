@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlmodel import Session, col, delete, func, select, tuple_
 
-from registry.database import Database, ask, do
+from registry.database import Database, Row, ask, do
 from registry.digests import canonical_json
 from registry.errors import storage_error
 from registry.files import crash_point
@@ -42,11 +43,13 @@ class TakeStore:
 
     def find(self, session: Session, key: str, *, now_s: float) -> Take | None:
         """The take of this key, marked as just used; None when there is none or its audio is not whole."""
-        row = session.get(TakeRow, key)
-        if row is None or not self.audio.is_whole(row.audio_sha256):
+        found = ask(session, "SELECT * FROM take WHERE key = :key", {"key": key})
+        if not found or not self.audio.is_whole(found[0]["audio_sha256"]):
             return None
-        row.last_used_s = max(row.last_used_s, now_s)
-        return _take_from(row)
+        take = _take_from(found[0])
+        used_s = max(take.last_used_s, now_s)
+        do(session, "UPDATE take SET last_used_s = ? WHERE key = ?", [(used_s, key)])
+        return replace(take, last_used_s=used_s)
 
     def put_audio(self, content: bytes) -> str:
         """Store audio durably and return its SHA-256; do this before the transaction that adds the take."""
@@ -55,20 +58,26 @@ class TakeStore:
     def add(self, session: Session, key: str, audio_sha256: str, facts: TakeFacts, *, now_s: float) -> Take:
         """Remember a take. The first one of a key stays, unless its audio is no longer whole."""
         for known in ask(session, "SELECT * FROM take WHERE key = :key", {"key": key}):
-            existing = TakeRow(**known)
-            if self.audio.is_whole(existing.audio_sha256):
-                return _take_from(existing)
+            if self.audio.is_whole(known["audio_sha256"]):
+                return _take_from(known)
             do(session, "DELETE FROM take WHERE key = ?", [(key,)])
         path = self.audio.path(audio_sha256)
         try:
             size_bytes = path.stat().st_size
         except OSError as error:
             raise storage_error(error, f"reading the audio of a new take, {path}") from error
-        row = _row_of(facts, key=key, audio_sha256=audio_sha256, size_bytes=size_bytes, now_s=now_s)
-        values = row.model_dump()
-        places = ", ".join("?" * len(values))
-        do(session, f"INSERT INTO take ({', '.join(values)}) VALUES ({places})", [tuple(values.values())])
-        return _take_from(row)
+        take = Take(
+            key=key,
+            audio_sha256=audio_sha256,
+            size_bytes=size_bytes,
+            created_s=now_s,
+            last_used_s=now_s,
+            facts=facts,
+        )
+        row = _row_of(take)
+        places = ", ".join("?" * len(row))
+        do(session, f"INSERT INTO take ({', '.join(row)}) VALUES ({places})", [tuple(row.values())])
+        return take
 
     def read(self, take: Take) -> bytes:
         """The audio of a take, checked. Raises ObjectMissing and ObjectDamaged."""
@@ -135,44 +144,45 @@ def _without_takes(session: Session, audio: Collection[str]) -> set[str]:
     return set(audio) - set(session.exec(kept))
 
 
-def _row_of(facts: TakeFacts, *, key: str, audio_sha256: str, size_bytes: int, now_s: float) -> TakeRow:
-    return TakeRow(
-        key=key,
-        audio_sha256=audio_sha256,
-        size_bytes=size_bytes,
-        created_s=now_s,
-        last_used_s=now_s,
-        requested_seed=facts.requested_seed,
-        accepted_seed=facts.accepted_seed,
-        finish_reason=facts.finish_reason,
-        frames=facts.frames,
-        duration_s=facts.duration_s,
-        render_s=facts.render_s,
-        attempts=facts.attempts,
-        failed_gates_json=canonical_json(list(facts.failed_gates)),
-        quality_json=canonical_json(dict(facts.quality)),
-        engine_json=canonical_json(dict(facts.engine)),
-    )
+def _row_of(take: Take) -> dict[str, Any]:
+    facts = take.facts
+    return {
+        "key": take.key,
+        "audio_sha256": take.audio_sha256,
+        "size_bytes": take.size_bytes,
+        "created_s": take.created_s,
+        "last_used_s": take.last_used_s,
+        "requested_seed": facts.requested_seed,
+        "accepted_seed": facts.accepted_seed,
+        "finish_reason": facts.finish_reason,
+        "frames": facts.frames,
+        "duration_s": facts.duration_s,
+        "render_s": facts.render_s,
+        "attempts": facts.attempts,
+        "failed_gates_json": canonical_json(list(facts.failed_gates)),
+        "quality_json": canonical_json(dict(facts.quality)),
+        "engine_json": canonical_json(dict(facts.engine)),
+    }
 
 
-def _take_from(row: TakeRow) -> Take:
+def _take_from(row: Row) -> Take:
     facts = TakeFacts(
-        requested_seed=row.requested_seed,
-        accepted_seed=row.accepted_seed,
-        finish_reason=row.finish_reason,
-        frames=row.frames,
-        duration_s=row.duration_s,
-        render_s=row.render_s,
-        attempts=row.attempts,
-        failed_gates=tuple(json.loads(row.failed_gates_json)),
-        quality=json.loads(row.quality_json),
-        engine=json.loads(row.engine_json),
+        requested_seed=row["requested_seed"],
+        accepted_seed=row["accepted_seed"],
+        finish_reason=row["finish_reason"],
+        frames=row["frames"],
+        duration_s=row["duration_s"],
+        render_s=row["render_s"],
+        attempts=row["attempts"],
+        failed_gates=tuple(json.loads(row["failed_gates_json"])),
+        quality=json.loads(row["quality_json"]),
+        engine=json.loads(row["engine_json"]),
     )
     return Take(
-        key=row.key,
-        audio_sha256=row.audio_sha256,
-        size_bytes=row.size_bytes,
-        created_s=row.created_s,
-        last_used_s=row.last_used_s,
+        key=row["key"],
+        audio_sha256=row["audio_sha256"],
+        size_bytes=row["size_bytes"],
+        created_s=row["created_s"],
+        last_used_s=row["last_used_s"],
         facts=facts,
     )

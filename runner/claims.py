@@ -67,9 +67,13 @@ class Claims:
 
     def base(self, claim_id: str) -> Path:
         """The folder that the job's paths are relative to."""
-        dropped = self.dropped(claim_id)
-        if dropped is not None and stat.S_ISDIR(dropped.lstat().st_mode):
-            return dropped
+        return self.base_of(claim_id, self.dropped(claim_id))
+
+    def base_of(self, claim_id: str, dropped: Path | None) -> Path:
+        """As `base`, where the caller knows what was dropped."""
+        with contextlib.suppress(FileNotFoundError):  # it vanished: nothing will be read
+            if dropped is not None and stat.S_ISDIR(dropped.lstat().st_mode):
+                return dropped
         is_voice = dropped is not None and dropped.name.casefold().endswith(VOICE_SUFFIXES)
         return self.path(claim_id) if is_voice else self.path(claim_id) / ATTACHED
 
@@ -104,13 +108,13 @@ class Claims:
         dropped = self.dropped(claim_id) if refused and _CLAIM_ID.fullmatch(claim_id) else None
         if dropped is not None and _is_kept(dropped):
             self._keep(dropped)
-        crash_point("intake.release-kept")
         self.remove(claim_id)
 
     def remove(self, claim_id: str) -> None:
         """Delete a claim; any thread may call."""
         if not _CLAIM_ID.fullmatch(claim_id):
             return
+        crash_point("intake.release-kept")
         folder = self.path(claim_id)
         _remove_tree(folder)
         if folder.exists():

@@ -93,7 +93,7 @@ class Drop:
         self._seen: dict[str, tuple[Signature | None, float]] = {}
         self._spec: JobSpec | None = None
         self._job_path: Path | None = None
-        dropped = claims.dropped(claim_id)
+        self._path = dropped = claims.dropped(claim_id)
         self.name = dropped.name if dropped is not None else ""
         self._mtime_ns = dropped.lstat().st_mtime_ns if dropped is not None else 0
 
@@ -129,7 +129,7 @@ class Drop:
         spec = self._spec if self.problem is None else None
         return ClaimedDrop(
             claim_id=self.claim_id,
-            folder=self._claims.base(self.claim_id),
+            folder=self._claims.base_of(self.claim_id, self._path),
             dropped_name=self.name,
             job_path=self._job_path or self._voice_file(),
             mtime_ns=self._mtime_ns,
@@ -163,12 +163,11 @@ class Drop:
         return signature == self._settled or self._lies_still("", signature, now_s)
 
     def _dropped(self) -> Path:
-        dropped = self._claims.dropped(self.claim_id)
-        if dropped is None and self._claims.are_there():
+        if self._path is not None and os.path.lexists(self._path):
+            return self._path
+        if self._claims.are_there():
             raise EntryRefused(f"{printable_name(self.name)} vanished after it was claimed.")
-        if dropped is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._inbox))
-        return dropped
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._inbox))
 
     def _open(self) -> None:
         """Find and check the job, once."""
@@ -210,6 +209,8 @@ class Drop:
     def _awaited(self) -> list[str]:
         """Referenced files that still have to be copied: those of a file that was dropped by itself."""
         assert self._spec is not None
+        if not self._spec.references():
+            return []
         base = self._claims.base(self.claim_id)
         if base == self._dropped() or (isinstance(self._spec, ImportSpec) and self._job_path is None):
             return []
@@ -243,6 +244,8 @@ class Drop:
         assert self._spec is not None
         if self._job_path is None:  # a voice file that was dropped by itself
             return {self.name: sha256_below(self._dropped().parent, self.name)}
+        if not self._spec.references():
+            return {}
         base = self._claims.base(self.claim_id)
         awaited = self._awaited()
         digests = {path: copy_below(self._inbox, path, base / path) for path in awaited}

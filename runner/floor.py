@@ -38,6 +38,8 @@ PAGE_LINES = 32
 FEWEST_IN_FLIGHT = 8
 MOST_IN_FLIGHT = 32
 QUEUED_S = 0.5  # of rendering that may wait in the engine: what goes in behind it waits as long
+FAST_LINE_S = 0.02  # an engine that takes less for a line is waited for
+MOST_HELD_SAMPLES = 1_000_000  # of takes that wait to be recorded together
 PROMPTS_KEPT = 16
 MISMATCH = "prompt-model-mismatch"
 
@@ -64,6 +66,12 @@ class Floor:
         a_moment = int(QUEUED_S / self.line_s) if self.line_s > 0 else FEWEST_IN_FLIGHT
         wanted = max(FEWEST_IN_FLIGHT, 2 * facts.batch, min(MOST_IN_FLIGHT, a_moment))
         return wanted - len(self.owners)
+
+    @property
+    def expects_more(self) -> bool:
+        """Whether the engine is so fast that its next answers are worth a moment's wait, and there is room for them."""
+        held_samples = sum(work.best.done.waveform.size for _, work, _ in self.basket.accepted if work.best is not None)
+        return bool(self.owners) and self.line_s < FAST_LINE_S and held_samples < MOST_HELD_SAMPLES
 
     def clear(self) -> None:
         """Forget all that is under way; late answers find no owner."""

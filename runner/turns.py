@@ -68,13 +68,20 @@ class Turns:
             if first.id not in self.floor.jobs:
                 self._start([choice.id for choice in self._startable(ordered)])
                 continue
-            active = self.floor.jobs[first.id]
-            if not self._is_loaded(active, now_s) or self.floor.capacity <= 0:
-                return
+            for choice in ordered:
+                active = self.floor.jobs.get(choice.id)
+                if active is None:
+                    break  # it is to be started
+                if not self._is_loaded(active, now_s) or not self._hand_over_all(active):
+                    return
+                passed.add(choice.id)
+
+    def _hand_over_all(self, active: ActiveJob) -> bool:
+        """Give the engine all that this job has now; False when the engine takes no more before it has answered."""
+        while self.floor.capacity > 0 and not self.floor.holds_a_suspect:
             if not self.floor.hand_over(active):
-                if active.again:
-                    return  # a suspect waits until it has the engine to itself
-                passed.add(first.id)
+                return not active.again  # else a suspect waits until it has the engine to itself
+        return False
 
     def _fetch_ready(self) -> None:
         """Look what the ledger has, when something may have come or a delayed job's time is there."""
@@ -212,7 +219,8 @@ class Turns:
         if isinstance(spec, DesignSpec):
             return planner.design(spec)
         assert isinstance(spec, SynthesizeSpec)
-        return planner.synthesize(spec, session=session, folder=self.folder_of(job))
+        folder = self.folder_of(job) if spec.text_file is not None else None
+        return planner.synthesize(spec, session=session, folder=folder)
 
     def fail_model(self, error: JobError, model: str) -> None:
         """A model cannot be had: the jobs on the floor that are to be spoken with it learn why."""

@@ -7,9 +7,11 @@ made anew from the ledger, which is what it does when it starts, and after the d
 from __future__ import annotations
 
 import logging
+import selectors
 import shutil
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from registry.job_lists import open_jobs
 from registry.job_values import CANCEL, CANCELLED, DONE, OPEN_STATUSES, REJECTED, RETRYABLE_STATUSES, Job, JobError
 from runner.admission import Admission
 from runner.context import Context
-from runner.engine_client import EngineClient, EngineLost, EngineReady
+from runner.engine_client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.exchange_jobs import ExchangeJobs
 from runner.finishing import Ending, Finisher, may_release
 from runner.floor import Floor
@@ -46,6 +48,7 @@ LONGEST_PAUSE_S = 30.0
 REQUEST_LOOK_S = 1.0  # how long a request of another process may lie unseen
 ANSWER_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
 TRIES_BEFORE_GIVING_UP = 5  # of `run --once`, when the disk does not let it work
+LISTEN_S = 0.05  # at most, to an engine that answers at once
 LINES_ENDED_INLINE = 200  # a job of more lines makes its track in a thread
 
 
@@ -156,13 +159,10 @@ class Worker:
         self._obey_requests()
         self._take_drops(now_s)
         self._hear(now_s)
+        if not self.is_stopping:
+            self.turns.feed(now_s)  # first, so that the engine goes on while its answers are recorded
         self._record()
         self._end_jobs()
-        if not self.is_stopping:
-            self.turns.feed(now_s)
-        if self.floor.basket:  # takes that were found in the store
-            self._record()
-            self._end_jobs()
         if self._unanswered and now_s >= self._next_answer_s:
             self._answer_again(now_s)
         if not self.is_stopping:
@@ -352,7 +352,7 @@ class Worker:
         wanted = self.turns.wanted
         note_news(context=self.context, loader=self.loader, floor=self.floor)
         self._on_load_error(self.loader.tick(now_s=now_s), wanted)
-        for event in self.engine.tick(now_s):
+        for event in self._events(now_s):
             if isinstance(event, EngineReady):
                 self._on_ready(event)
             elif isinstance(event, LoadFailed):
@@ -363,6 +363,13 @@ class Worker:
                 self._on_load_error(self.loader.on_lost(event, now_s=now_s), wanted)
             elif isinstance(event, SpeechDone | LockDone | EngineWorkFailed):
                 self._on_answer(event)
+
+    def _events(self, now_s: float) -> Iterator[EngineEvent]:
+        """What the engine says; a fast one is listened to for a moment, since lines recorded together cost less."""
+        end_s = time.monotonic() + LISTEN_S
+        yield from self.engine.tick(now_s)
+        while self.floor.expects_more and time.monotonic() < end_s and _is_readable(self.engine.fileno()):
+            yield from self.engine.tick(now_s)
 
     def _on_ready(self, event: EngineReady) -> None:
         self.loader.on_ready()
@@ -443,3 +450,12 @@ class Worker:
                 }
             )
         self.turns.may_be_ready = True
+
+
+def _is_readable(descriptor: int | None) -> bool:
+    """Whether there is something to read, waiting a moment for it."""
+    if descriptor is None:
+        return False
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        return bool(selector.select(LISTEN_S))
