@@ -88,6 +88,7 @@ class Database:
         self.path = path
         self.wait_s = wait_s  # how long a transaction waits for another process before it fails
         self._writing = threading.local()
+        self._turn = threading.Lock()  # threads take turns here: SQLite would have them look again now and then
 
     @classmethod
     def open(
@@ -113,7 +114,7 @@ class Database:
         assert not getattr(self._writing, "now", False), "a write transaction is already open in this thread"
         self._writing.now = True
         try:
-            with self._session("BEGIN IMMEDIATE", query_only=False) as (session, connection):
+            with self._turn, self._session("BEGIN IMMEDIATE", query_only=False) as (session, connection):
                 yield session
                 session.flush()
                 crash_point("database.before-commit")

@@ -21,6 +21,7 @@ from runner.engine_client import EngineClient, EngineLost
 from runner.lines_at_work import (
     FAILURES,
     STRIKES,
+    Accepted,
     ActiveJob,
     Basket,
     LineAtWork,
@@ -70,7 +71,8 @@ class Floor:
     @property
     def expects_more(self) -> bool:
         """Whether the engine is so fast that its next answers are worth a moment's wait, and there is room for them."""
-        held_samples = sum(work.best.done.waveform.size for _, work, _ in self.basket.accepted if work.best is not None)
+        takes = (item.work.best for item in self.basket.accepted)
+        held_samples = sum(take.done.waveform.size for take in takes if take is not None)
         return bool(self.owners) and self.line_s < FAST_LINE_S and held_samples < MOST_HELD_SAMPLES
 
     def clear(self) -> None:
@@ -192,7 +194,7 @@ class Floor:
             active.again.appendleft(work)
         elif work.best is not None and work.best.quality.usable:
             active.unrecorded += 1
-            self.basket.accepted.append((active, work, facts))
+            self.basket.accepted.append(Accepted(active=active, work=work, facts=facts))
         else:
             self._fail(active, work, no_usable_take(work))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,10 +144,20 @@ def voice_source(voice: Mapping[str, Any], *, prompt: bytes = b"") -> VoiceSourc
 
 
 @dataclass(kw_only=True)
+class Accepted:
+    """A line with a take that is good enough."""
+
+    active: ActiveJob
+    work: LineAtWork
+    facts: EngineFacts
+    coding: Future[Any] | None = None  # the take as it will be stored, once its making has begun
+
+
+@dataclass(kw_only=True)
 class Basket:
     """What has come of lines and is not recorded yet."""
 
-    accepted: list[tuple[ActiveJob, LineAtWork, EngineFacts]] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
     reused: list[tuple[ActiveJob, Line, str]] = field(default_factory=list)  # with the key of its take
     failed: list[tuple[ActiveJob, LineAtWork, JobError]] = field(default_factory=list)
     struck: list[LineAtWork] = field(default_factory=list)  # the engine died over them

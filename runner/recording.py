@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from registry.lines import TakenLine
 from registry.values import ModelFacts, NewCandidate, Take, TakeFacts
 from runner.context import Context
 from runner.jobfile import DesignSpec, JobSpec, SynthesizeSpec
-from runner.lines_at_work import ActiveJob, Basket, LineAtWork, key_of
+from runner.lines_at_work import Accepted, ActiveJob, Basket, LineAtWork, key_of
 from runner.preparing import (
     FileFormat,
     NewTake,
@@ -152,16 +152,24 @@ class Recorder:
 
     # ---- takes -------------------------------------------------------------------------------------------------
 
-    def _store(self, accepted: Sequence[tuple[ActiveJob, LineAtWork, EngineFacts]]) -> list[_Ready]:
-        """Make the audio of new takes durable, all at once."""
-        takes = list(self.coders.map(self._new_take, accepted))
-        self.context.takes.audio.put_named({take.sha256: take.content for take in takes})
-        return [self._stored(*item, take) for item, take in zip(accepted, takes, strict=True)]
+    def begin(self, basket: Basket) -> None:
+        """Have the takes coded, in threads, that have come since the last time."""
+        for item in reversed(basket.accepted):
+            if item.coding is not None:
+                return
+            item.coding = self._coding(item)
 
-    def _new_take(self, item: tuple[ActiveJob, LineAtWork, EngineFacts]) -> NewTake:
-        active, work, _ = item
-        assert work.best is not None
-        return new_take(work.best.done.waveform, self._format(active.spec))
+    def _coding(self, item: Accepted) -> Future[NewTake]:
+        assert item.work.best is not None
+        return self.coders.submit(new_take, item.work.best.done.waveform, self._format(item.active.spec))
+
+    def _store(self, accepted: Sequence[Accepted]) -> list[_Ready]:
+        """Make the audio of new takes durable, all at once."""
+        takes = [(item.coding or self._coding(item)).result() for item in accepted]
+        self.context.takes.audio.put_named({take.sha256: take.content for take in takes})
+        return [
+            self._stored(item.active, item.work, item.facts, take) for item, take in zip(accepted, takes, strict=True)
+        ]
 
     def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, take: NewTake) -> _Ready:
         self.recent.keep(take.sha256, take.file)

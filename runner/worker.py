@@ -12,7 +12,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from models.protocol import EngineFacts, LockDone, SpeechDone
@@ -25,9 +24,10 @@ from registry.job_lists import open_jobs
 from registry.job_values import CANCEL, CANCELLED, DONE, OPEN_STATUSES, REJECTED, RETRYABLE_STATUSES, Job, JobError
 from runner.admission import Admission
 from runner.context import Context
+from runner.endings import Endings
 from runner.engine_client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.exchange_jobs import ExchangeJobs
-from runner.finishing import Ending, Finisher, may_release
+from runner.finishing import Finisher, may_release
 from runner.floor import Floor
 from runner.housekeeping import Housekeeping
 from runner.intake import ClaimedDrop, Intake
@@ -49,7 +49,6 @@ REQUEST_LOOK_S = 1.0  # how long a request of another process may lie unseen
 ANSWER_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
 TRIES_BEFORE_GIVING_UP = 5  # of `run --once`, when the disk does not let it work
 LISTEN_S = 0.05  # at most, to an engine that answers at once
-LINES_ENDED_INLINE = 200  # a job of more lines makes its track in a thread
 
 
 class Worker:
@@ -98,8 +97,7 @@ class Worker:
         self._next_scan_s = 0.0
         self._unanswered = False  # whether a receipt could not be written
         self._next_answer_s = 0.0
-        self._ending_pool = ThreadPoolExecutor(1, thread_name_prefix="ending")
-        self._ending: dict[int, Future[list[Ending]]] = {}  # long jobs whose tracks are being made
+        self.endings = Endings(finisher=self.finisher, intake=intake, wake=wake)
 
     # ---- starting up -------------------------------------------------------------------------------------------
 
@@ -163,7 +161,7 @@ class Worker:
             self.turns.feed(now_s)  # first, so that the engine goes on while its answers are recorded
         self._record()
         self._end_jobs()
-        if self._unanswered and now_s >= self._next_answer_s:
+        if self._unanswered and now_s >= self._next_answer_s and not self.endings:
             self._answer_again(now_s)
         if not self.is_stopping:
             self.housekeeping.tick(now_s)
@@ -194,14 +192,14 @@ class Worker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the engine holds work of ours."""
-        return bool(self.floor.owners)
+        """Whether the engine holds work of ours, or jobs are being ended."""
+        return bool(self.floor.owners or self.endings)
 
     def is_drained(self) -> bool:
         """Whether nothing is left in inbox and ledger that could be worked on at this moment."""
         if self._trouble is not None:
             return self._pauses >= TRIES_BEFORE_GIVING_UP
-        if self._must_recover or self.floor.jobs or self.floor.basket or self._drops or self._ending:
+        if self._must_recover or self.floor.jobs or self.floor.basket or self._drops or self.endings:
             return False
         if self.intake is not None and self.intake.busy and self.intake.problem is None:
             return False
@@ -227,7 +225,8 @@ class Worker:
 
     def close(self) -> None:
         """End the threads; what they were doing is done again by the next runner."""
-        self._ending_pool.shutdown(wait=False, cancel_futures=True)
+        self.recorder.coders.shutdown(wait=False, cancel_futures=True)
+        self.endings.close()
 
     # ---- trouble with the disk ---------------------------------------------------------------------------------
 
@@ -236,6 +235,7 @@ class Worker:
         if self._trouble is None:
             logger.warning("work is put aside: %s", error)
         self._trouble = error
+        self._closed(self.endings.give_up())
         self._pause_until_s = now_s + min(LONGEST_PAUSE_S, 0.25 * 2 ** min(self._pauses, 10))
         self._pauses += 1
         warning = f"Work was put aside and went on later: {error.message}"
@@ -286,8 +286,12 @@ class Worker:
 
     def _obey_requests(self) -> None:
         with self.context.database.read() as session:
-            asked = [(request, jobs.get(session, request.job_id)) for request in jobs.requests(session)]
-        for request, job in asked:
+            asked = jobs.requests(session)
+        if asked:
+            self._closed(self.endings.tick(wait=True))  # a job may be about to end, or to fail for want of another
+        for request in asked:
+            with self.context.database.read() as session:
+                job = jobs.get(session, request.job_id)
             if request.request == CANCEL:
                 self._cancel(job)
             elif job.status in RETRYABLE_STATUSES:
@@ -296,7 +300,7 @@ class Worker:
                 jobs.drop_requests(session, [request.id])
 
     def _cancel(self, job: Job) -> None:
-        if job.status not in OPEN_STATUSES or job.outcome is not None or job.id in self._ending:
+        if job.status not in OPEN_STATUSES or job.outcome is not None or job.id in self.endings:
             return  # it has ended, or is about to
         self.floor.drop(job.id)
         if job.plan is not None:
@@ -384,6 +388,7 @@ class Worker:
         assert self._facts is not None
         if isinstance(event, SpeechDone):
             self.floor.on_speech(event, self._facts)
+            self.recorder.begin(self.floor.basket)
         else:
             self.floor.on_lock(event, self._facts)
 
@@ -403,52 +408,33 @@ class Worker:
                 if active.task is None and (models := left.get(active.job.id)):
                     active.rewind(models[0])
             self._finish([active for active in idle if active.is_idle])
-        self._finish_long()
+        self._closed(self.endings.tick(wait=not self.floor.owners))  # else the next lines are spoken meanwhile
 
     def _finish(self, ended: Sequence[ActiveJob]) -> None:
-        short: list[ActiveJob] = []
         for active in ended:
             del self.floor.jobs[active.job.id]
             if active.task is not None:
                 self.lock_jobs.finish(active.job, active.task, finisher=self.finisher, outbox=self.outbox)
                 self._answer([active.job.id])
-            elif active.after > LINES_ENDED_INLINE:
-                future = self._ending_pool.submit(self.finisher.endings_of, [(active.job, active.spec)])
-                future.add_done_callback(lambda _: self._wake())
-                self._ending[active.job.id] = future
-            else:
-                short.append(active)
-        if short:
-            endings = self.finisher.endings_of([(active.job, active.spec) for active in short])
-            self._closed(self.finisher.finish(endings))
-
-    def _finish_long(self) -> None:
-        for job_id, future in list(self._ending.items()):
-            if future.done():
-                del self._ending[job_id]
-                self._closed(self.finisher.finish(future.result()))
+        self.endings.add([active for active in ended if active.task is None])
 
     def _answer(self, job_ids: Sequence[int]) -> None:
         if job_ids:
-            self._closed(self.finisher.answer(job_ids))
+            closed = self.finisher.answer(job_ids)
+            self.endings.release(closed)
+            self._closed(closed)
 
     def _closed(self, closed: Sequence[Job]) -> None:
         """The receipts of these jobs lie in the outbox."""
-        self._has_written = self._has_written or bool(closed)
+        if not closed:
+            return
+        self._has_written = True
         for job in closed:
             outcome = job.outcome or job.status
             self.outcomes[outcome] += 1
             self.recorder.forget(job.id)
             level = logging.INFO if outcome == DONE else logging.WARNING
             logger.log(level, "job %d (%s): %s %s", job.id, job.name, outcome, job.error.message if job.error else "")
-        if self.intake is not None:
-            self.intake.release_all(
-                {
-                    job.claim_id: job.outcome == REJECTED
-                    for job in closed
-                    if job.claim_id is not None and may_release(job)
-                }
-            )
         self.turns.may_be_ready = True
 
 

@@ -1,0 +1,111 @@
+"""Jobs of which nothing is left → a thread that makes their tracks and receipts, while the next lines are spoken.
+
+One batch is ended at a time; what ends meanwhile waits for the next, so that syncs and commits are shared. The track
+of a long job takes a while, and is made in a thread of its own before the job joins a batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from registry.errors import StorageError
+from registry.job_values import REJECTED, Job
+from runner.finishing import Ending, Finisher, may_release
+from runner.intake import Intake
+from runner.lines_at_work import ActiveJob
+
+SHORT_LINES = 200  # a job of more lines is long
+MOST_WAITING = 64  # jobs that may wait for the next batch
+
+
+class Endings:
+    """What is being ended. All methods belong to the runner's main thread."""
+
+    def __init__(self, *, finisher: Finisher, intake: Intake | None, wake: Callable[[], None]) -> None:
+        self._finisher, self._intake, self._wake = finisher, intake, wake
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ending")
+        self._long_pool = ThreadPoolExecutor(1, thread_name_prefix="long-ending")
+        self._waiting: list[ActiveJob] = []
+        self._making: dict[Future[list[Ending]], int] = {}  # long jobs, by their ledger ids
+        self._made: list[Ending] = []
+        self._batch: Future[list[Job]] | None = None
+        self._batch_ids: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._making or self._made or self._batch)
+
+    def __contains__(self, job_id: int) -> bool:
+        waiting = {active.job.id for active in self._waiting} | {ending.job.id for ending in self._made}
+        return job_id in waiting or job_id in self._batch_ids or job_id in self._making.values()
+
+    def add(self, ended: Sequence[ActiveJob]) -> None:
+        """These jobs are to be ended."""
+        for active in ended:
+            if active.after <= SHORT_LINES:
+                self._waiting.append(active)
+            else:
+                future = self._long_pool.submit(self._finisher.endings_of, [(active.job, active.spec)])
+                self._making[future] = active.job.id
+                future.add_done_callback(lambda _: self._wake())
+
+    def tick(self, *, wait: bool = False) -> list[Job]:
+        """The jobs that were closed since the last call; the next batch is begun. `wait` is for all but long jobs.
+
+        Raises StorageError when the disk or the database failed.
+        """
+        closed: list[Job] = []
+        for future in [future for future in self._making if future.done()]:
+            del self._making[future]
+            self._made += future.result()
+        while self._batch is not None or self._waiting or self._made:
+            wait = wait or len(self._waiting) >= MOST_WAITING
+            if self._batch is None:
+                self._begin()
+            elif wait or self._batch.done():
+                closed += self._collect(self._batch)
+            else:
+                break
+        return closed
+
+    def _begin(self) -> None:
+        ended, self._waiting = self._waiting, []
+        made, self._made = self._made, []
+        self._batch_ids = {active.job.id for active in ended} | {ending.job.id for ending in made}
+        self._batch = self._pool.submit(self._end, ended, made)
+        self._batch.add_done_callback(lambda _: self._wake())
+
+    def _collect(self, batch: Future[list[Job]]) -> list[Job]:
+        try:
+            return batch.result()
+        finally:
+            self._batch, self._batch_ids = None, set()
+
+    def _end(self, ended: Sequence[ActiveJob], made: Sequence[Ending]) -> list[Job]:
+        """In the thread: everything that is left to do; returns the jobs that are closed."""
+        endings = self._finisher.endings_of([(active.job, active.spec) for active in ended])
+        closed = self._finisher.finish([*made, *endings])
+        self.release(closed)
+        return closed
+
+    def release(self, closed: Sequence[Job]) -> None:
+        """Delete the claims of answered jobs that nothing retries."""
+        if self._intake is not None:
+            free = [job for job in closed if may_release(job)]
+            self._intake.release_all({job.claim_id: job.outcome == REJECTED for job in free if job.claim_id is not None})
+
+    def give_up(self) -> list[Job]:
+        """Forget what is not ended: the ledger knows it. Waits for the threads; returns the jobs they closed."""
+        closed: list[Job] = []
+        with contextlib.suppress(StorageError, OSError):
+            closed += self._collect(self._batch) if self._batch is not None else []
+        for future in self._making:
+            future.exception()  # waits
+        self._waiting, self._made, self._making = [], [], {}
+        return closed
+
+    def close(self) -> None:
+        """Let the threads end what they have begun: nobody else may own the instance meanwhile."""
+        for pool in (self._pool, self._long_pool):
+            pool.shutdown(cancel_futures=True)
