@@ -93,7 +93,9 @@ class Endings:
         """Delete the claims of answered jobs that nothing retries."""
         if self._intake is not None:
             free = [job for job in closed if may_release(job)]
-            self._intake.release_all({job.claim_id: job.outcome == REJECTED for job in free if job.claim_id is not None})
+            self._intake.release_all(
+                {job.claim_id: job.outcome == REJECTED for job in free if job.claim_id is not None}
+            )
 
     def give_up(self) -> list[Job]:
         """Forget what is not ended: the ledger knows it. Waits for the threads; returns the jobs they closed."""

@@ -18,12 +18,17 @@ def is_test_engine(name: str) -> bool:
     return ":" in name and bool(os.environ.get("VOICEJOBS_TEST_ENGINES"))
 
 
-def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Path) -> str:
-    """The one name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
+def name_without_folder(wanted: str) -> str | None:
+    """The one name of a model that has no weights; None for all others."""
     if is_test_engine(wanted):
         return wanted
-    if wanted.casefold() == DRAFT:
-        return DRAFT
+    return DRAFT if wanted.casefold() == DRAFT else None
+
+
+def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Path) -> str:
+    """The one name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
+    if (simple := name_without_folder(wanted)) is not None:
+        return simple
     from models.shared_directory import resolve_model
 
     choice = resolve_model(wanted, directory=models_dir, ability=ability, offline=settings.offline)
@@ -32,10 +37,8 @@ def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Pat
 
 def likely_name(wanted: str) -> str | None:
     """`model_name` without a look at the disk; None for what depends on the machine or lies in a folder."""
-    if is_test_engine(wanted):
-        return wanted
-    if wanted.casefold() == DRAFT:
-        return DRAFT
+    if (simple := name_without_folder(wanted)) is not None:
+        return simple
     entry = entry_named(wanted)
     return entry.name if entry else None
 

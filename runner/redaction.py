@@ -25,11 +25,14 @@ _AFTER_A_NAME = re.compile(
         ( [^\s"'&,;)}\]]{6,} )""",
     re.VERBOSE | re.IGNORECASE,
 )
+_ITS_NAMES = re.compile("authorization|bearer|token|passw|secret|api[_-]?key", re.IGNORECASE)  # quick to rule out
 _IN_A_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """`text` with everything that looks like a credential replaced."""
-    text = _IN_A_URL.sub(rf"\1{REDACTED}@", text)
-    text = _AFTER_A_NAME.sub(lambda match: match[1] + REDACTED, text)
+    if "://" in text:
+        text = _IN_A_URL.sub(rf"\1{REDACTED}@", text)
+    if _ITS_NAMES.search(text):
+        text = _AFTER_A_NAME.sub(lambda match: match[1] + REDACTED, text)
     return _SECRETS.sub(REDACTED, text)

@@ -19,7 +19,7 @@ from registry.digests import sha256_of_json
 from registry.lookup import resolve
 from registry.values import Version
 from runner.instance import Instance
-from runner.model_choice import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name
+from runner.model_choice import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name, name_without_folder
 from runner.names import folded, parse_voice_reference
 
 SPEAKER_OF_PRESET = {"anna": "ono_anna"}  # the Swift tools' name of the same speaker
@@ -103,6 +103,8 @@ class ModelNames:
 
     def named(self, name: str, *, ability: str) -> str:
         """A model's one name. Raises UnknownModel."""
+        if (simple := name_without_folder(name)) is not None:
+            return simple
         return model_name(name, ability=ability, settings=self.instance.settings, models_dir=self.models_dir)
 
 
