@@ -13,25 +13,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registry.candidates import forget_candidates
-from registry.database import Snapshot, ask, do
+from registry.database import ask, do
 from registry.digests import canonical_json
-from registry.errors import Conflict
 from registry.job_lists import JobNotFound, job_from
 from registry.job_values import (
-    CANCEL,
     CANCELLED,
     FAILED,
     OPEN_STATUSES,
     QUEUED,
-    RETRY,
-    RETRYABLE_STATUSES,
     WAITING,
     Job,
     JobError,
     JsonObject,
     NewJob,
     NewLine,
-    Request,
 )
 from registry.voice_names import fold
 
@@ -40,15 +35,6 @@ if TYPE_CHECKING:
 
 IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
 MAX_WARNINGS = 50
-LONGEST_DELAY_S = 3_600.0  # a clock that was set back must not make a delayed job wait for ever
-
-
-class JobNotRetryable(Conflict):
-    code = "job-not-retryable"
-
-
-class JobFinished(Conflict):
-    code = "job-finished"
 
 
 # ---- recording -------------------------------------------------------------------------------------------------
@@ -219,48 +205,6 @@ def open_take_keys(session: Session) -> set[str]:
     return {row["take_key"] for row in ask(session, question)}
 
 
-# ---- choosing --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadyJob:
-    """What the scheduler looks at."""
-
-    id: int
-    priority: int
-    model: str | None
-    claimed_s: float
-
-
-def ready(session: Session, *, now_s: float, overdue_before_s: float, model: str | None, limit: int) -> list[ReadyJob]:
-    """Queued jobs that may start: the oldest overdue ones, those of the highest priority, and of these those
-    whose work needs `model`."""
-    fitting = (
-        "SELECT id, priority, model, claimed_s FROM job WHERE status = 'queued' AND outcome IS NULL "
-        "AND (not_before_s <= :now_s OR not_before_s > :now_s + :longest_delay_s) "
-    )
-    values: dict[str, Any] = {"now_s": now_s, "longest_delay_s": LONGEST_DELAY_S, "limit": limit}
-    found: dict[int, ReadyJob] = {}
-
-    def collect(condition: str, **more: Any) -> None:
-        for row in ask(session, f"{fitting} {condition} LIMIT :limit", {**values, **more}):
-            found[row["id"]] = ReadyJob(**row)
-
-    collect("ORDER BY priority DESC, id")
-    if len(found) >= limit:  # else these are all there are
-        highest = max(job.priority for job in found.values())
-        collect("AND priority = :highest AND model = :model ORDER BY id", highest=highest, model=model)
-        collect("AND claimed_s < :overdue_before_s ORDER BY id", overdue_before_s=overdue_before_s)
-    return list(found.values())
-
-
-def next_delayed_s(session: Session, *, now_s: float) -> float | None:
-    """When the earliest delayed job may start."""
-    question = "SELECT min(not_before_s) AS earliest FROM job WHERE status = 'queued' AND not_before_s > :now_s"
-    earliest: float | None = ask(session, question, {"now_s": now_s})[0]["earliest"]
-    return earliest
-
-
 # ---- the life of a job -----------------------------------------------------------------------------------------
 
 
@@ -394,49 +338,15 @@ def reset_for_retry(session: Session, job_id: int) -> None:
     do(session, statement, [(job_id,)])
 
 
-# ---- requests from other processes -----------------------------------------------------------------------------
-
-
-def request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
-    """Ask the runner to cancel or retry a job. Raises JobNotFound, JobFinished or JobNotRetryable."""
-    job = by_name(session, name)
-    if wanted == CANCEL and job.status not in OPEN_STATUSES:
-        raise JobFinished(f"The job {job.name!r} is {job.status} already.")
-    if wanted != CANCEL and job.status not in RETRYABLE_STATUSES:
-        allowed = ", ".join(RETRYABLE_STATUSES)
-        raise JobNotRetryable(
-            f"The job {job.name!r} is {job.status}; only {allowed} jobs can be retried.",
-            hint="Drop the job file again for a new run.",
-        )
-    _add_request(session, job.id, wanted, now_s=now_s)
-    return job
-
-
-def resume(session: Session, job_id: int, *, claim_id: str, now_s: float) -> None:
-    """The same job was dropped again after it had failed: it is to be retried, with the files of the new drop."""
+def change_claim(session: Session, job_id: int, claim_id: str) -> None:
+    """From now on the job has the files of another drop."""
     _update(session, job_id, claim_id=claim_id)
-    _add_request(session, job_id, RETRY, now_s=now_s)
-
-
-def _add_request(session: Session, job_id: int, wanted: str, *, now_s: float) -> None:
-    do(session, "INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
-
-
-def requests(session: Session | Snapshot) -> list[Request]:
-    """What was asked and not yet obeyed, oldest first."""
-    rows = ask(session, "SELECT id, job_id, request FROM job_request ORDER BY id")
-    return [Request(**row) for row in rows]
 
 
 def forget(session: Session, job_id: int) -> bool:
     """Remove a job that has ended, with its lines and events; False when it is open again or gone."""
     statement = "DELETE FROM job WHERE id = :id AND status NOT IN ('waiting', 'queued', 'running') RETURNING id"
     return bool(ask(session, statement, {"id": job_id}))
-
-
-def drop_requests(session: Session, request_ids: Sequence[int]) -> None:
-    """The requests are obeyed."""
-    do(session, "DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])
 
 
 def _update(session: Session, job_id: int, **values: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from registry import jobs
+from registry import job_requests, jobs
 from registry.candidates import find_candidates
 from registry.errors import NotFound, VoiceJobsError
 from registry.job_values import (
@@ -217,7 +217,7 @@ class Admission:
             hint = "Give the changed job another id, or none."
             return self._answer(drop, REJECTED, error=JobError(code=IdTaken.code, message=message, hint=hint))
         if holder.status in RETRYABLE_STATUSES:
-            jobs.resume(self._session, holder.id, claim_id=drop.claim_id, now_s=self._now_s)
+            job_requests.resume(self._session, holder.id, claim_id=drop.claim_id, now_s=self._now_s)
             jobs.add_event(self._session, holder.id, kind=RETRY, message="dropped again", at_s=self._now_s)
             return Admitted(job=holder, freed_claim=holder.claim_id)
         return self._answer(drop, DUPLICATE, error=None, facts={"duplicate_of": holder.name})

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry import jobs, lines
+from registry import jobs, lines, ready_jobs
 from registry.errors import StorageError, VoiceJobsError
 from registry.job_values import FAILED, Job, JobError
-from registry.jobs import ReadyJob
+from registry.ready_jobs import ReadyJob
 from runner.admission import error_of
 from runner.context import Context
 from runner.exchange_jobs import ExchangeJobs
@@ -91,14 +91,14 @@ class Turns:
             return
         overdue_before_s = wall_s - self.context.settings.max_wait_s
         with self.context.database.read() as session:
-            found = jobs.ready(
+            found = ready_jobs.ready(
                 session,
                 now_s=wall_s,
                 overdue_before_s=overdue_before_s,
                 model=self.loader.loaded,
                 limit=JOBS_AT_ONCE,
             )
-            self._next_delayed_s = jobs.next_delayed_s(session, now_s=wall_s)
+            self._next_delayed_s = ready_jobs.next_delayed_s(session, now_s=wall_s)
         self._ready = {job.id: job for job in found if job.id not in self.floor.jobs}
         self.may_be_ready = bool(found)
 

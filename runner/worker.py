@@ -7,35 +7,30 @@ made anew from the ledger, which is what it does when it starts, and after the d
 from __future__ import annotations
 
 import logging
-import selectors
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from models.protocol import EngineFacts, LockDone, SpeechDone
-from models.protocol import WorkFailed as EngineWorkFailed
-from models.wire import LoadFailed
-from registry import jobs, lines
+from registry import job_requests, jobs, lines, ready_jobs
 from registry.errors import DiskFull, StorageError, storage_error
 from registry.files import crash_point
 from registry.job_lists import open_jobs
-from registry.job_values import CANCEL, CANCELLED, DONE, OPEN_STATUSES, REJECTED, RETRYABLE_STATUSES, Job, JobError
+from registry.job_values import CANCEL, CANCELLED, DONE, OPEN_STATUSES, REJECTED, RETRYABLE_STATUSES, Job
 from runner.admission import Admission
 from runner.context import Context
 from runner.endings import Endings
-from runner.engine_client import EngineClient, EngineEvent, EngineLost, EngineReady
+from runner.engine_client import EngineClient
 from runner.exchange_jobs import ExchangeJobs
 from runner.finishing import Finisher, may_release
 from runner.floor import Floor
+from runner.hearing import Hearing
 from runner.housekeeping import Housekeeping
 from runner.intake import ClaimedDrop, Intake
 from runner.jobfile import spec_from_json
 from runner.lines_at_work import ActiveJob, Basket
 from runner.lock_jobs import LockJobs
 from runner.model_loader import ModelLoader
-from runner.model_news import note_load, note_news
 from runner.names import printable_name
 from runner.publish import Outbox
 from runner.recording import RecentTakes, Recorder
@@ -48,7 +43,6 @@ LONGEST_PAUSE_S = 30.0
 REQUEST_LOOK_S = 1.0  # how long a request of another process may lie unseen
 ANSWER_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
 TRIES_BEFORE_GIVING_UP = 5  # of `run --once`, when the disk does not let it work
-LISTEN_S = 0.05  # at most, to an engine that answers at once
 
 
 class Worker:
@@ -83,11 +77,18 @@ class Worker:
             exchange=ExchangeJobs(context=context, models=models, outbox=self.outbox, finisher=self.finisher),
             on_over=self._answer,
         )
+        self.hearing = Hearing(
+            context=context,
+            engine=engine,
+            loader=self.loader,
+            floor=self.floor,
+            turns=self.turns,
+            recorder=self.recorder,
+        )
         self.housekeeping = Housekeeping(context)
         self.is_stopping = False
         self.outcomes: Counter[str] = Counter()  # what the jobs that ended under this worker came to
         self._drops: list[ClaimedDrop] = []  # claimed and not yet recorded
-        self._facts: EngineFacts | None = None  # of the model that was loaded last
         self._must_recover = False
         self._has_written = False  # whether the present step has put anything on the disk
         self._pause_until_s = 0.0
@@ -138,7 +139,7 @@ class Worker:
         """One step of everything; errors of the disk put the work aside for a while, and lose nothing."""
         try:
             if now_s < self._pause_until_s or not self._has_space(now_s):
-                self._hear_only_loads(now_s)
+                self.hearing.only_loads(now_s)
                 return
             if self._must_recover:
                 self._recover()
@@ -156,7 +157,7 @@ class Worker:
     def _step(self, now_s: float) -> None:
         self._obey_requests()
         self._take_drops(now_s)
-        self._hear(now_s)
+        self.hearing.tick(now_s)
         if not self.is_stopping:
             self.turns.feed(now_s)  # first, so that the engine goes on while its answers are recorded
         self._record()
@@ -205,7 +206,7 @@ class Worker:
             return False
         with self.context.database.read() as session:
             now_s = self.context.clock()
-            return not jobs.requests(session) and not jobs.ready(
+            return not job_requests.requests(session) and not ready_jobs.ready(
                 session, now_s=now_s, overdue_before_s=0, model=None, limit=1
             )
 
@@ -255,14 +256,6 @@ class Worker:
         self._pauses += 1
         return False
 
-    def _hear_only_loads(self, now_s: float) -> None:
-        """Answers to work that was put aside find no owner; which model is loaded must be known all the same."""
-        for event in self.engine.tick(now_s):
-            if isinstance(event, EngineReady):
-                self._on_ready(event)
-            elif isinstance(event, EngineLost):
-                self.loader.on_lost(event, now_s=now_s)
-
     def _on_job_trouble(self, job: Job, error: StorageError) -> None:
         """One job's folder cannot be written: that job waits, the others go on."""
         logger.warning("job %d (%s) waits: %s", job.id, job.name, error)
@@ -286,7 +279,7 @@ class Worker:
 
     def _obey_requests(self) -> None:
         with self.context.database.read() as session:
-            asked = jobs.requests(session)
+            asked = job_requests.requests(session)
         if asked:
             self._closed(self.endings.tick(wait=True))  # a job may be about to end, or to fail for want of another
         for request in asked:
@@ -297,7 +290,7 @@ class Worker:
             elif job.status in RETRYABLE_STATUSES:
                 self._retry(job)
             with self.context.database.write() as session:
-                jobs.drop_requests(session, [request.id])
+                job_requests.drop_requests(session, [request.id])
 
     def _cancel(self, job: Job) -> None:
         if job.status not in OPEN_STATUSES or job.outcome is not None or job.id in self.endings:
@@ -350,52 +343,6 @@ class Worker:
             return None
         return self.intake.folder_of(job.claim_id)
 
-    # ---- the engine --------------------------------------------------------------------------------------------
-
-    def _hear(self, now_s: float) -> None:
-        wanted = self.turns.wanted
-        note_news(context=self.context, loader=self.loader, floor=self.floor)
-        self._on_load_error(self.loader.tick(now_s=now_s), wanted)
-        for event in self._events(now_s):
-            if isinstance(event, EngineReady):
-                self._on_ready(event)
-            elif isinstance(event, LoadFailed):
-                error = JobError(code=event.code, message=event.message, hint=event.hint)
-                self._on_load_error(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s), wanted)
-            elif isinstance(event, EngineLost):
-                self.floor.on_lost(event)
-                self._on_load_error(self.loader.on_lost(event, now_s=now_s), wanted)
-            elif isinstance(event, SpeechDone | LockDone | EngineWorkFailed):
-                self._on_answer(event)
-
-    def _events(self, now_s: float) -> Iterator[EngineEvent]:
-        """What the engine says; a fast one is listened to for a moment, since lines recorded together cost less."""
-        end_s = time.monotonic() + LISTEN_S
-        yield from self.engine.tick(now_s)
-        while self.floor.expects_more and time.monotonic() < end_s and _is_readable(self.engine.fileno()):
-            yield from self.engine.tick(now_s)
-
-    def _on_ready(self, event: EngineReady) -> None:
-        self.loader.on_ready()
-        self._facts = event.facts
-        note_load(context=self.context, loader=self.loader, floor=self.floor)
-
-    def _on_answer(self, event: SpeechDone | LockDone | EngineWorkFailed) -> None:
-        if isinstance(event, EngineWorkFailed):
-            self.floor.on_work_failed(event)
-            return
-        # The engine may have died since it answered, so the client cannot be asked which model it was.
-        assert self._facts is not None
-        if isinstance(event, SpeechDone):
-            self.floor.on_speech(event, self._facts)
-            self.recorder.begin(self.floor.basket)
-        else:
-            self.floor.on_lock(event, self._facts)
-
-    def _on_load_error(self, error: JobError | None, model: str | None) -> None:
-        if error is not None and model is not None:
-            self.turns.fail_model(error, model)
-
     # ---- ending ------------------------------------------------------------------------------------------------
 
     def _end_jobs(self) -> None:
@@ -436,12 +383,3 @@ class Worker:
             level = logging.INFO if outcome == DONE else logging.WARNING
             logger.log(level, "job %d (%s): %s %s", job.id, job.name, outcome, job.error.message if job.error else "")
         self.turns.may_be_ready = True
-
-
-def _is_readable(descriptor: int | None) -> bool:
-    """Whether there is something to read, waiting a moment for it."""
-    if descriptor is None:
-        return False
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
-        return bool(selector.select(LISTEN_S))

@@ -214,13 +214,13 @@ def _line_error(error: Any) -> str:
 
 
 def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
-    from registry import jobs as ledger
+    from registry import job_requests
 
     instance = current_instance()
     with _database() as database:
         for name in names:
             with database.write() as session:
-                job = ledger.request(session, name, request, now_s=time.time())
+                job = job_requests.request(session, name, request, now_s=time.time())
             say(f"{job.name}: {done}")
     if not instance.runner_is_active():
         say("No runner is active; it happens when one starts: voicejobs run")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from registry import jobs
+from registry import job_requests, jobs
 from registry.job_lists import find_drop, list_jobs, open_jobs, prunable, show_job
 from registry.job_values import WAITING, NewJob, NewLine
 
@@ -72,7 +72,7 @@ def test_a_job_is_shown_with_its_lines_and_events_and_a_misspelt_name_is_guessed
 def test_a_drop_is_found_by_its_name_or_by_the_id_it_resumed(db):
     job = add(db, key="ep1")
     with db.write() as session:
-        jobs.resume(session, job.id, claim_id="c2", now_s=500)
+        job_requests.resume(session, job.id, claim_id="c2", now_s=500)
         jobs.add_event(session, job.id, kind="retry", message="dropped again", at_s=500)
     with db.snapshot() as snapshot:
         assert find_drop(snapshot, "hello.toml", key=None, since_s=50).id == job.id

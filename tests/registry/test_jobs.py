@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from registry import jobs
+from registry import job_requests, jobs, ready_jobs
 from registry.database import Database
 from registry.job_values import CANCEL, REJECTED, RETRY, WAITING, JobError, NewJob, NewLine
 
@@ -26,7 +26,7 @@ def add(db: Database, **changes: object) -> jobs.Job:
 def ready(db: Database, **changes: object) -> list[int]:
     wanted = {"now_s": 200, "overdue_before_s": 0, "model": None, "limit": 10} | changes
     with db.read() as session:
-        return [job.id for job in jobs.ready(session, **wanted)]
+        return [job.id for job in ready_jobs.ready(session, **wanted)]
 
 
 def finish(db: Database, job_id: int, outcome: str) -> list[jobs.Settled]:
@@ -107,14 +107,14 @@ def test_an_answer_stays_unpublished_until_it_is_closed(db):
 
 def test_only_open_jobs_are_cancelled_and_only_unfinished_ones_retried(db):
     job = add(db)
-    with db.write() as session, pytest.raises(jobs.JobNotRetryable):
-        jobs.request(session, "hello", RETRY, now_s=1)
+    with db.write() as session, pytest.raises(job_requests.JobNotRetryable):
+        job_requests.request(session, "hello", RETRY, now_s=1)
     finish(db, job.id, "failed")
     with db.write() as session:
-        jobs.request(session, "HELLO", RETRY, now_s=1)
-        assert [request.request for request in jobs.requests(session)] == [RETRY]
-    with db.write() as session, pytest.raises(jobs.JobFinished):
-        jobs.request(session, "hello", CANCEL, now_s=1)
+        job_requests.request(session, "HELLO", RETRY, now_s=1)
+        assert [request.request for request in job_requests.requests(session)] == [RETRY]
+    with db.write() as session, pytest.raises(job_requests.JobFinished):
+        job_requests.request(session, "hello", CANCEL, now_s=1)
 
 
 def test_one_job_at_a_time_holds_an_id(db):

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from registry import jobs
+from registry import job_requests
 from registry.job_values import CANCEL
 from tests.runner.bench import design, lock, speak
 
@@ -38,7 +38,7 @@ def test_receipts_of_every_kind_and_outcome_keep_to_the_schema(bench):
     bench.drop("stop.toml", speak("One more."))
     bench.tick()
     with bench.context.database.write() as session:
-        jobs.request(session, "stop", CANCEL, now_s=1)
+        job_requests.request(session, "stop", CANCEL, now_s=1)
     bench.run()
     receipts = every_receipt(bench)
     for receipt in receipts.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from registry import jobs
+from registry import job_requests
 from registry.job_values import CANCEL, RETRY
 from tests.runner.bench import design, lock, speak
 
@@ -19,7 +19,7 @@ def cast(bench):
 
 def ask(bench, job, request):
     with bench.context.database.write() as session:
-        jobs.request(session, job, request, now_s=1.0)
+        job_requests.request(session, job, request, now_s=1.0)
 
 
 def test_five_files_dropped_at_once_order_themselves(bench):

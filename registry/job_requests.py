@@ -1,0 +1,58 @@
+"""What other processes ask the runner to do with a job: cancel it, or try it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from registry.database import Snapshot, ask, do
+from registry.errors import Conflict
+from registry.job_values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
+from registry.jobs import by_name, change_claim
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+
+class JobNotRetryable(Conflict):
+    code = "job-not-retryable"
+
+
+class JobFinished(Conflict):
+    code = "job-finished"
+
+
+def request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
+    """Ask the runner to cancel or retry a job. Raises JobNotFound, JobFinished or JobNotRetryable."""
+    job = by_name(session, name)
+    if wanted == CANCEL and job.status not in OPEN_STATUSES:
+        raise JobFinished(f"The job {job.name!r} is {job.status} already.")
+    if wanted != CANCEL and job.status not in RETRYABLE_STATUSES:
+        allowed = ", ".join(RETRYABLE_STATUSES)
+        raise JobNotRetryable(
+            f"The job {job.name!r} is {job.status}; only {allowed} jobs can be retried.",
+            hint="Drop the job file again for a new run.",
+        )
+    _add_request(session, job.id, wanted, now_s=now_s)
+    return job
+
+
+def resume(session: Session, job_id: int, *, claim_id: str, now_s: float) -> None:
+    """The same job was dropped again after it had failed: it is to be retried, with the files of the new drop."""
+    change_claim(session, job_id, claim_id)
+    _add_request(session, job_id, RETRY, now_s=now_s)
+
+
+def _add_request(session: Session, job_id: int, wanted: str, *, now_s: float) -> None:
+    do(session, "INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
+
+
+def requests(session: Session | Snapshot) -> list[Request]:
+    """What was asked and not yet obeyed, oldest first."""
+    rows = ask(session, "SELECT id, job_id, request FROM job_request ORDER BY id")
+    return [Request(**row) for row in rows]
+
+
+def drop_requests(session: Session, request_ids: Sequence[int]) -> None:
+    """The requests are obeyed."""
+    do(session, "DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])

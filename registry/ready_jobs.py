@@ -1,0 +1,52 @@
+"""Queued jobs that may start now, for the scheduler to choose from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry.database import ask
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+LONGEST_DELAY_S = 3_600.0  # a clock that was set back must not make a delayed job wait for ever
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyJob:
+    """What the scheduler looks at."""
+
+    id: int
+    priority: int
+    model: str | None
+    claimed_s: float
+
+
+def ready(session: Session, *, now_s: float, overdue_before_s: float, model: str | None, limit: int) -> list[ReadyJob]:
+    """Queued jobs that may start: the oldest overdue ones, those of the highest priority, and of these those
+    whose work needs `model`."""
+    fitting = (
+        "SELECT id, priority, model, claimed_s FROM job WHERE status = 'queued' AND outcome IS NULL "
+        "AND (not_before_s <= :now_s OR not_before_s > :now_s + :longest_delay_s) "
+    )
+    values: dict[str, Any] = {"now_s": now_s, "longest_delay_s": LONGEST_DELAY_S, "limit": limit}
+    found: dict[int, ReadyJob] = {}
+
+    def collect(condition: str, **more: Any) -> None:
+        for row in ask(session, f"{fitting} {condition} LIMIT :limit", {**values, **more}):
+            found[row["id"]] = ReadyJob(**row)
+
+    collect("ORDER BY priority DESC, id")
+    if len(found) >= limit:  # else these are all there are
+        highest = max(job.priority for job in found.values())
+        collect("AND priority = :highest AND model = :model ORDER BY id", highest=highest, model=model)
+        collect("AND claimed_s < :overdue_before_s ORDER BY id", overdue_before_s=overdue_before_s)
+    return list(found.values())
+
+
+def next_delayed_s(session: Session, *, now_s: float) -> float | None:
+    """When the earliest delayed job may start."""
+    question = "SELECT min(not_before_s) AS earliest FROM job WHERE status = 'queued' AND not_before_s > :now_s"
+    earliest: float | None = ask(session, question, {"now_s": now_s})[0]["earliest"]
+    return earliest

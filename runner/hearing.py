@@ -1,0 +1,97 @@
+"""What the engine says → the floor: takes, failures, deaths, models that are loaded or cannot be."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from models.protocol import EngineFacts, LockDone, SpeechDone
+from models.protocol import WorkFailed as EngineWorkFailed
+from models.wire import LoadFailed
+from registry.job_values import JobError
+from runner.context import Context
+from runner.engine_client import EngineClient, EngineEvent, EngineLost, EngineReady
+from runner.floor import Floor
+from runner.model_loader import ModelLoader
+from runner.model_news import note_load, note_news
+from runner.recording import Recorder
+from runner.turns import Turns
+
+LISTEN_S = 0.05  # at most, to an engine that answers at once
+
+
+@dataclass(kw_only=True)
+class Hearing:
+    """Listens to the engine."""
+
+    context: Context
+    engine: EngineClient
+    loader: ModelLoader
+    floor: Floor
+    turns: Turns
+    recorder: Recorder
+    _facts: EngineFacts | None = None  # of the model that was loaded last
+
+    def tick(self, now_s: float) -> None:
+        """Pass on everything that has been said since the last tick."""
+        wanted = self.turns.wanted
+        note_news(context=self.context, loader=self.loader, floor=self.floor)
+        self._on_load_error(self.loader.tick(now_s=now_s), wanted)
+        for event in self._events(now_s):
+            if isinstance(event, EngineReady):
+                self._on_ready(event)
+            elif isinstance(event, LoadFailed):
+                error = JobError(code=event.code, message=event.message, hint=event.hint)
+                self._on_load_error(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s), wanted)
+            elif isinstance(event, EngineLost):
+                self.floor.on_lost(event)
+                self._on_load_error(self.loader.on_lost(event, now_s=now_s), wanted)
+            elif isinstance(event, SpeechDone | LockDone | EngineWorkFailed):
+                self._on_answer(event)
+
+    def only_loads(self, now_s: float) -> None:
+        """Answers to work that was put aside find no owner; which model is loaded must be known all the same."""
+        for event in self.engine.tick(now_s):
+            if isinstance(event, EngineReady):
+                self._on_ready(event)
+            elif isinstance(event, EngineLost):
+                self.loader.on_lost(event, now_s=now_s)
+
+    def _events(self, now_s: float) -> Iterator[EngineEvent]:
+        """What the engine says; a fast one is listened to for a moment, since lines recorded together cost less."""
+        end_s = time.monotonic() + LISTEN_S
+        yield from self.engine.tick(now_s)
+        while self.floor.expects_more and time.monotonic() < end_s and _is_readable(self.engine.fileno()):
+            yield from self.engine.tick(now_s)
+
+    def _on_ready(self, event: EngineReady) -> None:
+        self.loader.on_ready()
+        self._facts = event.facts
+        note_load(context=self.context, loader=self.loader, floor=self.floor)
+
+    def _on_answer(self, event: SpeechDone | LockDone | EngineWorkFailed) -> None:
+        if isinstance(event, EngineWorkFailed):
+            self.floor.on_work_failed(event)
+            return
+        # The engine may have died since it answered, so the client cannot be asked which model it was.
+        assert self._facts is not None
+        if isinstance(event, SpeechDone):
+            self.floor.on_speech(event, self._facts)
+            self.recorder.begin(self.floor.basket)
+        else:
+            self.floor.on_lock(event, self._facts)
+
+    def _on_load_error(self, error: JobError | None, model: str | None) -> None:
+        if error is not None and model is not None:
+            self.turns.fail_model(error, model)
+
+
+def _is_readable(descriptor: int | None) -> bool:
+    """Whether there is something to read, waiting a moment for it."""
+    if descriptor is None:
+        return False
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        return bool(selector.select(LISTEN_S))
