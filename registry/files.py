@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 CHUNK_BYTES = 1 << 20
-DISK_THREADS = 32  # that wait for the disk at one moment; started when they are first needed
+DISK_THREADS = 16  # that wait for the disk at one moment; started when they are first needed
 LONGEST_PLAIN_BYTES = 220  # a temporary name adds a few
 CRASH_EXIT_STATUS = 137  # what a shell reports for SIGKILL, so that a test cannot tell the two apart
 

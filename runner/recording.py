@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
 OnJobTrouble = Callable[[Job, StorageError], None]
-KEPT_SAMPLES = 1_000_000  # of recent takes, for the tracks that are made of them a moment later
+KEPT_SAMPLES = 500_000  # of recent takes, for the tracks that are made of them a moment later
 CODERS = 2  # threads that compress takes; each holds a waveform several times over
 
 
@@ -96,6 +96,7 @@ class Recorder:
     def record(self, basket: Basket) -> None:
         """Everything in the basket. Raises StorageError when the disk or the database fails."""
         ready = self._store(basket.accepted)
+        basket.accepted.clear()  # gives back the engine's own samples
         takes = self._find([key for _, _, key in basket.reused])
         for active, line, key in basket.reused:
             found = self._reuse(active.job, active.spec, line, takes.get(key))
