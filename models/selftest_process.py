@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import faulthandler
 import json
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from models import backend
 from registry.errors import VoiceJobsError
 
+HUNG_S = 90.0  # it takes a few seconds
 GPU_DTYPE = "bfloat16"  # the published checkpoints' own, and so what a GPU computes in by rule
 
 
@@ -26,6 +28,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--blas", default=backend.AUTO)
     arguments = parser.parse_args()
+    faulthandler.dump_traceback_later(HUNG_S, exit=True)  # a device that hangs is told from one that is slow
     try:
         backend.prepare(blas=arguments.blas)  # before the self-test imports mlx
         answer = examine(

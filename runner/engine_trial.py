@@ -126,9 +126,17 @@ def selftest_answer(instance: Instance, *, production: bool) -> SelftestAnswer:
     try:
         answer = json.loads(done.stdout)
     except ValueError:
-        said = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        return SelftestAnswer(problem=said[0])
+        return SelftestAnswer(problem=last_words(done.stderr) or f"exit status {done.returncode}")
     return SelftestAnswer(choices=answer["choices"], reports=tuple(answer["reports"]))
+
+
+def last_words(stderr: str) -> str:
+    """Why a process ended, in one line; of one that hung and was told to dump its threads, where they were."""
+    lines = stderr.strip().splitlines()
+    if any(line.startswith("Timeout (") for line in lines):
+        places = [line.strip() for line in lines if line.startswith("  File ")]
+        return f"it hung: {'; '.join(places[:3])}"
+    return lines[-1] if lines else ""
 
 
 def _production_flags(instance: Instance) -> list[str]:

@@ -14,7 +14,7 @@ from models import backend
 from registry.database import Database
 from runner import doctor, engine_checks
 from runner.cli import run_command
-from runner.engine_trial import SelftestAnswer, speak_once
+from runner.engine_trial import SelftestAnswer, last_words, speak_once
 from runner.instance import Instance
 from runner.settings import SETTINGS_FILE, Settings
 from tests.runner.bench import MODEL
@@ -156,6 +156,13 @@ def test_lost_precision_is_a_note_and_nonsense_a_problem(sane, severity):
     ((found_severity, message, _),) = engine_checks.judged_production(answer)
     assert found_severity == severity
     assert "hidden 2.0e-02 of 1e-03, codes 3 differ" in message
+
+
+def test_a_process_that_hung_says_where():
+    dump = 'Timeout (0:01:30)!\nThread 0x1 (most recent call first):\n  File "a.py", line 3 in eval\n'
+    assert last_words(dump) == 'it hung: File "a.py", line 3 in eval'
+    assert last_words("Traceback\nImportError: no mlx\n") == "ImportError: no mlx"
+    assert last_words("") == ""
 
 
 def test_settings_that_cannot_go_together_are_a_problem_and_no_crash(instance):
