@@ -232,7 +232,7 @@ def answer(contestant: Contestant, command: dict[str, Any]) -> dict[str, Any]:
         return {"load_s": seconds}
     if what == "speak":
         seconds, frames = timed(lambda: contestant.speak(**command))
-        return {"wall_s": seconds, "frames": frames}
+        return {"wall_s": seconds, "frames": frames, "peak_bytes": peak_bytes()}
     if what == "first_audio":
         return {"first_audio_s": contestant.first_audio(**command)}
     if what == "decode":
@@ -241,8 +241,13 @@ def answer(contestant: Contestant, command: dict[str, Any]) -> dict[str, Any]:
         return {"decode_s": seconds}
     if what == "launches":
         return measure_launches(contestant, **command)
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"peak_bytes": peak_kib * (1 if sys.platform == "darwin" else 1_024)}
+    return {"peak_bytes": peak_bytes()}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1_024 * peak
 
 
 def main() -> None:
