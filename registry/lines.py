@@ -75,6 +75,12 @@ def pages(session: Session | Snapshot, job_id: int) -> Iterator[list[Line]]:
         after = rows[-1]["position"]
 
 
+def of_job(session: Session | Snapshot, job_id: int) -> Iterator[Line]:
+    """All lines of a job in order, read some at a time."""
+    for page in pages(session, job_id):
+        yield from page
+
+
 @dataclass(frozen=True, kw_only=True)
 class TakenLine:
     """A line whose take is durable."""

@@ -6,7 +6,6 @@ closed. Many jobs go through each of these steps together.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,13 +18,14 @@ from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry import jobs, lines
 from registry.errors import InvalidInput, NotFound, StorageError
 from registry.files import crash_point
-from registry.job_values import DONE, DUPLICATE, FAILED, PARTIAL, PUBLISHED, REJECTED, Job, JobError, JsonObject, Line
+from registry.job_values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
 from runner import track
 from runner.context import Context
+from runner.job_summary import JobSummary, Spoken
 from runner.jobfile import MAX_FILE_BYTES, JobSpec, SynthesizeSpec
 from runner.preparing import FileFormat, PublishedLine, file_format, take_waveform
 from runner.publish import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
-from runner.receipt import encoded, receipt, summary_error, voice_entry
+from runner.receipt import encoded, receipt
 from runner.recording import OnJobTrouble, RecentTakes
 
 if TYPE_CHECKING:
@@ -64,34 +64,26 @@ class Finisher:
         Takes a while for a job of many lines; it may run in any thread.
         """
         with self.context.database.read() as session:
-            entries = [[line for page in lines.pages(session, job.id) for line in page] for job, _ in ended]
-        return [self._ending_of(*one, found) for one, found in zip(ended, entries, strict=True)]
+            summaries = [JobSummary.of(lines.of_job(session, job.id)) for job, _ in ended]
+        return [self._ending_of(*one, summary) for one, summary in zip(ended, summaries, strict=True)]
 
-    def _ending_of(self, job: Job, spec: JobSpec, entries: Sequence[Line]) -> Ending:
-        ending = Ending(job=job, outcome=outcome_of(entries), error=summary_error(entries))
-        ending.facts["voice"] = the_voice(entries)
-        published = [line for line in entries if line.status == PUBLISHED]
-        if isinstance(spec, SynthesizeSpec) and published:
+    def _ending_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> Ending:
+        ending = Ending(job=job, outcome=summary.outcome, error=summary.error)
+        ending.facts["voice"] = summary.voice
+        if isinstance(spec, SynthesizeSpec) and summary.spoken:
             try:
-                ending.facts["track"] = self._track(ending, spec, published)
+                ending.facts["track"] = self._track(ending, spec, summary.spoken)
             except (InvalidInput, NotFound) as error:
                 ending.warnings.append(f"No track was made: {error.message}")
         return ending
 
-    def _track(self, ending: Ending, spec: SynthesizeSpec, published: Sequence[Line]) -> dict[str, Any]:
-        parts = [
-            track.TrackLine(
-                text=line.request["text"],
-                samples=(line.result or {})["samples"],
-                pause_samples=track.pause_samples(line.request["pause_after_s"]),
-            )
-            for line in published
-        ]
+    def _track(self, ending: Ending, spec: SynthesizeSpec, spoken: Sequence[Spoken]) -> dict[str, Any]:
+        parts = [line.part for line in spoken]
         settings = self.context.settings
         wanted = file_format(spec.format or settings.format, wav_encoding=settings.wav_encoding)
         name, total = f"track.{wanted.format}", track.total_samples(parts)
-        sound = track.waveforms(parts, load=lambda number: self._waveform(published[number]))
-        if (only := self._only_line(published, parts)) is not None:
+        sound = track.waveforms(parts, load=lambda number: self._waveform(spoken[number]))
+        if (only := self._only_line(spoken)) is not None:
             ending.files[name], digest = only.content, only.sha256
         elif total <= SHORT_SAMPLES:
             whole = np.concatenate(list(sound))
@@ -114,18 +106,19 @@ class Finisher:
 
         return self.outbox.publish_stream(job.name, name, write)
 
-    def _waveform(self, line: Line) -> Waveform:
-        sha256 = (line.result or {})["audio_sha256"]
-        recent = self.recent.get(sha256)
-        return recent.waveform if recent is not None else take_waveform(self.context.takes.audio.read(sha256))
+    def _waveform(self, line: Spoken) -> Waveform:
+        recent = self.recent.get(line.audio_sha256)
+        if recent is not None:
+            return recent.waveform
+        return take_waveform(self.context.takes.audio.read(line.audio_sha256))
 
-    def _only_line(self, published: Sequence[Line], parts: Sequence[track.TrackLine]) -> PublishedLine | None:
+    def _only_line(self, spoken: Sequence[Spoken]) -> PublishedLine | None:
         """The file of a job's one line: it is the whole track, when nothing is silent after it."""
-        result = published[0].result or {}
-        recent = self.recent.get(result["audio_sha256"])
-        is_all = len(parts) == 1 and parts[0].pause_samples == 0
+        first = spoken[0]
+        recent = self.recent.get(first.audio_sha256)
+        is_all = len(spoken) == 1 and first.part.pause_samples == 0
         # Another job may have asked for the same take in another format.
-        return recent if is_all and recent is not None and recent.sha256 == result["file_sha256"] else None
+        return recent if is_all and recent is not None and recent.sha256 == first.file_sha256 else None
 
     # ---- from an outcome to a closed job -----------------------------------------------------------------------
 
@@ -187,10 +180,9 @@ class Finisher:
         with self.context.database.read() as session:
             for job_id in job_ids:
                 job = jobs.get(session, job_id)
-                entries = [line for page in lines.pages(session, job_id) for line in page]
                 found[job.name] = job
                 files[job.name] = self._job_file(job) if with_job_files else {}
-                receipts[job.name] = {RECEIPT: encoded(receipt(job, entries))}
+                receipts[job.name] = {RECEIPT: encoded(receipt(job, lines.of_job(session, job_id)))}
         troubles = self.outbox.publish_many(files)
         crash_point("publish.before-receipt")
         for name, job in found.items():
@@ -208,20 +200,6 @@ class Finisher:
             return {}
         content = read_job_file(self.context.instance.claimed_dir / path, limit_bytes=MAX_FILE_BYTES)
         return {} if content is None else {job_file_name(name): content}
-
-
-def outcome_of(entries: Sequence[Line]) -> str:
-    """done, partial or failed, by what became of the lines."""
-    done = sum(line.status == PUBLISHED for line in entries)
-    if done == len(entries):
-        return DONE
-    return PARTIAL if done else FAILED
-
-
-def the_voice(entries: Sequence[Line]) -> dict[str, Any] | None:
-    """The one voice of all lines as the receipt names it; None when there are several."""
-    voices = {json.dumps(line.request["voice"], sort_keys=True): line.request["voice"] for line in entries}
-    return voice_entry(next(iter(voices.values()))) if len(voices) == 1 else None
 
 
 def dependency_failed(name: str) -> JobError:

@@ -7,7 +7,8 @@ same receipt is written with the same bytes however often it has to be.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,10 +19,31 @@ SCHEMA = 1
 LINE_STATUS = {PUBLISHED: "done", "failed": "failed", "cancelled": "cancelled"}
 
 
-def receipt(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
-    """The receipt of a job that has an outcome; `lines` are all its lines, in order."""
-    entries = [line_entry(line) for line in lines]
+class Encoded(str):
+    """JSON already: an entry of a job of many lines takes a tenth of the room that its values take."""
+
+
+@dataclass
+class Spent:
+    """What the lines of a job took together."""
+
+    audio_s: float = 0.0
+    render_s: float = 0.0
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        self.audio_s += result.get("duration_s", 0.0)
+        self.render_s += 0.0 if result.get("reused") else result.get("render_s", 0.0)
+
+
+def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
+    """The receipt of a job that has an outcome, for `encoded`; `lines` are all its lines, in order, read once."""
     is_design = job.kind == "design"
+    entries: list[Encoded] = []
+    spent = Spent()
+    for line in lines:
+        entry = line_entry(line)
+        entries.append(Encoded(_compact(_candidate(entry) if is_design else entry)))
+        spent.add(line.result or {})
     facts = job.facts
     spec = json.loads(job.spec_json) if job.spec_json else {}
     return {
@@ -33,7 +55,7 @@ def receipt(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
         "error": _told(job.error),
         "warnings": [redact(warning) for warning in job.warnings],
         "lines": [] if is_design else entries,
-        "candidates": [_candidate(entry) for entry in entries] if is_design else [],
+        "candidates": entries if is_design else [],
         "voice": facts.get("voice"),
         "files": facts.get("files", []),
         "track": facts.get("track"),
@@ -42,7 +64,7 @@ def receipt(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
         "model": facts.get("model"),
         "engine": facts.get("engine"),
         "versions": facts.get("versions", {}),
-        "timings": timings(job, lines),
+        "timings": timings(job, spent),
         "attempts": job.attempts,
         "metadata": spec.get("metadata", {}),
     }
@@ -57,7 +79,8 @@ def encoded(content: Mapping[str, Any]) -> bytes:
 def _value(value: Any) -> str:
     if not isinstance(value, list) or not value:
         return _compact(value)
-    return "[\n" + ",\n".join(f"    {_compact(item)}" for item in value) + "\n  ]"
+    items = (item if isinstance(item, Encoded) else _compact(item) for item in value)
+    return "[\n" + ",\n".join(f"    {item}" for item in items) + "\n  ]"
 
 
 _compact = json.JSONEncoder(ensure_ascii=False).encode
@@ -106,11 +129,8 @@ def voice_entry(voice: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"name": voice["name"], "version": voice["version"], "digest": f"sha256:{voice['digest']}"}
 
 
-def timings(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
+def timings(job: Job, spent: Spent) -> dict[str, Any]:
     """When things happened, and how long speech and its rendering took together."""
-    results = [line.result for line in lines if line.result]
-    audio_s = sum(result.get("duration_s", 0.0) for result in results)
-    render_s = sum(result.get("render_s", 0.0) for result in results if not result.get("reused"))
     end_s = job.finished_s if job.finished_s is not None else job.claimed_s
     return {
         "claimed_at": iso(job.claimed_s),
@@ -118,8 +138,8 @@ def timings(job: Job, lines: Sequence[Line]) -> dict[str, Any]:
         "finished_at": iso(job.finished_s),
         "waited_s": round((job.started_s or end_s) - job.claimed_s, 3),
         "ran_s": round(end_s - (job.started_s or end_s), 3),
-        "audio_s": round(audio_s, 3),
-        "render_s": round(render_s, 3),
+        "audio_s": round(spent.audio_s, 3),
+        "render_s": round(spent.render_s, 3),
     }
 
 
@@ -135,15 +155,14 @@ def _told(error: JobError | None) -> dict[str, str] | None:
     return {key: redact(value) for key, value in error.as_json().items()} if error else None
 
 
-def summary_error(lines: Sequence[Line]) -> JobError | None:
-    """The error of a job whose lines failed: the commonest reason, and how many lines it hit."""
-    errors = [line.error for line in lines if line.error]
+def summary_error(errors: Sequence[JobError], *, lines: int) -> JobError | None:
+    """The error of a job of so many lines of which some failed: the commonest reason, and how many lines it hit."""
     if not errors:
         return None
     codes = [error.code for error in errors]
     code = max(dict.fromkeys(codes), key=codes.count)
     first = next(error for error in errors if error.code == code)
-    if len(lines) == 1:
+    if lines == 1:
         return first
-    message = f"{len(errors)} of {len(lines)} lines failed; the first: {first.message}"
+    message = f"{len(errors)} of {lines} lines failed; the first: {first.message}"
     return JobError(code=code, message=message, hint=first.hint)

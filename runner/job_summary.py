@@ -1,0 +1,70 @@
+"""The lines of a job, read once → what the job has come to, and what its track is made of; small, however many."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from registry.job_values import DONE, FAILED, PARTIAL, PUBLISHED, JobError, Line
+from runner import track
+from runner.receipt import summary_error, voice_entry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spoken:
+    """A published line."""
+
+    part: track.TrackLine
+    audio_sha256: str
+    file_sha256: str
+
+
+@dataclass(kw_only=True)
+class JobSummary:
+    """What is kept of a job's lines to end it."""
+
+    lines: int = 0
+    spoken: list[Spoken] = field(default_factory=list)
+    errors: list[JobError] = field(default_factory=list)
+    voices: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lines: Iterable[Line]) -> JobSummary:
+        """From all lines of a job, in order."""
+        summary = cls()
+        for line in lines:
+            summary.lines += 1
+            voice = line.request["voice"]
+            summary.voices.setdefault(json.dumps(voice, sort_keys=True), voice_entry(voice))
+            if line.error:
+                summary.errors.append(line.error)
+            if line.status == PUBLISHED and line.result is not None:
+                summary.spoken.append(_spoken(line, line.result))
+        return summary
+
+    @property
+    def outcome(self) -> str:
+        """done, partial or failed."""
+        if len(self.spoken) == self.lines:
+            return DONE
+        return PARTIAL if self.spoken else FAILED
+
+    @property
+    def error(self) -> JobError | None:
+        return summary_error(self.errors, lines=self.lines)
+
+    @property
+    def voice(self) -> dict[str, Any] | None:
+        """The one voice of all lines as the receipt names it; None when there are several."""
+        return next(iter(self.voices.values())) if len(self.voices) == 1 else None
+
+
+def _spoken(line: Line, result: Any) -> Spoken:
+    part = track.TrackLine(
+        text=line.request["text"],
+        samples=result["samples"],
+        pause_samples=track.pause_samples(line.request["pause_after_s"]),
+    )
+    return Spoken(part=part, audio_sha256=result["audio_sha256"], file_sha256=result["file_sha256"])
