@@ -27,7 +27,9 @@ def tone_for(work):
     frequency_hz = 100 + int.from_bytes(digest[:2], "big") / 256
     frames = max(4, round(len(work.text) * SECONDS_PER_CHARACTER * SAMPLE_RATE_HZ / SAMPLES_PER_FRAME))
     time_s = np.arange(frames * SAMPLES_PER_FRAME) / SAMPLE_RATE_HZ
-    return (0.3 * np.sin(2 * np.pi * frequency_hz * time_s + digest[2])).astype(np.float32)
+    turns = frequency_hz * time_s + digest[2] / (2 * np.pi)
+    angle = (2 * np.pi * (turns - np.floor(turns))).astype(np.float32)  # whose sine takes a tenth of a double's
+    return np.float32(0.3) * np.sin(angle)
 
 
 class NoopEngine:
