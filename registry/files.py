@@ -150,16 +150,24 @@ def _sync_folder(folder: Path) -> OSError | None:
 
 
 def side_by_side(do: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`do` of every item, in order; of several at once in threads, since what waits for the disk waits together.
+    """`do` of every item, in order; in threads that share them out, since what waits for the disk waits together.
 
-    Raises what the first of them raised, when all have ended.
+    Raises what one of them raised, when all threads have ended; that thread's further items are left out.
     """
     if len(items) < 2:
         return [do(item) for item in items]
-    begun = [_disk_threads().submit(do, item) for item in items]
+    threads = min(len(items), DISK_THREADS)
+
+    def share(start: int) -> list[Result]:
+        return [do(item) for item in items[start::threads]]
+
+    begun = [_disk_threads().submit(share, start) for start in range(threads)]
     for one in begun:
-        one.exception()  # waits: all have ended before one is raised
-    return [one.result() for one in begun]
+        one.exception()  # waits
+    results: dict[int, Result] = {}
+    for start, one in enumerate(begun):
+        results |= zip(range(start, len(items), threads), one.result(), strict=True)
+    return [results[number] for number in range(len(items))]
 
 
 @functools.cache
