@@ -122,7 +122,14 @@ def _widen(weight: Halves, wide: npt.NDArray[np.uint32]) -> None:
 
 def _compiled(function: Any, *arguments: Any) -> Any:
     """The function as machine code; kept where Numba keeps such code, so that it is made once."""
-    return numba.njit(numba.void(*arguments), nogil=True, cache=True, fastmath=SUMS)(function)
+
+    def made(*, cache: bool) -> Any:
+        return numba.njit(numba.void(*arguments), nogil=True, cache=cache, fastmath=SUMS)(function)
+
+    try:
+        return made(cache=True)
+    except Exception:  # no folder for it may be written, its disk is full, or a power cut tore it: that costs seconds
+        return made(cache=False)
 
 
 _HALVES = numba.types.Array(numba.uint16, 2, "C", readonly=True)  # MLX's own memory

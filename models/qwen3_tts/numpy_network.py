@@ -29,6 +29,7 @@ from models.qwen3_tts.prompt import PromptPlan
 from models.qwen3_tts.reading import Linear
 from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.talker import Talker
+from registry.errors import InvalidInput
 
 PARTS = 4  # of a shared product: a core that other programs keep busy computes fewer of them
 SHARED_NUMBERS = 1 << 18  # weights above which a product is worth sharing
@@ -78,7 +79,11 @@ def product_of(linear: Any, workers: Workers) -> Callable[[Floats], Floats]:
     assert isinstance(linear, Linear)  # `can_compute` has looked
     if linear.weight.dtype == mx.float32:
         return Product(linear, workers)
-    from models.qwen3_tts.stored_products import StoredProduct, fits  # compiles, and needs Numba
+    try:
+        from models.qwen3_tts.stored_products import StoredProduct, fits  # compiles, and needs Numba
+    except ImportError as error:  # it is installed, and refuses the NumPy beside it
+        hint = 'Install voicejobs\' environment anew, or set formulation = "numpy".'
+        raise InvalidInput(f"Numba cannot be used here: {error}.", hint=hint) from None
 
     if fits(linear.weight):
         return StoredProduct(linear, workers)

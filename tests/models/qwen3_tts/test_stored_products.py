@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
+import models.qwen3_tts.halves as halves_module
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.codec_kernels_numpy import Workers
 from models.qwen3_tts.numpy_network import Product, product_of
@@ -38,6 +41,21 @@ def test_weights_that_the_kernels_do_not_fit_are_widened(outputs, inputs):
     product = product_of(Linear.of(weight), Workers(1))
     assert isinstance(product, Product)
     np.testing.assert_allclose(product(x)[0], np.array(weight.astype(mx.float32)).sum(1), rtol=1e-4, atol=1e-4)
+
+
+def test_a_numba_that_cannot_be_imported_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "models.qwen3_tts.stored_products", None)
+    with pytest.raises(InvalidInput, match="Numba cannot be used here"):
+        product_of(Linear.of(halves(32, 2)), Workers(1))
+
+
+def test_kernels_are_made_where_machine_code_cannot_be_kept(tmp_path):
+    code = compile("def double(x):\n    x[0] *= 2", tmp_path / "gone.py", "exec")  # Numba keeps nothing of such a file
+    names = {}
+    exec(code, names)
+    numbers = np.ones(1, np.float32)
+    halves_module._compiled(names["double"], halves_module._ROW)(numbers)
+    assert numbers[0] == 2
 
 
 @pytest.fixture(scope="module")
