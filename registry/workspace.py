@@ -25,7 +25,9 @@ def workspace(parent: Path, *, prefix: str) -> Iterator[Path]:
     _sweep(parent, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=SUFFIX, dir=parent))
     try:
-        with _locked(folder):
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):  # network file systems lock no folders: leftovers stay there, unswept
+                held.enter_context(_locked(folder))
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,7 @@
 """Folders for work in progress, and what killed processes leave of them."""
 
+import errno
+import fcntl
 import os
 
 from registry.workspace import JUST_MADE_S, workspace
@@ -37,3 +39,14 @@ def test_other_folders_young_ones_and_links_stay(tmp_path):
     link.symlink_to(foreign)
     with workspace(tmp_path, prefix=".backup."):
         assert all(path.exists() for path in (young, foreign, link))
+
+
+def test_a_disk_that_locks_no_folders_is_worked_on_and_never_swept(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # what NFS says of a lock on what is open for reading
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    left = leave_behind(tmp_path)
+    with workspace(tmp_path, prefix=".backup.") as folder:
+        assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == [left]
