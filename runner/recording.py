@@ -323,6 +323,10 @@ class Recorder:
             warning = f"{item.line.file}: the best of {item.facts.attempts} takes failed {gates}."
             jobs.add_warning(session, item.job.id, warning)
 
+    def forget_all(self) -> None:
+        """What was noted may have been rolled back."""
+        self._noted.clear()
+
     def forget(self, job_id: int) -> None:
         """The job has ended."""
         self._noted = {mark for mark in self._noted if mark[0] != job_id}

@@ -242,6 +242,7 @@ class Worker:
         warning = f"Work was put aside and went on later: {error.message}"
         self._warned |= {job_id: warning for job_id in self.floor.jobs if job_id not in self._warned}
         self.floor.clear()
+        self.recorder.forget_all()
         self._must_recover = True
 
     def _has_space(self, now_s: float) -> bool:

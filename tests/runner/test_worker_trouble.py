@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from registry import lines
+from registry.errors import DiskFull
 from registry.job_lists import show_job
 from registry.job_values import QUEUED
 from tests.engines.inline import InlineEngine
@@ -67,6 +69,17 @@ def test_the_disk_may_fail_at_any_moment_and_the_result_is_the_same(bench, disk,
     assert [bench.status(job) for job in ("d", "l", "hello")] == ["done"] * 3
     assert bench.receipt("l")["voice"]["version"] == 1
     assert not [path for path in bench.instance.outbox.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_receipt_names_its_engine_although_the_first_commit_failed(bench, monkeypatch):
+    def fail(*_):
+        monkeypatch.undo()
+        raise DiskFull("No space left.")
+
+    bench.drop("hello.toml", speak("One."))
+    monkeypatch.setattr(lines, "set_taken", fail)
+    bench.run()
+    assert bench.receipt("hello")["engine"]["fingerprint"]
 
 
 def test_a_job_whose_folder_cannot_be_written_waits_and_the_others_go_on(bench):
