@@ -38,7 +38,7 @@ from runner.jobfile import (
     content_sha256,
     parse_job,
 )
-from runner.names import folded, job_name_from, parse_voice_reference, printable_name
+from runner.names import PRESET_NAMES, folded, job_name_from, parse_voice_reference, printable_name
 
 STILL_WRITTEN_S = 600.0  # how long a file under a temporary name is awaited
 SPECIAL_WORDS = {
@@ -265,6 +265,9 @@ class Drop:
         if earlier._spec is None:
             return True  # not even read yet
         assert self._spec is not None
+        is_nameless = isinstance(earlier._spec, ImportSpec) and earlier._spec.voice is None
+        if is_nameless and names_needed(self._spec) - set(PRESET_NAMES):
+            return True  # the voice's name stands in a file that is still arriving
         made = {folded(earlier._spec.id or job_name_from(earlier.name))}
         if isinstance(earlier._spec, LockSpec | ImportSpec | RelockSpec) and earlier._spec.voice:
             made.add(folded(parse_voice_reference(earlier._spec.voice).name))

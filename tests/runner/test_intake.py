@@ -291,6 +291,16 @@ def test_a_job_that_needs_a_waiting_one_is_not_taken_before_it_and_others_are(in
     assert [claimed.stem for claimed in intake.tick(2.5)] == ["lock", "speak"]
 
 
+def test_whoever_names_a_voice_waits_for_a_voice_file_that_is_still_arriving(intake, inbox):
+    drop(inbox, "bring.toml", 'kind = "import"\nfile = "her.prompt"\n', mtime_s=1)
+    drop(inbox, "speak.toml", mtime_s=2)
+    drop(inbox, "other.toml", SPEAK.replace("elena", "ryan"), mtime_s=3)
+    assert [claimed.stem for claimed in settled(intake)] == ["other"]
+    drop(inbox, "her.prompt", "{}")
+    intake.tick(1.5)
+    assert [claimed.stem for claimed in intake.tick(2.5)] == ["bring", "speak"]
+
+
 def test_attachments_that_nobody_names_become_orphans_after_a_day(intake, inbox):
     drop(inbox, "elena.wav", "RIFF", mtime_s=1)
     now_s = time.time()
