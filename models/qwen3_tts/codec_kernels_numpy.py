@@ -42,6 +42,11 @@ class Workers:
         numpy_libraries = threadpoolctl.ThreadpoolController().select(filepath=_numpy_libraries())
         numpy_libraries.limit(limits=1)
 
+    @property
+    def parts(self) -> int:
+        """Into how many pieces to cut work: two for each core, so that a busy core can leave one to another."""
+        return 2 * self._threads
+
     def run(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
         """`work` on every item, in any order. Raises what `work` raises."""
         queue = iter(items)  # taking the next item of a list is one step for Python, and so safe between threads

@@ -31,7 +31,6 @@ from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.talker import Talker
 from registry.errors import InvalidInput
 
-PARTS = 4  # of a shared product: a core that other programs keep busy computes fewer of them
 SHARED_NUMBERS = 1 << 18  # weights above which a product is worth sharing
 
 Floats = npt.NDArray[np.float32]
@@ -53,7 +52,7 @@ class Product:
         weight = seen(linear.weight)  # (out, in)
         self.bias = None if linear.bias is None else seen(linear.bias)
         self.outputs, self._workers = len(weight), workers
-        step = max(1, -(-self.outputs // PARTS)) if weight.size >= SHARED_NUMBERS else self.outputs
+        step = -(-self.outputs // workers.parts) if weight.size >= SHARED_NUMBERS else self.outputs
         self._parts = [(weight[first : first + step], first) for first in range(0, self.outputs, step)]
 
     def __call__(self, x: Floats) -> Floats:

@@ -18,7 +18,6 @@ from models.qwen3_tts.codec_kernels_numpy import Workers
 from models.qwen3_tts.halves import OUTPUTS_AT_ONCE, Floats, Halves, one_row, rows_by_8, rows_by_16, widen
 from models.qwen3_tts.reading import Linear
 
-PARTS = 4  # of a shared product: a core that other programs keep busy computes fewer of them
 SHARED_NUMBERS = 1 << 18  # weights above which a product is worth sharing
 MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
 BLOCK_WEIGHTS = 1 << 19  # widened at a time: 2 MiB stay in the shared cache
@@ -27,7 +26,7 @@ BLOCK_WEIGHTS = 1 << 19  # widened at a time: 2 MiB stay in the shared cache
 def fits(weight: mx.array) -> bool:
     """Whether the kernels fit this weight `(O, I)`: two inputs are read at a time, and some outputs together."""
     outputs, inputs = weight.shape
-    return bool(weight.dtype == mx.bfloat16) and inputs % 2 == 0 and outputs >= PARTS * OUTPUTS_AT_ONCE
+    return bool(weight.dtype == mx.bfloat16) and inputs % 2 == 0 and outputs >= OUTPUTS_AT_ONCE
 
 
 class StoredProduct:
@@ -39,8 +38,8 @@ class StoredProduct:
         self._weight.flags.writeable = False
         self.bias = None if linear.bias is None else np.asarray(linear.bias)
         self.outputs, self.inputs = self._weight.shape
-        parts = PARTS if self._weight.size >= SHARED_NUMBERS else 1
-        step = -(-self.outputs // parts)
+        parts = workers.parts if self._weight.size >= SHARED_NUMBERS else 1
+        step = max(OUTPUTS_AT_ONCE, -(-self.outputs // parts))
         self._parts = [(first, min(first + step, self.outputs)) for first in range(0, self.outputs, step)]
         self._workers = workers
 
