@@ -189,6 +189,7 @@ class LockTask:
             voice=voice,
             seed=retry_seed(seed, attempt=self._attempt),
             language=self.reference.language,
+            max_seconds=self.context.settings.sampling.max_seconds,
         )
 
     def on_lock(self, done: LockDone, facts: EngineFacts) -> None:
