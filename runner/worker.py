@@ -1,7 +1,7 @@
 """The worker: one `tick(now_s)` obeys requests, records drops, hears the engine, records, publishes and hands over.
 
-It owns no thread but the disk's, and waits for nothing; `runner/loop.py` calls it. All it holds in memory can be
-made anew from the ledger, which is what it does when it starts, and after the disk was full.
+It waits for the disk, and for a moment for an engine that answers at once; `runner/loop.py` calls it. All it holds in
+memory can be made anew from the ledger, which is what it does when it starts, and after the disk was full.
 """
 
 from __future__ import annotations
