@@ -16,7 +16,7 @@ from models.audio import encode_audio
 from models.audio_stream import write_audio_stream
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry import jobs, lines
-from registry.errors import InvalidInput, NotFound, StorageError
+from registry.errors import DamagedData, InvalidInput, NotFound, StorageError
 from registry.files import crash_point
 from registry.job_values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
 from runner import track
@@ -73,7 +73,7 @@ class Finisher:
         if isinstance(spec, SynthesizeSpec) and summary.spoken:
             try:
                 ending.facts["track"] = self._track(ending, spec, summary.spoken)
-            except (InvalidInput, NotFound) as error:
+            except (InvalidInput, NotFound, DamagedData) as error:
                 ending.warnings.append(f"No track was made: {error.message}")
         return ending
 

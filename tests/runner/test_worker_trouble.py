@@ -82,6 +82,19 @@ def test_a_receipt_names_its_engine_although_the_first_commit_failed(bench, monk
     assert bench.receipt("hello")["engine"]["fingerprint"]
 
 
+def test_a_take_damaged_after_its_line_was_published_costs_the_track_and_no_more(bench):
+    bench.engine.answers_per_tick = 1
+    bench.drop("hello.toml", speak(*(f"Line {n}." for n in range(6))))
+    bench.tick(4)
+    for path in (bench.instance.state_dir / "takes").glob("*/*"):
+        path.write_bytes(b"rot")
+    bench.restart()
+    bench.run(at_most=30)
+    receipt = bench.receipt("hello")
+    assert (receipt["status"], receipt["track"]) == ("done", None)
+    assert "No track was made" in receipt["warnings"][0]
+
+
 def test_a_job_whose_folder_cannot_be_written_waits_and_the_others_go_on(bench):
     bench.drop("hello.toml", speak("One."))
     bench.tick()
