@@ -97,7 +97,8 @@ class Claims:
 
     def sync(self, claim_ids: Iterable[str], inbox: Path) -> None:
         """Make claims survive a power cut."""
-        side_by_side(fsync_folder, [*map(self.path, claim_ids), self._claimed_dir, inbox])
+        side_by_side(fsync_folder, [*map(self.path, claim_ids), self._claimed_dir])
+        fsync_folder(inbox)  # last: where renames are not atomic (FAT), a name must not be gone before it is anew
         crash_point("intake.claim-synced")
 
     def release(self, claim_id: str, *, refused: bool) -> None:

@@ -201,6 +201,17 @@ def test_a_voice_file_is_an_import_job(intake, inbox):
     assert intake.folder_of(claimed.claim_id) == claimed.folder
 
 
+def test_the_inbox_forgets_names_only_when_their_claims_are_durable(intake, inbox, monkeypatch):
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (fsync(descriptor), synced.append(os.fstat(descriptor).st_ino)))
+    for number in range(3):
+        drop(inbox, f"{number}.toml")
+    settled(intake)
+    claims = {path.stat().st_ino for path in (inbox / ".claimed").iterdir()}
+    assert claims <= set(synced[:-1])
+    assert synced[-1] == inbox.stat().st_ino
+
+
 def test_nobody_is_told_of_a_claim_that_a_power_cut_could_undo(intake, inbox, monkeypatch):
     drop(inbox, "hello.toml")
     with monkeypatch.context() as patch:
