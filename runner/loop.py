@@ -33,8 +33,8 @@ DRAIN_S = 1.5  # how long lines in flight may still finish once the runner is to
 ENGINE_GRACE_S = 1.0
 STOP_WITHIN_S = 4.0  # a step that takes longer, a line of minutes to record, is abandoned as by a power cut
 WATCH_CHECK_S = 5.0
-M_TRIM_THRESHOLD, M_ARENA_MAX = -1, -8  # as in glibc's malloc.h
-HEAPS, KEPT_FREE_BYTES = 2, 1 << 17
+M_ARENA_MAX = -8  # as in glibc's malloc.h
+HEAPS = 2
 UNTIL_LOOK_S = 0.1  # how often a caller is asked whether it has what it waited for
 EXIT_OK, EXIT_WORK_FAILED, EXIT_TRY_AGAIN, EXIT_INTERRUPTED = 0, 1, 75, 130
 GOOD_OUTCOMES = (DONE, DUPLICATE, CANCELLED)
@@ -90,7 +90,7 @@ class Runner:
 
     def __init__(self, instance: Instance, *, stopped_code: int = EXIT_OK) -> None:
         """`stopped_code` is the exit code of a process that SIGTERM ended in the middle of a long step."""
-        _give_memory_back()
+        _share_heaps()
         self.instance, self._stopped_code = instance, stopped_code
         self._lock: FileLock = instance.own()
         settings = instance.settings
@@ -223,13 +223,11 @@ class Runner:
         self._waker.wake()
 
 
-def _give_memory_back() -> None:
-    """Have glibc return what is freed: else it keeps a heap for each thread, at its largest size."""
+def _share_heaps() -> None:
+    """Have glibc share heaps among threads: else each thread keeps one at its largest size."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library has other habits
-            library = ctypes.CDLL(None)
-            library.mallopt(M_ARENA_MAX, HEAPS)
-            library.mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
 
 
 def _is_main_thread() -> bool:

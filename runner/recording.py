@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
 OnJobTrouble = Callable[[Job, StorageError], None]
-KEPT_SAMPLES = 250_000  # of recent takes, for the tracks that are made of them a moment later
+KEPT_SAMPLES = 1_000_000  # of recent takes, for the tracks that are made of them a moment later
 CODERS = 2  # threads that compress takes; each holds a waveform several times over
 
 
