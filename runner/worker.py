@@ -162,7 +162,8 @@ class Worker:
             self.turns.feed(now_s)  # first, so that the engine goes on while its answers are recorded
         self._record()
         self._end_jobs()
-        if self._unanswered and now_s >= self._next_answer_s and not self.endings:
+        if self._unanswered and now_s >= self._next_answer_s:
+            self._closed(self.endings.tick(wait=True))  # two threads must not write one receipt
             self._answer_again(now_s)
         if not self.is_stopping:
             self.housekeeping.tick(now_s)

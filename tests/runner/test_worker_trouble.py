@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import Future
 
 import pytest
 
@@ -107,6 +108,19 @@ def test_a_job_whose_folder_cannot_be_written_waits_and_the_others_go_on(bench):
     bench.tick(200)
     assert bench.status("hello") == "done"
     assert bench.receipt("hello")["warnings"]
+
+
+def test_a_receipt_that_could_not_be_written_is_tried_again_while_other_jobs_are_ending(bench):
+    bench.engine.answers_per_tick = 1
+    bench.drop("hello.toml", speak("One.", "Two.", "Three."))
+    bench.tick(2)
+    (bench.instance.outbox / "hello" / "result.json").mkdir(parents=True)
+    bench.tick(6)
+    assert details(bench, "hello").job.outcome == "done"
+    bench.worker.endings._making[Future()] = 0  # a long track, which takes for ever
+    (bench.instance.outbox / "hello" / "result.json").rmdir()
+    bench.tick(8)
+    assert bench.status("hello") == "done"
 
 
 def test_nothing_is_claimed_while_the_disk_is_short(make_bench):
