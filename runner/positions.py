@@ -134,10 +134,13 @@ class _TomlWalker(_Walker):
     def elements(self, path: Path) -> None:
         index = 0
         while self.skip(_TOML_BLANK) is not None and not self.take("]"):
-            self.note((*path, index), self.at)
+            start = self.at
+            self.note((*path, index), start)
             self.value((*path, index))
             self.skip(_TOML_BLANK)
             self.take(",")
+            if self.at == start:
+                raise ValueError(f"no element at offset {start}")  # what follows a repeated key may be anything
             index += 1
 
     def inline_table(self, path: Path) -> None:

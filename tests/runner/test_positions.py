@@ -94,3 +94,9 @@ def test_an_unknown_place_falls_back_to_what_is_around_it():
 def test_text_that_is_not_well_formed_gives_what_was_seen_or_nothing(text):
     assert isinstance(toml_positions(text), dict)
     assert isinstance(json_positions(text), dict)
+
+
+@pytest.mark.parametrize("rest", ["x = [1 2 3\n", "x = [!}", "x = [[[[", "x = {a = [", "!!!"])
+def test_a_repeated_key_is_found_whatever_follows_it(rest):
+    complaint = "Cannot overwrite a value (at line 2, column 6)"
+    assert repeated_toml_key(f"a = 1\na = 2\n{rest}", complaint) == (("a",), (2, 1))
