@@ -130,11 +130,11 @@ def measure_voice(contestants: list[Contestant], *, voice: str, options: argpars
                 one_round(contestant, voice=voice, options=options)
         print(table(contestants), file=sys.stderr)  # so far: a run that is cut short has not been for nothing
     for contestant in present:
+        contestant.note(f"{voice} peak_bytes", contestant.ask("peak").get("peak_bytes"))
         if contestant.who in ("voicejobs", "mlx-audio") and voice == options.voices[0]:
             reply = checked(contestant, contestant.ask("launches", text=TEXT, voice=voice, frames=2), what="launches")
             for key, value in (reply or {}).items():
                 contestant.note(key, value)
-        contestant.note(f"{voice} peak_bytes", contestant.ask("stop").get("peak_bytes"))
         contestant.stop()
 
 

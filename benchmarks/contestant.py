@@ -1,7 +1,7 @@
 """One speech implementation, driven by JSON commands on stdin → JSON measurements on stdout.
 
 Each contestant runs in a process of its own, under the interpreter that has its packages: the peers pin versions
-of `transformers` that exclude each other. Commands: load, speak, first_audio, decode, launches, stop. All speech
+of `transformers` that exclude each other. Commands: load, speak, first_audio, decode, peak, launches. All speech
 is greedy (or as close as the peer allows) and of a fixed number of frames, so that all do the same work.
 """
 

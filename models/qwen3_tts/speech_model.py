@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from models.errors import UnsupportedRequest
 from models.protocol import Waveform
 from models.qwen3_tts.codec import Codec, load_codec
 from models.qwen3_tts.codec_decoder import DecoderState
+from models.qwen3_tts.codec_kernels import Kernels as CodecKernels
 from models.qwen3_tts.codec_kernels import kernels_named
 from models.qwen3_tts.config import GenerationConfig, ModelConfig, generation_config, model_config
 from models.qwen3_tts.fingerprint import checkpoint_fingerprint
@@ -72,6 +75,7 @@ class SpeechModel:
         folder: Path,
         config: ModelConfig,
         generation: GenerationConfig,
+        tokenizer: TextTokenizer,
         network: Network,
         dtype: str,
         codec: Codec,
@@ -81,7 +85,7 @@ class SpeechModel:
         self.quantization = quantization  # as the checkpoint is stored: "4-bit", or None
         self.folder, self.config, self.generation = folder, config, generation
         self.network, self.dtype, self.codec, self.speaker_encoder = network, dtype, codec, speaker_encoder
-        self.tokenizer = TextTokenizer(folder)
+        self.tokenizer = tokenizer
         self.variant = config.tts_model_type
         self.speakers = tuple(config.talker_config.spk_id) if self.variant == "custom_voice" else ()
         self.languages = languages_of(config.talker_config)
@@ -327,32 +331,50 @@ def load_speech_model(
     generation_file = folder / "generation_config.json"
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
     compute = compute_dtype(checkpoint, dtype)
-    kernels = kernels or (PlainKernels() if on_cpu() else FastKernels(fused=True))
-    codec_kernels = kernels_named(codec_formulation) if codec_formulation else None
-    misfits = Misfits()
-    voice = misfits.gather(lambda: load_speaker_encoder(checkpoint, kernels=codec_kernels))
-    checkpoint.tensors.take_all(SPEAKER_ENCODER)
     keep_halves = keeps_halves(formulation) and compute == mx.float32
+    has_halves = compute_dtype(checkpoint, None) == mx.bfloat16
     reader = Reader(checkpoint, compute, dequantize, keep_halves)
-    talker = Talker(config.talker_config, reader, kernels)
-    predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
-    misfits.gather(lambda: reader.finish(str(folder)))
-    # The codec is stored and computed in float32, whatever the talker's dtype.
-    codec = misfits.gather(lambda: load_codec(folder / "speech_tokenizer", kernels=codec_kernels))
-    misfits.raise_if_any()
-    assert codec is not None
-    talker.materialize()
-    predictor.materialize()
+    # Reading weights waits for disk and memory: what only Python has to do is done meanwhile.
+    with ThreadPoolExecutor(2, thread_name_prefix="load") as meanwhile:
+        tokenizer = meanwhile.submit(TextTokenizer, folder)
+        if keep_halves and has_halves:  # should this import fail, `product_of` meets the reason again
+            meanwhile.submit(importlib.import_module, "models.qwen3_tts.stored_products")
+        talker, predictor, codec, voice = _read_weights(
+            config,
+            reader,
+            kernels=kernels or (PlainKernels() if on_cpu() else FastKernels(fused=True)),
+            codec_kernels=kernels_named(codec_formulation) if codec_formulation else None,
+        )
     return SpeechModel(
         folder=folder,
         config=config,
         generation=generation,
+        tokenizer=tokenizer.result(),
         network=network_of(talker, predictor, formulation=formulation),
         dtype=str(compute).removeprefix("mlx.core."),
         codec=codec,
         speaker_encoder=voice,
         quantization=_quantization_name(checkpoint.config),
     )
+
+
+def _read_weights(
+    config: ModelConfig, reader: Reader, *, kernels: Kernels, codec_kernels: CodecKernels | None
+) -> tuple[Talker, CodePredictor, Codec, SpeakerEncoder | None]:
+    """Everything that has weights. Raises UnsupportedCheckpoint naming all that does not fit, before any is read."""
+    checkpoint, misfits = reader.checkpoint, Misfits()
+    voice = misfits.gather(lambda: load_speaker_encoder(checkpoint, kernels=codec_kernels))
+    checkpoint.tensors.take_all(SPEAKER_ENCODER)
+    talker = Talker(config.talker_config, reader, kernels)
+    predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
+    misfits.gather(lambda: reader.finish(str(checkpoint.folder)))
+    # The codec is stored and computed in float32, whatever the talker's dtype.
+    codec = misfits.gather(lambda: load_codec(checkpoint.folder / "speech_tokenizer", kernels=codec_kernels))
+    misfits.raise_if_any()
+    assert codec is not None
+    talker.materialize()
+    predictor.materialize()
+    return talker, predictor, codec, voice
 
 
 def keeps_halves(formulation: str | None) -> bool:
