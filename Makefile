@@ -19,8 +19,9 @@ $(STAMP): pyproject.toml
 demo: venv
 	$(BIN)/python -m runner demo
 
+# One process more than there are cores: many tests wait for other processes.
 test: venv
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1)") --dist worksteal
 
 test-long: venv
 	$(BIN)/python -m pytest -n 2 -m slow --timeout 7200

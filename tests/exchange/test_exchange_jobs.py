@@ -71,9 +71,10 @@ def test_a_dropped_voice_file_is_an_import_with_a_receipt(bench):
 
 def test_a_dropped_voice_file_lies_beside_its_receipt(bench):
     home, _ = bench
-    drop_file(home, "seed.vox", seed_era_vox())
+    content = seed_era_vox()  # each call writes the time of day into it
+    drop_file(home, "seed.vox", content)
     assert home.receipt("seed")["job_file"] == "seed.vox"
-    assert (home.instance.outbox / "seed" / "seed.vox").read_bytes() == seed_era_vox()
+    assert (home.instance.outbox / "seed" / "seed.vox").read_bytes() == content
 
 
 def test_a_job_that_is_dropped_together_with_the_file_of_its_voice_waits_for_it(bench):
