@@ -22,6 +22,7 @@ Floats = Any  # arrays of float32: the stubs of NumPy lose the type in most oper
 BLOCK_POSITIONS = 1024  # windows gathered for one matrix product
 BLOCK_OUTPUTS = 128  # outputs of one matrix product where there are few positions
 SHARED_PRODUCTS = 1 << 24  # multiplications above which a matrix product is shared among cores
+SHARED_WEIGHTS = 1 << 18  # weights above which a product of few positions is worth sharing
 BLOCK_FLOATS = 1 << 16  # of an elementwise operation: 256 KiB and its temporaries stay in a core's own cache
 BLOCKS_AT_ONCE = 4
 MOST_THREADS = 8
@@ -42,10 +43,14 @@ class Workers:
         numpy_libraries = threadpoolctl.ThreadpoolController().select(filepath=_numpy_libraries())
         numpy_libraries.limit(limits=1)
 
-    @property
-    def parts(self) -> int:
-        """Into how many pieces to cut work: two for each core, so that a busy core can leave one to another."""
-        return 2 * self._threads
+    def ranges(self, outputs: int, *, weights: int, at_least: int = 1) -> list[tuple[int, int]]:
+        """How to cut a product of so many weights: (first, last) outputs, none fewer than `at_least` but the last.
+
+        Two pieces for each core, so that a busy core can leave one to another; a small product stays whole.
+        """
+        parts = 2 * self._threads if weights >= SHARED_WEIGHTS else 1
+        step = max(at_least, -(-outputs // parts))
+        return [(first, min(first + step, outputs)) for first in range(0, outputs, step)]
 
     def run(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
         """`work` on every item, in any order. Raises what `work` raises."""

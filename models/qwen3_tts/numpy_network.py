@@ -31,8 +31,6 @@ from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.talker import Talker
 from registry.errors import InvalidInput
 
-SHARED_NUMBERS = 1 << 18  # weights above which a product is worth sharing
-
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
 
@@ -52,8 +50,8 @@ class Product:
         weight = seen(linear.weight)  # (out, in)
         self.bias = None if linear.bias is None else seen(linear.bias)
         self.outputs, self._workers = len(weight), workers
-        step = -(-self.outputs // workers.parts) if weight.size >= SHARED_NUMBERS else self.outputs
-        self._parts = [(weight[first : first + step], first) for first in range(0, self.outputs, step)]
+        ranges = workers.ranges(self.outputs, weights=weight.size)
+        self._parts = [(weight[first:last], first) for first, last in ranges]
 
     def __call__(self, x: Floats) -> Floats:
         """`(N, in)` -> `(N, out)`; more than one position comes back transposed in memory."""
@@ -65,10 +63,7 @@ class Product:
             weight, first = part
             np.matmul(weight, columns, out=result[first : first + len(weight)])
 
-        if len(self._parts) == 1:
-            compute(self._parts[0])
-        else:
-            self._workers.run(compute, self._parts)
+        self._workers.run(compute, self._parts)
         product: Floats = result[None] if alone else result.T
         return product if self.bias is None else product + self.bias
 

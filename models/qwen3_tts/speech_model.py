@@ -342,7 +342,7 @@ def load_speech_model(
         talker, predictor, codec, voice = _read_weights(
             config,
             reader,
-            kernels=kernels or (PlainKernels() if on_cpu() else FastKernels(fused=True)),
+            kernels=kernels or (PlainKernels() if backend.kind() == backend.CPU else FastKernels(fused=True)),
             codec_kernels=kernels_named(codec_formulation) if codec_formulation else None,
         )
     return SpeechModel(
@@ -383,17 +383,13 @@ def keeps_halves(formulation: str | None) -> bool:
         raise InvalidInput(f"There is no formulation {formulation!r}; choose {', '.join(FORMULATIONS)}, or none.")
     if formulation == "numba" and not backend.has_numba():
         raise InvalidInput("The formulation 'numba' needs Numba.", hint="`pip install numba`.")
-    return formulation == "numba" or (formulation is None and backend.has_numba() and on_cpu())
-
-
-def on_cpu() -> bool:
-    return bool(mx.default_device() == mx.Device(mx.cpu))
+    return formulation == "numba" or (formulation is None and backend.has_numba() and backend.kind() == backend.CPU)
 
 
 def network_of(talker: Talker, predictor: CodePredictor, *, formulation: str | None) -> Network:
     """The formulation asked for, or the one that is fast here. Raises InvalidInput when it cannot compute this."""
     can = can_compute(talker, predictor)
-    if formulation == "mlx" or (formulation is None and not (on_cpu() and can)):
+    if formulation == "mlx" or (formulation is None and not (backend.kind() == backend.CPU and can)):
         return MlxNetwork(talker, predictor)
     if not can:
         raise InvalidInput("NumPy computes plain float32 weights only.", hint='Use dtype="float32", dequantize=True.')

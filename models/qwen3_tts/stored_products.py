@@ -8,7 +8,6 @@ the bytes, and used where it comes by. The results are those of float32, up to t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
@@ -18,7 +17,6 @@ from models.qwen3_tts.codec_kernels_numpy import Workers
 from models.qwen3_tts.halves import OUTPUTS_AT_ONCE, Floats, Halves, one_row, rows_by_8, rows_by_16, widen
 from models.qwen3_tts.reading import Linear
 
-SHARED_NUMBERS = 1 << 18  # weights above which a product is worth sharing
 MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
 BLOCK_WEIGHTS = 1 << 19  # widened at a time: 2 MiB stay in the shared cache
 
@@ -38,9 +36,7 @@ class StoredProduct:
         self._weight.flags.writeable = False
         self.bias = None if linear.bias is None else np.asarray(linear.bias)
         self.outputs, self.inputs = self._weight.shape
-        parts = workers.parts if self._weight.size >= SHARED_NUMBERS else 1
-        step = max(OUTPUTS_AT_ONCE, -(-self.outputs // parts))
-        self._parts = [(first, min(first + step, self.outputs)) for first in range(0, self.outputs, step)]
+        self._parts = workers.ranges(self.outputs, weights=self._weight.size, at_least=OUTPUTS_AT_ONCE)
         self._workers = workers
 
     def __call__(self, x: Floats) -> Floats:
@@ -57,7 +53,7 @@ class StoredProduct:
 
     def _of_one(self, x: Floats) -> Floats:
         result = np.empty(self.outputs, np.float32)
-        self._share(lambda part: one_row(self._weight, x, result, *part))
+        self._workers.run(lambda part: one_row(self._weight, x, result, *part), self._parts)
         return result[None]
 
     def _of_some(self, x: Floats) -> Floats:
@@ -67,7 +63,7 @@ class StoredProduct:
         padded[: len(x)] = x
         columns = np.ascontiguousarray(padded.reshape(panels, lanes, self.inputs).swapaxes(1, 2))
         result = np.empty((panels, self.outputs, lanes), np.float32)
-        self._share(lambda part: kernel(self._weight, columns, result, *part))
+        self._workers.run(lambda part: kernel(self._weight, columns, result, *part), self._parts)
         rows: Floats = result.swapaxes(1, 2).reshape(-1, self.outputs)[: len(x)]
         return rows
 
@@ -83,15 +79,9 @@ class StoredProduct:
                 widen(self._weight[first:last], wide)
                 np.matmul(wide.view(np.float32), columns, out=result[first:last])
 
-        self._share(compute)
+        self._workers.run(compute, self._parts)
         product: Floats = result.T
         return product
-
-    def _share(self, compute: Callable[[tuple[int, int]], None]) -> None:
-        if len(self._parts) == 1:
-            compute(self._parts[0])
-        else:
-            self._workers.run(compute, self._parts)
 
 
 _own = threading.local()
