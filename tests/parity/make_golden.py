@@ -16,7 +16,6 @@ import argparse
 import inspect
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,9 @@ import soundfile
 import torch
 from safetensors.numpy import load_file, save_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-from golden_recorder import SpeechRecorder, array, outputs_of, quantizer_margins, wrapped
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.parity.golden_recorder import SpeechRecorder, array, outputs_of, quantizer_margins, wrapped
+from tests.reference import recorded_windows
 
 DATA = Path(__file__).parent.parent / "data" / "reference"
 METHODS = {
@@ -272,21 +272,12 @@ def wave_arrays(case: dict[str, Any], waves: list[np.ndarray]) -> Arrays:
     for item, wave in enumerate(waves):
         frames = len(wave) // SAMPLES_PER_FRAME
         if case.get("wave", "full") != "none":
-            parts = [wave[a * SAMPLES_PER_FRAME : b * SAMPLES_PER_FRAME] for a, b in windows(case, frames)]
+            spans = recorded_windows(case, frames=frames)
+            parts = [wave[a * SAMPLES_PER_FRAME : b * SAMPLES_PER_FRAME] for a, b in spans]
             arrays[f"wave.{item}"] = np.concatenate(parts).astype(np.float32)
         by_frame = wave[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME).astype(np.float64)
         arrays[f"wave_frame_rms.{item}"] = np.sqrt(np.square(by_frame).mean(axis=1)).astype(np.float32)
     return arrays
-
-
-def windows(case: dict[str, Any], frames: int) -> Iterator[tuple[int, int]]:
-    wave = case.get("wave", "full")
-    if isinstance(wave, list):
-        yield from ((first, last) for first, last in wave)
-    elif wave == "ends" and frames > 4:
-        yield from ((0, 2), (frames - 2, frames))
-    else:
-        yield (0, frames)
 
 
 def plain_settings(keywords: dict[str, Any]) -> dict[str, Any]:
