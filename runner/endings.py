@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from registry.errors import StorageError
-from registry.job_values import REJECTED, Job
-from runner.finishing import Ending, Finisher, may_release
-from runner.intake import Intake
+from runner.finishing import Ending, Finisher
 from runner.lines_at_work import ActiveJob
 
 SHORT_LINES = 200  # a job of more lines is long
@@ -23,14 +21,14 @@ MOST_WAITING = 64  # jobs that may wait for the next batch
 class Endings:
     """What is being ended. All methods belong to the runner's main thread."""
 
-    def __init__(self, *, finisher: Finisher, intake: Intake | None, wake: Callable[[], None]) -> None:
-        self._finisher, self._intake, self._wake = finisher, intake, wake
+    def __init__(self, *, finisher: Finisher, wake: Callable[[], None]) -> None:
+        self._finisher, self._wake = finisher, wake
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ending")
         self._long_pool = ThreadPoolExecutor(1, thread_name_prefix="long-ending")
         self._waiting: list[ActiveJob] = []
         self._making: dict[Future[list[Ending]], int] = {}  # long jobs, by their ledger ids
         self._made: list[Ending] = []
-        self._batch: Future[list[Job]] | None = None
+        self._batch: Future[None] | None = None
         self._batch_ids: set[int] = set()
 
     def __bool__(self) -> bool:
@@ -50,13 +48,14 @@ class Endings:
                 self._making[future] = active.job.id
                 future.add_done_callback(lambda _: self._wake())
 
-    def tick(self, *, wait: bool = False) -> list[Job]:
-        """The jobs that were closed since the last call; the next batch is begun. `wait` is for all but long jobs.
+    def tick(self, *, wait: bool = False) -> bool:
+        """Take in what the threads have done and begin the next batch; whether anything was done.
 
-        Raises StorageError when the disk or the database failed.
+        `wait` is for all but long jobs. Raises StorageError when the disk or the database failed.
         """
-        closed: list[Job] = []
+        done = False
         for future in [future for future in self._making if future.done()]:
+            done = True
             del self._making[future]
             self._made += future.result()
         while self._batch is not None or self._waiting or self._made:
@@ -64,10 +63,11 @@ class Endings:
             if self._batch is None:
                 self._begin()
             elif wait or self._batch.done():
-                closed += self._collect(self._batch)
+                done = True
+                self._collect(self._batch)
             else:
                 break
-        return closed
+        return done
 
     def _begin(self) -> None:
         ended, self._waiting = self._waiting, []
@@ -76,36 +76,25 @@ class Endings:
         self._batch = self._pool.submit(self._end, ended, made)
         self._batch.add_done_callback(lambda _: self._wake())
 
-    def _collect(self, batch: Future[list[Job]]) -> list[Job]:
+    def _collect(self, batch: Future[None]) -> None:
         try:
-            return batch.result()
+            batch.result()
         finally:
             self._batch, self._batch_ids = None, set()
 
-    def _end(self, ended: Sequence[ActiveJob], made: Sequence[Ending]) -> list[Job]:
-        """In the thread: everything that is left to do; returns the jobs that are closed."""
+    def _end(self, ended: Sequence[ActiveJob], made: Sequence[Ending]) -> None:
+        """In the thread: everything that is left to do."""
         endings = self._finisher.endings_of([(active.job, active.spec) for active in ended])
-        closed = self._finisher.finish([*made, *endings])
-        self.release(closed)
-        return closed
+        self._finisher.finish([*made, *endings])
 
-    def release(self, closed: Sequence[Job]) -> None:
-        """Delete the claims of answered jobs that nothing retries."""
-        if self._intake is not None:
-            free = [job for job in closed if may_release(job)]
-            self._intake.release_all(
-                {job.claim_id: job.outcome == REJECTED for job in free if job.claim_id is not None}
-            )
-
-    def give_up(self) -> list[Job]:
-        """Forget what is not ended: the ledger knows it. Waits for the threads; returns the jobs they closed."""
-        closed: list[Job] = []
+    def give_up(self) -> None:
+        """Forget what is not ended: the ledger knows it. Waits for the threads."""
         with contextlib.suppress(StorageError, OSError):
-            closed += self._collect(self._batch) if self._batch is not None else []
+            if self._batch is not None:
+                self._collect(self._batch)
         for future in self._making:
             future.exception()  # waits
         self._waiting, self._made, self._making = [], [], {}
-        return closed
 
     def close(self) -> None:
         """Let the threads end what they have begun: nobody else may own the instance meanwhile."""

@@ -6,7 +6,8 @@ closed. Many jobs go through each of these steps together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,23 +17,25 @@ from models.audio import encode_audio
 from models.audio_stream import write_audio_stream
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry import jobs, lines
-from registry.errors import DamagedData, InvalidInput, NotFound, StorageError
+from registry.errors import DiskFull, InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.files import crash_point
 from registry.job_values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
 from runner import track
 from runner.context import Context
+from runner.intake import Intake
 from runner.job_summary import JobSummary, Spoken
 from runner.jobfile import MAX_FILE_BYTES, JobSpec, SynthesizeSpec
 from runner.preparing import FileFormat, PublishedLine, file_format, take_waveform
 from runner.publish import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
 from runner.receipt import encoded, receipt
-from runner.recording import OnJobTrouble, RecentTakes
+from runner.recording import RecentTakes
 
 if TYPE_CHECKING:
     from sqlmodel import Session
 
 SRT, VTT = "captions.srt", "captions.vtt"
 SHORT_SAMPLES = 60 * SAMPLE_RATE_HZ  # a track up to this is made in memory, together with others
+STARTS_WITHOUT = 4  # of a job, waiting for a file that the disk does not give; after twice as many it has no track
 
 
 @dataclass(kw_only=True)
@@ -54,28 +57,56 @@ class Finisher:
     context: Context
     outbox: Outbox
     recent: RecentTakes
-    on_job_trouble: OnJobTrouble
+    on_job_trouble: Callable[[Job, VoiceJobsError], None]
+    intake: Intake | None
+    closed: deque[Job] = field(default_factory=deque)  # whose receipts lie in the outbox; the worker takes them out
 
     # ---- from lines to an outcome ------------------------------------------------------------------------------
 
     def endings_of(self, ended: Sequence[tuple[Job, JobSpec]]) -> list[Ending]:
         """What jobs have come to whose lines are all published, failed or cancelled; long tracks are published here.
 
-        Takes a while for a job of many lines; it may run in any thread.
+        A job whose track cannot be made now is none of them: it is back in the queue. Takes a while for a job of many
+        lines; it may run in any thread. Raises DiskFull, which is every job's trouble.
         """
         with self.context.database.read() as session:
             summaries = [JobSummary.of(lines.of_job(session, job.id)) for job, _ in ended]
-        return [self._ending_of(*one, summary) for one, summary in zip(ended, summaries, strict=True)]
+        endings = [self._ending_of(*one, summary) for one, summary in zip(ended, summaries, strict=True)]
+        return [ending for ending in endings if ending is not None]
 
-    def _ending_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> Ending:
+    def _ending_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> Ending | None:
         ending = Ending(job=job, outcome=summary.outcome, error=summary.error)
         ending.facts["voice"] = summary.voice
         if isinstance(spec, SynthesizeSpec) and summary.spoken:
             try:
                 ending.facts["track"] = self._track(ending, spec, summary.spoken)
-            except (InvalidInput, NotFound, DamagedData) as error:
+            except DiskFull:
+                raise
+            except (InvalidInput, NotFound, StorageError) as error:
+                if self._goes_again(job, summary.spoken, error):
+                    return None
                 ending.warnings.append(f"No track was made: {error.message}")
         return ending
+
+    def _goes_again(self, job: Job, spoken: Sequence[Spoken], error: VoiceJobsError) -> bool:
+        """Whether the job went back into the queue: to wait for the disk, or to speak lines whose takes are lost."""
+        if isinstance(error, InvalidInput):
+            return False
+        if error.retryable and job.attempts < STARTS_WITHOUT:
+            self.on_job_trouble(job, error)
+            return True
+        lost = [line.line_id for line in spoken if not self.context.takes.audio.is_whole(line.audio_sha256)]
+        if not lost:  # it was something else, or passed
+            self.on_job_trouble(job, error)
+            return True
+        if job.attempts >= 2 * STARTS_WITHOUT:
+            return False
+        warning = f"Lines were spoken again, {len(lost)} of them: {error.message}"
+        with self.context.database.write() as session:
+            for line_id in lost:
+                lines.set_waiting(session, line_id)
+            jobs.requeue(session, job.id, not_before_s=self.context.clock(), warning=warning)
+        return True
 
     def _track(self, ending: Ending, spec: SynthesizeSpec, spoken: Sequence[Spoken]) -> dict[str, Any]:
         parts = [line.part for line in spoken]
@@ -122,18 +153,31 @@ class Finisher:
 
     # ---- from an outcome to a closed job -----------------------------------------------------------------------
 
-    def finish(self, endings: Sequence[Ending]) -> list[Job]:
-        """Publish what is left, commit the outcomes and publish the receipts; returns the jobs that are closed."""
-        for ending in endings:
-            ending.files |= self._job_file(ending.job)
-        troubles = self.outbox.publish_many({ending.job.name: ending.files for ending in endings})
+    def finish(self, endings: Sequence[Ending]) -> None:
+        """Publish what is left, commit the outcomes, publish the receipts and close the jobs."""
+        troubles = self._add_job_files(endings)
+        files = {ending.job.name: ending.files for ending in endings if ending.job.name not in troubles}
+        troubles |= self.outbox.publish_many(files)
         good = self._without(troubles, {ending.job.name: ending for ending in endings})
         with self.context.database.write() as session:
             for ending in good:
                 for warning in ending.warnings:
                     jobs.add_warning(session, ending.job.id, warning)
                 self.set_outcome(session, ending.job.id, ending.outcome, error=ending.error, facts=ending.facts)
-        return self.answer([ending.job.id for ending in good], with_job_files=False)
+        self.answer([ending.job.id for ending in good], with_job_files=False)
+
+    def _add_job_files(self, endings: Sequence[Ending]) -> dict[str, StorageError]:
+        """The files as they were dropped; returns the jobs that wait until theirs can be read."""
+        troubles: dict[str, StorageError] = {}
+        for ending in endings:
+            try:
+                ending.files |= self._job_file(ending.job)
+            except StorageError as error:
+                if ending.job.attempts < STARTS_WITHOUT:
+                    troubles[ending.job.name] = error
+                else:
+                    ending.warnings.append(_without_job_file(error))
+        return troubles
 
     def _without(self, troubles: Mapping[str, StorageError], endings: Mapping[str, Ending]) -> list[Ending]:
         for name, error in troubles.items():
@@ -154,9 +198,11 @@ class Finisher:
         jobs.set_outcome(session, job_id, outcome, now_s=now_s, error=error, facts=facts or {})
         jobs.add_event(session, job_id, kind=outcome, message=error.message if error else outcome, at_s=now_s)
 
-    def answer(self, job_ids: Sequence[int], *, with_job_files: bool = True) -> list[Job]:
-        """Publish the receipts of jobs that have an outcome, close them, and settle the jobs that waited for them."""
-        closed: list[Job] = []
+    def answer(self, job_ids: Sequence[int], *, with_job_files: bool = True) -> None:
+        """Publish the receipts of jobs that have an outcome, close them, and settle the jobs that waited for them.
+
+        Those that are closed join `closed` at once: a later one's trouble must not make them forgotten.
+        """
         while job_ids:
             crash_point("finishing.outcome-committed")
             answered = self._publish_answers(job_ids, with_job_files=with_job_files)
@@ -167,22 +213,27 @@ class Finisher:
                 lost = [item for item in settled if item.failed_need is not None]
                 for item in lost:
                     self.set_outcome(session, item.job_id, FAILED, error=dependency_failed(item.failed_need or ""))
+            self.closed.extend(answered)
             crash_point("finishing.closed")
-            closed += answered
+            self._release(answered)
             job_ids, with_job_files = [item.job_id for item in lost], True
-        return closed
+
+    def _release(self, closed: Sequence[Job]) -> None:
+        """Delete the claims of answered jobs that nothing retries."""
+        if self.intake is not None:
+            free = [job for job in closed if may_release(job)]
+            self.intake.release_all({job.claim_id: job.outcome == REJECTED for job in free if job.claim_id is not None})
 
     def _publish_answers(self, job_ids: Sequence[int], *, with_job_files: bool) -> list[Job]:
         """Job files first, receipts last; returns the jobs whose folders could be written."""
-        files: dict[str, dict[str, bytes]] = {}
-        receipts: dict[str, dict[str, bytes]] = {}
-        found: dict[str, Job] = {}
         with self.context.database.read() as session:
-            for job_id in job_ids:
-                job = jobs.get(session, job_id)
-                found[job.name] = job
-                files[job.name] = self._job_file(job) if with_job_files else {}
-                receipts[job.name] = {RECEIPT: encoded(receipt(job, lines.of_job(session, job_id)))}
+            found = {job.name: job for job in (jobs.get(session, job_id) for job_id in job_ids)}
+        files = self._answered_files(found.values()) if with_job_files else {}
+        with self.context.database.read() as session:
+            found = {name: jobs.get(session, job.id) for name, job in found.items()}
+            receipts = {
+                name: {RECEIPT: encoded(receipt(job, lines.of_job(session, job.id)))} for name, job in found.items()
+            }
         troubles = self.outbox.publish_many(files)
         crash_point("publish.before-receipt")
         for name, job in found.items():
@@ -194,12 +245,27 @@ class Finisher:
             self.on_job_trouble(found[name], error)
         return [job for name, job in found.items() if name not in troubles]
 
+    def _answered_files(self, found: Iterable[Job]) -> dict[str, dict[str, bytes]]:
+        """The files of jobs that end without having run to their end; they need their answer also without them."""
+        files: dict[str, dict[str, bytes]] = {}
+        for job in found:
+            try:
+                files[job.name] = self._job_file(job)
+            except StorageError as error:
+                with self.context.database.write() as session:
+                    jobs.add_warning(session, job.id, _without_job_file(error))
+        return files
+
     def _job_file(self, job: Job) -> dict[str, bytes]:
         path, name = job.facts.get("job_path"), job.facts.get("job_file")
         if not path or not name:
             return {}
         content = read_job_file(self.context.instance.claimed_dir / path, limit_bytes=MAX_FILE_BYTES)
         return {} if content is None else {job_file_name(name): content}
+
+
+def _without_job_file(error: StorageError) -> str:
+    return f"The job file could not be copied: {error.message}"
 
 
 def dependency_failed(name: str) -> JobError:

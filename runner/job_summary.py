@@ -16,6 +16,7 @@ from runner.receipt import summary_error, voice_entry
 class Spoken:
     """A published line."""
 
+    line_id: int
     part: track.TrackLine
     audio_sha256: str
     file_sha256: str
@@ -67,4 +68,4 @@ def _spoken(line: Line, result: Any) -> Spoken:
         samples=result["samples"],
         pause_samples=track.pause_samples(line.request["pause_after_s"]),
     )
-    return Spoken(part=part, audio_sha256=result["audio_sha256"], file_sha256=result["file_sha256"])
+    return Spoken(line_id=line.id, part=part, audio_sha256=result["audio_sha256"], file_sha256=result["file_sha256"])

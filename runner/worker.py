@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from registry import job_requests, jobs, lines, ready_jobs
-from registry.errors import DiskFull, StorageError, storage_error
+from registry.errors import DiskFull, StorageError, VoiceJobsError, storage_error
 from registry.files import crash_point
 from registry.job_lists import open_jobs
 from registry.job_values import CANCEL, CANCELLED, DONE, OPEN_STATUSES, REJECTED, RETRYABLE_STATUSES, Job
@@ -62,7 +62,9 @@ class Worker:
             on_job_trouble=trouble,
             recent=recent,
         )
-        self.finisher = Finisher(context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent)
+        self.finisher = Finisher(
+            context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, intake=intake
+        )
         models = ModelNames(context.instance)
         self.lock_jobs = LockJobs(context=context, models=models)
         self.turns = Turns(
@@ -98,7 +100,7 @@ class Worker:
         self._next_scan_s = 0.0
         self._unanswered = False  # whether a receipt could not be written
         self._next_answer_s = 0.0
-        self.endings = Endings(finisher=self.finisher, intake=intake, wake=wake)
+        self.endings = Endings(finisher=self.finisher, wake=wake)
 
     # ---- starting up -------------------------------------------------------------------------------------------
 
@@ -163,7 +165,7 @@ class Worker:
         self._record()
         self._end_jobs()
         if self._unanswered and now_s >= self._next_answer_s:
-            self._closed(self.endings.tick(wait=True))  # two threads must not write one receipt
+            self._tick_endings(wait=True)  # two threads must not write one receipt
             self._answer_again(now_s)
         if not self.is_stopping:
             self.housekeeping.tick(now_s)
@@ -237,7 +239,8 @@ class Worker:
         if self._trouble is None:
             logger.warning("work is put aside: %s", error)
         self._trouble = error
-        self._closed(self.endings.give_up())
+        self.endings.give_up()
+        self._note_closed()
         self._pause_until_s = now_s + min(LONGEST_PAUSE_S, 0.25 * 2 ** min(self._pauses, 10))
         self._pauses += 1
         warning = f"Work was put aside and went on later: {error.message}"
@@ -258,8 +261,8 @@ class Worker:
         self._pauses += 1
         return False
 
-    def _on_job_trouble(self, job: Job, error: StorageError) -> None:
-        """One job's folder cannot be written: that job waits, the others go on."""
+    def _on_job_trouble(self, job: Job, error: VoiceJobsError) -> None:
+        """One job's folder or takes are out of reach: that job waits, the others go on."""
         logger.warning("job %d (%s) waits: %s", job.id, job.name, error)
         self.floor.drop(job.id)
         with self.context.database.write() as session:
@@ -269,6 +272,7 @@ class Worker:
                 return
             delay_s = min(60.0, 2.0 ** min(now.attempts, 6))
             jobs.requeue(session, job.id, not_before_s=self.context.clock() + delay_s, warning=error.message)
+        self.turns.may_be_ready = True  # else nobody would look when its time has come
 
     def _answer_again(self, now_s: float) -> None:
         """Receipts that could not be written are tried again now and then."""
@@ -283,7 +287,7 @@ class Worker:
         with self.context.database.read() as session:
             asked = job_requests.requests(session)
         if asked:
-            self._closed(self.endings.tick(wait=True))  # a job may be about to end, or to fail for want of another
+            self._tick_endings(wait=True)  # a job may be about to end, or to fail for want of another
         for request in asked:
             with self.context.database.read() as session:
                 job = jobs.get(session, request.job_id)
@@ -357,7 +361,12 @@ class Worker:
                 if active.task is None and (models := left.get(active.job.id)):
                     active.rewind(models[0])
             self._finish([active for active in idle if active.is_idle])
-        self._closed(self.endings.tick(wait=not self.floor.owners))  # else the next lines are spoken meanwhile
+        self._tick_endings(wait=not self.floor.owners)  # else the next lines are spoken meanwhile
+
+    def _tick_endings(self, *, wait: bool) -> None:
+        if self.endings.tick(wait=wait):
+            self.turns.may_be_ready = True  # what waited for a closed job, or one that could not be ended
+        self._note_closed()
 
     def _finish(self, ended: Sequence[ActiveJob]) -> None:
         for active in ended:
@@ -369,19 +378,17 @@ class Worker:
 
     def _answer(self, job_ids: Sequence[int]) -> None:
         if job_ids:
-            closed = self.finisher.answer(job_ids)
-            self.endings.release(closed)
-            self._closed(closed)
+            self.finisher.answer(job_ids)
+            self._note_closed()
 
-    def _closed(self, closed: Sequence[Job]) -> None:
-        """The receipts of these jobs lie in the outbox."""
-        if not closed:
-            return
-        self._has_written = True
-        for job in closed:
+    def _note_closed(self) -> None:
+        """Count, and tell of, the jobs whose receipts have come to lie in the outbox."""
+        closed = self.finisher.closed
+        while closed:
+            job = closed.popleft()
+            self._has_written = self.turns.may_be_ready = True
             outcome = job.outcome or job.status
             self.outcomes[outcome] += 1
             self.recorder.forget(job.id)
             level = logging.INFO if outcome == DONE else logging.WARNING
             logger.log(level, "job %d (%s): %s %s", job.id, job.name, outcome, job.error.message if job.error else "")
-        self.turns.may_be_ready = True

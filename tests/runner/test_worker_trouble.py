@@ -83,7 +83,7 @@ def test_a_receipt_names_its_engine_although_the_first_commit_failed(bench, monk
     assert bench.receipt("hello")["engine"]["fingerprint"]
 
 
-def test_a_take_damaged_after_its_line_was_published_costs_the_track_and_no_more(bench):
+def test_takes_damaged_after_their_lines_were_published_are_spoken_again_for_the_track(bench):
     bench.engine.answers_per_tick = 1
     bench.drop("hello.toml", speak(*(f"Line {n}." for n in range(6))))
     bench.tick(4)
@@ -92,8 +92,8 @@ def test_a_take_damaged_after_its_line_was_published_costs_the_track_and_no_more
     bench.restart()
     bench.run(at_most=30)
     receipt = bench.receipt("hello")
-    assert (receipt["status"], receipt["track"]) == ("done", None)
-    assert "No track was made" in receipt["warnings"][0]
+    assert (receipt["status"], receipt["track"]["file"]) == ("done", "track.wav")
+    assert "spoken again" in receipt["warnings"][0]
 
 
 def test_a_job_whose_folder_cannot_be_written_waits_and_the_others_go_on(bench):

@@ -1,0 +1,171 @@
+"""Jobs whose end goes wrong: a take that cannot be read again, a receipt that cannot be written, a late cancel."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from registry.job_lists import show_job
+from registry.job_values import QUEUED
+from runner import finishing
+from runner.recording import RecentTakes
+from tests.runner.bench import design, lock, speak
+
+
+@pytest.fixture(autouse=True)
+def no_memory(monkeypatch):
+    """Tracks are made from the store, as those of long jobs are."""
+    monkeypatch.setattr(RecentTakes, "get", lambda *_: None)
+
+
+def spoken(bench, name="hello"):
+    """A job of three lines of which two are published; with the last one its track is made."""
+    bench.engine.answers_per_tick = 1
+    bench.drop(f"{name}.toml", speak("One.", "Two.", "Three."))
+    bench.tick(4)
+    assert len(list(bench.instance.takes_dir.glob("*/*"))) == 2
+
+
+class BadSectors:
+    """Reading the files that lie in these folders now gives EIO; what is written later can be read."""
+
+    def __init__(self, monkeypatch, folder):
+        self.inodes = {path.stat().st_ino for path in folder.rglob("[!.]*") if path.is_file()}
+        self.reads, self.open, self.os_open = 0, Path.open, os.open
+        monkeypatch.setattr(Path, "open", lambda path, *args, **more: self.try_open(path, *args, **more))
+        monkeypatch.setattr(os, "open", self.try_os_open)
+
+    def try_open(self, path, mode="r", *args, **more):
+        if "r" in mode and path.exists():
+            self.check(path.stat())
+        return self.open(path, mode, *args, **more)
+
+    def try_os_open(self, path, flags, *args, **more):
+        descriptor = self.os_open(path, flags, *args, **more)
+        self.check(os.fstat(descriptor))
+        return descriptor
+
+    def check(self, status):
+        if status.st_ino in self.inodes:
+            self.reads += 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def details(bench, job):
+    with bench.context.database.snapshot() as snapshot:
+        return show_job(snapshot, job)
+
+
+def test_a_take_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other(bench, monkeypatch):
+    spoken(bench)
+    with monkeypatch.context() as patch:
+        disk = BadSectors(patch, bench.instance.takes_dir)
+        bench.tick(4)
+        assert disk.reads > 0
+        assert bench.worker._trouble is None
+        assert details(bench, "hello").job.status == QUEUED
+    bench.tick(10)
+    receipt = bench.receipt("hello")
+    assert (receipt["status"], receipt["track"]["file"]) == ("done", "track.wav")
+    assert "Input/output error" in receipt["warnings"][0]
+
+
+def test_lines_whose_takes_are_damaged_before_their_track_is_made_are_spoken_again(bench):
+    spoken(bench)
+    for path in bench.instance.takes_dir.glob("*/*"):
+        path.write_bytes(b"rot")
+    bench.run(at_most=30)
+    receipt = bench.receipt("hello")
+    assert (receipt["status"], receipt["track"]["file"]) == ("done", "track.wav")
+    assert len(bench.engine.submitted) > 3
+
+
+def test_a_job_file_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other(bench, monkeypatch):
+    spoken(bench)
+    with monkeypatch.context() as patch:
+        BadSectors(patch, bench.instance.claimed_dir)
+        bench.drop("other.toml", speak("Four."))
+        bench.tick(6)
+        assert bench.worker._trouble is None
+        assert bench.status("other") == "done"
+        assert details(bench, "hello").job.status == QUEUED
+    bench.tick(20)
+    assert bench.status("hello") == "done"
+
+
+def test_a_job_file_that_the_disk_never_gives_back_costs_its_copy_and_no_answer(bench, monkeypatch):
+    spoken(bench)
+    BadSectors(monkeypatch, bench.instance.claimed_dir)
+    bench.tick(30)
+    assert "job file could not be copied" in bench.receipt("hello")["warnings"][-1]
+    assert "hello.toml" not in bench.files("hello")
+
+
+def test_a_drop_that_the_disk_does_not_give_is_answered(bench, monkeypatch):
+    bench.drop("hello.toml", speak("One."))
+    BadSectors(monkeypatch, bench.instance.inbox)
+    bench.tick(2)
+    assert bench.status("hello") == "rejected"
+    assert bench.files("hello") == ["result.json"]
+
+
+def test_a_take_that_the_disk_never_gives_back_is_spoken_again_in_the_end(bench, monkeypatch):
+    spoken(bench)
+    BadSectors(monkeypatch, bench.instance.takes_dir)
+    bench.tick(30)
+    assert bench.receipt("hello")["track"]["file"] == "track.wav"
+    assert len(bench.engine.submitted) == 3 + 2
+
+
+def test_a_job_whose_takes_rot_again_and_again_ends_without_its_track(bench, monkeypatch):
+    monkeypatch.setattr(finishing, "STARTS_WITHOUT", 1)
+    spoken(bench)
+    for _ in range(8):
+        for path in bench.instance.takes_dir.glob("*/*"):
+            path.write_bytes(b"rot")
+        bench.tick()
+    bench.run()
+    receipt = bench.receipt("hello")
+    assert (receipt["status"], receipt["track"]) == ("done", None)
+    assert "No track was made" in receipt["warnings"][-1]
+
+
+def test_a_job_that_waits_for_its_folder_goes_on_without_any_other_event(bench):
+    bench.engine.answers_per_tick = 1
+    bench.drop("hello.toml", speak("One.", "Two.", "Three."))
+    bench.tick(2)
+    folder = bench.instance.outbox / "hello"
+    folder.write_text("in the way")
+    bench.tick(4)
+    assert details(bench, "hello").job.status == QUEUED
+    folder.unlink()
+    bench.tick(20)
+    assert bench.status("hello") == "done"
+
+
+class FullFor:
+    """The disk is full once, when the folder of this name is made."""
+
+    def __init__(self, monkeypatch, name):
+        self.name, self.mkdir = name, Path.mkdir
+        self.monkeypatch = monkeypatch
+        monkeypatch.setattr(Path, "mkdir", lambda path, *args, **more: self.make(path, *args, **more))
+
+    def make(self, path, *args, **more):
+        if path.name == self.name:
+            self.monkeypatch.setattr(Path, "mkdir", self.mkdir)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.mkdir(path, *args, **more)
+
+
+def test_every_closed_job_is_counted_although_the_disk_fills_up_between_two_receipts(bench, monkeypatch):
+    bench.engine.load_error = {"code": "broken", "message": "No.", "retryable": False}
+    bench.drop("elena-design.toml", design(), age_s=9)
+    bench.drop("elena-lock.toml", lock(), age_s=8)
+    FullFor(monkeypatch, "elena-lock")
+    bench.run()
+    assert bench.status("elena-design") == bench.status("elena-lock") == "failed"
+    assert bench.worker.outcomes == {"failed": 2}
