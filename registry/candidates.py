@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
-from registry.database import Row, Snapshot, ask
+from registry.database import Row, Session, ask, do
 from registry.digests import as_floats, canonical_json
 from registry.values import Candidate, NewCandidate
 from registry.version_rows import model_columns, model_from, optional_json
 from registry.voice_errors import CandidateNotFound
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 KEPT_AT_LEAST_S = 30 * 86_400.0
 
 
 def add_candidate(session: Session, job_name: str, index: int, new: NewCandidate, *, now_s: float) -> Candidate:
     """Keep candidate `index` (from 1) of a design job; made again, it replaces the earlier one."""
-    from registry.tables import CandidateRow  # a question about candidates need not wait for SQLAlchemy
+    from registry.tables import CandidateRow  # a question about candidates does without SQLModel
 
     forget_candidates(session, job_name, index=index)
     row = CandidateRow(
@@ -39,18 +35,18 @@ def add_candidate(session: Session, job_name: str, index: int, new: NewCandidate
         quality_json=canonical_json(dict(new.quality)),
         character_json=optional_json(new.character),
     )
-    session.add(row)
+    session.orm.add(row)
     session.flush()
     return Candidate(job_name=job_name, index=index, created_s=now_s, content=new)
 
 
-def find_candidates(session: Session | Snapshot, job_name: str) -> list[Candidate]:
+def find_candidates(session: Session, job_name: str) -> list[Candidate]:
     """The candidates of a design job, by index; empty when it made none or they are past keeping."""
     question = "SELECT * FROM candidate WHERE job_name = :job ORDER BY ordinal"
     return [_candidate_from(row) for row in ask(session, question, {"job": job_name})]
 
 
-def get_candidate(session: Session | Snapshot, job_name: str, index: int) -> Candidate:
+def get_candidate(session: Session, job_name: str, index: int) -> Candidate:
     """One candidate. Raises CandidateNotFound, which names those there are."""
     found = find_candidates(session, job_name)
     for candidate in found:
@@ -65,12 +61,7 @@ def get_candidate(session: Session | Snapshot, job_name: str, index: int) -> Can
 
 def forget_candidates(session: Session, job_name: str, *, index: int | None = None) -> None:
     """Forget what an earlier job of this name designed: all of it, or one candidate."""
-    from sqlmodel import col, delete
-
-    from registry.tables import CandidateRow
-
-    doomed = delete(CandidateRow).where(col(CandidateRow.job_name) == job_name)
-    session.exec(doomed if index is None else doomed.where(col(CandidateRow.ordinal) == index))
+    do(session, "DELETE FROM candidate WHERE job_name = ? AND ordinal = coalesce(?, ordinal)", [(job_name, index)])
 
 
 def _candidate_from(row: Row) -> Candidate:

@@ -1,8 +1,8 @@
 """One SQLite file → short write transactions and consistent reads, durable, and safe between processes.
 
-`Database.open` brings the file to the newest schema. Importing SQLAlchemy takes longer than most questions to the
-registry, so it happens with the first `read()` or `write()`; `snapshot()` asks in plain SQL and does without it.
-This module touches the disk.
+`Database.open` brings the file to the newest schema. Questions, and whatever happens often, go in plain SQL; what
+changes voices goes through SQLModel, which is imported when a transaction first needs it: SQLAlchemy takes longer to
+import than most commands take altogether, and 30 MB of memory. This module touches the disk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,54 +30,91 @@ from registry.files import crash_point, held_lock, make_folder_durably, rename_d
 from registry.migrations import MIGRATIONS, Migration
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
-    from sqlmodel import Session
+    import sqlmodel
 
 APPLICATION_ID = 0x564A_4F42  # "VJOB" in the file's header: tells our database from any other SQLite file
 WAIT_FOR_LOCK_S = 30.0
 WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
 NO_SPACE_BYTES = 1 << 20  # SQLite reports some failures for want of space as a bare I/O error
 
-PLAIN = "plain"  # where a session keeps SQLite's own connection
-
-Parameters = Mapping[str, Any]
+Parameters = Mapping[str, Any] | Sequence[Any]
 Row = Mapping[str, Any]  # one row of an answer, by column name
 
 
-class Snapshot:
-    """A consistent view of the database, asked in plain SQL; rows come as mappings."""
+class Session:
+    """One transaction: questions and changes in plain SQL, or through SQLModel by `orm`. Belongs to one thread."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._orm: sqlmodel.Session | None = None
+
+    def rows(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run one statement; every row of its answer."""
+        self.flush()
+        cursor = self._connection.execute(sql, parameters or {})
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def do(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement once for every row of values; in a write transaction."""
+        self.flush()
+        self._connection.executemany(sql, rows)
+
+    @property
+    def orm(self) -> sqlmodel.Session:
+        """SQLModel's session within this transaction, which begins and ends here, not there."""
+        if self._orm is None:
+            self._orm = _orm_session(self._connection)
+        return self._orm
+
+    def flush(self) -> None:
+        """Have the changes made through SQLModel reach the database: questions see them from now on."""
+        if self._orm is not None:
+            self._orm.flush()
+
+    def close(self) -> None:
+        """Forget SQLModel's objects; the transaction is over."""
+        if self._orm is not None:
+            self._orm.close()
+            self._orm = None
+
+
+class _Joined:
+    """A connection as SQLAlchemy gets it, which can neither end the transaction nor close what is not its own."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def rows(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Every row of the answer."""
-        cursor = self._connection.execute(sql, parameters or {})
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def commit(self) -> None:
+        """Left to `Database.write`."""
+
+    def rollback(self) -> None:
+        """Left to `Database.write`."""
+
+    def close(self) -> None:
+        """Left to `Database`."""
 
 
-def ask(session: Session | Snapshot, sql: str, parameters: Parameters | None = None) -> list[Row]:
-    """Every row of a question in plain SQL, asked of either kind of transaction."""
-    if isinstance(session, Snapshot):
-        return session.rows(sql, parameters)
-    cursor = _plain(session).execute(sql, parameters or {})
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
+def _orm_session(connection: sqlite3.Connection) -> sqlmodel.Session:
+    import sqlmodel
+    from sqlalchemy.pool import StaticPool
+
+    engine = sqlmodel.create_engine("sqlite://", creator=lambda: _Joined(connection), poolclass=StaticPool)
+    return sqlmodel.Session(engine, expire_on_commit=False)
+
+
+def ask(session: Session, sql: str, parameters: Parameters | None = None) -> list[Row]:
+    """Every row of a question in plain SQL."""
+    return session.rows(sql, parameters)
 
 
 def do(session: Session, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Run a statement in plain SQL once for every row of values; in a write transaction."""
     if rows:
-        _plain(session).executemany(sql, rows)
-
-
-def _plain(session: Session) -> sqlite3.Connection:
-    """SQLite's own connection beneath a session, in the same transaction: SQLAlchemy adds ten times its cost."""
-    if session.new or session.dirty or session.deleted:
-        session.flush()
-    connection: sqlite3.Connection = session.info[PLAIN]
-    return connection
+        session.do(sql, rows)
 
 
 class Database:
@@ -88,6 +124,7 @@ class Database:
         self.path = path
         self.wait_s = wait_s  # how long a transaction waits for another process before it fails
         self._writing = threading.local()
+        self._idle: list[sqlite3.Connection] = []  # kept open between transactions
         self._turn = threading.Lock()  # threads take turns here: SQLite would have them look again now and then
 
     @classmethod
@@ -114,11 +151,11 @@ class Database:
         assert not getattr(self._writing, "now", False), "a write transaction is already open in this thread"
         self._writing.now = True
         try:
-            with self._turn, self._session("BEGIN IMMEDIATE", query_only=False) as (session, connection):
+            with self._turn, self._transaction("BEGIN IMMEDIATE", query_only=False) as (session, connection):
                 yield session
                 session.flush()
                 crash_point("database.before-commit")
-                connection.commit()
+                connection.execute("COMMIT")
                 crash_point("database.committed")
         finally:
             self._writing.now = False
@@ -126,47 +163,40 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
         """A consistent view, fixed at its first question; an attempt to write in it fails."""
-        with self._session("BEGIN", query_only=True) as (session, _):
+        with self._transaction("BEGIN", query_only=True) as (session, _):
             yield session
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """The same as `read()` for plain SQL, without the half second that importing SQLAlchemy takes."""
-        with translated(self.path), contextlib.closing(connect(self.path, wait_s=self.wait_s)) as connection:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("BEGIN")
-            yield Snapshot(connection)
+    def _transaction(self, begin: str, *, query_only: bool) -> Iterator[tuple[Session, sqlite3.Connection]]:
+        with translated(self.path), self._lent() as connection:
+            connection.execute(f"PRAGMA query_only = {int(query_only)}")
+            connection.execute(begin)
+            session = Session(connection)
+            try:
+                yield session, connection
+            finally:
+                session.close()
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
-    def _session(self, begin: str, *, query_only: bool) -> Iterator[tuple[Session, Connection]]:
-        from sqlmodel import Session
-
-        with translated(self.path), self._engine.connect() as connection:
-            connection = connection.execution_options(begin=begin, query_only=query_only)
-            plain = {PLAIN: connection.connection.driver_connection}
-            with connection.begin(), Session(bind=connection, expire_on_commit=False, info=plain) as session:
-                yield session, connection
-
-    @cached_property
-    def _engine(self) -> Engine:
-        from sqlalchemy import URL, create_engine, event
-        from sqlalchemy.pool import QueuePool
-
-        url = URL.create("sqlite", database=str(self.path))
-        engine = create_engine(url, creator=lambda: connect(self.path, wait_s=self.wait_s), poolclass=QueuePool)
-
-        @event.listens_for(engine, "begin")
-        def begin(connection: Connection) -> None:
-            options = connection.get_execution_options()
-            connection.exec_driver_sql(f"PRAGMA query_only = {int(options['query_only'])}")
-            connection.exec_driver_sql(options["begin"])
-
-        return engine
+    def _lent(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses meanwhile; it is kept for the next transaction unless this one fails."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = connect(self.path, wait_s=self.wait_s)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
 
     def close(self) -> None:
         """Close every connection; the next transaction opens new ones."""
-        if "_engine" in self.__dict__:
-            self._engine.dispose()
+        while self._idle:
+            self._idle.pop().close()
 
     def __enter__(self) -> Database:
         return self

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from registry.database import Database, Snapshot, ask
+from registry.database import Database, Session, ask
 from registry.errors import StorageError
 from registry.lookup import VERSION_QUESTION
 from registry.objects import ObjectStore
@@ -58,7 +58,7 @@ def fsck(
     whole_objects = check.hash_store(objects)
     whole_takes = check.hash_store(takes)
     try:
-        with db.snapshot() as snapshot:
+        with db.read() as snapshot:
             check.structure(snapshot)
             check.versions(snapshot)
             check.aliases(snapshot)
@@ -106,14 +106,14 @@ class _Check:
                 self.add(str(path), "is a file that voicejobs did not put there", "Move it away.", mendable=True)
         return whole
 
-    def structure(self, snapshot: Snapshot) -> None:
+    def structure(self, snapshot: Session) -> None:
         for row in ask(snapshot, "PRAGMA integrity_check(20)"):
             if row["integrity_check"] != "ok":
                 self.add("the database", row["integrity_check"], RESTORE)
         for row in ask(snapshot, "PRAGMA foreign_key_check"):
             self.add(f"{row['table']} row {row['rowid']}", f"refers to a {row['parent']} that does not exist", RESTORE)
 
-    def versions(self, snapshot: Snapshot) -> None:
+    def versions(self, snapshot: Session) -> None:
         question = f"{VERSION_QUESTION} WHERE version.id > :after ORDER BY version.id LIMIT {ROWS_AT_ONCE}"
         after = 0
         while page := ask(snapshot, question, {"after": after}):
@@ -125,7 +125,7 @@ class _Check:
             after = page[-1]["id"]
             self.version_count += len(page)
 
-    def aliases(self, snapshot: Snapshot) -> None:
+    def aliases(self, snapshot: Session) -> None:
         question = """
             SELECT voice.name AS voice, alias.name, version.number FROM alias
             JOIN voice ON voice.id = alias.voice_id JOIN version ON version.id = alias.version_id
@@ -135,7 +135,7 @@ class _Check:
             remedy = f"Point it elsewhere: `voicejobs voices alias {row['voice']}@N {row['name']}`."
             self.add(f"{row['voice']}@{row['name']}", f"points at a version that was removed, {row['number']}", remedy)
 
-    def referenced(self, snapshot: Snapshot, objects: ObjectStore, *, whole: set[bytes]) -> None:
+    def referenced(self, snapshot: Session, objects: ObjectStore, *, whole: set[bytes]) -> None:
         for reference in references(snapshot):
             # What was stored after the folder was read through is looked at again.
             if bytes.fromhex(reference.sha256) not in whole and not objects.is_whole(reference.sha256):
@@ -143,7 +143,7 @@ class _Check:
                 path = objects.path(reference.sha256)
                 self.add(reference.owner, f"its {reference.role} {state} ({path})", RESTORE)
 
-    def take_rows(self, snapshot: Snapshot, takes: ObjectStore, *, whole: set[bytes]) -> None:
+    def take_rows(self, snapshot: Session, takes: ObjectStore, *, whole: set[bytes]) -> None:
         question = f"SELECT key, audio_sha256 FROM take WHERE key > :after ORDER BY key LIMIT {ROWS_AT_ONCE}"
         after = ""
         while page := ask(snapshot, question, {"after": after}):

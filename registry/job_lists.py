@@ -1,15 +1,14 @@
 """Questions about the ledger, for people and programs: lists, details, what may be pruned.
 
-They go in plain SQL and take either kind of transaction, so that a command answers without importing SQLAlchemy.
+They go in plain SQL, so that a command answers without importing SQLModel.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from registry.database import Row, Snapshot, ask
+from registry.database import Row, Session, ask
 from registry.errors import NotFound, nearest
 from registry.job_values import (
     FINAL_STATUSES,
@@ -23,9 +22,6 @@ from registry.job_values import (
     LineCounts,
 )
 from registry.voice_names import fold
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 PAGE = 50
 NAMES_TO_GUESS_FROM = 1_000
@@ -45,7 +41,7 @@ class JobNotFound(NotFound):
 
 
 def list_jobs(
-    session: Session | Snapshot,
+    session: Session,
     *,
     statuses: Sequence[str] = (),
     before_id: int | None = None,
@@ -61,7 +57,7 @@ def list_jobs(
     return _summaries(session, rows)
 
 
-def show_job(session: Session | Snapshot, name: str, *, after_line: int = 0, lines: int = 1_000) -> JobDetails:
+def show_job(session: Session, name: str, *, after_line: int = 0, lines: int = 1_000) -> JobDetails:
     """Everything about one job, with a page of its lines. Raises JobNotFound, which names those nearest."""
     row = _row_named(session, name)
     question = "SELECT * FROM line WHERE job_id = :id AND position > :after ORDER BY position LIMIT :limit"
@@ -79,14 +75,14 @@ def show_job(session: Session | Snapshot, name: str, *, after_line: int = 0, lin
     )
 
 
-def find_drop(session: Session | Snapshot, dropped_name: str, *, key: str | None, since_s: float) -> Job | None:
+def find_drop(session: Session, dropped_name: str, *, key: str | None, since_s: float) -> Job | None:
     """The job that a file dropped after `since_s` became: its own row, or the one that holds its `id`."""
     question = "SELECT * FROM job WHERE dropped_name = :name AND claimed_s >= :since ORDER BY id DESC LIMIT 1"
     found = ask(session, question, {"name": dropped_name, "since": since_s})
     return job_from(found[0]) if found else _resumed(session, key, since_s)
 
 
-def _resumed(session: Session | Snapshot, key: str | None, since_s: float) -> Job | None:
+def _resumed(session: Session, key: str | None, since_s: float) -> Job | None:
     question = """
         SELECT job.* FROM job JOIN job_event ON job_event.job_id = job.id
         WHERE job.key = :key AND job_event.kind = 'retry' AND job_event.at_s >= :since LIMIT 1
@@ -95,19 +91,19 @@ def _resumed(session: Session | Snapshot, key: str | None, since_s: float) -> Jo
     return job_from(found[0]) if found else None
 
 
-def get_job(session: Session | Snapshot, job_id: int) -> Job | None:
+def get_job(session: Session, job_id: int) -> Job | None:
     """The job with this ledger id; None once it is pruned."""
     found = ask(session, "SELECT * FROM job WHERE id = :id", {"id": job_id})
     return job_from(found[0]) if found else None
 
 
-def line_counts(session: Session | Snapshot, job_id: int) -> LineCounts:
+def line_counts(session: Session, job_id: int) -> LineCounts:
     """How many lines of a job are in which state."""
     found = ask(session, _LINE_COUNTS.format(ids=int(job_id)))
     return LineCounts(**{row["status"]: row["lines"] for row in found})
 
 
-def prunable(session: Session | Snapshot, *, older_than_s: float, limit: int = 500) -> list[Job]:
+def prunable(session: Session, *, older_than_s: float, limit: int = 500) -> list[Job]:
     """Jobs that ended before a moment, oldest first: their rows and folders may go."""
     final = ", ".join(repr(status) for status in FINAL_STATUSES)
     question = f"""
@@ -117,7 +113,7 @@ def prunable(session: Session | Snapshot, *, older_than_s: float, limit: int = 5
     return [job_from(row) for row in ask(session, question, {"older": older_than_s, "limit": limit})]
 
 
-def open_jobs(session: Session | Snapshot) -> int:
+def open_jobs(session: Session) -> int:
     """How many jobs have not ended."""
     statuses = ", ".join(repr(status) for status in OPEN_STATUSES)
     return int(ask(session, f"SELECT count(*) AS jobs FROM job WHERE status IN ({statuses})")[0]["jobs"])
@@ -130,7 +126,7 @@ def _checked(status: str) -> str:
     return status
 
 
-def _row_named(session: Session | Snapshot, name: str) -> Row:
+def _row_named(session: Session, name: str) -> Row:
     found = ask(session, "SELECT * FROM job WHERE folded = :folded", {"folded": fold(name)})
     if found:
         return found[0]
@@ -140,7 +136,7 @@ def _row_named(session: Session | Snapshot, name: str) -> Row:
     raise JobNotFound(f"There is no job {name!r}.", hint=f"{guess}`voicejobs jobs list` shows them all.")
 
 
-def _summaries(session: Session | Snapshot, rows: Sequence[Row]) -> list[JobSummary]:
+def _summaries(session: Session, rows: Sequence[Row]) -> list[JobSummary]:
     ids = ", ".join(str(int(row["id"])) for row in rows)
     counts: dict[int, dict[str, int]] = {}
     for found in ask(session, _LINE_COUNTS.format(ids=ids)):

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from registry.database import Snapshot, ask, do
+from registry.database import Session, ask, do
 from registry.errors import Conflict
 from registry.job_values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
 from registry.jobs import by_name, change_claim
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 
 class JobNotRetryable(Conflict):
@@ -47,7 +43,7 @@ def _add_request(session: Session, job_id: int, wanted: str, *, now_s: float) ->
     do(session, "INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
 
 
-def requests(session: Session | Snapshot) -> list[Request]:
+def requests(session: Session) -> list[Request]:
     """What was asked and not yet obeyed, oldest first."""
     rows = ask(session, "SELECT id, job_id, request FROM job_request ORDER BY id")
     return [Request(**row) for row in rows]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from registry.candidates import forget_candidates
-from registry.database import ask, do
+from registry.database import Session, ask, do
 from registry.digests import canonical_json
 from registry.job_lists import JobNotFound, job_from
 from registry.job_values import (
@@ -29,9 +29,6 @@ from registry.job_values import (
     NewLine,
 )
 from registry.voice_names import fold
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
 MAX_WARNINGS = 50

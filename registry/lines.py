@@ -9,15 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from registry.database import Snapshot, ask, do
+from registry.database import Session, ask, do
 from registry.digests import canonical_json
 from registry.job_lists import line_from
 from registry.job_values import Attempt, JobError, JsonObject, Line, LineCounts, NewAttempt
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 PAGE = 500
 
@@ -62,7 +58,7 @@ def counts(session: Session, job_id: int) -> LineCounts:
     return LineCounts(**{row["status"]: row["lines"] for row in ask(session, question, {"job": job_id})})
 
 
-def pages(session: Session | Snapshot, job_id: int) -> Iterator[list[Line]]:
+def pages(session: Session, job_id: int) -> Iterator[list[Line]]:
     """All lines of a job in order, some at a time."""
     after = 0
     question = "SELECT * FROM line WHERE job_id = :job AND position > :after ORDER BY position LIMIT :limit"
@@ -75,7 +71,7 @@ def pages(session: Session | Snapshot, job_id: int) -> Iterator[list[Line]]:
         after = rows[-1]["position"]
 
 
-def of_job(session: Session | Snapshot, job_id: int) -> Iterator[Line]:
+def of_job(session: Session, job_id: int) -> Iterator[Line]:
     """All lines of a job in order, read some at a time."""
     for page in pages(session, job_id):
         yield from page
@@ -151,7 +147,7 @@ def add_attempts(session: Session, new: Iterable[NewAttempt]) -> None:
     do(session, statement, rows)
 
 
-def attempts(session: Session | Snapshot, line_id: int) -> list[Attempt]:
+def attempts(session: Session, line_id: int) -> list[Attempt]:
     """Every rendering of a line, oldest first."""
     question = """
         SELECT number, seed, outcome, finished_s, detail_json FROM attempt WHERE line_id = :line ORDER BY id

@@ -1,22 +1,17 @@
 """A voice's name or reference → what the registry knows of it. Nothing is changed here.
 
-Questions go in plain SQL, so that `voices list` and `show` are spared the import of SQLAlchemy: every function
-takes either kind of transaction, `db.read()`, `db.write()` or `db.snapshot()`.
+Questions go in plain SQL, so that `voices list` and `show` are spared the import of SQLModel: every function
+takes either kind of transaction, `db.read()` or `db.write()`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from registry.database import Row, Snapshot, ask
+from registry.database import Row, Session, ask
 from registry.errors import DamagedData, nearest
 from registry.values import Alias, AliasMove, Version, VoiceSummary
 from registry.version_rows import digest_of, version_from
 from registry.voice_errors import AliasNotFound, AmbiguousDigest, VersionNotFound, VoiceNotFound
 from registry.voice_names import CURRENT, DIGEST_PREFIX, VoiceReference, fold, parse_voice_reference
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 NAMES_TO_GUESS_FROM = 1000  # of 100,000 voices, only those that begin alike are compared with a misspelt name
 PAGE = 50
@@ -42,7 +37,7 @@ LIST_QUESTION = """
 """
 
 
-def resolve(session: Session | Snapshot, wanted: VoiceReference | str, *, removed: bool = False) -> Version:
+def resolve(session: Session, wanted: VoiceReference | str, *, removed: bool = False) -> Version:
     """The version that a reference means at this moment; removed ones only when asked for.
 
     Raises VoiceNotFound, VersionNotFound, AliasNotFound, AmbiguousDigest, InvalidVoiceReference, and DamagedData
@@ -63,7 +58,7 @@ def resolve(session: Session | Snapshot, wanted: VoiceReference | str, *, remove
     return _unless_removed(found[0], str(reference), removed=removed)
 
 
-def get_version(session: Session | Snapshot, version_id: int) -> Version:
+def get_version(session: Session, version_id: int) -> Version:
     """The version with this row id, removed or not. Raises VersionNotFound."""
     found = _versions(session, "version.id = :a", a=version_id)
     if not found:
@@ -71,14 +66,14 @@ def get_version(session: Session | Snapshot, version_id: int) -> Version:
     return found[0]
 
 
-def find_by_idempotency_key(session: Session | Snapshot, *, voice: str, key: str) -> Version | None:
+def find_by_idempotency_key(session: Session, *, voice: str, key: str) -> Version | None:
     """The version of a voice that was made under this key, if any."""
     condition = "voice.folded = :a AND version.idempotency_key = :b"
     found = _versions(session, condition, a=fold(voice), b=key)
     return found[0] if found else None
 
 
-def voice_id_of(session: Session | Snapshot, name: str) -> int:
+def voice_id_of(session: Session, name: str) -> int:
     """The row id of a voice. Raises VoiceNotFound, with the names nearest to the wanted one."""
     found = ask(session, "SELECT id FROM voice WHERE folded = :folded", {"folded": fold(name)})
     if not found:
@@ -86,22 +81,20 @@ def voice_id_of(session: Session | Snapshot, name: str) -> int:
     return int(found[0]["id"])
 
 
-def list_voices(
-    session: Session | Snapshot, *, after: str = "", containing: str = "", limit: int = PAGE
-) -> list[VoiceSummary]:
+def list_voices(session: Session, *, after: str = "", containing: str = "", limit: int = PAGE) -> list[VoiceSummary]:
     """One page of voices with at least one version, by name; the next page begins `after` the last name of this."""
     parameters = {"after": fold(after), "containing": fold(containing), "limit": limit}
     return [VoiceSummary(**row) for row in ask(session, LIST_QUESTION, parameters)]
 
 
-def history(session: Session | Snapshot, name: str, *, before: int | None = None, limit: int = PAGE) -> list[Version]:
+def history(session: Session, name: str, *, before: int | None = None, limit: int = PAGE) -> list[Version]:
     """Versions of a voice, newest first, removed ones included; the next page is `before` the last number of this."""
     condition = "version.voice_id = :a AND version.number < :b ORDER BY version.number DESC LIMIT :c"
     bound = before if before is not None else 1 << 62
     return _versions(session, condition, a=voice_id_of(session, name), b=bound, c=limit)
 
 
-def aliases(session: Session | Snapshot, name: str) -> list[Alias]:
+def aliases(session: Session, name: str) -> list[Alias]:
     """The aliases of a voice, by name."""
     question = """
         SELECT voice.name AS voice, alias.name, version.number, alias.moved_s
@@ -111,7 +104,7 @@ def aliases(session: Session | Snapshot, name: str) -> list[Alias]:
     return [Alias(**row) for row in ask(session, question, {"voice_id": voice_id_of(session, name)})]
 
 
-def alias_log(session: Session | Snapshot, name: str, *, limit: int = PAGE) -> list[AliasMove]:
+def alias_log(session: Session, name: str, *, limit: int = PAGE) -> list[AliasMove]:
     """Where the aliases of a voice pointed and when they moved, newest first."""
     question = """
         SELECT voice.name AS voice, alias_move.name, from_number, to_number, moved_s, why
@@ -123,7 +116,7 @@ def alias_log(session: Session | Snapshot, name: str, *, limit: int = PAGE) -> l
     ]
 
 
-def _by_alias(session: Session | Snapshot, reference: VoiceReference, *, voice_id: int) -> list[Version]:
+def _by_alias(session: Session, reference: VoiceReference, *, voice_id: int) -> list[Version]:
     wanted = reference.alias or CURRENT
     condition = "version.id = (SELECT version_id FROM alias WHERE voice_id = :a AND folded = :b)"
     found = _versions(session, condition, a=voice_id, b=fold(wanted))
@@ -133,7 +126,7 @@ def _by_alias(session: Session | Snapshot, reference: VoiceReference, *, voice_i
     return found
 
 
-def _by_digest(session: Session | Snapshot, reference: VoiceReference, *, voice_id: int, removed: bool) -> Version:
+def _by_digest(session: Session, reference: VoiceReference, *, voice_id: int, removed: bool) -> Version:
     assert reference.digest is not None
     condition = (
         "version.voice_id = :a AND version.digest >= :b AND version.digest < :c ORDER BY version.number LIMIT 100"
@@ -164,17 +157,17 @@ def _unless_removed(version: Version, wanted: str, *, removed: bool) -> Version:
     )
 
 
-def _versions(session: Session | Snapshot, condition: str, **parameters: str | int) -> list[Version]:
+def _versions(session: Session, condition: str, **parameters: str | int) -> list[Version]:
     found = ask(session, f"{VERSION_QUESTION} WHERE {condition}", parameters)
     return [version_from(row, attachments=_attachments(session, row)) for row in found]
 
 
-def _attachments(session: Session | Snapshot, row: Row) -> dict[str, str]:
+def _attachments(session: Session, row: Row) -> dict[str, str]:
     question = "SELECT name, attachment_object FROM version_attachment WHERE version_id = :id ORDER BY name"
     return {found["name"]: found["attachment_object"] for found in ask(session, question, {"id": row["id"]})}
 
 
-def _names_near(session: Session | Snapshot, name: str) -> list[str]:
+def _names_near(session: Session, name: str) -> list[str]:
     """Names like the wanted one: of all voices when they are few, else of those that begin alike."""
     everybody = ask(session, "SELECT name FROM voice LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM + 1})
     if len(everybody) > NAMES_TO_GUESS_FROM:

@@ -9,16 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from registry.candidates import KEPT_AT_LEAST_S
-from registry.database import Database, ask
+from registry.database import Database, Session, ask
 from registry.files import crash_point, held_lock
 from registry.objects import ObjectStore, StoredObject
 from registry.references import referenced_objects
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 GRACE_S = 7 * 86_400.0  # how long a removed version can be brought back
 ON_THE_WAY_S = 3_600.0  # bytes this young may belong to a job that is about to commit
@@ -67,7 +63,7 @@ def gc(
         crash_point("gc.purged")
         sweep = _Sweep(older_than_s=now_s - max(grace_s, ON_THE_WAY_S), dry_run=dry_run)
         removed_objects = sweep.objects(objects, needed=needed)
-        with db.snapshot() as snapshot:
+        with db.read() as snapshot:
             question = "SELECT DISTINCT audio_sha256 FROM take"
             heard = {bytes.fromhex(row["audio_sha256"]) for row in ask(snapshot, question)}
         removed_takes = sweep.objects(takes, needed=heard)
@@ -110,11 +106,11 @@ def _purge_versions(session: Session, *, now_s: float, removed_before_s: float) 
         .where(col(VersionRow.deleted_s) <= removed_before_s, col(VersionRow.purged_s).is_(None))
     )
     names = []
-    for row, voice in session.exec(doomed.order_by(col(VersionRow.id))).all():
+    for row, voice in session.orm.exec(doomed.order_by(col(VersionRow.id))).all():
         row.prompt_object = row.reference_object = row.audition_object = None
         row.purged_s = now_s
-        session.add(row)
-        session.exec(delete(VersionAttachmentRow).where(col(VersionAttachmentRow.version_id) == row.id))
+        session.orm.add(row)
+        session.orm.exec(delete(VersionAttachmentRow).where(col(VersionAttachmentRow.version_id) == row.id))
         names.append(f"{voice}@{row.number}")
     return names
 
@@ -126,10 +122,10 @@ def _forget_candidates(session: Session, *, made_before_s: float, needed_jobs: C
 
     old = select(CandidateRow.job_name).where(col(CandidateRow.created_s) < made_before_s).distinct()
     forgotten = 0
-    for job_name in session.exec(old).all():
+    for job_name in session.orm.exec(old).all():
         if job_name not in needed_jobs:
             doomed = delete(CandidateRow).where(col(CandidateRow.job_name) == job_name)
-            forgotten += session.exec(doomed.where(col(CandidateRow.created_s) < made_before_s)).rowcount
+            forgotten += session.orm.exec(doomed.where(col(CandidateRow.created_s) < made_before_s)).rowcount
     return forgotten
 
 

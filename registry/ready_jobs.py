@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from registry.database import ask
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
+from registry.database import Session, ask
 
 LONGEST_DELAY_S = 3_600.0  # a clock that was set back must not make a delayed job wait for ever
 

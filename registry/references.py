@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from registry.database import Snapshot, ask
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
+from registry.database import Session, ask
 
 SUFFIX = "_object"
 OWNERS = {  # how a row is called in a report; other tables go by their name and row id
@@ -31,7 +27,7 @@ class Reference:
     sha256: str
 
 
-def referring_columns(session: Session | Snapshot) -> list[tuple[str, str]]:
+def referring_columns(session: Session) -> list[tuple[str, str]]:
     """Every `(table, column)` that refers to the object store, whoever made the table."""
     question = """
         SELECT tables.name AS table_name, columns.name AS column_name
@@ -41,7 +37,7 @@ def referring_columns(session: Session | Snapshot) -> list[tuple[str, str]]:
     return [(row["table_name"], row["column_name"]) for row in ask(session, question)]
 
 
-def references(session: Session | Snapshot) -> Iterator[Reference]:
+def references(session: Session) -> Iterator[Reference]:
     """Every reference to the object store."""
     for table, column in referring_columns(session):
         owner = OWNERS.get(table, f"'{table} ' || owner.rowid")
@@ -50,7 +46,7 @@ def references(session: Session | Snapshot) -> Iterator[Reference]:
             yield Reference(owner=row["owner"], role=column.removesuffix(SUFFIX), sha256=row["sha256"])
 
 
-def referenced_objects(session: Session | Snapshot) -> set[bytes]:
+def referenced_objects(session: Session) -> set[bytes]:
     """The SHA-256 of every object that something refers to, as 32 bytes each."""
     found: set[bytes] = set()
     for table, column in referring_columns(session):

@@ -1,7 +1,7 @@
 """The state folder of an instance → its registry: database, objects and takes, and one call for each question.
 
 For the command line: every method is a transaction of its own. Whoever joins several changes into one uses the
-functions beneath, with `registry.db.write()`. SQLAlchemy is imported by the methods that write, not by this module.
+functions beneath, with `registry.db.write()`. SQLModel is imported by what changes voices, not by this module.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from registry.comparison import compare
 from registry.database import Database, ask
 from registry.job_values import OPEN_STATUSES
 from registry.objects import ObjectStore
+from registry.takes import Eviction, TakeStore
 from registry.values import Alias, AliasMove, Version, VersionDiff, VoiceSummary
 from registry.voice_names import fold, parse_voice_reference
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from registry.backup import BackupReport
     from registry.fsck import FsckReport
     from registry.maintenance import GcReport
-    from registry.takes import Eviction, TakeStore
 
 DATABASE_NAME = "registry.sqlite"
 
@@ -39,8 +39,6 @@ class Registry:
 
     @cached_property
     def takes(self) -> TakeStore:
-        from registry.takes import TakeStore
-
         return TakeStore(self._take_audio)
 
     @property
@@ -49,32 +47,32 @@ class Registry:
 
     def voices(self, *, after: str = "", containing: str = "", limit: int = lookup.PAGE) -> list[VoiceSummary]:
         """One page of voices, by name."""
-        with self.db.snapshot() as snapshot:
+        with self.db.read() as snapshot:
             return lookup.list_voices(snapshot, after=after, containing=containing, limit=limit)
 
     def show(self, reference: str, *, removed: bool = False) -> Version:
         """The version that a reference means."""
-        with self.db.snapshot() as snapshot:
+        with self.db.read() as snapshot:
             return lookup.resolve(snapshot, reference, removed=removed)
 
     def history(self, voice: str, *, before: int | None = None, limit: int = lookup.PAGE) -> list[Version]:
         """Versions of a voice, newest first."""
-        with self.db.snapshot() as snapshot:
+        with self.db.read() as snapshot:
             return lookup.history(snapshot, voice, before=before, limit=limit)
 
     def aliases(self, voice: str) -> list[Alias]:
         """The aliases of a voice."""
-        with self.db.snapshot() as snapshot:
+        with self.db.read() as snapshot:
             return lookup.aliases(snapshot, voice)
 
     def alias_log(self, voice: str, *, limit: int = lookup.PAGE) -> list[AliasMove]:
         """How the aliases of a voice moved, newest first."""
-        with self.db.snapshot() as snapshot:
+        with self.db.read() as snapshot:
             return lookup.alias_log(snapshot, voice, limit=limit)
 
     def diff(self, before: str, after: str) -> VersionDiff:
         """What changed between two versions, removed ones included."""
-        with self.db.snapshot() as snapshot:
+        with self.db.read() as snapshot:
             old = lookup.resolve(snapshot, before, removed=True)
             return compare(old, lookup.resolve(snapshot, after, removed=True))
 
@@ -135,7 +133,7 @@ class Registry:
             SELECT json_extract(spec_json, '$.from.job') AS name FROM job
             WHERE kind = 'lock' AND status IN ({", ".join(f"'{status}'" for status in OPEN_STATUSES)})
         """
-        with self.db.snapshot() as snapshot:
+        with self.db.read() as snapshot:
             return {row["name"] for row in ask(snapshot, question) if row["name"] is not None}
 
     def evict_takes(self, *, max_bytes: int, now_s: float) -> Eviction:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from registry.backup import DATABASE, FORMAT, MANIFEST, Manifest, copy_database
-from registry.database import Database, Snapshot, ask, connect, translated
+from registry.database import Database, Session, ask, connect, translated
 from registry.errors import Conflict, DamagedData, InvalidInput, SchemaTooNew, storage_error
 from registry.files import crash_point, make_folder_durably, write_durably
 from registry.maintenance import maintenance_lock
@@ -126,7 +126,7 @@ def _keep_former(db: Database, *, now_s: float) -> Path:
 
 
 def _has_content(db: Database) -> bool:
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         tables = ask(snapshot, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
         return any(ask(snapshot, f'SELECT 1 FROM "{table["name"]}" LIMIT 1') for table in tables)
 
@@ -174,7 +174,7 @@ def _check_database(archive: Path, manifest: Manifest, path: Path, present: set[
         if _sha256_of_stream(file) != manifest.database_sha256:
             raise wrong
     with translated(path), contextlib.closing(connect(path)) as connection:
-        snapshot = Snapshot(connection)
+        snapshot = Session(connection)
         if [row["integrity_check"] for row in ask(snapshot, "PRAGMA integrity_check")] != ["ok"]:
             raise wrong
         needed = {f"objects/{sha256.hex()[:2]}/{sha256.hex()[2:]}" for sha256 in referenced_objects(snapshot)}

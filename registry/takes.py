@@ -12,14 +12,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlmodel import Session, col, delete, func, select, tuple_
-
-from registry.database import Database, Row, ask, do
+from registry.database import Database, Row, Session, ask, do
 from registry.digests import canonical_json
 from registry.errors import storage_error
 from registry.files import crash_point
 from registry.objects import ObjectStore
-from registry.tables import TakeRow
 from registry.values import Take, TakeFacts
 
 ROWS_AT_ONCE = 500  # per transaction, so that eviction never keeps the worker waiting
@@ -85,10 +82,11 @@ class TakeStore:
 
     def used_bytes(self, session: Session) -> int:
         """How much all takes hold; audio that several takes share counts once."""
-        per_file = select(TakeRow.audio_sha256, func.max(TakeRow.size_bytes).label("size")).group_by(
-            TakeRow.audio_sha256
-        )
-        return int(session.exec(select(func.coalesce(func.sum(per_file.subquery().c.size), 0))).one())
+        question = """
+            SELECT coalesce(sum(size_bytes), 0) AS used_bytes
+            FROM (SELECT max(size_bytes) AS size_bytes FROM take GROUP BY audio_sha256)
+        """
+        return int(ask(session, question)[0]["used_bytes"])
 
     def evict(
         self,
@@ -113,12 +111,12 @@ class TakeStore:
                 page = _least_recently_used(session, after=after)
                 if not page:
                     break  # what is left is pinned
-                free = [row for row in page if row.key not in pinned]
+                free = [row for row in page if row["key"] not in pinned]
                 doomed = _enough_of(free, wanted_bytes=left_bytes - max_bytes)
                 last = page[-1] if len(doomed) == len(free) else doomed[-1]
-                after = (last.last_used_s, last.key)
-                session.exec(delete(TakeRow).where(col(TakeRow.key).in_([row.key for row in doomed])))
-                orphans = _without_takes(session, {row.audio_sha256 for row in doomed})
+                after = (last["last_used_s"], last["key"])
+                do(session, "DELETE FROM take WHERE key = ?", [(row["key"],) for row in doomed])
+                orphans = _without_takes(session, {row["audio_sha256"] for row in doomed})
                 left_bytes = self.used_bytes(session)
             crash_point("takes.forgotten")
             for sha256 in orphans:
@@ -127,21 +125,24 @@ class TakeStore:
         return Eviction(takes=forgotten, freed_bytes=before_bytes - left_bytes, left_bytes=left_bytes)
 
 
-def _least_recently_used(session: Session, *, after: tuple[float, str]) -> list[TakeRow]:
-    question = select(TakeRow).where(tuple_(col(TakeRow.last_used_s), col(TakeRow.key)) > tuple_(*after))
-    return list(session.exec(question.order_by(col(TakeRow.last_used_s), col(TakeRow.key)).limit(ROWS_AT_ONCE)))
+def _least_recently_used(session: Session, *, after: tuple[float, str]) -> list[Row]:
+    question = """
+        SELECT key, audio_sha256, size_bytes, last_used_s FROM take WHERE (last_used_s, key) > (:used_s, :key)
+        ORDER BY last_used_s, key LIMIT :limit
+    """
+    return ask(session, question, {"used_s": after[0], "key": after[1], "limit": ROWS_AT_ONCE})
 
 
-def _enough_of(rows: Sequence[TakeRow], *, wanted_bytes: int) -> Sequence[TakeRow]:
+def _enough_of(rows: Sequence[Row], *, wanted_bytes: int) -> Sequence[Row]:
     """The first of these takes that together hold what is wanted; audio that others share makes it less."""
-    held_bytes = itertools.accumulate(row.size_bytes for row in rows)
+    held_bytes = itertools.accumulate(row["size_bytes"] for row in rows)
     return rows[: 1 + sum(held < wanted_bytes for held in held_bytes)]
 
 
 def _without_takes(session: Session, audio: Collection[str]) -> set[str]:
     """Those of these files that no take refers to any more."""
-    kept = select(TakeRow.audio_sha256).where(col(TakeRow.audio_sha256).in_(audio))
-    return set(audio) - set(session.exec(kept))
+    question = "SELECT audio_sha256 FROM take WHERE audio_sha256 IN (SELECT value FROM json_each(:audio))"
+    return set(audio) - {row["audio_sha256"] for row in ask(session, question, {"audio": json.dumps(list(audio))})}
 
 
 def _row_of(take: Take) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
+from registry.database import Session
 from registry.errors import NotFound
 from registry.lookup import find_by_idempotency_key, get_version, resolve, voice_id_of
 from registry.tables import AliasMoveRow, AliasRow, VersionAttachmentRow, VersionRow, VoiceRow
@@ -41,11 +42,11 @@ def add_version(session: Session, new: NewVersion, *, now_s: float, set_current:
         created_s=now_s,
         **columns_of(new),
     )
-    session.add(row)
+    session.orm.add(row)
     session.flush()
     assert row.id is not None
     for attachment, sha256 in new.attachments.items():
-        session.add(VersionAttachmentRow(version_id=row.id, name=attachment, attachment_object=sha256))
+        session.orm.add(VersionAttachmentRow(version_id=row.id, name=attachment, attachment_object=sha256))
     if set_current:
         why = f"{new.origin} by job {new.made_by_job}" if new.made_by_job else new.origin
         _point(session, get_version(session, row.id), CURRENT, now_s=now_s, why=why)
@@ -64,13 +65,13 @@ def set_alias(
 def remove_alias(session: Session, voice: str, alias: str, *, now_s: float, why: str = "removed by hand") -> None:
     """Remove an alias, and log it. Raises VoiceNotFound and AliasNotFound."""
     voice_id = voice_id_of(session, voice)
-    row = session.get(AliasRow, (voice_id, fold(alias)))
+    row = session.orm.get(AliasRow, (voice_id, fold(alias)))
     if row is None:
-        known = session.exec(select(AliasRow.name).where(AliasRow.voice_id == voice_id)).all()
+        known = session.orm.exec(select(AliasRow.name).where(AliasRow.voice_id == voice_id)).all()
         raise AliasNotFound(alias, voice=voice, known=known)
     number = get_version(session, row.version_id).number
     _log_move(session, row, from_number=number, to_number=None, now_s=now_s, why=why)
-    session.delete(row)
+    session.orm.delete(row)
     session.flush()
 
 
@@ -101,9 +102,11 @@ def remove_voice(
     """Put a tombstone on every version of a voice; all or, when an alias or a waiting job needs one, none."""
     voice_id = voice_id_of(session, name)
     alive = select(VersionRow).where(VersionRow.voice_id == voice_id, col(VersionRow.deleted_s).is_(None))
-    alias = session.get(AliasRow, (voice_id, CURRENT))
+    alias = session.orm.get(AliasRow, (voice_id, CURRENT))
     # `current` goes with the version that it points at, so that one is the last.
-    rows = sorted(session.exec(alive), key=lambda row: (alias is not None and row.id == alias.version_id, row.number))
+    rows = sorted(
+        session.orm.exec(alive), key=lambda row: (alias is not None and row.id == alias.version_id, row.number)
+    )
     if not rows:
         raise VersionNotFound(name, voice=name, reason="has no version left")
     needs = list(needed_by)
@@ -118,23 +121,23 @@ def restore_version(session: Session, wanted: VoiceReference | str, *, now_s: fl
         raise NotFound(f"{version.name} was purged: its recordings are gone.", hint="Restore it from a backup.")
     row = _row(session, version)
     row.deleted_s, row.deleted_why = None, None
-    if session.get(AliasRow, (row.voice_id, CURRENT)) is None:
+    if session.orm.get(AliasRow, (row.voice_id, CURRENT)) is None:
         _point(session, version, CURRENT, now_s=now_s, why="restored")
     session.flush()
     return get_version(session, version.id)
 
 
 def _voice_row(session: Session, name: str, *, now_s: float) -> VoiceRow:
-    row: VoiceRow | None = session.exec(select(VoiceRow).where(VoiceRow.folded == fold(name))).one_or_none()
+    row: VoiceRow | None = session.orm.exec(select(VoiceRow).where(VoiceRow.folded == fold(name))).one_or_none()
     if row is None:
         row = VoiceRow(name=name, folded=fold(name), created_s=now_s)
-        session.add(row)
+        session.orm.add(row)
         session.flush()
     return row
 
 
 def _row(session: Session, version: Version) -> VersionRow:
-    row = session.get(VersionRow, version.id)
+    row = session.orm.get(VersionRow, version.id)
     assert row is not None, "a version is never deleted from its table"
     return row
 
@@ -153,10 +156,10 @@ def _means(session: Session, voice: str, version: Version) -> bool:
 
 def _release_aliases(session: Session, version: Version, *, now_s: float) -> None:
     """Let `current` go with the last version of a voice. Raises VersionInUse when anything else points at it."""
-    pointing = session.exec(select(AliasRow).where(AliasRow.version_id == version.id)).all()
+    pointing = session.orm.exec(select(AliasRow).where(AliasRow.version_id == version.id)).all()
     voice_id = voice_id_of(session, version.voice)
     alive = select(VersionRow.id).where(VersionRow.voice_id == voice_id, col(VersionRow.deleted_s).is_(None))
-    is_last = len(session.exec(alive.limit(2)).all()) == 1
+    is_last = len(session.orm.exec(alive.limit(2)).all()) == 1
     holding = sorted(row.name for row in pointing if not (is_last and row.folded == CURRENT))
     if holding:
         raise VersionInUse(
@@ -165,19 +168,19 @@ def _release_aliases(session: Session, version: Version, *, now_s: float) -> Non
         )
     for row in pointing:
         _log_move(session, row, from_number=version.number, to_number=None, now_s=now_s, why="the version was removed")
-        session.delete(row)
+        session.orm.delete(row)
 
 
 def _point(session: Session, version: Version, alias: str, *, now_s: float, why: str) -> None:
     voice_id = voice_id_of(session, version.voice)
-    row = session.get(AliasRow, (voice_id, fold(alias)))
+    row = session.orm.get(AliasRow, (voice_id, fold(alias)))
     if row is None:
         row = AliasRow(voice_id=voice_id, folded=fold(alias), name=alias, version_id=version.id, moved_s=now_s)
         before = None
     else:
         before = get_version(session, row.version_id).number
         row.version_id, row.moved_s = version.id, now_s
-    session.add(row)
+    session.orm.add(row)
     _log_move(session, row, from_number=before, to_number=version.number, now_s=now_s, why=why)
     session.flush()
 
@@ -188,4 +191,4 @@ def _log_move(
     move = AliasMoveRow(
         voice_id=row.voice_id, name=row.name, from_number=from_number, to_number=to_number, moved_s=now_s, why=why
     )
-    session.add(move)
+    session.orm.add(move)

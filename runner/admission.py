@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import Session
-
 from registry import job_requests, jobs
 from registry.candidates import find_candidates
+from registry.database import Session
 from registry.errors import NotFound, VoiceJobsError
 from registry.job_values import (
     DUPLICATE,

@@ -156,7 +156,7 @@ def _clock(instance: Instance) -> Found:
         yield PROBLEM, f"the clock says {time.strftime('%Y-%m-%d')}.", remedy
         return
     if instance.database_path.exists():
-        with Database(instance.database_path).snapshot() as snapshot:
+        with Database(instance.database_path).read() as snapshot:
             newest = ask(snapshot, "SELECT max(claimed_s) AS newest FROM job")[0]["newest"]
         if newest is not None and newest > now_s + 60:
             yield WARNING, f"a job was claimed {newest - now_s:.0f} s in the future: the clock was set back.", remedy
@@ -168,7 +168,7 @@ def _database(instance: Instance) -> Found:
     if not instance.database_path.exists():
         yield NOTE, "there is no database yet; the first run makes it.", ""
         return
-    with Database.open(instance.database_path) as database, database.snapshot() as snapshot:
+    with Database.open(instance.database_path) as database, database.read() as snapshot:
         found = [row["quick_check"] for row in ask(snapshot, "PRAGMA quick_check(5)")]
         journal = ask(snapshot, "PRAGMA journal_mode")[0]["journal_mode"]
     if found != ["ok"]:

@@ -74,7 +74,7 @@ class Waiting:
         if now_s < self._next_look_s:
             return self.job is not None and self.job.status not in OPEN_STATUSES
         self._next_look_s = now_s + POLL_S
-        with database.snapshot() as snapshot:
+        with database.read() as snapshot:
             if self._job_id is None:
                 self.job = find_drop(snapshot, self._dropped_name, key=self._key, since_s=self._since_s)
             else:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlmodel import Session
-
 from models import vox
 from models.catalog import entry_named
 from models.clone_prompt import ClonePrompt
@@ -25,6 +23,7 @@ from models.errors import InvalidClonePrompt, UnsupportedRequest
 from models.languages import AUTO, language_code
 from models.vox_archive import MAX_ARCHIVE_BYTES
 from models.vox_manifest import CONSENTS_TO_SHARE, SHORTEST_DESCRIPTION, VERSION, Manifest, errors_in, parse_manifest
+from registry.database import Session
 from registry.errors import Conflict
 from registry.lookup import aliases, history, resolve
 from registry.objects import ObjectStore

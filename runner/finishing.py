@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from models.audio import encode_audio
 from models.audio_stream import write_audio_stream
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry import jobs, lines
+from registry.database import Session
 from registry.errors import DiskFull, InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.files import crash_point
 from registry.job_values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
@@ -29,9 +30,6 @@ from runner.preparing import FileFormat, PublishedLine, file_format, take_wavefo
 from runner.publish import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
 from runner.receipt import encoded, receipt
 from runner.recording import RecentTakes
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 SRT, VTT = "captions.srt", "captions.vtt"
 SHORT_SAMPLES = 60 * SAMPLE_RATE_HZ  # a track up to this is made in memory, together with others

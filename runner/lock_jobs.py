@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import Session
-
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
 from models.pronunciation import checked_table
 from registry import jobs
 from registry.candidates import get_candidate
+from registry.database import Session
 from registry.job_values import DONE, FAILED, Job
 from registry.lookup import resolve
 from runner.context import Context

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlmodel import Session
 
 from models.audio import AudioFacts, decode_audio, encode_audio, read_audio
 from models.errors import InvalidReferenceAudio
@@ -27,9 +26,9 @@ from models.protocol import (
     Waveform,
 )
 from models.quality import expected_duration_s, loudest_rms, measure
+from registry.database import Session
 from registry.job_values import JobError
 from registry.values import NewVersion, Version
-from registry.voices import add_version
 from runner.context import Context
 from runner.jobfile_specs import DEFAULT_CANDIDATE_TEXT
 from runner.lines_at_work import FAILURES, STRIKES
@@ -264,6 +263,8 @@ class LockTask:
 
     def commit(self, session: Session, new: NewVersion, *, now_s: float) -> Version:
         """The next version of the voice."""
+        from registry.voices import add_version  # with SQLModel, which a runner that only speaks never loads
+
         return add_version(session, new, now_s=now_s, set_current=self.set_current)
 
     @property

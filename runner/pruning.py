@@ -35,7 +35,7 @@ def prune(instance: Instance, database: Database, *, older_than_s: float, dry_ru
     """Remove every job that ended before `older_than_s` (epoch seconds), its outbox folder and its claimed files."""
     names: list[str] = []
     freed_bytes = 0
-    with database.snapshot() as snapshot:
+    with database.read() as snapshot:
         found = prunable(snapshot, older_than_s=older_than_s, limit=1 << 30)
     for job in found:
         size_bytes = folder_bytes(instance.outbox / job.name)

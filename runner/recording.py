@@ -10,11 +10,12 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.protocol import EngineFacts
 from registry import jobs, lines
 from registry.candidates import add_candidate
+from registry.database import Session
 from registry.errors import NotFound, StorageError
 from registry.files import crash_point
 from registry.job_values import TAKEN, Job, Line, NewAttempt
@@ -36,9 +37,6 @@ from runner.preparing import (
     take_waveform,
 )
 from runner.publish import Outbox
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 OnJobTrouble = Callable[[Job, StorageError], None]
 KEPT_SAMPLES = 1_000_000  # of recent takes, for the tracks that are made of them a moment later

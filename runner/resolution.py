@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import Session
-
 from models.catalog import entry_named
 from models.errors import PromptModelMismatch
 from models.shared_directory import resolve_models_dir
+from registry.database import Session
 from registry.digests import sha256_of_json
 from registry.lookup import resolve
 from registry.values import Version

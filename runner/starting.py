@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-from sqlmodel import Session
 
 from models.pronunciation import checked_table, merged, respelled
+from registry.database import Session
 from registry.errors import InvalidInput
 from registry.job_values import NewLine
 from runner.instance import Instance

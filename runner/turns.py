@@ -9,9 +9,9 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from registry import jobs, lines, ready_jobs
+from registry.database import Session
 from registry.errors import StorageError, VoiceJobsError
 from registry.job_values import FAILED, Job, JobError
 from registry.ready_jobs import ReadyJob
@@ -29,9 +29,6 @@ from runner.recording import Recorder
 from runner.resolution import ModelNames
 from runner.scheduler import Choice, in_order
 from runner.starting import Planned, Planner, load_pronunciations
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
 
 JOBS_AT_ONCE = 64  # running jobs held in memory
 STARTS_AT_ONCE = 32  # jobs that are started in one transaction

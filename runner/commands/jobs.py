@@ -61,7 +61,7 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Jobs, newest first: state, progress, time left, and what went wrong."""
     from registry.job_lists import list_jobs
 
-    with _database() as database, database.snapshot() as snapshot:
+    with _database() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
     show([_summary_json(summary) for summary in found] if as_json else found, as_json=as_json, text=_list_text)
 
@@ -129,7 +129,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
     from registry.job_lists import show_job
 
     instance = current_instance()
-    with _database() as database, database.snapshot() as snapshot:
+    with _database() as database, database.read() as snapshot:
         details = show_job(snapshot, job, lines=lines)
     if as_json:
         show(_details_json(details), as_json=True, text=str)

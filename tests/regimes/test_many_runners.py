@@ -48,11 +48,11 @@ def accepted_outputs_per_line(yard):
     """How many takes the ledger accepted for a line: the different numbers over all published lines."""
     database = Database.open(yard.state_dir / "registry.sqlite")
     with database.read() as session:
-        rows = session.connection().exec_driver_sql(
-            "select count(*) from line join attempt on attempt.line_id = line.id"
+        rows = session.rows(
+            "select count(*) as accepted from line join attempt on attempt.line_id = line.id"
             " where line.status = 'published' and attempt.outcome = 'passed' group by line.id"
         )
-        numbers = {row[0] for row in rows}
+        numbers = {row["accepted"] for row in rows}
     database.close()
     return numbers
 

@@ -95,8 +95,8 @@ class Yard:
         """The database is whole, and no half-made file is left where a consumer looks."""
         database = Database.open(self.state_dir / "registry.sqlite")
         with database.read() as session:
-            assert session.connection().exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
-            assert session.connection().exec_driver_sql("PRAGMA foreign_key_check").fetchall() == []
+            assert session.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+            assert session.rows("PRAGMA foreign_key_check") == []
         database.close()
         litter = [path for path in self.outbox.rglob("*") if path.name.startswith(".") or path.suffix == ".tmp"]
         assert litter == []

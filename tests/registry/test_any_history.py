@@ -113,7 +113,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def the_alias_log_ends_where_the_aliases_are(self) -> None:
-        with self.registry.db.snapshot() as snapshot:
+        with self.registry.db.read() as snapshot:
             for name in self.versions:
                 last: dict[str, int | None] = {}
                 for move in reversed(alias_log(snapshot, name, limit=10_000)):

@@ -14,7 +14,7 @@ def keep(db, index, *, job="elena-design", now_s=10.0, **changes):
 
 
 def found(db, job="elena-design"):
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         return find_candidates(snapshot, job)
 
 
@@ -31,7 +31,7 @@ def test_a_candidate_made_again_replaces_the_earlier_one(db):
 
 def test_one_candidate_is_found_by_its_index_or_the_answer_names_those_there_are(db):
     kept = keep(db, 2)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         assert get_candidate(snapshot, "elena-design", 2) == kept
         with pytest.raises(CandidateNotFound, match=r"no candidate 3.*candidates are 2"):
             get_candidate(snapshot, "elena-design", 3)

@@ -43,6 +43,6 @@ def test_there_is_no_cosine_without_two_comparable_embeddings(other):
 
 def test_changes_of_the_model_are_listed_by_field(db):
     before, _ = versions(db)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         same = resolve(snapshot, "elena@1")
     assert compare(before, same).changes == ()

@@ -177,7 +177,7 @@ def test_a_full_disk_stops_writing_with_one_clear_error_and_goes_on_when_there_i
             for number in range(10_000):
                 with registry.db.write() as session:
                     sql = "INSERT INTO voice (name, folded, created_s) VALUES (?, ?, 0)"
-                    session.connection().exec_driver_sql(sql, (f"n{number}", sha256(str(number)) * 50))
+                    session.rows(sql, (f"n{number}", sha256(str(number)) * 50))
         ballast.unlink()
         registry.objects.put(b"there is room again")
         assert registry.fsck().sound

@@ -6,37 +6,54 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlmodel import text
+from sqlmodel import select
 
 from registry.database import Database, connect
 from registry.errors import DamagedData, DatabaseLocked, DiskFull, SchemaTooNew, StorageError
 from registry.migrations import MIGRATIONS, Migration
+from registry.tables import VoiceRow
 
 ROOT = Path(__file__).parents[2]
-ADD_VOICE = text("INSERT INTO voice (name, folded, created_s) VALUES (:name, :name, 0)")
+ADD_VOICE = "INSERT INTO voice (name, folded, created_s) VALUES (:name, :name, 0)"
 
 
 def voice_names(db: Database) -> list[str]:
     with db.read() as session:
-        return list(session.connection().execute(text("SELECT name FROM voice ORDER BY name")).scalars())
+        return [row["name"] for row in session.rows("SELECT name FROM voice ORDER BY name")]
 
 
 def pragma(db: Database, name: str) -> object:
     with db.read() as session:
-        return session.connection().exec_driver_sql(f"PRAGMA {name}").scalar()
+        return session.rows(f"PRAGMA {name}")[0][name]
 
 
 def test_what_a_write_transaction_did_is_there_after_it(db):
     with db.write() as session:
-        session.connection().execute(ADD_VOICE, {"name": "elena"})
+        session.rows(ADD_VOICE, {"name": "elena"})
     assert voice_names(db) == ["elena"]
 
 
 def test_an_exception_undoes_the_whole_transaction(db):
     with pytest.raises(ZeroDivisionError), db.write() as session:
-        session.connection().execute(ADD_VOICE, {"name": "elena"})
+        session.rows(ADD_VOICE, {"name": "elena"})
         _ = 1 / 0
     assert voice_names(db) == []
+
+
+def test_what_is_changed_through_sqlmodel_is_asked_for_and_undone_in_the_same_transaction(db):
+    with pytest.raises(ZeroDivisionError), db.write() as session:
+        session.orm.add(VoiceRow(name="elena", folded="elena", created_s=0))
+        assert len(session.rows("SELECT * FROM voice")) == 1
+        session.rows(ADD_VOICE, {"name": "marcus"})
+        assert len(session.orm.exec(select(VoiceRow)).all()) == 2
+        _ = 1 / 0
+    assert voice_names(db) == []
+
+
+def test_what_is_changed_through_sqlmodel_is_committed(db):
+    with db.write() as session:
+        session.orm.add(VoiceRow(name="elena", folded="elena", created_s=0))
+    assert voice_names(db) == ["elena"]
 
 
 def test_the_file_is_set_up_for_durability(db):
@@ -45,19 +62,19 @@ def test_the_file_is_set_up_for_durability(db):
 
 
 def test_a_read_sees_one_moment_whatever_is_written_meanwhile(db):
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         assert snapshot.rows("SELECT * FROM voice") == []
         with db.write() as session:
-            session.connection().execute(ADD_VOICE, {"name": "elena"})
+            session.rows(ADD_VOICE, {"name": "elena"})
         assert snapshot.rows("SELECT * FROM voice") == []
     assert voice_names(db) == ["elena"]
 
 
 def test_a_read_transaction_cannot_write(db):
     with pytest.raises(StorageError, match="readonly"), db.read() as session:
-        session.connection().execute(ADD_VOICE, {"name": "elena"})
+        session.rows(ADD_VOICE, {"name": "elena"})
     with db.write() as session:
-        session.connection().execute(ADD_VOICE, {"name": "marcus"})
+        session.rows(ADD_VOICE, {"name": "marcus"})
     assert voice_names(db) == ["marcus"]
 
 
@@ -104,7 +121,7 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path):
     statements = ("CREATE TABLE half (id INTEGER)", "CREATE TABLE voice (id INTEGER)")
     with pytest.raises(sqlite3.OperationalError, match="already exists"):
         Database.open(path, migrations=(*MIGRATIONS, Migration(number=99, name="wrong", statements=statements)))
-    with Database.open(path) as db, db.snapshot() as snapshot:
+    with Database.open(path) as db, db.read() as snapshot:
         assert snapshot.rows("SELECT name FROM sqlite_master WHERE name = 'half'") == []
 
 
@@ -126,10 +143,10 @@ def test_processes_that_open_a_missing_database_at_once_all_succeed(tmp_path):
 
 def test_a_full_disk_is_told_from_other_failures(db):
     with pytest.raises(DiskFull), db.write() as session:
-        (pages,) = session.connection().exec_driver_sql("PRAGMA page_count").one()
-        session.connection().exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        pages = session.rows("PRAGMA page_count")[0]["page_count"]
+        session.rows(f"PRAGMA max_page_count = {pages}")
         for number in range(1000):
-            session.connection().execute(ADD_VOICE, {"name": f"voice-{number}" * 20})
+            session.rows(ADD_VOICE, {"name": f"voice-{number}" * 20})
     assert voice_names(db) == []
 
 
@@ -145,11 +162,11 @@ def test_a_writer_that_never_yields_is_reported_as_a_locked_database(db):
     holder.close()
 
 
-def test_asking_in_plain_sql_does_not_import_sqlalchemy(tmp_path):
+def test_neither_plain_sql_nor_the_runner_imports_sqlalchemy(tmp_path):
     program = """if True:
-        import sys, pathlib
+        import sys, pathlib, runner.loop
         from registry.database import Database
-        with Database.open(pathlib.Path(sys.argv[1])) as db, db.snapshot() as snapshot:
+        with Database.open(pathlib.Path(sys.argv[1])) as db, db.read() as snapshot:
             assert snapshot.rows("SELECT name FROM voice") == []
         assert "sqlalchemy" not in sys.modules and "sqlmodel" not in sys.modules
     """

@@ -72,15 +72,15 @@ def test_a_lost_take_is_reported_but_nothing_is_lost(filled, objects, takes):
 
 def test_a_version_that_was_tampered_with_is_found(filled, objects, takes):
     with filled.write() as session:
-        session.connection().exec_driver_sql("DROP TRIGGER IF EXISTS version_is_immutable")
-        session.connection().exec_driver_sql("UPDATE version SET transcript = 'other words'")
+        session.rows("DROP TRIGGER IF EXISTS version_is_immutable")
+        session.rows("UPDATE version SET transcript = 'other words'")
     _, findings = found(filled, objects, takes)
     assert "elena@1: no longer has the digest" in findings[0]
 
 
 def test_a_row_that_refers_to_nothing_is_found(filled, objects, takes):
     with filled.write() as session:
-        session.connection().exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        session.rows("PRAGMA defer_foreign_keys = ON")
     import sqlite3
 
     vandal = sqlite3.connect(filled.path)
@@ -93,13 +93,13 @@ def test_a_row_that_refers_to_nothing_is_found(filled, objects, takes):
 
 def test_an_alias_of_a_removed_version_is_found(filled, objects, takes):
     with filled.write() as session:
-        session.connection().exec_driver_sql("UPDATE version SET deleted_s = 1")
+        session.rows("UPDATE version SET deleted_s = 1")
     _, findings = found(filled, objects, takes)
     assert findings == ["elena@current: points at a version that was removed, 1"]
 
 
 def test_a_damaged_database_is_a_finding_and_not_a_crash(filled, objects, takes):
-    with filled.snapshot() as snapshot:
+    with filled.read() as snapshot:
         (row,) = snapshot.rows("SELECT rootpage FROM sqlite_master WHERE name = 'version'")
     filled.close()
     with filled.path.open("r+b") as file:

@@ -30,7 +30,7 @@ def end(db, job_id, outcome="done"):
 def test_the_latest_jobs_come_first_and_pages_follow_one_another(db):
     for _ in range(5):
         add(db)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         first = list_jobs(snapshot, limit=3)
         second = list_jobs(snapshot, before_id=first[-1].id, limit=3)
     assert [job.name for job in first + second] == ["hello-5", "hello-4", "hello-3", "hello-2", "hello"]
@@ -41,7 +41,7 @@ def test_a_list_tells_lines_and_what_a_job_waits_for(db):
     add(db, status=WAITING, dependencies={need.id: True})
     with db.write() as session:
         jobs.start(session, jobs.get(session, need.id), plan={}, model="draft", lines=LINES, now_s=150)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         waiting, running = list_jobs(snapshot)
     assert waiting.waits_for == ("hello",)
     assert running.lines.waiting == 2
@@ -51,7 +51,7 @@ def test_a_list_tells_lines_and_what_a_job_waits_for(db):
 def test_a_list_can_be_of_some_statuses_only(db):
     end(db, add(db).id, "failed")
     add(db)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         assert [job.name for job in list_jobs(snapshot, statuses=["failed"])] == ["hello"]
         assert open_jobs(snapshot) == 1
 
@@ -61,7 +61,7 @@ def test_a_job_is_shown_with_its_lines_and_events_and_a_misspelt_name_is_guessed
     with db.write() as session:
         jobs.start(session, jobs.get(session, job.id), plan={}, model="draft", lines=LINES, now_s=150)
         jobs.add_event(session, job.id, kind="claimed", message="It came.", at_s=1)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         details = show_job(snapshot, "HELLO")
         assert [line.file for line in details.lines] == ["line-1.wav", "line-2.wav"]
         assert details.events[0].message == "It came."
@@ -74,7 +74,7 @@ def test_a_drop_is_found_by_its_name_or_by_the_id_it_resumed(db):
     with db.write() as session:
         job_requests.resume(session, job.id, claim_id="c2", now_s=500)
         jobs.add_event(session, job.id, kind="retry", message="dropped again", at_s=500)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         assert find_drop(snapshot, "hello.toml", key=None, since_s=50).id == job.id
         assert find_drop(snapshot, "hello.toml", key="ep1", since_s=400).id == job.id
         assert find_drop(snapshot, "hello.toml", key=None, since_s=400) is None
@@ -83,7 +83,7 @@ def test_a_drop_is_found_by_its_name_or_by_the_id_it_resumed(db):
 def test_ended_jobs_can_be_pruned_once_they_are_old(db):
     ended, opened = add(db), add(db)
     end(db, ended.id)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         assert [job.id for job in prunable(snapshot, older_than_s=301)] == [ended.id]
         assert prunable(snapshot, older_than_s=299) == []
     with db.write() as session:

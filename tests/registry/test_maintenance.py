@@ -67,7 +67,7 @@ def test_a_removed_version_is_purged_after_its_grace_period_and_not_before(db, o
     report = collect(db, objects, takes, grace_s=2 * DAY_S)
     assert report.purged_versions == ("elena@1",)
     assert (report.removed_objects, report.freed_bytes) == (1, 3)  # the recording is the other version's too
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         assert resolve(snapshot, "elena@2").attachments
         assert [version.purged_s for version in history(snapshot, "elena")] == [None, NOW_S]
 
@@ -110,7 +110,7 @@ def test_candidates_are_kept_for_30_days_and_longer_while_a_job_needs_them(db, o
             content = a_candidate(audio_sha256=objects.put(name.encode()), design_state_sha256=None)
             add_candidate(session, name, 1, content, now_s=NOW_S - age_days * DAY_S)
     assert collect(db, objects, takes, needed_jobs={"needed"}).forgotten_candidates == 1
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         assert [len(find_candidates(snapshot, name)) for name in ("young", "old", "needed")] == [1, 0, 1]
     assert sha256("old") not in objects
     assert sha256("needed") in objects
@@ -135,8 +135,8 @@ def test_audio_of_takes_stays_as_long_as_its_take(db, objects, takes):
 def test_any_column_named_object_keeps_its_bytes(db, objects, takes):
     kept = objects.put(b"something of a later table")
     with db.write() as session:
-        session.connection().exec_driver_sql("CREATE TABLE later (id INTEGER PRIMARY KEY, notes_object TEXT)")
-        session.connection().exec_driver_sql("INSERT INTO later (notes_object) VALUES (?)", (kept,))
+        session.rows("CREATE TABLE later (id INTEGER PRIMARY KEY, notes_object TEXT)")
+        session.rows("INSERT INTO later (notes_object) VALUES (?)", (kept,))
     assert collect(db, objects, takes).removed_objects == 0
 
 

@@ -107,6 +107,6 @@ def test_a_whole_process_that_lists_and_shows_is_done_within_the_goal(many):
 
 
 def test_lists_agree_with_what_is_resolved(many):
-    with many.db.snapshot() as snapshot:
+    with many.db.read() as snapshot:
         for voice in list_voices(snapshot, after="voice-1", limit=5):
             assert resolve(snapshot, voice.name).number == voice.current

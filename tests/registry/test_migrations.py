@@ -42,7 +42,7 @@ def columns_of(db: Database) -> dict[str, list[tuple[str, str, bool, bool]]]:
         WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%'
     """
     found: dict[str, list[tuple[str, str, bool, bool]]] = {}
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         for row in snapshot.rows(question):
             column = (row["name"], row["type"], bool(row["notnull"] or row["pk"]), bool(row["pk"]))
             found.setdefault(row["table_name"], []).append(column)
@@ -50,7 +50,7 @@ def columns_of(db: Database) -> dict[str, list[tuple[str, str, bool, bool]]]:
 
 
 def definitions_of(db: Database) -> dict[str, str]:
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         rows = snapshot.rows("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
     return {row["name"]: " ".join(row["sql"].split()) for row in rows}
 
@@ -87,7 +87,7 @@ def test_an_upgrade_loses_nothing(tmp_path, number):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_digests_and_take_keys_survive_every_upgrade(tmp_path, number):
-    with Database.open(old_database(tmp_path / "old.sqlite", number)) as db, db.snapshot() as snapshot:
+    with Database.open(old_database(tmp_path / "old.sqlite", number)) as db, db.read() as snapshot:
         for version in history(snapshot, "elena"):
             assert digest_of(version) == version.digest
             assert resolve(snapshot, f"elena@sha256:{version.digest}") == version
@@ -130,7 +130,7 @@ def test_an_upgrade_that_dies_is_finished_by_the_next_one(tmp_path, point):
     environment = {**os.environ, "VOICEJOBS_CRASH_AT": f"{point}:2"}
     died = subprocess.run([sys.executable, "-c", OPEN, str(path)], cwd=ROOT, env=environment, check=False)
     assert died.returncode == 137
-    with Database.open(path) as db, db.snapshot() as snapshot:
+    with Database.open(path) as db, db.read() as snapshot:
         assert [version.number for version in history(snapshot, "elena")] == [2, 1]
 
 

@@ -87,7 +87,7 @@ def test_a_design_job_starts_without_the_candidates_of_a_pruned_one_of_its_name(
         for job_name in ("elena-design", "marcus-design"):
             add_candidate(session, job_name, 4, content, now_s=0.0)
     assert enqueue(registry, kind="design", stem="elena-design").name == "elena-design"
-    with registry.db.snapshot() as snapshot:
+    with registry.db.read() as snapshot:
         assert find_candidates(snapshot, "elena-design") == []
         assert len(find_candidates(snapshot, "marcus-design")) == 1
 
@@ -100,9 +100,7 @@ def test_takes_of_unfinished_jobs_are_not_evicted(registry):
     job = enqueue(registry)
     with registry.db.write() as session:
         question = "INSERT INTO line (job_id, position, file, status, model, request_json, seed, take_key) VALUES"
-        session.connection().exec_driver_sql(
-            f"{question} (?, 1, 'f', 'taken', 'm', '{{}}', 1, ?)", (job.id, sha256("open"))
-        )
+        session.rows(f"{question} (?, 1, 'f', 'taken', 'm', '{{}}', 1, ?)", (job.id, sha256("open")))
     assert registry.evict_takes(max_bytes=0, now_s=1e10).takes == 1
     assert registry.gc(now_s=1e10).removed_takes == 0
     with registry.db.write() as session:

@@ -2,13 +2,12 @@
 
 import dataclasses
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import IntegrityError
-from sqlmodel import text
 
 from registry.errors import DamagedData, InvalidInput, NotFound
 from registry.lookup import alias_log, aliases, history, list_voices, resolve
@@ -26,7 +25,7 @@ def add(db, voice="elena", *, now_s=100.0, set_current=True, **changes):
 
 
 def found(db, reference, **options):
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         return resolve(snapshot, reference, **options)
 
 
@@ -84,7 +83,7 @@ def test_processes_that_lock_one_voice_at_once_get_consecutive_versions(db):
     command = [sys.executable, "-c", program, str(db.path)]
     started = [subprocess.Popen([*command, name], cwd=ROOT) for name in ("a", "b", "c")]
     assert [process.wait() for process in started] == [0, 0, 0]
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         versions = history(snapshot, "elena")
     assert [version.number for version in versions] == list(range(15, 0, -1))
     assert len({version.made_by_job for version in versions}) == 15
@@ -100,8 +99,8 @@ def test_the_beginning_of_a_digest_that_fits_two_versions_is_refused(db):
     add(db, transcript="one")
     add(db, transcript="two")
     with db.write() as session:
-        session.connection().execute(text("DROP TRIGGER IF EXISTS version_is_immutable"))
-        session.connection().execute(text("UPDATE version SET digest = 'abcdef12' || substr(digest, 9)"))
+        session.rows("DROP TRIGGER IF EXISTS version_is_immutable")
+        session.rows("UPDATE version SET digest = 'abcdef12' || substr(digest, 9)")
     with pytest.raises(AmbiguousDigest, match=r"elena@1 .* elena@2 .* more digits"):
         found(db, "elena@sha256:abcdef12")
 
@@ -109,8 +108,8 @@ def test_the_beginning_of_a_digest_that_fits_two_versions_is_refused(db):
 def test_a_version_that_was_tampered_with_no_longer_answers_to_its_digest(db):
     version = add(db)
     with db.write() as session:
-        session.connection().execute(text("DROP TRIGGER IF EXISTS version_is_immutable"))
-        session.connection().execute(text("UPDATE version SET transcript = 'other words'"))
+        session.rows("DROP TRIGGER IF EXISTS version_is_immutable")
+        session.rows("UPDATE version SET transcript = 'other words'")
     with pytest.raises(DamagedData, match="no longer has the digest"):
         found(db, f"elena@sha256:{version.digest}")
 
@@ -194,7 +193,7 @@ def test_aliases_move_and_every_move_is_logged(db):
         set_alias(session, "elena@1", "soft", now_s=5.0)
         set_alias(session, "elena@2", "Soft", now_s=6.0, why="sounds better")
         remove_alias(session, "elena", "SOFT", now_s=7.0)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         moves = [(move.from_number, move.to_number, move.why) for move in alias_log(snapshot, "elena")]
         assert [alias.name for alias in aliases(snapshot, "elena")] == ["current"]
     assert moves[:3] == [(2, None, "removed by hand"), (1, 2, "sounds better"), (None, 1, "set by hand")]
@@ -292,7 +291,7 @@ def test_voices_are_listed_by_name_in_pages(db):
     for name in ("marcus", "Elena", "anna-lena", "zed"):
         add(db, name, now_s=3.0)
     add(db, "elena", now_s=9.0, set_current=False, description="newer")
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         first = list_voices(snapshot, limit=2)
         assert [voice.name for voice in list_voices(snapshot, after=first[-1].name)] == ["marcus", "zed"]
         assert [voice.name for voice in list_voices(snapshot, containing="LENA")] == ["anna-lena", "Elena"]
@@ -304,7 +303,7 @@ def test_voices_are_listed_by_name_in_pages(db):
 def test_a_voice_without_versions_left_is_not_listed_but_keeps_its_history(db):
     add(db)
     remove(db, "elena@1")
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         assert list_voices(snapshot) == []
         assert [version.deleted_s for version in history(snapshot, "elena")] == [200.0]
 
@@ -312,7 +311,7 @@ def test_a_voice_without_versions_left_is_not_listed_but_keeps_its_history(db):
 def test_history_is_newest_first_in_pages(db):
     for _ in range(5):
         add(db)
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         first = history(snapshot, "elena", limit=2)
         rest = history(snapshot, "elena", before=first[-1].number)
     assert [version.number for version in (*first, *rest)] == [5, 4, 3, 2, 1]
@@ -337,14 +336,14 @@ def test_questions_are_answered_the_same_in_either_kind_of_transaction(db):
 )
 def test_the_database_itself_refuses_to_change_a_version(db, change):
     before = add(db)
-    with pytest.raises(IntegrityError, match="version"), db.write() as session:
-        session.connection().execute(text(change))
+    with pytest.raises(sqlite3.IntegrityError, match="version"), db.write() as session:
+        session.rows(change)
     assert found(db, "elena@1") == before
 
 
 def test_every_column_of_a_version_is_either_immutable_or_part_of_its_removal(db):
     question = "SELECT sql FROM sqlite_master WHERE name IN ('version_is_immutable', 'version_keeps_its_objects')"
-    with db.snapshot() as snapshot:
+    with db.read() as snapshot:
         guarded = " ".join(row["sql"] for row in snapshot.rows(question))
         columns = {row["name"] for row in snapshot.rows("PRAGMA table_info(version)")}
     unguarded = {name for name in columns if not re.search(rf"\b{name}\b", guarded)}

@@ -55,7 +55,7 @@ class BadSectors:
 
 
 def details(bench, job):
-    with bench.context.database.snapshot() as snapshot:
+    with bench.context.database.read() as snapshot:
         return show_job(snapshot, job)
 
 

@@ -69,7 +69,7 @@ def test_receipts_and_lists_of_jobs_hold_no_tokens(bench, capsys):
     bench.drop("a.toml", speak("Hello.", voice="elena"))
     bench.run()
     with bench.context.database.write() as session:
-        session.connection().exec_driver_sql("UPDATE job SET error_message = 'tried with " + SECRETS[0] + "'")
+        session.rows("UPDATE job SET error_message = 'tried with " + SECRETS[0] + "'")
     with bench.context.database.read() as session:
         content = receipt(jobs.by_name(session, "a"), [])
     (bench.instance.root / "voicejobs.toml").touch()

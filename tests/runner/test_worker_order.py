@@ -69,5 +69,5 @@ def test_takes_beyond_the_limit_go_but_never_those_of_open_jobs(make_bench):
     bench.drop("again.toml", speak("One.", "Two."))
     bench.run()
     assert [line["reused"] for line in bench.receipt("again")["lines"]] == [False, False]
-    with bench.context.database.snapshot() as snapshot:
+    with bench.context.database.read() as snapshot:
         assert show_job(snapshot, "hello").job.status == "done"

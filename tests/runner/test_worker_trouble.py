@@ -40,7 +40,7 @@ def disk(monkeypatch, bench):  # noqa: ARG001 - after the bench: its database mu
 
 
 def details(bench, job):
-    with bench.context.database.snapshot() as snapshot:
+    with bench.context.database.read() as snapshot:
         return show_job(snapshot, job)
 
 
