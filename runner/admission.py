@@ -45,6 +45,7 @@ from runner.model_choice import likely_name
 from runner.names import VoiceReference, folded, job_name_from, parse_voice_reference, printable_name
 
 UNKNOWN_KIND = "unknown"
+IMPORT = "import"
 
 
 class DependencyUnknown(NotFound):
@@ -274,7 +275,9 @@ class Admission:
         return True
 
     def _will_exist(self, wanted: VoiceReference, makers: Sequence[int]) -> bool:
-        """Whether the jobs that lock this voice will make what is wanted of it."""
+        """Whether the jobs that lock this voice will make what is wanted of it, or may: a file brings any number."""
+        if any(jobs.get(self._session, job_id).kind == IMPORT for job_id in makers):
+            return True  # of versions and aliases; whether it did is judged when its turn has come
         if wanted.version is not None:
             return bool(makers) and wanted.version <= self._newest(wanted.name) + len(makers)
         is_current = wanted.digest is None and folded(wanted.alias or "current") == "current"

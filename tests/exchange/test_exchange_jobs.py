@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, samples_folder, seed_era_vox
+from vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, samples_folder, seed_era_vox
 
 from registry.lookup import history, resolve
 from tests.runner.bench import MODEL, Bench, design, lock, speak
@@ -83,6 +83,16 @@ def test_a_job_that_is_dropped_together_with_the_file_of_its_voice_waits_for_it(
     home.drop("again.toml", 'kind = "export"\nvoice = "elena"\n', age_s=10)
     home.run()
     assert home.receipt("again")["status"] == "done"
+
+
+def test_a_job_waits_for_a_file_of_several_versions_and_is_judged_by_what_came(bench):
+    home, _ = bench
+    (home.instance.inbox / "voice.vox").write_bytes(many_sized_vox())
+    for number in (3, 7):
+        home.drop(f"out-{number}.toml", EXPORT.format(f"elena@{number}"), age_s=10)
+    home.run()
+    assert home.status("out-3") == "done"
+    assert home.receipt("out-7")["error"]["code"] == "version-not-found"
 
 
 def test_a_voice_file_that_cannot_be_read_announces_no_voice(bench):
