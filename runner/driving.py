@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable
 
 from registry.database import Database
-from registry.job_lists import find_drop, get_job, line_counts
+from registry.job_lists import find_drop, get_job, line_counts, show_job
+from registry.job_requests import requests
 from registry.job_values import CANCELLED, DONE, DUPLICATE, OPEN_STATUSES, Job, LineCounts
 from runner.errors import RunnerActive
 from runner.instance import Instance
 from runner.loop import EXIT_INTERRUPTED, EXIT_OK, EXIT_TRY_AGAIN, EXIT_WORK_FAILED, Runner
 
 POLL_S = 0.1
+OBEYED_WITHIN_S = 3.0  # a runner looks for requests every second, between its steps
 
 OnProgress = Callable[[Job, LineCounts], None]
 
@@ -85,6 +87,18 @@ class Waiting:
             if on_progress is not None:
                 on_progress(self.job, line_counts(snapshot, self.job.id))
         return self.job.status not in OPEN_STATUSES
+
+
+def what_came_of(database: Database, job: Job, *, within_s: float = OBEYED_WITHIN_S) -> str:
+    """How the active runner answered what was just asked of a job; "" when it has not done so in time."""
+    deadline_s = time.monotonic() + within_s
+    while True:
+        with database.read() as snapshot:
+            if all(request.job_id != job.id for request in requests(snapshot)):
+                return show_job(snapshot, job.name, lines=0).events[-1].message
+        if time.monotonic() >= deadline_s:
+            return ""
+        time.sleep(POLL_S)
 
 
 def exit_code_of(job: Job | None) -> int:

@@ -236,12 +236,21 @@ class Finisher:
         crash_point("publish.before-receipt")
         for name, job in found.items():
             if job.attempts > 1 and name not in troubles:
-                self.outbox.sweep(name)
+                troubles |= self._swept(name)
         good = {name: content for name, content in receipts.items() if name not in troubles}
         troubles |= self.outbox.publish_many(good)
         for name, error in troubles.items():
             self.on_job_trouble(found[name], error)
         return [job for name, job in found.items() if name not in troubles]
+
+    def _swept(self, job_name: str) -> dict[str, StorageError]:
+        try:
+            self.outbox.sweep(job_name)
+        except DiskFull:
+            raise
+        except StorageError as error:
+            return {job_name: error}
+        return {}
 
     def _answered_files(self, found: Iterable[Job]) -> dict[str, dict[str, bytes]]:
         """The files of jobs that end without having run to their end; they need their answer also without them."""

@@ -120,7 +120,7 @@ class Outbox:
         folder = self.job_folder(job_name)
         with _system_errors(f"sweeping {folder}"):
             for path in folder.iterdir():
-                if TEMPORARY.fullmatch(path.name):
+                if TEMPORARY.fullmatch(path.name) and (path.is_symlink() or not path.is_dir()):  # ours are files
                     path.unlink(missing_ok=True)
 
     def retire_receipt(self, job_name: str) -> None:

@@ -16,7 +16,7 @@ from registry import job_requests, jobs, lines, ready_jobs
 from registry.errors import DiskFull, StorageError, VoiceJobsError, storage_error
 from registry.files import crash_point
 from registry.job_lists import open_jobs
-from registry.job_values import CANCEL, CANCELLED, DONE, OPEN_STATUSES, REJECTED, RETRYABLE_STATUSES, Job
+from registry.job_values import DONE, OPEN_STATUSES, REJECTED, Job
 from runner.admission import Admission
 from runner.context import Context
 from runner.endings import Endings
@@ -27,13 +27,13 @@ from runner.floor import Floor
 from runner.hearing import Hearing
 from runner.housekeeping import Housekeeping
 from runner.intake import ClaimedDrop, Intake
-from runner.jobfile import spec_from_json
 from runner.lines_at_work import ActiveJob, Basket
 from runner.lock_jobs import LockJobs
 from runner.model_loader import ModelLoader
 from runner.names import printable_name
 from runner.publish import Outbox
 from runner.recording import RecentTakes, Recorder
+from runner.requests import Requests
 from runner.resolution import ModelNames
 from runner.turns import Turns
 
@@ -101,6 +101,17 @@ class Worker:
         self._unanswered = False  # whether a receipt could not be written
         self._next_answer_s = 0.0
         self.endings = Endings(finisher=self.finisher, wake=wake)
+        self.requests = Requests(
+            context=context,
+            outbox=self.outbox,
+            floor=self.floor,
+            recorder=self.recorder,
+            finisher=self.finisher,
+            turns=self.turns,
+            endings=self.endings,
+            end_what_can=lambda: self._tick_endings(wait=True),
+            on_over=self._answer,
+        )
 
     # ---- starting up -------------------------------------------------------------------------------------------
 
@@ -157,7 +168,7 @@ class Worker:
             self._put_aside(storage_error(error, "working"), now_s=now_s)
 
     def _step(self, now_s: float) -> None:
-        self._obey_requests()
+        self.requests.obey(now_s)
         self._take_drops(now_s)
         self.hearing.tick(now_s)
         if not self.is_stopping:
@@ -209,7 +220,7 @@ class Worker:
             return False
         with self.context.database.read() as session:
             now_s = self.context.clock()
-            return not job_requests.requests(session) and not ready_jobs.ready(
+            return not self.requests.are_waiting(session) and not ready_jobs.ready(
                 session, now_s=now_s, overdue_before_s=0, model=None, limit=1
             )
 
@@ -218,7 +229,7 @@ class Worker:
         if self._drops or (self.intake is not None and self.intake.busy):
             return True
         with self.context.database.read() as session:
-            return open_jobs(session) > 0
+            return open_jobs(session) > 0 or bool(job_requests.requests(session))
 
     def tidy_up(self) -> None:
         """When the work is over: what `run --once` leaves behind fits its limits, too."""
@@ -280,41 +291,6 @@ class Worker:
         with self.context.database.read() as session:
             unpublished = [job.id for job in jobs.unpublished(session)]
         self._answer(unpublished)
-
-    # ---- requests ----------------------------------------------------------------------------------------------
-
-    def _obey_requests(self) -> None:
-        with self.context.database.read() as session:
-            asked = job_requests.requests(session)
-        if asked:
-            self._tick_endings(wait=True)  # a job may be about to end, or to fail for want of another
-        for request in asked:
-            with self.context.database.read() as session:
-                job = jobs.get(session, request.job_id)
-            if request.request == CANCEL:
-                self._cancel(job)
-            elif job.status in RETRYABLE_STATUSES:
-                self._retry(job)
-            with self.context.database.write() as session:
-                job_requests.drop_requests(session, [request.id])
-
-    def _cancel(self, job: Job) -> None:
-        if job.status not in OPEN_STATUSES or job.outcome is not None or job.id in self.endings:
-            return  # it has ended, or is about to
-        self.floor.drop(job.id)
-        if job.plan is not None:
-            self.recorder.republish(job, spec_from_json(job.spec_json))
-        with self.context.database.write() as session:
-            lines.cancel_waiting(session, job.id)
-            self.finisher.set_outcome(session, job.id, CANCELLED)
-        self._answer([job.id])
-
-    def _retry(self, job: Job) -> None:
-        self.outbox.retire_receipt(job.name)
-        with self.context.database.write() as session:
-            jobs.reset_for_retry(session, job.id)
-            jobs.add_event(session, job.id, kind="retry", message="tried again", at_s=self.context.clock())
-        self.turns.may_be_ready = True
 
     # ---- drops -------------------------------------------------------------------------------------------------
 

@@ -215,14 +215,15 @@ def _line_error(error: Any) -> str:
 
 def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
     from registry import job_requests
+    from runner.driving import what_came_of
 
-    instance = current_instance()
+    is_active = current_instance().runner_is_active()
     with _database() as database:
         for name in names:
             with database.write() as session:
                 job = job_requests.request(session, name, request, now_s=time.time())
-            say(f"{job.name}: {done}")
-    if not instance.runner_is_active():
+            say(f"{job.name}: {(is_active and what_came_of(database, job)) or done}")
+    if not is_active:
         say("No runner is active; it happens when one starts: voicejobs run")
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from runner.jobfile import parse_job
 from runner.player import NoPlayer, PlaybackFailed, find_player, play
 from runner.settings import SETTINGS_FILE
 from tests.registry.making import a_version
-from tests.runner.bench import MODEL, design, lock, speak
+from tests.runner.bench import MODEL, Bench, design, lock, speak
 
 SETTINGS = f'model = "{MODEL}"\nsettle_s = 0\nmin_free_bytes = 0\nscan_interval_s = 0.05\n'
 
@@ -176,6 +177,18 @@ def test_cancel_and_retry_are_asked_of_the_next_runner(root, run):
     run("run", "--once", "--quiet")
     assert run("jobs", "cancel", "a")[0] == 3
     assert run("jobs", "retry", "nobody")[0] == 3
+
+
+def test_cancel_says_what_an_active_runner_made_of_it(root, run):
+    bench = Bench(root)
+    bench.drop("a.toml", speak("Hello."))
+    bench.tick()
+    owner, obeying = bench.instance.own(), threading.Timer(0.05, bench.tick)
+    obeying.start()
+    assert "a: cancelled" in run("jobs", "cancel", "a")[2]
+    obeying.join()
+    owner.release()
+    bench.context.database.close()
 
 
 def test_prune_forgets_old_jobs(root, run):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from registry import job_requests
 from registry.job_lists import show_job
-from registry.job_values import QUEUED
-from runner import finishing
+from registry.job_values import CANCEL, QUEUED, RETRY
+from runner import endings, finishing
 from runner.recording import RecentTakes
 from tests.runner.bench import design, lock, speak
 
@@ -29,11 +31,15 @@ def spoken(bench, name="hello"):
     assert len(list(bench.instance.takes_dir.glob("*/*"))) == 2
 
 
+def _identity(status):
+    return status.st_ino, status.st_mtime_ns  # an inode may be used again
+
+
 class BadSectors:
     """Reading the files that lie in these folders now gives EIO; what is written later can be read."""
 
     def __init__(self, monkeypatch, folder):
-        self.inodes = {path.stat().st_ino for path in folder.rglob("[!.]*") if path.is_file()}
+        self.bad = {_identity(path.stat()) for path in folder.rglob("[!.]*") if path.is_file()}
         self.reads, self.open, self.os_open = 0, Path.open, os.open
         monkeypatch.setattr(Path, "open", lambda path, *args, **more: self.try_open(path, *args, **more))
         monkeypatch.setattr(os, "open", self.try_os_open)
@@ -49,14 +55,14 @@ class BadSectors:
         return descriptor
 
     def check(self, status):
-        if status.st_ino in self.inodes:
+        if _identity(status) in self.bad:
             self.reads += 1
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def details(bench, job):
-    with bench.context.database.read() as snapshot:
-        return show_job(snapshot, job)
+    with bench.context.database.read() as session:
+        return show_job(session, job)
 
 
 def test_a_take_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other(bench, monkeypatch):
@@ -144,6 +150,66 @@ def test_a_job_that_waits_for_its_folder_goes_on_without_any_other_event(bench):
     folder.unlink()
     bench.tick(20)
     assert bench.status("hello") == "done"
+
+
+class ReadOnly:
+    """Nothing in this folder can be renamed."""
+
+    def __init__(self, monkeypatch, folder):
+        self.folder, self.rename = folder, Path.rename
+        monkeypatch.setattr(Path, "rename", lambda path, target: self.try_rename(path, target))
+
+    def try_rename(self, path, target):
+        if path.parent == self.folder:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return self.rename(path, target)
+
+
+def ask(bench, job, request):
+    with bench.context.database.write() as session:
+        job_requests.request(session, job, request, now_s=1.0)
+
+
+def test_a_cancel_that_comes_while_a_long_track_is_made_is_answered_with_why_it_is_too_late(bench, monkeypatch):
+    monkeypatch.setattr(endings, "SHORT_LINES", 0)
+    may_go_on = threading.Event()
+    spoken(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr(RecentTakes, "get", lambda *_: may_go_on.wait(20) and None)
+        bench.tick(2)
+        ask(bench, "hello", CANCEL)
+        bench.tick()
+        told = details(bench, "hello").events[-1]
+        may_go_on.set()
+        bench.run()
+    assert told.kind == "cancel"
+    assert "too late" in told.message
+    assert bench.status("hello") == "done"
+
+
+def test_a_job_that_cannot_be_retried_for_its_folder_keeps_no_other_from_working(bench, monkeypatch):
+    bench.engine.load_error = {"code": "broken", "message": "No.", "retryable": False}
+    bench.drop("hello.toml", speak("One."))
+    bench.run()
+    bench.engine.load_error = None
+    with monkeypatch.context() as patch:
+        ReadOnly(patch, bench.instance.outbox / "hello")
+        ask(bench, "hello", RETRY)
+        bench.drop("other.toml", speak("Two."))
+        bench.tick(6)
+        assert bench.status("other") == "done"
+        assert bench.status("hello") == "failed"
+    bench.tick(20)
+    assert bench.status("hello") == "done"
+
+
+def test_a_folder_under_a_temporary_name_in_the_outbox_keeps_no_other_job_from_its_answer(bench):
+    spoken(bench)
+    (bench.instance.outbox / "hello" / ".sync.tmp").mkdir()
+    bench.restart()
+    bench.drop("other.toml", speak("Two."))
+    bench.run()
+    assert bench.status("other") == bench.status("hello") == "done"
 
 
 class FullFor:
