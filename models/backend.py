@@ -285,7 +285,7 @@ class Choices:
     backend: str
     dtype: str | None  # None: the checkpoint's own
     dequantize: bool  # quantised weights are unpacked
-    formulation: str  # of the network: "numba", "numpy" or "mlx"
+    formulation: str  # of the network: "llvm", "numpy" or "mlx"
     codec: str  # formulation of the codec's convolutions, and of the speaker encoder
     blas: str | None  # what computes products on a CPU: "numpy" is NumPy's own library; None on a GPU
     batch: int
@@ -305,18 +305,18 @@ def choose(
     """The rule. `backend` is what `kind()` says, `blas` the library that MLX has; None leaves a choice to the rule.
 
     A CPU computes in float32, quantised weights unpacked, because MLX has no fast kernels for anything else there.
-    NumPy computes it faster than MLX, and with Numba weights that are stored in bfloat16 stay so, which is faster
+    NumPy computes it faster than MLX, and with LLVM weights that are stored in bfloat16 stay so, which is faster
     still. A GPU computes in the checkpoint's own dtype. Raises InvalidInput for what does not go together.
     """
     on_cpu = backend == CPU
     dtype = dtype or (FLOAT32 if on_cpu else None)
-    if formulation in ("numpy", "numba") and not on_cpu:
+    if formulation in ("numpy", "llvm") and not on_cpu:
         raise InvalidInput(f"NumPy cannot compute on {backend}.", hint='Set formulation = "auto".')
-    if formulation in ("numpy", "numba") and dtype != FLOAT32:
+    if formulation in ("numpy", "llvm") and dtype != FLOAT32:
         raise InvalidInput(f"NumPy computes speech in float32 only, not in {dtype}.", hint='Set dtype = "auto".')
-    if formulation == "numba" and not has_numba():
-        raise InvalidInput("Numba is not installed.", hint='`pip install numba`, or set formulation = "auto".')
-    by_rule = ("numba" if has_numba() else "numpy") if on_cpu and dtype == FLOAT32 else "mlx"
+    if formulation == "llvm" and not has_llvm():
+        raise InvalidInput("LLVM is not installed.", hint='`pip install llvmlite`, or set formulation = "auto".')
+    by_rule = ("llvm" if has_llvm() else "numpy") if on_cpu and dtype == FLOAT32 else "mlx"
     network = formulation or by_rule
     return Choices(
         backend=backend,
@@ -329,9 +329,9 @@ def choose(
     )
 
 
-def has_numba() -> bool:
-    """Whether Numba is installed; it is not imported."""
-    return importlib.util.find_spec("numba") is not None
+def has_llvm() -> bool:
+    """Whether LLVM is installed, as llvmlite; it is not imported."""
+    return importlib.util.find_spec("llvmlite") is not None
 
 
 def likely_kind() -> str:

@@ -34,7 +34,7 @@ class ModelChoice:
     batch: int | None = None  # rows to render together; None: the engine's own default
     memory_limit_bytes: int | None = None
     blas: str | None = None  # which BLAS the CPU backend is to use; None: the engine's own choice
-    formulation: str | None = None  # "numba" | "numpy" | "mlx": what computes on a CPU; None: the engine's own choice
+    formulation: str | None = None  # "llvm" | "numpy" | "mlx": what computes on a CPU; None: the engine's own choice
     memory_factor: float = 1.5  # free memory of a device wanted before a load, as a multiple of the weights
     memory_check: str = "warn"  # | "refuse": what to do when it is short
     options: Mapping[str, Any] = field(default_factory=dict)  # further settings, by engine

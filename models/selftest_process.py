@@ -54,8 +54,8 @@ def examine(*, production: bool, dtype: str | None, formulation: str | None, bat
         reports = [run_selftest(dtype=choices.dtype or GPU_DTYPE, formulation=choices.formulation)]
     else:
         choices = backend.choose(kind, blas=blas)
-        by_numba = ("numba",) if backend.has_numba() else ()
-        formulations = (*by_numba, "numpy", "mlx") if kind == backend.CPU else ("mlx",)
+        by_llvm = ("llvm",) if backend.has_llvm() else ()
+        formulations = (*by_llvm, "numpy", "mlx") if kind == backend.CPU else ("mlx",)
         reports = [run_selftest(formulation=each) for each in formulations]
     return {"choices": dataclasses.asdict(choices), "reports": [dataclasses.asdict(report) for report in reports]}
 

@@ -33,11 +33,9 @@ def _computing(instance: Instance) -> Found:
     )
     asked = [name for name in ("dtype", "formulation", "batch", "blas") if name in settings.model_fields_set]
     yield OK, f"{choices}; {'asked for: ' + ', '.join(asked) if asked else 'all by rule'}.", ""
-    if kind == backend.CPU and settings.formulation == "auto" and not backend.has_numba():
-        gain = (
-            "Numba is not installed: weights stored in bfloat16 are read as float32, half again as slow for one line."
-        )
-        yield NOTE, gain, "pip install numba, or the extra cpu"
+    if kind == backend.CPU and settings.formulation == "auto" and not backend.has_llvm():
+        gain = "LLVM is not installed: weights stored in bfloat16 are read as float32, half again as slow for one line."
+        yield NOTE, gain, "pip install llvmlite, or the extra cpu"
 
 
 def _blas(instance: Instance) -> Found:

@@ -104,8 +104,8 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     pronunciations: str = pydantic.Field(
         "", description='a TOML file of lines such as Nguyen = "Win"; "" = none. Whole words, in any case'
     )
-    formulation: Literal["auto", "numba", "numpy", "mlx"] = pydantic.Field(
-        "auto", description="what computes on a CPU: auto (numba where installed, else numpy), numba, numpy or mlx"
+    formulation: Literal["auto", "llvm", "numpy", "mlx"] = pydantic.Field(
+        "auto", description="what computes on a CPU: auto (llvm where installed, else numpy), llvm, numpy or mlx"
     )
     blas: str = pydantic.Field(
         "auto", min_length=1, description="library under MLX's products on a CPU: auto, wheel, openblas, mkl or a file"

@@ -28,6 +28,7 @@ from models.qwen3_tts.codec_weights import (
     load_quantizers,
 )
 from models.qwen3_tts.quantizer import ResidualQuantizer
+from models.qwen3_tts.stored_tensors import Reading
 from models.qwen3_tts.weights import MLX_LAYOUT, Misfits, Problems, read_checkpoint
 from registry.errors import InvalidInput
 
@@ -200,14 +201,38 @@ def load_codec(
     `dtype` is ignored by the NumPy formulation, which always computes in float32. `encoder=False` leaves the half
     that takes recordings unread. Raises UnsupportedCheckpoint.
     """
+    reading = Reading()
+    codec = open_codec(folder, dtype=dtype, kernels=kernels, encoder=encoder, reading=reading)
+    for task in reading.take_tasks():
+        task()
+    return codec
+
+
+def open_codec(
+    folder: Path,
+    *,
+    reading: Reading,
+    dtype: mx.Dtype = mx.float32,
+    kernels: Kernels | None = None,
+    encoder: bool = True,
+) -> Codec:
+    """`load_codec`, which can be used once `reading` is done."""
     kernels = kernels or default_kernels()
-    dtype = mx.float32 if kernels.name == "numpy" else dtype
     checkpoint = read_checkpoint(folder)
     config = codec_config(checkpoint.config, where=str(folder / "config.json"))
     stored, what, mlx_layout = checkpoint.tensors, f"the codec in {folder}", checkpoint.layout == MLX_LAYOUT
 
     def fill(network: nn.Module, part: str, unread: re.Pattern[str]) -> None:
-        load_network(network, stored, prefix=f"{part}.", mlx_layout=mlx_layout, dtype=dtype, what=what, unread=unread)
+        load_network(
+            network,
+            stored,
+            prefix=f"{part}.",
+            mlx_layout=mlx_layout,
+            dtype=None if kernels.name == "numpy" else dtype,
+            what=what,
+            reading=reading,
+            unread=unread,
+        )
 
     misfits = Misfits()
     strays = tuple(name for name in stored if not KNOWN_PARTS.match(name))
@@ -221,7 +246,7 @@ def load_codec(
     misfits.gather(lambda: fill(network, "encoder", UNREAD_BY_THE_ENCODER))
     codebooks = config.encoder_valid_num_quantizers
     quantizers = misfits.gather(
-        lambda: load_quantizers(config, stored, mlx_layout=mlx_layout, what=what, codebooks=codebooks)
+        lambda: load_quantizers(config, stored, mlx_layout=mlx_layout, what=what, codebooks=codebooks, reading=reading)
     )
     misfits.raise_if_any()
     assert quantizers is not None

@@ -1,4 +1,4 @@
-"""Tensors of a codec or speaker encoder file -> a loaded network: strictly, lazily, one tensor at a time.
+"""Tensors of a codec or speaker encoder file -> a loaded network: strictly, one tensor at a time.
 
 For each of our parameters a `Recipe` says which stored tensors it is made from, what shape they must have, and how.
 The layout follows from the parameter and the file's metadata; no shape is ever used to guess it.
@@ -6,21 +6,26 @@ The layout follows from the parameter and the file's metadata; no shape is ever 
 
 from __future__ import annotations
 
+import functools
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx import nn
 from mlx.utils import tree_flatten
 
 from models.qwen3_tts.codec_config import CodecConfig
 from models.qwen3_tts.convolution import expanding_layout
 from models.qwen3_tts.quantizer import ResidualQuantizer, codewords
-from models.qwen3_tts.weights import Problems, shape_problem
+from models.qwen3_tts.stored_tensors import Reading, StoredTensor
+from models.qwen3_tts.weights import Problems, Tensors, shape_problem
 
 Shape = tuple[int, ...]
+FLOAT_BYTES = 4
 CODEBOOK_TABLE = re.compile(r"quantizer\.(rvq_\w+)\.table")
 # Parts of the official modules that we never read; they may be there or not.
 UNREAD_BY_THE_DECODER = re.compile(r"decoder\.quantizer\.rvq_\w+\.input_proj\.weight")
@@ -38,7 +43,7 @@ class Recipe:
     """How one parameter is made from stored tensors."""
 
     stored: tuple[tuple[str, Shape], ...]  # names without the part's prefix, and the shapes they must have
-    make: Callable[..., mx.array]
+    make: Callable[..., Any]  # of arrays of MLX or NumPy, whose module comes first
 
 
 def recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
@@ -46,23 +51,23 @@ def recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
     if table := CODEBOOK_TABLE.fullmatch(name):
         return codebook_recipe(f"quantizer.{table.group(1)}.vq.layers", shape)
     if name.endswith(".frequency"):
-        return Recipe(stored=((name.removesuffix("frequency") + "alpha", shape),), make=lambda alpha: mx.exp(alpha))
+        return Recipe(stored=((name.removesuffix("frequency") + "alpha", shape),), make=lambda xp, alpha: xp.exp(alpha))
     if name.endswith(".strength"):
         return Recipe(
-            stored=((name.removesuffix("strength") + "beta", shape),), make=lambda beta: 1.0 / (mx.exp(beta) + 1e-9)
+            stored=((name.removesuffix("strength") + "beta", shape),), make=lambda xp, beta: 1.0 / (xp.exp(beta) + 1e-9)
         )
     if ".expand." in name:
         return expanding_recipe(name.replace(".expand.", ".conv."), shape, mlx_layout=mlx_layout)
     if len(shape) == 3:
         out_channels, kernel, channels = shape
         if mlx_layout:
-            return Recipe(stored=((name, shape),), make=lambda value: value)
-        return Recipe(stored=((name, (out_channels, channels, kernel)),), make=lambda value: value.swapaxes(1, 2))
+            return Recipe(stored=((name, shape),), make=lambda _, value: value)
+        return Recipe(stored=((name, (out_channels, channels, kernel)),), make=lambda _, value: value.swapaxes(1, 2))
     if "quantizer" in name:  # a linear layer stored as a convolution of width 1
         out_channels, channels = shape
         stored_shape = (out_channels, 1, channels) if mlx_layout else (out_channels, channels, 1)
-        return Recipe(stored=((name, stored_shape),), make=lambda value: value.reshape(shape))
-    return Recipe(stored=((name, shape),), make=lambda value: value)
+        return Recipe(stored=((name, stored_shape),), make=lambda _, value: value.reshape(shape))
+    return Recipe(stored=((name, shape),), make=lambda _, value: value)
 
 
 def codebook_recipe(prefix: str, shape: Shape) -> Recipe:
@@ -72,9 +77,9 @@ def codebook_recipe(prefix: str, shape: Shape) -> Recipe:
     sums = tuple((f"{name}.embedding_sum", (codebook_size, channels)) for name in names)
     counts = tuple((f"{name}.cluster_usage", (codebook_size,)) for name in names)
 
-    def stack(*parts: mx.array) -> mx.array:
+    def stack(xp: Any, *parts: Any) -> Any:
         pairs = zip(parts[:codebooks], parts[codebooks:], strict=True)
-        return mx.stack([codewords(*pair) for pair in pairs])
+        return xp.stack([codewords(*pair, xp=xp) for pair in pairs])
 
     return Recipe(stored=sums + counts, make=stack)
 
@@ -83,33 +88,34 @@ def expanding_recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
     """Weight `(stride, O, taps, C)` or bias `(stride, O)`, from a transposed convolution."""
     stride, out_channels, *others = shape
     if not others:
-        return Recipe(stored=((name, (out_channels,)),), make=lambda value: mx.broadcast_to(value, shape))
+        return Recipe(stored=((name, (out_channels,)),), make=lambda xp, value: xp.broadcast_to(value, shape))
     taps, channels = others
     kernel = taps * stride
     if mlx_layout:  # (out, kernel, in), where PyTorch has (in, out, kernel)
         return Recipe(
             stored=((name, (out_channels, kernel, channels)),),
-            make=lambda value: expanding_layout(value.transpose(2, 0, 1), stride=stride),
+            make=lambda _, value: expanding_layout(value.transpose(2, 0, 1), stride=stride),
         )
     return Recipe(
-        stored=((name, (channels, out_channels, kernel)),), make=lambda value: expanding_layout(value, stride=stride)
+        stored=((name, (channels, out_channels, kernel)),), make=lambda _, value: expanding_layout(value, stride=stride)
     )
 
 
 def load_network(
     network: nn.Module,
-    stored: Mapping[str, mx.array],
+    stored: Tensors,
     *,
     prefix: str,
     mlx_layout: bool,
-    dtype: mx.Dtype,
+    dtype: mx.Dtype | None,
     what: str,
+    reading: Reading,
     unread: re.Pattern[str] = NOTHING,
 ) -> None:
     """Fill `network` from the tensors whose names begin with `prefix`, each read, made and freed before the next.
 
-    `stored` holds lazily loaded arrays. Raises UnsupportedCheckpoint naming every tensor that is missing,
-    unexpected or misshapen.
+    In a `dtype` MLX reads them at once. None is NumPy, in float32: what is left to do is then added to `reading`.
+    Raises UnsupportedCheckpoint naming every tensor that is missing, unexpected or misshapen.
     """
     parameters: Any = tree_flatten(network.parameters())
     shapes = {name: tuple(value.shape) for name, value in parameters}
@@ -117,14 +123,29 @@ def load_network(
     expected = {prefix + part: shape for one in recipes.values() for part, shape in one.stored}
     present = {name for name in stored if name.startswith(prefix) and not unread.fullmatch(name)}
     refuse_misfits(expected, {name: tuple(stored[name].shape) for name in present}, what=what)
+    if dtype is None:
+        for name, one in recipes.items():
+            places = [stored.stored[prefix + part] for part, _ in one.stored]
+            nbytes = FLOAT_BYTES * math.prod(shapes[name])
+            reading.add(functools.partial(_fill_by_numpy, network, name, one.make, places), nbytes=nbytes)
+        return
     made = []
     for name, one in recipes.items():
         parts = [stored[prefix + part].astype(mx.float32) for part, _ in one.stored]
-        value = mx.contiguous(one.make(*parts).astype(dtype))
+        value = mx.contiguous(one.make(mx, *parts).astype(dtype))
         mx.eval(value)
         made.append((name, value))
     network.load_weights(made, strict=True)
     network.freeze()
+
+
+def _fill_by_numpy(network: Any, name: str, make: Callable[..., Any], places: Sequence[StoredTensor]) -> None:
+    """Read and make one parameter, and put it where the network keeps it."""
+    *path, own = name.split(".")
+    holder = network
+    for part in path:
+        holder = holder[int(part)] if isinstance(holder, list) else holder[part]
+    holder[own] = np.ascontiguousarray(make(np, *(place.floats() for place in places)))
 
 
 def refuse_misfits(expected: Mapping[str, Shape], present: Mapping[str, Shape], *, what: str) -> None:
@@ -140,9 +161,12 @@ def refuse_misfits(expected: Mapping[str, Shape], present: Mapping[str, Shape], 
 
 
 def load_quantizers(
-    config: CodecConfig, stored: Mapping[str, mx.array], *, mlx_layout: bool, what: str, codebooks: int
+    config: CodecConfig, stored: Tensors, *, mlx_layout: bool, what: str, codebooks: int, reading: Reading
 ) -> tuple[ResidualQuantizer, ...]:
-    """The encoder's semantic and acoustic quantizers, which together give the first `codebooks` codes of a frame."""
+    """The encoder's semantic and acoustic quantizers, which together give the first `codebooks` codes of a frame.
+
+    They are filled once `reading` is done. Raises UnsupportedCheckpoint.
+    """
     encoder = config.encoder_config
     semantic = min(encoder.num_semantic_quantizers, codebooks)
     counts = {SEMANTIC: semantic, ACOUSTIC: codebooks - semantic}
@@ -157,13 +181,21 @@ def load_quantizers(
             expected[f"{prefixes[group]}.input_proj.weight"] = (width, 1, size) if mlx_layout else (width, size, 1)
     present = {name: tuple(stored[name].shape) for name in expected.keys() & stored.keys()}
     refuse_misfits(expected, present, what=what)
-    return tuple(_quantizer(prefixes[group], stored, count=count) for group, count in counts.items() if count)
+    used = [(prefixes[group], count) for group, count in counts.items() if count]
+    return tuple(_quantizer(prefix, stored.stored, count=count, reading=reading) for prefix, count in used)
 
 
-def _quantizer(prefix: str, stored: Mapping[str, mx.array], *, count: int) -> ResidualQuantizer:
-    names = [f"{prefix}.layers.{index}.codebook" for index in range(count)]
+def _quantizer(prefix: str, stored: Mapping[str, StoredTensor], *, count: int, reading: Reading) -> ResidualQuantizer:
     projection = stored.get(f"{prefix}.input_proj.weight")
-    return ResidualQuantizer(
-        input_proj=None if projection is None else projection.reshape(projection.shape[0], -1),
-        codebooks=[codewords(stored[f"{name}.embed_sum"], stored[f"{name}.cluster_usage"]) for name in names],
-    )
+    quantizer = ResidualQuantizer(codebooks=count)
+    if projection is not None:
+        reading.add(lambda: quantizer.project_by(projection.floats()), nbytes=projection.nbytes)
+    for index in range(count):
+        name = f"{prefix}.layers.{index}.codebook"
+        sums, usage = stored[f"{name}.embed_sum"], stored[f"{name}.cluster_usage"]
+        reading.add(functools.partial(_fill_codebook, quantizer, index, sums, usage), nbytes=sums.nbytes)
+    return quantizer
+
+
+def _fill_codebook(quantizer: ResidualQuantizer, index: int, sums: StoredTensor, usage: StoredTensor) -> None:
+    quantizer.codebooks[index] = codewords(sums.floats(), usage.floats(), xp=np)

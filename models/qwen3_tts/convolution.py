@@ -125,7 +125,7 @@ class SnakeBeta(nn.Module):
         return kernels.snake(value, self.frequency, self.strength)
 
 
-def expanding_layout(weight: mx.array, *, stride: int) -> mx.array:
+def expanding_layout(weight: Array, *, stride: int) -> Array:
     """A transposed convolution's `(C, O, K)`, as PyTorch stores it -> `(stride, O, taps, C)`, taps = K / stride."""
     channels, out_channels, kernel = weight.shape
     by_age = weight.reshape(channels, out_channels, kernel // stride, stride)[:, :, ::-1]  # the oldest input first

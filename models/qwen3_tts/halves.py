@@ -1,140 +1,222 @@
-"""Machine code for products of bfloat16 weights with float32 numbers on CPUs, made by Numba when this is imported.
+"""Machine code for products of bfloat16 weights with float32 numbers on CPUs, made by LLVM when it is first needed.
 
-A bfloat16 number is the upper half of a float32, so widening it is exact. All kernels release the interpreter's lock.
-Shapes: weights `(O, I)` as uint16; every kernel fills the outputs `first` to `last`.
+A bfloat16 number is the upper half of a float32, so widening it is exact. The kernels are written in LLVM's own
+language: making them takes a tenth of a second and nothing is kept, where a compiler of Python (Numba) takes more than
+a second even to find machine code that it kept. They release the interpreter's lock.
+
+All arrays are given as addresses of contiguous memory. Weights are `(O, I)` uint16; every kernel fills the outputs
+`first` to `last`.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numba
+import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 OUTPUTS_AT_ONCE = 8  # sums that a panel keeps in registers; outputs come in blocks of so many
-SUMS = {"reassoc", "contract", "nsz"}  # sums may be taken in another order; NaN and infinity keep their meaning
+SUMS = "reassoc contract nsz"  # sums may be taken in another order; NaN and infinity keep their meaning
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.uint16]
 
 
-def _one_row(weight: Halves, x: Floats, result: Floats, first: int, last: int) -> None:
-    """`weight` times `x (I,)` into `result (O,)`."""
-    for output in range(first, last):
-        total = np.float32(0)
-        for index in range(weight.shape[1]):
-            wide = np.uint32(np.uint32(weight[output, index]) << np.uint32(16)).view(np.float32)
-            total += wide * x[index]
-        result[output] = total
+@dataclass(frozen=True, kw_only=True)
+class HalfKernels:
+    """Addresses and sizes in, results written in place."""
+
+    # weight, x (I,), result (O,), inputs, first, last
+    one_row: Callable[[int, int, int, int, int, int], None]
+    # by lanes, 8 or 16: weight, panels x (P, I, lanes), result (P, O, lanes), inputs, first, last, panels, outputs;
+    # I even, and at least 8 outputs from first to last
+    rows: dict[int, Callable[[int, int, int, int, int, int, int, int], None]]
+    # halves, the bits of float32, count
+    widen: Callable[[int, int, int], None]
+    engine: Any  # the machine code lives as long as it does
 
 
-def _panel(lanes: int) -> Any:
-    """The product of `OUTPUTS_AT_ONCE` outputs with a panel of so many rows, as an intrinsic.
+def address(array: npt.NDArray[Any]) -> int:
+    """Where an array begins, which must be contiguous and outlive its use."""
+    assert array.flags.c_contiguous
+    return array.ctypes.data
 
-    Compilers do not find this by themselves: the rows are the lanes of vectors, the sums stay in registers, and one
-    word of memory, spread over the lanes, is two weights: a shift gives the first, a mask the second.
+
+# The compiler takes the inputs as lanes by itself, since their sum may be taken in any order.
+_ONE_ROW = f"""
+define void @one_row(ptr noalias %weight, ptr noalias %x, ptr noalias %result, i64 %inputs, i64 %first, i64 %last) {{
+enter:
+  %any = icmp slt i64 %first, %last
+  br i1 %any, label %row, label %done
+row:
+  %output = phi i64 [ %first, %enter ], [ %next_output, %end_row ]
+  %before = mul i64 %output, %inputs
+  %weights = getelementptr i16, ptr %weight, i64 %before
+  br label %product
+product:
+  %index = phi i64 [ 0, %row ], [ %next, %product ]
+  %sum = phi float [ 0.0, %row ], [ %more, %product ]
+  %half_at = getelementptr i16, ptr %weights, i64 %index
+  %half = load i16, ptr %half_at, align 2
+  %word = zext i16 %half to i32
+  %bits = shl i32 %word, 16
+  %wide = bitcast i32 %bits to float
+  %number_at = getelementptr float, ptr %x, i64 %index
+  %number = load float, ptr %number_at, align 4
+  %one = fmul {SUMS} float %wide, %number
+  %more = fadd {SUMS} float %sum, %one
+  %next = add nuw nsw i64 %index, 1
+  %last_input = icmp eq i64 %next, %inputs
+  br i1 %last_input, label %end_row, label %product
+end_row:
+  %place = getelementptr float, ptr %result, i64 %output
+  store float %more, ptr %place, align 4
+  %next_output = add nsw i64 %output, 1
+  %goes_on = icmp slt i64 %next_output, %last
+  br i1 %goes_on, label %row, label %done
+done:
+  ret void
+}}
+"""
+
+_WIDEN = """
+define void @widen(ptr noalias %halves, ptr noalias %wide, i64 %count) {
+enter:
+  %any = icmp sgt i64 %count, 0
+  br i1 %any, label %one, label %done
+one:
+  %index = phi i64 [ 0, %enter ], [ %next, %one ]
+  %half_at = getelementptr i16, ptr %halves, i64 %index
+  %half = load i16, ptr %half_at, align 2
+  %word = zext i16 %half to i32
+  %bits = shl i32 %word, 16
+  %place = getelementptr i32, ptr %wide, i64 %index
+  store i32 %bits, ptr %place, align 4
+  %next = add nuw nsw i64 %index, 1
+  %all = icmp eq i64 %next, %count
+  br i1 %all, label %done, label %one
+done:
+  ret void
+}
+"""
+
+
+def _rows(lanes: int) -> str:
+    """Panels of so many rows. Compilers do not find this by themselves: the rows are the lanes of vectors, the sums of
+    `OUTPUTS_AT_ONCE` outputs stay in registers, and one word of memory, spread over the lanes, is two weights: a shift
+    gives the first, a mask the second.
     """
-    wide, words = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.IntType(32), lanes)
-    word, size = ir.IntType(32), ir.IntType(64)
-    row_bytes = 4 * lanes
-
-    def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        weight, weight_bytes, x, result, pairs = arguments
-
-        def load(base: Any, offset: Any, kind: Any, align: int) -> Any:
-            return builder.load(builder.inttoptr(builder.add(base, offset), kind.as_pointer()), align=align)
-
-        def spread(number: Any) -> Any:
-            nothing = ir.Constant(words, ir.Undefined)
-            single = builder.insert_element(nothing, number, word(0))
-            return builder.shuffle_vector(single, nothing, ir.Constant(words, [0] * lanes))
-
-        def add_product(total: Any, bits: Any, numbers: Any) -> Any:
-            product = builder.fmul(builder.bitcast(bits, wide), numbers, flags=("contract",))
-            return builder.fadd(total, product, flags=("contract",))
-
-        totals = [cgutils.alloca_once_value(builder, ir.Constant(wide, [0.0] * lanes)) for _ in range(OUTPUTS_AT_ONCE)]
-        with cgutils.for_range(builder, pairs) as loop:
-            at = builder.mul(loop.index, size(2 * row_bytes))
-            even, odd = load(x, at, wide, 4), load(x, builder.add(at, size(row_bytes)), wide, 4)
-            column = builder.mul(loop.index, size(4))
-            for output, total in enumerate(totals):
-                offset = builder.add(builder.mul(weight_bytes, size(output)), column)
-                both = spread(load(weight, offset, word, 2))
-                lower = builder.shl(both, ir.Constant(words, [16] * lanes))
-                upper = builder.and_(both, ir.Constant(words, [0xFFFF0000] * lanes))
-                sums = add_product(builder.load(total), lower, even)
-                builder.store(add_product(sums, upper, odd), total)
-        for output, total in enumerate(totals):
-            place = builder.inttoptr(builder.add(result, size(output * row_bytes)), wide.as_pointer())
-            builder.store(builder.load(total), place, align=4)
-        return context.get_dummy_value()
-
-    def typed(context: Any, weight: Any, weight_bytes: Any, x: Any, result: Any, pairs: Any) -> Any:  # noqa: ARG001
-        return numba.types.void(*[numba.types.intp] * 5), code
-
-    return intrinsic(typed)
-
-
-_panel_of_8, _panel_of_16 = _panel(8), _panel(16)
-
-
-def _rows_by_8(weight: Halves, x: Floats, result: Floats, first: int, last: int) -> None:
-    """`weight` times panels of 8 rows `x (P, I, 8)` into `result (P, O, 8)`; I even, at least 8 outputs."""
-    outputs, inputs = weight.shape
-    for block in range(first, last, OUTPUTS_AT_ONCE):
-        output = min(block, last - OUTPUTS_AT_ONCE)  # the last block may repeat some of the one before
-        for panel in range(x.shape[0]):
-            _panel_of_8(
-                weight.ctypes.data + 2 * output * inputs,
-                2 * inputs,
-                x.ctypes.data + 32 * panel * inputs,
-                result.ctypes.data + 32 * (panel * outputs + output),
-                inputs // 2,
-            )
+    wide, outputs = f"<{lanes} x float>", range(OUTPUTS_AT_ONCE)
+    shift, mask = (f"<{', '.join([f'i32 {number}'] * lanes)}>" for number in (16, -65536))
+    sums = "\n".join(f"  %sum{k} = phi {wide} [ zeroinitializer, %panel ], [ %more{k}, %product ]" for k in outputs)
+    products = "\n".join(_pair_of_products(k, lanes=lanes, shift=shift, mask=mask) for k in outputs)
+    stores = "\n".join(
+        f"""  %place{k} = getelementptr {wide}, ptr %target, i64 {k}
+  store {wide} %more{k}, ptr %place{k}, align 4"""
+        for k in outputs
+    )
+    return f"""
+define void @rows_by_{lanes}(ptr noalias %weight, ptr noalias %x, ptr noalias %result,
+                             i64 %inputs, i64 %first, i64 %last, i64 %panels, i64 %outputs) {{
+enter:
+  %last_block = sub i64 %last, {OUTPUTS_AT_ONCE}
+  %pairs = lshr i64 %inputs, 1
+  br label %block
+block:
+  %start = phi i64 [ %first, %enter ], [ %next_start, %end_block ]
+  %beyond = icmp sgt i64 %start, %last_block
+  %output = select i1 %beyond, i64 %last_block, i64 %start ; the last block may repeat some of the one before
+  %before = mul i64 %output, %inputs
+  %weights = getelementptr i16, ptr %weight, i64 %before
+  br label %panel
+panel:
+  %number = phi i64 [ 0, %block ], [ %next_panel, %end_panel ]
+  %columns_before = mul i64 %number, %inputs
+  %columns = getelementptr {wide}, ptr %x, i64 %columns_before
+  br label %product
+product:
+  %pair = phi i64 [ 0, %panel ], [ %next, %product ]
+{sums}
+  %column = shl i64 %pair, 1
+  %even_at = getelementptr {wide}, ptr %columns, i64 %column
+  %even = load {wide}, ptr %even_at, align 4
+  %odd_at = getelementptr {wide}, ptr %even_at, i64 1
+  %odd = load {wide}, ptr %odd_at, align 4
+{products}
+  %next = add nuw nsw i64 %pair, 1
+  %goes_on = icmp ult i64 %next, %pairs
+  br i1 %goes_on, label %product, label %end_panel
+end_panel:
+  %results_before = mul i64 %number, %outputs
+  %at = add i64 %results_before, %output
+  %target = getelementptr {wide}, ptr %result, i64 %at
+{stores}
+  %next_panel = add i64 %number, 1
+  %more_panels = icmp slt i64 %next_panel, %panels
+  br i1 %more_panels, label %panel, label %end_block
+end_block:
+  %next_start = add i64 %start, {OUTPUTS_AT_ONCE}
+  %more_blocks = icmp slt i64 %next_start, %last
+  br i1 %more_blocks, label %block, label %done
+done:
+  ret void
+}}
+"""
 
 
-def _rows_by_16(weight: Halves, x: Floats, result: Floats, first: int, last: int) -> None:
-    """The same with panels of 16 rows."""
-    outputs, inputs = weight.shape
-    for block in range(first, last, OUTPUTS_AT_ONCE):
-        output = min(block, last - OUTPUTS_AT_ONCE)
-        for panel in range(x.shape[0]):
-            _panel_of_16(
-                weight.ctypes.data + 2 * output * inputs,
-                2 * inputs,
-                x.ctypes.data + 64 * panel * inputs,
-                result.ctypes.data + 64 * (panel * outputs + output),
-                inputs // 2,
-            )
+def _pair_of_products(k: int, *, lanes: int, shift: str, mask: str) -> str:
+    """Two weights of output `k` times two columns, added to its sum."""
+    wide, words = f"<{lanes} x float>", f"<{lanes} x i32>"
+    return f"""  %row{k} = mul i64 %inputs, {k}
+  %half{k} = add i64 %row{k}, %column
+  %word_at{k} = getelementptr i16, ptr %weights, i64 %half{k}
+  %word{k} = load i32, ptr %word_at{k}, align 2
+  %single{k} = insertelement {words} poison, i32 %word{k}, i32 0
+  %both{k} = shufflevector {words} %single{k}, {words} poison, {words} zeroinitializer
+  %low_bits{k} = shl {words} %both{k}, {shift}
+  %high_bits{k} = and {words} %both{k}, {mask}
+  %low{k} = bitcast {words} %low_bits{k} to {wide}
+  %high{k} = bitcast {words} %high_bits{k} to {wide}
+  %first{k} = fmul contract {wide} %low{k}, %even
+  %half_sum{k} = fadd contract {wide} %sum{k}, %first{k}
+  %second{k} = fmul contract {wide} %high{k}, %odd
+  %more{k} = fadd contract {wide} %half_sum{k}, %second{k}"""
 
 
-def _widen(weight: Halves, wide: npt.NDArray[np.uint32]) -> None:
-    """bfloat16 -> the bits of float32."""
-    for output in range(weight.shape[0]):
-        for index in range(weight.shape[1]):
-            wide[output, index] = np.uint32(np.uint32(weight[output, index]) << np.uint32(16))
+@functools.cache
+def half_kernels() -> HalfKernels:
+    """The kernels for this processor, made once a process."""
+    engine = _compile(_ONE_ROW + _WIDEN + _rows(8) + _rows(16))
+
+    def kernel(name: str, *, addresses: int, sizes: int) -> Any:
+        kinds = [ctypes.c_void_p] * addresses + [ctypes.c_int64] * sizes
+        return ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
+
+    return HalfKernels(
+        one_row=kernel("one_row", addresses=3, sizes=3),
+        rows={lanes: kernel(f"rows_by_{lanes}", addresses=3, sizes=5) for lanes in (8, 16)},
+        widen=kernel("widen", addresses=2, sizes=1),
+        engine=engine,
+    )
 
 
-def _compiled(function: Any, *arguments: Any) -> Any:
-    """The function as machine code; kept where Numba keeps such code, so that it is made once."""
-
-    def made(*, cache: bool) -> Any:
-        return numba.njit(numba.void(*arguments), nogil=True, cache=cache, fastmath=SUMS)(function)
-
-    try:
-        return made(cache=True)
-    except Exception:  # no folder for it may be written, its disk is full, or a power cut tore it: that costs seconds
-        return made(cache=False)
-
-
-_HALVES = numba.types.Array(numba.uint16, 2, "C", readonly=True)  # MLX's own memory
-_ROW, _PANELS, _RANGE = numba.float32[::1], numba.float32[:, :, ::1], (numba.int64, numba.int64)
-one_row = _compiled(_one_row, _HALVES, _ROW, _ROW, *_RANGE)
-rows_by_8 = _compiled(_rows_by_8, _HALVES, _PANELS, _PANELS, *_RANGE)
-rows_by_16 = _compiled(_rows_by_16, _HALVES, _PANELS, _PANELS, *_RANGE)
-widen = _compiled(_widen, _HALVES, numba.uint32[:, ::1])
+def _compile(source: str) -> Any:
+    """LLVM's text -> an engine that holds its machine code."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
+    )
+    module = llvm.parse_assembly(source)
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(module, passes)
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return engine

@@ -25,7 +25,7 @@ def row_bytes(model: SpeechModel) -> int:
 
 def rows_that_fit(model: SpeechModel, memory_limit_bytes: int, *, at_most: int) -> int:
     """Rows for which the memory left beside the weights is enough; at least one."""
-    left_bytes = memory_limit_bytes - mx.get_active_memory() - FIXED_OVERHEAD_BYTES
+    left_bytes = memory_limit_bytes - mx.get_active_memory() - model.host_bytes - FIXED_OVERHEAD_BYTES
     return max(1, min(at_most, left_bytes // row_bytes(model)))
 
 

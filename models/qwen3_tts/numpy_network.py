@@ -3,8 +3,8 @@
 Why: the matrix products of MLX's Linux wheel run on a reference BLAS, and any library put in its place is asked for
 `x W^T` with one row as a matrix product, which OpenBLAS computes at a fifth of the memory's speed. NumPy brings an
 OpenBLAS of its own, asks it for a matrix-vector product there, and lets us say `W x` for more rows, which that
-library computes twice as fast. Weights are MLX arrays, whose memory NumPy sees; nothing is copied. Where Numba is
-installed, weights that are stored in bfloat16 stay so (`stored_products.py`).
+library computes twice as fast. Weights are MLX arrays, whose memory NumPy sees; nothing is copied. Where LLVM is
+installed, weights that are stored in bfloat16 stay so, and are read by NumPy itself (`stored_products.py`).
 
 Rows of any length run as one list of positions, without padding: `(N, D)`, N being the positions of all rows.
 """
@@ -26,8 +26,9 @@ from models.qwen3_tts.network import Filler
 from models.qwen3_tts.numpy_sampler import NumpySampler
 from models.qwen3_tts.predictor import CodePredictor
 from models.qwen3_tts.prompt import PromptPlan
-from models.qwen3_tts.reading import Linear
+from models.qwen3_tts.reading import Linear, StoredLinear
 from models.qwen3_tts.sampling import Sampling
+from models.qwen3_tts.stored_tensors import BFLOAT16, as_floats
 from models.qwen3_tts.talker import Talker
 from registry.errors import InvalidInput
 
@@ -70,18 +71,22 @@ class Product:
 
 def product_of(linear: Any, workers: Workers) -> Callable[[Floats], Floats]:
     """The linear layer `(N, in)` -> `(N, out)`, by the means that its weight asks for."""
-    assert isinstance(linear, Linear)  # `can_compute` has looked
-    if linear.weight.dtype == mx.float32:
+    assert isinstance(linear, Linear | StoredLinear)  # `can_compute` has looked
+    if isinstance(linear, StoredLinear):
+        weight = linear.weight
+    elif linear.weight.dtype == mx.bfloat16:
+        weight = np.array(linear.weight.view(mx.uint16))
+    else:
         return Product(linear, workers)
     try:
-        from models.qwen3_tts.stored_products import StoredProduct, fits  # compiles, and needs Numba
-    except ImportError as error:  # it is installed, and refuses the NumPy beside it
+        from models.qwen3_tts.stored_products import StoredProduct, fits  # needs LLVM
+    except (ImportError, OSError) as error:  # it is installed, and its library cannot be loaded
         hint = 'Install voicejobs\' environment anew, or set formulation = "numpy".'
-        raise InvalidInput(f"Numba cannot be used here: {error}.", hint=hint) from None
+        raise InvalidInput(f"LLVM cannot be used here: {error}.", hint=hint) from None
 
-    if fits(linear.weight):
-        return StoredProduct(linear, workers)
-    return Product(Linear.of(linear.weight.astype(mx.float32), linear.bias), workers)
+    if fits(weight):
+        return StoredProduct(weight, None if linear.bias is None else seen(linear.bias), workers)
+    return Product(Linear.of(mx.array(as_floats(weight, dtype=BFLOAT16)), linear.bias), workers)
 
 
 def rms_norm(x: Floats, eps: float) -> Floats:
@@ -212,7 +217,7 @@ class NumpyNetwork:
     runs_beside_python = False
 
     def __init__(self, talker: Talker, predictor: CodePredictor) -> None:
-        self.name = "numba" if holds_halves(talker, predictor) else "numpy"
+        self.name = "llvm" if holds_halves(talker, predictor) else "numpy"
         self.talker, self.config, self.codes = talker, talker.config, talker.codes
         workers = Workers(min(MOST_THREADS, os.cpu_count() or 1))
         self.layers = [NumpyLayer(layer, workers) for layer in talker.layers]
@@ -394,13 +399,14 @@ def attend_together(queries: Floats, keys: Floats, values: Floats, *, memory: Fl
 
 def can_compute(talker: Talker, predictor: CodePredictor) -> bool:
     """NumPy computes in float32, with plain weights only."""
-    return talker.dtype == mx.float32 and all(isinstance(part, Linear) for part in _linears(talker, predictor))
+    return talker.dtype == mx.float32 and all(
+        isinstance(part, Linear | StoredLinear) for part in _linears(talker, predictor)
+    )
 
 
 def holds_halves(talker: Talker, predictor: CodePredictor) -> bool:
     """Whether any weight is kept in bfloat16."""
-    parts = _linears(talker, predictor)
-    return any(isinstance(part, Linear) and part.weight.dtype == mx.bfloat16 for part in parts)
+    return any(isinstance(part, StoredLinear) for part in _linears(talker, predictor))
 
 
 def _linears(talker: Talker, predictor: CodePredictor) -> list[Any]:

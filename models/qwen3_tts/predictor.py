@@ -29,7 +29,7 @@ class CodePredictor:
         self.projection: Linear | QuantizedLinear | None = None
         if config.hidden_size != own.hidden_size:
             shape = (own.hidden_size, config.hidden_size)
-            self.projection = reader.linear(f"{path}.small_to_mtp_projection", shape, bias=True)
+            self.projection = reader.linear_by_mlx(f"{path}.small_to_mtp_projection", shape, bias=True)
         # What a code looks like to this network does not change, so its projection is computed once, for all codes.
         inputs = codec_table if self.projection is None else self.projection(codec_table)
         starts = [0] + [config.vocab_size + own.vocab_size * group for group in range(own.num_code_groups - 1)]

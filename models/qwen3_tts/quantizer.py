@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -15,9 +14,9 @@ from models.qwen3_tts.codec_kernels import Array, Kernels
 SMALLEST_USAGE = 1e-5  # a dead codeword has usage 0; the official code divides by this instead
 
 
-def codewords(embedding_sum: mx.array, cluster_usage: mx.array) -> mx.array:
-    """The codebook `(K, D)` that training left as sums and usage counts."""
-    return embedding_sum / mx.maximum(cluster_usage, SMALLEST_USAGE)[:, None]
+def codewords(embedding_sum: Array, cluster_usage: Array, *, xp: Any) -> Array:
+    """The codebook `(K, D)` that training left as sums and usage counts; `xp` is the module of the arrays."""
+    return embedding_sum / xp.maximum(cluster_usage, SMALLEST_USAGE)[:, None]
 
 
 class CodebookSum(nn.Module):
@@ -52,16 +51,20 @@ class ResidualQuantizer:
     the backend's rounding would make a cloned voice depend on the machine. The work is tiny.
     """
 
-    def __init__(self, *, input_proj: mx.array | None, codebooks: Sequence[mx.array]) -> None:
-        self._input_proj = None if input_proj is None else _float64(input_proj)  # (C, D)
-        self._codebooks = [np.array(book.astype(mx.float32)) for book in codebooks]  # Q times (K, C)
+    def __init__(self, *, codebooks: int) -> None:
+        self._input_proj: npt.NDArray[np.float64] | None = None
+        self.codebooks = [np.zeros((1, 1), np.float32)] * codebooks  # each (K, C), to be filled before use
+
+    def project_by(self, weight: npt.NDArray[np.float32]) -> None:
+        """Vectors are first multiplied by this, `(C, D)`; axes of length 1 may follow or stand between."""
+        self._input_proj = weight.reshape(weight.shape[0], -1).astype(np.float64)
 
     def __call__(self, vectors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         left_over = vectors.astype(np.float64)
         if self._input_proj is not None:
             left_over = left_over @ self._input_proj.T
         codes = []
-        for stored in self._codebooks:
+        for stored in self.codebooks:
             book = stored.astype(np.float64)
             # |x - w|^2 without |x|^2, which is the same for every codeword
             distances = np.square(book).sum(axis=1) - 2 * left_over @ book.T
@@ -69,7 +72,3 @@ class ResidualQuantizer:
             left_over = left_over - book[nearest]
             codes.append(nearest)
         return np.ascontiguousarray(np.stack(codes, axis=1), np.int32)
-
-
-def _float64(value: mx.array) -> npt.NDArray[np.float64]:
-    return np.asarray(value.astype(mx.float32)).astype(np.float64)

@@ -6,11 +6,15 @@ byte is loaded, and then named in one error.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
 
+from models.qwen3_tts.stored_tensors import BFLOAT16, Reading, StoredTable, StoredTensor
 from models.qwen3_tts.weights import Checkpoint, Problems, Quantization, packed_shape, shape_problem
 
 
@@ -81,20 +85,43 @@ class Side:
         return [array for part in self.parts for array in part.arrays()]
 
 
-Projection = Linear | QuantizedLinear | Side
+@dataclass(frozen=True, kw_only=True)
+class StoredLinear:
+    """A linear layer of NumPy's network whose weight stays bfloat16, and is there once `reading` is done."""
+
+    weight: npt.NDArray[np.uint16]  # (out, in)
+    bias: mx.array | None = None
+
+    def by_mlx(self) -> Linear:
+        """A copy for MLX."""
+        return Linear.of(mx.array(self.weight).view(mx.bfloat16), self.bias)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.by_mlx()(x)
+
+    def plus(self, residual: mx.array, x: mx.array) -> mx.array:
+        return residual + self(x)
+
+    def arrays(self) -> list[mx.array]:
+        return [] if self.bias is None else [self.bias]
+
+
+Projection = Linear | QuantizedLinear | StoredLinear | Side
 
 
 @dataclass
 class Reader:
     """Takes the tensors of a checkpoint one after the other, in `dtype`, and remembers what did not fit.
 
-    With `keep_halves` the weights of linears stay bfloat16 where they are stored so.
+    With `keep_halves`, for NumPy's network alone, weights that are stored in bfloat16 stay so, and `reading` has what
+    is left to read of them.
     """
 
     checkpoint: Checkpoint
     dtype: mx.Dtype
     dequantize: bool = False
     keep_halves: bool = False
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         self._missing: list[str] = []
@@ -111,24 +138,43 @@ class Reader:
             return self._plain_weight(name.removesuffix(".weight"), shape)
         return self._take(name, shape)
 
+    def rows_of_table(self, name: str, shape: tuple[int, int]) -> mx.array | StoredTable:
+        """An embedding table of which few rows are needed: `stored_table`, or its rows as they lie in the file."""
+        value = self.stored_table(name, shape)
+        stored = self._halves([name.removesuffix(".weight")])
+        return StoredTable(stored[0]) if stored and stored[0].shape == shape else value
+
     def table(self, name: str, shape: tuple[int, int]) -> mx.array:
         """An embedding table in the compute dtype."""
         return self.stored_table(name, shape).astype(self.dtype)
 
-    def linear(self, path: str, shape: tuple[int, int], *, bias: bool = False) -> Linear | QuantizedLinear:
-        """One linear of `(out, in)`, as it is stored."""
-        added = self.tensor(f"{path}.bias", shape[:1]) if bias else None
+    def linear(
+        self, path: str, shape: tuple[int, int], *, bias: bool = False, rows: Sequence[int] | None = None
+    ) -> Linear | QuantizedLinear | StoredLinear:
+        """One linear of `(out, in)`, as it is stored; with `rows`, only these of its outputs."""
+        if stored := self._halves([path]):
+            return self._kept([path], stored, [shape], bias=bias, rows=rows)
+        return self.linear_by_mlx(path, shape, bias=bias, rows=rows)
+
+    def linear_by_mlx(
+        self, path: str, shape: tuple[int, int], *, bias: bool = False, rows: Sequence[int] | None = None
+    ) -> Linear | QuantizedLinear:
+        """`linear` for what MLX computes with, whatever computes the network."""
+        added = _rows(self.tensor(f"{path}.bias", shape[:1]), rows) if bias else None
         quantization = self.checkpoint.quantization_of(path)
         if quantization is None or self.dequantize:
-            weight = self._plain_weight(path, shape)
+            weight = _rows(self._plain_weight(path, shape), rows)
             is_kept = self.keep_halves and quantization is None and weight.dtype == mx.bfloat16
             return Linear.of(weight if is_kept else weight.astype(self.dtype), added)
-        weight, scales, biases = self._packed(path, shape, quantization)
+        weight, scales, biases = (_rows(part, rows) for part in self._packed(path, shape, quantization))
         return QuantizedLinear(weight=weight, scales=scales, biases=biases, quantization=quantization, bias=added)
 
     def fused(self, paths: Sequence[str], outputs: Sequence[int], inputs: int, *, bias: bool = False) -> Projection:
         """Several linears over the same input as one, outputs side by side."""
-        parts = [self.linear(path, (out, inputs), bias=bias) for path, out in zip(paths, outputs, strict=True)]
+        shapes = [(out, inputs) for out in outputs]
+        if stored := self._halves(paths):
+            return self._kept(paths, stored, shapes, bias=bias)
+        parts = [self.linear_by_mlx(path, shape, bias=bias) for path, shape in zip(paths, shapes, strict=True)]
         joint_bias = mx.concatenate([part.bias for part in parts if part.bias is not None]) if bias else None
         plain = [part for part in parts if isinstance(part, Linear)]
         if len(plain) == len(parts):
@@ -143,6 +189,36 @@ class Reader:
             quantization=packed[0].quantization,
             bias=joint_bias,
         )
+
+    def _halves(self, paths: Sequence[str]) -> list[StoredTensor]:
+        """Where the weights of these linears lie, if all are to stay bfloat16; else nothing."""
+        places = [self.checkpoint.tensors.stored.get(f"{path}.weight") for path in paths]
+        found = [place for place in places if place is not None and place.dtype == BFLOAT16]
+        return found if self.keep_halves and len(found) == len(paths) else []
+
+    def _kept(
+        self,
+        paths: Sequence[str],
+        stored: Sequence[StoredTensor],
+        shapes: Sequence[tuple[int, int]],
+        *,
+        bias: bool,
+        rows: Sequence[int] | None = None,
+    ) -> StoredLinear:
+        """Linears with weights in bfloat16 as one, outputs side by side, or some outputs of a single one."""
+        biases = [self.tensor(f"{path}.bias", shape[:1]) for path, shape in zip(paths, shapes, strict=True) if bias]
+        wanted = [range(shape[0]) for shape in shapes] if rows is None else [rows]
+        weight = np.empty((sum(map(len, wanted)), shapes[0][1]), np.uint16)
+        start = 0
+        for path, place, shape, own in zip(paths, stored, shapes, wanted, strict=True):
+            self._take(f"{path}.weight", shape)  # what does not fit is noted, and then nothing is read
+            for first, count in _runs(own) if place.shape == shape else []:
+                self._read_later(place, weight[start : start + count], first=first)
+                start += count
+        return StoredLinear(weight=weight, bias=_rows(mx.concatenate(biases), rows) if biases else None)
+
+    def _read_later(self, place: StoredTensor, target: npt.NDArray[np.uint16], *, first: int) -> None:
+        self.reading.add(lambda: place.read_rows(target, first=first), nbytes=target.nbytes)
 
     def finish(self, what: str) -> None:
         """Raises UnsupportedCheckpoint naming all that was missing, misshapen or never asked for."""
@@ -173,6 +249,17 @@ class Reader:
             return self._take(f"{path}.weight", shape)
         weight, scales, biases = self._packed(path, shape, quantization)
         return mx.dequantize(weight, scales, biases, group_size=quantization.group_size, bits=quantization.bits)
+
+
+def _rows(value: mx.array, rows: Sequence[int] | None) -> mx.array:
+    """Some rows of the first axis, or all."""
+    return value if rows is None else value[mx.array(list(rows))]
+
+
+def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """Rows as (first, count) of those that follow one another."""
+    breaks = [0, *(at for at in range(1, len(rows)) if rows[at] != rows[at - 1] + 1), len(rows)]
+    return [(rows[start], stop - start) for start, stop in itertools.pairwise(breaks)]
 
 
 def materialize(arrays: Sequence[mx.array]) -> None:

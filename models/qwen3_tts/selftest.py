@@ -97,7 +97,7 @@ def run_selftest(*, dtype: str = "float32", formulation: str | None = None) -> S
     started_s = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="voicejobs-selftest-") as folder:
         write_tiny_checkpoint(Path(folder))
-        codec = "numpy" if formulation == "numba" else formulation
+        codec = "numpy" if formulation == "llvm" else formulation
         model = load_speech_model(folder, dtype=dtype, formulation=formulation, codec_formulation=codec)
         found = stages(model)
     gaps = {name: relative_gap(found[name], np.array(RECORDED[name], np.float32)) for name in TOLERANCES}

@@ -17,6 +17,7 @@ from models.qwen3_tts.codec_kernels import Array, Kernels, default_kernels
 from models.qwen3_tts.codec_weights import load_network
 from models.qwen3_tts.convolution import Convolution
 from models.qwen3_tts.mel import HOP_SAMPLES, log_mel
+from models.qwen3_tts.stored_tensors import Reading
 from models.qwen3_tts.weights import MLX_LAYOUT, Checkpoint
 
 SHORTEST_S = 0.1
@@ -184,6 +185,17 @@ def load_speaker_encoder(
     checkpoint: Checkpoint, *, dtype: mx.Dtype = mx.float32, kernels: Kernels | None = None
 ) -> SpeakerEncoder | None:
     """The speaker encoder of an opened checkpoint, or None where it has none. Raises UnsupportedCheckpoint."""
+    reading = Reading()
+    encoder = open_speaker_encoder(checkpoint, dtype=dtype, kernels=kernels, reading=reading)
+    for task in reading.take_tasks():
+        task()
+    return encoder
+
+
+def open_speaker_encoder(
+    checkpoint: Checkpoint, *, reading: Reading, dtype: mx.Dtype = mx.float32, kernels: Kernels | None = None
+) -> SpeakerEncoder | None:
+    """`load_speaker_encoder`, which can be used once `reading` is done."""
     if not any(name.startswith(PREFIX) for name in checkpoint.tensors):
         return None
     where = str(checkpoint.folder / "config.json")
@@ -195,7 +207,8 @@ def load_speaker_encoder(
         checkpoint.tensors,
         prefix=PREFIX,
         mlx_layout=checkpoint.layout == MLX_LAYOUT,
-        dtype=mx.float32 if kernels.name == "numpy" else dtype,
+        dtype=None if kernels.name == "numpy" else dtype,
         what=f"the speaker encoder in {checkpoint.folder}",
+        reading=reading,
     )
     return SpeakerEncoder(config, network, kernels)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +23,11 @@ from models import backend
 from models.clone_prompt import ClonePrompt
 from models.errors import UnsupportedRequest
 from models.protocol import Waveform
-from models.qwen3_tts.codec import Codec, load_codec
+from models.qwen3_tts.codec import Codec, open_codec
 from models.qwen3_tts.codec_decoder import DecoderState
 from models.qwen3_tts.codec_kernels import Kernels as CodecKernels
 from models.qwen3_tts.codec_kernels import kernels_named
+from models.qwen3_tts.codec_kernels_numpy import Workers
 from models.qwen3_tts.config import GenerationConfig, ModelConfig, generation_config, model_config
 from models.qwen3_tts.fingerprint import checkpoint_fingerprint
 from models.qwen3_tts.kernels import FastKernels, Kernels, PlainKernels
@@ -39,17 +39,18 @@ from models.qwen3_tts.reading import Reader
 from models.qwen3_tts.request import Prepared, Preparer, Speech, SpeechRequest, languages_of
 from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.speaker_encoder import PREFIX as SPEAKER_ENCODER
-from models.qwen3_tts.speaker_encoder import SpeakerEncoder, load_speaker_encoder
+from models.qwen3_tts.speaker_encoder import SpeakerEncoder, open_speaker_encoder
 from models.qwen3_tts.talker import Talker
 from models.qwen3_tts.tokenizer import TextTokenizer
 from models.qwen3_tts.weights import Checkpoint, Misfits, read_checkpoint, read_json
 from registry.errors import InvalidInput
 
-FORMULATIONS = ("numpy", "numba", "mlx")
+FORMULATIONS = ("numpy", "llvm", "mlx")
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 DEFAULT_BATCH = 16
 STREAM_FRAMES = (4, 8, 16, 25)  # the first chunks are short, so that sound begins early
 REMEMBERED_VOICES = 16
+READERS = 2  # threads that read weights: more do not make memory faster
 
 Progress = Callable[[int, int], Any]  # (index, frames so far) -> False cancels that row alone
 
@@ -80,8 +81,10 @@ class SpeechModel:
         dtype: str,
         codec: Codec,
         speaker_encoder: SpeakerEncoder | None,
+        host_bytes: int = 0,
         quantization: str | None = None,
     ) -> None:
+        self.host_bytes = host_bytes  # of weights that are not MLX's
         self.quantization = quantization  # as the checkpoint is stored: "4-bit", or None
         self.folder, self.config, self.generation = folder, config, generation
         self.network, self.dtype, self.codec, self.speaker_encoder = network, dtype, codec, speaker_encoder
@@ -320,8 +323,8 @@ def load_speech_model(
 ) -> SpeechModel:
     """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
 
-    `formulation` is "numpy", "numba" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is, for
-    plain weights in float32 on a CPU, Numba where it is installed and else NumPy, and MLX for all else.
+    `formulation` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is, for
+    plain weights in float32 on a CPU, LLVM where it is installed and else NumPy, and MLX for all else.
     `codec_formulation`, that of the codec and the speaker encoder, is by itself NumPy on a CPU and MLX on a GPU.
     Raises UnsupportedCheckpoint, naming all that does not fit.
     """
@@ -332,13 +335,13 @@ def load_speech_model(
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
     compute = compute_dtype(checkpoint, dtype)
     keep_halves = keeps_halves(formulation) and compute == mx.float32
-    has_halves = compute_dtype(checkpoint, None) == mx.bfloat16
-    reader = Reader(checkpoint, compute, dequantize, keep_halves)
+    is_plain = dequantize or not any(name.endswith(".scales") for name in checkpoint.tensors)
+    reader = Reader(checkpoint, compute, dequantize, keep_halves and is_plain)
     # Reading weights waits for disk and memory: what only Python has to do is done meanwhile.
     with ThreadPoolExecutor(2, thread_name_prefix="load") as meanwhile:
         tokenizer = meanwhile.submit(TextTokenizer, folder)
-        if keep_halves and has_halves:  # should this import fail, `product_of` meets the reason again
-            meanwhile.submit(importlib.import_module, "models.qwen3_tts.stored_products")
+        if reader.keep_halves:  # should this fail, `product_of` meets the reason again
+            meanwhile.submit(_make_kernels)
         talker, predictor, codec, voice = _read_weights(
             config,
             reader,
@@ -351,6 +354,7 @@ def load_speech_model(
         generation=generation,
         tokenizer=tokenizer.result(),
         network=network_of(talker, predictor, formulation=formulation),
+        host_bytes=reader.reading.nbytes,
         dtype=str(compute).removeprefix("mlx.core."),
         codec=codec,
         speaker_encoder=voice,
@@ -363,27 +367,36 @@ def _read_weights(
 ) -> tuple[Talker, CodePredictor, Codec, SpeakerEncoder | None]:
     """Everything that has weights. Raises UnsupportedCheckpoint naming all that does not fit, before any is read."""
     checkpoint, misfits = reader.checkpoint, Misfits()
-    voice = misfits.gather(lambda: load_speaker_encoder(checkpoint, kernels=codec_kernels))
+    reading = reader.reading
+    voice = misfits.gather(lambda: open_speaker_encoder(checkpoint, kernels=codec_kernels, reading=reading))
     checkpoint.tensors.take_all(SPEAKER_ENCODER)
     talker = Talker(config.talker_config, reader, kernels)
     predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
     misfits.gather(lambda: reader.finish(str(checkpoint.folder)))
     # The codec is stored and computed in float32, whatever the talker's dtype.
-    codec = misfits.gather(lambda: load_codec(checkpoint.folder / "speech_tokenizer", kernels=codec_kernels))
+    codec_folder = checkpoint.folder / "speech_tokenizer"
+    codec = misfits.gather(lambda: open_codec(codec_folder, kernels=codec_kernels, reading=reading))
     misfits.raise_if_any()
     assert codec is not None
     talker.materialize()
     predictor.materialize()
+    Workers(READERS).run(lambda task: task(), reading.take_tasks())
     return talker, predictor, codec, voice
+
+
+def _make_kernels() -> None:
+    from models.qwen3_tts.halves import half_kernels  # needs LLVM
+
+    half_kernels()
 
 
 def keeps_halves(formulation: str | None) -> bool:
     """Whether weights in bfloat16 may stay so under a computation in float32. Raises InvalidInput."""
     if formulation not in (None, *FORMULATIONS):
         raise InvalidInput(f"There is no formulation {formulation!r}; choose {', '.join(FORMULATIONS)}, or none.")
-    if formulation == "numba" and not backend.has_numba():
-        raise InvalidInput("The formulation 'numba' needs Numba.", hint="`pip install numba`.")
-    return formulation == "numba" or (formulation is None and backend.has_numba() and backend.kind() == backend.CPU)
+    if formulation == "llvm" and not backend.has_llvm():
+        raise InvalidInput("The formulation 'llvm' needs LLVM.", hint="`pip install llvmlite`.")
+    return formulation == "llvm" or (formulation is None and backend.has_llvm() and backend.kind() == backend.CPU)
 
 
 def network_of(talker: Talker, predictor: CodePredictor, *, formulation: str | None) -> Network:

@@ -2,39 +2,35 @@
 
 Why: a frame of one row reads every weight of the code predictor 15 times, and the memory's speed is the limit; with
 more rows, BLAS libraries rearrange the whole weight for every product. Here a weight is read once a product, in half
-the bytes, and used where it comes by. The results are those of float32, up to the order of sums. Needs Numba.
+the bytes, and used where it comes by. The results are those of float32, up to the order of sums. Needs LLVM (llvmlite).
 """
 
 from __future__ import annotations
 
 import threading
 
-import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
 from models.qwen3_tts.codec_kernels_numpy import Workers
-from models.qwen3_tts.halves import OUTPUTS_AT_ONCE, Floats, Halves, one_row, rows_by_8, rows_by_16, widen
-from models.qwen3_tts.reading import Linear
+from models.qwen3_tts.halves import OUTPUTS_AT_ONCE, Floats, Halves, address, half_kernels
 
 MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
 BLOCK_WEIGHTS = 1 << 19  # widened at a time: 2 MiB stay in the shared cache
 
 
-def fits(weight: mx.array) -> bool:
+def fits(weight: Halves) -> bool:
     """Whether the kernels fit this weight `(O, I)`: two inputs are read at a time, and some outputs together."""
     outputs, inputs = weight.shape
-    return bool(weight.dtype == mx.bfloat16) and inputs % 2 == 0 and outputs >= OUTPUTS_AT_ONCE
+    return bool(inputs % 2 == 0 and outputs >= OUTPUTS_AT_ONCE)
 
 
 class StoredProduct:
-    """A linear layer whose weight is bfloat16, its outputs shared among the cores."""
+    """A linear layer whose weight is bfloat16, its outputs shared among the cores. `weight` `(O, I)` is contiguous."""
 
-    def __init__(self, linear: Linear, workers: Workers) -> None:
-        mx.eval(linear.weight)
-        self._weight: Halves = np.asarray(linear.weight.view(mx.uint16))
-        self._weight.flags.writeable = False
-        self.bias = None if linear.bias is None else np.asarray(linear.bias)
+    def __init__(self, weight: Halves, bias: Floats | None, workers: Workers) -> None:
+        self._weight, self._address, self.bias = weight, address(weight), bias
+        self._kernels = half_kernels()
         self.outputs, self.inputs = self._weight.shape
         self._parts = workers.ranges(self.outputs, weights=self._weight.size, at_least=OUTPUTS_AT_ONCE)
         self._workers = workers
@@ -53,17 +49,19 @@ class StoredProduct:
 
     def _of_one(self, x: Floats) -> Floats:
         result = np.empty(self.outputs, np.float32)
-        self._workers.run(lambda part: one_row(self._weight, x, result, *part), self._parts)
+        places = (self._address, address(x), address(result), self.inputs)
+        self._workers.run(lambda part: self._kernels.one_row(*places, *part), self._parts)
         return result[None]
 
     def _of_some(self, x: Floats) -> Floats:
-        lanes, kernel = (8, rows_by_8) if len(x) <= 8 else (16, rows_by_16)
+        lanes = 8 if len(x) <= 8 else 16
         panels = -(-len(x) // lanes)
         padded = np.zeros((panels * lanes, self.inputs), np.float32)
         padded[: len(x)] = x
         columns = np.ascontiguousarray(padded.reshape(panels, lanes, self.inputs).swapaxes(1, 2))
         result = np.empty((panels, self.outputs, lanes), np.float32)
-        self._workers.run(lambda part: kernel(self._weight, columns, result, *part), self._parts)
+        kernel, places = self._kernels.rows[lanes], (self._address, address(columns), address(result), self.inputs)
+        self._workers.run(lambda part: kernel(*places, *part, panels, self.outputs), self._parts)
         rows: Floats = result.swapaxes(1, 2).reshape(-1, self.outputs)[: len(x)]
         return rows
 
@@ -76,7 +74,7 @@ class StoredProduct:
             for first in range(part[0], part[1], step):
                 last = min(first + step, part[1])
                 wide = block[: last - first]
-                widen(self._weight[first:last], wide)
+                self._kernels.widen(address(self._weight[first:last]), address(wide), wide.size)
                 np.matmul(wide.view(np.float32), columns, out=result[first:last])
 
         self._workers.run(compute, self._parts)

@@ -17,7 +17,7 @@ from models.qwen3_tts.config import TalkerConfig
 from models.qwen3_tts.kernels import Kernels
 from models.qwen3_tts.layers import DecoderLayer
 from models.qwen3_tts.prompt import PromptPlan
-from models.qwen3_tts.reading import Linear, QuantizedLinear, Reader, materialize
+from models.qwen3_tts.reading import Reader, materialize
 
 SPECIAL_CODES = 1024  # the codec vocabulary ends with so many ids that are no codes
 
@@ -46,7 +46,7 @@ class Talker:
         self.config, self.kernels, self.dtype = config, kernels, reader.dtype
         self.codes = config.vocab_size - SPECIAL_CODES  # K
         width, groups = config.hidden_size, config.num_code_groups
-        self.text_embedding = reader.stored_table(
+        self.text_embedding = reader.rows_of_table(
             "talker.model.text_embedding.weight", (config.text_vocab_size, config.text_hidden_size)
         )
         self.text_projection = TextProjection(config, reader)
@@ -63,14 +63,13 @@ class Talker:
             DecoderLayer(config, reader, f"talker.model.layers.{index}") for index in range(config.num_hidden_layers)
         ]
         self.norm = reader.tensor("talker.model.norm.weight", (width,))
-        self.codec_head = _some_rows(
-            reader.linear("talker.codec_head", (config.vocab_size, width)),
-            rows=[*range(self.codes), config.codec_eos_token_id],
-        )
+        drawn = [*range(self.codes), config.codec_eos_token_id]
+        self.codec_head = reader.linear("talker.codec_head", (config.vocab_size, width), rows=drawn)
 
     def materialize(self) -> None:
         """Read the weights, one layer at a time."""
-        materialize([self.text_embedding, *self.text_projection.arrays()])
+        whole = [self.text_embedding] if isinstance(self.text_embedding, mx.array) else []
+        materialize([*whole, *self.text_projection.arrays()])
         materialize([self.codec_table, self.table_starts])
         for layer in self.layers:
             materialize(layer.arrays())
@@ -156,18 +155,3 @@ def causal_mask(length: int, *, start: int, dtype: mx.Dtype) -> mx.array:
     """Additive `(1, 1, L, start + L)`: a position sees those before it, and itself."""
     visible = mx.arange(start + length) <= mx.arange(start, start + length)[:, None]
     return mx.where(visible, 0.0, -mx.inf).astype(dtype)[None, None]
-
-
-def _some_rows(linear: Linear | QuantizedLinear, *, rows: Sequence[int]) -> Linear | QuantizedLinear:
-    """The linear that computes only these outputs."""
-    index = mx.array(list(rows))
-    bias = None if linear.bias is None else linear.bias[index]
-    if isinstance(linear, Linear):
-        return Linear.of(linear.weight[index], bias)
-    return QuantizedLinear(
-        weight=linear.weight[index],
-        scales=linear.scales[index],
-        biases=linear.biases[index],
-        quantization=linear.quantization,
-        bias=bias,
-    )

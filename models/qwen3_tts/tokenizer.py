@@ -67,9 +67,11 @@ def _from_vocabulary(folder: Path) -> Tokenizer:
     vocabulary = read_json(folder / "vocab.json")
     merges = _read_merges(folder / "merges.txt")
     stated: dict[str, Any] = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
-    # The library numbers added tokens without gaps; where a checkpoint has gaps, words that no merge makes fill them.
-    taken = {*vocabulary.values(), *map(int, stated)}
-    vocabulary |= {f"<|unused {number}|>": number for number in range(max(taken, default=0)) if number not in taken}
+    # An added token takes the number that its string has in the vocabulary, and else the next one, which is another
+    # where a checkpoint's numbers have gaps. No merge makes these strings.
+    taken = set(vocabulary.values())
+    free = {entry["content"]: int(number) for number, entry in stated.items() if int(number) not in taken}
+    vocabulary = free | vocabulary
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, fuse_unk=False, byte_fallback=False))
     for id_text, entry in sorted(stated.items(), key=lambda item: int(item[0])):
         token = AddedToken(entry["content"], **{flag: entry[flag] for flag in _FLAGS if flag in entry})

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import mlx.core as mx
 
 from models.errors import UnsupportedCheckpoint
+from models.qwen3_tts.stored_tensors import StoredFile, StoredTensor, stored_tensors
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -36,10 +37,14 @@ class Quantization:
 
 
 class Tensors(Mapping[str, mx.array]):
-    """The tensors of a checkpoint by name, all lazy. `take` hands one over and forgets it, so that it can be freed."""
+    """The tensors of a checkpoint by name, all lazy. `take` hands one over and forgets it, so that it can be freed.
 
-    def __init__(self, arrays: Mapping[str, mx.array]) -> None:
+    `stored` says where each lies, for those who read it themselves; it forgets none.
+    """
+
+    def __init__(self, arrays: Mapping[str, mx.array], stored: Mapping[str, StoredTensor]) -> None:
         self._arrays = dict(arrays)
+        self.stored = stored
 
     def __getitem__(self, name: str) -> mx.array:
         return self._arrays[name]
@@ -57,7 +62,8 @@ class Tensors(Mapping[str, mx.array]):
     def take_all(self, prefix: str) -> Tensors:
         """Every tensor below `prefix`, without it in their names; this mapping then no longer holds them."""
         names = [name for name in self._arrays if name.startswith(prefix)]
-        return Tensors({name[len(prefix) :]: self._arrays.pop(name) for name in names})
+        stored = {name[len(prefix) :]: self.stored[name] for name in names}
+        return Tensors({name[len(prefix) :]: self._arrays.pop(name) for name in names}, stored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +89,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """Open `folder` without reading a tensor. Raises UnsupportedCheckpoint for what is no such folder."""
     config = read_json(folder / "config.json")
     arrays: dict[str, mx.array] = {}
+    stored: dict[str, StoredTensor] = {}
     layouts: dict[str, str] = {}
     for file, names in _weight_files(folder).items():
-        loaded, layouts[file.name] = _open_file(file)
+        loaded, places, layouts[file.name] = _open_file(file)
         if absent := sorted(names - loaded.keys()):
             raise UnsupportedCheckpoint(f"{file} lacks {_some(absent)}, which {INDEX_FILE} says it holds.")
         arrays |= loaded
+        stored |= places
     if len(set(layouts.values())) > 1:
         raise UnsupportedCheckpoint(f"The files of {folder} state different layouts: {layouts}.")
     layout = next(iter(layouts.values()), PYTORCH_LAYOUT)
-    return Checkpoint(folder=folder, config=config, tensors=Tensors(arrays), layout=layout)
+    return Checkpoint(folder=folder, config=config, tensors=Tensors(arrays, stored), layout=layout)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -141,7 +149,9 @@ def _weight_files(folder: Path) -> dict[Path, set[str]]:
     return files
 
 
-def _open_file(path: Path) -> tuple[dict[str, mx.array], str]:
+def _open_file(path: Path) -> tuple[dict[str, mx.array], dict[str, StoredTensor], str]:
+    """Its tensors, lazy; where they lie; and its layout."""
+    file = StoredFile(path)
     header = file_header(path)
     metadata = header.get("__metadata__")  # MLX writes null for none
     stated = metadata.get("format") if isinstance(metadata, dict) else None
@@ -152,7 +162,7 @@ def _open_file(path: Path) -> tuple[dict[str, mx.array], str]:
     except (RuntimeError, ValueError) as error:
         raise UnsupportedCheckpoint(f"{path} cannot be read: {error}.") from None
     assert isinstance(arrays, dict)
-    return arrays, _FORMATS[stated]
+    return arrays, stored_tensors(file, header), _FORMATS[stated]
 
 
 def stated_quantization(config: Mapping[str, Any], path: str, *, where: str) -> Quantization:

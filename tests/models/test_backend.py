@@ -114,8 +114,8 @@ def test_a_calibration_is_made_once(tmp_path, monkeypatch):
 
 
 RULES = {
-    "cpu": ("cpu", {}, ("float32", "numba", "numpy", "numpy", 16)),
-    "cpu without numba": ("cpu", {"formulation": "numpy"}, ("float32", "numpy", "numpy", "numpy", 16)),
+    "cpu": ("cpu", {}, ("float32", "llvm", "numpy", "numpy", 16)),
+    "cpu without llvm": ("cpu", {"formulation": "numpy"}, ("float32", "numpy", "numpy", "numpy", 16)),
     "cpu by mlx": ("cpu", {"formulation": "mlx"}, ("float32", "mlx", "mlx", "openblas", 16)),
     "cpu in half": ("cpu", {"dtype": "bfloat16"}, ("bfloat16", "mlx", "numpy", "openblas", 16)),
     "metal": ("metal", {"batch": 3}, (None, "mlx", "mlx", None, 3)),

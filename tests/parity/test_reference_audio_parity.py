@@ -9,6 +9,7 @@ from models.qwen3_tts.codec_kernels import kernels_named
 from models.qwen3_tts.codec_weights import load_quantizers
 from models.qwen3_tts.mel import log_mel
 from models.qwen3_tts.speaker_encoder import load_speaker_encoder
+from models.qwen3_tts.stored_tensors import Reading
 from models.qwen3_tts.weights import read_checkpoint
 from tests.reference import REFERENCE, assert_close, audio, call, cases, golden, info
 
@@ -37,7 +38,12 @@ def test_a_recording_becomes_the_official_codes(codec, case):
 @pytest.mark.parametrize("case", SINGLE_PROMPTS)
 def test_every_codebook_of_the_encoder_agrees(codec, case):
     stored = read_checkpoint(FOLDER).tensors
-    quantizers = load_quantizers(codec.config, stored, mlx_layout=False, what="the golden", codebooks=32)
+    reading = Reading()
+    quantizers = load_quantizers(
+        codec.config, stored, mlx_layout=False, what="the golden", codebooks=32, reading=reading
+    )
+    for read in reading.take_tasks():
+        read()
     vectors = codec.encoder(waveform_of(case), codec.kernels)
     codes = np.concatenate([quantizer(vectors) for quantizer in quantizers], axis=1)
     np.testing.assert_array_equal(codes.T, golden("base", case)["codes_all_quantizers"][0])

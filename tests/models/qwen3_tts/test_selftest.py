@@ -10,7 +10,7 @@ from models.qwen3_tts.kernels import PlainKernels
 from models.selftest_process import examine
 
 
-@pytest.mark.parametrize("formulation", ["numba", "numpy", "mlx"])
+@pytest.mark.parametrize("formulation", ["llvm", "numpy", "mlx"])
 def test_it_passes_on_this_machine_by_a_wide_margin(formulation):
     report = selftest.run_selftest(formulation=formulation)
     assert report.passed

@@ -8,7 +8,6 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-import models.qwen3_tts.halves as halves_module
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.codec_kernels_numpy import Workers
 from models.qwen3_tts.numpy_network import Product, product_of
@@ -43,19 +42,10 @@ def test_weights_that_the_kernels_do_not_fit_are_widened(outputs, inputs):
     np.testing.assert_allclose(product(x)[0], np.array(weight.astype(mx.float32)).sum(1), rtol=1e-4, atol=1e-4)
 
 
-def test_a_numba_that_cannot_be_imported_is_named(monkeypatch):
+def test_an_llvm_that_cannot_be_imported_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "models.qwen3_tts.stored_products", None)
-    with pytest.raises(InvalidInput, match="Numba cannot be used here"):
+    with pytest.raises(InvalidInput, match="LLVM cannot be used here"):
         product_of(Linear.of(halves(32, 2)), Workers(1))
-
-
-def test_kernels_are_made_where_machine_code_cannot_be_kept(tmp_path):
-    code = compile("def double(x):\n    x[0] *= 2", tmp_path / "gone.py", "exec")  # Numba keeps nothing of such a file
-    names = {}
-    exec(code, names)
-    numbers = np.ones(1, np.float32)
-    halves_module._compiled(names["double"], halves_module._ROW)(numbers)
-    assert numbers[0] == 2
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +65,7 @@ def spoken(model, *, batch):
 @pytest.mark.parametrize("batch", [1, 3, len(TEXTS)])
 def test_speech_has_the_codes_of_plain_float32(checkpoint, batch):
     plain = spoken(load_speech_model(checkpoint, "float32", formulation="numpy"), batch=1)
-    halved = spoken(load_speech_model(checkpoint, "float32", formulation="numba"), batch=batch)
+    halved = spoken(load_speech_model(checkpoint, "float32", formulation="llvm"), batch=batch)
     for index, speech in plain.items():
         np.testing.assert_array_equal(halved[index].codes, speech.codes)
         np.testing.assert_allclose(halved[index].waveform, speech.waveform, atol=1e-6)
@@ -83,8 +73,8 @@ def test_speech_has_the_codes_of_plain_float32(checkpoint, batch):
 
 def test_the_prompt_and_its_embeddings_are_those_of_plain_float32(checkpoint):
     request = SpeechRequest("Hello there.", language="english", speaker="ryan")
-    plain, halved = (load_speech_model(checkpoint, "float32", formulation=name) for name in ("numpy", "numba"))
-    assert (plain.network.name, halved.network.name) == ("numpy", "numba")
+    plain, halved = (load_speech_model(checkpoint, "float32", formulation=name) for name in ("numpy", "llvm"))
+    assert (plain.network.name, halved.network.name) == ("numpy", "llvm")
     for expected, found in zip(plain.prefill(request), halved.prefill(request), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -92,11 +82,11 @@ def test_the_prompt_and_its_embeddings_are_those_of_plain_float32(checkpoint):
 def test_on_a_cpu_it_is_what_computes_weights_in_bfloat16(checkpoint, tmp_path):
     if mx.default_device() != mx.Device(mx.cpu):
         pytest.skip("this machine has a GPU")
-    assert load_speech_model(checkpoint, "float32").network.name == "numba"
+    assert load_speech_model(checkpoint, "float32").network.name == "llvm"
     full = write_checkpoint(tmp_path, variant="custom_voice", dtype=mx.float32)
     assert load_speech_model(full, "float32").network.name == "numpy"
 
 
 def test_unknown_formulations_are_refused_by_name(checkpoint):
-    with pytest.raises(InvalidInput, match="numba"):
+    with pytest.raises(InvalidInput, match="llvm"):
         load_speech_model(checkpoint, formulation="torch")

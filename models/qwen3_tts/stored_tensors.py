@@ -1,0 +1,159 @@
+"""Tensors of a safetensors file, read by NumPy straight to where they stay, whole or a few rows at a time.
+
+Why beside MLX's own reading: on a CPU the weights are computed with by NumPy, so that nothing has to be copied from
+array to array; threads share the reading; large arrays lie in large pages; and of the text embeddings, a third of a
+checkpoint, only the rows of the words that are spoken are ever read.
+
+Files are read, never mapped: a mapping of a file that is overwritten gives wrong numbers, or ends the process. What is
+read after the file has changed is refused. This module reads files.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import EngineFailure, UnsupportedCheckpoint
+
+BFLOAT16 = "BF16"
+ONE_CALL_BYTES = 1 << 30  # the most that Linux and macOS read in one call is a little less than twice this
+
+# bfloat16, which NumPy does not know, is read as the upper half of float32.
+_NUMPY = {BFLOAT16: "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+_NUMPY |= {f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (8, 16, 32, 64)}
+
+
+class Reading:
+    """What is read once everything is known to fit: in any order, by any thread, the largest pieces first."""
+
+    def __init__(self) -> None:
+        self._tasks: list[tuple[int, Callable[[], None]]] = []
+        self.nbytes = 0
+
+    def add(self, task: Callable[[], None], *, nbytes: int) -> None:
+        self._tasks.append((nbytes, task))
+        self.nbytes += nbytes
+
+    def take_tasks(self) -> list[Callable[[], None]]:
+        """All that remains to be done, which whoever takes it does."""
+        tasks, self._tasks = sorted(self._tasks, key=lambda task: -task[0]), []
+        return [task for _, task in tasks]
+
+
+class StoredFile:
+    """A file that stays open, and must stay as it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UnsupportedCheckpoint(f"{path} cannot be read: {error.strerror}.") from None
+        weakref.finalize(self, os.close, self._descriptor)
+        self._seen = self._state()
+
+    def _state(self) -> tuple[int, int]:
+        found = os.fstat(self._descriptor)
+        return found.st_size, found.st_mtime_ns
+
+    def read_into(self, target: npt.NDArray[Any], offset_bytes: int) -> None:
+        """Fill `target` from this place on. Raises EngineFailure when the disk fails or the file has changed."""
+        rest = memoryview(target.reshape(-1).view(np.uint8).data)
+        try:
+            while rest:
+                count = os.preadv(self._descriptor, [rest[:ONE_CALL_BYTES]], offset_bytes)
+                if not count:
+                    break
+                rest, offset_bytes = rest[count:], offset_bytes + count
+        except OSError as error:
+            raise EngineFailure(f"{self.path} cannot be read: {error.strerror}.") from None
+        if rest or self._state() != self._seen:
+            hint = "Let nothing change the files of a model in place, and start the runner again."
+            raise EngineFailure(f"{self.path} has changed since the model was loaded.", hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """Where one tensor lies."""
+
+    file: StoredFile
+    name: str
+    dtype: str  # as safetensors names it
+    shape: tuple[int, ...]
+    offset_bytes: int
+
+    @property
+    def numbers(self) -> np.dtype[Any]:
+        """How NumPy reads it. Raises UnsupportedCheckpoint."""
+        known = _NUMPY.get(self.dtype)
+        if known is None:
+            where = f"{self.file.path}: {self.name}"
+            raise UnsupportedCheckpoint(f"{where} is stored as {self.dtype}; we read {', '.join(_NUMPY)}.")
+        return np.dtype(known)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.numbers.itemsize
+
+    def read_rows(self, target: npt.NDArray[Any], *, first: int) -> None:
+        """Fill `target`, which is contiguous, with the rows of the first axis from `first` on."""
+        row_bytes = self.nbytes // self.shape[0]
+        self.file.read_into(target, self.offset_bytes + first * row_bytes)
+
+    def floats(self) -> npt.NDArray[np.float32]:
+        """All of it as float32."""
+        whole = np.empty(self.shape, self.numbers)
+        self.file.read_into(whole, self.offset_bytes)
+        return as_floats(whole, dtype=self.dtype)
+
+
+def as_floats(stored: npt.NDArray[Any], *, dtype: str) -> npt.NDArray[np.float32]:
+    """Numbers as they are stored, bfloat16 as whole numbers -> float32."""
+    if dtype != BFLOAT16:
+        return stored.astype(np.float32, copy=False)
+    wide = stored.astype(np.uint32)
+    wide <<= np.uint32(16)
+    return wide.view(np.float32)
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """An embedding table `(V, D)` that stays in its file: rows are read when they are asked for."""
+
+    tensor: StoredTensor
+
+    def __getitem__(self, ids: mx.array) -> mx.array:
+        """Rows `(N, D)` in float32 for ids `(N,)`. Raises EngineFailure when the file has changed."""
+        tensor = self.tensor
+        wanted: list[int] = ids.tolist()  # type: ignore[assignment]
+        assert all(0 <= row < tensor.shape[0] for row in wanted), "the tokenizer's ids end where the table ends"
+        rows = np.empty((len(wanted), tensor.shape[1]), tensor.numbers)
+        for place, row in enumerate(wanted):
+            tensor.read_rows(rows[place], first=row)
+        return mx.array(as_floats(rows, dtype=tensor.dtype))
+
+
+def stored_tensors(file: StoredFile, header: Mapping[str, Any]) -> dict[str, StoredTensor]:
+    """What a file's header describes."""
+    start = np.empty(1, "<u8")
+    file.read_into(start, 0)
+    return {
+        name: StoredTensor(
+            file=file,
+            name=name,
+            dtype=entry["dtype"],
+            shape=tuple(entry["shape"]),
+            offset_bytes=start.nbytes + int(start[0]) + entry["data_offsets"][0],
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
