@@ -15,6 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import numpy.typing as npt
 from mlx import nn
 from mlx.utils import tree_flatten
 
@@ -26,6 +27,7 @@ from models.qwen3_tts.weights import Problems, Tensors, shape_problem
 
 Shape = tuple[int, ...]
 FLOAT_BYTES = 4
+BLOCK_OUTPUTS, BLOCK_CHANNELS = 8, 128  # of a convolution laid out anew
 CODEBOOK_TABLE = re.compile(r"quantizer\.(rvq_\w+)\.table")
 # Parts of the official modules that we never read; they may be there or not.
 UNREAD_BY_THE_DECODER = re.compile(r"decoder\.quantizer\.rvq_\w+\.input_proj\.weight")
@@ -145,7 +147,21 @@ def _fill_by_numpy(network: Any, name: str, make: Callable[..., Any], places: Se
     holder = network
     for part in path:
         holder = holder[int(part)] if isinstance(holder, list) else holder[part]
-    holder[own] = np.ascontiguousarray(make(np, *(place.floats() for place in places)))
+    holder[own] = laid_out(make(np, *(place.floats() for place in places)))
+
+
+def laid_out(value: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The array in one piece of memory, by blocks: NumPy alone misses the caches, and takes up to six times as long."""
+    if value.flags.c_contiguous:
+        return value
+    if value.ndim < 3:
+        return np.ascontiguousarray(value)
+    result = np.empty(value.shape, np.float32)
+    for first in range(0, value.shape[-3], BLOCK_OUTPUTS):
+        for channel in range(0, value.shape[-1], BLOCK_CHANNELS):
+            block = np.s_[..., first : first + BLOCK_OUTPUTS, :, channel : channel + BLOCK_CHANNELS]
+            result[block] = value[block]
+    return result
 
 
 def refuse_misfits(expected: Mapping[str, Shape], present: Mapping[str, Shape], *, what: str) -> None:

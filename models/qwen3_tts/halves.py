@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -106,25 +107,14 @@ done:
 """
 
 
-def _rows(lanes: int) -> str:
-    """Panels of so many rows. Compilers do not find this by themselves: the rows are the lanes of vectors, the sums of
-    `OUTPUTS_AT_ONCE` outputs stay in registers, and one word of memory, spread over the lanes, is two weights: a shift
-    gives the first, a mask the second.
-    """
-    wide, outputs = f"<{lanes} x float>", range(OUTPUTS_AT_ONCE)
-    shift, mask = (f"<{', '.join([f'i32 {number}'] * lanes)}>" for number in (16, -65536))
-    sums = "\n".join(f"  %sum{k} = phi {wide} [ zeroinitializer, %panel ], [ %more{k}, %product ]" for k in outputs)
-    products = "\n".join(_pair_of_products(k, lanes=lanes, shift=shift, mask=mask) for k in outputs)
-    stores = "\n".join(
-        f"""  %place{k} = getelementptr {wide}, ptr %target, i64 {k}
-  store {wide} %more{k}, ptr %place{k}, align 4"""
-        for k in outputs
-    )
-    return f"""
-define void @rows_by_{lanes}(ptr noalias %weight, ptr noalias %x, ptr noalias %result,
-                             i64 %inputs, i64 %first, i64 %last, i64 %panels, i64 %outputs) {{
+# Panels of so many rows. Compilers do not find this by themselves: the rows are the lanes of vectors, the sums of
+# `OUTPUTS_AT_ONCE` outputs stay in registers, and one word of memory, spread over the lanes, is two weights: a shift
+# gives the first, a mask the second.
+_ROWS = string.Template("""
+define void @rows_by_$lanes(ptr noalias %weight, ptr noalias %x, ptr noalias %result,
+                             i64 %inputs, i64 %first, i64 %last, i64 %panels, i64 %outputs) {
 enter:
-  %last_block = sub i64 %last, {OUTPUTS_AT_ONCE}
+  %last_block = sub i64 %last, $at_once
   %pairs = lshr i64 %inputs, 1
   br label %block
 block:
@@ -137,36 +127,52 @@ block:
 panel:
   %number = phi i64 [ 0, %block ], [ %next_panel, %end_panel ]
   %columns_before = mul i64 %number, %inputs
-  %columns = getelementptr {wide}, ptr %x, i64 %columns_before
+  %columns = getelementptr $wide, ptr %x, i64 %columns_before
   br label %product
 product:
   %pair = phi i64 [ 0, %panel ], [ %next, %product ]
-{sums}
+$sums
   %column = shl i64 %pair, 1
-  %even_at = getelementptr {wide}, ptr %columns, i64 %column
-  %even = load {wide}, ptr %even_at, align 4
-  %odd_at = getelementptr {wide}, ptr %even_at, i64 1
-  %odd = load {wide}, ptr %odd_at, align 4
-{products}
+  %even_at = getelementptr $wide, ptr %columns, i64 %column
+  %even = load $wide, ptr %even_at, align 4
+  %odd_at = getelementptr $wide, ptr %even_at, i64 1
+  %odd = load $wide, ptr %odd_at, align 4
+$products
   %next = add nuw nsw i64 %pair, 1
   %goes_on = icmp ult i64 %next, %pairs
   br i1 %goes_on, label %product, label %end_panel
 end_panel:
   %results_before = mul i64 %number, %outputs
   %at = add i64 %results_before, %output
-  %target = getelementptr {wide}, ptr %result, i64 %at
-{stores}
+  %target = getelementptr $wide, ptr %result, i64 %at
+$stores
   %next_panel = add i64 %number, 1
   %more_panels = icmp slt i64 %next_panel, %panels
   br i1 %more_panels, label %panel, label %end_block
 end_block:
-  %next_start = add i64 %start, {OUTPUTS_AT_ONCE}
+  %next_start = add i64 %start, $at_once
   %more_blocks = icmp slt i64 %next_start, %last
   br i1 %more_blocks, label %block, label %done
 done:
   ret void
-}}
-"""
+}
+""")
+
+
+def _rows(lanes: int) -> str:
+    wide, outputs = f"<{lanes} x float>", range(OUTPUTS_AT_ONCE)
+    shift, mask = (f"<{', '.join([f'i32 {number}'] * lanes)}>" for number in (16, -65536))
+    return _ROWS.substitute(
+        lanes=lanes,
+        at_once=OUTPUTS_AT_ONCE,
+        wide=wide,
+        sums="\n".join(f"  %sum{k} = phi {wide} [ zeroinitializer, %panel ], [ %more{k}, %product ]" for k in outputs),
+        products="\n".join(_pair_of_products(k, lanes=lanes, shift=shift, mask=mask) for k in outputs),
+        stores="\n".join(
+            f"  %place{k} = getelementptr {wide}, ptr %target, i64 {k}\n  store {wide} %more{k}, ptr %place{k}, align 4"
+            for k in outputs
+        ),
+    )
 
 
 def _pair_of_products(k: int, *, lanes: int, shift: str, mask: str) -> str:

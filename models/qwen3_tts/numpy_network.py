@@ -23,70 +23,16 @@ from models.qwen3_tts.codec_kernels_numpy import MOST_THREADS, Workers
 from models.qwen3_tts.config import PredictorConfig, TalkerConfig
 from models.qwen3_tts.layers import DecoderLayer
 from models.qwen3_tts.network import Filler
+from models.qwen3_tts.numpy_products import product_of, seen
 from models.qwen3_tts.numpy_sampler import NumpySampler
 from models.qwen3_tts.predictor import CodePredictor
 from models.qwen3_tts.prompt import PromptPlan
 from models.qwen3_tts.reading import Linear, StoredLinear
 from models.qwen3_tts.sampling import Sampling
-from models.qwen3_tts.stored_tensors import BFLOAT16, as_floats
 from models.qwen3_tts.talker import Talker
-from registry.errors import InvalidInput
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
-
-
-def seen(array: mx.array) -> Floats:
-    """The array's own memory."""
-    mx.eval(array)
-    view = np.asarray(array)
-    assert view.dtype == np.float32
-    return view
-
-
-class Product:
-    """A linear layer, its outputs shared among the cores."""
-
-    def __init__(self, linear: Linear, workers: Workers) -> None:
-        weight = seen(linear.weight)  # (out, in)
-        self.bias = None if linear.bias is None else seen(linear.bias)
-        self.outputs, self._workers = len(weight), workers
-        ranges = workers.ranges(self.outputs, weights=weight.size)
-        self._parts = [(weight[first:last], first) for first, last in ranges]
-
-    def __call__(self, x: Floats) -> Floats:
-        """`(N, in)` -> `(N, out)`; more than one position comes back transposed in memory."""
-        alone = len(x) == 1
-        columns = x[0] if alone else np.ascontiguousarray(x.T)
-        result = np.empty((self.outputs, *columns.shape[1:]), np.float32)
-
-        def compute(part: tuple[Floats, int]) -> None:
-            weight, first = part
-            np.matmul(weight, columns, out=result[first : first + len(weight)])
-
-        self._workers.run(compute, self._parts)
-        product: Floats = result[None] if alone else result.T
-        return product if self.bias is None else product + self.bias
-
-
-def product_of(linear: Any, workers: Workers) -> Callable[[Floats], Floats]:
-    """The linear layer `(N, in)` -> `(N, out)`, by the means that its weight asks for."""
-    assert isinstance(linear, Linear | StoredLinear)  # `can_compute` has looked
-    if isinstance(linear, StoredLinear):
-        weight = linear.weight
-    elif linear.weight.dtype == mx.bfloat16:
-        weight = np.array(linear.weight.view(mx.uint16))
-    else:
-        return Product(linear, workers)
-    try:
-        from models.qwen3_tts.stored_products import StoredProduct, fits  # needs LLVM
-    except (ImportError, OSError) as error:  # it is installed, and its library cannot be loaded
-        hint = 'Install voicejobs\' environment anew, or set formulation = "numpy".'
-        raise InvalidInput(f"LLVM cannot be used here: {error}.", hint=hint) from None
-
-    if fits(weight):
-        return StoredProduct(weight, None if linear.bias is None else seen(linear.bias), workers)
-    return Product(Linear.of(mx.array(as_floats(weight, dtype=BFLOAT16)), linear.bias), workers)
 
 
 def rms_norm(x: Floats, eps: float) -> Floats:
@@ -346,10 +292,17 @@ class NumpyPredictor:
     def __init__(self, predictor: CodePredictor, workers: Workers) -> None:
         self.config: PredictorConfig = predictor.config
         self.projection = None if predictor.projection is None else product_of(predictor.projection, workers)
-        self.code_inputs = [seen(table) for table in predictor.code_inputs]
+        self.code_inputs = self._code_inputs(predictor)
         self.layers = [NumpyLayer(layer, workers) for layer in predictor.layers]
         self.norm, self.heads = seen(predictor.norm), [product_of(head, workers) for head in predictor.heads]
         self.rotations = Rotations(head_size=self.config.head_dim, theta=self.config.rope_theta)
+
+    def _code_inputs(self, predictor: CodePredictor) -> list[Floats]:
+        """What each code of each codebook looks like to the predictor, whose projection is computed once."""
+        if predictor.code_inputs:
+            return [seen(table) for table in predictor.code_inputs]
+        table = predictor.codec_table if self.projection is None else self.projection(predictor.codec_table)
+        return predictor.by_codebook(np.ascontiguousarray(table))
 
     def fill(self, hidden: Floats, first: Codes, draw: Callable[[Floats, int], Codes]) -> Codes:
         config = self.config

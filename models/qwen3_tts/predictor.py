@@ -5,7 +5,9 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSTalkerCodePredictorModelForCo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 
@@ -13,7 +15,7 @@ from models.qwen3_tts.cache import GrowingCache
 from models.qwen3_tts.config import TalkerConfig
 from models.qwen3_tts.kernels import Kernels
 from models.qwen3_tts.layers import DecoderLayer
-from models.qwen3_tts.reading import Linear, QuantizedLinear, Reader, materialize
+from models.qwen3_tts.reading import Linear, QuantizedLinear, Reader, StoredLinear, materialize
 from models.qwen3_tts.talker import causal_mask
 
 Draw = Callable[[mx.array, int], mx.array]  # logits (B, K) of codebook g -> codes (B, 1)
@@ -22,20 +24,18 @@ Draw = Callable[[mx.array, int], mx.array]  # logits (B, K) of codebook g -> cod
 class CodePredictor:
     """The small transformer. It starts every frame anew, so its cache holds one position a codebook."""
 
-    def __init__(self, config: TalkerConfig, reader: Reader, kernels: Kernels, *, codec_table: mx.array) -> None:
+    def __init__(self, config: TalkerConfig, reader: Reader, kernels: Kernels, *, codec_table: Any) -> None:
         own = config.code_predictor_config
         self.config, self.kernels = own, kernels
         path = "talker.code_predictor"
-        self.projection: Linear | QuantizedLinear | None = None
+        self.projection: Linear | QuantizedLinear | StoredLinear | None = None
         if config.hidden_size != own.hidden_size:
             shape = (own.hidden_size, config.hidden_size)
-            self.projection = reader.linear_by_mlx(f"{path}.small_to_mtp_projection", shape, bias=True)
-        # What a code looks like to this network does not change, so its projection is computed once, for all codes.
-        inputs = codec_table if self.projection is None else self.projection(codec_table)
+            self.projection = reader.linear(f"{path}.small_to_mtp_projection", shape, bias=True)
         starts = [0] + [config.vocab_size + own.vocab_size * group for group in range(own.num_code_groups - 1)]
-        stops = [*starts[1:], starts[-1] + own.vocab_size]
-        self.inputs = inputs
-        self.code_inputs = [inputs[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        self.codec_table, self.bounds = codec_table, [*starts, starts[-1] + own.vocab_size]
+        self.inputs = self._inputs() if isinstance(codec_table, mx.array) else None  # else NumPy's network makes them
+        self.code_inputs = [] if self.inputs is None else self.by_codebook(self.inputs)
         self.layers = [
             DecoderLayer(own, reader, f"{path}.model.layers.{index}") for index in range(own.num_hidden_layers)
         ]
@@ -51,11 +51,20 @@ class CodePredictor:
         ]
         self.mask = causal_mask(2, start=0, dtype=reader.dtype)
 
+    def _inputs(self) -> mx.array:
+        """What a code looks like to this network does not change, so its projection is computed once, for all codes."""
+        table: mx.array = self.codec_table
+        return table if self.projection is None else self.projection(table)
+
+    def by_codebook(self, inputs: Any) -> list[Any]:
+        """The rows of each codebook."""
+        return [inputs[start:stop] for start, stop in itertools.pairwise(self.bounds)]
+
     def materialize(self) -> None:
         """Read the weights, one layer at a time."""
         if self.projection is not None:
             materialize(self.projection.arrays())
-        materialize([self.inputs])
+        materialize([] if self.inputs is None else [self.inputs])
         materialize([*self.code_inputs, self.mask])
         for layer in self.layers:
             materialize(layer.arrays())

@@ -6,8 +6,9 @@ byte is loaded, and then named in one error.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import mlx.core as mx
@@ -144,9 +145,24 @@ class Reader:
         stored = self._halves([name.removesuffix(".weight")])
         return StoredTable(stored[0]) if stored and stored[0].shape == shape else value
 
-    def table(self, name: str, shape: tuple[int, int]) -> mx.array:
-        """An embedding table in the compute dtype."""
-        return self.stored_table(name, shape).astype(self.dtype)
+    def tables(self, shapes: Mapping[str, tuple[int, int]]) -> mx.array | npt.NDArray[np.float32]:
+        """Embedding tables one below the other in the compute dtype, and a row of zeros.
+
+        With `keep_halves` they are NumPy's, in float32, and filled once `reading` is done.
+        """
+        width = next(iter(shapes.values()))[1]
+        stored = self._halves([name.removesuffix(".weight") for name in shapes])
+        if not stored:
+            tables = [self.stored_table(name, shape).astype(self.dtype) for name, shape in shapes.items()]
+            return mx.concatenate([*tables, mx.zeros((1, width), dtype=self.dtype)])
+        joint = np.zeros((sum(rows for rows, _ in shapes.values()) + 1, width), np.float32)
+        start = 0
+        for place, (name, shape) in zip(stored, shapes.items(), strict=True):
+            self._take(name, shape)
+            target = joint[start : start + shape[0]]
+            self.reading.add(functools.partial(place.widen_into, target), nbytes=target.nbytes)
+            start += shape[0]
+        return joint
 
     def linear(
         self, path: str, shape: tuple[int, int], *, bias: bool = False, rows: Sequence[int] | None = None
@@ -207,12 +223,12 @@ class Reader:
     ) -> StoredLinear:
         """Linears with weights in bfloat16 as one, outputs side by side, or some outputs of a single one."""
         biases = [self.tensor(f"{path}.bias", shape[:1]) for path, shape in zip(paths, shapes, strict=True) if bias]
-        wanted = [range(shape[0]) for shape in shapes] if rows is None else [rows]
-        weight = np.empty((sum(map(len, wanted)), shapes[0][1]), np.uint16)
+        wanted = [[(0, shape[0])] for shape in shapes] if rows is None else [_runs(rows)]
+        weight = np.empty((sum(count for runs in wanted for _, count in runs), shapes[0][1]), np.uint16)
         start = 0
-        for path, place, shape, own in zip(paths, stored, shapes, wanted, strict=True):
+        for path, place, shape, runs in zip(paths, stored, shapes, wanted, strict=True):
             self._take(f"{path}.weight", shape)  # what does not fit is noted, and then nothing is read
-            for first, count in _runs(own) if place.shape == shape else []:
+            for first, count in runs:
                 self._read_later(place, weight[start : start + count], first=first)
                 start += count
         return StoredLinear(weight=weight, bias=_rows(mx.concatenate(biases), rows) if biases else None)

@@ -27,11 +27,12 @@ from tokenizers.pre_tokenizers import ByteLevel
 from models import backend
 from models.qwen3_tts.codec_config import codec_config, speaker_encoder_config
 from models.qwen3_tts.config import model_config
+from models.qwen3_tts.loading import load_speech_model
 from models.qwen3_tts.random_checkpoint import codec_plan, model_plan, write_tensors
 from models.qwen3_tts.request import SpeechRequest
 from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.selftest_results import RECORDED
-from models.qwen3_tts.speech_model import SpeechModel, load_speech_model
+from models.qwen3_tts.speech_model import SpeechModel
 
 SEED = 20
 FRAMES = 12

@@ -109,6 +109,13 @@ class StoredTensor:
         row_bytes = self.nbytes // self.shape[0]
         self.file.read_into(target, self.offset_bytes + first * row_bytes)
 
+    def widen_into(self, target: npt.NDArray[np.float32]) -> None:
+        """Fill `target`, which has this shape, with a tensor stored in bfloat16."""
+        assert self.dtype == BFLOAT16
+        stored = np.empty(self.shape, self.numbers)
+        self.file.read_into(stored, self.offset_bytes)
+        np.left_shift(stored, np.uint32(16), out=target.view(np.uint32), dtype=np.uint32)
+
     def floats(self) -> npt.NDArray[np.float32]:
         """All of it as float32."""
         whole = np.empty(self.shape, self.numbers)
@@ -120,9 +127,8 @@ def as_floats(stored: npt.NDArray[Any], *, dtype: str) -> npt.NDArray[np.float32
     """Numbers as they are stored, bfloat16 as whole numbers -> float32."""
     if dtype != BFLOAT16:
         return stored.astype(np.float32, copy=False)
-    wide = stored.astype(np.uint32)
-    wide <<= np.uint32(16)
-    return wide.view(np.float32)
+    wide: npt.NDArray[np.float32] = np.left_shift(stored, np.uint32(16), dtype=np.uint32).view(np.float32)
+    return wide
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSTalkerForConditionalGeneratio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -50,13 +51,11 @@ class Talker:
             "talker.model.text_embedding.weight", (config.text_vocab_size, config.text_hidden_size)
         )
         self.text_projection = TextProjection(config, reader)
-        first = reader.table("talker.model.codec_embedding.weight", (config.vocab_size, width))
         size = config.code_predictor_config.vocab_size
-        others = [
-            reader.table(f"talker.code_predictor.model.codec_embedding.{group}.weight", (size, width))
-            for group in range(groups - 1)
-        ]
-        self.codec_table = mx.concatenate([first, *others, mx.zeros((1, width), dtype=reader.dtype)])
+        tables = {"talker.model.codec_embedding.weight": (config.vocab_size, width)}
+        for group in range(groups - 1):
+            tables[f"talker.code_predictor.model.codec_embedding.{group}.weight"] = (size, width)
+        self.codec_table: Any = reader.tables(tables)  # NumPy's where only NumPy's network will use it
         starts = [0] + [config.vocab_size + size * group for group in range(groups - 1)]
         self.table_starts = mx.array(starts, dtype=mx.int32)  # (Q,)
         self.layers = [
@@ -70,7 +69,8 @@ class Talker:
         """Read the weights, one layer at a time."""
         whole = [self.text_embedding] if isinstance(self.text_embedding, mx.array) else []
         materialize([*whole, *self.text_projection.arrays()])
-        materialize([self.codec_table, self.table_starts])
+        materialize([self.codec_table] if isinstance(self.codec_table, mx.array) else [])
+        materialize([self.table_starts])
         for layer in self.layers:
             materialize(layer.arrays())
         materialize([self.norm, *self.codec_head.arrays()])
@@ -89,13 +89,14 @@ class Talker:
 
     def embed_codes(self, codes: mx.array) -> mx.array:
         """One input a codec frame: the sum of its codebooks' embeddings. `(..., Q)` -> `(..., D)`."""
-        return self.codec_table[codes + self.table_starts].sum(axis=-2)
+        embedded: mx.array = self.codec_table[codes + self.table_starts].sum(axis=-2)
+        return embedded
 
     def embed_prompt(self, plan: PromptPlan) -> mx.array:
         """A prompt's input embeddings `(L, D)`: text everywhere, and beside it what the codec side says there."""
         zero_row = self.codec_table.shape[0] - 1
         indices = np.where(plan.codes < 0, zero_row, plan.codes + np.array(self.table_starts))
-        embedded = self.embed_text(mx.array(plan.text_ids)) + self.codec_table[mx.array(indices)].sum(axis=1)
+        embedded: mx.array = self.embed_text(mx.array(plan.text_ids)) + self.codec_table[mx.array(indices)].sum(axis=1)
         if plan.speaker_at is not None and plan.speaker_embedding is not None:
             embedded[plan.speaker_at] += mx.array(plan.speaker_embedding).astype(self.dtype)
         return embedded

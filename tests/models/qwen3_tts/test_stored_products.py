@@ -10,7 +10,7 @@ import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.codec_kernels_numpy import Workers
-from models.qwen3_tts.numpy_network import Product, product_of
+from models.qwen3_tts.numpy_products import Product, product_of
 from models.qwen3_tts.reading import Linear
 from models.qwen3_tts.stored_products import MOST_PANEL_ROWS, StoredProduct
 from registry.errors import InvalidInput

@@ -1,0 +1,155 @@
+"""A checkpoint folder → a loaded model: everything is checked before any weight is read, and then read side by side.
+
+This module reads files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from models import backend
+from models.qwen3_tts.codec import Codec, open_codec
+from models.qwen3_tts.codec_kernels import Kernels as CodecKernels
+from models.qwen3_tts.codec_kernels import kernels_named
+from models.qwen3_tts.codec_kernels_numpy import Workers
+from models.qwen3_tts.config import ModelConfig, generation_config, model_config
+from models.qwen3_tts.kernels import FastKernels, Kernels, PlainKernels
+from models.qwen3_tts.network import MlxNetwork, Network
+from models.qwen3_tts.numpy_network import NumpyNetwork, can_compute
+from models.qwen3_tts.predictor import CodePredictor
+from models.qwen3_tts.reading import Reader
+from models.qwen3_tts.speaker_encoder import PREFIX as SPEAKER_ENCODER
+from models.qwen3_tts.speaker_encoder import SpeakerEncoder, open_speaker_encoder
+from models.qwen3_tts.speech_model import SpeechModel
+from models.qwen3_tts.talker import Talker
+from models.qwen3_tts.tokenizer import TextTokenizer
+from models.qwen3_tts.weights import Checkpoint, Misfits, read_checkpoint, read_json
+from registry.errors import InvalidInput
+
+FORMULATIONS = ("numpy", "llvm", "mlx")
+DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
+READERS = 2  # threads that read weights: more do not make memory faster
+
+
+def load_speech_model(
+    folder: Path | str,
+    dtype: str | None = None,
+    *,
+    dequantize: bool = False,
+    formulation: str | None = None,
+    codec_formulation: str | None = None,
+    kernels: Kernels | None = None,
+) -> SpeechModel:
+    """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
+
+    `formulation` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is, for
+    plain weights in float32 on a CPU, LLVM where it is installed and else NumPy, and MLX for all else.
+    `codec_formulation`, that of the codec and the speaker encoder, is by itself NumPy on a CPU and MLX on a GPU.
+    Raises UnsupportedCheckpoint, naming all that does not fit.
+    """
+    folder = Path(folder)
+    checkpoint = read_checkpoint(folder)
+    config = model_config(checkpoint.config, where=str(folder / "config.json"))
+    generation_file = folder / "generation_config.json"
+    generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
+    compute = compute_dtype(checkpoint, dtype)
+    keep_halves = keeps_halves(formulation) and compute == mx.float32
+    is_plain = dequantize or not any(name.endswith(".scales") for name in checkpoint.tensors)
+    reader = Reader(checkpoint, compute, dequantize, keep_halves and is_plain)
+    # Reading weights waits for disk and memory: what only Python has to do is done meanwhile.
+    with ThreadPoolExecutor(3, thread_name_prefix="load") as meanwhile:
+        tokenizer = meanwhile.submit(TextTokenizer, folder)
+        if reader.keep_halves:  # should this fail, `product_of` meets the reason again
+            meanwhile.submit(_make_kernels)
+        talker, predictor, codec, voice = _read_weights(
+            config,
+            reader,
+            meanwhile,
+            kernels=kernels or (PlainKernels() if backend.kind() == backend.CPU else FastKernels(fused=True)),
+            codec_kernels=kernels_named(codec_formulation) if codec_formulation else None,
+        )
+    return SpeechModel(
+        folder=folder,
+        config=config,
+        generation=generation,
+        tokenizer=tokenizer.result(),
+        network=network_of(talker, predictor, formulation=formulation),
+        host_bytes=reader.reading.nbytes,
+        dtype=str(compute).removeprefix("mlx.core."),
+        codec=codec,
+        speaker_encoder=voice,
+        quantization=_quantization_name(checkpoint.config),
+    )
+
+
+def _read_weights(
+    config: ModelConfig,
+    reader: Reader,
+    meanwhile: ThreadPoolExecutor,
+    *,
+    kernels: Kernels,
+    codec_kernels: CodecKernels | None,
+) -> tuple[Talker, CodePredictor, Codec, SpeakerEncoder | None]:
+    """Everything that has weights. Raises UnsupportedCheckpoint naming all that does not fit, before any is read."""
+    checkpoint, misfits = reader.checkpoint, Misfits()
+    reading = reader.reading
+    voice = misfits.gather(lambda: open_speaker_encoder(checkpoint, kernels=codec_kernels, reading=reading))
+    checkpoint.tensors.take_all(SPEAKER_ENCODER)
+    talker = Talker(config.talker_config, reader, kernels)
+    predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
+    misfits.gather(lambda: reader.finish(str(checkpoint.folder)))
+    # The codec is stored and computed in float32, whatever the talker's dtype.
+    codec_folder = checkpoint.folder / "speech_tokenizer"
+    codec = misfits.gather(lambda: open_codec(codec_folder, kernels=codec_kernels, reading=reading))
+    misfits.raise_if_any()
+    assert codec is not None
+    others = meanwhile.submit(Workers(READERS).run, lambda task: task(), reading.take_tasks())
+    talker.materialize()  # by MLX, which wants one thread
+    predictor.materialize()
+    others.result()
+    return talker, predictor, codec, voice
+
+
+def _make_kernels() -> None:
+    from models.qwen3_tts.halves import half_kernels  # needs LLVM
+
+    half_kernels()
+
+
+def keeps_halves(formulation: str | None) -> bool:
+    """Whether weights in bfloat16 may stay so under a computation in float32. Raises InvalidInput."""
+    if formulation not in (None, *FORMULATIONS):
+        raise InvalidInput(f"There is no formulation {formulation!r}; choose {', '.join(FORMULATIONS)}, or none.")
+    if formulation == "llvm" and not backend.has_llvm():
+        raise InvalidInput("The formulation 'llvm' needs LLVM.", hint="`pip install llvmlite`.")
+    return formulation == "llvm" or (formulation is None and backend.has_llvm() and backend.kind() == backend.CPU)
+
+
+def network_of(talker: Talker, predictor: CodePredictor, *, formulation: str | None) -> Network:
+    """The formulation asked for, or the one that is fast here. Raises InvalidInput when it cannot compute this."""
+    can = can_compute(talker, predictor)
+    if formulation == "mlx" or (formulation is None and not (backend.kind() == backend.CPU and can)):
+        return MlxNetwork(talker, predictor)
+    if not can:
+        raise InvalidInput("NumPy computes plain float32 weights only.", hint='Use dtype="float32", dequantize=True.')
+    return NumpyNetwork(talker, predictor)
+
+
+def compute_dtype(checkpoint: Checkpoint, dtype: str | None) -> mx.Dtype:
+    """The named dtype; the one that the talker's norms are stored in where none is named."""
+    if dtype is not None:
+        if dtype not in DTYPES:
+            raise InvalidInput(f"The dtype {dtype!r} is not computed in; choose {', '.join(DTYPES)}, or none.")
+        return DTYPES[dtype]
+    norm = checkpoint.tensors.get("talker.model.norm.weight")
+    return mx.float32 if norm is None else norm.dtype
+
+
+def _quantization_name(config: Mapping[str, Any]) -> str | None:
+    table = config.get("quantization") or {}
+    return f"{table['bits']}-bit" if "bits" in table else None

@@ -1,0 +1,120 @@
+"""Tensors that NumPy reads itself: as MLX reads them, and never from a file that has changed."""
+
+from __future__ import annotations
+
+import os
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from models.errors import EngineFailure, UnsupportedCheckpoint
+from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
+from models.qwen3_tts.codec_weights import laid_out
+from models.qwen3_tts.reading import Reader
+from models.qwen3_tts.stored_tensors import StoredTable
+from models.qwen3_tts.weights import Checkpoint, MisfittingWeights, Tensors, read_checkpoint
+from tests.checkpoints import write_checkpoint
+
+DTYPES = {"bfloat16": mx.bfloat16, "float16": mx.float16, "float32": mx.float32}
+
+
+def write_tensors(folder, tensors):
+    (folder / "config.json").write_text("{}")
+    mx.save_safetensors(str(folder / "model.safetensors"), tensors, metadata={"format": "pt"})
+    return folder / "model.safetensors"
+
+
+def opened(folder) -> Tensors:
+    return read_checkpoint(folder).tensors
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_tensor_is_read_as_mlx_reads_it(tmp_path, dtype):
+    value = mx.random.normal((7, 5), key=mx.random.key(1)).astype(DTYPES[dtype])
+    write_tensors(tmp_path, {"odd": mx.ones((3,), dtype=mx.uint8), "value": value})
+    np.testing.assert_array_equal(opened(tmp_path).stored["value"].floats(), np.array(value.astype(mx.float32)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_a_table_are_those_of_the_whole_table(tmp_path, dtype):
+    value = mx.random.normal((9, 4), key=mx.random.key(2)).astype(DTYPES[dtype])
+    write_tensors(tmp_path, {"table": value})
+    ids = mx.array([8, 0, 3, 3])
+    found = StoredTable(opened(tmp_path).stored["table"])[ids]
+    np.testing.assert_array_equal(np.array(found), np.array(value[ids].astype(mx.float32)))
+
+
+def test_a_dtype_that_is_not_read_is_named(tmp_path):
+    write_tensors(tmp_path, {"value": mx.ones((2,), dtype=mx.bool_)})
+    with pytest.raises(UnsupportedCheckpoint, match="value is stored as BOOL"):
+        opened(tmp_path).stored["value"].floats()
+
+
+def overwrite(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:-4] + b"\1\2\3\4")
+    os.utime(path, ns=(1, 1))  # the clock of some file systems is coarse
+
+
+def shorten(path):
+    os.truncate(path, path.stat().st_size - 4)
+
+
+@pytest.mark.parametrize("change", [overwrite, shorten])
+def test_a_file_that_changes_in_place_is_never_read_again(tmp_path, change):
+    path = write_tensors(tmp_path, {"value": mx.ones((4, 4))})
+    stored = opened(tmp_path).stored["value"]
+    change(path)
+    with pytest.raises(EngineFailure, match="has changed since"):
+        stored.floats()
+
+
+def test_a_file_that_another_one_replaces_is_read_as_it_was(tmp_path):
+    path = write_tensors(tmp_path, {"value": mx.ones((4, 4))})
+    stored = opened(tmp_path).stored["value"]
+    (tmp_path / "next").mkdir()
+    write_tensors(tmp_path / "next", {"value": mx.zeros((4, 4))}).replace(path)
+    assert stored.floats().all()
+
+
+def test_a_loaded_model_says_so_when_its_file_has_changed(tmp_path):
+    folder = write_checkpoint(tmp_path, variant="custom_voice", dtype=mx.bfloat16)
+    model = load_speech_model(folder, "float32", formulation="llvm")
+    overwrite(folder / "model.safetensors")
+    with pytest.raises(EngineFailure, match="has changed since the model was loaded"):
+        model.synthesize(SpeechRequest("Hello.", speaker="ryan", max_frames=1), Sampling.greedy())
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (20, 7, 300), (4, 9, 2, 130)])
+def test_arrays_laid_out_in_blocks_are_the_same_arrays(shape):
+    value = np.random.default_rng(0).standard_normal(shape[::-1], np.float32).transpose()
+    found = laid_out(value)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, value)
+
+
+def halves_reader(folder) -> Reader:
+    checkpoint: Checkpoint = read_checkpoint(folder)
+    return Reader(checkpoint, mx.float32, keep_halves=True)
+
+
+def test_chosen_and_fused_outputs_are_those_of_the_stored_weights(tmp_path):
+    one, other = (mx.random.normal((6, 4), key=mx.random.key(seed)).astype(mx.bfloat16) for seed in (1, 2))
+    write_tensors(tmp_path, {"a.weight": one, "b.weight": other, "c.weight": one})
+    reader = halves_reader(tmp_path)
+    fused = reader.fused(["a", "b"], [6, 6], 4)
+    some = reader.linear("c", (6, 4), rows=[0, 1, 2, 5])
+    for read in reader.reading.take_tasks():
+        read()
+    for linear, expected in ((fused, mx.concatenate([one, other])), (some, one[mx.array([0, 1, 2, 5])])):
+        np.testing.assert_array_equal(linear.weight, np.array(expected.view(mx.uint16)))
+
+
+def test_stored_weights_that_do_not_fit_are_named_before_any_is_read(tmp_path):
+    write_tensors(tmp_path, {"a.weight": mx.ones((6, 4), dtype=mx.bfloat16), "b": mx.ones((1,))})
+    reader = halves_reader(tmp_path)
+    reader.linear("a", (6, 8))
+    reader.linear("gone", (6, 8))
+    with pytest.raises(MisfittingWeights, match=r"missing: gone.weight; unexpected: b; misshapen: a.weight \(6, 4\)"):
+        reader.finish("the test")
