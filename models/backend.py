@@ -168,7 +168,8 @@ def calibrate(*, fresh: bool = False) -> dict[str, Any]:
     """Measure every library in a process of its own (1 s each), keep the result, and answer it.
 
     The kept one is answered while machine and libraries are the same. `{"machine", "measured": {name: {rows:
-    GFLOP/s}}, "choice"}`; what is measured takes effect in the next process.
+    GFLOP/s}}, "choice"}`; what is measured takes effect in the next process. A result that could not be kept says why,
+    as `"not_kept"`.
     """
     if not fresh and (kept := read_calibration()):
         return kept
@@ -177,9 +178,12 @@ def calibrate(*, fresh: bool = False) -> dict[str, Any]:
     usable = {name: rates for name, rates in measured.items() if rates}
     choice = max(usable, key=lambda name: _worth(usable[name]), default=OWN)
     result = {"machine": machine(), "measured": measured, "choice": choice}
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_durably(folder / CALIBRATION_FILE, json.dumps(result, indent=2).encode())
+    path = cache_folder() / CALIBRATION_FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, json.dumps(result, indent=2).encode())
+    except OSError as error:
+        return {**result, "not_kept": f"{path} cannot be written: {error.strerror}."}
     return result
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from models import backend
 from runner.engine_trial import SelftestAnswer, selftest_answer, speak_once
-from runner.findings import NOTE, OK, PROBLEM, Found
+from runner.findings import NOTE, OK, PROBLEM, WARNING, Found
 from runner.instance import Instance
 
 DRIVER = 'Update MLX or the driver; until then another device, or dtype = "float32", may compute right.'
@@ -127,6 +127,9 @@ def _blas_speed(instance: Instance) -> Found:
         chosen = ", chosen" if name == calibration["choice"] else ""
         listed = ", ".join(f"{rate:g} at {rows} rows" for rows, rate in rates.items())
         yield OK, f"float32 products of MLX over {name}{chosen}: {listed} (GFLOP/s).", ""
+    if reason := calibration.get("not_kept"):
+        remedy = "Let this user write there, or set VOICEJOBS_CACHE_DIR to another folder, here and for the runner."
+        yield WARNING, f"what was measured is not kept, so the rule chooses: {reason}", remedy
     listed = ", ".join(f"{rate:g} at {rows} rows" for rows, rate in backend.measure_numpy().items())
     yield OK, f"float32 products of NumPy, which speaks by default: {listed} (GFLOP/s).", ""
     if not backend.candidates():

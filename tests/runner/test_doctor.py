@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -171,6 +172,20 @@ def test_settings_that_cannot_go_together_are_a_problem_and_no_crash(instance):
     assert finding.severity == "problem"
     assert "float16" in finding.message
     assert "dtype" in finding.remedy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MLX brings a fast library elsewhere")
+def test_what_was_measured_is_shown_also_where_it_cannot_be_kept(instance, monkeypatch):
+    blocked = instance.root / "voicejobs.toml" / "cache"
+    monkeypatch.setenv("VOICEJOBS_CACHE_DIR", str(blocked))
+    monkeypatch.setattr(backend, "likely_kind", lambda: backend.CPU)
+    monkeypatch.setattr(backend, "_measured_apart", lambda _: {"1": 7.25})
+    monkeypatch.setattr(backend, "MEASURED_FOR_S", 0.0)
+    findings = list(engine_checks.ENGINE_CHECKS["blas-speed"][1](instance))
+    assert "7.25 at 1 rows" in findings[0][1]
+    ((severity, message, remedy),) = [finding for finding in findings if finding[0] != "ok"]
+    assert (severity, str(blocked) in message) == ("warning", True)
+    assert "VOICEJOBS_CACHE_DIR" in remedy
 
 
 @pytest.mark.slow
