@@ -51,12 +51,14 @@ def examine(*, production: bool, dtype: str | None, formulation: str | None, bat
     kind, blas = backend.kind(), backend.prepared().name
     if production:
         choices = backend.choose(kind, dtype=dtype, formulation=formulation, batch=batch, blas=blas)
-        reports = [run_selftest(dtype=choices.dtype or GPU_DTYPE, formulation=choices.formulation)]
+        dtype = choices.dtype or GPU_DTYPE
+        reports = [run_selftest(dtype=dtype, formulation=choices.formulation, codec=choices.codec)]
     else:
         choices = backend.choose(kind, blas=blas)
         by_llvm = ("llvm",) if backend.has_llvm() else ()
         formulations = (*by_llvm, "numpy", "mlx") if kind == backend.CPU else ("mlx",)
-        reports = [run_selftest(formulation=each) for each in formulations]
+        codecs = {each: backend.choose(kind, dtype=backend.FLOAT32, formulation=each).codec for each in formulations}
+        reports = [run_selftest(formulation=each, codec=codec) for each, codec in codecs.items()]
     return {"choices": dataclasses.asdict(choices), "reports": [dataclasses.asdict(report) for report in reports]}
 
 

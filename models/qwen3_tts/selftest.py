@@ -85,6 +85,7 @@ class SelftestReport:
     sane: bool  # no more is lost than low precision explains
     backend: str
     formulation: str
+    codec: str  # formulation of its convolutions
     dtype: str
     tf32: bool  # whether MLX may round products to TF32
     gaps: Mapping[str, float]
@@ -93,12 +94,14 @@ class SelftestReport:
     took_s: float
 
 
-def run_selftest(*, dtype: str = "float32", formulation: str | None = None) -> SelftestReport:
-    """Make the tiny model, run it, and compare every stage with what is recorded."""
+def run_selftest(*, dtype: str = "float32", formulation: str | None = None, codec: str | None = None) -> SelftestReport:
+    """Make the tiny model, run it, and compare every stage with what is recorded.
+
+    `formulation` and `codec` are as `backend.choose` gives them; None is what a load chooses by itself.
+    """
     started_s = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="voicejobs-selftest-") as folder:
         write_tiny_checkpoint(Path(folder))
-        codec = "numpy" if formulation == "llvm" else formulation
         model = load_speech_model(folder, dtype=dtype, formulation=formulation, codec_formulation=codec)
         found = stages(model)
     gaps = {name: relative_gap(found[name], np.array(RECORDED[name], np.float32)) for name in TOLERANCES}
@@ -109,6 +112,7 @@ def run_selftest(*, dtype: str = "float32", formulation: str | None = None) -> S
         sane=is_sane(gaps),
         backend=backend.kind(),
         formulation=model.network.name,
+        codec=model.codec.kernels.name,
         dtype=dtype,
         tf32=os.environ.get("MLX_ENABLE_TF32", "1") != "0",
         gaps=gaps,

@@ -21,7 +21,7 @@ def test_it_passes_on_this_machine_by_a_wide_margin(formulation):
 def test_it_fails_when_a_kernel_computes_wrong(monkeypatch):
     wrong = PlainKernels.gated
     monkeypatch.setattr(PlainKernels, "gated", lambda self, x: wrong(self, x) * 1.01)
-    report = selftest.run_selftest(formulation="mlx")
+    report = selftest.run_selftest(formulation="mlx", codec="mlx")
     assert not report.passed
     assert report.gaps["hidden"] > report.tolerances["hidden"]
 
@@ -31,10 +31,12 @@ def test_what_low_precision_explains_is_no_nonsense(gap, sane):
     assert selftest.is_sane({"hidden": gap, "logits": 1e-7}) == sane
 
 
-def test_a_process_of_its_own_computes_as_the_engine_does():
-    answer = examine(production=True, dtype=None, formulation="mlx", batch=2)
-    assert answer["choices"]["batch"] == 2
-    assert [report["formulation"] for report in answer["reports"]] == ["mlx"]
+@pytest.mark.parametrize("asked", [{"formulation": "mlx", "dtype": None}, {"formulation": None, "dtype": "bfloat16"}])
+def test_a_process_of_its_own_computes_as_the_engine_does(asked):
+    answer = examine(production=True, batch=2, **asked)
+    choices, (report,) = answer["choices"], answer["reports"]
+    assert choices["batch"] == 2
+    assert (report["formulation"], report["codec"]) == (choices["formulation"], choices["codec"])
 
 
 def test_speech_that_ends_elsewhere_differs():
