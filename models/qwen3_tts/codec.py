@@ -47,21 +47,38 @@ class Codec:
         encoder: CodecEncoder | None,
         quantizers: tuple[ResidualQuantizer, ...],
         kernels: Kernels,
+        later: Reading | None = None,
     ) -> None:
         self.config = config
         self.kernels = kernels
         self.samples_per_frame = config.decoder_config.samples_per_frame
         self.codebooks = config.decoder_config.num_quantizers
         self.decoder = decoder
-        self.encoder = encoder
-        self._quantizers = quantizers
+        self._encoder, self._quantizers = encoder, quantizers
+        self._later = later or Reading()  # the encoder and the quantizers
+
+    @property
+    def encoder(self) -> CodecEncoder | None:
+        """The encoder, which is read when it is first needed."""
+        self.read_encoder()
+        return self._encoder
+
+    def read_encoder(self) -> None:
+        """Read the encoder unless it has been. Raises EngineFailure when its file has changed since it was opened."""
+        self._later.finish()
+
+    @property
+    def encoder_bytes(self) -> int:
+        """Memory of the encoder outside MLX, be it read or not."""
+        return self._later.nbytes
 
     def encode(self, waveform: Waveform) -> Codes:
         """Mono float32 `(S,)` at 24 kHz, any length above 0 -> codes `(T, Q)`, T = S / 1920 rounded up."""
-        if self.encoder is None:
+        encoder = self.encoder
+        if encoder is None:
             raise UnsupportedRequest("This checkpoint has no codec encoder, so it cannot take a recording.")
         samples = checked_waveform(waveform)
-        vectors = self.encoder(samples, self.kernels)
+        vectors = encoder(samples, self.kernels)
         frames = -(-len(samples) // self.config.encode_downsample_rate)
         codes = np.concatenate([quantizer(vectors) for quantizer in self._quantizers], axis=1)
         return np.ascontiguousarray(codes[:frames])
@@ -203,8 +220,8 @@ def load_codec(
     """
     reading = Reading()
     codec = open_codec(folder, dtype=dtype, kernels=kernels, encoder=encoder, reading=reading)
-    for task in reading.take_tasks():
-        task()
+    reading.finish()
+    codec.read_encoder()
     return codec
 
 
@@ -216,13 +233,16 @@ def open_codec(
     kernels: Kernels | None = None,
     encoder: bool = True,
 ) -> Codec:
-    """`load_codec`, which can be used once `reading` is done."""
+    """`load_codec`, which can be used once `reading` is done.
+
+    NumPy reads the encoder when the first recording comes: most processes never see one.
+    """
     kernels = kernels or default_kernels()
     checkpoint = read_checkpoint(folder)
     config = codec_config(checkpoint.config, where=str(folder / "config.json"))
     stored, what, mlx_layout = checkpoint.tensors, f"the codec in {folder}", checkpoint.layout == MLX_LAYOUT
 
-    def fill(network: nn.Module, part: str, unread: re.Pattern[str]) -> None:
+    def fill(network: nn.Module, part: str, unread: re.Pattern[str], reading: Reading) -> None:
         load_network(
             network,
             stored,
@@ -238,16 +258,16 @@ def open_codec(
     strays = tuple(name for name in stored if not KNOWN_PARTS.match(name))
     misfits.gather(lambda: Problems(unexpected=strays).raise_if_any(what))
     decoder = CodecDecoder(config.decoder_config)
-    misfits.gather(lambda: fill(decoder, "decoder", UNREAD_BY_THE_DECODER))
+    misfits.gather(lambda: fill(decoder, "decoder", UNREAD_BY_THE_DECODER, reading))
     if not encoder or not any(name.startswith("encoder.") for name in stored):
         misfits.raise_if_any()
         return Codec(config=config, decoder=decoder, encoder=None, quantizers=(), kernels=kernels)
-    network = CodecEncoder(config.encoder_config)
-    misfits.gather(lambda: fill(network, "encoder", UNREAD_BY_THE_ENCODER))
+    network, later = CodecEncoder(config.encoder_config), Reading()
+    misfits.gather(lambda: fill(network, "encoder", UNREAD_BY_THE_ENCODER, later))
     codebooks = config.encoder_valid_num_quantizers
     quantizers = misfits.gather(
-        lambda: load_quantizers(config, stored, mlx_layout=mlx_layout, what=what, codebooks=codebooks, reading=reading)
+        lambda: load_quantizers(config, stored, mlx_layout=mlx_layout, what=what, codebooks=codebooks, reading=later)
     )
     misfits.raise_if_any()
     assert quantizers is not None
-    return Codec(config=config, decoder=decoder, encoder=network, quantizers=quantizers, kernels=kernels)
+    return Codec(config=config, decoder=decoder, encoder=network, quantizers=quantizers, kernels=kernels, later=later)

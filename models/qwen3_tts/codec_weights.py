@@ -127,7 +127,7 @@ def load_network(
     refuse_misfits(expected, {name: tuple(stored[name].shape) for name in present}, what=what)
     if dtype is None:
         for name, one in recipes.items():
-            places = [stored.stored[prefix + part] for part, _ in one.stored]
+            places = [stored.stored[prefix + part].readable() for part, _ in one.stored]
             nbytes = FLOAT_BYTES * math.prod(shapes[name])
             reading.add(functools.partial(_fill_by_numpy, network, name, one.make, places), nbytes=nbytes)
         return
@@ -208,7 +208,7 @@ def _quantizer(prefix: str, stored: Mapping[str, StoredTensor], *, count: int, r
         reading.add(lambda: quantizer.project_by(projection.floats()), nbytes=projection.nbytes)
     for index in range(count):
         name = f"{prefix}.layers.{index}.codebook"
-        sums, usage = stored[f"{name}.embed_sum"], stored[f"{name}.cluster_usage"]
+        sums, usage = (stored[f"{name}.{part}"].readable() for part in ("embed_sum", "cluster_usage"))
         reading.add(functools.partial(_fill_codebook, quantizer, index, sums, usage), nbytes=sums.nbytes)
     return quantizer
 

@@ -79,7 +79,7 @@ def load_speech_model(
         generation=generation,
         tokenizer=tokenizer.result(),
         network=network_of(talker, predictor, formulation=formulation),
-        host_bytes=reader.reading.nbytes,
+        host_bytes=reader.reading.nbytes + codec.encoder_bytes,
         dtype=str(compute).removeprefix("mlx.core."),
         codec=codec,
         speaker_encoder=voice,
@@ -108,7 +108,8 @@ def _read_weights(
     codec = misfits.gather(lambda: open_codec(codec_folder, kernels=codec_kernels, reading=reading))
     misfits.raise_if_any()
     assert codec is not None
-    others = meanwhile.submit(Workers(READERS).run, lambda task: task(), reading.take_tasks())
+    workers = Workers(READERS)
+    others = meanwhile.submit(reading.finish, lambda tasks: workers.run(lambda task: task(), tasks))
     talker.materialize()  # by MLX, which wants one thread
     predictor.materialize()
     others.result()

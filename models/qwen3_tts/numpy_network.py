@@ -11,6 +11,7 @@ Rows of any length run as one list of positions, without padding: `(N, D)`, N be
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,14 +26,20 @@ from models.qwen3_tts.layers import DecoderLayer
 from models.qwen3_tts.network import Filler
 from models.qwen3_tts.numpy_products import product_of, seen
 from models.qwen3_tts.numpy_sampler import NumpySampler
-from models.qwen3_tts.predictor import CodePredictor
+from models.qwen3_tts.predictor import CodePredictor, by_codebook
 from models.qwen3_tts.prompt import PromptPlan
 from models.qwen3_tts.reading import Linear, StoredLinear
 from models.qwen3_tts.sampling import Sampling
+from models.qwen3_tts.stored_tensors import HalfTable
 from models.qwen3_tts.talker import Talker
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
+
+
+def table_of(table: mx.array | HalfTable) -> Floats | HalfTable:
+    """Rows to be looked up."""
+    return table if isinstance(table, HalfTable) else seen(table)
 
 
 def rms_norm(x: Floats, eps: float) -> Floats:
@@ -171,7 +178,7 @@ class NumpyNetwork:
         projection = talker.text_projection
         self.first_projection = product_of(projection.linear_fc1, workers)
         self.second_projection = product_of(projection.linear_fc2, workers)
-        self.table, self.starts = seen(talker.codec_table), np.array(talker.table_starts).astype(np.int64)
+        self.table, self.starts = table_of(talker.codec_table), np.array(talker.table_starts).astype(np.int64)
         self.rotations = Rotations(head_size=self.config.head_dim, theta=self.config.rope_theta)
         self.predictor = NumpyPredictor(predictor, workers)
 
@@ -297,12 +304,14 @@ class NumpyPredictor:
         self.norm, self.heads = seen(predictor.norm), [product_of(head, workers) for head in predictor.heads]
         self.rotations = Rotations(head_size=self.config.head_dim, theta=self.config.rope_theta)
 
-    def _code_inputs(self, predictor: CodePredictor) -> list[Floats]:
+    def _code_inputs(self, predictor: CodePredictor) -> Sequence[Floats | HalfTable]:
         """What each code of each codebook looks like to the predictor, whose projection is computed once."""
-        if predictor.code_inputs:
-            return [seen(table) for table in predictor.code_inputs]
-        table = predictor.codec_table if self.projection is None else self.projection(predictor.codec_table)
-        return predictor.by_codebook(np.ascontiguousarray(table))
+        table, bounds = predictor.codec_table, predictor.bounds
+        if not isinstance(table, HalfTable):
+            return [seen(part) for part in predictor.code_inputs]
+        if self.projection is None:
+            return [table.part(start, stop) for start, stop in itertools.pairwise(bounds)]
+        return by_codebook(np.ascontiguousarray(self.projection(table.floats())), bounds)
 
     def fill(self, hidden: Floats, first: Codes, draw: Callable[[Floats, int], Codes]) -> Codes:
         config = self.config

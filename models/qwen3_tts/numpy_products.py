@@ -17,10 +17,9 @@ from registry.errors import InvalidInput
 Floats = npt.NDArray[np.float32]
 
 
-def seen(array: mx.array | Floats) -> Floats:
+def seen(array: mx.array) -> Floats:
     """The array's own memory."""
-    if isinstance(array, mx.array):
-        mx.eval(array)
+    mx.eval(array)
     view = np.asarray(array)
     assert view.dtype == np.float32
     return view

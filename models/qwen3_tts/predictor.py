@@ -6,7 +6,7 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSTalkerCodePredictorModelForCo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -35,7 +35,7 @@ class CodePredictor:
         starts = [0] + [config.vocab_size + own.vocab_size * group for group in range(own.num_code_groups - 1)]
         self.codec_table, self.bounds = codec_table, [*starts, starts[-1] + own.vocab_size]
         self.inputs = self._inputs() if isinstance(codec_table, mx.array) else None  # else NumPy's network makes them
-        self.code_inputs = [] if self.inputs is None else self.by_codebook(self.inputs)
+        self.code_inputs = [] if self.inputs is None else by_codebook(self.inputs, self.bounds)
         self.layers = [
             DecoderLayer(own, reader, f"{path}.model.layers.{index}") for index in range(own.num_hidden_layers)
         ]
@@ -55,10 +55,6 @@ class CodePredictor:
         """What a code looks like to this network does not change, so its projection is computed once, for all codes."""
         table: mx.array = self.codec_table
         return table if self.projection is None else self.projection(table)
-
-    def by_codebook(self, inputs: Any) -> list[Any]:
-        """The rows of each codebook."""
-        return [inputs[start:stop] for start, stop in itertools.pairwise(self.bounds)]
 
     def materialize(self) -> None:
         """Read the weights, one layer at a time."""
@@ -87,3 +83,8 @@ class CodePredictor:
             code = draw(self.heads[group](last), group)
             codes.append(code)
         return mx.concatenate(codes, axis=-1)
+
+
+def by_codebook(inputs: Any, bounds: Sequence[int]) -> list[Any]:
+    """The rows of each codebook, as parts of an array of MLX or NumPy."""
+    return [inputs[start:stop] for start, stop in itertools.pairwise(bounds)]

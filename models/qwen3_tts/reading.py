@@ -6,7 +6,6 @@ byte is loaded, and then named in one error.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.stored_tensors import BFLOAT16, Reading, StoredTable, StoredTensor
+from models.qwen3_tts.stored_tensors import BFLOAT16, HalfTable, Reading, StoredTable, StoredTensor
 from models.qwen3_tts.weights import Checkpoint, Problems, Quantization, packed_shape, shape_problem
 
 
@@ -145,24 +144,23 @@ class Reader:
         stored = self._halves([name.removesuffix(".weight")])
         return StoredTable(stored[0]) if stored and stored[0].shape == shape else value
 
-    def tables(self, shapes: Mapping[str, tuple[int, int]]) -> mx.array | npt.NDArray[np.float32]:
+    def tables(self, shapes: Mapping[str, tuple[int, int]]) -> mx.array | HalfTable:
         """Embedding tables one below the other in the compute dtype, and a row of zeros.
 
-        With `keep_halves` they are NumPy's, in float32, and filled once `reading` is done.
+        With `keep_halves` they are NumPy's, in bfloat16, and filled once `reading` is done.
         """
         width = next(iter(shapes.values()))[1]
         stored = self._halves([name.removesuffix(".weight") for name in shapes])
         if not stored:
             tables = [self.stored_table(name, shape).astype(self.dtype) for name, shape in shapes.items()]
             return mx.concatenate([*tables, mx.zeros((1, width), dtype=self.dtype)])
-        joint = np.zeros((sum(rows for rows, _ in shapes.values()) + 1, width), np.float32)
+        joint = np.zeros((sum(rows for rows, _ in shapes.values()) + 1, width), np.uint16)
         start = 0
         for place, (name, shape) in zip(stored, shapes.items(), strict=True):
             self._take(name, shape)
-            target = joint[start : start + shape[0]]
-            self.reading.add(functools.partial(place.widen_into, target), nbytes=target.nbytes)
+            self._read_later(place, joint[start : start + shape[0]], first=0)
             start += shape[0]
-        return joint
+        return HalfTable(joint)
 
     def linear(
         self, path: str, shape: tuple[int, int], *, bias: bool = False, rows: Sequence[int] | None = None

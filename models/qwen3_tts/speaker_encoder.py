@@ -187,8 +187,7 @@ def load_speaker_encoder(
     """The speaker encoder of an opened checkpoint, or None where it has none. Raises UnsupportedCheckpoint."""
     reading = Reading()
     encoder = open_speaker_encoder(checkpoint, dtype=dtype, kernels=kernels, reading=reading)
-    for task in reading.take_tasks():
-        task()
+    reading.finish()
     return encoder
 
 

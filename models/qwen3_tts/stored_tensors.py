@@ -43,10 +43,15 @@ class Reading:
         self._tasks.append((nbytes, task))
         self.nbytes += nbytes
 
-    def take_tasks(self) -> list[Callable[[], None]]:
-        """All that remains to be done, which whoever takes it does."""
-        tasks, self._tasks = sorted(self._tasks, key=lambda task: -task[0]), []
-        return [task for _, task in tasks]
+    def finish(self, run: Callable[[list[Callable[[], None]]], object] | None = None) -> None:
+        """Do what remains, by `run` or one after the other. What fails remains, all of it, for the next call."""
+        tasks = [task for _, task in sorted(self._tasks, key=lambda task: -task[0])]
+        if run is not None:
+            run(tasks)
+        else:
+            for task in tasks:
+                task()
+        self._tasks.clear()
 
 
 class StoredFile:
@@ -91,14 +96,17 @@ class StoredTensor:
     shape: tuple[int, ...]
     offset_bytes: int
 
+    def readable(self) -> StoredTensor:
+        """Itself. Raises UnsupportedCheckpoint when it is stored in a way that NumPy cannot read."""
+        if self.dtype not in _NUMPY:
+            where = f"{self.file.path}: {self.name}"
+            raise UnsupportedCheckpoint(f"{where} is stored as {self.dtype}; we read {', '.join(_NUMPY)}.")
+        return self
+
     @property
     def numbers(self) -> np.dtype[Any]:
         """How NumPy reads it. Raises UnsupportedCheckpoint."""
-        known = _NUMPY.get(self.dtype)
-        if known is None:
-            where = f"{self.file.path}: {self.name}"
-            raise UnsupportedCheckpoint(f"{where} is stored as {self.dtype}; we read {', '.join(_NUMPY)}.")
-        return np.dtype(known)
+        return np.dtype(_NUMPY[self.readable().dtype])
 
     @property
     def nbytes(self) -> int:
@@ -108,13 +116,6 @@ class StoredTensor:
         """Fill `target`, which is contiguous, with the rows of the first axis from `first` on."""
         row_bytes = self.nbytes // self.shape[0]
         self.file.read_into(target, self.offset_bytes + first * row_bytes)
-
-    def widen_into(self, target: npt.NDArray[np.float32]) -> None:
-        """Fill `target`, which has this shape, with a tensor stored in bfloat16."""
-        assert self.dtype == BFLOAT16
-        stored = np.empty(self.shape, self.numbers)
-        self.file.read_into(stored, self.offset_bytes)
-        np.left_shift(stored, np.uint32(16), out=target.view(np.uint32), dtype=np.uint32)
 
     def floats(self) -> npt.NDArray[np.float32]:
         """All of it as float32."""
@@ -146,6 +147,27 @@ class StoredTable:
         for place, row in enumerate(wanted):
             tensor.read_rows(rows[place], first=row)
         return mx.array(as_floats(rows, dtype=tensor.dtype))
+
+
+@dataclass(frozen=True)
+class HalfTable:
+    """An embedding table `(V, D)` that stays bfloat16 in memory: rows are widened when they are asked for."""
+
+    halves: npt.NDArray[np.uint16]
+
+    def __len__(self) -> int:
+        return len(self.halves)
+
+    def __getitem__(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Rows of any shape `(...)` -> `(..., D)`."""
+        return as_floats(self.halves[rows], dtype=BFLOAT16)
+
+    def part(self, start: int, stop: int) -> HalfTable:
+        return HalfTable(self.halves[start:stop])
+
+    def floats(self) -> npt.NDArray[np.float32]:
+        """The whole table."""
+        return as_floats(self.halves, dtype=BFLOAT16)
 
 
 def stored_tensors(file: StoredFile, header: Mapping[str, Any]) -> dict[str, StoredTensor]:

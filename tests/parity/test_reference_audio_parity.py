@@ -42,8 +42,7 @@ def test_every_codebook_of_the_encoder_agrees(codec, case):
     quantizers = load_quantizers(
         codec.config, stored, mlx_layout=False, what="the golden", codebooks=32, reading=reading
     )
-    for read in reading.take_tasks():
-        read()
+    reading.finish()
     vectors = codec.encoder(waveform_of(case), codec.kernels)
     codes = np.concatenate([quantizer(vectors) for quantizer in quantizers], axis=1)
     np.testing.assert_array_equal(codes.T, golden("base", case)["codes_all_quantizers"][0])

@@ -10,11 +10,13 @@ import pytest
 
 from models.errors import EngineFailure, UnsupportedCheckpoint
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
+from models.qwen3_tts.codec import open_codec
+from models.qwen3_tts.codec_kernels import kernels_named
 from models.qwen3_tts.codec_weights import laid_out
 from models.qwen3_tts.reading import Reader
-from models.qwen3_tts.stored_tensors import StoredTable
+from models.qwen3_tts.stored_tensors import Reading, StoredTable
 from models.qwen3_tts.weights import Checkpoint, MisfittingWeights, Tensors, read_checkpoint
-from tests.checkpoints import write_checkpoint
+from tests.checkpoints import write_checkpoint, write_codec
 
 DTYPES = {"bfloat16": mx.bfloat16, "float16": mx.float16, "float32": mx.float32}
 
@@ -94,6 +96,29 @@ def test_arrays_laid_out_in_blocks_are_the_same_arrays(shape):
     np.testing.assert_array_equal(found, value)
 
 
+def test_what_could_not_be_read_remains_to_be_read():
+    outcomes, reading = [OSError(), None, None], Reading()
+
+    def read():
+        if problem := outcomes.pop(0):
+            raise problem
+
+    reading.add(read, nbytes=1)
+    with pytest.raises(OSError):
+        reading.finish()
+    reading.finish()
+    reading.finish()
+    assert outcomes == [None]
+
+
+def test_a_recording_is_not_encoded_from_a_file_that_has_changed(tmp_path):
+    codec = open_codec(write_codec(tmp_path / "codec"), kernels=kernels_named("numpy"), reading=Reading())
+    overwrite(tmp_path / "codec" / "model.safetensors")
+    for _ in range(2):
+        with pytest.raises(EngineFailure, match="has changed since"):
+            codec.encode(np.zeros(4_000, np.float32))
+
+
 def halves_reader(folder) -> Reader:
     checkpoint: Checkpoint = read_checkpoint(folder)
     return Reader(checkpoint, mx.float32, keep_halves=True)
@@ -105,8 +130,7 @@ def test_chosen_and_fused_outputs_are_those_of_the_stored_weights(tmp_path):
     reader = halves_reader(tmp_path)
     fused = reader.fused(["a", "b"], [6, 6], 4)
     some = reader.linear("c", (6, 4), rows=[0, 1, 2, 5])
-    for read in reader.reading.take_tasks():
-        read()
+    reader.reading.finish()
     for linear, expected in ((fused, mx.concatenate([one, other])), (some, one[mx.array([0, 1, 2, 5])])):
         np.testing.assert_array_equal(linear.weight, np.array(expected.view(mx.uint16)))
 
