@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.errors import InvalidInput
+from registry.errors import InvalidInput, VoiceJobsError, storage_error
 from registry.files import CHUNK_BYTES, fsync_file
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
 from runner.inbox_entries import Signature, is_temporary, signature_of
@@ -168,6 +168,13 @@ def _read(file: int, path: str) -> bytes:
         return os.read(file, CHUNK_BYTES)
     except OSError as error:
         raise refused_by_system(path, error, verb="read") from error
+
+
+def lost_or_refused(path: Path, error: OSError) -> VoiceJobsError:
+    """Why a file that was claimed with its job cannot be read now: it is gone for good, or the disk may yet give it."""
+    if isinstance(error, FileNotFoundError):
+        return AttachmentMissing(f"{printable_name(path.name)} is gone from {path.parent}.", hint="Drop the job again.")
+    return storage_error(error, f"reading {path}")
 
 
 def refused_by_system(name: str, error: OSError, *, verb: str) -> EntryRefused:

@@ -12,9 +12,9 @@ from typing import Any
 from models.audio import decode_audio
 from models.vox_archive import MAX_ARCHIVE_BYTES
 from registry import jobs
-from registry.errors import storage_error
 from registry.job_values import DONE, Job
 from registry.values import Version
+from runner.attachments import lost_or_refused
 from runner.context import Context
 from runner.errors import AttachmentMissing
 from runner.exporting import ExportedVoice, export_prompt, export_voice
@@ -114,7 +114,7 @@ def read_bounded(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_ARCHIVE_BYTES + 1)
     except OSError as error:
-        raise storage_error(error, f"reading {path.name}") from error
+        raise lost_or_refused(path, error) from error
 
 
 def voice_facts(version: Version) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from models.pronunciation import checked_table, merged, respelled
 from registry.database import Session
 from registry.errors import InvalidInput
 from registry.job_values import NewLine
+from runner.attachments import lost_or_refused
 from runner.instance import Instance
 from runner.jobfile import DesignSpec, LineSpec, SynthesizeSpec
 from runner.planning import (
@@ -167,9 +168,12 @@ MAX_TEXT_FILE_BYTES = 4 << 20
 
 
 def read_text(path: Path) -> str:
-    """A text file as text. Raises InvalidInput when it is no UTF-8, too large, or says nothing."""
-    with path.open("rb") as file:
-        content = file.read(MAX_TEXT_FILE_BYTES + 1)
+    """A text file as text. Raises InvalidInput when it is no UTF-8, too large, or says nothing; AttachmentMissing."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_TEXT_FILE_BYTES + 1)
+    except OSError as error:
+        raise lost_or_refused(path, error) from error
     if len(content) > MAX_TEXT_FILE_BYTES:
         raise InvalidInput(f"{path.name} is larger than {MAX_TEXT_FILE_BYTES:,} bytes.", hint="Cut it into chapters.")
     try:

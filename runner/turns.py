@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 from registry import jobs, lines, ready_jobs
 from registry.database import Session
@@ -48,6 +49,7 @@ class Turns:
     folder_of: Callable[[Job], Path | None]  # where the files lie that a job refers to
     exchange: ExchangeJobs
     on_over: Callable[[Sequence[int]], None]  # these jobs were over at once: they want their answer
+    on_job_trouble: Callable[[Job, VoiceJobsError], None]  # the disk refuses what this job needs, and no other
     may_be_ready: bool = True  # whether the ledger may hold jobs that could start
     wanted: str | None = None  # the model that was last asked for
     _ready: dict[int, ReadyJob] = field(default_factory=dict)
@@ -69,9 +71,18 @@ class Turns:
                 active = self.floor.jobs.get(choice.id)
                 if active is None:
                     break  # it is to be started
-                if not self._is_loaded(active, now_s) or not self._hand_over_all(active):
+                if not self._is_loaded(active, now_s) or not self._try_hand_over(active):
                     return
                 passed.add(choice.id)
+
+    def _try_hand_over(self, active: ActiveJob) -> bool:
+        try:
+            return self._hand_over_all(active)
+        except StorageError as error:
+            if error.everyones:
+                raise
+            self.on_job_trouble(active.job, error)
+            return True
 
     def _hand_over_all(self, active: ActiveJob) -> bool:
         """Give the engine all that this job has now; False when the engine takes no more before it has answered."""
@@ -137,6 +148,7 @@ class Turns:
         """Resolve what jobs name, write their lines, and take them onto the floor, in one transaction."""
         started: list[ActiveJob] = []
         over: list[int] = []
+        troubled: list[tuple[Job, StorageError]] = []
         exchanges: list[tuple[Job, ExportSpec | ImportSpec]] = []
         with self.context.database.write() as session:
             for job_id in job_ids:
@@ -149,8 +161,13 @@ class Turns:
                 try:
                     started.append(self._begin(session, job, spec))
                 except VoiceJobsError as error:
-                    self._fail(session, job_id, error)
-                    over.append(job_id)
+                    if is_its_own(error):
+                        troubled.append((job, error))
+                    else:
+                        self._fail(session, job_id, error)
+                        over.append(job_id)
+        for job, trouble in troubled:
+            self.on_job_trouble(job, trouble)
         for active in started:
             self.floor.jobs[active.job.id] = active
             if active.task is None and active.job.attempts > 1:
@@ -179,6 +196,9 @@ class Turns:
                 return True
             begun = self.exchange.bring_in(job, spec, folder=self.folder_of(job))
         except VoiceJobsError as error:
+            if is_its_own(error):
+                self.on_job_trouble(job, error)
+                return False
             with self.context.database.write() as session:
                 self._fail(session, job.id, error)
             return True
@@ -229,3 +249,8 @@ class Turns:
                     lines.fail_waiting(session, active.job.id, error, model=model)
             active.again.clear()
             active.drained = True
+
+
+def is_its_own(error: VoiceJobsError) -> TypeGuard[StorageError]:
+    """Whether the disk refuses what one job needs, for now, and may give another job what that needs."""
+    return isinstance(error, StorageError) and error.retryable and not error.everyones

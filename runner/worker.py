@@ -78,6 +78,7 @@ class Worker:
             folder_of=self._folder_of,
             exchange=ExchangeJobs(context=context, models=models, outbox=self.outbox, finisher=self.finisher),
             on_over=self._answer,
+            on_job_trouble=trouble,
         )
         self.hearing = Hearing(
             context=context,
@@ -98,6 +99,7 @@ class Worker:
         self._trouble: StorageError | None = None
         self._warned: dict[int, str] = {}  # jobs that the trouble sent back, and what to tell their owners
         self._next_scan_s = 0.0
+        self._sent_back: Counter[int] = Counter()  # how often a job was, for the trouble that it alone had
         self._unanswered = False  # whether a receipt could not be written
         self._next_answer_s = 0.0
         self.endings = Endings(finisher=self.finisher, wake=wake)
@@ -281,7 +283,8 @@ class Worker:
             if now.outcome is not None:
                 self._unanswered = True
                 return
-            delay_s = min(60.0, 2.0 ** min(now.attempts, 6))
+            self._sent_back[job.id] += 1
+            delay_s = min(60.0, 2.0 ** min(self._sent_back[job.id], 6))
             jobs.requeue(session, job.id, not_before_s=self.context.clock() + delay_s, warning=error.message)
         self.turns.may_be_ready = True  # else nobody would look when its time has come
 
@@ -348,9 +351,18 @@ class Worker:
         for active in ended:
             del self.floor.jobs[active.job.id]
             if active.task is not None:
-                self.lock_jobs.finish(active.job, active.task, finisher=self.finisher, outbox=self.outbox)
-                self._answer([active.job.id])
+                self._finish_task(active)
         self.endings.add([active for active in ended if active.task is None])
+
+    def _finish_task(self, active: ActiveJob) -> None:
+        try:
+            self.lock_jobs.finish(active.job, active.task, finisher=self.finisher, outbox=self.outbox)
+        except StorageError as error:
+            if error.everyones:
+                raise
+            self._on_job_trouble(active.job, error)
+        else:
+            self._answer([active.job.id])
 
     def _answer(self, job_ids: Sequence[int]) -> None:
         if job_ids:
@@ -366,5 +378,6 @@ class Worker:
             outcome = job.outcome or job.status
             self.outcomes[outcome] += 1
             self.recorder.forget(job.id)
+            self._sent_back.pop(job.id, None)
             level = logging.INFO if outcome == DONE else logging.WARNING
             logger.log(level, "job %d (%s): %s %s", job.id, job.name, outcome, job.error.message if job.error else "")
