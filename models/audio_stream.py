@@ -28,7 +28,7 @@ def write_audio_stream(
 ) -> None:
     """Write `waveforms` (each `(S,)` at 24 kHz) into an open, empty, seekable file; `samples` is their total.
 
-    Raises InvalidInput when a format cannot hold as much, or the total is not what was announced.
+    Raises InvalidInput when a format cannot hold as much, or the total is not what was announced, and OSError.
     """
     blocks = _counted(waveforms, samples)
     if format == "wav":
@@ -37,17 +37,50 @@ def write_audio_stream(
             file.write(pcm_bytes(block, encoding=encoding))
         file.write(b"\0" * (samples * SAMPLE_BYTES[encoding] % 2))
         return
-    kind = {"flac": ("FLAC", "PCM_24" if encoding == "pcm24" else "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III")}
-    major, subtype = kind.get(format, ("OGG", "OPUS"))
+    watched = _Watched(file)
+    try:
+        _encode(watched, blocks, format=format, encoding=encoding)
+    except (soundfile.SoundFileError, AssertionError) as error:  # the latter, when not all samples were written
+        raise watched.error or InvalidInput(f"libsndfile cannot write this as {format}: {error}.") from error
+    if watched.error is not None:
+        raise watched.error
+    if format == "ogg":
+        fix_ogg_serial(file)
+
+
+class _Watched:
+    """A file whose errors are remembered: libsndfile is told of them, and may go on as if nothing had happened."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+        self.tell, self.read = file.tell, file.read
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            return 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:  # what was written before goes to the disk first
+            self.error = self.error or error
+            return self._file.tell()
+
+
+def _encode(file: _Watched, blocks: Iterator[Waveform], *, format: str, encoding: str) -> None:  # noqa: A002 - as above
+    bits = 24 if encoding == "pcm24" else 16
+    kinds = {"flac": ("FLAC", f"PCM_{bits}"), "mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "OPUS")}
+    major, subtype = kinds[format]
     with soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, subtype, format=major) as encoder:
         for block in blocks:
-            if format == "flac":
-                bits = 24 if encoding == "pcm24" else 16
-                encoder.write(integers(block, bits=bits) << (32 - bits))  # libsndfile reads the top bits
-            else:
-                encoder.write(block)
-    if major == "OGG":
-        fix_ogg_serial(file)
+            if file.error is not None:
+                return
+            # libsndfile reads the top bits
+            encoder.write(integers(block, bits=bits) << (32 - bits) if format == "flac" else block)
 
 
 def _counted(waveforms: Iterable[Waveform], samples: int) -> Iterator[Waveform]:
