@@ -30,6 +30,7 @@ SOURCE_RATES_HZ = range(1_000, 768_001)
 BLOCK_FRAMES = 1 << 16  # libsndfile's ogg writer overflows its stack on one huge block
 
 FORMATS = ("wav", "flac", "mp3", "ogg")
+SOUNDFILE_KINDS = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "OPUS")}
 ENCODINGS = ("pcm16", "pcm24", "float")
 
 
@@ -149,6 +150,13 @@ def encode_audio(
     if format == "mp3":
         return _soundfile_bytes(clamped, ("MP3", "MPEG_LAYER_III"), sample_rate_hz=sample_rate_hz)
     return _with_fixed_serial(_soundfile_bytes(clamped, ("OGG", "OPUS"), sample_rate_hz=sample_rate_hz))
+
+
+def check_can_write(format: str) -> None:  # noqa: A002 - as above
+    """Raises InvalidInput for a format that this system's libsndfile cannot write; WAV needs none."""
+    if format != "wav" and not soundfile.check_format(*SOUNDFILE_KINDS[format]):
+        hint = "`pip install --upgrade soundfile`, or choose another format; wav always works."
+        raise InvalidInput(f"This system's libsndfile cannot write {format}.", hint=hint)
 
 
 def _check_combination(format: str, encoding: str) -> None:  # noqa: A002 - as above

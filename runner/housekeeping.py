@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from registry import jobs
+from registry.errors import StorageError
 from runner.context import Context
 
 logger = logging.getLogger(__name__)
@@ -25,10 +26,15 @@ class Housekeeping:
         self._may_have_grown = True
 
     def tick(self, now_s: float) -> None:
-        """Evict, if takes were added since the last look and that is a while ago. Raises StorageError."""
+        """Evict, if takes were added since the last look and that is a while ago. Raises what every work would meet."""
         if self._may_have_grown and now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_EVERY_S
-            self.evict()
+            try:
+                self.evict()
+            except StorageError as error:
+                if error.everyones:
+                    raise
+                logger.warning("old takes were not evicted: %s", error)  # which is no reason to stop working
 
     def evict(self) -> None:
         """Forget takes, least recently used first, until they fit; those of open jobs stay. Raises StorageError."""

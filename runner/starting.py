@@ -10,6 +10,7 @@ from typing import Any
 
 import pydantic
 
+from models.audio import check_can_write
 from models.pronunciation import checked_table, merged, respelled
 from registry.database import Session
 from registry.errors import InvalidInput
@@ -76,6 +77,7 @@ class Planner:
 
     def synthesize(self, spec: SynthesizeSpec, *, session: Session, folder: Path | None) -> Planned:
         """Lines with their voices; `folder` holds what the job refers to. Raises NotFound, InvalidInput, …"""
+        check_can_write(spec.format or self.settings.format)
         parts = line_specs(spec, folder=folder)
         voices = self._voices(session, [part.voice or spec.voice or "" for part in parts])
         files = line_files([part.id for part in parts], extension=spec.format or self.settings.format)

@@ -94,7 +94,10 @@ class Turns:
     def _fetch_ready(self) -> None:
         """Look what the ledger has, when something may have come or a delayed job's time is there."""
         wall_s = self.context.clock()
-        is_due = self._next_delayed_s is not None and wall_s >= self._next_delayed_s
+        # A clock that was set back must not make a delayed job wait for ever: `ready` knows of that, too.
+        is_due = (
+            self._next_delayed_s is not None and not 0 < self._next_delayed_s - wall_s <= ready_jobs.LONGEST_DELAY_S
+        )
         if not (self.may_be_ready or is_due):
             return
         overdue_before_s = wall_s - self.context.settings.max_wait_s

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import pytest
+import soundfile
 
 from registry.job_values import OPEN_STATUSES
+from tests.runner import bench as bench_module
 from tests.runner.bench import MODEL, design, lock, speak
 from tests.runner.test_ending_trouble import BadSectors, details
 
@@ -53,6 +58,55 @@ def test_a_job_without_lines_whose_folder_is_in_the_way_waits_and_then_goes_on(c
     folder.unlink()
     cast.tick(20)
     assert cast.status("a") == "done"
+
+
+def test_a_format_that_this_machine_cannot_write_fails_its_job_at_once(bench, monkeypatch):
+    sound_file = soundfile.SoundFile
+
+    def without_mp3(*args, **more):
+        if more.get("format") == "MP3":
+            raise soundfile.LibsndfileError(1)
+        return sound_file(*args, **more)
+
+    monkeypatch.setattr(soundfile, "SoundFile", without_mp3)
+    monkeypatch.setattr(soundfile, "check_format", lambda name, *_: name != "MP3")
+    bench.drop("a.toml", speak("One.", format="mp3"))
+    bench.drop("other.toml", speak("Two."))
+    bench.run()
+    assert bench.status("other") == "done"
+    error = bench.receipt("a")["error"]
+    assert (error["code"], "mp3" in error["message"]) == ("invalid-input", True)
+    assert not [work for work in bench.engine.submitted if work.text == "One."]
+
+
+def test_old_takes_that_cannot_be_removed_keep_nobody_from_working(make_bench, monkeypatch):
+    bench = make_bench(takes_max_bytes=1)
+    bench.drop("a.toml", speak("One."))
+    bench.run()
+    unlink = Path.unlink
+
+    def refuse(path, **more):
+        if path.parent.parent == bench.instance.takes_dir:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(path, **more)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    bench.now_s += 100
+    bench.tick()
+    assert bench.worker._trouble is None
+
+
+def test_a_job_that_was_sent_back_does_not_wait_for_a_clock_that_was_set_back(bench, monkeypatch):
+    bench.drop("a.toml", speak("One."))
+    bench.worker.look_at_inbox()
+    bench.worker._take_drops(bench.now_s)
+    folder = bench.instance.outbox / "a"
+    folder.write_text("in the way")
+    bench.tick(4)
+    folder.unlink()
+    monkeypatch.setattr(bench_module, "START_S", bench_module.START_S - 86_400)
+    bench.tick(10)
+    assert bench.status("a") == "done"
 
 
 def test_a_job_whose_text_is_gone_fails_and_says_so(bench):
