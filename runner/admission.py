@@ -88,11 +88,16 @@ class Admission:
         self._taken = taken
         self._now_s = now_s
 
-    def admit(self, drops: Sequence[ClaimedDrop]) -> list[Admitted]:
-        """Record every drop; those that refer to what is unknown so far come last, in their order."""
+    def admit(
+        self, drops: Sequence[ClaimedDrop], *, more_to_come: bool = False
+    ) -> tuple[list[Admitted], list[ClaimedDrop]]:
+        """Record every drop; those that refer to what is unknown so far come last, in their order.
+
+        When there is `more_to_come`, which may make what they want, they are given back instead of being rejected.
+        """
         admitted, later = [], []
         for drop in drops:
-            done = self._admit(drop, is_last_chance=len(drops) == 1)
+            done = self._admit(drop, is_last_chance=len(drops) == 1 and not more_to_come)
             if done is None:
                 later.append(drop)
             else:
@@ -106,9 +111,11 @@ class Admission:
                 else:
                     admitted.append(done)
             if len(still) == len(later):  # nothing in this batch makes what they want
-                return [*admitted, *(self._rejected(drop) for drop in still)]
+                if more_to_come:
+                    return admitted, still
+                return [*admitted, *(self._rejected(drop) for drop in still)], []
             later = still
-        return admitted
+        return admitted, []
 
     def _rejected(self, drop: ClaimedDrop) -> Admitted:
         done = self._admit(drop, is_last_chance=True)

@@ -87,6 +87,7 @@ class Drop:
         """`settled` is the signature under which the entry lay still; `arrived` holds those of its neighbours."""
         self.claim_id = claim_id
         self.problem: VoiceJobsError | None = None
+        self.job_bytes = 0  # of its job file, once that has been read
         self._claims, self._inbox, self._settle_s = claims, inbox, settle_s
         self._settled = settled
         self._arrived = arrived
@@ -197,7 +198,7 @@ class Drop:
         job_path = job_file_in(dropped) if is_folder else dropped
         shown = f"{self.name}/{job_path.name}" if is_folder else self.name
         content = read_file(job_path, limit_bytes=MAX_FILE_BYTES)
-        self._job_path = job_path
+        self._job_path, self.job_bytes = job_path, len(content)
         return parse_job(content, file_name=shown)
 
     # ---- its attachments ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["ClaimedDrop", "Intake"]
 
 CLAIMS_PER_TICK = 250  # a full inbox is claimed in several ticks, so that work starts meanwhile
+READ_BYTES_PER_TICK = 500_000  # of job files: in memory a job takes twenty times as much, until it is recorded
 FOLDER_PATIENCE_S = 10.0  # how long a folder without a job file may still get one
 IDLE_SHARE = 100  # an inbox that takes 0.1 s to scan is scanned every 10 s while nothing happens …
 LONGEST_REST = 5  # … but at least this many times less often than scan_interval_s says
@@ -63,6 +64,7 @@ class Intake:
         self._answered = _AnsweredInPlace(instance.state_dir / "intake-answered.json")
         self._is_recorded: Callable[[str], bool] = lambda _claim_id: True
         self._scan_took_s = 0.0
+        self.has_more = False  # whether the next tick will bring drops that this one had no room for
         self._troubles: dict[str, VoiceJobsError] = {}
 
     # ---- what the runner calls ---------------------------------------------------------------------------------
@@ -77,6 +79,7 @@ class Intake:
 
         `now_s` is a monotonic clock; `wall_s` the time of day, against which attachments grow old.
         """
+        self.has_more = False
         entries = self._look()
         if entries is None:
             return []
@@ -132,6 +135,8 @@ class Intake:
         interval_s = max(at_least_s, min(IDLE_SHARE * self._scan_took_s, LONGEST_REST * at_least_s))
         if self.problem is not None:
             return interval_s
+        if self.has_more:
+            return 0.0
         if self._drops:
             return min(interval_s, max(0.1, 10 * self._scan_took_s))
         dues = [due for seen in self._sightings.values() if (due := self._due_s(seen)) is not None]
@@ -218,6 +223,7 @@ class Intake:
             due_s = self._due_s(seen)
             if due_s is not None and now_s >= due_s:
                 ready.append(seen.entry)
+        self.has_more = len(ready) > CLAIMS_PER_TICK
         return sorted(ready, key=lambda entry: (entry.mtime_ns, entry.name))[:CLAIMS_PER_TICK]
 
     def _claim(self, entries: list[Entry], now_s: float) -> None:
@@ -292,12 +298,19 @@ class Intake:
         finished: list[ClaimedDrop] = []
         waiting: list[Drop] = []
         trouble = ""
+        read_bytes = 0
         for drop in self._drops:
+            if read_bytes > READ_BYTES_PER_TICK:
+                self.has_more = True
+                waiting.append(drop)
+                continue
+            before_bytes = drop.job_bytes
             try:
                 claimed = drop.try_finish(now_s, earlier=waiting)
             except OSError as error:
                 trouble = f"{printable_name(drop.name)} cannot be taken in: {error.strerror}."
                 claimed = None
+            read_bytes += drop.job_bytes - before_bytes
             if claimed is None:
                 waiting.append(drop)
             else:

@@ -148,16 +148,23 @@ class Turns:
     # ---- starting ----------------------------------------------------------------------------------------------
 
     def _start(self, job_ids: Sequence[int]) -> None:
-        """Resolve what jobs name, write their lines, and take them onto the floor, in one transaction."""
+        """Resolve what jobs name, write their lines, and take them onto the floor, in one transaction.
+
+        No more of them than the engine has room for their lines: a long job takes megabytes from here to its end.
+        """
+        room = self.floor.capacity
         started: list[ActiveJob] = []
         over: list[int] = []
         troubled: list[tuple[Job, StorageError]] = []
         exchanges: list[tuple[Job, ExportSpec | ImportSpec]] = []
         with self.context.database.write() as session:
             for job_id in job_ids:
+                if started and room <= 0:
+                    break
                 self._ready.pop(job_id, None)
                 job = jobs.get(session, job_id)
                 spec = spec_from_json(job.spec_json)
+                room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
                 if isinstance(spec, ExportSpec | ImportSpec):
                     exchanges.append((job, spec))
                     continue

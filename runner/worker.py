@@ -313,9 +313,10 @@ class Worker:
                 claimed_dir=claimed_dir,
                 default_model=self.context.settings.model,
             )
-            admitted = admission.admit(self._drops)
+            more_to_come = self.intake is not None and self.intake.has_more and self.intake.problem is None
+            admitted, later = admission.admit(self._drops, more_to_come=more_to_come)
         crash_point("worker.drops-recorded")
-        self._drops = []
+        self._drops = later
         for item in admitted:
             logger.info("job %d (%s): claimed as %s", item.job.id, item.job.name, printable_name(item.job.dropped_name))
             if item.freed_claim is not None and self.intake is not None:

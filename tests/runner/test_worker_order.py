@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from registry.job_lists import show_job
-from tests.runner.bench import MODEL, Bench, speak
+from registry.job_lists import open_jobs, show_job
+from tests.runner.bench import MODEL, Bench, design, lock, speak
 
 OTHER = "tests.engines.twin:open_engine"
 
@@ -71,3 +71,32 @@ def test_takes_beyond_the_limit_go_but_never_those_of_open_jobs(make_bench):
     assert [line["reused"] for line in bench.receipt("again")["lines"]] == [False, False]
     with bench.context.database.read() as snapshot:
         assert show_job(snapshot, "hello").job.status == "done"
+
+
+def test_a_job_may_come_before_the_voice_it_names_in_an_inbox_too_full_for_one_look(bench, monkeypatch):
+    monkeypatch.setattr("runner.intake.CLAIMS_PER_TICK", 2)
+    bench.drop("a-scene.toml", speak("Hello.", voice="elena"), age_s=50)
+    drop_all(bench, models(MODEL, MODEL, MODEL))
+    bench.drop("elena-design.toml", design(), age_s=10)
+    bench.drop("elena.toml", lock(), age_s=9)
+    bench.run()
+    assert bench.status("a-scene") == "done"
+    bench.drop("b-scene.toml", speak("Hello.", voice="nobody"))
+    bench.run()
+    assert bench.receipt("b-scene")["error"]["code"] == "dependency-unknown"
+
+
+def test_long_jobs_that_come_together_are_held_in_memory_one_after_the_other(bench, monkeypatch):
+    monkeypatch.setattr("runner.intake.READ_BYTES_PER_TICK", 1_000)
+    bench.engine.answers_per_tick = 1
+    drop_all(bench, [speak(*(f"Line {n} of {job}." for n in range(60))) for job in range(3)])
+    bench.tick()
+    with bench.context.database.read() as session:
+        assert open_jobs(session) == 1
+    bench.tick(10)
+    with bench.context.database.read() as session:
+        assert open_jobs(session) == 3
+    assert len(bench.worker.floor.jobs) == 1
+    bench.engine.answers_per_tick = None
+    bench.run()
+    assert [bench.status(f"job-{job}") for job in range(3)] == ["done"] * 3
