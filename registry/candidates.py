@@ -15,28 +15,25 @@ KEPT_AT_LEAST_S = 30 * 86_400.0
 
 def add_candidate(session: Session, job_name: str, index: int, new: NewCandidate, *, now_s: float) -> Candidate:
     """Keep candidate `index` (from 1) of a design job; made again, it replaces the earlier one."""
-    from registry.tables import CandidateRow  # a question about candidates does without SQLModel
-
     forget_candidates(session, job_name, index=index)
-    row = CandidateRow(
-        job_name=job_name,
-        ordinal=index,
-        created_s=now_s,
-        audio_object=new.audio_sha256,
-        design_state_object=new.design_state_sha256,
-        transcript=new.transcript,
-        description=new.description,
-        language=new.language,
-        seed=new.seed,
-        sampling_json=canonical_json(as_floats(new.sampling)),
+    columns = {
+        "job_name": job_name,
+        "ordinal": index,
+        "created_s": now_s,
+        "audio_object": new.audio_sha256,
+        "design_state_object": new.design_state_sha256,
+        "transcript": new.transcript,
+        "description": new.description,
+        "language": new.language,
+        "seed": new.seed,
+        "sampling_json": canonical_json(as_floats(new.sampling)),
         **model_columns(new.model),
-        frames=new.frames,
-        duration_s=new.duration_s,
-        quality_json=canonical_json(dict(new.quality)),
-        character_json=optional_json(new.character),
-    )
-    session.orm.add(row)
-    session.flush()
+        "frames": new.frames,
+        "duration_s": new.duration_s,
+        "quality_json": canonical_json(dict(new.quality)),
+        "character_json": optional_json(new.character),
+    }
+    session.insert("candidate", columns)
     return Candidate(job_name=job_name, index=index, created_s=now_s, content=new)
 
 

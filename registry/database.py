@@ -1,8 +1,8 @@
 """One SQLite file → short write transactions and consistent reads, durable, and safe between processes.
 
-`Database.open` brings the file to the newest schema. Questions, and whatever happens often, go in plain SQL; what
-changes voices goes through SQLModel, which is imported when a transaction first needs it: SQLAlchemy takes longer to
-import than most commands take altogether, and 30 MB of memory. This module touches the disk.
+`Database.open` brings the file to the newest schema. Questions, and all that a runner does, go in plain SQL; what
+removes voices goes through SQLModel, which is imported when a transaction first needs it: it takes longer to import
+than most commands take altogether, and 30 MB of memory. This module touches the disk.
 """
 
 from __future__ import annotations
@@ -59,6 +59,13 @@ class Session:
         """Run a statement once for every row of values; in a write transaction."""
         self.flush()
         self._connection.executemany(sql, rows)
+
+    def insert(self, table: str, columns: Mapping[str, Any]) -> int:
+        """Add a row to one of our tables; returns its rowid."""
+        self.flush()
+        places = ", ".join("?" * len(columns))
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
+        return self._connection.execute(sql, tuple(columns.values())).lastrowid or 0
 
     @property
     def orm(self) -> sqlmodel.Session:

@@ -1,7 +1,7 @@
 """The state folder of an instance → its registry: database, objects and takes, and one call for each question.
 
 For the command line: every method is a transaction of its own. Whoever joins several changes into one uses the
-functions beneath, with `registry.db.write()`. SQLModel is imported by what changes voices, not by this module.
+functions beneath, with `registry.db.write()`. SQLModel is imported by what removes voices, not by this module.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from registry import lookup
+from registry import jobs, lookup, voices
 from registry.comparison import compare
 from registry.database import Database, ask
 from registry.job_values import OPEN_STATUSES
@@ -78,41 +78,37 @@ class Registry:
 
     def set_alias(self, reference: str, alias: str, *, now_s: float) -> Version:
         """Make an alias point at a version."""
-        from registry import voices
-
         with self.db.write() as session:
             return voices.set_alias(session, reference, alias, now_s=now_s)
 
     def remove_alias(self, voice: str, alias: str, *, now_s: float) -> None:
         """Remove an alias."""
-        from registry import voices
-
         with self.db.write() as session:
             voices.remove_alias(session, voice, alias, now_s=now_s)
 
     def remove(self, reference: str, *, now_s: float, why: str = "") -> Version:
         """Put a tombstone on a version. Raises VersionInUse while an alias or an unfinished job needs it."""
-        from registry import jobs, voices
+        from registry import tombstones
 
         with self.db.write() as session:
             folded = fold(parse_voice_reference(reference).name)
             needed_by = jobs.open_references(session, folded)
-            return voices.remove_version(session, reference, now_s=now_s, why=why, needed_by=needed_by)
+            return tombstones.remove_version(session, reference, now_s=now_s, why=why, needed_by=needed_by)
 
     def remove_voice(self, voice: str, *, now_s: float, why: str = "") -> list[Version]:
         """Put a tombstone on every version of a voice, or on none."""
-        from registry import jobs, voices
+        from registry import tombstones
 
         with self.db.write() as session:
             needed_by = jobs.open_references(session, fold(voice))
-            return voices.remove_voice(session, voice, now_s=now_s, why=why, needed_by=needed_by)
+            return tombstones.remove_voice(session, voice, now_s=now_s, why=why, needed_by=needed_by)
 
     def restore_version(self, reference: str, *, now_s: float) -> Version:
         """Take the tombstone off again."""
-        from registry import voices
+        from registry import tombstones
 
         with self.db.write() as session:
-            return voices.restore_version(session, reference, now_s=now_s)
+            return tombstones.restore_version(session, reference, now_s=now_s)
 
     def gc(self, *, now_s: float, grace_s: float | None = None, dry_run: bool = False) -> GcReport:
         """Remove what nothing needs any more; candidates that an unfinished lock names are needed."""

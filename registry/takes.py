@@ -71,9 +71,7 @@ class TakeStore:
             last_used_s=now_s,
             facts=facts,
         )
-        row = _row_of(take)
-        places = ", ".join("?" * len(row))
-        do(session, f"INSERT INTO take ({', '.join(row)}) VALUES ({places})", [tuple(row.values())])
+        session.insert("take", _row_of(take))
         return take
 
     def read(self, take: Take) -> bytes:

@@ -18,6 +18,7 @@ from registry.values import NewVersion, Version
 from registry.version_rows import digest_of
 from registry.voice_errors import VoiceNotFound
 from registry.voice_names import CURRENT
+from registry.voices import add_version, set_alias
 from runner.import_values import Imported, VoiceImport
 from runner.importing_names import VOX_SUFFIX
 from runner.vox_reading import Reader
@@ -54,8 +55,6 @@ def add_versions(
     session: Session, found: VoiceImport, *, now_s: float, set_current: bool = True, made_by_job: str | None = None
 ) -> Imported:
     """Add what is not here yet, in one transaction with the caller's other changes; `store` came first."""
-    from registry.voices import add_version, set_alias  # with SQLModel, which a runner that only speaks never loads
-
     here = _living_by_digest(session, found.voice)
     versions: list[Version] = []
     added = 0

@@ -29,6 +29,7 @@ from models.quality import expected_duration_s, loudest_rms, measure
 from registry.database import Session
 from registry.job_values import JobError
 from registry.values import NewVersion, Version
+from registry.voices import add_version
 from runner.context import Context
 from runner.jobfile_specs import DEFAULT_CANDIDATE_TEXT
 from runner.lines_at_work import FAILURES, STRIKES
@@ -263,8 +264,6 @@ class LockTask:
 
     def commit(self, session: Session, new: NewVersion, *, now_s: float) -> Version:
         """The next version of the voice."""
-        from registry.voices import add_version  # with SQLModel, which a runner that only speaks never loads
-
         return add_version(session, new, now_s=now_s, set_current=self.set_current)
 
     @property

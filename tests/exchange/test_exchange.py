@@ -25,8 +25,9 @@ from models.vox_errors import VoxInvalid
 from registry.errors import InvalidInput
 from registry.lookup import aliases, history, resolve
 from registry.registry import open_registry
+from registry.tombstones import remove_version
 from registry.values import ModelFacts, NewVersion
-from registry.voices import add_version, remove_version, set_alias
+from registry.voices import add_version, set_alias
 from runner.exporting import ConsentMissing, export_prompt, export_voice
 from runner.import_values import NothingToSpeakWith
 from runner.importing import add_versions, read_voice_file, store

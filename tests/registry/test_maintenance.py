@@ -9,8 +9,9 @@ from registry.candidates import add_candidate, find_candidates
 from registry.errors import NotFound
 from registry.lookup import history, resolve
 from registry.maintenance import gc
+from registry.tombstones import remove_version, restore_version
 from registry.voice_errors import VersionNotFound
-from registry.voices import add_version, remove_version, restore_version
+from registry.voices import add_version
 from tests.registry.making import a_candidate, a_version, sha256, take_facts
 
 DAY_S = 86_400.0

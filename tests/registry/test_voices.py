@@ -11,9 +11,10 @@ import pytest
 
 from registry.errors import DamagedData, InvalidInput, NotFound
 from registry.lookup import alias_log, aliases, history, list_voices, resolve
+from registry.tombstones import remove_version, remove_voice, restore_version
 from registry.voice_errors import AliasNotFound, AmbiguousDigest, VersionInUse, VersionNotFound, VoiceNotFound
 from registry.voice_names import VoiceReference
-from registry.voices import add_version, remove_alias, remove_version, remove_voice, restore_version, set_alias
+from registry.voices import add_version, remove_alias, set_alias
 from tests.registry.making import a_version, sha256
 
 ROOT = Path(__file__).parents[2]
