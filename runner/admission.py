@@ -358,4 +358,11 @@ def error_of(problem: Any) -> JobError:
     """Any error of the tree, or intake's problem, as the ledger keeps it."""
     if problem is None:
         return JobError(code="internal", message="The drop could not be read.")
-    return JobError(code=problem.code, message=problem.message, hint=getattr(problem, "hint", "") or "")
+    return JobError(
+        code=problem.code, message=_storable(problem.message), hint=_storable(getattr(problem, "hint", "") or "")
+    )
+
+
+def _storable(text: str) -> str:
+    """Text that may quote anything a file or a library says, as UTF-8 can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -12,6 +12,7 @@ VoiceJobsError
 │       └── StillArriving      … but one lies there under a temporary name
 ├── Busy
 │   └── RunnerActive           another runner owns the instance
+├── RecordedOtherwise          another version put the job into the ledger, in words that this one does not know
 ├── WorkFailed                 a job, or a check, ended badly
 └── TryAgain                   work still waits; the same command can succeed later
 """
@@ -63,6 +64,10 @@ class StillArriving(AttachmentMissing):
 
 class RunnerActive(Busy):
     code = "runner-active"
+
+
+class RecordedOtherwise(VoiceJobsError):
+    code = "recorded-otherwise"
 
 
 class WorkFailed(VoiceJobsError):

@@ -20,6 +20,7 @@ EXIT_CODES: dict[str, int] = {
     "entry-refused": FAILED,
     "attachment-missing": FAILED,
     "attachment-arriving": FAILED,
+    "recorded-otherwise": FAILED,
     "dependency-failed": FAILED,
     "dependency-unknown": FAILED,
     "engine-failure": FAILED,

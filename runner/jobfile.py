@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pydantic
 
 from registry.errors import nearest
-from runner.errors import JobFileInvalid
+from runner.errors import JobFileInvalid, RecordedOtherwise
 from runner.jobfile_specs import (
     SPEC_CLASSES,
     CandidateSource,
@@ -161,9 +161,13 @@ def spec_to_json(spec: JobSpec) -> str:
 
 
 def spec_from_json(text: str) -> JobSpec:
-    """The spec that `spec_to_json` wrote."""
+    """The spec that `spec_to_json` wrote. Raises RecordedOtherwise when that was another version's."""
     tree = json.loads(text)
-    return SPEC_CLASSES[tree["kind"]].model_validate(tree)
+    try:
+        return SPEC_CLASSES[tree["kind"]].model_validate(tree)
+    except (KeyError, pydantic.ValidationError) as error:
+        hint = "Drop the job file again, or go back to the version that recorded it."
+        raise RecordedOtherwise("Another version of voicejobs recorded this job otherwise.", hint=hint) from error
 
 
 def content_sha256(spec: JobSpec, referenced: Mapping[str, str]) -> str:

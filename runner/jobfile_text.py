@@ -227,8 +227,9 @@ def _value_problems(tree: object) -> Iterator[Problem]:
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, dict):
-            waiting += [((*path, key), inner) for key, inner in reversed(value.items())]
-            if any(_has_surrogate(key) for key in value):
+            sound = [(key, inner) for key, inner in value.items() if not _has_surrogate(key)]
+            waiting += [((*path, key), inner) for key, inner in reversed(sound)]
+            if len(sound) < len(value):  # what stands under such a key cannot be named
                 yield Problem(path, "a key holds half of a surrogate pair.")
         elif isinstance(value, list):
             waiting += [((*path, index), inner) for index, inner in reversed(list(enumerate(value)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from registry.errors import DiskFull, StorageError
 from registry.job_values import CANCEL, CANCELLED, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
 from runner.context import Context
 from runner.endings import Endings
+from runner.errors import RecordedOtherwise
 from runner.finishing import Finisher
 from runner.floor import Floor
 from runner.jobfile import spec_from_json
@@ -65,7 +67,8 @@ class Requests:
             return
         self.floor.drop(job.id)
         if job.plan is not None:
-            self.recorder.republish(job, spec_from_json(job.spec_json))
+            with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published
+                self.recorder.republish(job, spec_from_json(job.spec_json))
         with self.context.database.write() as session:
             lines.cancel_waiting(session, job.id)
             self.finisher.set_outcome(session, job.id, CANCELLED)

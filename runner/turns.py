@@ -163,13 +163,13 @@ class Turns:
                     break
                 self._ready.pop(job_id, None)
                 job = jobs.get(session, job_id)
-                spec = spec_from_json(job.spec_json)
-                room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
-                if isinstance(spec, ExportSpec | ImportSpec):
-                    exchanges.append((job, spec))
-                    continue
                 try:
-                    started.append(self._begin(session, job, spec))
+                    spec = spec_from_json(job.spec_json)
+                    room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
+                    if isinstance(spec, ExportSpec | ImportSpec):
+                        exchanges.append((job, spec))
+                    else:
+                        started.append(self._begin(session, job, spec))
                 except VoiceJobsError as error:
                     if is_its_own(error):
                         troubled.append((job, error))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from registry.database import do
 from registry.job_values import OPEN_STATUSES
 from tests.runner import bench as bench_module
 from tests.runner.bench import MODEL, design, lock, speak
@@ -77,6 +78,27 @@ def test_a_format_that_this_machine_cannot_write_fails_its_job_at_once(bench, mo
     error = bench.receipt("a")["error"]
     assert (error["code"], "mp3" in error["message"]) == ("invalid-input", True)
     assert not [work for work in bench.engine.submitted if work.text == "One."]
+
+
+@pytest.mark.parametrize("half", ['"\\udfff"', "1e999", "[1e999]"])
+def test_a_key_that_is_half_a_character_is_answered_like_any_other_mistake(bench, half):
+    job = '{"kind": "synthesize", "voice": "ryan", "text": "x", "metadata": {"\\ud800": HALF}}'
+    bench.drop("a.json", job.replace("HALF", half))
+    bench.run()
+    assert bench.status("a") == "rejected"
+
+
+def test_a_job_that_another_version_recorded_otherwise_fails_and_says_so(bench):
+    bench.drop("a.toml", speak("One."))
+    bench.worker.look_at_inbox()
+    bench.worker._take_drops(bench.now_s)
+    with bench.context.database.write() as session:
+        do(session, "UPDATE job SET spec_json = replace(spec_json, 'lines', 'rows')", [()])
+    bench.drop("other.toml", speak("Two."))
+    bench.run()
+    assert bench.status("other") == "done"
+    assert bench.receipt("a")["error"]["code"] == "recorded-otherwise"
+    assert "again" in bench.receipt("a")["error"]["hint"]
 
 
 def test_old_takes_that_cannot_be_removed_keep_nobody_from_working(make_bench, monkeypatch):
