@@ -92,7 +92,7 @@ class NewLine:
     position: int
     file: str
     model: str
-    request: JsonObject
+    request_json: str  # what is to be spoken: encoded at once, since a book's requests take ten times the room
     seed: int
     key: str | None = None
 

@@ -222,8 +222,7 @@ def start(
     """The job runs: its plan and its lines are fixed from now on, over every retry. Returns it as it is now."""
     if job.plan is None:
         rows = (
-            (job.id, line.position, line.key, line.file, line.model, canonical_json(dict(line.request)), line.seed)
-            for line in lines
+            (job.id, line.position, line.key, line.file, line.model, line.request_json, line.seed) for line in lines
         )
         do(session, INSERT_LINE, list(rows))
     values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan))}

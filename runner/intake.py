@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["ClaimedDrop", "Intake"]
 
 CLAIMS_PER_TICK = 250  # a full inbox is claimed in several ticks, so that work starts meanwhile
-READ_BYTES_PER_TICK = 500_000  # of job files: in memory a job takes twenty times as much, until it is recorded
+READ_BYTES_PER_TICK = 200_000  # of job files: in memory a job takes twenty times as much, until it is recorded
 FOLDER_PATIENCE_S = 10.0  # how long a folder without a job file may still get one
 IDLE_SHARE = 100  # an inbox that takes 0.1 s to scan is scanned every 10 s while nothing happens …
 LONGEST_REST = 5  # … but at least this many times less often than scan_interval_s says

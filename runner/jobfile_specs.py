@@ -173,6 +173,10 @@ class SynthesizeSpec(_Job):
     text: JobText | None = pydantic.Field(None, description="Instead of lines: one text.")
     text_file: RelativePath | None = pydantic.Field(None, description="Instead of lines: a UTF-8 file.")
 
+    def without_texts(self) -> SynthesizeSpec:
+        """What still matters once the lines lie in the ledger: a book's take megabytes."""
+        return self.model_copy(update={"lines": None, "text": None})
+
     def references(self) -> tuple[str, ...]:
         return (self.text_file,) if self.text_file else ()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import selectors
@@ -135,6 +136,7 @@ class Runner:
     def run(self, *, until: Callable[[], bool] | None = None) -> RunResult:
         """Work until `until()` or a signal says stop; None: until a signal."""
         with self._handled_signals():
+            gc.freeze()  # what was imported stays: collections need not look at it again and again
             self.worker.recover(time.monotonic())
             while not self._signals:
                 self._tick()

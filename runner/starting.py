@@ -13,6 +13,7 @@ import pydantic
 from models.audio import check_can_write
 from models.pronunciation import checked_table, merged, respelled
 from registry.database import Session
+from registry.digests import canonical_json
 from registry.errors import InvalidInput
 from registry.job_values import NewLine
 from runner.attachments import lost_or_refused
@@ -68,7 +69,7 @@ class Planner:
                 position=n,
                 file=f"candidate-{n}.wav",
                 model=model,
-                request=request,
+                request_json=canonical_json(request),
                 seed=(first_seed + n - 1) % SEED_LIMIT,  # consecutive: `DescribedVoice` promises it to engines
             )
             for n in range(1, spec.candidates + 1)
@@ -89,7 +90,10 @@ class Planner:
             pause_s = part.pause_after_s if part.pause_after_s is not None else spec.pause_after_s
             request = self._request(spec, part, text=part.text, voice=voice, pause_s=pause_s or 0.0)
             seed = seeds(request, part.seed)
-            lines.append(NewLine(position=position, file=file, model=model, request=request, seed=seed, key=part.id))
+            content = canonical_json(request)
+            lines.append(
+                NewLine(position=position, file=file, model=model, request_json=content, seed=seed, key=part.id)
+            )
         resolved = {name: dict(voice.source) for name, voice in voices.items()}
         return Planned(model=lines[0].model, lines=lines, plan={"voices": resolved})
 

@@ -227,14 +227,15 @@ class Turns:
         if not isinstance(spec, DesignSpec | SynthesizeSpec):
             begun = self.lock_jobs.begin(session, job, spec, folder=self.folder_of(job))
             return self._on_floor(session, job, spec, *begun)
+        kept = spec.without_texts() if isinstance(spec, SynthesizeSpec) else spec
         if job.plan is None:
             planned = self._plan(session, job, spec)
             model = planned.model
             started = jobs.start(session, job, plan=planned.plan, model=model, lines=planned.lines, now_s=now_s)
-            return ActiveJob(job=started, spec=spec, model=model, served_s=job.claimed_s)
+            return ActiveJob(job=started, spec=kept, model=model, served_s=job.claimed_s)
         left = lines.models_left(session, [job.id]).get(job.id)
         started = jobs.start(session, job, plan=job.plan, model=left[0] if left else None, lines=(), now_s=now_s)
-        return ActiveJob(job=started, spec=spec, model=started.model, drained=not left, served_s=job.claimed_s)
+        return ActiveJob(job=started, spec=kept, model=started.model, drained=not left, served_s=job.claimed_s)
 
     def _plan(self, session: Session, job: Job, spec: JobSpec) -> Planned:
         planner = Planner(

@@ -13,7 +13,7 @@ from registry.job_values import WAITING, NewJob, NewLine
 NEW = NewJob(
     stem="hello", dropped_name="hello.toml", kind="synthesize", content_sha256="0" * 64, spec_json="{}", claimed_s=100
 )
-LINES = [NewLine(position=n, file=f"line-{n}.wav", model="draft", request={"text": "x"}, seed=n) for n in (1, 2)]
+LINES = [NewLine(position=n, file=f"line-{n}.wav", model="draft", request_json='{"text":"x"}', seed=n) for n in (1, 2)]
 
 
 def add(db, **changes):
