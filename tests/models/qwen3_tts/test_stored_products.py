@@ -71,6 +71,15 @@ def test_speech_has_the_codes_of_plain_float32(checkpoint, batch):
         np.testing.assert_allclose(halved[index].waveform, speech.waveform, atol=1e-6)
 
 
+def test_a_code_predictor_as_wide_as_the_talker_reads_the_codes_embeddings_as_they_are(tmp_path):
+    folder = write_checkpoint(tmp_path, variant="custom_voice", dtype=mx.bfloat16, predictor={"hidden_size": 64})
+    request = SpeechRequest("Hello.", speaker="ryan", max_frames=3)
+    models = [load_speech_model(folder, "float32", formulation=name) for name in ("llvm", "numpy")]
+    assert models[0].network.predictor.projection is None
+    halved, plain = (model.synthesize(request, Sampling.greedy()).codes for model in models)
+    np.testing.assert_array_equal(halved, plain)
+
+
 def test_the_prompt_and_its_embeddings_are_those_of_plain_float32(checkpoint):
     request = SpeechRequest("Hello there.", language="english", speaker="ryan")
     plain, halved = (load_speech_model(checkpoint, "float32", formulation=name) for name in ("numpy", "llvm"))
