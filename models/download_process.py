@@ -6,13 +6,14 @@ stdin does, and holds the model's lock as long as it lives, so that nobody else 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,8 +49,30 @@ class DownloadOrder:
     progress_every_s: float = 5.0
 
 
+_turn = threading.Lock()
+
+
+@contextlib.contextmanager
+def one_at_a_time(repository: str, on_event: OnEvent) -> Iterator[None]:
+    """Wait for the other downloads of this process: each comes sooner, and finds the space it counts on."""
+    if not _turn.acquire(blocking=False):
+        message = f"{repository} is fetched once the download under way has ended."
+        on_event(ModelEvent(kind="waiting", model=repository, message=message))
+        _turn.acquire()
+    try:
+        yield
+    finally:
+        _turn.release()
+
+
 def download_in_child(order: DownloadOrder, *, environ: Mapping[str, str], on_event: OnEvent, lock: FileLock) -> str:
-    """Run `download_model` in a child process; returns the commit. Raises what it raises, or DownloadFailed."""
+    """Run `download_model` in a child process, one at a time; returns the commit. Raises what it raises, or
+    DownloadFailed."""
+    with one_at_a_time(order.repository, on_event):
+        return _fetched_by_child(order, environ=environ, on_event=on_event, lock=lock)
+
+
+def _fetched_by_child(order: DownloadOrder, *, environ: Mapping[str, str], on_event: OnEvent, lock: FileLock) -> str:
     child = subprocess.Popen(
         [sys.executable, "-m", "models.download_process"],
         stdin=subprocess.PIPE,

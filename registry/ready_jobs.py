@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +21,24 @@ class ReadyJob:
     claimed_s: float
 
 
-def ready(session: Session, *, now_s: float, overdue_before_s: float, model: str | None, limit: int) -> list[ReadyJob]:
+def ready(
+    session: Session,
+    *,
+    now_s: float,
+    overdue_before_s: float,
+    model: str | None,
+    limit: int,
+    absent: Collection[str] = (),
+) -> list[ReadyJob]:
     """Queued jobs that may start: the oldest overdue ones, those of the highest priority, and of these those
-    whose work needs `model`."""
+    whose work needs `model`; none whose model is `absent`."""
+    names = {f"absent_{n}": name for n, name in enumerate(absent)}
+    here = f"AND (model IS NULL OR model NOT IN (:{', :'.join(names)}))" if names else ""
     fitting = (
         "SELECT id, priority, model, claimed_s FROM job WHERE status = 'queued' AND outcome IS NULL "
-        "AND (not_before_s <= :now_s OR not_before_s > :now_s + :longest_delay_s) "
+        f"AND (not_before_s <= :now_s OR not_before_s > :now_s + :longest_delay_s) {here}"
     )
-    values: dict[str, Any] = {"now_s": now_s, "longest_delay_s": LONGEST_DELAY_S, "limit": limit}
+    values: dict[str, Any] = {"now_s": now_s, "longest_delay_s": LONGEST_DELAY_S, "limit": limit, **names}
     found: dict[int, ReadyJob] = {}
 
     def collect(condition: str, **more: Any) -> None:

@@ -41,8 +41,9 @@ from runner.jobfile import (
     spec_from_json,
     spec_to_json,
 )
-from runner.model_choice import likely_name
+from runner.model_choice import DESIGN, PRESETS, likely_name
 from runner.names import VoiceReference, folded, job_name_from, parse_voice_reference, printable_name
+from runner.resolution import sibling_for
 
 UNKNOWN_KIND = "unknown"
 IMPORT = "import"
@@ -171,22 +172,26 @@ class Admission:
         if isinstance(spec, ExportSpec | ImportSpec):
             return None
         wanted = spec.model
-        if wanted is None and isinstance(spec, SynthesizeSpec):
+        if isinstance(spec, SynthesizeSpec):
             line = spec.lines[0] if spec.lines else None
-            wanted = (line.model if line else None) or self._lock_s_model((line and line.voice) or spec.voice or "")
-        elif wanted is None and isinstance(spec, LockSpec | RelockSpec):
-            return None
-        return likely_name(wanted or self._default_model)
+            wanted = (line.model if line else None) or wanted
+            if wanted is None:
+                return self._model_of_voice((line.voice if line else None) or spec.voice or "")
+        elif wanted is None:
+            return self._default_for(DESIGN) if isinstance(spec, DesignSpec) else None
+        return likely_name(wanted)
 
-    def _lock_s_model(self, reference: str) -> str | None:
+    def _model_of_voice(self, reference: str) -> str | None:
+        if parse_voice_reference(reference).may_be_preset:
+            return self._default_for(PRESETS)
         try:
-            return (
-                None
-                if parse_voice_reference(reference).may_be_preset
-                else resolve(self._session, reference).model.model
-            )
+            return likely_name(resolve(self._session, reference).model.model)
         except NotFound:
             return None  # still to be made
+
+    def _default_for(self, ability: str) -> str | None:
+        name = likely_name(self._default_model)
+        return sibling_for(name, ability) if name is not None else None
 
     def _noted(self, job: Job, kind: str, message: str) -> Job:
         jobs.add_event(self._session, job.id, kind=kind, message=message, at_s=self._now_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from models.protocol import EngineFacts, LockDone, SpeechDone
@@ -14,7 +14,7 @@ from registry.job_values import JobError
 from runner.context import Context
 from runner.engine_client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.floor import Floor
-from runner.model_loader import ModelLoader
+from runner.model_loader import CannotBeHad, ModelLoader
 from runner.model_news import note_load, note_news
 from runner.recording import Recorder
 from runner.turns import Turns
@@ -36,18 +36,17 @@ class Hearing:
 
     def tick(self, now_s: float) -> None:
         """Pass on everything that has been said since the last tick."""
-        wanted = self.turns.wanted
         note_news(context=self.context, loader=self.loader, floor=self.floor)
-        self._on_load_error(self.loader.tick(now_s=now_s), wanted)
+        self._on_lost_models(self.loader.tick(now_s=now_s))
         for event in self._events(now_s):
             if isinstance(event, EngineReady):
                 self._on_ready(event)
             elif isinstance(event, LoadFailed):
                 error = JobError(code=event.code, message=event.message, hint=event.hint)
-                self._on_load_error(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s), wanted)
+                self._on_lost_models(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s))
             elif isinstance(event, EngineLost):
                 self.floor.on_lost(event)
-                self._on_load_error(self.loader.on_lost(event, now_s=now_s), wanted)
+                self._on_lost_models(self.loader.on_lost(event, now_s=now_s))
             elif isinstance(event, SpeechDone | LockDone | EngineWorkFailed):
                 self._on_answer(event)
 
@@ -83,9 +82,9 @@ class Hearing:
         else:
             self.floor.on_lock(event, self._facts)
 
-    def _on_load_error(self, error: JobError | None, model: str | None) -> None:
-        if error is not None and model is not None:
-            self.turns.fail_model(error, model)
+    def _on_lost_models(self, lost: Iterable[CannotBeHad]) -> None:
+        for one in lost:
+            self.turns.fail_model(one.error, one.model)
 
 
 def _is_readable(descriptor: int | None) -> bool:

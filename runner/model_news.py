@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 def note_news(*, context: Context, loader: ModelLoader, floor: Floor) -> None:
     """Events of the thread that prepares a model: to the log, and beside the jobs that wait for it."""
     while not loader.news.empty():
-        event = loader.news.get()
-        logger.info("model %s: %s", event.model or loader.wanted, event.message)
+        wanted, event = loader.news.get()
+        logger.info("model %s: %s", event.model or wanted, event.message)
         with context.database.write() as session:
-            for job_id in _jobs_for(loader.wanted, floor):
+            for job_id in _jobs_for(wanted, floor):
                 kind, now_s = f"model-{event.kind}", context.clock()
                 jobs.add_event(session, job_id, kind=kind, message=event.message, at_s=now_s)
 

@@ -32,6 +32,7 @@ from runner.scheduler import Choice, in_order
 from runner.starting import Planned, Planner, load_pronunciations
 
 JOBS_AT_ONCE = 64  # running jobs held in memory
+WAITING_AT_ONCE = 8  # running jobs held in memory while their model is on its way here
 STARTS_AT_ONCE = 32  # jobs that are started in one transaction
 
 
@@ -51,12 +52,15 @@ class Turns:
     on_over: Callable[[Sequence[int]], None]  # these jobs were over at once: they want their answer
     on_job_trouble: Callable[[Job, VoiceJobsError], None]  # the disk refuses what this job needs, and no other
     may_be_ready: bool = True  # whether the ledger may hold jobs that could start
-    wanted: str | None = None  # the model that was last asked for
+    _absent: frozenset[str] = frozenset()  # models on their way here: their jobs hold nobody up
     _ready: dict[int, ReadyJob] = field(default_factory=dict)
     _next_delayed_s: float | None = None
 
     def feed(self, now_s: float) -> None:
         """Give the engine work: of the job whose turn it is, then of the next that its model can speak."""
+        absent = self.loader.absent(now_s=now_s)
+        self.may_be_ready |= absent != self._absent
+        self._absent = absent
         self._fetch_ready()
         passed: set[int] = set()
         while not self.floor.holds_a_suspect:
@@ -107,6 +111,7 @@ class Turns:
                 now_s=wall_s,
                 overdue_before_s=overdue_before_s,
                 model=self.loader.loaded,
+                absent=self._absent,
                 limit=JOBS_AT_ONCE,
             )
             self._next_delayed_s = ready_jobs.next_delayed_s(session, now_s=wall_s)
@@ -117,12 +122,13 @@ class Turns:
         choices = [
             Choice(id=active.job.id, priority=active.job.priority, model=active.model, waits_since_s=active.served_s)
             for active in self.floor.jobs.values()
-            if active.has_work and active.job.id not in passed
+            if active.has_work and active.job.id not in passed and active.model not in self._absent
         ]
-        if len(self.floor.jobs) < JOBS_AT_ONCE:
+        if sum(active.model not in self._absent for active in self.floor.jobs.values()) < JOBS_AT_ONCE:
             choices += [
                 Choice(id=job.id, priority=job.priority, model=job.model, waits_since_s=job.claimed_s)
                 for job in self._ready.values()
+                if job.model not in self._absent
             ]
         max_wait_s = self.context.settings.max_wait_s
         return in_order(choices, loaded=self.loader.loaded, now_s=self.context.clock(), max_wait_s=max_wait_s)
@@ -141,8 +147,9 @@ class Turns:
         if active.model is None or self.loader.is_ready_for(active.model):
             return active.model is not None
         if not self.floor.owners:  # the model is swapped once its last line is spoken
-            self.wanted = active.model
             self.loader.want(active.model, now_s=now_s)
+        elif self.loader.loading is None:
+            self.loader.fetch(active.model, now_s=now_s)
         return False
 
     # ---- starting ----------------------------------------------------------------------------------------------
@@ -178,7 +185,7 @@ class Turns:
                         over.append(job_id)
         for job, trouble in troubled:
             self.on_job_trouble(job, trouble)
-        for active in started:
+        for active in self._without_those_that_wait(started):
             self.floor.jobs[active.job.id] = active
             if active.task is None and active.job.attempts > 1:
                 self.recorder.republish(active.job, active.spec)
@@ -188,6 +195,16 @@ class Turns:
         over += [job.id for job, spec in exchanges if self._exchange(job, spec)]
         if over:
             self.on_over(over)
+
+    def _without_those_that_wait(self, started: Sequence[ActiveJob]) -> list[ActiveJob]:
+        """A job whose model turns out to be absent goes back into the queue, when enough of them are held already."""
+        room = WAITING_AT_ONCE - sum(active.model in self._absent for active in self.floor.jobs.values())
+        waiting = [active for active in started if active.model in self._absent][max(0, room) :]
+        if waiting:
+            with self.context.database.write() as session:
+                for active in waiting:
+                    jobs.requeue(session, active.job.id, not_before_s=0.0)
+        return [active for active in started if active not in waiting]
 
     def _can_fetch(self, active: ActiveJob) -> bool:
         return active.model is not None and not active.drained and self.loader.is_ready_for(active.model)
