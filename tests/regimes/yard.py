@@ -139,7 +139,7 @@ def undisturbed_hashes(root, jobs):
     yard = Yard(root)
     for name, lines in jobs.items():
         yard.drop(name, lines=lines)
-    assert yard.drain() == 0
+    assert yard.drain(timeout_s=1800) == 0
     hashes = yard.published()
     assert len(hashes) == sum(map(len, jobs.values()))
     return hashes
