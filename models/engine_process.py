@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from models.engines import open_engine
-from models.errors import EngineFailure
+from models.errors import EngineFailure, ModelChanged
 from models.protocol import (
     PROTOCOL_VERSION,
     Engine,
@@ -100,6 +100,7 @@ class EngineProcess:
         self._engine: Engine | None = None
         self._running: set[str] = set()  # work the engine has taken up and not answered
         self._told_s: dict[str, float] = {}  # when we last told the runner about a piece of work
+        self._has_changed = False  # whether the model's files are no longer those that were loaded
 
     def serve(self) -> None:
         """Answer requests for ever; the reading thread ends the process."""
@@ -114,6 +115,9 @@ class EngineProcess:
                 self._speak(message)
             else:
                 raise WireError(f"The runner sent a {type(message).__name__}, which is no request.")
+            if self._has_changed:
+                print("The files of the model have changed: this engine ends, and the next one loads them.", flush=True)
+                os._exit(os.EX_TEMPFAIL)
 
     def _send(self, reply: Reply) -> None:
         self._write(encode(reply))
@@ -128,6 +132,7 @@ class EngineProcess:
 
     def _answer(self, answer: SpeechDone | LockDone | WorkFailed) -> None:
         """Send what the engine made of a piece of work; an answer that is none becomes a failure."""
+        self._has_changed |= isinstance(answer, WorkFailed) and answer.code == ModelChanged.code
         if answer.id not in self._running:
             raise EngineFailure(f"The engine answered {answer.id!r}, which it was not asked for or has answered.")
         try:
@@ -192,10 +197,10 @@ class EngineProcess:
     def _feed(self, first: SpeechWork) -> Iterator[SpeechWork | None]:
         """The engine pulls its rows here: speech that waits, or None while only the running rows remain.
 
-        Ends when something else waits (a lock, another model) and when nothing runs any more.
+        Ends when something else waits (a lock, another model), when nothing runs any more, and with the model.
         """
         yield first
-        while True:
+        while not self._has_changed:
             message = self._requests.peek()
             if isinstance(message, SpeechWork):
                 self._requests.take()

@@ -28,6 +28,7 @@ VoiceJobsError
 ├── DownloadCorrupt            bytes arrived that are not what the hub announced (retryable)
 ├── NotEnoughMemory            the model does not fit, and the settings say to refuse (retryable)
 └── EngineFailure              the engine could not do the work (retryable)
+    └── ModelChanged           its files are no longer those that were loaded: the engine must begin anew
 """
 
 from __future__ import annotations
@@ -83,6 +84,10 @@ class UnsupportedCheckpoint(InvalidInput):
 class EngineFailure(VoiceJobsError):
     code = "engine-failure"
     retryable = True
+
+
+class ModelChanged(EngineFailure):
+    code = "model-changed"
 
 
 class UnknownModel(NotFound):

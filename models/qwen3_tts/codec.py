@@ -64,7 +64,7 @@ class Codec:
         return self._encoder
 
     def read_encoder(self) -> None:
-        """Read the encoder unless it has been. Raises EngineFailure when its file has changed since it was opened."""
+        """Read the encoder unless it has been. Raises ModelChanged."""
         self._later.finish()
 
     @property

@@ -22,7 +22,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import EngineFailure, UnsupportedCheckpoint
+from models.errors import EngineFailure, ModelChanged, UnsupportedCheckpoint
 
 BFLOAT16 = "BF16"
 ONE_CALL_BYTES = 1 << 30  # the most that Linux and macOS read in one call is a little less than twice this
@@ -71,7 +71,7 @@ class StoredFile:
         return found.st_size, found.st_mtime_ns
 
     def read_into(self, target: npt.NDArray[Any], offset_bytes: int) -> None:
-        """Fill `target` from this place on. Raises EngineFailure when the disk fails or the file has changed."""
+        """Fill `target` from this place on. Raises EngineFailure when the disk fails, ModelChanged."""
         rest = memoryview(target.reshape(-1).view(np.uint8).data)
         try:
             while rest:
@@ -82,8 +82,8 @@ class StoredFile:
         except OSError as error:
             raise EngineFailure(f"{self.path} cannot be read: {error.strerror}.") from None
         if rest or self._state() != self._seen:
-            hint = "Let nothing change the files of a model in place, and start the runner again."
-            raise EngineFailure(f"{self.path} has changed since the model was loaded.", hint=hint)
+            hint = "It is loaded anew. Let nothing change the files of a model in place: replace them by renaming."
+            raise ModelChanged(f"{self.path} has changed since the model was loaded.", hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class StoredTable:
     tensor: StoredTensor
 
     def __getitem__(self, ids: mx.array) -> mx.array:
-        """Rows `(N, D)` in float32 for ids `(N,)`. Raises EngineFailure when the file has changed."""
+        """Rows `(N, D)` in float32 for ids `(N,)`. Raises ModelChanged."""
         tensor = self.tensor
         wanted: list[int] = ids.tolist()  # type: ignore[assignment]
         assert all(0 <= row < tensor.shape[0] for row in wanted), "the tokenizer's ids end where the table ends"

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from models.errors import InvalidReferenceAudio
+from models.errors import InvalidReferenceAudio, ModelChanged
 from models.protocol import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SpeechDone, WorkFailed
 from registry.errors import InvalidInput
 from tests.engines.noop import NoopEngine
@@ -68,6 +68,8 @@ class MisbehavingEngine(NoopEngine):
             return WorkFailed(id=line.id, code="unsupported-request", message="No.", hint="Ask otherwise.")
         if word == "raise":
             raise RuntimeError("a defect")
+        if word == "change":
+            return WorkFailed(id=line.id, code=ModelChanged.code, message="Other weights.", retryable=True)
         if word == "raise ours":
             raise InvalidInput("Not this.", hint="But that.")
         if word in WAVEFORMS:

@@ -162,6 +162,15 @@ def test_after_a_death_the_next_load_starts_a_fresh_engine(bench):
     assert bench.wait_for(SpeechDone).id == "hello"
 
 
+def test_an_engine_whose_model_has_changed_ends_and_leaves_the_waiting_lines_alone(bench):
+    bench.loaded(MISBEHAVING).say("change")
+    bench.say("waits behind it")
+    assert bench.wait_for(WorkFailed).code == "model-changed"
+    lost = bench.wait_for(EngineLost)
+    assert "files of the model have changed" in lost.output
+    assert (lost.in_flight, lost.started) == (("waits behind it",), ())
+
+
 @pytest.mark.parametrize("text", ["hang", "hang in C"])
 def test_silence_past_the_deadline_kills_the_engine(make_bench, text):
     bench = make_bench(deadlines=Deadlines(silence_s=60)).loaded(MISBEHAVING)
