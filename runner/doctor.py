@@ -56,7 +56,8 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
 def _folders(instance: Instance) -> Found:
     for name, folder in (("inbox", instance.inbox), ("outbox", instance.outbox), ("state_dir", instance.state_dir)):
         if not folder.is_dir():
-            yield PROBLEM, f"{name}: {folder} is no folder.", f"`voicejobs run` makes it, or set {name} anew."
+            remedy = f"Mount its disk, or create it (`voicejobs run` does within the instance), or set {name} anew."
+            yield PROBLEM, f"{name}: {folder} is no folder.", remedy
         elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             yield (
                 PROBLEM,

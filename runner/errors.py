@@ -12,6 +12,8 @@ VoiceJobsError
 │       └── StillArriving      … but one lies there under a temporary name
 ├── Busy
 │   └── RunnerActive           another runner owns the instance
+├── StorageError
+│   └── OutboxGone             the outbox is not there, often because its disk is not mounted
 ├── RecordedOtherwise          another version put the job into the ledger, in words that this one does not know
 ├── WorkFailed                 a job, or a check, ended badly
 └── TryAgain                   work still waits; the same command can succeed later
@@ -19,7 +21,7 @@ VoiceJobsError
 
 from __future__ import annotations
 
-from registry.errors import Busy, InvalidInput, NotFound, VoiceJobsError
+from registry.errors import Busy, InvalidInput, NotFound, StorageError, VoiceJobsError
 
 
 class SettingsInvalid(InvalidInput):
@@ -64,6 +66,11 @@ class StillArriving(AttachmentMissing):
 
 class RunnerActive(Busy):
     code = "runner-active"
+
+
+class OutboxGone(StorageError):
+    code = "outbox-gone"
+    everyones = True
 
 
 class RecordedOtherwise(VoiceJobsError):

@@ -89,6 +89,7 @@ EXIT_CODES: dict[str, int] = {
     "hub-refused": TRY_AGAIN,
     "storage": TRY_AGAIN,
     "disk-full": TRY_AGAIN,
+    "outbox-gone": TRY_AGAIN,
     "database-locked": TRY_AGAIN,
 }
 

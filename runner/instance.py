@@ -91,14 +91,24 @@ class Instance:
         return self.inbox / ".orphans"
 
     def prepare(self) -> None:
-        """Create the folders that are missing. Raises StorageError when one cannot be created."""
+        """Create the folders that are missing. Raises StorageError when one cannot be created.
+
+        An inbox or outbox elsewhere is created only for an instance that never ran: later, its disk is not mounted.
+        """
+        never_ran = not self.database_path.exists()
         folders = (self.inbox, self.outbox, self.objects_dir, self.takes_dir, self.logs_dir, self.scratch_dir)
         for folder in folders:
+            if folder in (self.inbox, self.outbox) and not never_ran and not self._is_own(folder):
+                continue
             try:
                 make_folder_durably(folder)
             except OSError as error:
                 hint = f"Check {SETTINGS_FILE} and the permissions of {folder.parent}."
                 raise StorageError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from error
+
+    def _is_own(self, folder: Path) -> bool:
+        """Whether the folder lies in the instance itself, and on its disk."""
+        return Path(os.path.normpath(folder)).is_relative_to(self.root) and not folder.is_symlink()
 
     def own(self) -> FileLock:
         """Become this instance's runner; release the returned lock to stop being it.

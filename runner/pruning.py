@@ -19,6 +19,7 @@ from registry.job_lists import prunable
 from registry.job_values import Job
 from runner.claims import Claims
 from runner.instance import Instance
+from runner.publish import Outbox
 
 PRUNED_PREFIX = ".pruned-"
 
@@ -32,7 +33,11 @@ class Pruned:
 
 
 def prune(instance: Instance, database: Database, *, older_than_s: float, dry_run: bool = False) -> Pruned:
-    """Remove every job that ended before `older_than_s` (epoch seconds), its outbox folder and its claimed files."""
+    """Remove every job that ended before `older_than_s` (epoch seconds), its outbox folder and its claimed files.
+
+    Raises OutboxGone: what lies there would be forgotten, and stay.
+    """
+    Outbox(instance.outbox).require()
     names: list[str] = []
     freed_bytes = 0
     with database.read() as snapshot:

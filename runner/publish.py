@@ -26,30 +26,44 @@ from registry.files import (
     temporary_beside,
     write_all_durably,
 )
+from runner.errors import OutboxGone
 from runner.names import folded
 
 RECEIPT = "result.json"
+GONE_HINT = "Mount its disk, or create it anew: work goes on by itself."
 TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `temporary_beside` gives
 
 
 @dataclass(frozen=True)
 class Outbox:
-    """The folder where answers appear."""
+    """The folder where answers appear. It is never created here: below an empty mount point nobody would find them."""
 
     folder: Path
+    mount_point: Path | None = None  # of the disk that it lay on at first
+
+    @classmethod
+    def mounted(cls, folder: Path) -> Outbox:
+        """The outbox on the disk where it lies now, if it does; on another one it counts as gone."""
+        return cls(folder, mount_point_of(folder) if folder.is_dir() else None)
+
+    def require(self) -> None:
+        """Raises OutboxGone when the outbox is not where it was."""
+        mount_point = self.mount_point or mount_point_of(self.folder)
+        if not self.folder.is_dir() or mount_point_of(self.folder) != mount_point:
+            raise OutboxGone(f"The outbox {self.folder} is gone.", hint=GONE_HINT)
 
     def names(self) -> set[str]:
-        """The folded names of everything that lies in the outbox."""
+        """The folded names of everything that lies in the outbox. Raises OutboxGone, since any name may be taken."""
+        self.require()
         try:
             return {folded(path.name) for path in self.folder.iterdir()}
-        except FileNotFoundError:
-            return set()
         except OSError as error:
             raise storage_error(error, f"listing {self.folder}") from error
 
     def job_folder(self, job_name: str) -> Path:
         """Where a job's files go; made when it is missing, since whoever empties the outbox may take it away."""
         folder = self.folder / job_name
+        self.require()
         with _system_errors(f"creating {folder}"):
             make_folder_durably(folder)
         return folder
@@ -62,10 +76,12 @@ class Outbox:
     def publish_many(self, files: Mapping[str, Mapping[str, bytes]]) -> dict[str, StorageError]:
         """Make files (by job name and file name) appear; returns the jobs whose folders cannot be written, and why.
 
-        Raises DiskFull, which is every job's trouble.
+        Raises DiskFull and OutboxGone, which are every job's trouble.
         """
         troubles: dict[str, StorageError] = {}
         files = {job_name: named for job_name, named in files.items() if named}
+        if files:
+            self.require()
         self._make_folders(files, troubles)
         contents = [
             (self.folder / job_name / name, content)
@@ -86,7 +102,7 @@ class Outbox:
             folder = self.folder / job_name
             try:
                 if not folder.is_dir():
-                    folder.mkdir(parents=True)
+                    folder.mkdir()
                     made = True
             except OSError as error:
                 _note(troubles, job_name, storage_error(error, f"creating {folder}"))
@@ -125,6 +141,7 @@ class Outbox:
 
     def retire_receipt(self, job_name: str) -> None:
         """Before a retry: `result.json` becomes `result.N.json`, N the first number that is free."""
+        self.require()
         current = self.folder / job_name / RECEIPT
         with _system_errors(f"renaming {current}"):
             if not os.path.lexists(current):
@@ -134,6 +151,11 @@ class Outbox:
                 number += 1
             rename_durably(current, current.with_name(f"result.{number}.json"))
         crash_point("publish.retired")
+
+
+def mount_point_of(folder: Path) -> Path:
+    """Where the disk that holds `folder` is mounted."""
+    return next(place for place in (folder, *folder.parents) if os.path.ismount(place) or place == place.parent)
 
 
 def _note(troubles: dict[str, StorageError], job_name: str, error: StorageError) -> None:

@@ -21,6 +21,7 @@ from runner.admission import Admission
 from runner.context import Context
 from runner.endings import Endings
 from runner.engine_client import EngineClient
+from runner.errors import OutboxGone
 from runner.exchange_jobs import ExchangeJobs
 from runner.finishing import Finisher, may_release
 from runner.floor import Floor
@@ -52,7 +53,7 @@ class Worker:
         self, context: Context, *, engine: EngineClient, intake: Intake | None, wake: Callable[[], None] = lambda: None
     ) -> None:
         self.context, self.engine, self.intake, self._wake = context, engine, intake, wake
-        self.outbox = Outbox(context.instance.outbox)
+        self.outbox = Outbox.mounted(context.instance.outbox)
         self.loader = ModelLoader(context.instance, engine, wake)
         self.floor = Floor(context=context, engine=engine, loader=self.loader)
         recent, trouble = RecentTakes(), self._on_job_trouble
@@ -153,7 +154,7 @@ class Worker:
     def tick(self, now_s: float) -> None:
         """One step of everything; errors of the disk put the work aside for a while, and lose nothing."""
         try:
-            if now_s < self._pause_until_s or not self._has_space(now_s):
+            if now_s < self._pause_until_s or not self._may_go_on(now_s):
                 self.hearing.only_loads(now_s)
                 return
             if self._must_recover:
@@ -262,8 +263,10 @@ class Worker:
         self.recorder.forget_all()
         self._must_recover = True
 
-    def _has_space(self, now_s: float) -> bool:
-        """False while the disk that was full is not free enough to go on."""
+    def _may_go_on(self, now_s: float) -> bool:
+        """False while the disk that was full is not free enough to go on, or the outbox is still away."""
+        if isinstance(self._trouble, OutboxGone):
+            self.outbox.require()
         if not isinstance(self._trouble, DiskFull):
             return True
         instance = self.context.instance
