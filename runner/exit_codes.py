@@ -24,6 +24,7 @@ EXIT_CODES: dict[str, int] = {
     "dependency-failed": FAILED,
     "dependency-unknown": FAILED,
     "engine-failure": FAILED,
+    "model-changed": FAILED,
     "invalid-reference-audio": FAILED,
     "invalid-clone-prompt": FAILED,
     "invalid-manifest": FAILED,
