@@ -15,12 +15,13 @@ from registry.job_requests import requests
 from registry.job_values import CANCELLED, DONE, DUPLICATE, OPEN_STATUSES, Job, LineCounts
 from runner.errors import RunnerActive
 from runner.instance import Instance
+from runner.lines_under_way import NOTHING, UnderWay, lines_under_way
 from runner.loop import EXIT_INTERRUPTED, EXIT_OK, EXIT_TRY_AGAIN, EXIT_WORK_FAILED, Runner
 
 POLL_S = 0.1
 OBEYED_WITHIN_S = 3.0  # a runner looks for requests every second, between its steps
 
-OnProgress = Callable[[Job, LineCounts], None]
+OnProgress = Callable[[Job, LineCounts, UnderWay], None]
 
 
 def run_daemon(instance: Instance) -> int:
@@ -85,7 +86,9 @@ class Waiting:
                 return False
             self._job_id = self.job.id
             if on_progress is not None:
-                on_progress(self.job, line_counts(snapshot, self.job.id))
+                state_dir = self._instance.state_dir
+                under_way = lines_under_way(state_dir, now_s=time.time()).get(self.job.id, NOTHING)
+                on_progress(self.job, line_counts(snapshot, self.job.id), under_way)
         return self.job.status not in OPEN_STATUSES
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from models.protocol import EngineFacts, LockDone, SpeechDone
+from models.protocol import EngineFacts, LockDone, Progress, SpeechDone
 from models.protocol import WorkFailed as EngineWorkFailed
 from models.wire import LoadFailed
 from registry.job_values import JobError
@@ -17,6 +17,7 @@ from runner.floor import Floor
 from runner.model_loader import CannotBeHad, ModelLoader
 from runner.model_news import note_load, note_news
 from runner.recording import Recorder
+from runner.telling import LinesUnderWay
 from runner.turns import Turns
 
 LISTEN_S = 0.05  # at most, to an engine that answers at once
@@ -32,6 +33,7 @@ class Hearing:
     floor: Floor
     turns: Turns
     recorder: Recorder
+    under_way: LinesUnderWay
     _facts: EngineFacts | None = None  # of the model that was loaded last
 
     def tick(self, now_s: float) -> None:
@@ -47,8 +49,11 @@ class Hearing:
             elif isinstance(event, EngineLost):
                 self.floor.on_lost(event)
                 self._on_lost_models(self.loader.on_lost(event, now_s=now_s))
-            elif isinstance(event, SpeechDone | LockDone | EngineWorkFailed):
+            elif isinstance(event, Progress):
+                self.under_way.note(event)
+            else:
                 self._on_answer(event)
+        self.under_way.tick(self.floor.owners, now_s=now_s)
 
     def only_loads(self, now_s: float) -> None:
         """Answers to work that was put aside find no owner; which model is loaded must be known all the same."""

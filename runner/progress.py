@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from registry.job_values import RUNNING, Job, JobSummary, LineCounts
 from runner.console import span
 
+if TYPE_CHECKING:
+    from runner.lines_under_way import UnderWay
+
 REDRAW_S = 0.1
 WIDTH = 24
+LEAST_DONE = 0.02  # of a line: less makes no pace
 
 
 class ProgressLine:
@@ -31,10 +36,10 @@ class ProgressLine:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
-    def update(self, job: Job, lines: LineCounts) -> None:
+    def update(self, job: Job, lines: LineCounts, under_way: UnderWay | None = None) -> None:
         """Show how far the job is."""
         now_s = time.monotonic()
-        text = progress_text(job, lines, now_s=time.time())
+        text = progress_text(job, lines, under_way, now_s=time.time())
         if not self._enabled or text == self._shown or now_s - self._drawn_s < REDRAW_S:
             return
         self._drawn_s, self._shown = now_s, text
@@ -42,21 +47,33 @@ class ProgressLine:
         sys.stderr.flush()
 
 
-def progress_text(job: Job, lines: LineCounts, *, now_s: float) -> str:
+def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> str:
     """`scene: [#####     ] 12/40 lines, 3 min left`"""
     if job.status != RUNNING or lines.total == 0:
         return f"{job.name}: {job.status}"
     ended = lines.published + lines.failed + lines.cancelled
-    filled = WIDTH * ended // lines.total
+    begun = min(under_way.lines, lines.waiting + lines.taken) if under_way else 0.0
+    filled = int(WIDTH * (ended + begun) / lines.total)
     bar = "#" * filled + " " * (WIDTH - filled)
-    left_s = time_left_s(job, lines, now_s=now_s)
+    left_s = time_left_s(job, lines, under_way, now_s=now_s)
     left = f", {span(left_s)} left" if left_s is not None else ""
     return f"{job.name}: [{bar}] {ended}/{lines.total} lines{left}"
 
 
-def time_left_s(job: Job | JobSummary, lines: LineCounts, *, now_s: float) -> float | None:
-    """What the rest of a running job will take at the pace so far; None while there is no pace."""
-    ended = lines.published + lines.failed
-    if job.status != RUNNING or job.started_s is None or not ended:
+def time_left_s(
+    job: Job | JobSummary, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float
+) -> float | None:
+    """What the rest of a running job will take at the pace so far; None while there is no pace.
+
+    Until its first line has ended, the pace is that of the lines under way: the model's load is not in it.
+    """
+    left, ended = lines.waiting + lines.taken, float(lines.published + lines.failed)
+    if job.status != RUNNING or job.started_s is None:
         return None
-    return (now_s - job.started_s) / ended * (lines.waiting + lines.taken)
+    since_s, begun = job.started_s, 0.0
+    if under_way is not None:
+        begun = min(under_way.lines, left)
+        since_s = since_s if ended else under_way.since_s
+    if ended + begun < LEAST_DONE:
+        return None
+    return max(0.0, now_s - since_s) / (ended + begun) * (left - begun)

@@ -36,6 +36,7 @@ from runner.publish import Outbox
 from runner.recording import RecentTakes, Recorder
 from runner.requests import Requests
 from runner.resolution import ModelNames
+from runner.telling import LinesUnderWay
 from runner.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Worker:
             floor=self.floor,
             turns=self.turns,
             recorder=self.recorder,
+            under_way=LinesUnderWay(state_dir=context.instance.state_dir, clock=context.clock),
         )
         self.housekeeping = Housekeeping(context)
         self.is_stopping = False

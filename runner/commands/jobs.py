@@ -63,12 +63,20 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
 
     with _database() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
-    show([_summary_json(summary) for summary in found] if as_json else found, as_json=as_json, text=_list_text)
+    shown = [_summary_json(summary) for summary in found] if as_json else found
+    show(shown, as_json=as_json, text=_list_text)
+
+
+def _time_left_s(summary: JobSummary) -> float | None:
+    from runner.lines_under_way import lines_under_way
+    from runner.progress import time_left_s
+
+    now_s = time.time()
+    under_way = lines_under_way(current_instance().state_dir, now_s=now_s) if summary.status == "running" else {}
+    return time_left_s(summary, summary.lines, under_way.get(summary.id), now_s=now_s)
 
 
 def _list_text(summaries: list[JobSummary]) -> str:
-    from runner.progress import time_left_s
-
     if not summaries:
         say("no jobs")
         return ""
@@ -80,7 +88,7 @@ def _list_text(summaries: list[JobSummary]) -> str:
             summary.status,
             _lines_text(summary.lines),
             ago(summary.claimed_s, now_s=now_s),
-            span(time_left_s(summary, summary.lines, now_s=now_s)),
+            span(_time_left_s(summary)),
             short(f"waits for {', '.join(summary.waits_for)}" if summary.waits_for else _error_text(summary), 70),
         )
         for summary in summaries
@@ -102,8 +110,6 @@ def _error_json(error: JobError | None) -> dict[str, str] | None:
 
 
 def _summary_json(summary: JobSummary) -> dict[str, Any]:
-    from runner.progress import time_left_s
-
     return {
         "job": summary.name,
         "kind": summary.kind,
@@ -114,7 +120,7 @@ def _summary_json(summary: JobSummary) -> dict[str, Any]:
         "started_s": summary.started_s,
         "finished_s": summary.finished_s,
         "lines": {"total": summary.lines.total, "published": summary.lines.published, "failed": summary.lines.failed},
-        "time_left_s": time_left_s(summary, summary.lines, now_s=time.time()),
+        "time_left_s": _time_left_s(summary),
         "waits_for": list(summary.waits_for),
         "error": _error_json(summary.error),
     }
@@ -176,9 +182,11 @@ def _redacted(value: Any) -> Any:
 
 def _details_text(details: JobDetails, *, outbox: str) -> str:
     summary = details.summary
+    left_s = _time_left_s(summary)
+    left = f", {span(left_s)} left" if left_s is not None else ""
     facts = [
         ("job", f"{summary.name} ({summary.kind}, priority {summary.priority})"),
-        ("status", f"{summary.status}, lines {_lines_text(summary.lines)}"),
+        ("status", f"{summary.status}, lines {_lines_text(summary.lines)}{left}"),
         ("model", summary.model or "-"),
         ("claimed", when(summary.claimed_s)),
         ("started", when(summary.started_s)),

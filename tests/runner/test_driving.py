@@ -52,7 +52,7 @@ def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
     drop(instance, "hello.toml", speak("Hello."))
     seen = []
     waiting = Waiting(instance, dropped_name="hello.toml", key=None, since_s=since_s)
-    job = waiting.wait(on_progress=lambda job, _: seen.append(job.status), timeout_s=60)
+    job = waiting.wait(on_progress=lambda job, *_: seen.append(job.status), timeout_s=60)
     assert job is not None
     assert exit_code_of(job) == 0
     assert seen[-1] == "done"

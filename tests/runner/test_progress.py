@@ -4,8 +4,11 @@ import dataclasses
 
 import pytest
 
+from models.protocol import Progress
 from registry import jobs
+from registry.job_lists import show_job
 from registry.job_values import LineCounts
+from runner.lines_under_way import lines_under_way
 from runner.progress import ProgressLine, progress_text, time_left_s
 from tests.runner.bench import speak
 
@@ -46,3 +49,47 @@ def test_a_terminal_is_left_clean(job, capsys):
     with ProgressLine(enabled=True) as line:
         line.update(job, LineCounts(waiting=1))
     assert capsys.readouterr().err.endswith("\r\x1b[K")
+
+
+@pytest.fixture
+def long_line(bench):
+    """A job of one line, of which the engine tells that 40 frames, 3.2 s, are spoken: again and again."""
+    bench.engine.answers_per_tick = 0
+    bench.drop("scene.toml", speak("This sentence lasts for some eight seconds. " * 3))
+    bench.tick(3)
+    progress = Progress(id=bench.engine.submitted[0].id, frames=40)
+    bench.engine.tick = lambda _now_s: [progress]
+    return bench
+
+
+def test_a_job_of_one_long_line_tells_how_far_that_line_is(long_line):
+    long_line.tick(5)
+    now_s = long_line.context.clock()
+    with long_line.context.database.read() as session:
+        details = show_job(session, "scene")
+    under_way = lines_under_way(long_line.instance.state_dir, now_s=now_s)[details.job.id]
+    assert 0.1 < under_way.lines < 0.9
+    left_s = time_left_s(details.summary, details.summary.lines, under_way, now_s=now_s)
+    assert left_s == pytest.approx((now_s - under_way.since_s) / under_way.lines * (1 - under_way.lines))
+    text = progress_text(details.job, details.summary.lines, under_way, now_s=now_s)
+    assert "[##" in text
+    assert "0/1 lines" in text
+    assert "left" in text
+
+
+def test_what_was_told_of_lines_is_written_every_five_seconds_and_grows_old(long_line):
+    path = long_line.instance.state_dir / "progress.json"
+    long_line.tick()
+    first = path.read_bytes()
+    long_line.tick(4)
+    assert path.read_bytes() == first
+    long_line.tick(2)
+    assert path.read_bytes() != first
+    assert lines_under_way(path.parent, now_s=long_line.context.clock() + 60) == {}
+
+
+def test_lines_that_have_ended_are_under_way_no_more(long_line):
+    long_line.tick()
+    long_line.worker.floor.clear()
+    long_line.worker.hearing.under_way.tick({}, now_s=long_line.now_s)
+    assert not long_line.worker.hearing.under_way._frames
