@@ -272,7 +272,7 @@ def unknown_model(wanted: str, *, installed: Iterable[str]) -> UnknownModel:
     present = sorted(installed)
     near = catalog.nearest_models(wanted, [*catalog.names(), *present, catalog.DRAFT, catalog.DEFAULT])
     guess = f"Did you mean {' or '.join(near)}? " if near else ""
-    have = f"Installed: {', '.join(present)}." if present else "No model is installed."
+    have = f"Installed: {', '.join(present)}." if present else "`voicejobs models list --all` names the known ones."
     return UnknownModel(
         f"No model is called {wanted!r}.", hint=f"{guess}{have} A repository id or a local folder works too."
     )

@@ -49,7 +49,7 @@ def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
     else:
         path = Path(name)
         if path.is_dir():
-            path = job_file_in(path)
+            path = job_file_in(path.absolute())  # whose name is told: "." has none
         content, file_name, folder = _content_of(path), path.name, path.absolute().parent
     spec = parse_job(content, file_name=file_name)
     referenced = {path: sha256_below(folder, path) for path in spec.references()}

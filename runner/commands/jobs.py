@@ -26,9 +26,12 @@ from runner.errors import UsageProblem
 from runner.redaction import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from registry.database import Database
     from registry.job_values import JobDetails, JobError, JobSummary, LineCounts
 
+NO_RUNNER = "No runner is active; it happens when one starts: voicejobs run"
 STATUSES = ("waiting", "queued", "running", "done", "partial", "failed", "rejected", "cancelled", "duplicate")
 
 
@@ -65,6 +68,15 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
     shown = [_summary_json(summary) for summary in found] if as_json else found
     show(shown, as_json=as_json, text=_list_text)
+    _tell_of_no_runner(found)
+
+
+def _tell_of_no_runner(summaries: Iterable[JobSummary]) -> None:
+    """Jobs that seem to run or to wait for their turn do nothing while nobody works."""
+    from registry.job_values import OPEN_STATUSES
+
+    if any(summary.status in OPEN_STATUSES for summary in summaries) and not current_instance().runner_is_active():
+        say(NO_RUNNER)
 
 
 def _time_left_s(summary: JobSummary) -> float | None:
@@ -141,6 +153,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
         show(_details_json(details), as_json=True, text=str)
         return
     click.echo(redact(_details_text(details, outbox=str(instance.outbox))))
+    _tell_of_no_runner([details.summary])
 
 
 def _details_json(details: JobDetails) -> dict[str, Any]:
@@ -232,7 +245,7 @@ def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
                 job = job_requests.request(session, name, request, now_s=time.time())
             say(f"{job.name}: {(is_active and what_came_of(database, job)) or done}")
     if not is_active:
-        say("No runner is active; it happens when one starts: voicejobs run")
+        say(NO_RUNNER)
 
 
 @jobs.command("retry", cls=Command, examples=("voicejobs jobs retry scene-4",))

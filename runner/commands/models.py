@@ -100,7 +100,10 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
         say(rows)
         return
     if not rows:
-        click.echo(f"No model in {place.directory}. `voicejobs models pull NAME` fetches one.", err=True)
+        click.echo(
+            f"No model in {place.directory}. `voicejobs models pull NAME` fetches one; `list --all` names them.",
+            err=True,
+        )
     for row in rows:
         click.echo(line_of(row))
 
@@ -118,7 +121,9 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
 
     place = place_of(context, models_dir)
     choice = resolve_model(name, directory=place.directory)
-    if choice.folder is None or not isinstance(availability(choice.folder), Available):
+    if choice.folder is None:
+        raise ModelNotInstalled(f"{choice.id} has no folder: it needs no weights, and is ready as it is.")
+    if not isinstance(availability(choice.folder), Available):
         hint = f"`voicejobs models pull {choice.id}` fetches it."
         raise ModelNotInstalled(f"{choice.id} is not usable in {place.directory}.", hint=hint)
     if as_json:

@@ -45,6 +45,8 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
             click.echo(to_json({"dropped": submitted.path, "kind": job.spec.kind}))
         else:
             say(f"dropped {submitted.path}")
+            if not instance.runner_is_active():
+                say("No runner is active; it is worked on when one starts: voicejobs run")
         return 0
     with ProgressLine(enabled=has_terminal()) as line:
         finished = submission.wait_for(instance, submitted, on_progress=line.update)

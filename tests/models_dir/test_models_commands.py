@@ -85,6 +85,8 @@ def test_the_path_is_printed_alone(run, directory):
     assert run("path", "qwen3-tts-0.6b-base").strip() == str(directory / slug(BASE))
     with pytest.raises(ModelNotInstalled, match="not usable"):
         run("path", CUSTOM)
+    with pytest.raises(ModelNotInstalled, match="draft has no folder: it needs no weights"):
+        run("path", "draft")
 
 
 def test_pull_fetches_and_prints_the_folder(run, directory, hub, tmp_path):
@@ -105,7 +107,7 @@ def test_verify_fails_when_a_model_is_broken(run, directory):
 
 
 def test_verify_of_an_unknown_name_says_what_is_there(run):
-    with pytest.raises(UnknownModel):
+    with pytest.raises(UnknownModel, match="models list --all` names the known ones"):
         run("verify", "nothing-like-it")
 
 

@@ -14,6 +14,7 @@ from registry.voices import add_version
 from runner.cli import run_command
 from runner.instance import open_instance
 from runner.jobfile import parse_job
+from runner.loop import Runner
 from runner.player import NoPlayer, PlaybackFailed, find_player, play
 from runner.settings import SETTINGS_FILE
 from tests.registry.making import a_version
@@ -312,3 +313,27 @@ def test_a_credential_in_a_job_file_is_not_shown(root, run):
     run("run", "--once", "--quiet")
     code, out, _ = run("jobs", "show", "hello", "--json")
     assert (code, secret in out) == (0, False)
+
+
+# ---- a person's first minutes ------------------------------------------------------------------------------------
+
+
+def test_whoever_looks_at_open_jobs_learns_that_nobody_works_on_them(root, run):
+    job = write(root, "jobs/hello.toml", speak("Hello."))
+    assert "No runner is active" in run("submit", str(job))[2]
+    with Runner(open_instance(root)) as runner:
+        runner.worker.recover(0.0)
+        for now_s in (0.0, 1.0):
+            runner.worker.tick(now_s)
+        assert "No runner" not in run("submit", str(job))[2]
+        assert "No runner" not in run("jobs", "list")[2]
+    for command in (["list"], ["list", "--json"], ["show", "hello"]):
+        code, out, err = run("jobs", *command)
+        assert (code, "hello" in out, "No runner is active" in err) == (0, True, True)
+
+
+def test_the_folder_that_one_stands_in_is_called_by_its_name(root, run, monkeypatch):
+    write(root, "scene/a.toml", speak("Hello."))
+    write(root, "scene/b.toml", speak("Hello."))
+    monkeypatch.chdir(root / "scene")
+    assert "The folder scene holds several job files: a.toml, b.toml." in run("submit", ".")[2]
