@@ -45,7 +45,13 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
         except VoiceJobsError as error:
             found = [(PROBLEM, error.message, error.hint or "See the message.")]
         except OSError as error:
-            found = [(PROBLEM, f"{error.filename or 'a file'}: {error.strerror}.", "Check its permissions.")]
+            found = [
+                (
+                    PROBLEM,
+                    f"{error.filename or 'a file'}: {error.strerror}.",
+                    "Check that it is there, and its permissions.",
+                )
+            ]
         findings += [Finding(check=name, severity=s, message=message, remedy=remedy) for s, message, remedy in found]
     return findings
 

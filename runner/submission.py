@@ -22,9 +22,9 @@ from registry.job_values import Job
 from runner.attachments import copy_below, sha256_below
 from runner.checking import JobOnDisk
 from runner.claims import free_path
-from runner.errors import TryAgain
+from runner.errors import TryAgain, UsageProblem
 from runner.exit_codes import STATUS_EXIT_CODES
-from runner.inbox_entries import has_job_suffix
+from runner.inbox_entries import has_job_suffix, is_litter, is_temporary
 from runner.instance import Instance
 from runner.jobfile import parse_job
 from runner.logs import set_up_logging
@@ -60,10 +60,15 @@ class Finished:
 def submit(instance: Instance, job: JobOnDisk, *, name: str | None = None) -> Submitted:
     """Drop a job, with the files it names, under `name` or its own file's name, made unique in the inbox.
 
-    Raises StorageError when the inbox cannot be written.
+    Raises UsageProblem for a name that the inbox would not take for a job's, StorageError when it cannot be written.
     """
     instance.prepare()
     file_name = name or job.file_name
+    if "/" in file_name or "\0" in file_name or is_temporary(file_name) or is_litter(file_name):
+        raise UsageProblem(
+            f"{file_name!r} cannot be a drop's name.",
+            hint="Leave out slashes, a dot at its front, and whatever says temporary.",
+        )
     dropped_s = time.time()
     try:
         path = (

@@ -337,3 +337,13 @@ def test_the_folder_that_one_stands_in_is_called_by_its_name(root, run, monkeypa
     write(root, "scene/b.toml", speak("Hello."))
     monkeypatch.chdir(root / "scene")
     assert "The folder scene holds several job files: a.toml, b.toml." in run("submit", ".")[2]
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", ".hidden"])
+def test_a_drop_is_never_given_a_name_that_hides_it_or_leads_elsewhere(root, run, name):
+    job = write(root, "jobs/hello.toml", speak("Hello."))
+    before = sorted(root.iterdir())
+    code, _, err = run("submit", "--name", name, str(job))
+    assert (code, "cannot be a drop's name" in err) == (2, True)
+    assert sorted(root.iterdir()) == before
+    assert not [path for path in (root / "inbox").iterdir() if path.is_file()]
