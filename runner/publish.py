@@ -40,17 +40,25 @@ class Outbox:
 
     folder: Path
     mount_point: Path | None = None  # of the disk that it lay on at first
+    device: int | None = None  # that disk, as the system numbers it; mounted again, it may have another number
 
     @classmethod
     def mounted(cls, folder: Path) -> Outbox:
         """The outbox on the disk where it lies now, if it does; on another one it counts as gone."""
-        return cls(folder, mount_point_of(folder) if folder.is_dir() else None)
+        return cls(folder, mount_point_of(folder), folder.stat().st_dev) if folder.is_dir() else cls(folder)
 
     def require(self) -> None:
         """Raises OutboxGone when the outbox is not where it was."""
-        mount_point = self.mount_point or mount_point_of(self.folder)
-        if not self.folder.is_dir() or mount_point_of(self.folder) != mount_point:
+        if not self._is_there():
             raise OutboxGone(f"The outbox {self.folder} is gone.", hint=GONE_HINT)
+
+    def _is_there(self) -> bool:
+        try:
+            status = self.folder.stat()
+        except OSError:
+            return False
+        is_same_disk = self.device in (None, status.st_dev) or mount_point_of(self.folder) == self.mount_point
+        return stat.S_ISDIR(status.st_mode) and is_same_disk
 
     def names(self) -> set[str]:
         """The folded names of everything that lies in the outbox. Raises OutboxGone, since any name may be taken."""
