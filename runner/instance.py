@@ -98,7 +98,7 @@ class Instance:
         never_ran = not self.database_path.exists()
         folders = (self.inbox, self.outbox, self.objects_dir, self.takes_dir, self.logs_dir, self.scratch_dir)
         for folder in folders:
-            if folder in (self.inbox, self.outbox) and not never_ran and not self._is_own(folder):
+            if folder in (self.inbox, self.outbox) and not never_ran and not self.holds(folder):
                 continue
             try:
                 make_folder_durably(folder)
@@ -106,8 +106,8 @@ class Instance:
                 hint = f"Check {SETTINGS_FILE} and the permissions of {folder.parent}."
                 raise StorageError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from error
 
-    def _is_own(self, folder: Path) -> bool:
-        """Whether the folder lies in the instance itself, and on its disk."""
+    def holds(self, folder: Path) -> bool:
+        """Whether a folder lies in the instance itself, not behind a link."""
         return Path(os.path.normpath(folder)).is_relative_to(self.root) and not folder.is_symlink()
 
     def own(self) -> FileLock:

@@ -27,6 +27,7 @@ from registry.files import (
     write_all_durably,
 )
 from runner.errors import OutboxGone
+from runner.instance import Instance
 from runner.names import folded
 
 RECEIPT = "result.json"
@@ -36,21 +37,35 @@ TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `temporary_beside` gives
 
 @dataclass(frozen=True)
 class Outbox:
-    """The folder where answers appear. It is never created here: below an empty mount point nobody would find them."""
+    """The folder where answers appear.
+
+    One that has gone is created anew only in the instance itself: below an empty mount point nobody would find them.
+    """
 
     folder: Path
+    is_own: bool = False  # it lies in the instance, on its disk
     mount_point: Path | None = None  # of the disk that it lay on at first
     device: int | None = None  # that disk, as the system numbers it; mounted again, it may have another number
 
     @classmethod
-    def mounted(cls, folder: Path) -> Outbox:
+    def of(cls, instance: Instance) -> Outbox:
         """The outbox on the disk where it lies now, if it does; on another one it counts as gone."""
-        return cls(folder, mount_point_of(folder), folder.stat().st_dev) if folder.is_dir() else cls(folder)
+        folder = instance.outbox
+        if not folder.is_dir():
+            return cls(folder)
+        device = folder.stat().st_dev
+        is_own = instance.holds(folder) and device == instance.state_dir.stat().st_dev
+        return cls(folder, is_own=is_own, mount_point=mount_point_of(folder), device=device)
 
     def require(self) -> None:
         """Raises OutboxGone when the outbox is not where it was."""
-        if not self._is_there():
-            raise OutboxGone(f"The outbox {self.folder} is gone.", hint=GONE_HINT)
+        if self._is_there():
+            return
+        if self.is_own and not os.path.lexists(self.folder):
+            with _system_errors(f"creating {self.folder}"):
+                make_folder_durably(self.folder)
+            return
+        raise OutboxGone(f"The outbox {self.folder} is gone.", hint=GONE_HINT)
 
     def _is_there(self) -> bool:
         try:

@@ -54,7 +54,7 @@ class Worker:
         self, context: Context, *, engine: EngineClient, intake: Intake | None, wake: Callable[[], None] = lambda: None
     ) -> None:
         self.context, self.engine, self.intake, self._wake = context, engine, intake, wake
-        self.outbox = Outbox.mounted(context.instance.outbox)
+        self.outbox = Outbox.of(context.instance)
         self.loader = ModelLoader(context.instance, engine, wake)
         self.floor = Floor(context=context, engine=engine, loader=self.loader)
         recent, trouble = RecentTakes(), self._on_job_trouble

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -55,6 +56,15 @@ def test_jobs_wait_while_the_outbox_is_gone_and_go_on_by_themselves(bench, nas, 
     assert len(bench.receipt("hello")["warnings"]) <= 1
 
 
+def test_an_outbox_in_the_instance_that_somebody_removed_is_created_anew(make_bench):
+    bench = make_bench()
+    bench.drop("hello.toml", speak("One.", "Two."))
+    bench.tick()
+    shutil.rmtree(bench.instance.outbox)
+    bench.run()
+    assert bench.status("hello") == "done"
+
+
 def test_a_runner_started_before_the_disk_is_mounted_waits_for_it(bench, nas):
     bench.drop("hello.toml", speak("One."))
     unmount(nas)
@@ -83,7 +93,7 @@ def test_an_inbox_whose_disk_is_away_is_not_made_below_the_mount_point(tmp_path,
 def test_a_disk_unmounted_from_the_outbox_itself_is_noticed(bench, nas, monkeypatch):
     mounts = {str(nas / "outbox")}
     monkeypatch.setattr("os.path.ismount", lambda path: str(path) in mounts or str(path) == "/")
-    outbox = dataclasses.replace(Outbox.mounted(nas / "outbox"), device=-1)  # mounted again, a disk has another number
+    outbox = dataclasses.replace(Outbox.of(bench.instance), device=-1)  # mounted again, a disk has another number
     outbox.publish("hello", {"a.txt": b"a"})
     mounts.clear()
     with pytest.raises(OutboxGone):
