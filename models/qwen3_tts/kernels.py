@@ -28,21 +28,22 @@ class HeadNorms:
         return [self.unit, self.weights, self.is_value]
 
 
-class Rotation(Protocol):
-    """Rotary position embedding at fixed positions, made once a frame and used by every layer."""
-
-    def __call__(self, joint: mx.array, norms: HeadNorms) -> tuple[mx.array, mx.array]:
-        """Heads `(B, H + 2 G, L, E)` -> queries `(B, H, L, E)`, keys and values `(B, 2 G, L, E)`, turned."""
-        ...
+Turn = Sequence[mx.array]  # rotary angles of fixed positions, as one kind of kernels wants them, for every layer
 
 
 class Kernels(Protocol):
     """What a network needs of its backend. `(B, H, L, E)` for heads, `(B, L, D)` for hidden states."""
 
+    fused: bool  # whether what is called often is worth compiling
+
     def rms_norm(self, x: mx.array, weight: mx.array, eps: float) -> mx.array: ...
 
-    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Rotation:
+    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Turn:
         """For `length` consecutive positions, from `first` on: one number, or one a row `(B,)`."""
+        ...
+
+    def rotate(self, joint: mx.array, norms: HeadNorms, turn: Turn) -> tuple[mx.array, mx.array]:
+        """Heads `(B, H + 2 G, L, E)` -> queries `(B, H, L, E)`, keys and values `(B, 2 G, L, E)`, normed and turned."""
         ...
 
     def attention(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
@@ -65,69 +66,6 @@ def turned(
     return normed[0] * weights[0] * turn[0] + normed[1] * weights[1] * turn[1] + kept[0] * kept[1]
 
 
-def split_rotation(
-    rotate: Callable[[mx.array], mx.array], joint: mx.array, norms: HeadNorms, normed: mx.array
-) -> tuple[mx.array, mx.array]:
-    """Weigh and rotate queries and keys alone, then put keys and values together."""
-    both = norms.heads + norms.groups
-    rotated = rotate(normed * norms.weights[:both])
-    return rotated[:, : norms.heads], mx.concatenate([rotated[:, norms.heads :], joint[:, both:]], axis=1)
-
-
-class FastKernels:
-    """One launch each, by `mx.fast` and, where `fused`, by `mx.compile`, which on Linux CPUs needs a C++ compiler."""
-
-    def __init__(self, *, fused: bool) -> None:
-        self.fused = fused
-        self._gated: Callable[..., mx.array] = mx.compile(gated) if fused else gated
-        self._turned: Callable[..., mx.array] = mx.compile(turned) if fused else turned
-
-    def rms_norm(self, x: mx.array, weight: mx.array, eps: float) -> mx.array:
-        return mx.fast.rms_norm(x, weight, eps)
-
-    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Rotation:
-        if self.fused:
-            return self._fused_rotation(first, length, head_size=head_size, theta=theta)
-
-        def rope(x: mx.array) -> mx.array:
-            return mx.fast.rope(x, head_size, traditional=False, base=theta, scale=1.0, offset=first)
-
-        def rotate(joint: mx.array, norms: HeadNorms) -> tuple[mx.array, mx.array]:
-            normed = mx.fast.rms_norm(joint[:, : norms.heads + norms.groups], norms.unit, norms.eps)
-            return split_rotation(rope, joint, norms, normed)
-
-        return rotate
-
-    def _fused_rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Rotation:
-        angles = angles_at(first, length, head_size=head_size, theta=theta)[..., None, :]  # (B, 1, L, 1, E/2)
-        sines = mx.sin(angles)
-        turn = [mx.cos(angles), mx.concatenate([-sines, sines], axis=-2)]
-        if isinstance(first, int):
-            mx.eval(turn)  # made once for all frames, and not to be computed anew by a compiled function
-
-        def rotate(joint: mx.array, norms: HeadNorms) -> tuple[mx.array, mx.array]:
-            halves = (2, head_size // 2)
-            normed = mx.fast.rms_norm(joint, norms.unit, norms.eps).reshape(*joint.shape[:-1], *halves)
-            weights = norms.weights.reshape(*norms.weights.shape[:-1], *halves)
-            whole = self._turned(
-                [normed, normed[..., ::-1, :]],
-                [weights, weights[..., ::-1, :]],
-                turn,
-                [joint.reshape(normed.shape), norms.is_value],
-            )
-            whole = whole.reshape(joint.shape).astype(joint.dtype)
-            return whole[:, : norms.heads], whole[:, norms.heads :]
-
-        return rotate
-
-    def attention(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
-        scale = queries.shape[-1] ** -0.5
-        return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
-
-    def gated(self, gate_up: mx.array) -> mx.array:
-        return self._gated(*mx.split(gate_up, 2, axis=-1))
-
-
 def angles_at(first: mx.array | int, length: int, *, head_size: int, theta: float) -> mx.array:
     """`(B or 1, 1, L, E/2)`"""
     half = head_size // 2
@@ -140,24 +78,22 @@ def angles_at(first: mx.array | int, length: int, *, head_size: int, theta: floa
 class PlainKernels:
     """Few small steps each, for the CPU backend."""
 
+    fused = False
+
     def rms_norm(self, x: mx.array, weight: mx.array, eps: float) -> mx.array:
         return x * mx.rsqrt(mx.mean(mx.square(x), axis=-1, keepdims=True) + eps) * weight
 
-    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Rotation:
-        half = head_size // 2
+    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Turn:
         angles = angles_at(first, length, head_size=head_size, theta=theta)
         cosines = mx.concatenate([mx.cos(angles)] * 2, axis=-1)
-        sines = mx.concatenate([-mx.sin(angles), mx.sin(angles)], axis=-1)
+        return [cosines, mx.concatenate([-mx.sin(angles), mx.sin(angles)], axis=-1)]
 
-        def turn(x: mx.array) -> mx.array:
-            swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
-            return (x * cosines + swapped * sines).astype(x.dtype)
-
-        def rotate(joint: mx.array, norms: HeadNorms) -> tuple[mx.array, mx.array]:
-            normed = self.rms_norm(joint[:, : norms.heads + norms.groups], norms.unit, norms.eps)
-            return split_rotation(turn, joint, norms, normed)
-
-        return rotate
+    def rotate(self, joint: mx.array, norms: HeadNorms, turn: Turn) -> tuple[mx.array, mx.array]:
+        both, half = norms.heads + norms.groups, joint.shape[-1] // 2
+        x = self.rms_norm(joint[:, :both], norms.unit, norms.eps) * norms.weights[:both]
+        swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
+        rotated = (x * turn[0] + swapped * turn[1]).astype(x.dtype)
+        return rotated[:, : norms.heads], mx.concatenate([rotated[:, norms.heads :], joint[:, both:]], axis=1)
 
     def attention(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
         batch, heads, length, head_size = queries.shape
@@ -172,3 +108,47 @@ class PlainKernels:
 
     def gated(self, gate_up: mx.array) -> mx.array:
         return gated(*mx.split(gate_up, 2, axis=-1))
+
+
+class FastKernels(PlainKernels):
+    """One launch each, by `mx.fast` and, where `fused`, by `mx.compile`, which on Linux CPUs needs a C++ compiler."""
+
+    def __init__(self, *, fused: bool) -> None:
+        self.fused = fused
+        self._gated: Callable[..., mx.array] = mx.compile(gated) if fused else gated
+        self._turned: Callable[..., mx.array] = mx.compile(turned) if fused else turned
+
+    def rms_norm(self, x: mx.array, weight: mx.array, eps: float) -> mx.array:
+        return mx.fast.rms_norm(x, weight, eps)
+
+    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Turn:
+        if not self.fused:
+            return super().rotation(first, length, head_size=head_size, theta=theta)
+        angles = angles_at(first, length, head_size=head_size, theta=theta)[..., None, :]  # (B, 1, L, 1, E/2)
+        sines = mx.sin(angles)
+        turn = [mx.cos(angles), mx.concatenate([-sines, sines], axis=-2)]
+        if isinstance(first, int):
+            mx.eval(turn)  # made once for all frames, and not to be computed anew by a compiled function
+        return turn
+
+    def rotate(self, joint: mx.array, norms: HeadNorms, turn: Turn) -> tuple[mx.array, mx.array]:
+        if not self.fused:
+            return super().rotate(joint, norms, turn)
+        halves = (2, joint.shape[-1] // 2)
+        normed = mx.fast.rms_norm(joint, norms.unit, norms.eps).reshape(*joint.shape[:-1], *halves)
+        weights = norms.weights.reshape(*norms.weights.shape[:-1], *halves)
+        whole = self._turned(
+            [normed, normed[..., ::-1, :]],
+            [weights, weights[..., ::-1, :]],
+            turn,
+            [joint.reshape(normed.shape), norms.is_value],
+        )
+        whole = whole.reshape(joint.shape).astype(joint.dtype)
+        return whole[:, : norms.heads], whole[:, norms.heads :]
+
+    def attention(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
+        scale = queries.shape[-1] ** -0.5
+        return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
+
+    def gated(self, gate_up: mx.array) -> mx.array:
+        return self._gated(*mx.split(gate_up, 2, axis=-1))

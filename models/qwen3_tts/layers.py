@@ -6,12 +6,13 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSDecoderLayer and Qwen3TTSTalk
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import mlx.core as mx
 
 from models.qwen3_tts.config import PredictorConfig, TalkerConfig
-from models.qwen3_tts.kernels import HeadNorms, Kernels, Rotation
+from models.qwen3_tts.kernels import HeadNorms, Kernels, Turn
 from models.qwen3_tts.reading import Projection, Reader
 
 
@@ -65,17 +66,44 @@ class DecoderLayer:
         return norms + [array for part in parts for array in part.arrays()]
 
     def __call__(
-        self, x: mx.array, *, cache: LayerCache, rotation: Rotation, mask: mx.array | None, kernels: Kernels
+        self, x: mx.array, *, cache: LayerCache, turn: Turn, mask: mx.array | None, kernels: Kernels
     ) -> mx.array:
         """`(B, L, D)` -> `(B, L, D)`, for positions that follow those in `cache`."""
+        return run_parts(self.parts(kernels), x, cache=cache, turn=turn, mask=mask, kernels=kernels)
+
+    def parts(self, kernels: Kernels) -> Parts:
+        """What comes before and after attention, which alone looks at the past."""
+
+        def before(x: mx.array, turn: Turn) -> tuple[mx.array, mx.array]:
+            return self._heads(x, turn, kernels)
+
+        def after(x: mx.array, mixed: mx.array) -> mx.array:
+            return self._rest(x, mixed, kernels)
+
+        return before, after
+
+    def _heads(self, x: mx.array, turn: Turn, kernels: Kernels) -> tuple[mx.array, mx.array]:
         batch, length, _ = x.shape
-        heads, groups = self.heads, self.groups
         joint = self.queries_keys_values(kernels.rms_norm(x, self.input_norm, self.eps))
-        joint = joint.reshape(batch, length, heads + 2 * groups, self.head_size).swapaxes(1, 2)  # (B, H + 2 G, L, E)
-        queries, keys_values = rotation(joint, self.norms)
-        keys, values = cache.extend(keys_values)
-        mixed = kernels.attention(queries, keys, values, mask)  # (B, H, L, E)
+        joint = joint.reshape(batch, length, self.heads + 2 * self.groups, self.head_size).swapaxes(1, 2)
+        return kernels.rotate(joint, self.norms, turn)
+
+    def _rest(self, x: mx.array, mixed: mx.array, kernels: Kernels) -> mx.array:
+        batch, length, _ = x.shape
         mixed = mixed.swapaxes(1, 2).reshape(batch, length, -1)
         x = x + self.output(mixed) if self.output_has_bias else self.output.plus(x, mixed)
         gate_up = self.gate_up(kernels.rms_norm(x, self.feed_norm, self.eps))
         return self.down.plus(x, kernels.gated(gate_up))
+
+
+Parts = tuple[Callable[[mx.array, Turn], tuple[mx.array, mx.array]], Callable[[mx.array, mx.array], mx.array]]
+
+
+def run_parts(
+    parts: Parts, x: mx.array, *, cache: LayerCache, turn: Turn, mask: mx.array | None, kernels: Kernels
+) -> mx.array:
+    """One layer, by its parts: `(B, L, D)` -> `(B, L, D)`."""
+    before, after = parts
+    queries, keys_values = before(x, turn)
+    keys, values = cache.extend(keys_values)
+    return after(x, kernels.attention(queries, keys, values, mask))  # attention gives (B, H, L, E)

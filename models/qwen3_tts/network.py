@@ -148,7 +148,7 @@ class MlxNetwork:
             noise = Noise(None, others or [None] * (self.talker.config.num_code_groups - 1))
             return self.predictor.fill(hidden, first, lambda logits, group: sampler.draw_other(logits, noise, group))
 
-        compiled = mx.compile(fill) if getattr(self.predictor.kernels, "fused", False) else fill
+        compiled = mx.compile(fill) if self.predictor.kernels.fused else fill
         return lambda hidden, first, noise: compiled(hidden, first, [own for own in noise.others if own is not None])
 
     def step(self, codes: mx.array, text: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:

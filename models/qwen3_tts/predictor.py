@@ -73,12 +73,12 @@ class CodePredictor:
         code = first
         x = mx.concatenate([start[:, None], self.code_inputs[0][code]], axis=1)  # (B, 2, D)
         codes = [first]
-        for group, rotation in enumerate(self.rotations):
+        for group, turn in enumerate(self.rotations):
             if group:
                 x = self.code_inputs[group][code]  # (B, 1, D)
             for layer, cache in zip(self.layers, caches, strict=True):
                 mask = None if group else self.mask
-                x = layer(x, cache=cache, rotation=rotation, mask=mask, kernels=self.kernels)
+                x = layer(x, cache=cache, turn=turn, mask=mask, kernels=self.kernels)
             last = self.kernels.rms_norm(x[:, -1], self.norm, self.config.rms_norm_eps)
             code = draw(self.heads[group](last), group)
             codes.append(code)

@@ -7,6 +7,7 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSTalkerForConditionalGeneratio
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from models.qwen3_tts.cache import PrefillView, SlotCache, StepView
 from models.qwen3_tts.config import TalkerConfig
 from models.qwen3_tts.kernels import Kernels
-from models.qwen3_tts.layers import DecoderLayer
+from models.qwen3_tts.layers import DecoderLayer, Parts, run_parts
 from models.qwen3_tts.prompt import PromptPlan
 from models.qwen3_tts.reading import Reader, materialize
 
@@ -123,11 +124,11 @@ class Talker:
     def _run(self, x: mx.array, *, cache: SlotCache, slots: Sequence[int], start: int) -> mx.array:
         length = x.shape[1]
         config = self.config
-        rotation = self.kernels.rotation(start, length, head_size=config.head_dim, theta=config.rope_theta)
+        turn = self.kernels.rotation(start, length, head_size=config.head_dim, theta=config.rope_theta)
         mask = causal_mask(length, start=start, dtype=x.dtype) if length > 1 else None
         for index, layer in enumerate(self.layers):
             view = PrefillView(cache=cache, layer=index, slots=slots, start=start)
-            x = layer(x, cache=view, rotation=rotation, mask=mask, kernels=self.kernels)
+            x = layer(x, cache=view, turn=turn, mask=mask, kernels=self.kernels)
         return x
 
     def step(self, x: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:
@@ -136,16 +137,23 @@ class Talker:
         at = mx.array(list(positions), dtype=mx.int32)
         columns = max(positions) + 1
         rows = mx.arange(len(positions))
-        rotation = self.kernels.rotation(at, 1, head_size=config.head_dim, theta=config.rope_theta)
+        turn = self.kernels.rotation(at, 1, head_size=config.head_dim, theta=config.rope_theta)
         mask = None
         aligned = min(positions) + 1 == columns
         if not aligned:
             mask = mx.where(mx.arange(columns) <= at[:, None], 0.0, -mx.inf).astype(x.dtype)[:, None, None]
         x = x[:, None]  # (B, 1, D)
-        for index, layer in enumerate(self.layers):
+        for index, parts in enumerate(self._step_parts):
             view = StepView(cache=cache, layer=index, rows=rows, positions=at, columns=columns, aligned=aligned)
-            x = layer(x, cache=view, rotation=rotation, mask=mask, kernels=self.kernels)
+            x = run_parts(parts, x, cache=view, turn=turn, mask=mask, kernels=self.kernels)
         return self.kernels.rms_norm(x[:, 0], self.norm, config.rms_norm_eps)
+
+    @functools.cached_property
+    def _step_parts(self) -> list[Parts]:
+        """The layers for single positions. Where that is worth it they are compiled: Python then builds two pieces of
+        a layer's graph a step, once for each number of rows."""
+        parts = [layer.parts(self.kernels) for layer in self.layers]
+        return [(mx.compile(before), mx.compile(after)) for before, after in parts] if self.kernels.fused else parts
 
     def logits(self, hidden: mx.array) -> mx.array:
         """Normalised hidden states `(B, D)` -> `(B, K + 1)` float32, the end of speech last."""
