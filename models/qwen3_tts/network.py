@@ -6,7 +6,7 @@ are of the formulation's own kind; the loop only hands them on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 import mlx.core as mx
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.qwen3_tts.cache import SlotCache
 from models.qwen3_tts.predictor import CodePredictor
 from models.qwen3_tts.prompt import PromptPlan
-from models.qwen3_tts.sampling import Noise, Sampler, Sampling
+from models.qwen3_tts.sampling import Sampler, Sampling, Setting, draw_other
 from models.qwen3_tts.talker import Talker
 
 Array = Any  # mx.array or np.ndarray, as the formulation has it
@@ -46,8 +46,6 @@ class RowSampler(Protocol):
     def noise(self, frames: Sequence[int]) -> Any: ...
 
     def draw_first(self, logits: Array, scale: Array, noise: Any, *, too_early: Sequence[bool]) -> Array: ...
-
-    def draw_other(self, logits: Array, noise: Any, group: int) -> Array: ...
 
     def after_drawing(self, scale: Array, code: Array) -> Array: ...
 
@@ -104,6 +102,20 @@ class Network(Protocol):
         ...
 
 
+# hidden states, first codes, a setting's arrays, noise (none, or of every further codebook) -> frames
+Fill = Callable[[mx.array, mx.array, list[mx.array], list[mx.array]], mx.array]
+KINDS_KEPT = 8  # kinds of settings whose compiled functions are kept
+
+
+def _fill_of(predictor: CodePredictor, setting: Setting) -> Fill:
+    def fill(hidden: mx.array, first: mx.array, arrays: list[mx.array], others: list[mx.array]) -> mx.array:
+        given = setting.with_arrays(arrays)
+        noise: Sequence[mx.array | None] = others or [None] * (predictor.config.num_code_groups - 1)
+        return predictor.fill(hidden, first, lambda logits, group: draw_other(logits, noise[group], given))
+
+    return fill
+
+
 class MlxNetwork:
     """By MLX, on whatever device it computes."""
 
@@ -112,6 +124,7 @@ class MlxNetwork:
     def __init__(self, talker: Talker, predictor: CodePredictor) -> None:
         self.talker, self.predictor, self.codes = talker, predictor, talker.codes
         self.runs_beside_python = mx.default_device() != mx.Device(mx.cpu)
+        self._fills: dict[Hashable, Fill] = {}
 
     def make_cache(self) -> SlotCache:
         return self.talker.make_cache()
@@ -142,14 +155,21 @@ class MlxNetwork:
         return self.predictor.fill(hidden, first, draw)
 
     def make_filler(self, sampler: Sampler) -> Filler:
-        """Where kernels are fused, one compiled function: Python then pays for a frame's graph only once."""
+        """Where kernels are fused, compiled: Python builds the graph once for each number of rows, and not every frame
+        or whenever a row comes or goes."""
+        setting = sampler.others
+        arrays = setting.arrays()
+        fill = self._compiled_fill(setting) if self.predictor.kernels.fused else _fill_of(self.predictor, setting)
+        return lambda hidden, first, noise: fill(
+            hidden, first, arrays, [own for own in noise.others if own is not None]
+        )
 
-        def fill(hidden: mx.array, first: mx.array, others: list[mx.array]) -> mx.array:
-            noise = Noise(None, others or [None] * (self.talker.config.num_code_groups - 1))
-            return self.predictor.fill(hidden, first, lambda logits, group: sampler.draw_other(logits, noise, group))
-
-        compiled = mx.compile(fill) if self.predictor.kernels.fused else fill
-        return lambda hidden, first, noise: compiled(hidden, first, [own for own in noise.others if own is not None])
+    def _compiled_fill(self, setting: Setting) -> Fill:
+        if setting.kind not in self._fills:
+            if len(self._fills) >= KINDS_KEPT:
+                self._fills.clear()
+            self._fills[setting.kind] = mx.compile(_fill_of(self.predictor, setting))
+        return self._fills[setting.kind]
 
     def step(self, codes: mx.array, text: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:
         return self.talker.step(self.talker.embed_codes(codes) + text, cache=cache, positions=positions)

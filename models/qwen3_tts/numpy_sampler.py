@@ -66,7 +66,7 @@ class NumpySampler:
         return np.array([[_draw(own, drawn[:1], setting)] for own, drawn, setting in rows])
 
     def draw_other(self, logits: Floats, noise: list[list[Floats]], group: int) -> Codes:
-        """See `Sampler.draw_other`."""
+        """See `sampling.draw_other`."""
         rows = zip(logits, noise, self._others, strict=True)
         return np.array([[_draw(own, drawn[group + 1 : group + 2], setting)] for own, drawn, setting in rows])
 

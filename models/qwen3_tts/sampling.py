@@ -129,7 +129,7 @@ def _keep_top_p(scores: npt.NDArray[np.float32], top_p: float) -> npt.NDArray[np
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Setting:
+class Setting:
     """One network's settings for the rows of a batch; `None` where all rows keep everything."""
 
     temperature: mx.array  # (B, 1)
@@ -137,14 +137,34 @@ class _Setting:
     top_k: int | mx.array | None  # one for all, or (B, 1)
     top_p: mx.array | None  # (B, 1)
 
+    @property
+    def kind(self) -> tuple[bool, int | None, bool, bool]:
+        """What decides how rows are drawn for, beside the arrays: settings of a kind share a compiled function."""
+        by_row = isinstance(self.top_k, mx.array)
+        return self.drawn, None if isinstance(self.top_k, mx.array) else self.top_k, by_row, self.top_p is not None
 
-def _setting(temperatures: Sequence[float], top_ks: Sequence[int], top_ps: Sequence[float], *, size: int) -> _Setting:
+    def arrays(self) -> list[mx.array]:
+        found = (self.temperature, self.top_k, self.top_p)
+        return [value for value in found if isinstance(value, mx.array)]
+
+    def with_arrays(self, arrays: Sequence[mx.array]) -> Setting:
+        """The same with other arrays, as `arrays` gives them."""
+        rest = iter(arrays)
+        return Setting(
+            temperature=next(rest),
+            drawn=self.drawn,
+            top_k=next(rest) if isinstance(self.top_k, mx.array) else self.top_k,
+            top_p=next(rest) if self.top_p is not None else None,
+        )
+
+
+def _setting(temperatures: Sequence[float], top_ks: Sequence[int], top_ps: Sequence[float], *, size: int) -> Setting:
     kept = [min(k, size) or size for k in top_ks]
     greedy = [temperature == 0 for temperature in temperatures]
     drawing = [k for k, is_greedy in zip(kept, greedy, strict=True) if not is_greedy] or [size]
     top_k: int | mx.array | None = drawing[0] if len(set(drawing)) == 1 else mx.array(kept)[:, None]
     needs_p = any(p < 1 and not is_greedy for p, is_greedy in zip(top_ps, greedy, strict=True))
-    return _Setting(
+    return Setting(
         temperature=mx.array(list(temperatures), dtype=mx.float32)[:, None],
         drawn=not all(greedy),
         top_k=None if isinstance(top_k, int) and top_k == size else top_k,
@@ -162,7 +182,7 @@ class Sampler:
             [s.temperature for s in samplings], [s.top_k for s in samplings], [s.top_p for s in samplings],
             size=codes + 1,
         )  # fmt: skip
-        self._others = _setting(
+        self.others = _setting(
             [s.predictor_temperature for s in samplings], [s.predictor_top_k for s in samplings],
             [s.predictor_top_p for s in samplings], size=predictor_codes,
         )  # fmt: skip
@@ -173,14 +193,14 @@ class Sampler:
 
     def noise(self, frames: Sequence[int]) -> Noise:
         """The random part of one frame of each row: a function of the row's seed and its frame number alone."""
-        if not (self._first.drawn or self._others.drawn):
+        if not (self._first.drawn or self.others.drawn):
             return Noise(None, [None] * (self._codebooks - 1))
         keys = self._keys.copy()
         keys[:, 1] += np.array(frames, dtype=np.uint32)
         sizes = [self._codes + 1] + [self._predictor_codes] * (self._codebooks - 1)
         gumbel = _gumbel(mx.array(keys), sum(sizes))  # (B, N)
         first = gumbel[:, : sizes[0]] * self._first.temperature
-        others = mx.split(gumbel[:, sizes[0] :] * self._others.temperature, self._codebooks - 1, axis=-1)
+        others = mx.split(gumbel[:, sizes[0] :] * self.others.temperature, self._codebooks - 1, axis=-1)
         return Noise(first, list(others))
 
     def draw_first(self, logits: mx.array, scale: mx.array, noise: Noise, *, too_early: Sequence[bool]) -> mx.array:
@@ -192,10 +212,6 @@ class Sampler:
             is_end = mx.arange(self._codes + 1) == self._codes
             scores = mx.where(mx.array(list(too_early))[:, None] & is_end, -mx.inf, scores)
         return _draw(scores, noise.first, self._first)
-
-    def draw_other(self, logits: mx.array, noise: Noise, group: int) -> mx.array:
-        """A predictor's logits `(B, K)` -> `(B, 1)`."""
-        return _draw(logits.astype(mx.float32), noise.others[group], self._others)
 
     def after_drawing(self, scale: mx.array, code: mx.array) -> mx.array:
         """The history's penalties `(B, K + 1)`, 1 where a code was never drawn, after one more draw `(B, 1)`."""
@@ -224,7 +240,12 @@ def _gumbel(keys: mx.array, count: int) -> mx.array:
     return -mx.log(-mx.log(uniform))
 
 
-def _draw(scores: mx.array, noise: mx.array | None, setting: _Setting) -> mx.array:
+def draw_other(logits: mx.array, noise: mx.array | None, setting: Setting) -> mx.array:
+    """A predictor's logits `(B, K)`, and the noise of its codebook -> `(B, 1)`."""
+    return _draw(logits.astype(mx.float32), noise, setting)
+
+
+def _draw(scores: mx.array, noise: mx.array | None, setting: Setting) -> mx.array:
     """The Gumbel-max rule: the highest of score + noise is a draw from softmax(score / temperature)."""
     if noise is None or not setting.drawn:
         return mx.argmax(scores, axis=-1, keepdims=True)
@@ -236,7 +257,7 @@ def _draw(scores: mx.array, noise: mx.array | None, setting: _Setting) -> mx.arr
     return mx.argmax(noisy, axis=-1, keepdims=True)
 
 
-def _lowest_kept(scores: mx.array, setting: _Setting) -> mx.array | None:
+def _lowest_kept(scores: mx.array, setting: Setting) -> mx.array | None:
     """The smallest score `(B, 1)` that top-k and top-p leave, or None when all stay."""
     size = scores.shape[-1]
     if setting.top_p is None and setting.top_k is None:

@@ -10,11 +10,13 @@ import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest
 from models.qwen3_tts.loop import Loop
+from models.qwen3_tts.predictor import CodePredictor
 from models.qwen3_tts.prompt import prefill_groups, shared_prefix
 from tests.speaking import model, requests_of
 
 GREEDY = Sampling.greedy()
 DRAWN = Sampling(temperature=1.0, top_k=20, predictor_temperature=0.8, predictor_top_k=10)
+WARMER = dataclasses.replace(DRAWN, temperature=1.4, predictor_temperature=1.5)
 NUCLEUS = Sampling(temperature=1.2, top_k=0, top_p=0.8, repetition_penalty=1.3, predictor_top_p=0.5)
 SPEAKERS = ("ryan", "vivian", "eric", "dylan", "serena", "aiden", "sohee")
 
@@ -39,6 +41,23 @@ def mixed_rows():
 @pytest.fixture(scope="module")
 def alone():
     return [model("custom_voice").synthesize(request) for request in mixed_rows()]
+
+
+def test_rows_that_come_and_go_are_computed_by_what_was_compiled_for_their_number(monkeypatch):
+    speaking = model("custom_voice", "mlx-fast")
+    rows = [dataclasses.replace(row, sampling=DRAWN) for row in mixed_rows()]
+    codes = {index: speech.codes for index, speech in speaking.synthesize_batch(rows, batch=3)}
+    alone = [speaking.synthesize(row).codes for row in rows]
+    traced = []
+    fill = CodePredictor.fill
+    monkeypatch.setattr(CodePredictor, "fill", lambda self, *given: traced.append(1) or fill(self, *given))
+    again = [dataclasses.replace(row, sampling=WARMER) for row in rows]
+    warmer = {index: speech.codes for index, speech in speaking.synthesize_batch(again, batch=3)}
+    assert not traced or not speaking.network.predictor.kernels.fused
+    for index, row in enumerate(again):
+        np.testing.assert_array_equal(codes[index], alone[index])
+        np.testing.assert_array_equal(warmer[index], model("custom_voice", "mlx").synthesize(row).codes)
+    assert any(not np.array_equal(codes[index], warmer[index]) for index in codes)
 
 
 @pytest.mark.parametrize("batch", [3, 16])
