@@ -7,7 +7,7 @@ closed. Many jobs go through each of these steps together.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -224,11 +224,9 @@ class Finisher:
 
     def _publish_answers(self, job_ids: Sequence[int], *, with_job_files: bool) -> list[Job]:
         """Job files first, receipts last; returns the jobs whose folders could be written."""
+        files = self._answered_files(job_ids) if with_job_files else {}
         with self.context.database.read() as session:
             found = {job.name: job for job in (jobs.get(session, job_id) for job_id in job_ids)}
-        files = self._answered_files(found.values()) if with_job_files else {}
-        with self.context.database.read() as session:
-            found = {name: jobs.get(session, job.id) for name, job in found.items()}
             receipts = {
                 name: {RECEIPT: encoded(receipt(job, lines.of_job(session, job.id)))} for name, job in found.items()
             }
@@ -252,8 +250,10 @@ class Finisher:
             return {job_name: error}
         return {}
 
-    def _answered_files(self, found: Iterable[Job]) -> dict[str, dict[str, bytes]]:
+    def _answered_files(self, job_ids: Sequence[int]) -> dict[str, dict[str, bytes]]:
         """The files of jobs that end without having run to their end; they need their answer also without them."""
+        with self.context.database.read() as session:
+            found = [jobs.get(session, job_id) for job_id in job_ids]
         files: dict[str, dict[str, bytes]] = {}
         for job in found:
             try:
