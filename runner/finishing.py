@@ -18,7 +18,7 @@ from models.audio_stream import write_audio_stream
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry import jobs, lines
 from registry.database import Session
-from registry.errors import DiskFull, InvalidInput, NotFound, StorageError, VoiceJobsError
+from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.files import crash_point
 from registry.job_values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
 from runner import track
@@ -65,7 +65,7 @@ class Finisher:
         """What jobs have come to whose lines are all published, failed or cancelled; long tracks are published here.
 
         A job whose track cannot be made now is none of them: it is back in the queue. Takes a while for a job of many
-        lines; it may run in any thread. Raises DiskFull, which is every job's trouble.
+        lines; it may run in any thread. Raises what is every job's trouble.
         """
         with self.context.database.read() as session:
             summaries = [JobSummary.of(lines.of_job(session, job.id)) for job, _ in ended]
@@ -78,9 +78,9 @@ class Finisher:
         if isinstance(spec, SynthesizeSpec) and summary.spoken:
             try:
                 ending.facts["track"] = self._track(ending, spec, summary.spoken)
-            except DiskFull:
-                raise
             except (InvalidInput, NotFound, StorageError) as error:
+                if isinstance(error, StorageError) and error.everyones:
+                    raise
                 if self._goes_again(job, summary.spoken, error):
                     return None
                 ending.warnings.append(f"No track was made: {error.message}")
@@ -244,9 +244,9 @@ class Finisher:
     def _swept(self, job_name: str) -> dict[str, StorageError]:
         try:
             self.outbox.sweep(job_name)
-        except DiskFull:
-            raise
         except StorageError as error:
+            if error.everyones:
+                raise
             return {job_name: error}
         return {}
 

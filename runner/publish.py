@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.errors import DiskFull, StorageError, storage_error
+from registry.errors import StorageError, storage_error
 from registry.files import (
     crash_point,
     fsync_file,
@@ -182,7 +182,7 @@ def mount_point_of(folder: Path) -> Path:
 
 
 def _note(troubles: dict[str, StorageError], job_name: str, error: StorageError) -> None:
-    if isinstance(error, DiskFull):
+    if error.everyones:
         raise error
     troubles.setdefault(job_name, error)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from registry import job_requests, jobs, lines
 from registry.database import Session
-from registry.errors import DiskFull, StorageError
+from registry.errors import StorageError
 from registry.job_values import CANCEL, CANCELLED, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
 from runner.context import Context
 from runner.endings import Endings
@@ -78,9 +78,9 @@ class Requests:
         """Put a job back into the queue; False when its folder does not allow that now."""
         try:
             self.outbox.retire_receipt(job.name)
-        except DiskFull:
-            raise
         except StorageError as error:
+            if error.everyones:
+                raise
             if request.id not in self._put_off:
                 logger.warning("job %d (%s) cannot be tried again yet: %s", job.id, job.name, error)
                 self._note(job, RETRY, f"put off: {error.message}")
