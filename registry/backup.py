@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry.database import Database, Session, ask, connect, schema_version, translated
+from registry.database import Database, Session, connect, schema_version, translated
 from registry.errors import InvalidInput, storage_error
 from registry.files import crash_point, fsync_file, make_folder_durably, rename_durably, sha256_of
 from registry.maintenance import maintenance_lock
@@ -142,7 +142,7 @@ class _Writer:
                 connection.execute("DELETE FROM take")
             snapshot = Session(connection)
             needed = {sha256.hex() for sha256 in referenced_objects(snapshot)}
-            heard = {row["audio_sha256"] for row in ask(snapshot, "SELECT DISTINCT audio_sha256 FROM take")}
+            heard = {row["audio_sha256"] for row in snapshot.rows("SELECT DISTINCT audio_sha256 FROM take")}
             schema = schema_version(connection)
             connection.execute("PRAGMA journal_mode = DELETE")
         return schema, needed, heard

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from registry.database import Row, Session, ask, do
+from registry.database import Row, Session
 from registry.digests import as_floats, canonical_json
 from registry.values import Candidate, NewCandidate
 from registry.version_rows import model_columns, model_from, optional_json
@@ -40,7 +40,7 @@ def add_candidate(session: Session, job_name: str, index: int, new: NewCandidate
 def find_candidates(session: Session, job_name: str) -> list[Candidate]:
     """The candidates of a design job, by index; empty when it made none or they are past keeping."""
     question = "SELECT * FROM candidate WHERE job_name = :job ORDER BY ordinal"
-    return [_candidate_from(row) for row in ask(session, question, {"job": job_name})]
+    return [_candidate_from(row) for row in session.rows(question, {"job": job_name})]
 
 
 def get_candidate(session: Session, job_name: str, index: int) -> Candidate:
@@ -58,7 +58,7 @@ def get_candidate(session: Session, job_name: str, index: int) -> Candidate:
 
 def forget_candidates(session: Session, job_name: str, *, index: int | None = None) -> None:
     """Forget what an earlier job of this name designed: all of it, or one candidate."""
-    do(session, "DELETE FROM candidate WHERE job_name = ? AND ordinal = coalesce(?, ordinal)", [(job_name, index)])
+    session.do("DELETE FROM candidate WHERE job_name = ? AND ordinal = coalesce(?, ordinal)", [(job_name, index)])
 
 
 def _candidate_from(row: Row) -> Candidate:

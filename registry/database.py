@@ -57,8 +57,9 @@ class Session:
 
     def do(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run a statement once for every row of values; in a write transaction."""
-        self.flush()
-        self._connection.executemany(sql, rows)
+        if rows:
+            self.flush()
+            self._connection.executemany(sql, rows)
 
     def insert(self, table: str, columns: Mapping[str, Any]) -> int:
         """Add a row to one of our tables; returns its rowid."""
@@ -111,17 +112,6 @@ def _orm_session(connection: sqlite3.Connection) -> sqlmodel.Session:
 
     engine = sqlmodel.create_engine("sqlite://", creator=lambda: _Joined(connection), poolclass=StaticPool)
     return sqlmodel.Session(engine, expire_on_commit=False)
-
-
-def ask(session: Session, sql: str, parameters: Parameters | None = None) -> list[Row]:
-    """Every row of a question in plain SQL."""
-    return session.rows(sql, parameters)
-
-
-def do(session: Session, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run a statement in plain SQL once for every row of values; in a write transaction."""
-    if rows:
-        session.do(sql, rows)
 
 
 class Database:

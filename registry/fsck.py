@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from registry.database import Database, Session, ask
+from registry.database import Database, Session
 from registry.errors import StorageError
 from registry.lookup import VERSION_QUESTION
 from registry.objects import ObjectStore
@@ -107,16 +107,16 @@ class _Check:
         return whole
 
     def structure(self, snapshot: Session) -> None:
-        for row in ask(snapshot, "PRAGMA integrity_check(20)"):
+        for row in snapshot.rows("PRAGMA integrity_check(20)"):
             if row["integrity_check"] != "ok":
                 self.add("the database", row["integrity_check"], RESTORE)
-        for row in ask(snapshot, "PRAGMA foreign_key_check"):
+        for row in snapshot.rows("PRAGMA foreign_key_check"):
             self.add(f"{row['table']} row {row['rowid']}", f"refers to a {row['parent']} that does not exist", RESTORE)
 
     def versions(self, snapshot: Session) -> None:
         question = f"{VERSION_QUESTION} WHERE version.id > :after ORDER BY version.id LIMIT {ROWS_AT_ONCE}"
         after = 0
-        while page := ask(snapshot, question, {"after": after}):
+        while page := snapshot.rows(question, {"after": after}):
             for row in page:
                 version = version_from(row, attachments={})
                 if digest_of(version) != version.digest:
@@ -131,7 +131,7 @@ class _Check:
             JOIN voice ON voice.id = alias.voice_id JOIN version ON version.id = alias.version_id
             WHERE version.deleted_s IS NOT NULL OR version.voice_id != alias.voice_id
         """
-        for row in ask(snapshot, question):
+        for row in snapshot.rows(question):
             remedy = f"Point it elsewhere: `voicejobs voices alias {row['voice']}@N {row['name']}`."
             self.add(f"{row['voice']}@{row['name']}", f"points at a version that was removed, {row['number']}", remedy)
 
@@ -146,7 +146,7 @@ class _Check:
     def take_rows(self, snapshot: Session, takes: ObjectStore, *, whole: set[bytes]) -> None:
         question = f"SELECT key, audio_sha256 FROM take WHERE key > :after ORDER BY key LIMIT {ROWS_AT_ONCE}"
         after = ""
-        while page := ask(snapshot, question, {"after": after}):
+        while page := snapshot.rows(question, {"after": after}):
             for row in page:
                 sha256 = row["audio_sha256"]
                 if bytes.fromhex(sha256) not in whole and not takes.is_whole(sha256):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from registry.database import Row, Session, ask
+from registry.database import Row, Session
 from registry.errors import NotFound, nearest
 from registry.job_values import (
     FINAL_STATUSES,
@@ -53,7 +53,7 @@ def list_jobs(
         condition += f" AND status IN ({', '.join(repr(_checked(status)) for status in statuses)})"
     bound = before_id if before_id is not None else 1 << 62
     question = f"SELECT * FROM job WHERE {condition} ORDER BY id DESC LIMIT :limit"
-    rows = ask(session, question, {"before": bound, "limit": limit})
+    rows = session.rows(question, {"before": bound, "limit": limit})
     return _summaries(session, rows)
 
 
@@ -61,9 +61,8 @@ def show_job(session: Session, name: str, *, after_line: int = 0, lines: int = 1
     """Everything about one job, with a page of its lines. Raises JobNotFound, which names those nearest."""
     row = _row_named(session, name)
     question = "SELECT * FROM line WHERE job_id = :id AND position > :after ORDER BY position LIMIT :limit"
-    found = ask(session, question, {"id": row["id"], "after": after_line, "limit": lines})
-    events = ask(
-        session,
+    found = session.rows(question, {"id": row["id"], "after": after_line, "limit": lines})
+    events = session.rows(
         "SELECT * FROM (SELECT * FROM job_event WHERE job_id = :id ORDER BY id DESC LIMIT :limit) ORDER BY id",
         {"id": row["id"], "limit": EVENTS_SHOWN},
     )
@@ -78,7 +77,7 @@ def show_job(session: Session, name: str, *, after_line: int = 0, lines: int = 1
 def find_drop(session: Session, dropped_name: str, *, key: str | None, since_s: float) -> Job | None:
     """The job that a file dropped after `since_s` became: its own row, or the one that holds its `id`."""
     question = "SELECT * FROM job WHERE dropped_name = :name AND claimed_s >= :since ORDER BY id DESC LIMIT 1"
-    found = ask(session, question, {"name": dropped_name, "since": since_s})
+    found = session.rows(question, {"name": dropped_name, "since": since_s})
     return job_from(found[0]) if found else _resumed(session, key, since_s)
 
 
@@ -87,19 +86,19 @@ def _resumed(session: Session, key: str | None, since_s: float) -> Job | None:
         SELECT job.* FROM job JOIN job_event ON job_event.job_id = job.id
         WHERE job.key = :key AND job_event.kind = 'retry' AND job_event.at_s >= :since LIMIT 1
     """
-    found = ask(session, question, {"key": key, "since": since_s}) if key is not None else []
+    found = session.rows(question, {"key": key, "since": since_s}) if key is not None else []
     return job_from(found[0]) if found else None
 
 
 def get_job(session: Session, job_id: int) -> Job | None:
     """The job with this ledger id; None once it is pruned."""
-    found = ask(session, "SELECT * FROM job WHERE id = :id", {"id": job_id})
+    found = session.rows("SELECT * FROM job WHERE id = :id", {"id": job_id})
     return job_from(found[0]) if found else None
 
 
 def line_counts(session: Session, job_id: int) -> LineCounts:
     """How many lines of a job are in which state."""
-    found = ask(session, _LINE_COUNTS.format(ids=int(job_id)))
+    found = session.rows(_LINE_COUNTS.format(ids=int(job_id)))
     return LineCounts(**{row["status"]: row["lines"] for row in found})
 
 
@@ -110,13 +109,13 @@ def prunable(session: Session, *, older_than_s: float, limit: int = 500) -> list
         SELECT * FROM job WHERE finished_s < :older AND status IN ({final})
         AND NOT EXISTS (SELECT 1 FROM job_request WHERE job_request.job_id = job.id) ORDER BY finished_s LIMIT :limit
     """
-    return [job_from(row) for row in ask(session, question, {"older": older_than_s, "limit": limit})]
+    return [job_from(row) for row in session.rows(question, {"older": older_than_s, "limit": limit})]
 
 
 def open_jobs(session: Session) -> int:
     """How many jobs have not ended."""
     statuses = ", ".join(repr(status) for status in OPEN_STATUSES)
-    return int(ask(session, f"SELECT count(*) AS jobs FROM job WHERE status IN ({statuses})")[0]["jobs"])
+    return int(session.rows(f"SELECT count(*) AS jobs FROM job WHERE status IN ({statuses})")[0]["jobs"])
 
 
 def _checked(status: str) -> str:
@@ -127,10 +126,10 @@ def _checked(status: str) -> str:
 
 
 def _row_named(session: Session, name: str) -> Row:
-    found = ask(session, "SELECT * FROM job WHERE folded = :folded", {"folded": fold(name)})
+    found = session.rows("SELECT * FROM job WHERE folded = :folded", {"folded": fold(name)})
     if found:
         return found[0]
-    names = ask(session, "SELECT name FROM job ORDER BY id DESC LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM})
+    names = session.rows("SELECT name FROM job ORDER BY id DESC LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM})
     near = nearest(name, [row["name"] for row in names])
     guess = f"Did you mean {', '.join(near)}? " if near else ""
     raise JobNotFound(f"There is no job {name!r}.", hint=f"{guess}`voicejobs jobs list` shows them all.")
@@ -139,10 +138,10 @@ def _row_named(session: Session, name: str) -> Row:
 def _summaries(session: Session, rows: Sequence[Row]) -> list[JobSummary]:
     ids = ", ".join(str(int(row["id"])) for row in rows)
     counts: dict[int, dict[str, int]] = {}
-    for found in ask(session, _LINE_COUNTS.format(ids=ids)):
+    for found in session.rows(_LINE_COUNTS.format(ids=ids)):
         counts.setdefault(found["job_id"], {})[found["status"]] = found["lines"]
     needs: dict[int, list[str]] = {}
-    for found in ask(session, _NEEDS.format(ids=ids)):
+    for found in session.rows(_NEEDS.format(ids=ids)):
         needs.setdefault(found["job_id"], []).append(found["name"])
     return [
         JobSummary(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.database import Session, ask, do
+from registry.database import Session
 from registry.errors import Conflict
 from registry.job_values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
 from registry.jobs import by_name, change_claim
@@ -40,15 +40,15 @@ def resume(session: Session, job_id: int, *, claim_id: str, now_s: float) -> Non
 
 
 def _add_request(session: Session, job_id: int, wanted: str, *, now_s: float) -> None:
-    do(session, "INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
+    session.do("INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
 
 
 def requests(session: Session) -> list[Request]:
     """What was asked and not yet obeyed, oldest first."""
-    rows = ask(session, "SELECT id, job_id, request FROM job_request ORDER BY id")
+    rows = session.rows("SELECT id, job_id, request FROM job_request ORDER BY id")
     return [Request(**row) for row in rows]
 
 
 def drop_requests(session: Session, request_ids: Sequence[int]) -> None:
     """The requests are obeyed."""
-    do(session, "DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])
+    session.do("DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.candidates import forget_candidates
-from registry.database import Session, ask, do
+from registry.database import Session
 from registry.digests import canonical_json
 from registry.job_lists import JobNotFound, job_from
 from registry.job_values import (
@@ -74,11 +74,11 @@ def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) 
         "warnings_json": canonical_json(list(new.warnings)),
         "facts_json": canonical_json(dict(new.facts)),
     }
-    job = job_from(ask(session, INSERT_JOB, values)[0])
+    job = job_from(session.rows(INSERT_JOB, values)[0])
     needs = [(job.id, needs_id, required) for needs_id, required in new.dependencies.items()]
-    do(session, "INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
+    session.do("INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
     voices = [(job.id, folded_voice, reference) for folded_voice, reference in new.voices]
-    do(session, "INSERT INTO voice_need (job_id, folded, reference) VALUES (?, ?, ?)", voices)
+    session.do("INSERT INTO voice_need (job_id, folded, reference) VALUES (?, ?, ?)", voices)
     if new.kind == "design" and new.outcome is None:
         forget_candidates(session, name)  # a pruned job may have left some under this name
     return job
@@ -97,7 +97,7 @@ def _free_name(session: Session, wanted: str, *, taken: Collection[str]) -> tupl
     stem = fold(wanted)
     if stem not in taken and not _is_recorded_name(session, stem):
         return wanted, stem, 1
-    highest = ask(session, "SELECT max(suffix) AS highest FROM job WHERE stem = :stem", {"stem": stem})[0]["highest"]
+    highest = session.rows("SELECT max(suffix) AS highest FROM job WHERE stem = :stem", {"stem": stem})[0]["highest"]
     suffix = max(2, (highest or 1) + 1)
     while fold(f"{wanted}-{suffix}") in taken or _is_recorded_name(session, fold(f"{wanted}-{suffix}")):
         suffix += 1
@@ -105,7 +105,7 @@ def _free_name(session: Session, wanted: str, *, taken: Collection[str]) -> tupl
 
 
 def _is_recorded_name(session: Session, folded_name: str) -> bool:
-    return bool(ask(session, "SELECT 1 FROM job WHERE folded = :folded", {"folded": folded_name}))
+    return bool(session.rows("SELECT 1 FROM job WHERE folded = :folded", {"folded": folded_name}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class NewEvent:
 def add_events(session: Session, events: Iterable[NewEvent]) -> None:
     """Note what happened to jobs."""
     rows = [(event.job_id, event.at_s, event.kind, event.message) for event in events]
-    do(session, "INSERT INTO job_event (job_id, at_s, kind, message) VALUES (?, ?, ?, ?)", rows)
+    session.do("INSERT INTO job_event (job_id, at_s, kind, message) VALUES (?, ?, ?, ?)", rows)
 
 
 def add_event(session: Session, job_id: int, *, kind: str, message: str, at_s: float) -> None:
@@ -141,7 +141,7 @@ def add_warning(session: Session, job_id: int, warning: str) -> None:
 
 def get(session: Session, job_id: int) -> Job:
     """The job with this ledger id. Raises JobNotFound."""
-    found = ask(session, "SELECT * FROM job WHERE id = :id", {"id": job_id})
+    found = session.rows("SELECT * FROM job WHERE id = :id", {"id": job_id})
     if not found:
         raise JobNotFound(f"There is no job number {job_id}.")
     return job_from(found[0])
@@ -149,7 +149,7 @@ def get(session: Session, job_id: int) -> Job:
 
 def by_name(session: Session, name: str) -> Job:
     """The job of this exact name (compared folded). Raises JobNotFound."""
-    found = ask(session, "SELECT * FROM job WHERE folded = :folded", {"folded": fold(name)})
+    found = session.rows("SELECT * FROM job WHERE folded = :folded", {"folded": fold(name)})
     if not found:
         raise JobNotFound(f"There is no job {name!r}.", hint="`voicejobs jobs list` shows them all.")
     return job_from(found[0])
@@ -157,31 +157,31 @@ def by_name(session: Session, name: str) -> Job:
 
 def find_name(session: Session, name: str) -> str | None:
     """The name as the ledger spells it; None when there is no such job."""
-    found = ask(session, "SELECT name FROM job WHERE folded = :folded", {"folded": fold(name)})
+    found = session.rows("SELECT name FROM job WHERE folded = :folded", {"folded": fold(name)})
     return str(found[0]["name"]) if found else None
 
 
 def by_claim(session: Session, claim_id: str) -> Job | None:
     """The job that was recorded from this claim."""
-    found = ask(session, "SELECT * FROM job WHERE claim_id = :claim", {"claim": claim_id})
+    found = session.rows("SELECT * FROM job WHERE claim_id = :claim", {"claim": claim_id})
     return job_from(found[0]) if found else None
 
 
 def by_key(session: Session, key: str) -> Job | None:
     """The job that holds this `id`."""
-    found = ask(session, "SELECT * FROM job WHERE key = :key", {"key": key})
+    found = session.rows("SELECT * FROM job WHERE key = :key", {"key": key})
     return job_from(found[0]) if found else None
 
 
 def is_recorded(session: Session, claim_id: str) -> bool:
     """Whether a claim has become a row already."""
-    return bool(ask(session, "SELECT 1 FROM job WHERE claim_id = :claim", {"claim": claim_id}))
+    return bool(session.rows("SELECT 1 FROM job WHERE claim_id = :claim", {"claim": claim_id}))
 
 
 def open_makers(session: Session, folded_voice: str) -> list[int]:
     """Ids of the unfinished jobs that will give this voice a version, in the order in which they were claimed."""
     question = f"SELECT id FROM job WHERE makes_voice = :voice AND {IS_OPEN} ORDER BY id"
-    return [row["id"] for row in ask(session, question, {"voice": folded_voice})]
+    return [row["id"] for row in session.rows(question, {"voice": folded_voice})]
 
 
 def open_references(session: Session, folded_voice: str) -> list[tuple[str, str]]:
@@ -190,7 +190,7 @@ def open_references(session: Session, folded_voice: str) -> list[tuple[str, str]
         SELECT job.name, voice_need.reference FROM voice_need JOIN job ON job.id = voice_need.job_id
         WHERE voice_need.folded = :voice AND {IS_OPEN} ORDER BY job.id
     """
-    return [(row["name"], row["reference"]) for row in ask(session, question, {"voice": folded_voice})]
+    return [(row["name"], row["reference"]) for row in session.rows(question, {"voice": folded_voice})]
 
 
 def open_take_keys(session: Session) -> set[str]:
@@ -199,7 +199,7 @@ def open_take_keys(session: Session) -> set[str]:
         SELECT line.take_key FROM line JOIN job ON job.id = line.job_id
         WHERE {IS_OPEN} AND line.take_key IS NOT NULL
     """
-    return {row["take_key"] for row in ask(session, question)}
+    return {row["take_key"] for row in session.rows(question)}
 
 
 # ---- the life of a job -----------------------------------------------------------------------------------------
@@ -224,9 +224,9 @@ def start(
         rows = (
             (job.id, line.position, line.key, line.file, line.model, line.request_json, line.seed) for line in lines
         )
-        do(session, INSERT_LINE, list(rows))
+        session.do(INSERT_LINE, list(rows))
     values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan))}
-    return job_from(ask(session, START_JOB, values)[0])
+    return job_from(session.rows(START_JOB, values)[0])
 
 
 def requeue(session: Session, job_id: int, *, not_before_s: float, warning: str | None = None) -> None:
@@ -242,7 +242,7 @@ def note_facts(session: Session, job_id: int, **facts: Any) -> None:
 
 
 def _facts_and(session: Session, job_id: int, facts: JsonObject) -> str:
-    known = ask(session, "SELECT facts_json FROM job WHERE id = :id", {"id": job_id})[0]["facts_json"]
+    known = session.rows("SELECT facts_json FROM job WHERE id = :id", {"id": job_id})[0]["facts_json"]
     return canonical_json(json.loads(known) | dict(facts))
 
 
@@ -259,12 +259,12 @@ def unpublished(session: Session) -> list[Job]:
     question = """
         SELECT * FROM job WHERE outcome IS NOT NULL AND status IN ('waiting', 'queued', 'running') ORDER BY id
     """
-    return [job_from(row) for row in ask(session, question)]
+    return [job_from(row) for row in session.rows(question)]
 
 
 def close(session: Session, job_ids: Sequence[int]) -> None:
     """The receipts lie in the outbox."""
-    do(session, "UPDATE job SET status = outcome WHERE id = ?", [(job_id,) for job_id in job_ids])
+    session.do("UPDATE job SET status = outcome WHERE id = ?", [(job_id,) for job_id in job_ids])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,7 +296,7 @@ def _waiting_for(session: Session, finished_ids: Sequence[int]) -> list[int]:
         WHERE dependency.needs_id IN ({", ".join(str(int(job_id)) for job_id in finished_ids)})
         AND job.status = 'waiting' AND job.outcome IS NULL ORDER BY dependency.job_id
     """
-    return [row["job_id"] for row in ask(session, question)]
+    return [row["job_id"] for row in session.rows(question)]
 
 
 def _needs_of(session: Session, job_id: int) -> list[tuple[str, str, bool]]:
@@ -304,13 +304,13 @@ def _needs_of(session: Session, job_id: int) -> list[tuple[str, str, bool]]:
         SELECT job.name, job.status, dependency.required FROM dependency JOIN job ON job.id = dependency.needs_id
         WHERE dependency.job_id = :id ORDER BY job.id
     """
-    return [(row["name"], row["status"], bool(row["required"])) for row in ask(session, question, {"id": job_id})]
+    return [(row["name"], row["status"], bool(row["required"])) for row in session.rows(question, {"id": job_id})]
 
 
 def recover_unowned(session: Session) -> int:
     """Whatever runs belongs to a runner that is gone: it is queued again at once. Returns how many."""
     unowned = "UPDATE job SET status = 'queued', not_before_s = 0 WHERE status = 'running' AND outcome IS NULL"
-    return len(ask(session, f"{unowned} RETURNING id"))
+    return len(session.rows(f"{unowned} RETURNING id"))
 
 
 def reset_for_retry(session: Session, job_id: int) -> None:
@@ -331,7 +331,7 @@ def reset_for_retry(session: Session, job_id: int) -> None:
             error_hint = NULL
         WHERE job_id = ? AND status IN ('failed', 'cancelled')
     """
-    do(session, statement, [(job_id,)])
+    session.do(statement, [(job_id,)])
 
 
 def change_claim(session: Session, job_id: int, claim_id: str) -> None:
@@ -342,9 +342,9 @@ def change_claim(session: Session, job_id: int, claim_id: str) -> None:
 def forget(session: Session, job_id: int) -> bool:
     """Remove a job that has ended, with its lines and events; False when it is open again or gone."""
     statement = "DELETE FROM job WHERE id = :id AND status NOT IN ('waiting', 'queued', 'running') RETURNING id"
-    return bool(ask(session, statement, {"id": job_id}))
+    return bool(session.rows(statement, {"id": job_id}))
 
 
 def _update(session: Session, job_id: int, **values: Any) -> None:
     columns = ", ".join(f"{name} = ?" for name in values)
-    do(session, f"UPDATE job SET {columns} WHERE id = ?", [(*values.values(), job_id)])
+    session.do(f"UPDATE job SET {columns} WHERE id = ?", [(*values.values(), job_id)])

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from registry.database import Session, ask, do
+from registry.database import Session
 from registry.digests import canonical_json
 from registry.job_lists import line_from
 from registry.job_values import Attempt, JobError, JsonObject, Line, LineCounts, NewAttempt
@@ -24,20 +24,20 @@ def waiting(session: Session, job_id: int, *, model: str, after: int, limit: int
         SELECT * FROM line WHERE job_id = :job AND status = 'waiting' AND model = :model AND position > :after
         ORDER BY position LIMIT :limit
     """
-    rows = ask(session, question, {"job": job_id, "model": model, "after": after, "limit": limit})
+    rows = session.rows(question, {"job": job_id, "model": model, "after": after, "limit": limit})
     return [line_from(row) for row in rows]
 
 
 def with_status(session: Session, job_id: int, status: str) -> list[Line]:
     """Every line of a job in this state, in order."""
     question = "SELECT * FROM line WHERE job_id = :job AND status = :status ORDER BY position"
-    return [line_from(row) for row in ask(session, question, {"job": job_id, "status": status})]
+    return [line_from(row) for row in session.rows(question, {"job": job_id, "status": status})]
 
 
 def existing_takes(session: Session, keys: Iterable[str]) -> set[str]:
     """Those of these keys that the take store has, as far as its rows say."""
     question = "SELECT key FROM take WHERE key IN (SELECT value FROM json_each(:keys))"
-    return {row["key"] for row in ask(session, question, {"keys": json.dumps(list(keys))})}
+    return {row["key"] for row in session.rows(question, {"keys": json.dumps(list(keys))})}
 
 
 def models_left(session: Session, job_ids: Sequence[int]) -> dict[int, list[str]]:
@@ -47,7 +47,7 @@ def models_left(session: Session, job_ids: Sequence[int]) -> dict[int, list[str]
         GROUP BY job_id, model ORDER BY job_id, min(position)
     """
     left: dict[int, list[str]] = {}
-    for row in ask(session, question, {"ids": json.dumps(list(job_ids))}):
+    for row in session.rows(question, {"ids": json.dumps(list(job_ids))}):
         left.setdefault(row["job_id"], []).append(row["model"])
     return left
 
@@ -55,7 +55,7 @@ def models_left(session: Session, job_ids: Sequence[int]) -> dict[int, list[str]
 def counts(session: Session, job_id: int) -> LineCounts:
     """How many lines of a job are in which state."""
     question = "SELECT status, count(*) AS lines FROM line WHERE job_id = :job GROUP BY status"
-    return LineCounts(**{row["status"]: row["lines"] for row in ask(session, question, {"job": job_id})})
+    return LineCounts(**{row["status"]: row["lines"] for row in session.rows(question, {"job": job_id})})
 
 
 def pages(session: Session, job_id: int) -> Iterator[list[Line]]:
@@ -63,7 +63,7 @@ def pages(session: Session, job_id: int) -> Iterator[list[Line]]:
     after = 0
     question = "SELECT * FROM line WHERE job_id = :job AND position > :after ORDER BY position LIMIT :limit"
     while True:
-        rows = ask(session, question, {"job": job_id, "after": after, "limit": PAGE})
+        rows = session.rows(question, {"job": job_id, "after": after, "limit": PAGE})
         if rows:
             yield [line_from(row) for row in rows]
         if len(rows) < PAGE:
@@ -89,18 +89,18 @@ class TakenLine:
 def set_taken(session: Session, taken: Iterable[TakenLine]) -> None:
     """The lines' takes are durable; what remains is to publish them."""
     statement = "UPDATE line SET status = 'taken', take_key = ?, result_json = ? WHERE id = ?"
-    do(session, statement, [(item.take_key, canonical_json(dict(item.result)), item.line_id) for item in taken])
+    session.do(statement, [(item.take_key, canonical_json(dict(item.result)), item.line_id) for item in taken])
 
 
 def set_waiting(session: Session, line_id: int) -> None:
     """The line's take is gone: it has to be spoken again."""
     statement = "UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL WHERE id = ?"
-    do(session, statement, [(line_id,)])
+    session.do(statement, [(line_id,)])
 
 
 def set_published(session: Session, line_ids: Iterable[int]) -> None:
     """The lines' files lie in the outbox."""
-    do(session, "UPDATE line SET status = 'published' WHERE id = ?", [(line_id,) for line_id in line_ids])
+    session.do("UPDATE line SET status = 'published' WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def set_failed(session: Session, line_id: int, error: JobError) -> None:
@@ -108,7 +108,7 @@ def set_failed(session: Session, line_id: int, error: JobError) -> None:
     statement = """
         UPDATE line SET status = 'failed', error_code = ?, error_message = ?, error_hint = ? WHERE id = ?
     """
-    do(session, statement, [(error.code, error.message, error.hint, line_id)])
+    session.do(statement, [(error.code, error.message, error.hint, line_id)])
 
 
 def fail_waiting(session: Session, job_id: int, error: JobError, *, model: str) -> None:
@@ -117,22 +117,22 @@ def fail_waiting(session: Session, job_id: int, error: JobError, *, model: str) 
         UPDATE line SET status = 'failed', error_code = ?, error_message = ?, error_hint = ?
         WHERE job_id = ? AND status = 'waiting' AND model = ?
     """
-    do(session, statement, [(error.code, error.message, error.hint, job_id, model)])
+    session.do(statement, [(error.code, error.message, error.hint, job_id, model)])
 
 
 def cancel_waiting(session: Session, job_id: int) -> None:
     """Nobody will speak the lines that still wait."""
-    do(session, "UPDATE line SET status = 'cancelled' WHERE job_id = ? AND status = 'waiting'", [(job_id,)])
+    session.do("UPDATE line SET status = 'cancelled' WHERE job_id = ? AND status = 'waiting'", [(job_id,)])
 
 
 def add_strikes(session: Session, line_ids: Iterable[int]) -> None:
     """The engine died over these lines."""
-    do(session, "UPDATE line SET strikes = strikes + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
+    session.do("UPDATE line SET strikes = strikes + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def add_failures(session: Session, line_ids: Iterable[int]) -> None:
     """Renderings failed that another try may mend."""
-    do(session, "UPDATE line SET failures = failures + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
+    session.do("UPDATE line SET failures = failures + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def add_attempts(session: Session, new: Iterable[NewAttempt]) -> None:
@@ -144,7 +144,7 @@ def add_attempts(session: Session, new: Iterable[NewAttempt]) -> None:
         (item.line_id, item.number, item.seed, item.outcome, canonical_json(dict(item.detail)), item.finished_s)
         for item in new
     ]
-    do(session, statement, rows)
+    session.do(statement, rows)
 
 
 def attempts(session: Session, line_id: int) -> list[Attempt]:
@@ -152,5 +152,5 @@ def attempts(session: Session, line_id: int) -> list[Attempt]:
     question = """
         SELECT number, seed, outcome, finished_s, detail_json FROM attempt WHERE line_id = :line ORDER BY id
     """
-    rows = [dict(row) for row in ask(session, question, {"line": line_id})]
+    rows = [dict(row) for row in session.rows(question, {"line": line_id})]
     return [Attempt(detail=json.loads(row.pop("detail_json")), **row) for row in rows]

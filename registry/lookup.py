@@ -6,7 +6,7 @@ takes either kind of transaction, `db.read()` or `db.write()`.
 
 from __future__ import annotations
 
-from registry.database import Row, Session, ask
+from registry.database import Row, Session
 from registry.errors import DamagedData, nearest
 from registry.values import Alias, AliasMove, Version, VoiceSummary
 from registry.version_rows import digest_of, version_from
@@ -75,7 +75,7 @@ def find_by_idempotency_key(session: Session, *, voice: str, key: str) -> Versio
 
 def voice_id_of(session: Session, name: str) -> int:
     """The row id of a voice. Raises VoiceNotFound, with the names nearest to the wanted one."""
-    found = ask(session, "SELECT id FROM voice WHERE folded = :folded", {"folded": fold(name)})
+    found = session.rows("SELECT id FROM voice WHERE folded = :folded", {"folded": fold(name)})
     if not found:
         raise VoiceNotFound(name, near=_names_near(session, name))
     return int(found[0]["id"])
@@ -84,7 +84,7 @@ def voice_id_of(session: Session, name: str) -> int:
 def list_voices(session: Session, *, after: str = "", containing: str = "", limit: int = PAGE) -> list[VoiceSummary]:
     """One page of voices with at least one version, by name; the next page begins `after` the last name of this."""
     parameters = {"after": fold(after), "containing": fold(containing), "limit": limit}
-    return [VoiceSummary(**row) for row in ask(session, LIST_QUESTION, parameters)]
+    return [VoiceSummary(**row) for row in session.rows(LIST_QUESTION, parameters)]
 
 
 def history(session: Session, name: str, *, before: int | None = None, limit: int = PAGE) -> list[Version]:
@@ -101,7 +101,7 @@ def aliases(session: Session, name: str) -> list[Alias]:
         FROM alias JOIN voice ON voice.id = alias.voice_id JOIN version ON version.id = alias.version_id
         WHERE alias.voice_id = :voice_id ORDER BY alias.folded
     """
-    return [Alias(**row) for row in ask(session, question, {"voice_id": voice_id_of(session, name)})]
+    return [Alias(**row) for row in session.rows(question, {"voice_id": voice_id_of(session, name)})]
 
 
 def alias_log(session: Session, name: str, *, limit: int = PAGE) -> list[AliasMove]:
@@ -112,7 +112,7 @@ def alias_log(session: Session, name: str, *, limit: int = PAGE) -> list[AliasMo
         WHERE alias_move.voice_id = :voice_id ORDER BY alias_move.id DESC LIMIT :limit
     """
     return [
-        AliasMove(**row) for row in ask(session, question, {"voice_id": voice_id_of(session, name), "limit": limit})
+        AliasMove(**row) for row in session.rows(question, {"voice_id": voice_id_of(session, name), "limit": limit})
     ]
 
 
@@ -158,21 +158,21 @@ def _unless_removed(version: Version, wanted: str, *, removed: bool) -> Version:
 
 
 def _versions(session: Session, condition: str, **parameters: str | int) -> list[Version]:
-    found = ask(session, f"{VERSION_QUESTION} WHERE {condition}", parameters)
+    found = session.rows(f"{VERSION_QUESTION} WHERE {condition}", parameters)
     return [version_from(row, attachments=_attachments(session, row)) for row in found]
 
 
 def _attachments(session: Session, row: Row) -> dict[str, str]:
     question = "SELECT name, attachment_object FROM version_attachment WHERE version_id = :id ORDER BY name"
-    return {found["name"]: found["attachment_object"] for found in ask(session, question, {"id": row["id"]})}
+    return {found["name"]: found["attachment_object"] for found in session.rows(question, {"id": row["id"]})}
 
 
 def _names_near(session: Session, name: str) -> list[str]:
     """Names like the wanted one: of all voices when they are few, else of those that begin alike."""
-    everybody = ask(session, "SELECT name FROM voice LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM + 1})
+    everybody = session.rows("SELECT name FROM voice LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM + 1})
     if len(everybody) > NAMES_TO_GUESS_FROM:
         start = fold(name)[:2]
         question = "SELECT name FROM voice WHERE folded >= :start AND folded < :end LIMIT :limit"
         bounds = {"start": start, "end": start + "\U0010ffff", "limit": NAMES_TO_GUESS_FROM}
-        everybody = ask(session, question, bounds)
+        everybody = session.rows(question, bounds)
     return nearest(name, [row["name"] for row in everybody])

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from registry.candidates import KEPT_AT_LEAST_S
-from registry.database import Database, Session, ask
+from registry.database import Database, Session
 from registry.files import crash_point, held_lock
 from registry.objects import ObjectStore, StoredObject
 from registry.references import referenced_objects
@@ -65,7 +65,7 @@ def gc(
         removed_objects = sweep.objects(objects, needed=needed)
         with db.read() as snapshot:
             question = "SELECT DISTINCT audio_sha256 FROM take"
-            heard = {bytes.fromhex(row["audio_sha256"]) for row in ask(snapshot, question)}
+            heard = {bytes.fromhex(row["audio_sha256"]) for row in snapshot.rows(question)}
         removed_takes = sweep.objects(takes, needed=heard)
         removed_strays = sweep.strays(objects) + sweep.strays(takes)
     return GcReport(

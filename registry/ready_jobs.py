@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from registry.database import Session, ask
+from registry.database import Session
 
 LONGEST_DELAY_S = 3_600.0  # a clock that was set back must not make a delayed job wait for ever
 
@@ -42,7 +42,7 @@ def ready(
     found: dict[int, ReadyJob] = {}
 
     def collect(condition: str, **more: Any) -> None:
-        for row in ask(session, f"{fitting} {condition} LIMIT :limit", {**values, **more}):
+        for row in session.rows(f"{fitting} {condition} LIMIT :limit", {**values, **more}):
             found[row["id"]] = ReadyJob(**row)
 
     collect("ORDER BY priority DESC, id")
@@ -56,5 +56,5 @@ def ready(
 def next_delayed_s(session: Session, *, now_s: float) -> float | None:
     """When the earliest delayed job may start."""
     question = "SELECT min(not_before_s) AS earliest FROM job WHERE status = 'queued' AND not_before_s > :now_s"
-    earliest: float | None = ask(session, question, {"now_s": now_s})[0]["earliest"]
+    earliest: float | None = session.rows(question, {"now_s": now_s})[0]["earliest"]
     return earliest

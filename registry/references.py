@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from registry.database import Session, ask
+from registry.database import Session
 
 SUFFIX = "_object"
 OWNERS = {  # how a row is called in a report; other tables go by their name and row id
@@ -34,7 +34,7 @@ def referring_columns(session: Session) -> list[tuple[str, str]]:
         FROM sqlite_master AS tables JOIN pragma_table_info(tables.name) AS columns
         WHERE tables.type = 'table' AND columns.name LIKE '%\\_object' ESCAPE '\\' ORDER BY 1, 2
     """
-    return [(row["table_name"], row["column_name"]) for row in ask(session, question)]
+    return [(row["table_name"], row["column_name"]) for row in session.rows(question)]
 
 
 def references(session: Session) -> Iterator[Reference]:
@@ -42,7 +42,7 @@ def references(session: Session) -> Iterator[Reference]:
     for table, column in referring_columns(session):
         owner = OWNERS.get(table, f"'{table} ' || owner.rowid")
         question = f'SELECT {owner} AS owner, "{column}" AS sha256 FROM "{table}" AS owner WHERE "{column}" IS NOT NULL'
-        for row in ask(session, question):
+        for row in session.rows(question):
             yield Reference(owner=row["owner"], role=column.removesuffix(SUFFIX), sha256=row["sha256"])
 
 
@@ -51,5 +51,5 @@ def referenced_objects(session: Session) -> set[bytes]:
     found: set[bytes] = set()
     for table, column in referring_columns(session):
         question = f'SELECT DISTINCT "{column}" AS sha256 FROM "{table}" WHERE "{column}" IS NOT NULL'
-        found.update(bytes.fromhex(row["sha256"]) for row in ask(session, question))
+        found.update(bytes.fromhex(row["sha256"]) for row in session.rows(question))
     return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from registry import jobs, lookup, voices
 from registry.comparison import compare
-from registry.database import Database, ask
+from registry.database import Database
 from registry.job_values import OPEN_STATUSES
 from registry.objects import ObjectStore
 from registry.takes import Eviction, TakeStore
@@ -130,7 +130,7 @@ class Registry:
             WHERE kind = 'lock' AND status IN ({", ".join(f"'{status}'" for status in OPEN_STATUSES)})
         """
         with self.db.read() as snapshot:
-            return {row["name"] for row in ask(snapshot, question) if row["name"] is not None}
+            return {row["name"] for row in snapshot.rows(question) if row["name"] is not None}
 
     def evict_takes(self, *, max_bytes: int, now_s: float) -> Eviction:
         """Forget takes, least recently used first, until they fit; those of unfinished jobs stay."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from registry.backup import DATABASE, FORMAT, MANIFEST, Manifest, copy_database
-from registry.database import Database, Session, ask, connect, translated
+from registry.database import Database, Session, connect, translated
 from registry.errors import Conflict, DamagedData, InvalidInput, SchemaTooNew, storage_error
 from registry.files import crash_point, make_folder_durably, write_durably
 from registry.maintenance import maintenance_lock
@@ -127,8 +127,8 @@ def _keep_former(db: Database, *, now_s: float) -> Path:
 
 def _has_content(db: Database) -> bool:
     with db.read() as snapshot:
-        tables = ask(snapshot, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-        return any(ask(snapshot, f'SELECT 1 FROM "{table["name"]}" LIMIT 1') for table in tables)
+        tables = snapshot.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        return any(snapshot.rows(f'SELECT 1 FROM "{table["name"]}" LIMIT 1') for table in tables)
 
 
 def _checked(archive: Path, database_path: Path) -> Manifest:
@@ -175,7 +175,7 @@ def _check_database(archive: Path, manifest: Manifest, path: Path, present: set[
             raise wrong
     with translated(path), contextlib.closing(connect(path)) as connection:
         snapshot = Session(connection)
-        if [row["integrity_check"] for row in ask(snapshot, "PRAGMA integrity_check")] != ["ok"]:
+        if [row["integrity_check"] for row in snapshot.rows("PRAGMA integrity_check")] != ["ok"]:
             raise wrong
         needed = {f"objects/{sha256.hex()[:2]}/{sha256.hex()[2:]}" for sha256 in referenced_objects(snapshot)}
     lost = {f"objects/{sha256[:2]}/{sha256[2:]}" for sha256 in manifest.missing}

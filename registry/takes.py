@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from registry.database import Database, Row, Session, ask, do
+from registry.database import Database, Row, Session
 from registry.digests import canonical_json
 from registry.errors import storage_error
 from registry.files import crash_point
@@ -40,12 +40,12 @@ class TakeStore:
 
     def find(self, session: Session, key: str, *, now_s: float) -> Take | None:
         """The take of this key, marked as just used; None when there is none or its audio is not whole."""
-        found = ask(session, "SELECT * FROM take WHERE key = :key", {"key": key})
+        found = session.rows("SELECT * FROM take WHERE key = :key", {"key": key})
         if not found or not self.audio.is_whole(found[0]["audio_sha256"]):
             return None
         take = _take_from(found[0])
         used_s = max(take.last_used_s, now_s)
-        do(session, "UPDATE take SET last_used_s = ? WHERE key = ?", [(used_s, key)])
+        session.do("UPDATE take SET last_used_s = ? WHERE key = ?", [(used_s, key)])
         return replace(take, last_used_s=used_s)
 
     def put_audio(self, content: bytes) -> str:
@@ -54,10 +54,10 @@ class TakeStore:
 
     def add(self, session: Session, key: str, audio_sha256: str, facts: TakeFacts, *, now_s: float) -> Take:
         """Remember a take. The first one of a key stays, unless its audio is no longer whole."""
-        for known in ask(session, "SELECT * FROM take WHERE key = :key", {"key": key}):
+        for known in session.rows("SELECT * FROM take WHERE key = :key", {"key": key}):
             if self.audio.is_whole(known["audio_sha256"]):
                 return _take_from(known)
-            do(session, "DELETE FROM take WHERE key = ?", [(key,)])
+            session.do("DELETE FROM take WHERE key = ?", [(key,)])
         path = self.audio.path(audio_sha256)
         try:
             size_bytes = path.stat().st_size
@@ -84,7 +84,7 @@ class TakeStore:
             SELECT coalesce(sum(size_bytes), 0) AS used_bytes
             FROM (SELECT max(size_bytes) AS size_bytes FROM take GROUP BY audio_sha256)
         """
-        return int(ask(session, question)[0]["used_bytes"])
+        return int(session.rows(question)[0]["used_bytes"])
 
     def evict(
         self,
@@ -113,7 +113,7 @@ class TakeStore:
                 doomed = _enough_of(free, wanted_bytes=left_bytes - max_bytes)
                 last = page[-1] if len(doomed) == len(free) else doomed[-1]
                 after = (last["last_used_s"], last["key"])
-                do(session, "DELETE FROM take WHERE key = ?", [(row["key"],) for row in doomed])
+                session.do("DELETE FROM take WHERE key = ?", [(row["key"],) for row in doomed])
                 orphans = _without_takes(session, {row["audio_sha256"] for row in doomed})
                 left_bytes = self.used_bytes(session)
             crash_point("takes.forgotten")
@@ -128,7 +128,7 @@ def _least_recently_used(session: Session, *, after: tuple[float, str]) -> list[
         SELECT key, audio_sha256, size_bytes, last_used_s FROM take WHERE (last_used_s, key) > (:used_s, :key)
         ORDER BY last_used_s, key LIMIT :limit
     """
-    return ask(session, question, {"used_s": after[0], "key": after[1], "limit": ROWS_AT_ONCE})
+    return session.rows(question, {"used_s": after[0], "key": after[1], "limit": ROWS_AT_ONCE})
 
 
 def _enough_of(rows: Sequence[Row], *, wanted_bytes: int) -> Sequence[Row]:
@@ -140,7 +140,7 @@ def _enough_of(rows: Sequence[Row], *, wanted_bytes: int) -> Sequence[Row]:
 def _without_takes(session: Session, audio: Collection[str]) -> set[str]:
     """Those of these files that no take refers to any more."""
     question = "SELECT audio_sha256 FROM take WHERE audio_sha256 IN (SELECT value FROM json_each(:audio))"
-    return set(audio) - {row["audio_sha256"] for row in ask(session, question, {"audio": json.dumps(list(audio))})}
+    return set(audio) - {row["audio_sha256"] for row in session.rows(question, {"audio": json.dumps(list(audio))})}
 
 
 def _row_of(take: Take) -> dict[str, Any]:

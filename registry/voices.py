@@ -5,7 +5,7 @@ Every function takes a write transaction first, so that callers join several cha
 
 from __future__ import annotations
 
-from registry.database import Row, Session, ask, do
+from registry.database import Row, Session
 from registry.lookup import aliases, find_by_idempotency_key, get_version, resolve, voice_id_of
 from registry.values import NewVersion, Version
 from registry.version_rows import columns_of, idempotency_key
@@ -30,7 +30,7 @@ def add_version(session: Session, new: NewVersion, *, now_s: float, set_current:
     count = "UPDATE voice SET last_number = last_number + 1 WHERE id = :id RETURNING last_number AS number"
     columns = {
         "voice_id": voice_id,
-        "number": ask(session, count, {"id": voice_id})[0]["number"],
+        "number": session.rows(count, {"id": voice_id})[0]["number"],
         "parent_id": parent.id if parent else None,
         "created_s": now_s,
         **columns_of(new),
@@ -70,7 +70,7 @@ def point_alias(session: Session, version: Version, alias: str, *, now_s: float,
         session.insert("alias", {**values, "version_id": version.id, "moved_s": now_s})
     else:
         moved = "UPDATE alias SET version_id = ?, moved_s = ? WHERE voice_id = ? AND folded = ?"
-        do(session, moved, [(version.id, now_s, voice_id, fold(alias))])
+        session.do(moved, [(version.id, now_s, voice_id, fold(alias))])
     move = {"from_number": known["number"] if known else None, "to_number": version.number}
     _log_move(session, voice_id, known["name"] if known else alias, **move, moved_s=now_s, why=why)
 
@@ -80,7 +80,7 @@ def drop_alias(session: Session, voice_id: int, alias: str, *, now_s: float, why
     known = _pointing(session, voice_id, alias)
     if known is None:
         return False
-    do(session, "DELETE FROM alias WHERE voice_id = ? AND folded = ?", [(voice_id, fold(alias))])
+    session.do("DELETE FROM alias WHERE voice_id = ? AND folded = ?", [(voice_id, fold(alias))])
     _log_move(session, voice_id, known["name"], from_number=known["number"], to_number=None, moved_s=now_s, why=why)
     return True
 
@@ -91,7 +91,7 @@ def _pointing(session: Session, voice_id: int, alias: str) -> Row | None:
         SELECT alias.name, version.number FROM alias JOIN version ON version.id = alias.version_id
         WHERE alias.voice_id = :voice_id AND alias.folded = :folded
     """
-    found = ask(session, question, {"voice_id": voice_id, "folded": fold(alias)})
+    found = session.rows(question, {"voice_id": voice_id, "folded": fold(alias)})
     return found[0] if found else None
 
 
@@ -101,7 +101,7 @@ def _log_move(session: Session, voice_id: int, name: str, **move: float | str | 
 
 def _voice_id(session: Session, name: str, *, now_s: float) -> int:
     """The voice of this name, made when there is none."""
-    found = ask(session, "SELECT id FROM voice WHERE folded = :folded", {"folded": fold(name)})
+    found = session.rows("SELECT id FROM voice WHERE folded = :folded", {"folded": fold(name)})
     if found:
         return int(found[0]["id"])
     return session.insert("voice", {"name": name, "folded": fold(name), "last_number": 0, "created_s": now_s})

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from registry.database import Database, ask
+from registry.database import Database
 from registry.errors import VoiceJobsError
 from runner import engine_checks
 from runner.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
@@ -164,7 +164,7 @@ def _clock(instance: Instance) -> Found:
         return
     if instance.database_path.exists():
         with Database(instance.database_path).read() as snapshot:
-            newest = ask(snapshot, "SELECT max(claimed_s) AS newest FROM job")[0]["newest"]
+            newest = snapshot.rows("SELECT max(claimed_s) AS newest FROM job")[0]["newest"]
         if newest is not None and newest > now_s + 60:
             yield WARNING, f"a job was claimed {newest - now_s:.0f} s in the future: the clock was set back.", remedy
             return
@@ -176,8 +176,8 @@ def _database(instance: Instance) -> Found:
         yield NOTE, "there is no database yet; the first run makes it.", ""
         return
     with Database.open(instance.database_path) as database, database.read() as snapshot:
-        found = [row["quick_check"] for row in ask(snapshot, "PRAGMA quick_check(5)")]
-        journal = ask(snapshot, "PRAGMA journal_mode")[0]["journal_mode"]
+        found = [row["quick_check"] for row in snapshot.rows("PRAGMA quick_check(5)")]
+        journal = snapshot.rows("PRAGMA journal_mode")[0]["journal_mode"]
     if found != ["ok"]:
         yield PROBLEM, f"the database is damaged: {'; '.join(found)}", "Restore a backup: voicejobs restore FILE."
     elif journal != "wal":

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from registry.database import do
 from registry.job_values import OPEN_STATUSES
 from tests.runner import bench as bench_module
 from tests.runner.bench import MODEL, design, lock, speak
@@ -93,7 +92,7 @@ def test_a_job_that_another_version_recorded_otherwise_fails_and_says_so(bench):
     bench.worker.look_at_inbox()
     bench.worker._take_drops(bench.now_s)
     with bench.context.database.write() as session:
-        do(session, "UPDATE job SET spec_json = replace(spec_json, 'lines', 'rows')", [()])
+        session.do("UPDATE job SET spec_json = replace(spec_json, 'lines', 'rows')", [()])
     bench.drop("other.toml", speak("Two."))
     bench.run()
     assert bench.status("other") == "done"
