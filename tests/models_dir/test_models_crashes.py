@@ -24,6 +24,7 @@ from tests.models_dir.making import (
     slug,
     speech_model,
 )
+from tests.regimes.yard import wait_until
 
 LEGACY = "Library/Caches/intrusive-memory/Models/TTS"
 MIGRATE = """
@@ -179,6 +180,9 @@ def test_a_killed_runner_takes_its_download_along_and_the_next_one_goes_on(tmp_p
     full = {**environment, "PYTHONPATH": str(ROOT)}
     runner = subprocess.Popen([sys.executable, "-c", program], env=full, cwd=ROOT, stderr=subprocess.DEVNULL)
     assert hub.in_transfer.wait(30)
+    wait_until(
+        lambda: any(part.stat().st_size for part in directory.rglob("model.safetensors.part"))
+    )  # sent is not received
     runner.kill()
     runner.wait()
     hub.pause.set()
