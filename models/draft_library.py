@@ -72,11 +72,6 @@ class EspeakLibrary:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def has_language(self, voice: str) -> bool:
-        """Whether eSpeak knows this language; an unknown one leaves the previous voice speaking."""
-        with self._opened() as (library, _):
-            return bool(library.espeak_SetVoiceByName(voice.encode("ascii")) == 0)
-
     def speak(self, utterance: Utterance, *, on_samples: OnSamples) -> tuple[npt.NDArray[np.int16], int]:
         """The samples `(S,)` of an utterance, and their rate in Hz.
 

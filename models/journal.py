@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,6 @@ class Journal:
     """The journal of one models directory."""
 
     directory: Path
-    _written: bool = field(default=False, init=False)
 
     @property
     def path(self) -> Path:

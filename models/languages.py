@@ -205,12 +205,6 @@ def _by_code() -> Mapping[str, str]:
     return {code: name for name, codes, _ in _table_lines() for code in codes}
 
 
-@functools.cache
-def known_languages() -> tuple[str, ...]:
-    """Every canonical name, sorted; `auto` is not among them."""
-    return tuple(name for name, _, _ in _table_lines())
-
-
 def canonical_language(tag: str) -> str:
     """The lower-case English name of the language that `tag` means, or `auto`.
 

@@ -34,7 +34,7 @@ from models.shared_directory import ModelChoice, installed_folders, lock_of, res
 from registry.errors import Busy, StorageError
 from registry.files import FileLock
 
-AUTO, OFF = "auto", "off"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,9 +64,3 @@ def _remove_locked(model_id: str, folder: Path, gathering: Path) -> Removed:
     shutil.rmtree(gathering, ignore_errors=True)
     download_state_of(folder).unlink(missing_ok=True)
     return Removed(id=model_id, folder=folder, freed_bytes=freed_bytes)
-
-
-def leftovers(directory: Path) -> list[Path]:
-    """Files in `.incoming` that no download, move or removal will go on with unless its model is asked for again."""
-    incoming = directory / INCOMING_FOLDER
-    return sorted(path for path in incoming.iterdir() if path.suffix != ".json") if incoming.is_dir() else []

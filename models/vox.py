@@ -121,17 +121,6 @@ def recordings(vox: VoxFile) -> list[Recording]:
     return [*_clips(vox), *_samples(vox)]
 
 
-def prompt_for(slots: list[PromptSlot], *, size: str, language: str | None = None) -> PromptSlot | None:
-    """The slot for a model size and a BCP-47 language: exact, then the base language, then language-less."""
-    fitting = [slot for slot in slots if slot.prompt is not None and slot.size in (size, None)]
-    wanted = (language or "").lower()
-    for choice in (wanted, wanted.partition("-")[0], ""):
-        for slot in fitting:
-            if (slot.language or "").lower() == choice:
-                return slot
-    return None
-
-
 def entry_language(entry: Mapping[str, Any]) -> str | None:
     """The language of an embeddings entry; None: any."""
     language = entry.get("language")

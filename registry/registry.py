@@ -17,7 +17,7 @@ from registry.comparison import compare
 from registry.database import Database
 from registry.job_values import OPEN_STATUSES
 from registry.objects import ObjectStore
-from registry.takes import Eviction, TakeStore
+from registry.takes import TakeStore
 from registry.values import Alias, AliasMove, Version, VersionDiff, VoiceSummary
 from registry.voice_names import fold, parse_voice_reference
 
@@ -131,14 +131,6 @@ class Registry:
         """
         with self.db.read() as snapshot:
             return {row["name"] for row in snapshot.rows(question) if row["name"] is not None}
-
-    def evict_takes(self, *, max_bytes: int, now_s: float) -> Eviction:
-        """Forget takes, least recently used first, until they fit; those of unfinished jobs stay."""
-        from registry import jobs
-
-        with self.db.read() as session:
-            pinned = jobs.open_take_keys(session)
-        return self.takes.evict(self.db, max_bytes=max_bytes, pinned=pinned, now_s=now_s)
 
     def fsck(self, *, progress: Callable[[int], None] = lambda _: None) -> FsckReport:
         """Check everything, changing nothing."""

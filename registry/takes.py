@@ -48,12 +48,8 @@ class TakeStore:
         session.do("UPDATE take SET last_used_s = ? WHERE key = ?", [(used_s, key)])
         return replace(take, last_used_s=used_s)
 
-    def put_audio(self, content: bytes) -> str:
-        """Store audio durably and return its SHA-256; do this before the transaction that adds the take."""
-        return self.audio.put(content)
-
     def add(self, session: Session, key: str, audio_sha256: str, facts: TakeFacts, *, now_s: float) -> Take:
-        """Remember a take. The first one of a key stays, unless its audio is no longer whole."""
+        """Remember a take whose audio `self.audio` holds. The first of a key stays, unless its audio is not whole."""
         for known in session.rows("SELECT * FROM take WHERE key = :key", {"key": key}):
             if self.audio.is_whole(known["audio_sha256"]):
                 return _take_from(known)

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from registry.database import Database
 from registry.job_lists import find_drop, get_job, line_counts, show_job
 from registry.job_requests import requests
-from registry.job_values import CANCELLED, DONE, DUPLICATE, OPEN_STATUSES, Job, LineCounts
+from registry.job_values import OPEN_STATUSES, Job, LineCounts
 from runner.errors import RunnerActive
+from runner.exit_codes import INTERRUPTED, OK, TRY_AGAIN
 from runner.instance import Instance
 from runner.lines_under_way import NOTHING, UnderWay, lines_under_way
-from runner.loop import EXIT_INTERRUPTED, EXIT_OK, EXIT_TRY_AGAIN, EXIT_WORK_FAILED, Runner
+from runner.loop import Runner
 
 POLL_S = 0.1
 OBEYED_WITHIN_S = 3.0  # a runner looks for requests every second, between its steps
@@ -28,7 +29,7 @@ def run_daemon(instance: Instance) -> int:
     """Work until a signal; returns the exit code: 0 on SIGTERM, 130 on Ctrl-C. Raises RunnerActive."""
     with Runner(instance) as runner:
         runner.run()
-        return EXIT_INTERRUPTED if runner.last_signal == signal.SIGINT else EXIT_OK
+        return INTERRUPTED if runner.last_signal == signal.SIGINT else OK
 
 
 def run_once(instance: Instance) -> int:
@@ -36,7 +37,7 @@ def run_once(instance: Instance) -> int:
     with Runner(instance) as runner:
         result = runner.run_once()
         if result.interrupted:
-            return EXIT_INTERRUPTED if runner.last_signal == signal.SIGINT else EXIT_OK
+            return INTERRUPTED if runner.last_signal == signal.SIGINT else OK
         return result.exit_code_once
 
 
@@ -63,7 +64,7 @@ class Waiting:
 
             while not is_over():
                 try:
-                    with Runner(self._instance, stopped_code=EXIT_TRY_AGAIN) as runner:
+                    with Runner(self._instance, stopped_code=TRY_AGAIN) as runner:
                         if runner.run(until=is_over).interrupted:
                             break
                 except RunnerActive:
@@ -102,10 +103,3 @@ def what_came_of(database: Database, job: Job, *, within_s: float = OBEYED_WITHI
         if time.monotonic() >= deadline_s:
             return ""
         time.sleep(POLL_S)
-
-
-def exit_code_of(job: Job | None) -> int:
-    """What `submit --wait` exits with: the job's own result; 75 while it is not known."""
-    if job is None or job.status in OPEN_STATUSES:
-        return EXIT_TRY_AGAIN
-    return EXIT_OK if job.status in (DONE, DUPLICATE, CANCELLED) else EXIT_WORK_FAILED

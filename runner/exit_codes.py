@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from registry.errors import VoiceJobsError
 
 OK, FAILED, USAGE, NEEDS_ACTION, RUNNER_ACTIVE, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
@@ -109,8 +107,3 @@ def exit_code_for(error: VoiceJobsError) -> int:
     """The exit code of an error: its own, else that of the nearest class above it that has one."""
     codes = (kind.code for kind in type(error).__mro__ if issubclass(kind, VoiceJobsError))
     return next(EXIT_CODES[code] for code in codes if code in EXIT_CODES)
-
-
-def exit_code_of(statuses: Iterable[str]) -> int:
-    """The worst exit code of finished jobs."""
-    return max((STATUS_EXIT_CODES[status] for status in statuses), default=OK)

@@ -70,11 +70,6 @@ class Instance:
         return self.state_dir / "logs"
 
     @property
-    def scratch_dir(self) -> Path:
-        """For temporary files on the disk of the state folder."""
-        return self.state_dir / "scratch"
-
-    @property
     def lock_path(self) -> Path:
         return self.state_dir / "runner.lock"
 
@@ -96,7 +91,7 @@ class Instance:
         An inbox or outbox elsewhere is created only for an instance that never ran: later, its disk is not mounted.
         """
         never_ran = not self.database_path.exists()
-        folders = (self.inbox, self.outbox, self.objects_dir, self.takes_dir, self.logs_dir, self.scratch_dir)
+        folders = (self.inbox, self.outbox, self.objects_dir, self.takes_dir, self.logs_dir)
         for folder in folders:
             if folder in (self.inbox, self.outbox) and not never_ran and not self.holds(folder):
                 continue

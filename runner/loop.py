@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from types import FrameType
 
 from registry.files import FileLock
-from registry.job_values import CANCELLED, DONE, DUPLICATE
 from runner.context import open_context
 from runner.engine_client import EngineClient, default_memory_limit_bytes
+from runner.exit_codes import INTERRUPTED, OK, STATUS_EXIT_CODES, TRY_AGAIN
 from runner.instance import Instance
 from runner.intake import Intake
 from runner.watch import InboxWatcher
@@ -37,8 +37,6 @@ WATCH_CHECK_S = 5.0
 M_ARENA_MAX = -8  # as in glibc's malloc.h
 HEAPS = 2
 UNTIL_LOOK_S = 0.1  # how often a caller is asked whether it has what it waited for
-EXIT_OK, EXIT_WORK_FAILED, EXIT_TRY_AGAIN, EXIT_INTERRUPTED = 0, 1, 75, 130
-GOOD_OUTCOMES = (DONE, DUPLICATE, CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +50,8 @@ class RunResult:
     @property
     def exit_code_once(self) -> int:
         """What `run --once` exits with."""
-        if any(count for outcome, count in self.outcomes.items() if outcome not in GOOD_OUTCOMES):
-            return EXIT_WORK_FAILED
-        return EXIT_TRY_AGAIN if self.work_waits else EXIT_OK
+        worst = max((STATUS_EXIT_CODES[outcome] for outcome in self.outcomes), default=OK)
+        return worst or (TRY_AGAIN if self.work_waits else OK)
 
 
 class Waker:
@@ -89,7 +86,7 @@ class Waker:
 class Runner:
     """One owned instance at work. Use as a context manager; raises RunnerActive when another process owns it."""
 
-    def __init__(self, instance: Instance, *, stopped_code: int = EXIT_OK) -> None:
+    def __init__(self, instance: Instance, *, stopped_code: int = OK) -> None:
         """`stopped_code` is the exit code of a process that SIGTERM ended in the middle of a long step."""
         _share_heaps()
         self.instance, self._stopped_code = instance, stopped_code
@@ -218,7 +215,7 @@ class Runner:
         self.last_signal = number
         if self._signals > 1:
             os._exit(128 + number)  # the ledger is consistent at every moment, and the engine follows its pipe
-        code = EXIT_INTERRUPTED if number == signal.SIGINT else self._stopped_code
+        code = INTERRUPTED if number == signal.SIGINT else self._stopped_code
         self._last_resort = threading.Timer(STOP_WITHIN_S, os._exit, [code])
         self._last_resort.daemon = True
         self._last_resort.start()

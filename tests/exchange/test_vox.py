@@ -20,7 +20,7 @@ from vox_making import (
     seed_era_vox,
 )
 
-from models.vox import prompt_for, prompt_slots, read_vox, recordings
+from models.vox import prompt_slots, read_vox, recordings
 from models.vox_archive import read_archive, write_archive
 from models.vox_errors import VoxInvalid, VoxRefused
 from models.vox_manifest import errors_in, migrated, warnings_in
@@ -35,7 +35,7 @@ def test_a_file_of_the_seed_era_is_read_and_its_prompt_found(deflate):
     files = {SEED_PATH: a_swift_prompt().to_bytes(), f"{ROOT}/sample-audio.wav": a_wav()}
     vox = read_vox(an_archive(a_manifest(vox_version="0.1.0"), deflate=deflate, **files))
     assert vox.manifest["vox_version"] == "0.4.0"
-    assert prompt_for(prompt_slots(vox), size="1.7b").content == files[SEED_PATH]
+    assert [slot.content for slot in prompt_slots(vox)] == [files[SEED_PATH]]
     assert [recording.file for recording in recordings(vox)] == [f"{ROOT}/sample-audio.wav"]
 
 
@@ -46,22 +46,12 @@ def test_a_pointer_in_the_extensions_names_the_prompt():
     )
     vox = read_vox(content)
     assert list(vox.manifest["embeddings"]) == ["qwen3-tts-clone_prompt"]
-    assert prompt_for(prompt_slots(vox), size="1.7b") is not None
+    assert [slot.size for slot in prompt_slots(vox)] == ["1.7b"]
 
 
-@pytest.mark.parametrize(
-    ("size", "language", "file"),
-    [
-        ("1.7b", None, f"{ROOT}/1.7b/clone-prompt.bin"),
-        ("1.7b", "es", f"{ROOT}/1.7b/es/clone-prompt.bin"),
-        ("1.7b", "es-MX", f"{ROOT}/1.7b/es/clone-prompt.bin"),
-        ("1.7b", "de", f"{ROOT}/1.7b/clone-prompt.bin"),
-        ("0.6b", "es", f"{ROOT}/0.6b/clone-prompt.bin"),
-    ],
-)
-def test_the_prompt_for_a_size_and_language_falls_back_as_the_format_says(size, language, file):
+def test_every_prompt_is_listed_with_its_size_and_language():
     slots = prompt_slots(read_vox(many_sized_vox()))
-    assert prompt_for(slots, size=size, language=language).file == file
+    assert {(slot.size, slot.language) for slot in slots} == {("1.7b", None), ("1.7b", "es"), ("0.6b", None)}
 
 
 def test_a_prompt_in_the_slot_of_the_other_size_is_known_by_its_embedding():
@@ -70,8 +60,7 @@ def test_a_prompt_in_the_slot_of_the_other_size_is_known_by_its_embedding():
     slots = prompt_slots(
         read_vox(an_archive(a_manifest(embeddings=embeddings), **{f"{ROOT}/1.7b/clone-prompt.bin": small}))
     )
-    assert prompt_for(slots, size="1.7b") is None
-    assert prompt_for(slots, size="0.6b").content == small
+    assert [(slot.size, slot.content) for slot in slots] == [("0.6b", small)]
 
 
 def test_a_sample_is_never_taken_for_a_prompt():
@@ -313,4 +302,4 @@ def test_a_map_made_from_paths_names_every_file():
 
 
 def test_a_seed_era_file_from_a_designed_voice_is_ready():
-    assert prompt_for(prompt_slots(read_vox(seed_era_vox())), size="1.7b") is not None
+    assert [slot.size for slot in prompt_slots(read_vox(seed_era_vox()))] == ["1.7b"]

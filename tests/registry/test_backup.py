@@ -36,7 +36,7 @@ def lock(registry, name="elena", prompt=b"prompt"):
 def registry(tmp_path):
     with open_registry(tmp_path / "state") as opened:
         lock(opened)
-        audio = opened.takes.put_audio(b"take")
+        audio = opened.takes.audio.put(b"take")
         candidate = a_candidate(audio_sha256=opened.objects.put(b"candidate"), design_state_sha256=None)
         with opened.db.write() as session:
             add_candidate(session, "design-1", 1, candidate, now_s=1.0)

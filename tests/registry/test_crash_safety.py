@@ -24,7 +24,7 @@ WRITER = """if True:
         for number in range(10_000):
             name = f"{sys.argv[2]}-{number}"
             prompt = registry.objects.put(name.encode() * 500)
-            audio = registry.takes.put_audio(name.encode() * 900)
+            audio = registry.takes.audio.put(name.encode() * 900)
             with registry.db.write() as session:
                 plain = dict(reference_sha256=None, audition_sha256=None, attachments={})
                 new = a_version(prompt_sha256=prompt, made_by_job=name, **plain)
@@ -38,7 +38,7 @@ COLLECTOR = """if True:
     with open_registry(pathlib.Path(sys.argv[1])) as registry:
         while True:
             registry.gc(now_s=time.time() + 3_000, grace_s=0)
-            registry.evict_takes(max_bytes=25_000, now_s=time.time() + 3_000)
+            registry.takes.evict(registry.db, max_bytes=25_000, now_s=time.time() + 3_000)
 """
 
 

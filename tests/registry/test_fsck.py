@@ -18,7 +18,7 @@ def filled(db, objects, takes):
         attachments={"portrait": objects.put(b"portrait")},
     )
     candidate = a_candidate(audio_sha256=objects.put(b"candidate"), design_state_sha256=None)
-    audio = takes.put_audio(b"take")
+    audio = takes.audio.put(b"take")
     with db.write() as session:
         add_version(session, new, now_s=1.0)
         add_candidate(session, "design-1", 2, candidate, now_s=1.0)
@@ -63,7 +63,7 @@ def test_lost_bytes_are_named_by_who_needs_them(filled, objects, takes, content,
 
 
 def test_a_lost_take_is_reported_but_nothing_is_lost(filled, objects, takes):
-    takes.audio.path(takes.put_audio(b"take")).unlink()
+    takes.audio.path(takes.audio.put(b"take")).unlink()
     report, findings = found(filled, objects, takes)
     assert report.sound
     assert "its audio is missing" in findings[0]

@@ -88,7 +88,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(db, objects, takes):
     lock(db, objects)
     lock(db, objects, prompt=b"second")
     remove(db, "elena@1", now_s=0.0)
-    takes.put_audio(b"orphan")
+    takes.audio.put(b"orphan")
     dry = collect(db, objects, takes, dry_run=True)
     assert len(list(objects)) == 4
     with db.write() as session:
@@ -125,8 +125,8 @@ def test_half_written_files_of_killed_processes_are_removed_in_time(db, objects,
 
 
 def test_audio_of_takes_stays_as_long_as_its_take(db, objects, takes):
-    audio = takes.put_audio(b"audio")
-    takes.put_audio(b"orphan")
+    audio = takes.audio.put(b"audio")
+    takes.audio.put(b"orphan")
     with db.write() as session:
         takes.add(session, sha256("key"), audio, take_facts(), now_s=1.0)
     assert collect(db, objects, takes).removed_takes == 1

@@ -94,14 +94,16 @@ def test_a_design_job_starts_without_the_candidates_of_a_pruned_one_of_its_name(
 
 def test_takes_of_unfinished_jobs_are_not_evicted(registry):
     for name in ("open", "other"):
-        audio = registry.takes.put_audio(name.encode())
+        audio = registry.takes.audio.put(name.encode())
         with registry.db.write() as session:
             registry.takes.add(session, sha256(name), audio, take_facts(), now_s=1.0)
     job = enqueue(registry)
     with registry.db.write() as session:
         question = "INSERT INTO line (job_id, position, file, status, model, request_json, seed, take_key) VALUES"
         session.rows(f"{question} (?, 1, 'f', 'taken', 'm', '{{}}', 1, ?)", (job.id, sha256("open")))
-    assert registry.evict_takes(max_bytes=0, now_s=1e10).takes == 1
+    with registry.db.read() as snapshot:
+        pinned = jobs.open_take_keys(snapshot)
+    assert registry.takes.evict(registry.db, max_bytes=0, pinned=pinned, now_s=1e10).takes == 1
     assert registry.gc(now_s=1e10).removed_takes == 0
     with registry.db.write() as session:
         assert registry.takes.find(session, sha256("open"), now_s=2.0)

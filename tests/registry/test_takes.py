@@ -22,7 +22,7 @@ LINE: dict[str, Any] = {
 
 
 def add(db, takes, name, *, content=None, now_s=10.0, **changes):
-    audio = takes.put_audio(content if content is not None else name.encode() * 100)
+    audio = takes.audio.put(content if content is not None else name.encode() * 100)
     os.utime(takes.audio.path(audio), (0, 0))
     with db.write() as session:
         return takes.add(session, sha256(name), audio, take_facts(**changes), now_s=now_s)
@@ -125,7 +125,7 @@ def test_audio_that_another_take_shares_stays_until_the_last_of_them_goes(db, ta
 
 def test_audio_that_was_just_put_again_survives_the_eviction_of_its_old_take(db, takes):
     add(db, takes, "a", content=b"audio")
-    audio = takes.put_audio(b"audio")
+    audio = takes.audio.put(b"audio")
     os.utime(takes.audio.path(audio), (9_999, 9_999))
     evict(db, takes, 0)
     assert takes.audio.read(audio) == b"audio"

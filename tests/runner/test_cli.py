@@ -15,7 +15,7 @@ from registry.errors import VoiceJobsError
 from runner.cli import run_command, voicejobs
 from runner.console import Command, LazyGroup, to_json
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
-from runner.exit_codes import EXIT_CODES, exit_code_for, exit_code_of
+from runner.exit_codes import EXIT_CODES, exit_code_for
 from runner.settings import SETTINGS_FILE
 from runner.version import VERSION
 
@@ -179,11 +179,6 @@ def test_exit_codes_come_from_the_class_of_the_error():
     assert exit_code_for(RunnerActive("x")) == 4
     assert exit_code_for(SettingsInvalid("x")) == 2
     assert exit_code_for(VoiceJobsError("x")) == 1
-
-
-def test_the_worst_job_decides_the_exit_code():
-    assert exit_code_of(["done", "duplicate", "cancelled"]) == exit_code_of([]) == 0
-    assert exit_code_of(["done", "partial"]) == exit_code_of(["rejected"]) == exit_code_of(["failed"]) == 1
 
 
 def test_values_are_printed_as_json_whatever_they_hold():

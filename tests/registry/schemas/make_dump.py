@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 def fill(db: Database, folder: Path, *, schema: int) -> None:
     """Rows in every table that this schema has; `test_migrations.py` looks for them."""
     takes = TakeStore(ObjectStore(folder / "takes"))
-    audio = takes.put_audio(b"audio")
+    audio = takes.audio.put(b"audio")
     with db.write() as session:
         add_version(session, a_version(made_by_job="lock-1"), now_s=1.0)
         add_version(session, a_version(transcript="Other words.", parent=1, origin="relock"), now_s=2.0)
