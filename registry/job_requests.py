@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from registry.database import Session
 from registry.errors import Conflict
-from registry.job_values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
+from registry.job_values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JsonObject, Request
 from registry.jobs import by_name, change_claim
 
 
@@ -33,9 +33,9 @@ def request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
     return job
 
 
-def resume(session: Session, job_id: int, *, claim_id: str, now_s: float) -> None:
+def resume(session: Session, job_id: int, *, claim_id: str, facts: JsonObject, now_s: float) -> None:
     """The same job was dropped again after it had failed: it is to be retried, with the files of the new drop."""
-    change_claim(session, job_id, claim_id)
+    change_claim(session, job_id, claim_id, facts=facts)
     _add_request(session, job_id, RETRY, now_s=now_s)
 
 

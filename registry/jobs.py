@@ -31,7 +31,14 @@ from registry.job_values import (
 from registry.voice_names import fold
 
 IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
+IS_ASKED_AGAIN = """
+    job.status IN ('partial', 'failed', 'cancelled') AND EXISTS (
+        SELECT 1 FROM job_request WHERE job_request.job_id = job.id AND job_request.request = 'retry'
+    )
+"""
+WILL_END = f"({IS_OPEN} OR {IS_ASKED_AGAIN})"
 MAX_WARNINGS = 50
+OF_ITS_END = ("track", "voice", "files")  # facts that are found anew when a job ends again
 
 
 # ---- recording -------------------------------------------------------------------------------------------------
@@ -178,9 +185,14 @@ def is_recorded(session: Session, claim_id: str) -> bool:
     return bool(session.rows("SELECT 1 FROM job WHERE claim_id = :claim", {"claim": claim_id}))
 
 
+def will_end(session: Session, job_id: int) -> bool:
+    """Whether a job is open, or was asked to be tried again: others may wait for it."""
+    return bool(session.rows(f"SELECT 1 FROM job WHERE id = :id AND {WILL_END}", {"id": job_id}))
+
+
 def open_makers(session: Session, folded_voice: str) -> list[int]:
     """Ids of the unfinished jobs that will give this voice a version, in the order in which they were claimed."""
-    question = f"SELECT id FROM job WHERE makes_voice = :voice AND {IS_OPEN} ORDER BY id"
+    question = f"SELECT id FROM job WHERE makes_voice = :voice AND {WILL_END} ORDER BY id"
     return [row["id"] for row in session.rows(question, {"voice": folded_voice})]
 
 
@@ -188,7 +200,7 @@ def open_references(session: Session, folded_voice: str) -> list[tuple[str, str]
     """(job name, reference as written) of every unfinished job that names this voice."""
     question = f"""
         SELECT job.name, voice_need.reference FROM voice_need JOIN job ON job.id = voice_need.job_id
-        WHERE voice_need.folded = :voice AND {IS_OPEN} ORDER BY job.id
+        WHERE voice_need.folded = :voice AND {WILL_END} ORDER BY job.id
     """
     return [(row["name"], row["reference"]) for row in session.rows(question, {"voice": folded_voice})]
 
@@ -280,8 +292,7 @@ def settle_dependents(session: Session, finished_ids: Sequence[int]) -> list[Set
     settled = []
     for job_id in _waiting_for(session, finished_ids):
         needs = _needs_of(session, job_id)
-        lost = (FAILED, CANCELLED)
-        failed = next((name for name, status, required in needs if required and status in lost), None)
+        failed = _lost(needs)
         if failed is None and any(status in OPEN_STATUSES for _, status, _ in needs):
             continue
         if failed is None:
@@ -299,10 +310,19 @@ def _waiting_for(session: Session, finished_ids: Sequence[int]) -> list[int]:
     return [row["job_id"] for row in session.rows(question)]
 
 
+def failed_need(session: Session, job_id: int) -> str | None:
+    """The name of a job that this one cannot do without, and that has failed."""
+    return _lost(_needs_of(session, job_id))
+
+
+def _lost(needs: Iterable[tuple[str, str, bool]]) -> str | None:
+    return next((name for name, status, required in needs if required and status in (FAILED, CANCELLED)), None)
+
+
 def _needs_of(session: Session, job_id: int) -> list[tuple[str, str, bool]]:
-    question = """
-        SELECT job.name, job.status, dependency.required FROM dependency JOIN job ON job.id = dependency.needs_id
-        WHERE dependency.job_id = :id ORDER BY job.id
+    question = f"""
+        SELECT job.name, CASE WHEN {IS_ASKED_AGAIN} THEN 'queued' ELSE job.status END AS status, dependency.required
+        FROM dependency JOIN job ON job.id = dependency.needs_id WHERE dependency.job_id = :id ORDER BY job.id
     """
     return [(row["name"], row["status"], bool(row["required"])) for row in session.rows(question, {"id": job_id})]
 
@@ -315,6 +335,7 @@ def recover_unowned(session: Session) -> int:
 
 def reset_for_retry(session: Session, job_id: int) -> None:
     """A finished job goes back into the queue; published lines stay, failed and cancelled ones wait again."""
+    job = get(session, job_id)
     waits = any(status in OPEN_STATUSES for _, status, _ in _needs_of(session, job_id))
     _update(
         session,
@@ -324,6 +345,7 @@ def reset_for_retry(session: Session, job_id: int) -> None:
         finished_s=None,
         not_before_s=0.0,
         warnings_json="[]",
+        facts_json=canonical_json({key: value for key, value in job.facts.items() if key not in OF_ITS_END}),
         **_error_columns(None),
     )
     statement = """
@@ -334,9 +356,9 @@ def reset_for_retry(session: Session, job_id: int) -> None:
     session.do(statement, [(job_id,)])
 
 
-def change_claim(session: Session, job_id: int, claim_id: str) -> None:
-    """From now on the job has the files of another drop."""
-    _update(session, job_id, claim_id=claim_id)
+def change_claim(session: Session, job_id: int, claim_id: str, *, facts: JsonObject) -> None:
+    """From now on the job has the files of another drop; `facts` say which is its job file."""
+    _update(session, job_id, claim_id=claim_id, facts_json=_facts_and(session, job_id, facts))
 
 
 def forget(session: Session, job_id: int) -> bool:

@@ -7,13 +7,14 @@ and written many at a time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from registry.database import Session
 from registry.digests import canonical_json
 from registry.job_lists import line_from
-from registry.job_values import Attempt, JobError, JsonObject, Line, LineCounts, NewAttempt
+from registry.job_values import PUBLISHED, Attempt, JobError, JsonObject, Line, LineCounts, NewAttempt
+from registry.voice_names import fold
 
 PAGE = 500
 
@@ -96,6 +97,13 @@ def set_waiting(session: Session, line_id: int) -> None:
     """The line's take is gone: it has to be spoken again."""
     statement = "UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL WHERE id = ?"
     session.do(statement, [(line_id,)])
+
+
+def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) -> None:
+    """Published lines whose file is not among these (folded names) are to be spoken, or rather reused, once more."""
+    for line in with_status(session, job_id, PUBLISHED):
+        if fold(line.file) not in unless_in:
+            set_waiting(session, line.id)
 
 
 def set_published(session: Session, line_ids: Iterable[int]) -> None:

@@ -16,8 +16,9 @@ from registry.candidates import find_candidates
 from registry.database import Session
 from registry.errors import NotFound, VoiceJobsError
 from registry.job_values import (
+    CANCELLED,
     DUPLICATE,
-    OPEN_STATUSES,
+    FAILED,
     QUEUED,
     REJECTED,
     RETRY,
@@ -29,6 +30,7 @@ from registry.job_values import (
     NewJob,
 )
 from registry.lookup import history, resolve
+from runner.finishing import dependency_failed
 from runner.intake import ClaimedDrop
 from runner.jobfile import (
     DesignSpec,
@@ -46,15 +48,12 @@ from runner.names import VoiceReference, folded, job_name_from, parse_voice_refe
 from runner.resolution import sibling_for
 
 UNKNOWN_KIND = "unknown"
+LOST = (FAILED, CANCELLED)
 IMPORT = "import"
 
 
 class DependencyUnknown(NotFound):
     code = "dependency-unknown"
-
-
-class DependencyFailed(VoiceJobsError):
-    code = "dependency-failed"
 
 
 class IdTaken(VoiceJobsError):
@@ -139,9 +138,7 @@ class Admission:
 
     def _record(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> Job:
         waits = any(self._is_open(job_id) for job_id in needs.jobs)
-        failed = next(
-            (job for job in self._needed(needs) if job.status not in (*OPEN_STATUSES, "done", "partial")), None
-        )
+        failed = next((job for job in self._needed(needs) if job.status in LOST and not self._is_open(job.id)), None)
         job = jobs.add(
             self._session,
             NewJob(
@@ -157,7 +154,7 @@ class Admission:
                 model=self._likely_model(spec),
                 status=WAITING if waits else QUEUED,
                 outcome="failed" if failed else None,
-                error=error_of(dependency_failed(failed.name)) if failed else None,
+                error=dependency_failed(failed.name) if failed else None,
                 makes_voice=folded(made) if (made := drop.voice or voice_made_by(spec)) else None,
                 dependencies=needs.jobs,
                 voices=tuple(dict.fromkeys(needs.voices)),
@@ -228,8 +225,9 @@ class Admission:
             message = f"The id {holder.key!r} belongs to the job {holder.name!r}, which says something else."
             hint = "Give the changed job another id, or none."
             return self._answer(drop, REJECTED, error=JobError(code=IdTaken.code, message=message, hint=hint))
-        if holder.status in RETRYABLE_STATUSES:
-            job_requests.resume(self._session, holder.id, claim_id=drop.claim_id, now_s=self._now_s)
+        if holder.status in RETRYABLE_STATUSES and not self._is_open(holder.id):
+            facts, claim_id = self._file_facts(drop), drop.claim_id
+            job_requests.resume(self._session, holder.id, claim_id=claim_id, facts=facts, now_s=self._now_s)
             jobs.add_event(self._session, holder.id, kind=RETRY, message="dropped again", at_s=self._now_s)
             return Admitted(job=holder, freed_claim=holder.claim_id)
         return self._answer(drop, DUPLICATE, error=None, facts={"duplicate_of": holder.name})
@@ -314,7 +312,7 @@ class Admission:
             design = jobs.by_name(self._session, job_name)
         except NotFound:
             design = None
-        if design is not None and design.kind == "design" and design.status in OPEN_STATUSES:
+        if design is not None and design.kind == "design" and self._is_open(design.id):
             spec = spec_from_json(design.spec_json)
             assert isinstance(spec, DesignSpec)
             if candidate > spec.candidates:
@@ -341,7 +339,8 @@ class Admission:
         return [jobs.get(self._session, job_id) for job_id, required in needs.jobs.items() if required]
 
     def _is_open(self, job_id: int) -> bool:
-        return jobs.get(self._session, job_id).status in OPEN_STATUSES
+        """Whether it has not ended, or is about to be tried again."""
+        return jobs.will_end(self._session, job_id)
 
 
 def voice_made_by(spec: JobSpec) -> str | None:
@@ -351,12 +350,6 @@ def voice_made_by(spec: JobSpec) -> str | None:
     if isinstance(spec, RelockSpec):
         return parse_voice_reference(spec.voice).name
     return None
-
-
-def dependency_failed(name: str) -> DependencyFailed:
-    """The error of a job that needed another one's result."""
-    hint = f"`voicejobs jobs show {name}` says why; retry that job, then this one."
-    return DependencyFailed(f"It needs the job {name!r}, which did not succeed.", hint=hint)
 
 
 def error_of(problem: Any) -> JobError:

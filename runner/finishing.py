@@ -73,7 +73,7 @@ class Finisher:
         return [ending for ending in endings if ending is not None]
 
     def _ending_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> Ending | None:
-        ending = Ending(job=job, outcome=summary.outcome, error=summary.error)
+        ending = Ending(job=job, outcome=summary.outcome, error=summary.error, warnings=summary.warnings)
         ending.facts["voice"] = summary.voice
         if isinstance(spec, SynthesizeSpec) and summary.spoken:
             try:

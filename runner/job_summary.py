@@ -9,7 +9,7 @@ from typing import Any
 
 from registry.job_values import DONE, FAILED, PARTIAL, PUBLISHED, JobError, Line
 from runner import track
-from runner.receipt import summary_error, voice_entry
+from runner.receipt import gates_warning, summary_error, voice_entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +29,7 @@ class JobSummary:
     lines: int = 0
     spoken: list[Spoken] = field(default_factory=list)
     errors: list[JobError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # which a job that is tried again has forgotten
     voices: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     @classmethod
@@ -43,6 +44,9 @@ class JobSummary:
                 summary.errors.append(line.error)
             if line.status == PUBLISHED and line.result is not None:
                 summary.spoken.append(_spoken(line, line.result))
+                if failed := line.result["quality"]["failed_gates"]:
+                    attempts = line.result["attempts"]
+                    summary.warnings.append(gates_warning(line.file, attempts=attempts, failed=failed))
         return summary
 
     @property

@@ -83,6 +83,12 @@ class Outbox:
         except OSError as error:
             raise storage_error(error, f"listing {self.folder}") from error
 
+    def files_of(self, job_name: str) -> set[str]:
+        """The folded names of what lies in the job's folder; empty when that is gone."""
+        folder = self.folder / job_name
+        with _system_errors(f"listing {folder}"):
+            return {folded(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
+
     def job_folder(self, job_name: str) -> Path:
         """Where a job's files go; made when it is missing, since whoever empties the outbox may take it away."""
         folder = self.folder / job_name

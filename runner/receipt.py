@@ -120,6 +120,11 @@ def _candidate(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in ("id", "voice")}
 
 
+def gates_warning(file: str, *, attempts: int, failed: Iterable[str]) -> str:
+    """What is said of a line whose best take is not good."""
+    return f"{file}: the best of {attempts} takes failed {', '.join(failed)}."
+
+
 def voice_entry(voice: Mapping[str, Any]) -> dict[str, Any] | None:
     """A line's voice as `{name, version, digest}`; a preset has neither version nor digest, a description no name."""
     if voice["source"] == "description":

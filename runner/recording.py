@@ -37,6 +37,7 @@ from runner.preparing import (
     take_waveform,
 )
 from runner.publish import Outbox
+from runner.receipt import gates_warning
 
 OnJobTrouble = Callable[[Job, StorageError], None]
 KEPT_SAMPLES = 1_000_000  # of recent takes, for the tracks that are made of them a moment later
@@ -317,8 +318,7 @@ class Recorder:
             jobs.note_facts(session, item.job.id, engine=shown, model=engine.get("model"), versions=software)
             self._noted.add(mark)
         if item.facts.failed_gates:
-            gates = ", ".join(item.facts.failed_gates)
-            warning = f"{item.line.file}: the best of {item.facts.attempts} takes failed {gates}."
+            warning = gates_warning(item.line.file, attempts=item.facts.attempts, failed=item.facts.failed_gates)
             jobs.add_warning(session, item.job.id, warning)
 
     def forget_all(self) -> None:

@@ -47,7 +47,7 @@ class Requests:
             asked = [item for item in job_requests.requests(session) if self._put_off.get(item.id, now_s) <= now_s]
         if asked:
             self.end_what_can()  # a job may be about to end, or to fail for want of another
-        for request in asked:
+        for request in sorted(asked, key=lambda item: item.job_id):  # what others wait for was recorded first
             with self.context.database.read() as session:
                 job = jobs.get(session, request.job_id)
             if request.request == CANCEL:
@@ -78,6 +78,7 @@ class Requests:
         """Put a job back into the queue; False when its folder does not allow that now."""
         try:
             self.outbox.retire_receipt(job.name)
+            there = self.outbox.files_of(job.name)
         except StorageError as error:
             if error.everyones:
                 raise
@@ -89,6 +90,7 @@ class Requests:
         self._put_off.pop(request.id, None)
         with self.context.database.write() as session:
             jobs.reset_for_retry(session, job.id)
+            lines.publish_again(session, job.id, unless_in=there)
             jobs.add_event(session, job.id, kind=RETRY, message="tried again", at_s=self.context.clock())
         self.turns.may_be_ready = True
         return True
