@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from registry.errors import VoiceJobsError
+
 JsonObject = Mapping[str, Any]
 
 WAITING, QUEUED, RUNNING = "waiting", "queued", "running"  # waiting: for another job
@@ -29,8 +31,18 @@ class JobError:
     message: str
     hint: str = ""
 
+    @classmethod
+    def of(cls, error: VoiceJobsError) -> JobError:
+        """An error as the ledger keeps it."""
+        return cls(code=error.code, message=_storable(error.message), hint=_storable(error.hint))
+
     def as_json(self) -> dict[str, str]:
         return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+def _storable(text: str) -> str:
+    """Text that may quote anything a file or a library says, as UTF-8 can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,8 @@ from registry.job_values import (
     NewJob,
 )
 from registry.lookup import history, resolve
-from runner.finishing import dependency_failed
-from runner.intake import ClaimedDrop
+from runner.drops import ClaimedDrop
+from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.jobfile import (
     DesignSpec,
     ExportSpec,
@@ -50,14 +50,6 @@ from runner.resolution import sibling_for
 UNKNOWN_KIND = "unknown"
 LOST = (FAILED, CANCELLED)
 IMPORT = "import"
-
-
-class DependencyUnknown(NotFound):
-    code = "dependency-unknown"
-
-
-class IdTaken(VoiceJobsError):
-    code = "id-conflict"
 
 
 @dataclass
@@ -95,45 +87,36 @@ class Admission:
 
         When there is `more_to_come`, which may make what they want, they are given back instead of being rejected.
         """
-        admitted, later = [], []
-        for drop in drops:
-            done = self._admit(drop, is_last_chance=len(drops) == 1 and not more_to_come)
-            if done is None:
-                later.append(drop)
-            else:
-                admitted.append(done)
-        while later:
-            still = []
-            for drop in later:
-                done = self._admit(drop, is_last_chance=False)
-                if done is None:
-                    still.append(drop)
-                else:
-                    admitted.append(done)
-            if len(still) == len(later):  # nothing in this batch makes what they want
+        admitted: list[Admitted] = []
+        left = list(drops)
+        while left:
+            unknown: list[tuple[ClaimedDrop, DependencyUnknown]] = []
+            for drop in left:
+                try:
+                    admitted.append(self._admit(drop))
+                except DependencyUnknown as error:
+                    unknown.append((drop, error))
+            if len(unknown) == len(left):  # nothing in this batch makes what they want
                 if more_to_come:
-                    return admitted, still
-                return [*admitted, *(self._rejected(drop) for drop in still)], []
-            later = still
+                    return admitted, left
+                return [*admitted, *(self._answer(drop, REJECTED, error=error) for drop, error in unknown)], []
+            left = [drop for drop, _ in unknown]
         return admitted, []
 
-    def _rejected(self, drop: ClaimedDrop) -> Admitted:
-        done = self._admit(drop, is_last_chance=True)
-        assert done is not None
-        return done
-
-    def _admit(self, drop: ClaimedDrop, *, is_last_chance: bool) -> Admitted | None:
-        if drop.problem is not None or drop.spec is None:
-            return self._answer(drop, REJECTED, error=error_of(drop.problem))
-        spec: JobSpec = drop.spec
+    def _admit(self, drop: ClaimedDrop) -> Admitted:
+        """Record one drop. Raises DependencyUnknown when nothing known will make what it wants."""
+        spec = drop.spec
+        if spec is None:
+            assert drop.problem is not None, "a drop holds a job, or the reason why not"
+            return self._answer(drop, REJECTED, error=drop.problem)
         if spec.id is not None and (holder := jobs.by_key(self._session, spec.id)) is not None:
             return self._answer_for_holder(drop, holder)
         try:
             needs = self._needs(spec, made=drop.voice or voice_made_by(spec))
-        except DependencyUnknown as error:
-            return self._answer(drop, REJECTED, error=error_of(error)) if is_last_chance else None
+        except DependencyUnknown:
+            raise
         except VoiceJobsError as error:
-            return self._answer(drop, REJECTED, error=error_of(error))
+            return self._answer(drop, REJECTED, error=error)
         return Admitted(job=self._record(drop, spec, needs))
 
     def _record(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> Job:
@@ -154,7 +137,7 @@ class Admission:
                 model=self._likely_model(spec),
                 status=WAITING if waits else QUEUED,
                 outcome="failed" if failed else None,
-                error=dependency_failed(failed.name) if failed else None,
+                error=JobError.of(DependencyFailed(failed.name)) if failed else None,
                 makes_voice=folded(made) if (made := drop.voice or voice_made_by(spec)) else None,
                 dependencies=needs.jobs,
                 voices=tuple(dict.fromkeys(needs.voices)),
@@ -196,10 +179,10 @@ class Admission:
         return job
 
     def _answer(
-        self, drop: ClaimedDrop, status: str, *, error: JobError | None, facts: Mapping[str, Any] | None = None
+        self, drop: ClaimedDrop, status: str, *, error: VoiceJobsError | None, facts: Mapping[str, Any] | None = None
     ) -> Admitted:
         """Record a drop that becomes no job; it holds no id."""
-        spec: JobSpec | None = drop.spec
+        spec, reason = drop.spec, JobError.of(error) if error else None
         job = jobs.add(
             self._session,
             NewJob(
@@ -212,19 +195,19 @@ class Admission:
                 claimed_s=self._now_s,
                 status=RUNNING,
                 outcome=status,
-                error=error,
+                error=reason,
                 facts={**self._file_facts(drop), **(facts or {})},
             ),
             taken=self._taken,
         )
-        return Admitted(job=self._noted(job, status, error.message if error else f"{status} of an earlier job"))
+        return Admitted(job=self._noted(job, status, reason.message if reason else f"{status} of an earlier job"))
 
     def _answer_for_holder(self, drop: ClaimedDrop, holder: Job) -> Admitted:
         """An id that is held already: the same drop again, or another one."""
         if drop.content_sha256 != holder.content_sha256:
             message = f"The id {holder.key!r} belongs to the job {holder.name!r}, which says something else."
-            hint = "Give the changed job another id, or none."
-            return self._answer(drop, REJECTED, error=JobError(code=IdTaken.code, message=message, hint=hint))
+            error = IdTaken(message, hint="Give the changed job another id, or none.")
+            return self._answer(drop, REJECTED, error=error)
         if holder.status in RETRYABLE_STATUSES and not self._is_open(holder.id):
             facts, claim_id = self._file_facts(drop), drop.claim_id
             job_requests.resume(self._session, holder.id, claim_id=claim_id, facts=facts, now_s=self._now_s)
@@ -350,17 +333,3 @@ def voice_made_by(spec: JobSpec) -> str | None:
     if isinstance(spec, RelockSpec):
         return parse_voice_reference(spec.voice).name
     return None
-
-
-def error_of(problem: Any) -> JobError:
-    """Any error of the tree, or intake's problem, as the ledger keeps it."""
-    if problem is None:
-        return JobError(code="internal", message="The drop could not be read.")
-    return JobError(
-        code=problem.code, message=_storable(problem.message), hint=_storable(getattr(problem, "hint", "") or "")
-    )
-
-
-def _storable(text: str) -> str:
-    """Text that may quote anything a file or a library says, as UTF-8 can hold it."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -8,12 +8,15 @@ VoiceJobsError
 │   └── UsageProblem           the command line makes no sense
 ├── NotFound
 │   ├── InstanceNotFound       no voicejobs.toml here or above
-│   └── AttachmentMissing      a job file names a file that is not there
-│       └── StillArriving      … but one lies there under a temporary name
+│   ├── AttachmentMissing      a job file names a file that is not there
+│   │   └── StillArriving      … but one lies there under a temporary name
+│   └── DependencyUnknown      nothing known will make what a job refers to
 ├── Busy
 │   └── RunnerActive           another runner owns the instance
 ├── StorageError
 │   └── OutboxGone             the outbox is not there, often because its disk is not mounted
+├── DependencyFailed           a job that this one needs did not succeed
+├── IdTaken                    the `id` belongs to another job
 ├── RecordedOtherwise          another version put the job into the ledger, in words that this one does not know
 ├── WorkFailed                 a job, or a check, ended badly
 └── TryAgain                   work still waits; the same command can succeed later
@@ -64,6 +67,10 @@ class StillArriving(AttachmentMissing):
     code = "attachment-arriving"
 
 
+class DependencyUnknown(NotFound):
+    code = "dependency-unknown"
+
+
 class RunnerActive(Busy):
     code = "runner-active"
 
@@ -71,6 +78,18 @@ class RunnerActive(Busy):
 class OutboxGone(StorageError):
     code = "outbox-gone"
     everyones = True
+
+
+class DependencyFailed(VoiceJobsError):
+    code = "dependency-failed"
+
+    def __init__(self, job_name: str) -> None:
+        hint = f"`voicejobs jobs show {job_name}` says why; retry that job, then this one."
+        super().__init__(f"It needs the job {job_name!r}, which did not succeed.", hint=hint)
+
+
+class IdTaken(VoiceJobsError):
+    code = "id-conflict"
 
 
 class RecordedOtherwise(VoiceJobsError):

@@ -23,6 +23,7 @@ from registry.files import crash_point
 from registry.job_values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
 from runner import track
 from runner.context import Context
+from runner.errors import DependencyFailed
 from runner.intake import Intake
 from runner.job_summary import JobSummary, Spoken
 from runner.jobfile import MAX_FILE_BYTES, JobSpec, SynthesizeSpec
@@ -210,7 +211,8 @@ class Finisher:
                 settled = jobs.settle_dependents(session, [job.id for job in answered])
                 lost = [item for item in settled if item.failed_need is not None]
                 for item in lost:
-                    self.set_outcome(session, item.job_id, FAILED, error=dependency_failed(item.failed_need or ""))
+                    reason = JobError.of(DependencyFailed(item.failed_need or ""))
+                    self.set_outcome(session, item.job_id, FAILED, error=reason)
             self.closed.extend(answered)
             crash_point("finishing.closed")
             self._release(answered)
@@ -273,15 +275,6 @@ class Finisher:
 
 def _without_job_file(error: StorageError) -> str:
     return f"The job file could not be copied: {error.message}"
-
-
-def dependency_failed(name: str) -> JobError:
-    """The error of a job that needed another one's result."""
-    return JobError(
-        code="dependency-failed",
-        message=f"It needs the job {name!r}, which did not succeed.",
-        hint=f"`voicejobs jobs show {name}` says why; retry that job, then this one.",
-    )
 
 
 def may_release(job: Job) -> bool:

@@ -132,7 +132,7 @@ class Floor:
             if error.retryable:
                 active.again.appendleft(work)
                 raise
-            self._fail(active, work, JobError(code=error.code, message=error.message, hint=error.hint))
+            self._fail(active, work, JobError.of(error))
             return True
         active.in_flight[work.work_id] = work
         self.owners[work.work_id] = active

@@ -27,8 +27,6 @@ from runner.names import printable_name
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["ClaimedDrop", "Intake"]
-
 CLAIMS_PER_TICK = 250  # a full inbox is claimed in several ticks, so that work starts meanwhile
 READ_BYTES_PER_TICK = 200_000  # of job files: in memory a job takes twenty times as much, until it is recorded
 FOLDER_PATIENCE_S = 10.0  # how long a folder without a job file may still get one

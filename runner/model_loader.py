@@ -129,7 +129,7 @@ class ModelLoader:
             pursuit.thread = None
             if prepared.error is not None:
                 pursuit.prepared = None
-                error = _job_error(prepared.error)
+                error = JobError.of(prepared.error)
                 lost += self._failure(prepared.name, error, retryable=prepared.error.retryable, now_s=now_s)
         return lost
 
@@ -213,7 +213,3 @@ def prepare_model(name: str, *, instance: Instance, on_event: OnEvent = ignore_e
         if verdict.warning:
             warnings.append(verdict.warning)
     return Prepared(name=name, folder=model.folder, warnings=(*model.actions_done, *warnings))
-
-
-def _job_error(error: VoiceJobsError) -> JobError:
-    return JobError(code=error.code, message=error.message, hint=error.hint)

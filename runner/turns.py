@@ -16,10 +16,10 @@ from registry.database import Session
 from registry.errors import NotFound, StorageError, VoiceJobsError
 from registry.job_values import FAILED, Job, JobError
 from registry.ready_jobs import ReadyJob
-from runner.admission import error_of
 from runner.context import Context
+from runner.errors import DependencyFailed
 from runner.exchange_jobs import ExchangeJobs
-from runner.finishing import Finisher, dependency_failed
+from runner.finishing import Finisher
 from runner.floor import Floor
 from runner.jobfile import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec, spec_from_json
 from runner.lines_at_work import ActiveJob
@@ -214,8 +214,8 @@ class Turns:
         if isinstance(error, StorageError) and error.retryable:
             raise error
         need = jobs.failed_need(session, job_id) if isinstance(error, NotFound) else None
-        told = error_of(error) if need is None else dependency_failed(need)
-        self.finisher.set_outcome(session, job_id, FAILED, error=told)
+        reason = error if need is None else DependencyFailed(need)
+        self.finisher.set_outcome(session, job_id, FAILED, error=JobError.of(reason))
 
     def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:
         """Move a voice out or in; True when the job is over, False when an engine must lock it first."""

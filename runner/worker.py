@@ -19,6 +19,7 @@ from registry.job_lists import open_jobs
 from registry.job_values import DONE, OPEN_STATUSES, REJECTED, Job
 from runner.admission import Admission
 from runner.context import Context
+from runner.drops import ClaimedDrop
 from runner.endings import Endings
 from runner.engine_client import EngineClient
 from runner.errors import OutboxGone
@@ -27,7 +28,7 @@ from runner.finishing import Finisher, may_release
 from runner.floor import Floor
 from runner.hearing import Hearing
 from runner.housekeeping import Housekeeping
-from runner.intake import ClaimedDrop, Intake
+from runner.intake import Intake
 from runner.lines_at_work import ActiveJob, Basket
 from runner.lock_jobs import LockJobs
 from runner.model_loader import ModelLoader
