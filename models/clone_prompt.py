@@ -6,6 +6,7 @@ never spoken with.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from models.errors import InvalidClonePrompt, PromptModelMismatch
 FORMAT = "voicejobs-clone-prompt"
 VERSION = 1
 EMBEDDING, CODES = "speaker_embedding", "reference_codes"
+DIGEST = "sha256"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,16 @@ class ClonePrompt:
     model_size: str | None = None
 
     def __post_init__(self) -> None:
-        embedding = np.array(self.speaker_embedding, np.float32)  # a copy: nobody can change the prompt afterwards
+        for name in ("transcript", "language", "model_fingerprint", "model_size"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "language"):
+                raise InvalidClonePrompt(f"The clone prompt's {name} is {value!r}, not text.")
+            if any("\ud800" <= character <= "\udfff" for character in value or ""):
+                raise InvalidClonePrompt(f"The clone prompt's {name} holds half a character: {value!a}.")
+        try:
+            embedding = np.array(self.speaker_embedding, np.float32)  # a copy: nobody can change the prompt afterwards
+        except (ValueError, TypeError) as error:
+            raise InvalidClonePrompt(f"A speaker embedding must be numbers in the shape (D,): {error}.") from None
         if embedding.ndim != 1 or not embedding.size or not np.isfinite(embedding).all():
             raise InvalidClonePrompt(
                 f"A speaker embedding must be finite numbers in the shape (D,); this has the shape {embedding.shape}."
@@ -48,7 +59,10 @@ class ClonePrompt:
         object.__setattr__(self, EMBEDDING, _read_only(embedding))
         if self.reference_codes is None:
             return
-        codes = np.asarray(self.reference_codes)
+        try:
+            codes = np.asarray(self.reference_codes)
+        except ValueError as error:
+            raise InvalidClonePrompt(f"Reference codes must be whole numbers in the shape (T, Q): {error}.") from None
         whole = np.issubdtype(codes.dtype, np.integer)
         if codes.ndim != 2 or not codes.size or not whole or codes.min() < 0:
             raise InvalidClonePrompt(
@@ -91,8 +105,18 @@ class ClonePrompt:
             "codebooks": None if self.reference_codes is None else self.reference_codes.shape[1],
         }
         # One value holds all facts: the library writes several metadata keys in an order that changes run by run.
-        stated = json.dumps({"version": VERSION, **facts}, ensure_ascii=False, sort_keys=True)
+        stated = json.dumps({"version": VERSION, **facts, DIGEST: self._digest()}, ensure_ascii=False, sort_keys=True)
         return bytes(safetensors.numpy.save(tensors, metadata={FORMAT: stated}))
+
+    def _digest(self) -> str:
+        """Of all that makes the voice, so that a damaged blob is never spoken with."""
+        digest = hashlib.sha256()
+        for array in (self.speaker_embedding, self.reference_codes):
+            digest.update(repr(None if array is None else (array.shape, array.dtype.str)).encode())
+            digest.update(b"" if array is None else array.tobytes())
+        texts = (self.transcript, self.language, self.model_fingerprint, self.model_size)
+        digest.update(json.dumps(texts).encode())
+        return digest.hexdigest()
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> ClonePrompt:
@@ -117,6 +141,8 @@ class ClonePrompt:
                 f"The clone prompt says its embedding has {facts.get('embedding_size')} numbers; "
                 f"it has {prompt.embedding_size}."
             )
+        if facts.get(DIGEST, prompt._digest()) != prompt._digest():  # blobs of earlier versions have none
+            raise InvalidClonePrompt("The clone prompt is damaged: what it holds is not what its digest was taken of.")
         return prompt
 
     def refuse_other_model(self, *, embedding_size: int, codebooks: int, codebook_size: int, model: str) -> None:
@@ -151,8 +177,9 @@ def _facts(blob: bytes) -> Mapping[str, Any]:
         header = json.loads(blob[8 : 8 + length])
         facts = json.loads(header["__metadata__"][FORMAT])
         version = facts["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidClonePrompt(f"These {len(blob)} bytes are no clone prompt ({error}).") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        size = f"These {len(blob)} bytes are" if isinstance(blob, (bytes, bytearray)) else f"A {type(blob).__name__} is"
+        raise InvalidClonePrompt(f"{size} no clone prompt ({error}).") from None
     if version != VERSION:
         raise InvalidClonePrompt(
             f"The clone prompt has version {version!r}; this voicejobs reads version {VERSION}.",

@@ -72,7 +72,7 @@ class Codec:
         """Memory of the encoder outside MLX, be it read or not."""
         return self._later.nbytes
 
-    def encode(self, waveform: Waveform) -> Codes:
+    def encode(self, waveform: npt.ArrayLike) -> Codes:
         """Mono float32 `(S,)` at 24 kHz, any length above 0 -> codes `(T, Q)`, T = S / 1920 rounded up."""
         encoder = self.encoder
         if encoder is None:
@@ -144,7 +144,12 @@ class Codec:
 
     def checked_codes(self, codes: npt.ArrayLike) -> Codes:
         """`codes` as `(T, Q)` int32. Raises InvalidInput for another shape, or a code that is in no codebook."""
-        checked = np.asarray(codes)
+        try:
+            checked = np.asarray(codes)
+        except ValueError as error:
+            raise InvalidInput(
+                f"Codes must be whole numbers in the shape (frames, {self.codebooks}): {error}."
+            ) from None
         if checked.ndim != 2 or checked.shape[1] != self.codebooks or not np.issubdtype(checked.dtype, np.integer):
             raise InvalidInput(
                 f"Codes must be whole numbers in the shape (frames, {self.codebooks}), "
@@ -158,7 +163,10 @@ class Codec:
 
 def checked_waveform(waveform: npt.ArrayLike) -> Waveform:
     """`waveform` as `(S,)` float32. Raises InvalidReferenceAudio when it is not mono, empty, or not finite."""
-    samples = np.asarray(waveform, np.float32)
+    try:
+        samples = np.asarray(waveform, np.float32)
+    except (ValueError, TypeError) as error:
+        raise InvalidReferenceAudio(f"A waveform must be an array of samples: {error}.") from None
     if samples.ndim != 1 or not len(samples):
         raise InvalidReferenceAudio(f"A waveform must be mono and hold samples; its shape is {samples.shape}.")
     if not np.isfinite(samples).all():

@@ -125,9 +125,12 @@ def load_network(
     expected = {prefix + part: shape for one in recipes.values() for part, shape in one.stored}
     present = {name for name in stored if name.startswith(prefix) and not unread.fullmatch(name)}
     refuse_misfits(expected, {name: tuple(stored[name].shape) for name in present}, what=what)
+    places_of = {
+        name: [stored.stored[prefix + part].readable() for part, _ in one.stored] for name, one in recipes.items()
+    }
     if dtype is None:
         for name, one in recipes.items():
-            places = [stored.stored[prefix + part].readable() for part, _ in one.stored]
+            places = places_of[name]
             nbytes = FLOAT_BYTES * math.prod(shapes[name])
             reading.add(functools.partial(_fill_by_numpy, network, name, one.make, places), nbytes=nbytes)
         return

@@ -6,6 +6,9 @@ error that names it, because a key that we do not know may change what the netwo
 
 from __future__ import annotations
 
+import math
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
@@ -32,6 +35,8 @@ _IGNORED = (
 IGNORED_KEYS = frozenset(_IGNORED.split())
 
 VARIANTS = ("base", "voice_design", "custom_voice")
+SPECIAL_CODES = 1024  # the codec vocabulary ends with so many ids that are no codes
+MAY_BE_ZERO = ("top_k", "subtalker_top_k", "min_new_tokens", "num_residual_layers")  # and ids: other numbers count
 
 
 def config_from_checkpoint(
@@ -49,8 +54,28 @@ def config_from_checkpoint(
     }
     if missing := required - raw.keys():
         raise UnsupportedCheckpoint(f"{where} lacks {sorted(missing)}.")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    return cls(**{key: values[key] for key in described.keys() & raw.keys()})
+    values = {key: tuple(raw[key]) if isinstance(raw[key], list) else raw[key] for key in described.keys() & raw.keys()}
+    kinds = typing.get_type_hints(cls)
+    if wrong := [f"{key} is {raw[key]!r}" for key in sorted(values) if not _fits(key, values[key], kinds[key])]:
+        raise UnsupportedCheckpoint(f"{where} has values that {cls.__name__} cannot have: {', '.join(wrong)}.")
+    return cls(**values)
+
+
+def _fits(key: str, value: Any, kind: Any) -> bool:
+    """Whether a value is of the kind that its field is annotated with; whole numbers are counts, or ids from 0."""
+    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(key, value, each) for each in inner)
+    if origin is int:
+        lowest = 0 if key.endswith("_id") or key in MAY_BE_ZERO else 1
+        return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+    if origin is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(key, each, inner[0]) for each in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits("_id", each, inner[1]) for each in value.values())
+    return origin is Any or isinstance(value, origin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +198,19 @@ def _refuse_what_is_not_computed(config: ModelConfig, *, where: str) -> None:
             talker.num_code_groups == predictor.num_code_groups
         ),
         "num_code_groups must be at least 2": talker.num_code_groups >= 2,
+        "codec_eos_token_id must be one of the last 1024 ids of the talker's vocabulary": (
+            talker.vocab_size - SPECIAL_CODES <= talker.codec_eos_token_id < talker.vocab_size
+        ),
+        f"the talker's vocab_size must be above {SPECIAL_CODES}": talker.vocab_size > SPECIAL_CODES,
+        "ids must lie in the talker's vocab_size": all(at < talker.vocab_size for at in _codec_ids(talker)),
+        "tts_*_token_id and im_*_token_id must lie in text_vocab_size": all(
+            getattr(config, entry.name) < talker.text_vocab_size for entry in fields(config) if _is_id(entry.name)
+        ),
+        "a dialect in spk_is_dialect must be named in codec_language_id": all(
+            name in talker.codec_language_id
+            for name in talker.spk_is_dialect.values()
+            if isinstance(name, str) and name
+        ),
     }
     for name, part in (("talker_config", talker), ("code_predictor_config", predictor)):
         scaling = part.rope_scaling or {}
@@ -182,12 +220,24 @@ def _refuse_what_is_not_computed(config: ModelConfig, *, where: str) -> None:
             f"{name}.use_sliding_window must be false": not part.use_sliding_window,
             f"{name}.rope_scaling must be of the default type": kind == "default",
             f"{name}.head_dim must be even": part.head_dim % 2 == 0,
+            f"{name}.rope_theta must be above 0": part.rope_theta > 0,
             f"{name}: query heads must be a multiple of key/value heads": (
                 part.num_attention_heads % part.num_key_value_heads == 0
             ),
         }
     if wrong := [rule for rule, holds in rules.items() if not holds]:
         raise UnsupportedCheckpoint(f"{where}: {'; '.join(wrong)}.")
+
+
+def _is_id(name: str) -> bool:
+    return name.endswith("_id")
+
+
+def _codec_ids(talker: TalkerConfig) -> list[int]:
+    """Every id of the codec vocabulary that the config names."""
+    named = [getattr(talker, entry.name) for entry in fields(talker) if _is_id(entry.name)]
+    single = [value for value in named if isinstance(value, int)]
+    return [*single, *talker.codec_language_id.values(), *talker.spk_id.values()]
 
 
 def generation_config(raw: Mapping[str, Any], *, where: str = "generation_config.json") -> GenerationConfig:

@@ -148,7 +148,9 @@ def compute_dtype(checkpoint: Checkpoint, dtype: str | None) -> mx.Dtype:
             raise InvalidInput(f"The dtype {dtype!r} is not computed in; choose {', '.join(DTYPES)}, or none.")
         return DTYPES[dtype]
     norm = checkpoint.tensors.get("talker.model.norm.weight")
-    return mx.float32 if norm is None else norm.dtype
+    if norm is None or norm.dtype not in DTYPES.values():
+        return mx.float32  # the reader names what is missing, and what is no float
+    return norm.dtype
 
 
 def _quantization_name(config: Mapping[str, Any]) -> str | None:

@@ -17,6 +17,9 @@ import numpy.typing as npt
 from models.qwen3_tts.stored_tensors import BFLOAT16, HalfTable, Reading, StoredTable, StoredTensor
 from models.qwen3_tts.weights import Checkpoint, Problems, Quantization, packed_shape, shape_problem
 
+FLOATS = (mx.float32, mx.bfloat16, mx.float16, mx.float64)
+PACKED = (mx.uint32,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
@@ -240,19 +243,22 @@ class Reader:
         missing, misshapen = tuple(self._missing), tuple(self._misshapen)
         Problems(missing=missing, unexpected=unexpected, misshapen=misshapen).raise_if_any(what)
 
-    def _take(self, name: str, shape: tuple[int, ...]) -> mx.array:
+    def _take(self, name: str, shape: tuple[int, ...], kinds: Sequence[mx.Dtype] = FLOATS) -> mx.array:
         if name not in self.checkpoint.tensors:
             self._missing.append(name)
             return mx.zeros(shape)
         value = self.checkpoint.tensors.take(name)
-        if value.shape == shape:
+        if value.shape == shape and value.dtype in kinds:
             return value
-        self._misshapen.append(shape_problem(name, value.shape, shape))
+        if value.shape == shape:
+            self._misshapen.append(f"{name} holds {str(value.dtype).removeprefix('mlx.core.')} numbers")
+        else:
+            self._misshapen.append(shape_problem(name, value.shape, shape))
         return mx.zeros(shape)
 
     def _packed(self, path: str, shape: tuple[int, int], stored: Quantization) -> tuple[mx.array, mx.array, mx.array]:
         shapes = packed_shape(shape, stored)
-        weight = self._take(f"{path}.weight", shapes["weight"]).astype(mx.uint32)
+        weight = self._take(f"{path}.weight", shapes["weight"], PACKED)
         scales = self.tensor(f"{path}.scales", shapes["scales"])
         biases = self.tensor(f"{path}.biases", shapes["biases"])
         return weight, scales, biases

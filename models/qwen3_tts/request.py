@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,10 +46,19 @@ class SpeechRequest:
     max_frames: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise InvalidInput(f"The text of a request must be a string, not {type(self.text).__name__}.")
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) and (value is not None or name == "text"):
+                what = f"The {name} of a request must be of type {kind.__name__}, not {type(value).__name__}"
+                raise InvalidInput(f"{what}: {str(value)[:80]!r}.")
         if self.max_frames is not None and self.max_frames < 1:
             raise InvalidInput(f"max_frames is {self.max_frames}; at least one frame is made.")
+
+
+_KINDS: dict[str, type] = {
+    "text": str, "language": str, "speaker": str, "instruct": str, "clone_prompt": ClonePrompt, "sampling": Sampling,
+    "seed": numbers.Integral, "max_frames": numbers.Integral,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,7 @@ def languages_of(talker: TalkerConfig) -> tuple[str, ...]:
 
 def language_of(wanted: str | None, spoken: Sequence[str]) -> str:
     """The model's own name of a language, or `auto`. Raises LanguageNotSpoken, which lists what it speaks."""
-    folded = (wanted or AUTO).strip().lower()
+    folded = (AUTO if wanted is None else wanted).strip().lower()
     own = {name.lower(): name for name in spoken}
     if folded == AUTO or folded in own:
         return own.get(folded, AUTO)

@@ -6,7 +6,10 @@ the same on the device for rows of different settings, with few launches, and dr
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,10 +18,9 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.config import GenerationConfig
+from models.qwen3_tts.config import SPECIAL_CODES, GenerationConfig
 from registry.errors import InvalidInput
 
-SPECIAL_CODES = 1024  # the codec vocabulary ends with so many ids that are no codes
 PUBLISHED_END_OF_SPEECH = 102  # the place of the end of speech among them, in every published checkpoint
 MIN_CODES = 2  # the end of speech cannot be drawn before so many codes were
 
@@ -43,16 +45,17 @@ class Sampling:
     predictor_top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            _check(entry.name, value, isinstance(value, numbers.Real) and math.isfinite(value), "a finite number")
         for name in ("temperature", "predictor_temperature"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) < np.inf, "a number from 0 (greedy) up")
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "a number from 0 (greedy) up")
         for name in ("top_k", "predictor_top_k"):
             value = getattr(self, name)
             _check(name, value, value == int(value) and value >= 0, "a whole number from 0 (keep all) up")
         for name in ("top_p", "predictor_top_p"):
             _check(name, getattr(self, name), 0 < getattr(self, name) <= 1, "above 0 and at most 1 (keep all)")
-        _check(
-            "repetition_penalty", self.repetition_penalty, 0 < self.repetition_penalty < np.inf, "above 0 (1 is none)"
-        )
+        _check("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0, "above 0 (1 is none)")
 
     @classmethod
     def greedy(cls, repetition_penalty: float = 1.05) -> Sampling:
@@ -77,7 +80,7 @@ class Sampling:
         )
 
 
-def _check(name: str, value: float, holds: bool, expected: str) -> None:
+def _check(name: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise InvalidInput(f"sampling: {name} is {value!r}; expected {expected}.")
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mlx import nn
 
 from models.errors import InvalidReferenceAudio
+from models.qwen3_tts.codec import checked_waveform
 from models.qwen3_tts.codec_config import SpeakerEncoderConfig, speaker_encoder_config
 from models.qwen3_tts.codec_kernels import Array, Kernels, default_kernels
 from models.qwen3_tts.codec_weights import load_network
@@ -168,14 +169,12 @@ class SpeakerEncoder:
 
     def embed(self, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Mono float32 `(S,)` at 24 kHz -> `(D,)`. Raises InvalidReferenceAudio below `shortest_samples`."""
-        samples = np.asarray(waveform, np.float32)
-        if samples.ndim != 1 or len(samples) < self.shortest_samples:
+        samples = checked_waveform(waveform)
+        if len(samples) < self.shortest_samples:
             raise InvalidReferenceAudio(
                 f"A voice needs at least {self.shortest_samples / self.config.sample_rate:g} s of mono audio; "
-                f"this has the shape {samples.shape} at {self.config.sample_rate} Hz."
+                f"this has {len(samples)} samples at {self.config.sample_rate} Hz."
             )
-        if not np.isfinite(samples).all():
-            raise InvalidReferenceAudio("The waveform holds samples that are not finite numbers.")
         mel = log_mel(samples, mel_bins=self.config.mel_dim, sample_rate_hz=self.config.sample_rate)
         frames = self.kernels.array(mel[None], self.network.fc.weight.dtype)
         return np.array(self.kernels.host(self.network(frames, self.kernels))[0], np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import numbers
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from models.qwen3_tts.codec import Codec
 from models.qwen3_tts.codec_decoder import DecoderState
 from models.qwen3_tts.config import GenerationConfig, ModelConfig
 from models.qwen3_tts.fingerprint import checkpoint_fingerprint
-from models.qwen3_tts.loop import Codes, Loop, Row
+from models.qwen3_tts.loop import Codes, Frames, Loop, Row, RowFrame
 from models.qwen3_tts.network import Array, Network
 from models.qwen3_tts.request import Prepared, Preparer, Speech, SpeechRequest, languages_of
 from models.qwen3_tts.sampling import Sampling
@@ -99,6 +100,10 @@ class SpeechModel:
 
     def prepare(self, request: SpeechRequest, sampling: Sampling | None = None) -> Prepared:
         """What this checkpoint makes of a request. Raises a child of InvalidInput when it cannot speak it."""
+        if not isinstance(request, SpeechRequest):
+            raise InvalidInput(f"A request must be a SpeechRequest, not {type(request).__name__}.")
+        if sampling is not None and not isinstance(sampling, Sampling):
+            raise InvalidInput(f"How to draw must be a Sampling, not {type(sampling).__name__}.")
         return self._prepare(request, sampling=sampling or Sampling.defaults(self))
 
     def prefill(self, request: SpeechRequest) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -124,10 +129,12 @@ class SpeechModel:
         `progress(index, frames)` returning False cancels that row alone.
         """
         rows = DEFAULT_BATCH if batch is None else batch
-        if rows < 1:
+        if not isinstance(rows, numbers.Integral) or rows < 1:
             raise InvalidInput(f"A batch of {rows} rows speaks nothing; give 1 or more, or None.")
-        for finished in self.render(requests, sampling=sampling, batch=rows, progress=progress):
-            yield from finished
+        if not isinstance(requests, Iterable):
+            raise InvalidInput(f"Requests come in an iterable; this is a {type(requests).__name__}.")
+        rendered = self.render(requests, sampling=sampling, batch=rows, progress=progress)
+        return (speech for finished in rendered for speech in finished)
 
     def render(
         self,
@@ -140,23 +147,24 @@ class SpeechModel:
         """`synthesize_batch`, handing over after every frame what has finished with it, which is mostly nothing."""
         speaking: dict[int, _Speaking] = {}
         frames = self.make_loop(batch).frames(self._rows(requests, sampling, speaking))
-        dropped: set[int] | None = None
         try:
-            while True:
-                for frame in frames.send(dropped):
+            events = next(frames, None)
+            while events is not None:
+                for frame in events:
                     speaking[frame.id].frames.append(frame.codes)
                     speaking[frame.id].finish_reason = frame.finish_reason
                 dropped = _cancelled(speaking, progress)
                 yield self._finished(speaking, batch=batch)
-        except StopIteration:
-            return
+                events = _next_of(frames, dropped)
         finally:
             frames.close()
             mx.clear_cache()
 
     def stream(self, request: SpeechRequest, sampling: Sampling | None = None) -> Iterator[Waveform]:
-        """Speak one request as chunks of at most 25 frames, while it is being made."""
-        prepared = self.prepare(request, sampling)
+        """Speak one request as chunks of at most 25 frames, while it is being made. Refuses at once."""
+        return self._stream(self.prepare(request, sampling))
+
+    def _stream(self, prepared: Prepared) -> Iterator[Waveform]:
         row = self._row(0, prepared)
         state = self._decoder_state_of(prepared)
         pending: list[Codes] = []
@@ -177,7 +185,7 @@ class SpeechModel:
 
     def encode_audio(self, waveform: npt.ArrayLike) -> Codes:
         """Mono float32 `(S,)` at 24 kHz -> codes `(T, Q)`."""
-        return self.codec.encode(np.asarray(waveform, np.float32))
+        return self.codec.encode(waveform)
 
     def decode_codes(self, codes: npt.ArrayLike, chunk_frames: int | None = None, context_frames: int = 25) -> Waveform:
         """Codes `(T, Q)` -> `(S,)`; None is seamless, 300 and 25 are the official package's seams."""
@@ -200,13 +208,12 @@ class SpeechModel:
         """
         if self.variant != "base":
             raise UnsupportedRequest(f"A {self.variant} model cannot clone a voice.", hint=USE_BASE)
-        if not x_vector_only and not (transcript and transcript.strip()):
+        if not x_vector_only and not (isinstance(transcript, str) and transcript.strip()):
             hint = "Give the exact words of the recording, or ask for x_vector_only."
             raise UnsupportedRequest("Cloning from a recording needs its transcript.", hint=hint)
-        samples = np.asarray(waveform, np.float32)
         return ClonePrompt(
-            speaker_embedding=self.speaker_embedding(samples),
-            reference_codes=None if x_vector_only else self.encode_audio(samples),
+            speaker_embedding=self.speaker_embedding(waveform),
+            reference_codes=None if x_vector_only else self.encode_audio(waveform),
             transcript=None if x_vector_only else transcript,
             language=language,
             model_fingerprint=self.fingerprint,
@@ -282,11 +289,22 @@ class SpeechModel:
 USE_BASE = "Use a base model (…-base) for cloning."
 
 
+def _next_of(frames: Frames, dropped: set[int]) -> list[RowFrame] | None:
+    """The next frame of the batch, or None at its end."""
+    try:
+        return frames.send(dropped)
+    except StopIteration:
+        return None
+
+
 def _cancelled(speaking: dict[int, _Speaking], progress: Progress | None) -> set[int]:
     """Report every row in the batch; those that are not wanted any more are marked."""
     cancelled = set()
     for index, row in speaking.items():
-        if progress is not None and row.frames and progress(index, len(row.frames)) is False and not row.finish_reason:
+        if progress is None or not row.frames:
+            continue
+        verdict = progress(index, len(row.frames))
+        if isinstance(verdict, (bool, np.bool_)) and not verdict and not row.finish_reason:
             row.finish_reason = "cancelled"
             cancelled.add(index)
     return cancelled
@@ -294,4 +312,4 @@ def _cancelled(speaking: dict[int, _Speaking], progress: Progress | None) -> set
 
 def to_numpy(array: Array) -> npt.NDArray[np.float32]:
     """Floats as float32, whatever they were computed in."""
-    return np.array(array.astype(mx.float32) if isinstance(array, mx.array) else array)
+    return np.array(array.astype(mx.float32) if isinstance(array, mx.array) else array, order="C")

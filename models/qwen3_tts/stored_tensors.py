@@ -29,7 +29,6 @@ ONE_CALL_BYTES = 1 << 30  # the most that Linux and macOS read in one call is a 
 
 # bfloat16, which NumPy does not know, is read as the upper half of float32.
 _NUMPY = {BFLOAT16: "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
-_NUMPY |= {f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (8, 16, 32, 64)}
 
 
 class Reading:
@@ -97,7 +96,7 @@ class StoredTensor:
     offset_bytes: int
 
     def readable(self) -> StoredTensor:
-        """Itself. Raises UnsupportedCheckpoint when it is stored in a way that NumPy cannot read."""
+        """Itself. Raises UnsupportedCheckpoint when it holds no floating-point numbers, or of an unusual kind."""
         if self.dtype not in _NUMPY:
             where = f"{self.file.path}: {self.name}"
             raise UnsupportedCheckpoint(f"{where} is stored as {self.dtype}; we read {', '.join(_NUMPY)}.")

@@ -15,13 +15,11 @@ import mlx.core as mx
 import numpy as np
 
 from models.qwen3_tts.cache import PrefillView, SlotCache, StepView
-from models.qwen3_tts.config import TalkerConfig
+from models.qwen3_tts.config import SPECIAL_CODES, TalkerConfig
 from models.qwen3_tts.kernels import Kernels
 from models.qwen3_tts.layers import DecoderLayer, Parts, run_parts
 from models.qwen3_tts.prompt import PromptPlan
 from models.qwen3_tts.reading import Reader, materialize
-
-SPECIAL_CODES = 1024  # the codec vocabulary ends with so many ids that are no codes
 
 
 class TextProjection:

@@ -16,6 +16,7 @@ from tokenizers.models import BPE
 
 from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts.weights import read_json
+from registry.errors import InvalidInput
 
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -24,12 +25,23 @@ _FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 
 
 class TextTokenizer:
-    """The checkpoint's tokenizer. Special-token strings inside a text become those tokens, as they officially do."""
+    """The checkpoint's tokenizer. Special-token strings inside a text become those tokens, as they officially do.
+
+    Raises InvalidInput for what is no text.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer = _read_tokenizer(folder)
 
     def __call__(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise InvalidInput(f"A text must be a string, not {type(text).__name__}.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # half of a pair, which JSON can write
+            raise InvalidInput(
+                f"The text is no Unicode at character {error.start + 1}: {text[error.start]!a}."
+            ) from None
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 

@@ -68,8 +68,12 @@ def test_the_array_that_a_prompt_was_made_from_may_change():
         ("reference_codes", CODES.astype(np.float32)),
         ("reference_codes", -CODES),
         ("reference_codes", CODES[0]),
+        ("speaker_embedding", "no numbers"),
+        ("reference_codes", [[1], [2, 3]]),
+        ("transcript", 5),
+        ("transcript", "half a pair: \ud83d"),
     ],
-    ids=["embedding-shape", "embedding-nan", "codes-float", "codes-negative", "codes-shape"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_impossible_parts_are_refused(prompt, field, value):
     with pytest.raises(InvalidClonePrompt):
@@ -87,6 +91,14 @@ def test_a_torn_prompt_is_refused(prompt):
     for length in range(0, len(blob), 97):
         with pytest.raises(InvalidClonePrompt):
             ClonePrompt.from_bytes(blob[:length])
+
+
+def test_a_single_damaged_bit_is_refused_and_a_prompt_without_digest_is_not(prompt):
+    blob = prompt.to_bytes()
+    for place in (len(blob) - 1, len(blob) - 700, blob.index(b"Boxk") + 1):
+        with pytest.raises(InvalidClonePrompt):
+            ClonePrompt.from_bytes(blob[:place] + bytes([blob[place] ^ 4]) + blob[place + 1 :])
+    assert ClonePrompt.from_bytes(blob.replace(b'\\"sha256', b'\\"sha000')) == prompt
 
 
 def test_another_safetensors_file_is_no_prompt():

@@ -6,8 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from models.qwen3_tts.config import SPECIAL_CODES
 from models.qwen3_tts.sampling import Sampling, process_logits
-from models.qwen3_tts.talker import SPECIAL_CODES
 from tests.reference import assert_close, call, golden, info
 from tests.speaking import FORMULATIONS, model, requests_of
 

@@ -139,6 +139,19 @@ def test_a_row_is_cancelled_alone(alone):
         np.testing.assert_array_equal(together[index].codes, alone[index].codes)
 
 
+def test_an_end_of_iteration_in_progress_is_no_end_of_the_batch():
+    def progress(*_):
+        raise StopIteration
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(model("custom_voice").synthesize_batch(mixed_rows()[:2], progress=progress))
+
+
+def test_prompts_as_embeddings_are_contiguous():
+    for array in model("custom_voice").prefill(mixed_rows()[1]):
+        assert (array.dtype, array.ndim, array.flags.c_contiguous) == (np.float32, 2, True)
+
+
 def test_leaving_a_batch_early_leaves_nothing_behind(alone):
     speaker = model("custom_voice")
     speeches = speaker.synthesize_batch(mixed_rows(), batch=7)

@@ -52,6 +52,34 @@ def test_another_kind_of_model_is_refused():
         model_config({"model_type": "llama"})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("hidden_size", "64"), ("num_key_value_heads", 0), ("head_dim", None), ("rms_norm_eps", True), ("spk_id", None)],
+)
+def test_a_value_of_another_kind_is_named(key, value):
+    raw = raw_config()
+    raw["talker_config"][key] = value
+    with pytest.raises(UnsupportedCheckpoint, match=f"{key} is {value!r}"):
+        model_config(raw)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "rule"),
+    [
+        ("talker_config", "codec_eos_token_id", "codec_eos_token_id must be one of the last"),
+        ("talker_config", "codec_bos_id", "must lie in the talker's vocab_size"),
+        ("spk_id", "ryan", "must lie in the talker's vocab_size"),
+        ("", "tts_pad_token_id", "must lie in text_vocab_size"),
+    ],
+)
+def test_an_id_beyond_its_table_is_refused(part, key, rule):
+    raw = raw_config()
+    talker = raw["talker_config"]
+    {"": raw, "talker_config": talker, "spk_id": talker["spk_id"]}[part][key] = 10**9
+    with pytest.raises(UnsupportedCheckpoint, match=rule):
+        model_config(raw)
+
+
 def test_what_we_do_not_compute_is_refused():
     raw = raw_config()
     raw["talker_config"]["use_sliding_window"] = True

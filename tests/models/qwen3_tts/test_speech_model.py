@@ -160,10 +160,39 @@ def test_without_a_seed_one_is_drawn_and_told():
     np.testing.assert_array_equal(first.codes, again.codes)
 
 
-@pytest.mark.parametrize("changed", [{"max_frames": 0}, {"max_frames": -1}])
-def test_a_request_for_nothing_is_refused(changed):
-    with pytest.raises(InvalidInput):
+@pytest.mark.parametrize(
+    "changed",
+    [{"max_frames": 0}, {"max_frames": 2.5}, {"seed": "x"}, {"text": 5}, {"language": 5}, {"speaker": 3},
+     {"instruct": 5}, {"clone_prompt": b"bytes"}, {"sampling": {"temperature": 1}}],
+    ids=str,
+)  # fmt: skip
+def test_an_impossible_request_is_refused_when_it_is_made(changed):
+    with pytest.raises(InvalidInput, match=next(iter(changed))):
         preset(**changed)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda speaker: speaker.synthesize(preset("half a pair: \ud83d")),
+        lambda speaker: speaker.synthesize(preset(language="")),
+        lambda speaker: speaker.synthesize("Hello."),
+        lambda speaker: speaker.synthesize(preset(), {"temperature": 1}),
+        lambda speaker: speaker.stream(preset(speaker="nobody")),
+        lambda speaker: speaker.synthesize_batch(preset()),
+        lambda speaker: speaker.synthesize_batch([preset()], batch=0),
+        lambda speaker: speaker.synthesize_batch([preset()], batch="2"),
+        lambda speaker: speaker.encode_audio("speech.wav"),
+        lambda speaker: speaker.decode_codes([[1], [2, 3]]),
+        lambda _: Sampling(top_k=float("nan")),
+        lambda _: Sampling(temperature="hot"),
+    ],
+    ids=range(12),
+)
+def test_what_is_asked_wrongly_is_refused_at_once_as_a_value_error(ask):
+    with pytest.raises(InvalidInput) as caught:
+        ask(model("custom_voice"))
+    assert isinstance(caught.value, ValueError)
 
 
 def test_the_cap_follows_the_text_and_never_exceeds_the_checkpoints():
@@ -204,6 +233,16 @@ def test_a_model_with_other_dimensions_speaks_alone_as_in_a_batch(tmp_path):
         np.testing.assert_array_equal(together[index].codes, alone.codes)
 
 
+def test_weights_that_are_no_floats_are_named(tmp_path):
+    def whole_numbers(tensors):
+        tensors["talker.model.norm.weight"] = tensors["talker.model.norm.weight"].astype(mx.int32)
+
+    folder = write_checkpoint(tmp_path / "model")
+    rewrite(folder / "model.safetensors", whole_numbers)
+    with pytest.raises(UnsupportedCheckpoint, match=r"model\.norm\.weight holds int32"):
+        load_speech_model(folder)
+
+
 def rewrite(file, change):
     tensors = mx.load(str(file))
     change(tensors)
@@ -229,12 +268,6 @@ def test_one_error_names_what_does_not_fit_in_every_part(tmp_path):
         assert name.removeprefix("speaker_encoder.") in str(caught.value)
     for name in ("stray.weight", "encoder.quantizer.stray", "decoder.0.conv.weight"):
         assert name in str(caught.value)
-
-
-@pytest.mark.parametrize("batch", [0, -1])
-def test_a_batch_without_rows_is_refused(batch):
-    with pytest.raises(InvalidInput, match="1 or more"):
-        list(model("custom_voice").synthesize_batch([preset()], batch=batch))
 
 
 @pytest.mark.parametrize("chunking", [{"chunk_frames": 0}, {"chunk_frames": 2, "context_frames": -1}])
