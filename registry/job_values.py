@@ -15,7 +15,6 @@ DONE, PARTIAL, FAILED, REJECTED = "done", "partial", "failed", "rejected"
 CANCELLED, DUPLICATE = "cancelled", "duplicate"
 OPEN_STATUSES = (WAITING, QUEUED, RUNNING)
 RETRYABLE_STATUSES = (PARTIAL, FAILED, CANCELLED)
-FINAL_STATUSES = (DONE, PARTIAL, FAILED, REJECTED, CANCELLED, DUPLICATE)
 
 # A line's own: waiting → taken (its take is durable) → published; or failed, or cancelled.
 TAKEN, PUBLISHED = "taken", "published"
@@ -35,9 +34,6 @@ class JobError:
     def of(cls, error: VoiceJobsError) -> JobError:
         """An error as the ledger keeps it."""
         return cls(code=error.code, message=_storable(error.message), hint=_storable(error.hint))
-
-    def as_json(self) -> dict[str, str]:
-        return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
 def _storable(text: str) -> str:
@@ -186,28 +182,22 @@ class LineCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobSummary:
+class ListedJob:
     """One line of `jobs list`."""
 
-    id: int
-    name: str
-    kind: str
-    status: str
-    priority: int
-    model: str | None
-    claimed_s: float
-    started_s: float | None
-    finished_s: float | None
+    job: Job
     lines: LineCounts
-    error: JobError | None
-    waits_for: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()  # names of jobs that have not ended
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobDetails:
     """Everything `jobs show` knows."""
 
-    job: Job
-    summary: JobSummary
+    listed: ListedJob
     lines: tuple[Line, ...]
     events: tuple[JobEvent, ...]
+
+    @property
+    def job(self) -> Job:
+        return self.listed.job

@@ -15,7 +15,8 @@ from typing import Any
 from registry.candidates import forget_candidates
 from registry.database import Session
 from registry.digests import canonical_json
-from registry.job_lists import JobNotFound, job_from
+from registry.errors import NotFound, nearest
+from registry.job_rows import job_from
 from registry.job_values import (
     CANCELLED,
     FAILED,
@@ -38,6 +39,7 @@ IS_ASKED_AGAIN = """
 """
 WILL_END = f"({IS_OPEN} OR {IS_ASKED_AGAIN})"
 MAX_WARNINGS = 50
+NAMES_TO_GUESS_FROM = 1_000
 OF_ITS_END = ("track", "voice", "files")  # facts that are found anew when a job ends again
 
 
@@ -146,26 +148,39 @@ def add_warning(session: Session, job_id: int, warning: str) -> None:
 # ---- looking up ------------------------------------------------------------------------------------------------
 
 
+class JobNotFound(NotFound):
+    code = "job-not-found"
+
+
 def get(session: Session, job_id: int) -> Job:
     """The job with this ledger id. Raises JobNotFound."""
-    found = session.rows("SELECT * FROM job WHERE id = :id", {"id": job_id})
-    if not found:
+    job = find(session, job_id)
+    if job is None:
         raise JobNotFound(f"There is no job number {job_id}.")
-    return job_from(found[0])
+    return job
+
+
+def find(session: Session, job_id: int) -> Job | None:
+    """The job with this ledger id; None once it is pruned."""
+    found = session.rows("SELECT * FROM job WHERE id = :id", {"id": job_id})
+    return job_from(found[0]) if found else None
 
 
 def by_name(session: Session, name: str) -> Job:
-    """The job of this exact name (compared folded). Raises JobNotFound."""
+    """The job of this exact name (compared folded). Raises JobNotFound, which names those nearest."""
+    job = find_by_name(session, name)
+    if job is None:
+        names = session.rows("SELECT name FROM job ORDER BY id DESC LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM})
+        near = nearest(name, [row["name"] for row in names])
+        guess = f"Did you mean {', '.join(near)}? " if near else ""
+        raise JobNotFound(f"There is no job {name!r}.", hint=f"{guess}`voicejobs jobs list` shows them all.")
+    return job
+
+
+def find_by_name(session: Session, name: str) -> Job | None:
+    """The job of this exact name (compared folded), if any."""
     found = session.rows("SELECT * FROM job WHERE folded = :folded", {"folded": fold(name)})
-    if not found:
-        raise JobNotFound(f"There is no job {name!r}.", hint="`voicejobs jobs list` shows them all.")
-    return job_from(found[0])
-
-
-def find_name(session: Session, name: str) -> str | None:
-    """The name as the ledger spells it; None when there is no such job."""
-    found = session.rows("SELECT name FROM job WHERE folded = :folded", {"folded": fold(name)})
-    return str(found[0]["name"]) if found else None
+    return job_from(found[0]) if found else None
 
 
 def by_claim(session: Session, claim_id: str) -> Job | None:
@@ -268,9 +283,7 @@ def set_outcome(
 
 def unpublished(session: Session) -> list[Job]:
     """Jobs whose receipt may not lie in the outbox yet."""
-    question = """
-        SELECT * FROM job WHERE outcome IS NOT NULL AND status IN ('waiting', 'queued', 'running') ORDER BY id
-    """
+    question = f"SELECT * FROM job WHERE outcome IS NOT NULL AND {IS_OPEN} ORDER BY id"
     return [job_from(row) for row in session.rows(question)]
 
 
@@ -302,12 +315,12 @@ def settle_dependents(session: Session, finished_ids: Sequence[int]) -> list[Set
 
 
 def _waiting_for(session: Session, finished_ids: Sequence[int]) -> list[int]:
-    question = f"""
+    question = """
         SELECT DISTINCT dependency.job_id FROM dependency JOIN job ON job.id = dependency.job_id
-        WHERE dependency.needs_id IN ({", ".join(str(int(job_id)) for job_id in finished_ids)})
+        WHERE dependency.needs_id IN (SELECT value FROM json_each(:ids))
         AND job.status = 'waiting' AND job.outcome IS NULL ORDER BY dependency.job_id
     """
-    return [row["job_id"] for row in session.rows(question)]
+    return [row["job_id"] for row in session.rows(question, {"ids": json.dumps(list(finished_ids))})]
 
 
 def failed_need(session: Session, job_id: int) -> str | None:
@@ -363,7 +376,7 @@ def change_claim(session: Session, job_id: int, claim_id: str, *, facts: JsonObj
 
 def forget(session: Session, job_id: int) -> bool:
     """Remove a job that has ended, with its lines and events; False when it is open again or gone."""
-    statement = "DELETE FROM job WHERE id = :id AND status NOT IN ('waiting', 'queued', 'running') RETURNING id"
+    statement = f"DELETE FROM job WHERE id = :id AND NOT {IS_OPEN} RETURNING id"
     return bool(session.rows(statement, {"id": job_id}))
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from registry.database import Session
 from registry.digests import canonical_json
-from registry.job_lists import line_from
-from registry.job_values import PUBLISHED, Attempt, JobError, JsonObject, Line, LineCounts, NewAttempt
+from registry.job_rows import line_from
+from registry.job_values import PUBLISHED, Attempt, JobError, JsonObject, Line, NewAttempt
 from registry.voice_names import fold
 
 PAGE = 500
@@ -51,12 +51,6 @@ def models_left(session: Session, job_ids: Sequence[int]) -> dict[int, list[str]
     for row in session.rows(question, {"ids": json.dumps(list(job_ids))}):
         left.setdefault(row["job_id"], []).append(row["model"])
     return left
-
-
-def counts(session: Session, job_id: int) -> LineCounts:
-    """How many lines of a job are in which state."""
-    question = "SELECT status, count(*) AS lines FROM line WHERE job_id = :job GROUP BY status"
-    return LineCounts(**{row["status"]: row["lines"] for row in session.rows(question, {"job": job_id})})
 
 
 def pages(session: Session, job_id: int) -> Iterator[list[Line]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -32,13 +33,13 @@ def ready(
 ) -> list[ReadyJob]:
     """Queued jobs that may start: the oldest overdue ones, those of the highest priority, and of these those
     whose work needs `model`; none whose model is `absent`."""
-    names = {f"absent_{n}": name for n, name in enumerate(absent)}
-    here = f"AND (model IS NULL OR model NOT IN (:{', :'.join(names)}))" if names else ""
-    fitting = (
-        "SELECT id, priority, model, claimed_s FROM job WHERE status = 'queued' AND outcome IS NULL "
-        f"AND (not_before_s <= :now_s OR not_before_s > :now_s + :longest_delay_s) {here}"
-    )
-    values: dict[str, Any] = {"now_s": now_s, "longest_delay_s": LONGEST_DELAY_S, "limit": limit, **names}
+    fitting = """
+        SELECT id, priority, model, claimed_s FROM job WHERE status = 'queued' AND outcome IS NULL
+        AND (not_before_s <= :now_s OR not_before_s > :now_s + :longest_delay_s)
+        AND (model IS NULL OR model NOT IN (SELECT value FROM json_each(:absent)))
+    """
+    values: dict[str, Any] = {"now_s": now_s, "longest_delay_s": LONGEST_DELAY_S, "limit": limit}
+    values["absent"] = json.dumps(list(absent))
     found: dict[int, ReadyJob] = {}
 
     def collect(condition: str, **more: Any) -> None:

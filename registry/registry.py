@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from registry import jobs, lookup, voices
 from registry.comparison import compare
 from registry.database import Database
-from registry.job_values import OPEN_STATUSES
 from registry.objects import ObjectStore
 from registry.takes import TakeStore
 from registry.values import Alias, AliasMove, Version, VersionDiff, VoiceSummary
@@ -126,8 +125,7 @@ class Registry:
 
     def _designs_in_use(self) -> set[str]:
         question = f"""
-            SELECT json_extract(spec_json, '$.from.job') AS name FROM job
-            WHERE kind = 'lock' AND status IN ({", ".join(f"'{status}'" for status in OPEN_STATUSES)})
+            SELECT json_extract(spec_json, '$.from.job') AS name FROM job WHERE kind = 'lock' AND {jobs.IS_OPEN}
         """
         with self.db.read() as snapshot:
             return {row["name"] for row in snapshot.rows(question) if row["name"] is not None}

@@ -291,10 +291,7 @@ class Admission:
             raise DependencyUnknown(message, hint=error.hint) from error
 
     def _need_candidate(self, job_name: str, candidate: int, needs: Needs) -> None:
-        try:
-            design = jobs.by_name(self._session, job_name)
-        except NotFound:
-            design = None
+        design = jobs.find_by_name(self._session, job_name)
         if design is not None and design.kind == "design" and self._is_open(design.id):
             spec = spec_from_json(design.spec_json)
             assert isinstance(spec, DesignSpec)

@@ -9,8 +9,9 @@ import signal
 import time
 from collections.abc import Callable
 
+from registry import jobs
 from registry.database import Database
-from registry.job_lists import find_drop, get_job, line_counts, show_job
+from registry.job_lists import find_drop, line_counts, show_job
 from registry.job_requests import requests
 from registry.job_values import OPEN_STATUSES, Job, LineCounts
 from runner.errors import RunnerActive
@@ -82,7 +83,7 @@ class Waiting:
             if self._job_id is None:
                 self.job = find_drop(snapshot, self._dropped_name, key=self._key, since_s=self._since_s)
             else:
-                self.job = get_job(snapshot, self._job_id)
+                self.job = jobs.find(snapshot, self._job_id)
             if self.job is None:
                 return False
             self._job_id = self.job.id

@@ -45,7 +45,8 @@ class LockJobs:
 
     def _from_candidate(self, session: Session, job: Job, spec: LockSpec) -> tuple[str, LockTask]:
         assert spec.source is not None
-        design = jobs.find_name(session, spec.source.job) or spec.source.job
+        job_made = jobs.find_by_name(session, spec.source.job)
+        design = job_made.name if job_made else spec.source.job
         content = get_candidate(session, design, spec.source.candidate).content
         waveform = stored_reference(self.context.objects.read(content.audio_sha256))
         state = content.design_state_sha256

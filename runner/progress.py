@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from registry.job_values import RUNNING, Job, JobSummary, LineCounts
+from registry.job_values import RUNNING, Job, LineCounts
 from runner.console import span
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None
     return f"{job.name}: [{bar}] {ended}/{lines.total} lines{left}"
 
 
-def time_left_s(
-    job: Job | JobSummary, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float
-) -> float | None:
+def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> float | None:
     """What the rest of a running job will take at the pace so far; None while there is no pace.
 
     Until its first line has ended, the pace is that of the lines under way: the model's load is not in it.

@@ -52,7 +52,7 @@ def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
         "id": spec.get("id"),
         "kind": job.kind,
         "status": job.outcome or job.status,
-        "error": _told(job.error),
+        "error": error_entry(job.error),
         "warnings": [redact(warning) for warning in job.warnings],
         "lines": [] if is_design else entries,
         "candidates": entries if is_design else [],
@@ -112,7 +112,7 @@ def line_entry(line: Line) -> dict[str, Any]:
         "render_s": result.get("render_s"),
         "batch": result.get("batch"),
         "warnings": result.get("warnings", []),
-        "error": _told(line.error),
+        "error": error_entry(line.error),
     }
 
 
@@ -155,9 +155,11 @@ def iso(at_s: float | None) -> str | None:
     return datetime.fromtimestamp(at_s, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _told(error: JobError | None) -> dict[str, str] | None:
+def error_entry(error: JobError | None) -> dict[str, str] | None:
     """An error without the credentials that a library may have put into its message."""
-    return {key: redact(value) for key, value in error.as_json().items()} if error else None
+    if error is None:
+        return None
+    return {"code": error.code, "message": redact(error.message), "hint": redact(error.hint)}
 
 
 def summary_error(errors: Sequence[JobError], *, lines: int) -> JobError | None:

@@ -23,13 +23,14 @@ from runner.console import (
     when,
 )
 from runner.errors import UsageProblem
+from runner.receipt import error_entry
 from runner.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from registry.database import Database
-    from registry.job_values import JobDetails, JobError, JobSummary, LineCounts
+    from registry.job_values import JobDetails, JobError, LineCounts, ListedJob
 
 NO_RUNNER = "No runner is active; it happens when one starts: voicejobs run"
 STATUSES = ("waiting", "queued", "running", "done", "partial", "failed", "rejected", "cancelled", "duplicate")
@@ -66,44 +67,47 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
 
     with _database() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
-    shown = [_summary_json(summary) for summary in found] if as_json else found
+    shown = [_listed_json(listed) for listed in found] if as_json else found
     show(shown, as_json=as_json, text=_list_text)
     _tell_of_no_runner(found)
 
 
-def _tell_of_no_runner(summaries: Iterable[JobSummary]) -> None:
+def _tell_of_no_runner(found: Iterable[ListedJob]) -> None:
     """Jobs that seem to run or to wait for their turn do nothing while nobody works."""
     from registry.job_values import OPEN_STATUSES
 
-    if any(summary.status in OPEN_STATUSES for summary in summaries) and not current_instance().runner_is_active():
+    if any(listed.job.status in OPEN_STATUSES for listed in found) and not current_instance().runner_is_active():
         say(NO_RUNNER)
 
 
-def _time_left_s(summary: JobSummary) -> float | None:
+def _time_left_s(listed: ListedJob) -> float | None:
     from runner.lines_under_way import lines_under_way
     from runner.progress import time_left_s
 
     now_s = time.time()
-    under_way = lines_under_way(current_instance().state_dir, now_s=now_s) if summary.status == "running" else {}
-    return time_left_s(summary, summary.lines, under_way.get(summary.id), now_s=now_s)
+    job = listed.job
+    under_way = lines_under_way(current_instance().state_dir, now_s=now_s) if job.status == "running" else {}
+    return time_left_s(job, listed.lines, under_way.get(job.id), now_s=now_s)
 
 
-def _list_text(summaries: list[JobSummary]) -> str:
-    if not summaries:
+def _list_text(found: list[ListedJob]) -> str:
+    if not found:
         say("no jobs")
         return ""
     now_s = time.time()
     rows = [
         (
-            summary.name,
-            summary.kind,
-            summary.status,
-            _lines_text(summary.lines),
-            ago(summary.claimed_s, now_s=now_s),
-            span(_time_left_s(summary)),
-            short(f"waits for {', '.join(summary.waits_for)}" if summary.waits_for else _error_text(summary), 70),
+            listed.job.name,
+            listed.job.kind,
+            listed.job.status,
+            _lines_text(listed.lines),
+            ago(listed.job.claimed_s, now_s=now_s),
+            span(_time_left_s(listed)),
+            short(
+                f"waits for {', '.join(listed.waits_for)}" if listed.waits_for else _error_text(listed.job.error), 70
+            ),
         )
-        for summary in summaries
+        for listed in found
     ]
     return table(("JOB", "KIND", "STATUS", "LINES", "AGE", "LEFT", ""), rows)
 
@@ -113,28 +117,25 @@ def _lines_text(lines: LineCounts) -> str:
     return f"{lines.published}/{lines.total}{failed}" if lines.total else "-"
 
 
-def _error_text(summary: JobSummary) -> str:
-    return redact(f"{summary.error.code}: {summary.error.message}") if summary.error else ""
+def _error_text(error: JobError | None) -> str:
+    return redact(f"{error.code}: {error.message}") if error else ""
 
 
-def _error_json(error: JobError | None) -> dict[str, str] | None:
-    return {key: redact(value) for key, value in error.as_json().items()} if error else None
-
-
-def _summary_json(summary: JobSummary) -> dict[str, Any]:
+def _listed_json(listed: ListedJob) -> dict[str, Any]:
+    job, lines = listed.job, listed.lines
     return {
-        "job": summary.name,
-        "kind": summary.kind,
-        "status": summary.status,
-        "priority": summary.priority,
-        "model": summary.model,
-        "claimed_s": summary.claimed_s,
-        "started_s": summary.started_s,
-        "finished_s": summary.finished_s,
-        "lines": {"total": summary.lines.total, "published": summary.lines.published, "failed": summary.lines.failed},
-        "time_left_s": _time_left_s(summary),
-        "waits_for": list(summary.waits_for),
-        "error": _error_json(summary.error),
+        "job": job.name,
+        "kind": job.kind,
+        "status": job.status,
+        "priority": job.priority,
+        "model": job.model,
+        "claimed_s": job.claimed_s,
+        "started_s": job.started_s,
+        "finished_s": job.finished_s,
+        "lines": {"total": lines.total, "published": lines.published, "failed": lines.failed},
+        "time_left_s": _time_left_s(listed),
+        "waits_for": list(listed.waits_for),
+        "error": error_entry(job.error),
     }
 
 
@@ -153,7 +154,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
         show(_details_json(details), as_json=True, text=str)
         return
     click.echo(redact(_details_text(details, outbox=str(instance.outbox))))
-    _tell_of_no_runner([details.summary])
+    _tell_of_no_runner([details.listed])
 
 
 def _details_json(details: JobDetails) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
 
     job = details.job
     return {
-        **_summary_json(details.summary),
+        **_listed_json(details.listed),
         "id": job.key,
         "dropped_name": job.dropped_name,
         "attempts": job.attempts,
@@ -176,7 +177,7 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
                 "status": line.status,
                 "model": line.model,
                 "seed": line.seed,
-                "error": _error_json(line.error),
+                "error": error_entry(line.error),
             }
             for line in details.lines
         ],
@@ -194,44 +195,39 @@ def _redacted(value: Any) -> Any:
 
 
 def _details_text(details: JobDetails, *, outbox: str) -> str:
-    summary = details.summary
-    left_s = _time_left_s(summary)
+    job, left_s = details.job, _time_left_s(details.listed)
     left = f", {span(left_s)} left" if left_s is not None else ""
     facts = [
-        ("job", f"{summary.name} ({summary.kind}, priority {summary.priority})"),
-        ("status", f"{summary.status}, lines {_lines_text(summary.lines)}{left}"),
-        ("model", summary.model or "-"),
-        ("claimed", when(summary.claimed_s)),
-        ("started", when(summary.started_s)),
-        ("finished", when(summary.finished_s)),
-        ("outbox", f"{outbox}/{summary.name}"),
+        ("job", f"{job.name} ({job.kind}, priority {job.priority})"),
+        ("status", f"{job.status}, lines {_lines_text(details.listed.lines)}{left}"),
+        ("model", job.model or "-"),
+        ("claimed", when(job.claimed_s)),
+        ("started", when(job.started_s)),
+        ("finished", when(job.finished_s)),
+        ("outbox", f"{outbox}/{job.name}"),
     ]
     parts = ["\n".join(f"{name:<9} {value}" for name, value in facts)]
-    if summary.waits_for:
-        parts.append(f"waits for {', '.join(summary.waits_for)}")
-    if summary.error:
-        parts.append(
-            f"error     {summary.error.code}: {summary.error.message}\n          {summary.error.hint}".rstrip()
-        )
-    if details.job.warnings:
-        parts.append("\n".join(f"warning   {warning}" for warning in details.job.warnings))
+    if details.listed.waits_for:
+        parts.append(f"waits for {', '.join(details.listed.waits_for)}")
+    if job.error:
+        parts.append(f"error     {job.error.code}: {job.error.message}\n          {job.error.hint}".rstrip())
+    if job.warnings:
+        parts.append("\n".join(f"warning   {warning}" for warning in job.warnings))
     if details.lines:
         rows = [
-            (str(line.position), line.status, line.file, short(_line_text(line.request), 50), _line_error(line.error))
+            (
+                str(line.position),
+                line.status,
+                line.file,
+                short(line.request["text"], 50),
+                short(_error_text(line.error), 60),
+            )
             for line in details.lines
         ]
         parts.append(table(("#", "STATUS", "FILE", "TEXT", ""), rows))
     if details.events:
         parts.append("\n".join(f"{when(event.at_s)}  {event.kind}: {event.message}" for event in details.events[-20:]))
     return "\n\n".join(parts)
-
-
-def _line_text(request: Any) -> str:
-    return str(request.get("text", ""))
-
-
-def _line_error(error: Any) -> str:
-    return short(f"{error.code}: {error.message}", 60) if error else ""
 
 
 def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:

@@ -32,8 +32,8 @@ def test_the_latest_jobs_come_first_and_pages_follow_one_another(db):
         add(db)
     with db.read() as snapshot:
         first = list_jobs(snapshot, limit=3)
-        second = list_jobs(snapshot, before_id=first[-1].id, limit=3)
-    assert [job.name for job in first + second] == ["hello-5", "hello-4", "hello-3", "hello-2", "hello"]
+        second = list_jobs(snapshot, before_id=first[-1].job.id, limit=3)
+    assert [listed.job.name for listed in first + second] == ["hello-5", "hello-4", "hello-3", "hello-2", "hello"]
 
 
 def test_a_list_tells_lines_and_what_a_job_waits_for(db):
@@ -45,14 +45,14 @@ def test_a_list_tells_lines_and_what_a_job_waits_for(db):
         waiting, running = list_jobs(snapshot)
     assert waiting.waits_for == ("hello",)
     assert running.lines.waiting == 2
-    assert running.status == "running"
+    assert running.job.status == "running"
 
 
 def test_a_list_can_be_of_some_statuses_only(db):
     end(db, add(db).id, "failed")
     add(db)
     with db.read() as snapshot:
-        assert [job.name for job in list_jobs(snapshot, statuses=["failed"])] == ["hello"]
+        assert [listed.job.name for listed in list_jobs(snapshot, statuses=["failed"])] == ["hello"]
         assert open_jobs(snapshot) == 1
 
 
@@ -72,7 +72,7 @@ def test_a_job_is_shown_with_its_lines_and_events_and_a_misspelt_name_is_guessed
 def test_a_drop_is_found_by_its_name_or_by_the_id_it_resumed(db):
     job = add(db, key="ep1")
     with db.write() as session:
-        job_requests.resume(session, job.id, claim_id="c2", now_s=500)
+        job_requests.resume(session, job.id, claim_id="c2", facts={}, now_s=500)
         jobs.add_event(session, job.id, kind="retry", message="dropped again", at_s=500)
     with db.read() as snapshot:
         assert find_drop(snapshot, "hello.toml", key=None, since_s=50).id == job.id

@@ -66,12 +66,12 @@ def test_a_job_of_one_long_line_tells_how_far_that_line_is(long_line):
     long_line.tick(5)
     now_s = long_line.context.clock()
     with long_line.context.database.read() as session:
-        details = show_job(session, "scene")
-    under_way = lines_under_way(long_line.instance.state_dir, now_s=now_s)[details.job.id]
+        listed = show_job(session, "scene").listed
+    under_way = lines_under_way(long_line.instance.state_dir, now_s=now_s)[listed.job.id]
     assert 0.1 < under_way.lines < 0.9
-    left_s = time_left_s(details.summary, details.summary.lines, under_way, now_s=now_s)
+    left_s = time_left_s(listed.job, listed.lines, under_way, now_s=now_s)
     assert left_s == pytest.approx((now_s - under_way.since_s) / under_way.lines * (1 - under_way.lines))
-    text = progress_text(details.job, details.summary.lines, under_way, now_s=now_s)
+    text = progress_text(listed.job, listed.lines, under_way, now_s=now_s)
     assert "[##" in text
     assert "0/1 lines" in text
     assert "left" in text

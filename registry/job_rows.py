@@ -1,0 +1,63 @@
+"""Rows of the ledger → the values that leave the registry."""
+
+from __future__ import annotations
+
+import json
+
+from registry.database import Row
+from registry.job_values import Job, JobError, Line
+
+
+def job_from(row: Row) -> Job:
+    """A row as the ledger's value."""
+    return Job(
+        id=row["id"],
+        name=row["name"],
+        key=row["key"],
+        kind=row["kind"],
+        status=row["status"],
+        outcome=row["outcome"],
+        content_sha256=row["content_sha256"],
+        spec_json=row["spec_json"],
+        claim_id=row["claim_id"],
+        dropped_name=row["dropped_name"],
+        priority=row["priority"],
+        model=row["model"],
+        makes_voice=row["makes_voice"],
+        plan=json.loads(row["plan_json"]) if row["plan_json"] else None,
+        attempts=row["attempts"],
+        not_before_s=row["not_before_s"],
+        claimed_s=row["claimed_s"],
+        started_s=row["started_s"],
+        finished_s=row["finished_s"],
+        error=error_from(row),
+        warnings=tuple(json.loads(row["warnings_json"])),
+        facts=json.loads(row["facts_json"]),
+    )
+
+
+def line_from(row: Row) -> Line:
+    """A row as the ledger's value."""
+    return Line(
+        id=row["id"],
+        job_id=row["job_id"],
+        position=row["position"],
+        key=row["key"],
+        file=row["file"],
+        status=row["status"],
+        model=row["model"],
+        request=json.loads(row["request_json"]),
+        seed=row["seed"],
+        take_key=row["take_key"],
+        strikes=row["strikes"],
+        failures=row["failures"],
+        result=json.loads(row["result_json"]) if row["result_json"] else None,
+        error=error_from(row),
+    )
+
+
+def error_from(row: Row) -> JobError | None:
+    """Three columns → one value."""
+    if not row["error_code"]:
+        return None
+    return JobError(code=row["error_code"], message=row["error_message"] or "", hint=row["error_hint"] or "")
