@@ -1,7 +1,8 @@
 """Jobs of which nothing is left → a thread that makes their tracks and receipts, while the next lines are spoken.
 
 One batch is ended at a time; what ends meanwhile waits for the next, so that syncs and commits are shared. The track
-of a long job takes a while, and is made in a thread of its own before the job joins a batch.
+of a long job, of many lines or of much speech, takes a while, and is made in a thread of its own before the job joins
+a batch.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from registry.errors import StorageError
-from runner.finishing import Ending, Finisher
+from runner.finishing import SHORT_SAMPLES, Ending, Finisher
 from runner.lines_at_work import ActiveJob
 
-SHORT_LINES = 200  # a job of more lines is long
+SHORT_LINES = 200  # a job of more lines is long, without a look at them
 MOST_WAITING = 64  # jobs that may wait for the next batch
 
 
@@ -28,7 +29,7 @@ class Endings:
         self._waiting: list[ActiveJob] = []
         self._making: dict[Future[list[Ending]], int] = {}  # long jobs, by their ledger ids
         self._made: list[Ending] = []
-        self._batch: Future[None] | None = None
+        self._batch: Future[list[ActiveJob]] | None = None
         self._batch_ids: set[int] = set()
 
     def __bool__(self) -> bool:
@@ -44,9 +45,16 @@ class Endings:
             if active.after <= SHORT_LINES:
                 self._waiting.append(active)
             else:
-                future = self._long_pool.submit(self._finisher.endings_of, [(active.job, active.spec)])
-                self._making[future] = active.job.id
-                future.add_done_callback(lambda _: self._wake())
+                self._make(active)
+
+    def _make(self, active: ActiveJob) -> None:
+        future = self._long_pool.submit(self._endings_of, [active])
+        self._making[future] = active.job.id
+        future.add_done_callback(lambda _: self._wake())
+
+    def _endings_of(self, ended: Sequence[ActiveJob]) -> list[Ending]:
+        jobs = [(active.job, active.spec) for active in ended]
+        return self._finisher.endings_of(jobs, self._finisher.summaries_of(jobs))
 
     def tick(self, *, wait: bool = False) -> bool:
         """Take in what the threads have done and begin the next batch; whether anything was done.
@@ -76,16 +84,22 @@ class Endings:
         self._batch = self._pool.submit(self._end, ended, made)
         self._batch.add_done_callback(lambda _: self._wake())
 
-    def _collect(self, batch: Future[None]) -> None:
+    def _collect(self, batch: Future[list[ActiveJob]]) -> None:
         try:
-            batch.result()
+            for active in batch.result():
+                self._make(active)
         finally:
             self._batch, self._batch_ids = None, set()
 
-    def _end(self, ended: Sequence[ActiveJob], made: Sequence[Ending]) -> None:
-        """In the thread: everything that is left to do."""
-        endings = self._finisher.endings_of([(active.job, active.spec) for active in ended])
+    def _end(self, ended: Sequence[ActiveJob], made: Sequence[Ending]) -> list[ActiveJob]:
+        """In the thread: everything that is left to do; returns the jobs that turn out to be long."""
+        summaries = self._finisher.summaries_of([(active.job, active.spec) for active in ended])
+        pairs = list(zip(ended, summaries, strict=True))
+        short = [pair for pair in pairs if pair[1].samples <= SHORT_SAMPLES]
+        jobs = [(active.job, active.spec) for active, _ in short]
+        endings = self._finisher.endings_of(jobs, [summary for _, summary in short])
         self._finisher.finish([*made, *endings])
+        return [active for active, summary in pairs if summary.samples > SHORT_SAMPLES]
 
     def give_up(self) -> None:
         """Forget what is not ended: the ledger knows it. Waits for the threads."""

@@ -62,14 +62,17 @@ class Finisher:
 
     # ---- from lines to an outcome ------------------------------------------------------------------------------
 
-    def endings_of(self, ended: Sequence[tuple[Job, JobSpec]]) -> list[Ending]:
-        """What jobs have come to whose lines are all published, failed or cancelled; long tracks are published here.
-
-        A job whose track cannot be made now is none of them: it is back in the queue. Takes a while for a job of many
-        lines; it may run in any thread. Raises what is every job's trouble.
-        """
+    def summaries_of(self, ended: Sequence[tuple[Job, JobSpec]]) -> list[JobSummary]:
+        """What jobs have come to whose lines are all published, failed or cancelled. It may run in any thread."""
         with self.context.database.read() as session:
-            summaries = [JobSummary.of(lines.of_job(session, job.id)) for job, _ in ended]
+            return [JobSummary.of(lines.of_job(session, job.id)) for job, _ in ended]
+
+    def endings_of(self, ended: Sequence[tuple[Job, JobSpec]], summaries: Sequence[JobSummary]) -> list[Ending]:
+        """How these jobs end; long tracks are published here.
+
+        A job whose track cannot be made now is none of them: it is back in the queue. Takes a while for a job of much
+        speech; it may run in any thread. Raises what is every job's trouble.
+        """
         endings = [self._ending_of(*one, summary) for one, summary in zip(ended, summaries, strict=True)]
         return [ending for ending in endings if ending is not None]
 

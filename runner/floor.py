@@ -25,6 +25,7 @@ from runner.lines_at_work import (
     ActiveJob,
     Basket,
     LineAtWork,
+    Reused,
     key_of,
     no_usable_take,
     quarantined,
@@ -88,9 +89,14 @@ class Floor:
         active = self.jobs.pop(job_id, None)
         if active is None:
             return
+        self.basket.reused = [item for item in self.basket.reused if item[0] is not active]
         for work_id in [work_id for work_id, owner in self.owners.items() if owner is active]:
             self.engine.cancel(work_id)
             del self.owners[work_id]
+
+    def put_back(self, reused: Sequence[Reused]) -> None:
+        """What was not recorded yet; of a job that was dropped meanwhile, nothing."""
+        self.basket.reused += [item for item in reused if self.jobs.get(item[0].job.id) is item[0]]
 
     # ---- to the engine -----------------------------------------------------------------------------------------
 
@@ -101,7 +107,7 @@ class Floor:
             active.served_s = now_s  # a job whose turn came because it had waited too long keeps it to its end
         if active.task is not None:
             return self._hand_over_task(active)
-        if not active.again and not active.drained:
+        if not active.again and not active.drained and len(self.basket.reused) < PAGE_LINES:
             self.fetch([active])
         if not active.again:
             return False

@@ -50,6 +50,11 @@ class JobSummary:
         return summary
 
     @property
+    def samples(self) -> int:
+        """Length of the track."""
+        return track.total_samples(line.part for line in self.spoken)
+
+    @property
     def outcome(self) -> str:
         """done, partial or failed."""
         if len(self.spoken) == self.lines:

@@ -158,7 +158,7 @@ class Basket:
     """What has come of lines and is not recorded yet."""
 
     accepted: list[Accepted] = field(default_factory=list)
-    reused: list[tuple[ActiveJob, Line, str]] = field(default_factory=list)  # with the key of its take
+    reused: list[Reused] = field(default_factory=list)
     failed: list[tuple[ActiveJob, LineAtWork, JobError]] = field(default_factory=list)
     struck: list[LineAtWork] = field(default_factory=list)  # the engine died over them
     stumbled: list[LineAtWork] = field(default_factory=list)  # failed, and to be tried again
@@ -199,6 +199,9 @@ class ActiveJob:
         if self.task is not None:
             return bool(self.task.is_over)
         return not self.again and not self.in_flight and not self.unrecorded and self.drained
+
+
+Reused = tuple[ActiveJob, Line, str]  # a line whose take exists, and the key of that take
 
 
 def no_usable_take(work: LineAtWork) -> JobError:

@@ -6,7 +6,7 @@ finds in the ledger what is left to do, and doing it again changes nothing.
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -42,6 +42,8 @@ from runner.receipt import gates_warning
 OnJobTrouble = Callable[[Job, StorageError], None]
 KEPT_SAMPLES = 1_000_000  # of recent takes, for the tracks that are made of them a moment later
 CODERS = 2  # threads that compress takes; each holds a waveform several times over
+REUSED_AT_ONCE = 64  # takes that are read again together,
+REUSED_AT_ONCE_S = 60.0  # of so much speech: a minute of it takes a second to code as MP3, and 6 MB
 
 
 @dataclass(kw_only=True)
@@ -93,18 +95,13 @@ class Recorder:
     _noted: set[tuple[int, str]] = field(default_factory=set)  # (job id, fingerprint): engines noted with the job
 
     def record(self, basket: Basket) -> None:
-        """Everything in the basket. Raises StorageError when the disk or the database fails."""
+        """Everything in the basket, but of what is reused only as much as takes a moment: the rest stays in it.
+
+        Raises StorageError when the disk or the database fails.
+        """
         ready = self._store(basket.accepted)
         basket.accepted.clear()  # gives back the engine's own samples
-        takes = self._find([key for _, _, key in basket.reused])
-        for active, line, key in basket.reused:
-            found = self._reuse(active.job, active.spec, line, takes.get(key))
-            if found is None:
-                active.again.append(LineAtWork.of(line))
-                active.unrecorded -= 1
-            else:
-                found.active = active
-                ready.append(found)
+        ready += self._reused(basket)
         crash_point("recording.takes-stored")
         with self.context.database.write() as session:
             self._commit_lines(session, ready)
@@ -113,6 +110,25 @@ class Recorder:
         for active, _, _ in basket.failed:
             active.unrecorded -= 1
         self._publish(ready)
+
+    def _reused(self, basket: Basket) -> list[_Ready]:
+        """The basket's next lines whose takes exist, taken out of it; a take that is gone is made again."""
+        takes = self._find([key for _, _, key in basket.reused[:REUSED_AT_ONCE]])
+        ready: list[_Ready] = []
+        waiting = deque(basket.reused)
+        speech_s = 0.0
+        while waiting and len(basket.reused) - len(waiting) < REUSED_AT_ONCE and speech_s < REUSED_AT_ONCE_S:
+            active, line, key = waiting.popleft()
+            found = self._reuse(active.job, active.spec, line, takes.get(key))
+            if found is None:
+                active.again.append(LineAtWork.of(line))
+                active.unrecorded -= 1
+                continue
+            found.active = active
+            ready.append(found)
+            speech_s += found.facts.duration_s
+        basket.reused = list(waiting)
+        return ready
 
     def republish(self, job: Job, spec: JobSpec) -> None:
         """Publish the lines of a job whose takes were committed before a crash; a take that is gone is made again."""

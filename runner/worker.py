@@ -192,6 +192,7 @@ class Worker:
             basket, self.floor.basket = self.floor.basket, Basket()
             self.housekeeping.takes_were_added()
             self.recorder.record(basket)
+            self.floor.put_back(basket.reused)
             self._has_written = True
 
     def look_at_inbox(self) -> None:

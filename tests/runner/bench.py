@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import wait
 
 import soundfile
 
@@ -53,6 +54,7 @@ class Bench:
             self.tick()
             if self.worker.is_drained():
                 return
+            wait(self.worker.endings._making, timeout=1)  # long tracks, in a thread of their own
         raise AssertionError("the work did not end")
 
     def receipt(self, job, name="result.json"):

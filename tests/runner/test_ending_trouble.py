@@ -170,8 +170,9 @@ def ask(bench, job, request):
         job_requests.request(session, job, request, now_s=1.0)
 
 
-def test_a_cancel_that_comes_while_a_long_track_is_made_is_answered_with_why_it_is_too_late(bench, monkeypatch):
-    monkeypatch.setattr(endings, "SHORT_LINES", 0)
+@pytest.mark.parametrize("length", ["SHORT_LINES", "SHORT_SAMPLES"])
+def test_a_cancel_that_comes_while_a_long_track_is_made_is_answered_with_why_it_is_too_late(bench, monkeypatch, length):
+    monkeypatch.setattr(endings, length, 0)  # a track of many lines, or of much speech
     may_go_on = threading.Event()
     spoken(bench)
     with monkeypatch.context() as patch:

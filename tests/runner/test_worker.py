@@ -7,6 +7,7 @@ import pytest
 
 from registry import job_requests
 from registry.job_values import CANCEL, RETRY
+from runner import recording
 from tests.runner.bench import design, lock, speak
 
 
@@ -58,6 +59,22 @@ def test_a_second_drop_of_one_name_is_a_new_run_that_reuses_the_takes(bench):
         bench.run()
     assert bench.receipt("hello-2")["lines"][0]["reused"] is True
     assert len(bench.engine.submitted) == 1
+
+
+def test_takes_are_reused_a_little_at_a_time_so_that_the_job_can_be_cancelled_meanwhile(bench, monkeypatch):
+    monkeypatch.setattr(recording, "REUSED_AT_ONCE_S", 0.1)
+    texts = ("One.", "Two.", "Three.", "Four.")
+    for _ in range(2):
+        bench.drop("hello.toml", speak(*texts))
+        bench.run()
+    assert [line["reused"] for line in bench.receipt("hello-2")["lines"]] == [True] * 4
+    bench.drop("hello.toml", speak(*texts))
+    while not (bench.instance.outbox / "hello-3").exists():
+        bench.tick()
+    ask(bench, "hello-3", CANCEL)
+    bench.run()
+    assert 1 <= sum(line["status"] == "done" for line in bench.receipt("hello-3")["lines"]) < 4
+    assert bench.status("hello-3") == "cancelled"
 
 
 def test_candidates_have_consecutive_seeds_so_that_an_engine_can_keep_them_apart(bench):
