@@ -6,6 +6,7 @@ The sound depends on the request alone, so that a test knows what every line mus
 import hashlib
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from models.protocol import (
 )
 
 SECONDS_PER_CHARACTER = 0.06
+LINES_BEFORE_GATE = 3
 
 
 def tone_for(work):
@@ -83,10 +85,23 @@ def open_engine(choice):
 
 
 class SlowEngine(NoopEngine):
-    """Takes VOICEJOBS_TEST_LINE_S seconds a line, so that a process can be killed in the middle of the work."""
+    """Takes its time for a line, so that a test can do something in the middle of the work.
+
+    VOICEJOBS_TEST_LINE_S: seconds for each line. VOICEJOBS_TEST_BEGUN: a file that gets the text of each line begun.
+    VOICEJOBS_TEST_GATE: a file without which no line is spoken after the first LINES_BEFORE_GATE.
+    """
+
+    spoken = 0
 
     def render(self, line, progress):
+        if begun := os.environ.get("VOICEJOBS_TEST_BEGUN"):
+            with Path(begun).open("a", encoding="utf-8") as file:
+                file.write(f"{line.text}\n")
+        gate = os.environ.get("VOICEJOBS_TEST_GATE")
+        while gate and self.spoken >= LINES_BEFORE_GATE and not Path(gate).exists():
+            time.sleep(0.01)
         time.sleep(float(os.environ.get("VOICEJOBS_TEST_LINE_S", "0")))
+        self.spoken += 1
         return super().render(line, progress)
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from tests.patience import PATIENCE_S
+
 LARGE_SUFFIX = ".safetensors"
 
 
@@ -170,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:half])
             self.wfile.flush()
             self.hub.in_transfer.set()
-            self.hub.pause.wait(30)
+            self.hub.pause.wait(PATIENCE_S)
             body = body[half:]
         self.wfile.write(body)
 

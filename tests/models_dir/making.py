@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 BASE = "mlx-community/Qwen3-TTS-12Hz-0.6B-Base-bf16"
 DESIGN = "mlx-community/Qwen3-TTS-12Hz-1.7B-VoiceDesign-bf16"
@@ -82,7 +84,13 @@ def run_python(program, *, environment, crash_at="", check=True):
     if crash_at:
         full["VOICEJOBS_CRASH_AT"] = crash_at
     finished = subprocess.run(
-        [sys.executable, "-c", program], env=full, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", program],
+        env=full,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     if check and finished.returncode not in (0, CRASHED):
         raise AssertionError(finished.stderr)

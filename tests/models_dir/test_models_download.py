@@ -38,6 +38,7 @@ from tests.models_dir.making import (
     speech_model,
 )
 from tests.models_dir.test_models_crashes import ENSURE
+from tests.patience import PATIENCE_S
 
 WEIGHTS = "model.safetensors"
 SECRET = "hf_verysecrettoken0123456789"
@@ -315,12 +316,12 @@ def ensure_in_process(environment, directory):
 def test_two_processes_that_want_one_model_fetch_it_once(commit, directory, environment, hub):
     hub.pause = threading.Event()
     racing = [ensure_in_process(environment, directory) for _ in range(2)]
-    assert hub.in_transfer.wait(30)
+    assert hub.in_transfer.wait(PATIENCE_S)
     state = availability(directory / slug(BASE))
     assert isinstance(state, Downloading)
     assert state.total_bytes > 0
     hub.pause.set()
-    outputs = [process.communicate(timeout=30) for process in racing]
+    outputs = [process.communicate(timeout=PATIENCE_S) for process in racing]
     assert [process.returncode for process in racing] == [0, 0], outputs
     assert {output.strip() for output, _ in outputs} == {str(directory / slug(BASE))}
     assert len(hub.gets(f"{commit}/{WEIGHTS}")) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from tests.models_dir.making import CUSTOM, ROOT, contents, home_environment, slug
 from tests.models_dir.test_models_migration import CACHES
+from tests.patience import PATIENCE_S
 from tests.reference import REFERENCE
 
 pytest.importorskip("mlx.core")
@@ -24,7 +25,9 @@ text = "Hello there."
 def voicejobs(*arguments, environment, folder):
     full = {**environment, "PYTHONPATH": str(ROOT), "VOICEJOBS_SETTLE_S": "0"}
     command = [sys.executable, "-m", "runner", *arguments]
-    return subprocess.run(command, cwd=folder, env=full, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(
+        command, cwd=folder, env=full, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
 
 
 @pytest.fixture

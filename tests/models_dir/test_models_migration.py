@@ -11,6 +11,7 @@ from models.availability import Available, availability
 from models.errors import UndoRefused
 from models.journal import Journal
 from models.migration import plan_migration, run_plan, undo_last
+from models.moving import SPARE_BYTES
 from models.provenance import read_provenance
 from tests.models_dir.making import (
     BASE,
@@ -273,11 +274,13 @@ def test_a_plan_names_sizes_and_changes_nothing(home, directory):
 
 
 @pytest.fixture
-def other_disk():
+def other_disk(tmp_path):
     """A folder on another file system than the temporary folder's."""
     root = Path("/dev/shm")
-    if not root.is_dir() or root.stat().st_dev == Path("/tmp").stat().st_dev:
+    if not root.is_dir() or root.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("no second file system here")
+    if shutil.disk_usage(root).free < 2 * SPARE_BYTES:
+        pytest.skip("the second file system here is too small")
     folder = root / f"voicejobs-test-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

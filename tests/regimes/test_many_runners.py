@@ -1,28 +1,26 @@
 """Two to four runners started against one instance, with kills in between: each line is published once, and right."""
 
 import random
-import secrets
 import time
 
 import pytest
 
 from registry.database import Database
-from tests.regimes.yard import Yard, kill, texts, undisturbed_hashes
+from tests.patience import PATIENCE_S, wait_until
+from tests.regimes.yard import Yard, a_seed, kill, texts, undisturbed_hashes
 
 OTHER_RUNNER_ACTIVE = 4
 
 
 def contend(folder, *, runners, rounds, jobs, line_s):
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(a_seed())
     expected = undisturbed_hashes(folder / "undisturbed", jobs)
     yard = Yard(folder / "contended", line_s=line_s)
     for name, lines in jobs.items():
         yard.drop(name, lines=lines)
     processes = [yard.start() for _ in range(runners)]
     for _ in range(rounds):
-        time.sleep(chance.uniform(0.2, 1.5))
+        time.sleep(chance.uniform(0.1, 1.0))
         kill(chance.choice(processes))
         losers = [process for process in processes if process.poll() is not None]
         processes = [process for process in processes if process.poll() is None]
@@ -37,7 +35,6 @@ def contend(folder, *, runners, rounds, jobs, line_s):
     return yard
 
 
-@pytest.mark.timeout(300)
 def test_three_runners_and_kills_give_each_line_exactly_one_output(tmp_path):
     jobs = {f"job{number}": texts(10, start=10 * number) for number in range(6)}
     yard = contend(tmp_path, runners=3, rounds=8, jobs=jobs, line_s=0.05)
@@ -62,9 +59,9 @@ def test_a_second_runner_exits_with_4_and_names_the_holder(tmp_path):
     yard.drop("long", lines=texts(1))
     first = yard.start()
     try:
-        while not (yard.state_dir / "runner.lock").exists() or not (yard.state_dir / "runner.lock").read_text():
-            time.sleep(0.01)
-        assert yard.start("run", "--once").wait(timeout=30) == OTHER_RUNNER_ACTIVE
+        lock = yard.state_dir / "runner.lock"
+        wait_until(lambda: lock.exists() and lock.read_text(), what="the first runner's lock")
+        assert yard.start("run", "--once").wait(timeout=PATIENCE_S) == OTHER_RUNNER_ACTIVE
         assert str(first.pid) in (yard.root / "stderr.log").read_text(encoding="utf-8")
     finally:
         kill(first)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from tests.checkpoints import write_checkpoint
+from tests.patience import PATIENCE_S
 from tests.reference import REFERENCE
 from tests.regimes.yard import ROOT, Yard
 
@@ -76,7 +77,7 @@ def spoken(tmp_path_factory):
     lab = Lab(tmp_path_factory.mktemp("native") / "lab", max_seconds=6)
     for variant in VARIANTS:
         shutil.copytree(REFERENCE / variant, lab.models / f"lab_{variant}")
-    return speak(lab, timeout_s=100)
+    return speak(lab, timeout_s=PATIENCE_S)
 
 
 def test_design_lock_and_synthesize_dropped_at_once_are_all_done(spoken):
@@ -105,7 +106,7 @@ def test_every_line_is_sound_of_the_length_its_receipt_says(spoken):
 
 def test_the_same_lines_asked_for_again_are_the_same_bytes_and_render_nothing(spoken):
     spoken.drop_text("encore", JOBS["scene"])
-    spoken.drain(timeout_s=100)
+    spoken.drain(timeout_s=PATIENCE_S)
     assert [line["reused"] for line in spoken.lines("encore")] == [True, True]
     assert [line["sha256"] for line in spoken.lines("encore")] == [line["sha256"] for line in spoken.lines("scene")]
 
@@ -121,7 +122,7 @@ def test_a_voice_that_travels_speaks_the_same_take_elsewhere(spoken, tmp_path):
     imported = [*command, str(elsewhere.root), "voices", "import", str(archive)]
     subprocess.run(imported, cwd=ROOT, env=elsewhere.environment, check=True, capture_output=True)
     elsewhere.drop_text("scene", JOBS["scene"])
-    elsewhere.drain(timeout_s=100)
+    elsewhere.drain(timeout_s=PATIENCE_S)
     here, there = spoken.lines("scene"), elsewhere.lines("scene")
     assert [line["take"] for line in there] == [line["take"] for line in here]
     assert [line["sha256"] for line in there] == [line["sha256"] for line in here]

@@ -7,16 +7,18 @@ here: nothing that the instance under test stores can make a wrong output look r
 import hashlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 
 from registry.database import Database
 from registry.files import CRASH_EXIT_STATUS
+from tests.patience import PATIENCE_S
+from tests.regimes.forked import CAN_FORK, ForkedRunner
 
 ROOT = Path(__file__).parent.parent.parent
 ENGINE = "tests.engines.noop:open_slow_engine"  # takes VOICEJOBS_TEST_LINE_S seconds a line
@@ -27,7 +29,7 @@ class Yard:
     """One instance. `line_s` is how long the engine pretends to work on a line."""
 
     def __init__(self, root, *, line_s=0.0):
-        self.root = root
+        self.root, self.errors = root, root / "stderr.log"
         self.inbox, self.outbox, self.state_dir = root / "inbox", root / "outbox", root / ".voicejobs"
         self.inbox.mkdir(parents=True)
         (root / "voicejobs.toml").write_text(SETTINGS, encoding="utf-8")
@@ -56,18 +58,21 @@ class Yard:
 
     def start(self, *arguments, **environment):
         """A runner process: `run` by default."""
-        command = [sys.executable, "-m", "runner", "--root", str(self.root), *(arguments or ("run",))]
-        with (self.root / "stderr.log").open("ab") as errors:
+        arguments = ["--root", str(self.root), *(arguments or ("run",))]
+        environment = {**self.environment, **environment}
+        if CAN_FORK and "LD_PRELOAD" not in environment:
+            return ForkedRunner(arguments, environment=environment, folder=ROOT, errors=self.errors)
+        with self.errors.open("ab") as errors:
             return subprocess.Popen(
-                command,
+                [sys.executable, "-m", "runner", *arguments],
                 cwd=ROOT,
-                env={**self.environment, **environment},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
             )
 
-    def drain(self, *, timeout_s=120, **environment):
+    def drain(self, *, timeout_s=PATIENCE_S, **environment):
         """`run --once` to its end; returns the exit code."""
         return self.start("run", "--once", **environment).wait(timeout=timeout_s)
 
@@ -120,18 +125,17 @@ def engines_of(process):
         return []
 
 
+def a_seed():
+    """Another one in every run, but where a change is checked: that must not fail by chance."""
+    seed = 20_261 if os.environ.get("CI") else secrets.randbits(32)
+    print(f"seed {seed}")
+    return seed
+
+
 def kill(process):
     """As `kill -9` from outside; returns once the process is gone."""
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=10)
-
-
-def wait_until(condition, *, timeout_s=30.0, what="the condition"):
-    """Poll a fact about other processes; they give no other sign."""
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, f"{what} did not come true within {timeout_s:g} s"
-        time.sleep(0.005)
+    process.wait(timeout=PATIENCE_S)
 
 
 def undisturbed_hashes(root, jobs):
@@ -145,4 +149,4 @@ def undisturbed_hashes(root, jobs):
     return hashes
 
 
-__all__ = ["CRASH_EXIT_STATUS", "Yard", "engines_of", "kill", "sha256", "texts", "undisturbed_hashes", "wait_until"]
+__all__ = ["CRASH_EXIT_STATUS", "Yard", "a_seed", "engines_of", "kill", "sha256", "texts", "undisturbed_hashes"]

@@ -1,8 +1,11 @@
 """A registry of years: 100,000 versions, and the everyday questions are still answered at once."""
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,12 @@ from registry.lookup import list_voices, resolve
 from registry.registry import open_registry
 from registry.voice_errors import VoiceNotFound
 from registry.voices import add_version
-from tests.cpu import cpu_s
 from tests.registry.making import a_version
 
 ROOT = Path(__file__).parents[2]
 PER_VOICE = 10
 GOAL_S = 0.5
+STEPS_TOGETHER, MOST_STEPS_PER_VERSION = 100, 5
 
 
 def fill(path: Path, versions: int) -> None:
@@ -41,6 +44,20 @@ def fill(path: Path, versions: int) -> None:
     connection.close()
 
 
+@contextlib.contextmanager
+def at_once(registry):
+    """SQLite does what is asked here in a few steps for each version there is: a clock would tell of the machine."""
+    with registry.db.read() as snapshot:
+        versions = snapshot.rows("SELECT count(*) AS versions FROM version")[0]["versions"]
+    (connection,) = registry.db._idle
+    steps = []
+    connection.set_progress_handler(lambda: steps.append(STEPS_TOGETHER), STEPS_TOGETHER)
+    yield
+    with contextlib.suppress(sqlite3.ProgrammingError):  # after an error it is closed
+        connection.set_progress_handler(None, 0)
+    assert sum(steps) < MOST_STEPS_PER_VERSION * versions
+
+
 @pytest.fixture(scope="module", params=[5_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def many(request, tmp_path_factory):
     state = tmp_path_factory.mktemp("many")
@@ -50,34 +67,33 @@ def many(request, tmp_path_factory):
 
 
 def test_the_first_page_and_the_last_are_listed_at_once(many):
-    assert cpu_s(lambda: many.voices()) < GOAL_S
-    assert cpu_s(lambda: many.voices(after="voice-9")) < GOAL_S
-    assert cpu_s(lambda: many.voices(containing="no such voice")) < GOAL_S
+    for asked in ({}, {"after": "voice-9"}, {"containing": "no such voice"}):
+        with at_once(many):
+            many.voices(**asked)
 
 
 def test_one_version_is_shown_at_once_however_it_is_named(many):
     digest = many.show("voice-7@3").digest
     for reference in ("voice-7", "voice-7@3", f"voice-7@sha256:{digest}", "voice-0@17"):
-        assert cpu_s(lambda reference=reference: many.show(reference)) < GOAL_S
+        with at_once(many):
+            many.show(reference)
 
 
 def test_a_misspelt_name_is_answered_at_once(many):
-    def ask():
-        with pytest.raises(VoiceNotFound, match="Did you mean voice-"):
-            many.show("voise-77")
-
-    assert cpu_s(ask) < GOAL_S
+    with at_once(many), pytest.raises(VoiceNotFound, match="Did you mean voice-"):
+        many.show("voise-77")
 
 
 def test_a_new_version_is_added_at_once(many):
-    with many.db.write() as session:
-        assert cpu_s(lambda: add_version(session, a_version("voice-0"), now_s=1.0)) < GOAL_S
+    with at_once(many), many.db.write() as session:
+        add_version(session, a_version("voice-0"), now_s=1.0)
 
 
 def test_the_history_of_a_voice_with_very_many_versions_comes_in_pages(many):
     newest = many.history("voice-0")
     assert len(newest) == 50
-    assert cpu_s(lambda: many.history("voice-0", before=newest[-1].number)) < GOAL_S
+    with at_once(many):
+        many.history("voice-0", before=newest[-1].number)
 
 
 QUESTION = """if True:
@@ -90,14 +106,22 @@ QUESTION = """if True:
 """
 
 
-def test_a_whole_process_that_lists_and_shows_is_done_within_the_goal(many):
-    def ask():
-        answer = subprocess.run(
-            [sys.executable, "-c", QUESTION, str(many.state_dir)], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        assert json.loads(answer.stdout) == [50, "voice-0@17", False]
+def ask(many):
+    """How long a whole process takes to list and show."""
+    command = [sys.executable, "-c", QUESTION, str(many.state_dir)]
+    started_s = time.perf_counter()
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout) == [50, "voice-0@17", False]
+    return time.perf_counter() - started_s
 
-    assert cpu_s(ask) < GOAL_S
+
+def test_a_whole_process_lists_and_shows_without_sqlalchemy(many):
+    ask(many)
+
+
+@pytest.mark.bench
+def test_a_whole_process_that_lists_and_shows_is_done_within_the_goal(many):
+    assert min(ask(many) for _ in range(3)) < GOAL_S
 
 
 def test_lists_agree_with_what_is_resolved(many):

@@ -12,6 +12,7 @@ from runner.intake import Intake
 from runner.settings import Settings
 from runner.worker import Worker
 from tests.engines.inline import InlineEngine
+from tests.patience import PATIENCE_S
 
 MODEL = "tests.engines.noop:open_engine"
 START_S = 1_800_000_000.0
@@ -43,10 +44,13 @@ class Bench:
         os.utime(path, (mtime_s, mtime_s))
 
     def tick(self, times=1, *, step_s=1.0):
+        """So many steps of the worker, each with what its thread has to do: how fast that is must not matter."""
         for _ in range(times):
             self.worker.look_at_inbox()  # a slow machine scans more seldom
             self.worker.tick(self.now_s)
             self.now_s += step_s
+            if (batch := self.worker.endings._batch) is not None:
+                wait([batch], PATIENCE_S)
 
     def run(self, *, at_most=300):
         """Tick until nothing is left to do."""
@@ -54,8 +58,15 @@ class Bench:
             self.tick()
             if self.worker.is_drained():
                 return
-            wait(self.worker.endings._making, timeout=1)  # long tracks, in a thread of their own
+            self.wait_for_threads()
         raise AssertionError("the work did not end")
+
+    def wait_for_threads(self):
+        """Tracks of long jobs, and models that are fetched."""
+        wait(self.worker.endings._making, PATIENCE_S)
+        for pursuit in self.worker.loader._pursuits.values():
+            if pursuit.thread is not None:
+                pursuit.thread.join(PATIENCE_S)
 
     def receipt(self, job, name="result.json"):
         return json.loads((self.instance.outbox / job / name).read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from models.errors import HubUnreachable
 from models.events import ModelEvent
 from registry.job_lists import open_jobs, show_job
 from runner.model_loader import Prepared
+from tests.patience import PATIENCE_S
 from tests.runner.bench import MODEL, design, speak
 from tests.runner.test_worker_order import OTHER
 
@@ -28,7 +29,7 @@ class Downloads:
         self.begun.append(name)
         on_event(ModelEvent(kind="progress", model=name, message="1 of 2 files"))
         if name in (FAR, FARTHER):
-            self.arrive.wait(20)
+            self.arrive.wait(PATIENCE_S)
         if self.error is not None:
             raise self.error
         return Prepared(name=name)
@@ -157,9 +158,9 @@ def test_downloads_of_one_runner_come_one_after_the_other():
     second = threading.Thread(target=fetch_second)
     with one_at_a_time("a/first", told.put):
         second.start()
-        assert told.get(timeout=20).message == "a/second is fetched once the download under way has ended."
+        assert told.get(timeout=PATIENCE_S).message == "a/second is fetched once the download under way has ended."
         assert told.empty()
-    second.join(20)
+    second.join(PATIENCE_S)
     assert told.get() == "fetched"
 
 

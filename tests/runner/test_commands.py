@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from registry.job_requests import requests
 from registry.registry import open_registry
 from registry.voices import add_version
 from runner.cli import run_command
+from runner.driving import what_came_of
 from runner.instance import open_instance
 from runner.jobfile import parse_job
 from runner.loop import Runner
 from runner.player import NoPlayer, PlaybackFailed, find_player, play
 from runner.settings import SETTINGS_FILE
+from tests.patience import PATIENCE_S, wait_until
 from tests.registry.making import a_version
 from tests.runner.bench import MODEL, Bench, design, lock, speak
 
@@ -180,11 +183,21 @@ def test_cancel_and_retry_are_asked_of_the_next_runner(root, run):
     assert run("jobs", "retry", "nobody")[0] == 3
 
 
-def test_cancel_says_what_an_active_runner_made_of_it(root, run):
+def test_cancel_says_what_an_active_runner_made_of_it(root, run, monkeypatch):
+    monkeypatch.setitem(what_came_of.__kwdefaults__, "within_s", PATIENCE_S)
     bench = Bench(root)
     bench.drop("a.toml", speak("Hello."))
     bench.tick()
-    owner, obeying = bench.instance.own(), threading.Timer(0.05, bench.tick)
+
+    def is_asked():
+        with bench.context.database.read() as session:
+            return requests(session)
+
+    def obey():
+        wait_until(is_asked, what="the request")
+        bench.tick()
+
+    owner, obeying = bench.instance.own(), threading.Thread(target=obey)
     obeying.start()
     assert "a: cancelled" in run("jobs", "cancel", "a")[2]
     obeying.join()

@@ -19,6 +19,7 @@ from runner.driving import Waiting, run_daemon, run_once
 from runner.errors import RunnerActive
 from runner.instance import Instance
 from runner.settings import Settings
+from tests.patience import PATIENCE_S, wait_until
 from tests.runner.bench import MODEL, design, lock, speak
 
 
@@ -53,26 +54,28 @@ def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
     drop(instance, "hello.toml", speak("Hello."))
     seen = []
     waiting = Waiting(instance, dropped_name="hello.toml", key=None, since_s=since_s)
-    job = waiting.wait(on_progress=lambda job, *_: seen.append(job.status), timeout_s=60)
+    job = waiting.wait(on_progress=lambda job, *_: seen.append(job.status), timeout_s=PATIENCE_S)
     assert job is not None
     assert job.status == DONE
     assert seen[-1] == "done"
 
 
 def test_a_second_runner_is_refused_and_a_signal_stops_the_first(instance):
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    handler = signal.getsignal(signal.SIGTERM)
     refused = []
 
     def second():
+        wait_until(lambda: signal.getsignal(signal.SIGTERM) != handler, what="a runner that heeds signals")
         try:
             run_once(instance)
         except RunnerActive as error:
             refused.append(str(error))
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    timer = threading.Timer(0.3, second)
-    timer.start()
+    thread = threading.Thread(target=second)
+    thread.start()
     assert run_daemon(instance) == 0
-    timer.join()
+    thread.join()
     assert str(os.getpid()) in refused[0]
 
 
@@ -91,4 +94,4 @@ def test_a_step_that_takes_too_long_is_abandoned_when_the_runner_is_told_to_stop
         assert process.stdout is not None
         assert process.stdout.readline() == b"busy\n"
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0

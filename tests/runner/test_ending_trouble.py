@@ -14,6 +14,7 @@ from registry.job_lists import show_job
 from registry.job_values import CANCEL, QUEUED, RETRY
 from runner import endings, finishing
 from runner.recording import RecentTakes
+from tests.patience import PATIENCE_S
 from tests.runner.bench import design, lock, speak
 
 
@@ -176,7 +177,7 @@ def test_a_cancel_that_comes_while_a_long_track_is_made_is_answered_with_why_it_
     may_go_on = threading.Event()
     spoken(bench)
     with monkeypatch.context() as patch:
-        patch.setattr(RecentTakes, "get", lambda *_: may_go_on.wait(20) and None)
+        patch.setattr(RecentTakes, "get", lambda *_: may_go_on.wait(PATIENCE_S) and None)
         bench.tick(2)
         ask(bench, "hello", CANCEL)
         bench.tick()

@@ -21,10 +21,10 @@ from runner.engine_client import (
     describe_exit,
 )
 from tests.engines.noop import tone_for
+from tests.patience import PATIENCE_S
 
 NOOP = ModelChoice(engine="tests.engines.noop:open_engine", model="noop")
 MISBEHAVING = ModelChoice(engine="tests.engines.misbehaving:open_engine", model="misbehaving")
-PATIENCE_S = 30
 
 
 class Bench:
@@ -54,6 +54,14 @@ class Bench:
         if (descriptor := self.client.fileno()) is not None:
             select.select([descriptor], [], [], 0.2)
 
+    def wait_for_the_end_of(self, pid):
+        """Tick without letting time pass until the process is gone, and reaped."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while psutil.pid_exists(pid):
+            assert time.monotonic() < give_up_s, f"the process {pid} lives on"
+            self.wait_for_news()
+            self.events += self.client.tick(self.now_s)
+
     def loaded(self, choice):
         self.client.load(choice)
         self.wait_for(EngineReady)
@@ -68,6 +76,7 @@ class Bench:
 @pytest.fixture
 def make_bench(tmp_path, monkeypatch):
     monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    monkeypatch.setattr("runner.engine_pipe.KILL_WAIT_S", PATIENCE_S)
     benches = []
 
     def make(**settings):
@@ -133,7 +142,9 @@ def test_work_needs_a_model_and_an_id_of_its_own(bench):
         ("write rubbish", "protocol", "no message"),
     ],
 )
-def test_the_death_of_the_engine_is_an_event_that_names_what_was_lost(bench, text, reason, words):
+def test_the_death_of_the_engine_is_an_event_that_names_what_was_lost(bench, monkeypatch, text, reason, words):
+    if reason == "died" and text != "close the pipe":
+        monkeypatch.setattr("runner.engine_client.DEATH_WAIT_S", PATIENCE_S)
     bench.loaded(MISBEHAVING).say(text)
     bench.say("waits behind it")
     lost = bench.wait_for(EngineLost)
@@ -144,7 +155,8 @@ def test_the_death_of_the_engine_is_an_event_that_names_what_was_lost(bench, tex
     assert bench.client.state == "stopped"
 
 
-def test_what_the_engine_last_said_is_kept_beside_the_reason(bench):
+def test_what_the_engine_last_said_is_kept_beside_the_reason(bench, monkeypatch):
+    monkeypatch.setattr("runner.engine_client.DEATH_WAIT_S", PATIENCE_S)
     bench.loaded(MISBEHAVING).say("print")
     bench.say("abort")
     lost = bench.wait_for(EngineLost)
@@ -181,7 +193,7 @@ def test_silence_past_the_deadline_kills_the_engine(make_bench, text):
     assert bench.client.state == "ready"
     bench.pass_time(3)
     assert bench.wait_for(EngineLost).reason == "silent"
-    assert not psutil.pid_exists(pid)
+    bench.wait_for_the_end_of(pid)
 
 
 def test_a_long_line_is_given_longer(make_bench):
@@ -218,7 +230,7 @@ def test_an_idle_engine_never_counts_as_silent(make_bench):
 
 
 def test_growth_beyond_the_memory_limit_kills_the_engine(make_bench):
-    bench = make_bench(memory_limit_bytes=400 << 20).loaded(MISBEHAVING)
+    bench = make_bench(memory_limit_bytes=400 << 20, deadlines=Deadlines(silence_s=10_000)).loaded(MISBEHAVING)
     bench.say("eat memory")
     while bench.client.state == "ready":
         bench.wait_for_news()
@@ -279,7 +291,7 @@ def test_a_lock_that_cannot_be_done_fails_alone(bench, transcript, code):
     bench.wait_for(SpeechDone)
 
 
-@pytest.mark.parametrize("text", ["nan", "silence", "ten minutes of noise", "empty", "clipped"])
+@pytest.mark.parametrize("text", ["nan", "silence", "two minutes of noise", "empty", "clipped"])
 def test_bad_sound_is_delivered_as_it_is_for_the_gates_to_judge(bench, text):
     bench.loaded(MISBEHAVING).say(text)
     assert bench.wait_for(SpeechDone).waveform.dtype == "float32"
@@ -344,10 +356,8 @@ def test_an_idle_engine_exits_and_comes_back_when_needed(make_bench):
     assert bench.client.pid == pid
     bench.pass_time(3)
     assert bench.client.facts is None
-    while bench.client.state != "stopped":
-        bench.wait_for_news()
-        bench.client.tick(bench.now_s)
-    assert not psutil.pid_exists(pid)
+    bench.wait_for_the_end_of(pid)
+    assert bench.client.state == "stopped"
     assert not [event for event in bench.events if isinstance(event, EngineLost)]
     bench.client.load(NOOP)
     bench.wait_for(EngineReady, count=2)
@@ -383,13 +393,15 @@ def test_work_submitted_again_and_cancelled_again_is_answered_once(bench):
 IN_C = pytest.param("hang in C", marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux tells it by signal"))
 
 
+# How long it takes is up to the machine, which may be busy; two seconds are promised on one that is not.
+@pytest.mark.parametrize("within_s", [PATIENCE_S, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("text", ["hang", "run on until cancelled", "eat memory", IN_C])
-def test_the_engine_exits_within_two_seconds_of_its_pipe_closing_also_while_rendering(bench, text):
+def test_the_engine_exits_soon_after_its_pipe_closes_also_while_rendering(bench, text, within_s):
     bench.loaded(MISBEHAVING).say(text)
     bench.wait_for(Progress)
     process = psutil.Process(bench.client.pid)
     bench.client._pipe.hang_up()
-    assert process.wait(2) in (0, -signal.SIGIO)
+    assert process.wait(within_s) in (0, -signal.SIGIO)
 
 
 def test_stopping_ends_even_an_engine_that_holds_the_interpreter(bench):
@@ -397,7 +409,7 @@ def test_stopping_ends_even_an_engine_that_holds_the_interpreter(bench):
     bench.wait_for(Progress)
     pid = bench.client.pid
     bench.client.stop(0.2)
-    assert not psutil.pid_exists(pid)
+    bench.wait_for_the_end_of(pid)
     assert bench.client.state == "stopped"
 
 

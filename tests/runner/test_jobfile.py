@@ -211,7 +211,6 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("content", "file_name", "said"), HOSTILE.values(), ids=HOSTILE.keys())
-@pytest.mark.timeout(20)
 def test_a_careless_or_hostile_file_is_refused_with_a_reason(content, file_name, said):
     with pytest.raises(JobFileInvalid, match=re.escape(said)):
         parse_job(content, file_name=file_name)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from runner.watch import InboxWatcher, InotifyEvents, WatchdogEvents
+from tests.patience import PATIENCE_S
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")
 KINDS = [pytest.param(InotifyEvents, marks=LINUX), WatchdogEvents]
@@ -18,8 +19,8 @@ def test_a_rename_within_the_inbox_is_told_by_name(tmp_path, kind):
     events = kind(tmp_path, moved=moved.put, wake=lambda: woken.put(1))
     (tmp_path / ".x.toml").touch()
     (tmp_path / ".x.toml").rename(tmp_path / "x.toml")
-    assert moved.get(timeout=5) == "x.toml"
-    assert woken.get(timeout=5)
+    assert moved.get(timeout=PATIENCE_S) == "x.toml"
+    assert woken.get(timeout=PATIENCE_S)
     events.close()
 
 
@@ -31,7 +32,7 @@ def test_a_file_moved_in_from_elsewhere_is_told_by_name(tmp_path):
     name = os.fsdecode(b"bad\xff.toml")
     (tmp_path / "y").touch()
     (tmp_path / "y").rename(inbox / name)
-    assert moved.get(timeout=5) == name
+    assert moved.get(timeout=PATIENCE_S) == name
     events.close()
 
 
@@ -41,9 +42,9 @@ def test_a_watcher_arms_itself_again_when_the_inbox_is_back(tmp_path):
     assert not watcher.ensure()
     inbox.mkdir()
     assert watcher.ensure()
-    assert woken.get(timeout=5)
+    assert woken.get(timeout=PATIENCE_S)
     inbox.rename(tmp_path / "away")
-    assert woken.get(timeout=5)
+    assert woken.get(timeout=PATIENCE_S)
     assert not watcher.ensure()
     inbox.mkdir()
     assert watcher.ensure()
@@ -55,7 +56,7 @@ def test_a_file_made_in_the_inbox_wakes_the_scan(tmp_path):
     woken = queue.Queue()
     watcher = InboxWatcher(tmp_path, moved=lambda _: None, wake=lambda: woken.put(1))
     watcher.ensure()
-    woken.get(timeout=5)
+    woken.get(timeout=PATIENCE_S)
     (tmp_path / "x.toml").touch()
-    assert woken.get(timeout=5)
+    assert woken.get(timeout=PATIENCE_S)
     watcher.close()

@@ -30,6 +30,7 @@ STEPS = [
     "finishing.outcome-committed",
     "finishing.receipt-published",
     "finishing.closed",
+    "files.opened",
     "files.synced",
     "files.renamed",
     "database.before-commit",
