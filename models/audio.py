@@ -32,6 +32,7 @@ BLOCK_FRAMES = 1 << 16  # libsndfile's ogg writer overflows its stack on one hug
 FORMATS = ("wav", "flac", "mp3", "ogg")
 SOUNDFILE_KINDS = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "OPUS")}
 ENCODINGS = ("pcm16", "pcm24", "float")
+SAMPLE_BYTES = {"pcm16": 2, "pcm24": 3, "float": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +149,8 @@ def encode_audio(
         samples = integers(clamped, bits=bits) << (32 - bits)  # libsndfile reads the top bits
         return _soundfile_bytes(samples, ("FLAC", f"PCM_{bits}"), sample_rate_hz=sample_rate_hz)
     if format == "mp3":
-        return _soundfile_bytes(clamped, ("MP3", "MPEG_LAYER_III"), sample_rate_hz=sample_rate_hz)
-    return _with_fixed_serial(_soundfile_bytes(clamped, ("OGG", "OPUS"), sample_rate_hz=sample_rate_hz))
+        return _soundfile_bytes(clamped, SOUNDFILE_KINDS["mp3"], sample_rate_hz=sample_rate_hz)
+    return _with_fixed_serial(_soundfile_bytes(clamped, SOUNDFILE_KINDS["ogg"], sample_rate_hz=sample_rate_hz))
 
 
 def check_can_write(format: str) -> None:  # noqa: A002 - as above
@@ -188,7 +189,7 @@ def wav_header(data_bytes: int, *, encoding: str, sample_rate_hz: int = SAMPLE_R
     Written by hand: the plain 44-byte header that every tool strips, and no PEAK chunk with the time of day.
     Raises InvalidInput for more than a WAV file can hold.
     """
-    sample_bytes = {"pcm16": 2, "pcm24": 3, "float": 4}[encoding]
+    sample_bytes = SAMPLE_BYTES[encoding]
     is_float = encoding == "float"
     # the standard asks for a `fact` chunk with anything but PCM
     extra = struct.pack("<H4sII", 0, b"fact", 4, data_bytes // sample_bytes) if is_float else b""

@@ -11,11 +11,17 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from models.audio import BLOCK_FRAMES, fix_ogg_serial, integers, pcm_bytes, wav_header
+from models.audio import (
+    BLOCK_FRAMES,
+    SAMPLE_BYTES,
+    SOUNDFILE_KINDS,
+    fix_ogg_serial,
+    integers,
+    pcm_bytes,
+    wav_header,
+)
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.errors import InvalidInput
-
-SAMPLE_BYTES = {"pcm16": 2, "pcm24": 3, "float": 4}
 
 
 def write_audio_stream(
@@ -73,8 +79,7 @@ class _Watched:
 
 def _encode(file: _Watched, blocks: Iterator[Waveform], *, format: str, encoding: str) -> None:  # noqa: A002 - as above
     bits = 24 if encoding == "pcm24" else 16
-    kinds = {"flac": ("FLAC", f"PCM_{bits}"), "mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "OPUS")}
-    major, subtype = kinds[format]
+    major, subtype = ("FLAC", f"PCM_{bits}") if format == "flac" else SOUNDFILE_KINDS[format]
     with soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, subtype, format=major) as encoder:
         for block in blocks:
             if file.error is not None:

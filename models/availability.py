@@ -16,8 +16,7 @@ from typing import Any, ClassVar, Union
 
 from models.manifest import InvalidManifest, Manifest, ManifestFile, is_verified, read_manifest
 from models.safetensors_check import safetensors_problem
-from registry.errors import Busy
-from registry.files import FileLock, sha256_of
+from registry.files import is_locked, sha256_of
 
 WEIGHTS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -323,15 +322,7 @@ def download_in_flight(folder: Path) -> Downloading | None:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether some process holds the lock exclusively. It is taken, shared, for an instant to find out."""
-    if not path.exists():
-        return False
-    lock = FileLock(path)
     try:
-        lock.acquire(shared=True)
-    except Busy:
-        return True
+        return is_locked(path)
     except OSError:
         return False  # not ours to open: then no voicejobs of this user holds it
-    lock.release()
-    return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.vox_errors import VoxRefused
+from models.errors import VoxRefused
 
 INDEX = "index.json"
 PROMPT_SUFFIX = ".cloneprompt"

@@ -8,6 +8,8 @@ VoiceJobsError
 │   ├── InvalidReferenceAudio  the recording cannot be cloned from
 │   ├── InvalidClonePrompt     bytes that are no clone prompt, or a broken one
 │   ├── PromptModelMismatch    the clone prompt was made for another model
+│   ├── VoxRefused             no `.vox` archive that may be read: hostile, broken, or something else
+│   ├── VoxInvalid             the manifest of a `.vox` file breaks the format's rules
 │   ├── UnsupportedRequest     this engine or model lacks the ability
 │   └── UnsupportedCheckpoint  the folder is no model that we can load
 ├── NotFound
@@ -33,7 +35,7 @@ VoiceJobsError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from registry.errors import Conflict, InvalidInput, NotFound, StorageError, VoiceJobsError, nearest
 
@@ -71,6 +73,18 @@ class InvalidClonePrompt(InvalidInput):
 
 class PromptModelMismatch(InvalidInput):
     code = "prompt-model-mismatch"
+
+
+class VoxRefused(InvalidInput):
+    code = "vox-refused"
+
+
+class VoxInvalid(InvalidInput):
+    code = "vox-invalid"
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__(f"The voice file is not valid: {'; '.join(reasons)}.")
 
 
 class UnsupportedRequest(InvalidInput):

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from models.errors import HubRefused, HubUnreachable, NoSpaceForModel, RepositoryGated, RepositoryNotFound
+from models.manifest import SHA256_HEX
 from registry.errors import StorageError, VoiceJobsError
 from registry.files import crash_point, fsync_file
 
@@ -25,7 +26,6 @@ RETRIED_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 MAX_RETRY_AFTER_S = 30.0
 CHUNK_BYTES = 1 << 18  # at most this much is lost when the process is killed
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 # What an engine reads; everything else in a repository (pictures, other frameworks' weights) is left there.
 NEEDED_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from models.availability import Available, Partial, availability
 from models.errors import UndoRefused
-from models.events import ModelEvent, OnEvent, ignore_events
+from models.events import EventKind, ModelEvent, OnEvent, ignore_events
 from models.journal import Journal, Operation
 from models.legacy_places import ADOPT, MOVE, REFERENCE, Candidate, PlaceFinding, Scan, scan_legacy
 from models.moving import CannotMove, changed_files, new_operation, perform, recover_one, same_disk
@@ -287,7 +287,7 @@ def finding_event(finding: PlaceFinding) -> ModelEvent:
     return ModelEvent(kind="finding", model="", message=message, data={"folder": str(finding.folder)})
 
 
-def _event(kind: str, step: PlannedStep, message: str) -> ModelEvent:
+def _event(kind: EventKind, step: PlannedStep, message: str) -> ModelEvent:
     data = {
         "action": step.action,
         "source": str(step.source),

@@ -21,7 +21,7 @@ from models.availability import INCOMING_FOLDER
 from models.journal import ABORTED, DONE, PUBLISHED, STAGED, FileRecord, Journal, Operation, files_as_json
 from models.provenance import PROVENANCE_FILE, read_provenance, write_provenance
 from registry.errors import StorageError
-from registry.files import CHUNK_BYTES, crash_point, fsync_file, fsync_folder, rename_durably
+from registry.files import CHUNK_BYTES, crash_point, fsync_file, fsync_folder, rename_durably, sha256_of
 
 SPARE_BYTES = 64 << 20  # room left on a disk beyond what a copy needs
 
@@ -214,11 +214,7 @@ def copy_checked(source: Path, target: Path) -> None:
     after = source.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise OSError(errno.EAGAIN, f"{source.name} changed while it was copied", str(source))
-    with target.open("rb") as copy:
-        again = hashlib.sha256()
-        while chunk := copy.read(CHUNK_BYTES):
-            again.update(chunk)
-    if again.digest() != digest.digest():
+    if sha256_of(target) != digest.hexdigest():
         raise OSError(errno.EIO, f"{target.name} reads back differently than it was written", str(target))
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
 

@@ -22,6 +22,7 @@ from models.hub import is_offline
 from models.journal import Journal
 from models.legacy_places import Candidate, Scan, scan_legacy
 from models.migration import (
+    Plan,
     PlannedStep,
     done_message,
     finding_event,
@@ -30,7 +31,7 @@ from models.migration import (
     recover,
     run_plan,
 )
-from models.shared_directory import ModelChoice, installed_folders, lock_of, resolve_model, revision_of
+from models.shared_directory import ResolvedModel, installed_folders, lock_of, resolve_model, revision_of
 from registry.errors import Busy, StorageError
 from registry.files import FileLock
 
@@ -144,7 +145,7 @@ def incomplete(model_id: str, folder: Path, state: Partial) -> ModelIncomplete:
 
 
 def _take_speech_models(
-    directory: Path, *, environ: Mapping[str, str], besides: ModelChoice, on_event: OnEvent, actions: list[str]
+    directory: Path, *, environ: Mapping[str, str], besides: ResolvedModel, on_event: OnEvent, actions: list[str]
 ) -> None:
     """What happens by itself before a job: Qwen3-TTS folders of this disk are renamed into the directory.
 
@@ -159,7 +160,7 @@ def _take_speech_models(
         others = tuple(one for one in scan.candidates if one.id not in wanted and one.folder not in kept)
         plan = plan_of(Scan(others, scan.findings), directory)
         by_itself = tuple(step for step in plan.steps if step.action == "rename" and step.is_speech)
-        done = run_plan(type(plan)(directory=directory, steps=by_itself, findings=plan.findings), on_event=on_event)
+        done = run_plan(Plan(directory=directory, steps=by_itself, findings=plan.findings), on_event=on_event)
         actions += [done_message(step) for step in done.done]
     except StorageError as error:
         on_event(ModelEvent(kind="finding", model="", message=str(error)))
@@ -169,7 +170,7 @@ def _take_speech_models(
 class _Preparation:
     """Getting one model that is not in the directory, or not whole."""
 
-    choice: ModelChoice
+    choice: ResolvedModel
     directory: Path
     environ: Mapping[str, str]
     on_event: OnEvent

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models.availability import INCOMING_FOLDER, download_folder_of, download_state_of, folder_bytes
 from models.errors import ModelInUse, ModelNotInstalled
-from models.shared_directory import ModelChoice, installed_folders, lock_of
+from models.shared_directory import ResolvedModel, installed_folders, lock_of
 from registry.errors import Busy, StorageError
 from registry.files import crash_point, rename_durably
 
@@ -24,7 +24,7 @@ class Removed:
     freed_bytes: int
 
 
-def remove_model(choice: ModelChoice, *, directory: Path) -> Removed:
+def remove_model(choice: ResolvedModel, *, directory: Path) -> Removed:
     """Remove the model and what an interrupted download of it left.
 
     Raises ModelNotInstalled, ModelInUse while a process loads, fetches or moves it, or StorageError.

@@ -122,7 +122,7 @@ class InstalledModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelChoice:
+class ResolvedModel:
     """Which model a name means, and where it lies or will lie; `folder` is None for the draft engine."""
 
     name: str  # as it was asked for
@@ -239,7 +239,7 @@ def resolve_model(
     ability: str = "clone",
     available_bytes: int | None = None,
     offline: bool = False,
-) -> ModelChoice:
+) -> ResolvedModel:
     """Which model `name` means: a short name, a repository id, a local folder, "default" or "draft".
 
     "default" depends on the `ability` that the work needs and on the machine's memory (half of it may go to a
@@ -248,7 +248,7 @@ def resolve_model(
     """
     wanted = name.strip()
     if wanted.casefold() == catalog.DRAFT:
-        return ModelChoice(name=name, id=catalog.DRAFT, folder=None, entry=None)
+        return ResolvedModel(name=name, id=catalog.DRAFT, folder=None, entry=None)
     if wanted.casefold() == catalog.DEFAULT:
         return _default_choice(ability, directory=directory, available_bytes=available_bytes, offline=offline)
     entry = catalog.entry_named(wanted)
@@ -261,9 +261,9 @@ def resolve_model(
     installed = installed_folders(directory)
     for model_id, folder in installed:
         if wanted.casefold() in (model_id.casefold(), folder.name.casefold()):
-            return ModelChoice(name=name, id=model_id, folder=folder, entry=catalog.entry_named(model_id))
+            return ResolvedModel(name=name, id=model_id, folder=folder, entry=catalog.entry_named(model_id))
     if wanted.count("/") == 1:
-        return ModelChoice(name=name, id=wanted, folder=directory / slug_of(wanted), entry=None)
+        return ResolvedModel(name=name, id=wanted, folder=directory / slug_of(wanted), entry=None)
     raise unknown_model(wanted, installed=[model_id for model_id, _ in installed])
 
 
@@ -278,7 +278,7 @@ def unknown_model(wanted: str, *, installed: Iterable[str]) -> UnknownModel:
     )
 
 
-def _default_choice(ability: str, *, directory: Path, available_bytes: int | None, offline: bool) -> ModelChoice:
+def _default_choice(ability: str, *, directory: Path, available_bytes: int | None, offline: bool) -> ResolvedModel:
     installed = [model_id for model_id, folder in installed_folders(directory) if _usable(folder)] if offline else []
     budget_bytes = total_bytes() // 2 if available_bytes is None else available_bytes
     entry = catalog.default_model_for(ability, available_bytes=budget_bytes, installed=installed, offline=offline)
@@ -289,7 +289,7 @@ def _usable(folder: Path) -> bool:
     return isinstance(availability(folder), Available)
 
 
-def _entry_choice(name: str, entry: CatalogEntry, *, directory: Path, exact: str | None) -> ModelChoice:
+def _entry_choice(name: str, entry: CatalogEntry, *, directory: Path, exact: str | None) -> ResolvedModel:
     """A known model: the repository asked for, else the one that is installed, else the first."""
     ids = (exact,) if exact else entry.repositories
     folders = [directory / slug_of(model_id) for model_id in ids]
@@ -297,10 +297,10 @@ def _entry_choice(name: str, entry: CatalogEntry, *, directory: Path, exact: str
     usable = [index for index in present if _usable(folders[index])]
     chosen = (usable or present or [0])[0]
     others = tuple(model_id for model_id in ids if model_id != ids[chosen])
-    return ModelChoice(name=name, id=ids[chosen], folder=folders[chosen], entry=entry, alternatives=others)
+    return ResolvedModel(name=name, id=ids[chosen], folder=folders[chosen], entry=entry, alternatives=others)
 
 
-def _local_choice(name: str, wanted: str) -> ModelChoice | None:
+def _local_choice(name: str, wanted: str) -> ResolvedModel | None:
     looks_local = wanted.startswith(("/", "./", "../", "~"))
     path = Path(wanted).expanduser()
     if not looks_local and not (path.is_dir() and has_model_mark(path)):
@@ -308,7 +308,7 @@ def _local_choice(name: str, wanted: str) -> ModelChoice | None:
     folder = path.absolute()
     if not folder.is_dir():
         raise UnknownModel(f"There is no folder {folder}.", hint="A model is a folder with config.json and weights.")
-    return ModelChoice(name=name, id=str(folder), folder=folder, entry=None, is_local=True)
+    return ResolvedModel(name=name, id=str(folder), folder=folder, entry=None, is_local=True)
 
 
 def lock_of(folder: Path) -> FileLock:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.clone_prompt_swift import SwiftPrompt, other_kind, parse_swift_prompt
-from models.errors import InvalidClonePrompt
+from models.errors import InvalidClonePrompt, VoxInvalid
 from models.vox_archive import MANIFEST, read_archive, write_archive
-from models.vox_errors import VoxInvalid
 from models.vox_manifest import Manifest, errors_in, manifest_bytes, migrated, parse_manifest, warnings_in
 
 PROMPT_NAME, SAMPLE_NAME = "clone-prompt", "sample-audio"

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
-from models.vox_errors import VoxRefused
+from models.errors import VoxRefused
 
 MANIFEST = "manifest.json"
 MAX_ARCHIVE_BYTES = 256 << 20

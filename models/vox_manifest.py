@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from models.vox_errors import VoxRefused
+from models.errors import VoxRefused
 
 VERSION = "0.4.0"
 EMBEDDINGS = "embeddings/"

@@ -288,3 +288,17 @@ def held_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterato
         yield lock
     finally:
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process, this one included, holds the lock file exclusively.
+
+    The lock is taken, shared, for an instant to find out. Raises OSError where the file may not be opened.
+    """
+    if not path.exists():
+        return False
+    try:
+        with held_lock(path, shared=True, wait=False):
+            return False
+    except Busy:
+        return True

@@ -6,6 +6,8 @@ takes either kind of transaction, `db.read()` or `db.write()`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from registry.database import Row, Session
 from registry.errors import DamagedData, nearest
 from registry.values import Alias, AliasMove, Version, VoiceSummary
@@ -92,6 +94,14 @@ def history(session: Session, name: str, *, before: int | None = None, limit: in
     condition = "version.voice_id = :a AND version.number < :b ORDER BY version.number DESC LIMIT :c"
     bound = before if before is not None else 1 << 62
     return _versions(session, condition, a=voice_id_of(session, name), b=bound, c=limit)
+
+
+def living_versions(session: Session, name: str) -> Iterator[Version]:
+    """Every version of a voice that was not removed, newest first. Raises VoiceNotFound."""
+    before: int | None = None
+    while page := history(session, name, before=before):
+        yield from (version for version in page if version.deleted_s is None)
+        before = page[-1].number
 
 
 def aliases(session: Session, name: str) -> list[Alias]:

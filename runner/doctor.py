@@ -270,7 +270,7 @@ def _models(instance: Instance) -> Found:
 
     directory = resolve_models_dir(None, os.environ, instance.models_dir)
     for found in check_models(directory, environ=os.environ, offline=instance.settings.offline):
-        yield found.severity, f"{found.check}: {found.message}", found.hint
+        yield found.severity, f"{found.check}: {found.message}", found.remedy
 
 
 CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.protocol import DescribedVoice, EngineFacts, PresetVoice, SpeechDone, SpeechWork, VoiceSource, WorkFailed
+from models.protocol import (
+    SAMPLE_RATE_HZ,
+    DescribedVoice,
+    EngineFacts,
+    PresetVoice,
+    SpeechDone,
+    SpeechWork,
+    VoiceSource,
+    WorkFailed,
+)
 from models.quality import measure
 from models.wire import LoadFailed
 from registry.errors import NotFound
@@ -26,7 +35,6 @@ LONGEST_S = 600.0
 SELFTEST_S = 180.0
 TF32 = "MLX_ENABLE_TF32"
 POLL_S = 0.02
-SAMPLE_RATE_HZ = 24_000
 
 
 @dataclass(frozen=True, kw_only=True)

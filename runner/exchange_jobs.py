@@ -13,7 +13,6 @@ from models.audio import decode_audio
 from models.vox_archive import MAX_ARCHIVE_BYTES
 from registry import jobs
 from registry.job_values import DONE, Job
-from registry.values import Version
 from runner.attachments import lost_or_refused
 from runner.context import Context
 from runner.errors import AttachmentMissing
@@ -26,6 +25,7 @@ from runner.jobfile import ExportSpec, ImportSpec
 from runner.locking import LockTask, Reference, reference_warnings
 from runner.model_choice import CLONE
 from runner.publish import Outbox, sha256_hex
+from runner.receipt import version_entry
 from runner.resolution import ModelNames
 
 LONGEST_RECORDING_S = 300.0
@@ -69,7 +69,7 @@ class ExchangeJobs:
             result = add_versions(session, found, now_s=now_s, set_current=spec.set_current, made_by_job=job.name)
             for warning in result.warnings:
                 jobs.add_warning(session, job.id, warning)
-            self.finisher.set_outcome(session, job.id, DONE, facts={"voice": voice_facts(result.chosen)})
+            self.finisher.set_outcome(session, job.id, DONE, facts={"voice": version_entry(result.chosen)})
         return None
 
     def _begin(self, session: Any, job: Job) -> None:
@@ -117,11 +117,6 @@ def read_bounded(path: Path) -> bytes:
         raise lost_or_refused(path, error) from error
 
 
-def voice_facts(version: Version) -> dict[str, Any]:
-    """A version as receipts name it."""
-    return {"name": version.voice, "version": version.number, "digest": f"sha256:{version.digest}"}
-
-
 def _path_of(spec: ImportSpec, folder: Path | None) -> Path:
     if folder is None:
         raise AttachmentMissing(f"{spec.file} was not taken along with the job.")
@@ -130,6 +125,6 @@ def _path_of(spec: ImportSpec, folder: Path | None) -> Path:
 
 def _export_facts(voice: ExportedVoice, name: str) -> dict[str, Any]:
     return {
-        "voice": voice_facts(voice.version),
+        "voice": version_entry(voice.version),
         "files": [{"file": name, "sha256": sha256_hex(voice.content), "size_bytes": len(voice.content)}],
     }

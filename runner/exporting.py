@@ -18,21 +18,20 @@ from models import vox
 from models.catalog import entry_named
 from models.clone_prompt import ClonePrompt
 from models.clone_prompt_swift import FORMAT as SWIFT_FORMAT
-from models.clone_prompt_swift import from_clone_prompt
+from models.clone_prompt_swift import MODEL_SIZES, from_clone_prompt
 from models.errors import InvalidClonePrompt, UnsupportedRequest
 from models.languages import AUTO, language_code
 from models.vox_archive import MAX_ARCHIVE_BYTES
 from models.vox_manifest import CONSENTS_TO_SHARE, SHORTEST_DESCRIPTION, VERSION, Manifest, errors_in, parse_manifest
 from registry.database import Session
 from registry.errors import Conflict
-from registry.lookup import aliases, history, resolve
+from registry.lookup import aliases, living_versions, resolve
 from registry.objects import ObjectStore
 from registry.values import Version
 from registry.voice_names import CURRENT
 from runner.importing_names import voice_name_from
 from runner.vox_records import BASE, FORM, MANIFEST_ATTACHMENT, PROVIDER, VOX, own_attachments, record_of
 
-QWEN = "qwen3-tts"
 GENDERS = {"male": "male", "female": "female", "nonBinary": "nonbinary", "unknown": "neutral"}
 _EXTENSIONS = ((b"fLaC", "flac"), (b"RIFF", "wav"))
 
@@ -93,7 +92,7 @@ def export_voice(session: Session, objects: ObjectStore, reference: str) -> Expo
     chosen = resolve(session, reference)
     if not may_be_shared(chosen):
         raise ConsentMissing(chosen)
-    living = _living(session, chosen.voice)
+    living = list(living_versions(session, chosen.voice))[::-1]  # the oldest first
     versions = [version for version in living if may_be_shared(version)]
     held_back = [version.name for version in living if not may_be_shared(version)]
     warnings = [f"{name} stays here: it was cloned without known consent." for name in held_back]
@@ -132,16 +131,6 @@ def method_of(version: Version) -> str:
 def may_be_shared(version: Version) -> bool:
     """Whether the consent rules let this version out."""
     return method_of(version) != "cloned" or version.consent in CONSENTS_TO_SHARE
-
-
-def _living(session: Session, voice: str) -> list[Version]:
-    """Every version that was not removed, oldest first."""
-    found: list[Version] = []
-    before: int | None = None
-    while page := history(session, voice, before=before):
-        found += [version for version in page if version.deleted_s is None]
-        before = page[-1].number
-    return found[::-1]
 
 
 def _in_order(chosen: Version, versions: Sequence[Version]) -> list[Version]:
@@ -192,7 +181,7 @@ def _slots(objects: ObjectStore, chosen: Version, versions: Sequence[Version]) -
 
 def _swift_bytes(objects: ObjectStore, version: Version) -> bytes | None:
     """The prompt in the Swift tools' layout; None when it has none."""
-    if version.model.engine != QWEN:
+    if version.model.engine != vox.ENGINE:
         return None
     content = objects.read(version.prompt_sha256)
     if version.prompt_facts.get("format") == SWIFT_FORMAT:
@@ -207,19 +196,19 @@ def _swift_bytes(objects: ObjectStore, version: Version) -> bytes | None:
 def _new_slot(version: Version, content: bytes, taken: Mapping[str, str]) -> _Slot | None:
     """The language-less place of the model size, or, once that is taken by another language, one of its own."""
     size = _size_name(version)
-    entry = {"engine": QWEN, "format": "bin", "model": _repository(version.model.model)}
-    file = f"embeddings/{QWEN}/{size}/clone-prompt.bin"
+    entry = {"engine": vox.ENGINE, "format": "bin", "model": _repository(version.model.model)}
+    file = f"embeddings/{vox.ENGINE}/{size}/clone-prompt.bin"
     if file not in taken:
-        return _Slot(f"{QWEN}-{size}-clone-prompt", {**entry, "file": file}, content)
+        return _Slot(f"{vox.ENGINE}-{size}-clone-prompt", {**entry, "file": file}, content)
     if version.language in (AUTO, taken[file]):
         return None
     code = language_code(version.language)
-    file = f"embeddings/{QWEN}/{size}/{code}/clone-prompt.bin"
-    return _Slot(f"{QWEN}-{size}-{code}-clone-prompt", {**entry, "file": file, "language": code}, content)
+    file = f"embeddings/{vox.ENGINE}/{size}/{code}/clone-prompt.bin"
+    return _Slot(f"{vox.ENGINE}-{size}-{code}-clone-prompt", {**entry, "file": file, "language": code}, content)
 
 
 def _size_name(version: Version) -> str:
-    known = {2048: "1.7b", 1024: "0.6b"}.get(int(version.prompt_facts.get("embedding_size") or 0))
+    known = MODEL_SIZES.get(int(version.prompt_facts.get("embedding_size") or 0))
     return known or re.sub(r"[^a-z0-9.]+", "-", version.model.model.rpartition("/")[2].lower()).strip("-.") or "model"
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from models.vox import read_vox
 from registry.database import Session
 from registry.errors import NotFound
-from registry.lookup import history, resolve
+from registry.lookup import living_versions, resolve
 from registry.objects import ObjectStore
 from registry.values import NewVersion, Version
 from registry.version_rows import digest_of
@@ -82,15 +82,10 @@ def _brings_consent(new: NewVersion, version: Version) -> bool:
 
 
 def _living_by_digest(session: Session, voice: str) -> dict[str, Version]:
-    found: dict[str, Version] = {}
-    before: int | None = None
     try:
-        while page := history(session, voice, before=before):
-            found |= {version.digest: version for version in page if version.deleted_s is None}
-            before = page[-1].number
+        return {version.digest: version for version in living_versions(session, voice)}
     except VoiceNotFound:
         return {}
-    return found
 
 
 def _is_current(session: Session, version: Version) -> bool:

@@ -6,8 +6,8 @@ import re
 import unicodedata
 from typing import BinaryIO
 
+from models.errors import VoxRefused
 from models.vox_archive import read_manifest
-from models.vox_errors import VoxRefused
 from models.vox_manifest import parse_manifest
 from runner.names import new_voice_name
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import Busy, StorageError
-from registry.files import FileLock, make_folder_durably
+from registry.files import FileLock, is_locked, make_folder_durably
 from runner.errors import InstanceNotFound, RunnerActive
 from runner.settings import SETTINGS_FILE, Settings, load_settings
 
@@ -124,15 +124,7 @@ class Instance:
 
     def runner_is_active(self) -> bool:
         """Whether some process, this one included, is the runner at this moment."""
-        lock = FileLock(self.lock_path)
-        if not self.lock_path.exists():
-            return False
-        try:
-            lock.acquire(shared=True)
-        except Busy:
-            return True
-        lock.release()
-        return False
+        return is_locked(self.lock_path)
 
 
 def find_root(start: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
 from models.pronunciation import checked_table
+from models.protocol import SAMPLE_RATE_HZ
 from registry import jobs
 from registry.candidates import get_candidate
 from registry.database import Session
@@ -20,6 +21,7 @@ from runner.locking import LockTask, Reference, read_reference, reference_warnin
 from runner.model_choice import CLONE
 from runner.preparing import engine_entry, file_format, published, take_waveform
 from runner.publish import Outbox
+from runner.receipt import version_entry
 from runner.resolution import ModelNames, sibling_for
 from runner.vox_records import without_file
 
@@ -160,8 +162,10 @@ class LockJobs:
             for warning in task.warnings:
                 jobs.add_warning(session, job.id, warning)
             facts = {
-                "voice": {"name": version.voice, "version": version.number, "digest": f"sha256:{version.digest}"},
-                "files": [{"file": AUDITION, "sha256": clip.sha256, "duration_s": round(clip.samples / 24_000, 4)}],
+                "voice": version_entry(version),
+                "files": [
+                    {"file": AUDITION, "sha256": clip.sha256, "duration_s": round(clip.samples / SAMPLE_RATE_HZ, 4)}
+                ],
                 "model": engine.model,
                 "versions": shown.pop("model_facts")["software"],
                 "engine": shown,

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from models.availability import Partial, download_in_flight
@@ -19,22 +18,12 @@ from models.journal import Journal
 from models.legacy_places import Candidate, Scan, scan_legacy
 from models.shared_directory import InstalledModel, list_models
 from registry.errors import StorageError
+from runner.findings import NOTE, OK, PROBLEM, WARNING, Finding
 
-OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 LOW_SPACE_BYTES = 5_000_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFinding:
-    """One line of the doctor: how bad, what it is about, what was seen, and what to do."""
-
-    severity: str  # "ok" | "note" | "warning" | "problem"
-    check: str
-    message: str
-    hint: str = ""
-
-
-def check_models(directory: Path, *, environ: Mapping[str, str], offline: bool = False) -> list[ModelFinding]:
+def check_models(directory: Path, *, environ: Mapping[str, str], offline: bool = False) -> list[Finding]:
     """Every finding about models. A place that cannot be read is a finding too."""
     findings = [*_directory(directory)]
     try:
@@ -47,11 +36,11 @@ def check_models(directory: Path, *, environ: Mapping[str, str], offline: bool =
     return findings
 
 
-def _finding(severity: str, check: str, message: str, hint: str = "") -> ModelFinding:
-    return ModelFinding(severity=severity, check=check, message=message, hint=hint)
+def _finding(severity: str, check: str, message: str, remedy: str = "") -> Finding:
+    return Finding(severity=severity, check=check, message=message, remedy=remedy)
 
 
-def _directory(directory: Path) -> Iterator[ModelFinding]:
+def _directory(directory: Path) -> Iterator[Finding]:
     check = "models directory"
     if not directory.exists():
         yield _finding(NOTE, check, f"{directory} does not exist yet; it is made when a model is needed.")
@@ -68,7 +57,7 @@ def _directory(directory: Path) -> Iterator[ModelFinding]:
         yield _finding(OK, check, message)
 
 
-def _broken(installed: list[InstalledModel]) -> Iterator[ModelFinding]:
+def _broken(installed: list[InstalledModel]) -> Iterator[Finding]:
     partial = [model for model in installed if isinstance(model.state, Partial)]
     for model in partial:
         assert isinstance(model.state, Partial)
@@ -83,7 +72,7 @@ def _broken(installed: list[InstalledModel]) -> Iterator[ModelFinding]:
         yield _finding(OK, "broken models", f"{len(installed)} models, none of them broken.")
 
 
-def _interrupted(directory: Path) -> Iterator[ModelFinding]:
+def _interrupted(directory: Path) -> Iterator[Finding]:
     for gathering in begun_downloads(directory):
         folder = directory / gathering.name.removesuffix(".download")
         if download_in_flight(folder) is None:
@@ -94,7 +83,7 @@ def _interrupted(directory: Path) -> Iterator[ModelFinding]:
         yield _finding(WARNING, "interrupted work", f"A move of {operation.model} was interrupted.", hint)
 
 
-def _duplicates(installed: list[InstalledModel], scan: Scan) -> Iterator[ModelFinding]:
+def _duplicates(installed: list[InstalledModel], scan: Scan) -> Iterator[Finding]:
     """Models that lie on the disk more than once; copies that share their bytes by hard links waste nothing."""
     folders: dict[str, list[Path]] = defaultdict(list)
     for model in installed:
@@ -128,7 +117,7 @@ def _wasted_bytes(folders: list[Path]) -> int:
     return sum(weighty) - max(weighty, default=0)
 
 
-def _legacy(installed: list[InstalledModel], scan: Scan) -> Iterator[ModelFinding]:
+def _legacy(installed: list[InstalledModel], scan: Scan) -> Iterator[Finding]:
     present = {model.id.casefold() for model in installed}
     left: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in scan.candidates:
@@ -140,13 +129,13 @@ def _legacy(installed: list[InstalledModel], scan: Scan) -> Iterator[ModelFindin
         yield _finding(NOTE, "legacy models", message, "`voicejobs models migrate --dry-run` shows what it would do.")
 
 
-def _unreadable(scan: Scan) -> Iterator[ModelFinding]:
+def _unreadable(scan: Scan) -> Iterator[Finding]:
     for finding in scan.findings:
         hint = "On macOS: System Settings, Privacy & Security, Files and Folders or Full Disk Access."
         yield _finding(NOTE, "closed places", f"{finding.folder} cannot be read: {finding.reason}.", hint)
 
 
-def _network(environ: Mapping[str, str], *, offline: bool) -> Iterator[ModelFinding]:
+def _network(environ: Mapping[str, str], *, offline: bool) -> Iterator[Finding]:
     if is_offline(environ, setting=offline):
         names = [name for name in ("ACERVO_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if environ.get(name)]
         why = "the setting `offline`" if offline else ", ".join(names)

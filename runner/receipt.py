@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from registry.job_values import PUBLISHED, Job, JobError, Line
+from registry.values import Version
 from runner.redaction import redact
 
 SCHEMA = 1
@@ -132,6 +133,11 @@ def voice_entry(voice: Mapping[str, Any]) -> dict[str, Any] | None:
     if voice["source"] == "preset":
         return {"name": f"preset:{voice['name']}", "version": None, "digest": None}
     return {"name": voice["name"], "version": voice["version"], "digest": f"sha256:{voice['digest']}"}
+
+
+def version_entry(version: Version) -> dict[str, Any]:
+    """A version that a job has made, or moved, as `{name, version, digest}`."""
+    return {"name": version.voice, "version": version.number, "digest": f"sha256:{version.digest}"}
 
 
 def timings(job: Job, spent: Spent) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.errors import VoxInvalid
 from models.vox import VoxFile
-from models.vox_errors import VoxInvalid
 from registry.values import NewVersion
 from registry.version_rows import digest_of
 from registry.voice_errors import InvalidVoiceName

@@ -12,10 +12,11 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from models.errors import VoxInvalid
 from models.pronunciation import checked_table
-from models.vox_errors import VoxInvalid
 from registry.digests import canonical_json
 from registry.values import ModelFacts, NewVersion, Version
+from registry.version_rows import packed, unpacked
 
 PROVIDER = "voicejobs"
 FORM = 1
@@ -55,7 +56,7 @@ def record_of(version: Version) -> dict[str, Any]:
         **{name: getattr(version.model, name) for name in _MODEL},
         "attachments": own_attachments(version),
         "details": canonical_json(details),  # one text: what a person put into metadata may hold a null
-        "speaker_embedding": _packed(version.speaker_embedding),
+        "speaker_embedding": _encoded(version.speaker_embedding),
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -93,7 +94,7 @@ def version_from_record(
             **plain,
             origin="import",
             prompt_facts=details.get("prompt_facts", {}),
-            speaker_embedding=_unpacked(record.get("speaker_embedding")),
+            speaker_embedding=_decoded(record.get("speaker_embedding")),
             attachments={**record.get("attachments", {}), **attachments},
             character=details.get("character"),
             metadata=details.get("metadata", {}),
@@ -143,19 +144,15 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(member) for member in value] if isinstance(value, list) else value
 
 
-def _packed(embedding: tuple[float, ...] | None) -> str | None:
+def _encoded(embedding: tuple[float, ...] | None) -> str | None:
     """`(D,)` -> little-endian float32 as base64."""
-    if embedding is None:
-        return None
-    return base64.b64encode(struct.pack(f"<{len(embedding)}f", *embedding)).decode()
+    content = packed(embedding)
+    return None if content is None else base64.b64encode(content).decode()
 
 
-def _unpacked(text: object) -> tuple[float, ...] | None:
-    if text is None:
-        return None
+def _decoded(text: object) -> tuple[float, ...] | None:
     try:
-        content = base64.b64decode(str(text), validate=True)
-        return struct.unpack(f"<{len(content) // 4}f", content)
+        return None if text is None else unpacked(base64.b64decode(str(text), validate=True))
     except (ValueError, struct.error):
         raise VoxInvalid(["a version record has no usable speaker_embedding"]) from None
 

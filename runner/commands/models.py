@@ -16,8 +16,8 @@ from runner.commands.models_output import (
     model_as_json,
     models_elsewhere,
     models_not_installed,
+    print_json,
     progress_bar,
-    say,
     show_plan,
     size_text,
     step_as_json,
@@ -97,7 +97,7 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
         rows += models_elsewhere(place.directory, environ=place.environ)
         rows += models_not_installed(place.directory, present={row["id"] for row in rows})
     if as_json:
-        say(rows)
+        print_json(rows)
         return
     if not rows:
         click.echo(
@@ -127,7 +127,7 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
         hint = f"`voicejobs models pull {choice.id}` fetches it."
         raise ModelNotInstalled(f"{choice.id} is not usable in {place.directory}.", hint=hint)
     if as_json:
-        say({"id": choice.id, "folder": str(choice.folder)})
+        print_json({"id": choice.id, "folder": str(choice.folder)})
     else:
         click.echo(str(choice.folder))
 
@@ -164,7 +164,7 @@ def pull_command(
             progress_every_s=0.1 if sys.stderr.isatty() else 5.0,
         )
     if as_json:
-        say(
+        print_json(
             {
                 "id": prepared.id,
                 "folder": str(prepared.folder) if prepared.folder else None,
@@ -196,7 +196,7 @@ def verify_command(
     checked = verify_models(names, directory=place.directory, hashes=hashes)
     rows = [model_as_json(model) for model in checked]
     if as_json:
-        say(rows)
+        print_json(rows)
     else:
         for row in rows:
             click.echo(line_of(row))
@@ -240,7 +240,7 @@ def migrate_command(
     if undo:
         undone = undo_last(place.directory, on_event=talk)
         rows = [{"id": one.model, "action": "undone", "folder": str(one.source)} for one in undone]
-        say(rows) if as_json else None
+        print_json(rows) if as_json else None
         return
     if not dry_run:
         recover(place.directory, on_event=talk)
@@ -251,7 +251,9 @@ def migrate_command(
     outcome = run_plan(plan, on_event=talk)
     failed = set(outcome.failed)
     if as_json:
-        say([{**step_as_json(step), "done": step in outcome.done, "failed": step in failed} for step in plan.steps])
+        print_json(
+            [{**step_as_json(step), "done": step in outcome.done, "failed": step in failed} for step in plan.steps]
+        )
     elif not outcome.done:
         click.echo("Nothing to move.", err=True)
     if failed:
@@ -279,7 +281,7 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
         raise ModelNeeded(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
     removed = remove_model(choice, directory=place.directory)
     if as_json:
-        say({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes})
+        print_json({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes})
     else:
         click.echo(f"{removed.id} is removed; {size_text(removed.freed_bytes)} are free again.", err=True)
 
@@ -300,6 +302,6 @@ def quantize_command(
     place = place_of(context, models_dir)
     made = quantize_model(source, bits=int(bits), target=target, directory=place.directory)
     if as_json:
-        say(model_as_json(made))
+        print_json(model_as_json(made))
     else:
         click.echo(str(made.folder))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models.shared_directory import InstalledModel
 
 
-def say(value: Any) -> None:
+def print_json(value: Any) -> None:
     """A value as JSON on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
@@ -154,7 +154,7 @@ def step_as_json(step: PlannedStep) -> dict[str, Any]:
 def show_plan(plan: Plan, *, as_json: bool) -> None:
     """A migration before it is run: the data on stdout, the sum on stderr."""
     if as_json:
-        say([step_as_json(step) for step in plan.steps])
+        print_json([step_as_json(step) for step in plan.steps])
         return
     for step in plan.steps:
         way = f"-> {step.target}" if step in plan.changes else f"({step.reason})"

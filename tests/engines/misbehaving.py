@@ -136,7 +136,7 @@ def pipe_to_write():
 
 
 def open_engine(choice):
-    wish = choice.options.get("on_load")
+    wish = choice.folder
     if wish == "refuse":
         raise InvalidInput("The folder is no model.", hint="Choose another.")
     if wish == "raise":

@@ -21,7 +21,7 @@ from vox_making import (
 from models.audio import encode_audio
 from models.clone_prompt import ClonePrompt
 from models.clone_prompt_swift import parse_swift_prompt, to_clone_prompt
-from models.vox_errors import VoxInvalid
+from models.errors import VoxInvalid
 from registry.errors import InvalidInput
 from registry.lookup import aliases, history, resolve
 from registry.registry import open_registry

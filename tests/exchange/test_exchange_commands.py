@@ -6,7 +6,7 @@ import pytest
 from vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, seed_era_vox
 
 from models.diga import diga_voices
-from models.vox_errors import VoxRefused
+from models.errors import VoxRefused
 from registry.registry import open_registry
 from runner.cli import run_command
 from runner.instance import open_instance

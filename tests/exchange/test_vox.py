@@ -20,9 +20,9 @@ from vox_making import (
     seed_era_vox,
 )
 
+from models.errors import VoxInvalid, VoxRefused
 from models.vox import prompt_slots, read_vox, recordings
 from models.vox_archive import read_archive, write_archive
-from models.vox_errors import VoxInvalid, VoxRefused
 from models.vox_manifest import errors_in, migrated, warnings_in
 
 ROOT = "embeddings/qwen3-tts"

@@ -206,7 +206,7 @@ def test_the_doctor_names_broken_models_and_the_remedy(directory, home):
     (speech_model(directory / slug(BASE)) / "model.safetensors").write_bytes(b"")
     finding = findings(directory, home)["broken models", "problem"]
     assert "model.safetensors" in finding.message
-    assert f"models pull {BASE}" in finding.hint
+    assert f"models pull {BASE}" in finding.remedy
 
 
 def test_the_doctor_counts_copies_but_not_hard_links(directory, home, tmp_path):

@@ -319,7 +319,7 @@ def test_work_cancelled_before_it_began_is_answered_too(bench):
     ("wish", "code", "retryable"), [("refuse", "invalid-input", False), ("raise", "engine-failure", True)]
 )
 def test_a_model_that_cannot_be_loaded_says_why_and_another_can_be(bench, wish, code, retryable):
-    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, options={"on_load": wish}))
+    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, folder=wish))
     failed = bench.wait_for(LoadFailed)
     assert (failed.code, failed.retryable) == (code, retryable)
     assert bench.client.state == "empty"
@@ -327,7 +327,7 @@ def test_a_model_that_cannot_be_loaded_says_why_and_another_can_be(bench, wish, 
 
 
 def test_work_for_a_model_that_could_not_be_loaded_is_answered(bench):
-    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, options={"on_load": "refuse"}))
+    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, folder="refuse"))
     bench.say("in vain")
     failed = bench.wait_for(WorkFailed)
     assert (failed.id, failed.message) == ("in vain", "No model is loaded.")
@@ -336,7 +336,7 @@ def test_work_for_a_model_that_could_not_be_loaded_is_answered(bench):
 @pytest.mark.parametrize(("wish", "reason"), [("abort", "died"), ("hang", "silent")])
 def test_an_engine_that_dies_or_hangs_while_loading_is_reported(make_bench, wish, reason):
     bench = make_bench(deadlines=Deadlines(load_s=20))
-    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, options={"on_load": wish}))
+    bench.client.load(ModelChoice(engine=MISBEHAVING.engine, folder=wish))
     if wish == "hang":
         bench.pass_time(25)
     lost = bench.wait_for(EngineLost)
