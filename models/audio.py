@@ -10,6 +10,7 @@ import io
 import stat
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -138,19 +139,25 @@ def encode_audio(
     _check_combination(format, encoding)
     if waveform.ndim != 1 or waveform.size == 0:
         raise InvalidInput(f"A waveform of shape {waveform.shape} cannot be encoded; it must be (S,) with S > 0.")
-    if not np.isfinite(waveform).all():
+    if not all(np.isfinite(waveform[start : start + BLOCK_FRAMES]).all() for start in _starts(waveform)):
         raise InvalidInput("The waveform holds samples that are not finite numbers.")
-    clamped = np.clip(waveform, -1.0, 1.0).astype(np.float32)
+    # Piece by piece: a line of half an hour must not take its memory several times.
+    blocks = (waveform[start : start + BLOCK_FRAMES] for start in _starts(waveform))
+    clamped = (np.clip(block, -1.0, 1.0).astype(np.float32) for block in blocks)
     if format == "wav":
         return _wav_bytes(clamped, encoding=encoding, sample_rate_hz=sample_rate_hz)
     if format == "flac":
         # Integers, so that a FLAC and a WAV of one waveform hold the same samples.
         bits = 24 if encoding == "pcm24" else 16
-        samples = integers(clamped, bits=bits) << (32 - bits)  # libsndfile reads the top bits
+        samples = (integers(block, bits=bits) << (32 - bits) for block in clamped)  # libsndfile reads the top bits
         return _soundfile_bytes(samples, ("FLAC", f"PCM_{bits}"), sample_rate_hz=sample_rate_hz)
     if format == "mp3":
         return _soundfile_bytes(clamped, SOUNDFILE_KINDS["mp3"], sample_rate_hz=sample_rate_hz)
     return _with_fixed_serial(_soundfile_bytes(clamped, SOUNDFILE_KINDS["ogg"], sample_rate_hz=sample_rate_hz))
+
+
+def _starts(waveform: npt.NDArray[np.floating[Any]]) -> range:
+    return range(0, waveform.size, BLOCK_FRAMES)
 
 
 def check_can_write(format: str) -> None:  # noqa: A002 - as above
@@ -177,10 +184,11 @@ def integers(clamped: Waveform, *, bits: int) -> npt.NDArray[np.int32]:
     return whole
 
 
-def _wav_bytes(clamped: Waveform, *, encoding: str, sample_rate_hz: int) -> bytes:
-    data = pcm_bytes(clamped, encoding=encoding)
-    header = wav_header(len(data), encoding=encoding, sample_rate_hz=sample_rate_hz)
-    return header + data + b"\0" * (len(data) % 2)
+def _wav_bytes(blocks: Iterable[Waveform], *, encoding: str, sample_rate_hz: int) -> bytes:
+    parts = [pcm_bytes(block, encoding=encoding) for block in blocks]
+    data_bytes = sum(map(len, parts))
+    header = wav_header(data_bytes, encoding=encoding, sample_rate_hz=sample_rate_hz)
+    return b"".join([header, *parts, b"\0" * (data_bytes % 2)])
 
 
 def wav_header(data_bytes: int, *, encoding: str, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
@@ -215,14 +223,14 @@ def pcm_bytes(clamped: Waveform, *, encoding: str) -> bytes:
 
 
 def _soundfile_bytes(
-    samples: npt.NDArray[np.float32] | npt.NDArray[np.int32], kind: tuple[str, str], *, sample_rate_hz: int
+    blocks: Iterable[npt.NDArray[np.float32] | npt.NDArray[np.int32]], kind: tuple[str, str], *, sample_rate_hz: int
 ) -> bytes:
     content = io.BytesIO()
     major, subtype = kind
     try:
         with soundfile.SoundFile(content, "w", sample_rate_hz, 1, subtype, format=major) as file:
-            for start in range(0, samples.size, BLOCK_FRAMES):
-                file.write(samples[start : start + BLOCK_FRAMES])
+            for block in blocks:
+                file.write(block)
     except soundfile.SoundFileError as error:
         raise InvalidInput(f"This system's libsndfile cannot write {major}/{subtype}: {error}.") from error
     return content.getvalue()

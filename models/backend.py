@@ -12,6 +12,7 @@ import ctypes.util
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import subprocess
@@ -238,27 +239,32 @@ def measure_products() -> dict[str, float]:
     import mlx.core as mx  # not at the top: the library must be chosen first
 
     mx.set_default_device(mx.cpu)
-    outputs, inputs = MEASURED_SHAPE
-    weight = mx.random.normal((outputs, inputs))
-    rates = {}
-    for rows in MEASURED_ROWS:
-        value = mx.random.normal((rows, inputs))
+    weight = mx.random.normal(MEASURED_SHAPE)
+
+    def product_of(rows: int) -> Callable[[], object]:
+        value = mx.random.normal((rows, MEASURED_SHAPE[1]))
         mx.eval(weight, value)
-        product_s = _best_s(lambda value=value: mx.eval(value @ weight.T))  # type: ignore[misc]
-        rates[str(rows)] = round(2 * rows * outputs * inputs / product_s / 1e9, 2)
-    return rates
+        return lambda: mx.eval(value @ weight.T)
+
+    return _measured(product_of)
 
 
 def measure_numpy() -> dict[str, float]:
     """The same products by NumPy, weight on the left as the CPU formulation has it."""
     outputs, inputs = MEASURED_SHAPE
     weight = np.ones((outputs, inputs), np.float32)
-    rates = {}
-    for rows in MEASURED_ROWS:
+
+    def product_of(rows: int) -> Callable[[], object]:
         value = np.ones(inputs if rows == 1 else (inputs, rows), np.float32)
-        product_s = _best_s(lambda value=value: weight @ value)  # type: ignore[misc]
-        rates[str(rows)] = round(2 * rows * outputs * inputs / product_s / 1e9, 2)
-    return rates
+        return lambda: weight @ value
+
+    return _measured(product_of)
+
+
+def _measured(product_of: Callable[[int], Callable[[], object]]) -> dict[str, float]:
+    """GFLOP/s by number of rows; `product_of(rows)` gives the product that is timed."""
+    operations = 2 * math.prod(MEASURED_SHAPE)
+    return {str(rows): round(rows * operations / _best_s(product_of(rows)) / 1e9, 2) for rows in MEASURED_ROWS}
 
 
 def _best_s(run: Callable[[], object]) -> float:

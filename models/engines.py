@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
-from typing import Any
 
 from models.errors import UnsupportedRequest
 from models.protocol import Engine, ModelChoice
@@ -32,18 +31,20 @@ def open_engine(choice: ModelChoice) -> Engine:
 
 
 def _open_draft(choice: ModelChoice) -> Engine:
-    module: Any = importlib.import_module("models.draft")
-    engine: Engine = module.open_draft(model=choice.model or DRAFT)
-    return engine
+    from models.draft import open_draft
+
+    return open_draft(model=choice.model or DRAFT)
 
 
 def _open_qwen3_tts(choice: ModelChoice) -> Engine:
     if choice.folder is None:
         raise UnsupportedRequest(f"The model {choice.model!r} needs the folder of its weights.")
-    backend: Any = importlib.import_module("models.backend")
+    from models import backend
+
     backend.prepare(blas=choice.blas or backend.AUTO)  # before mlx is imported: it binds its BLAS as it loads
-    module: Any = importlib.import_module("models.qwen3_tts.engine")
-    engine: Engine = module.open_engine(
+    from models.qwen3_tts.engine import open_engine as open_speech_model
+
+    return open_speech_model(
         Path(choice.folder),
         model=choice.model,
         dtype=choice.dtype,
@@ -53,7 +54,6 @@ def _open_qwen3_tts(choice: ModelChoice) -> Engine:
         memory_factor=choice.memory_factor,
         memory_check=choice.memory_check,
     )
-    return engine
 
 
 def _open_test_engine(choice: ModelChoice) -> Engine:

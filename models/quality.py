@@ -7,7 +7,7 @@ empty, not-finite, silent (none of which is usable), clipped, too-short, too-lon
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ GATES = ("empty", "not-finite", "silent", "clipped", "too-short", "too-long", "l
 SILENT_PEAK = 0.01
 SILENT_RMS = 0.003  # of the loudest 100 ms
 WINDOW_SAMPLES = SAMPLE_RATE_HZ // 10
+BLOCK_SAMPLES = 200 * WINDOW_SAMPLES
 CLIPPED_AT = 0.999
 CLIPPED_SHARE = 0.005
 
@@ -79,10 +80,12 @@ def measure(waveform: npt.NDArray[np.floating[Any]], *, text: str, finish_reason
     """Put a take `(S,)` at 24 kHz through every gate."""
     expected_s = expected_duration_s(text)
     duration_s = waveform.size / SAMPLE_RATE_HZ
-    finite = bool(np.isfinite(waveform).all())
-    peak = float(np.abs(waveform).max()) if waveform.size and finite else 0.0
+    finite = all(bool(np.isfinite(block).all()) for block in _blocks(waveform))
+    magnitudes = map(np.abs, _blocks(waveform if finite else waveform[:0]))
+    figures = [(float(block.max()), int((block >= CLIPPED_AT).sum())) for block in magnitudes]
+    peak = max((peak for peak, _ in figures), default=0.0)
+    clipped = sum(count for _, count in figures) / max(1, waveform.size)
     loudest = loudest_rms(waveform) if finite else 0.0
-    clipped = float((np.abs(waveform) >= CLIPPED_AT).mean()) if waveform.size and finite else 0.0
     found = {
         "empty": waveform.size == 0,
         "not-finite": not finite,
@@ -108,8 +111,19 @@ def loudest_rms(waveform: npt.NDArray[np.floating[Any]]) -> float:
         return 0.0
     if waveform.size < WINDOW_SAMPLES:
         return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
-    whole = waveform[: waveform.size // WINDOW_SAMPLES * WINDOW_SAMPLES].reshape(-1, WINDOW_SAMPLES)
-    return float(np.sqrt(np.mean(np.square(whole, dtype=np.float64), axis=1)).max())
+    return max(map(_loudest_window, _blocks(waveform[: waveform.size // WINDOW_SAMPLES * WINDOW_SAMPLES])))
+
+
+def _loudest_window(block: npt.NDArray[np.floating[Any]]) -> float:
+    """Root mean square of the loudest window of whole ones `(n * WINDOW_SAMPLES,)`."""
+    squares = np.square(block.reshape(-1, WINDOW_SAMPLES), dtype=np.float64)
+    return float(np.sqrt(np.mean(squares, axis=1)).max())
+
+
+def _blocks(waveform: npt.NDArray[np.floating[Any]]) -> Iterator[npt.NDArray[np.floating[Any]]]:
+    """The samples piece by piece: figures of a line of half an hour must not take its memory several times."""
+    for start in range(0, waveform.size, BLOCK_SAMPLES):
+        yield waveform[start : start + BLOCK_SAMPLES]
 
 
 def expected_duration_s(text: str) -> float:

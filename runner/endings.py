@@ -17,6 +17,7 @@ from runner.lines_at_work import ActiveJob
 
 SHORT_LINES = 200  # a job of more lines is long, without a look at them
 MOST_WAITING = 64  # jobs that may wait for the next batch
+LONG_TRACKS_AT_ONCE = 2  # so that a track of minutes need not wait for one of ten hours
 
 
 class Endings:
@@ -25,7 +26,7 @@ class Endings:
     def __init__(self, *, finisher: Finisher, wake: Callable[[], None]) -> None:
         self._finisher, self._wake = finisher, wake
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ending")
-        self._long_pool = ThreadPoolExecutor(1, thread_name_prefix="long-ending")
+        self._long_pool = ThreadPoolExecutor(LONG_TRACKS_AT_ONCE, thread_name_prefix="long-ending")
         self._waiting: list[ActiveJob] = []
         self._making: dict[Future[list[Ending]], int] = {}  # long jobs, by their ledger ids
         self._made: list[Ending] = []

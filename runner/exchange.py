@@ -6,8 +6,9 @@ Whatever needs an engine goes the way of every job. This module touches the disk
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,9 @@ def import_path(instance: Instance, registry: Registry, path: Path, wishes: Impo
     if not files and not voices:
         raise NotFound(f"{path} holds no voices.", hint=f"Voice files end in {' or '.join(SUFFIXES)}.")
     for file in files:
-        yield _or_refused(str(file), lambda file=file: import_file(instance, registry, file, wishes))
+        yield _or_refused(str(file), partial(import_file, instance, registry, file, wishes))
     for voice in voices:
-        yield _or_refused(voice.name, lambda voice=voice: _import_diga(instance, registry, voice, wishes))
+        yield _or_refused(voice.name, partial(_import_diga, instance, registry, voice, wishes))
 
 
 def import_file(instance: Instance, registry: Registry, path: Path, wishes: ImportWishes) -> Outcome:
@@ -142,12 +143,11 @@ def _voice_files(folder: Path, *, with_prompts: bool) -> list[Path]:
     ]
 
 
-def _or_refused(source: str, work: Any) -> Outcome:
+def _or_refused(source: str, take_over: Callable[[], Outcome]) -> Outcome:
     try:
-        outcome: Outcome = work()
+        return take_over()
     except VoiceJobsError as error:
         return Outcome(source=source, status=REFUSED, error=error)
-    return outcome
 
 
 # ---- diga --------------------------------------------------------------------------------------------------------

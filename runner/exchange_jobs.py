@@ -12,6 +12,7 @@ from typing import Any
 from models.audio import decode_audio
 from models.vox_archive import MAX_ARCHIVE_BYTES
 from registry import jobs
+from registry.database import Session
 from registry.job_values import DONE, Job
 from runner.attachments import lost_or_refused
 from runner.context import Context
@@ -72,7 +73,7 @@ class ExchangeJobs:
             self.finisher.set_outcome(session, job.id, DONE, facts={"voice": version_entry(result.chosen)})
         return None
 
-    def _begin(self, session: Any, job: Job) -> None:
+    def _begin(self, session: Session, job: Job) -> None:
         jobs.start(session, job, plan={}, model=None, lines=(), now_s=self.context.clock())
 
     def _lock(self, job: Job, spec: ImportSpec, found: VoiceImport, needed: LockNeeded) -> LockTask:

@@ -7,7 +7,7 @@ closed. Many jobs go through each of these steps together.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -133,7 +133,7 @@ class Finisher:
             "captions": [{"file": file, "sha256": sha256_hex(ending.files[file])} for file in (SRT, VTT)],
         }
 
-    def _publish_long(self, job: Job, name: str, sound: Any, total: int, wanted: FileFormat) -> str:
+    def _publish_long(self, job: Job, name: str, sound: Iterable[Waveform], total: int, wanted: FileFormat) -> str:
         def write(file: BinaryIO) -> None:
             write_audio_stream(file, sound, samples=total, format=wanted.format, encoding=wanted.encoding)
 

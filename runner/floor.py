@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.protocol import EngineFacts, LockDone, LockWork, SpeechDone, SpeechWork
+from models.protocol import EngineFacts, LockDone, SpeechDone
 from models.protocol import WorkFailed as EngineWorkFailed
 from registry import lines
 from registry.errors import VoiceJobsError
@@ -19,8 +19,6 @@ from registry.job_values import JobError, Line
 from runner.context import Context
 from runner.engine_client import EngineClient, EngineLost
 from runner.lines_at_work import (
-    FAILURES,
-    STRIKES,
     Accepted,
     ActiveJob,
     Basket,
@@ -31,7 +29,9 @@ from runner.lines_at_work import (
     quarantined,
     voice_source,
 )
+from runner.locking import LockTask
 from runner.model_loader import ModelLoader
+from runner.planning import FAILURES, STRIKES
 from runner.resolution import relock_hint
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Floor:
         if now_s - active.served_s <= self.context.settings.max_wait_s:
             active.served_s = now_s  # a job whose turn came because it had waited too long keeps it to its end
         if active.task is not None:
-            return self._hand_over_task(active)
+            return self._hand_over_task(active, active.task)
         if not active.again and not active.drained and len(self.basket.reused) < PAGE_LINES:
             self.fetch([active])
         if not active.again:
@@ -122,12 +122,12 @@ class Floor:
         """Whether a line is being rendered that nothing else may be rendered with."""
         return any(work.alone for owner in self.owners.values() for work in owner.in_flight.values())
 
-    def _hand_over_task(self, active: ActiveJob) -> bool:
-        work: SpeechWork | LockWork | None = active.task.next_work()
+    def _hand_over_task(self, active: ActiveJob, task: LockTask) -> bool:
+        work = task.next_work()
         if work is None:
             return False
         self.owners[work.id] = active
-        self.engine.submit(work, expected_s=active.task.expected_s)
+        self.engine.submit(work, expected_s=task.expected_s)
         return True
 
     def _submit(self, active: ActiveJob, work: LineAtWork) -> bool:
@@ -207,7 +207,7 @@ class Floor:
     def on_lock(self, done: LockDone, facts: EngineFacts) -> None:
         """A clone prompt has come."""
         active = self.owners.pop(done.id, None)
-        if active is not None:
+        if active is not None and active.task is not None:
             active.task.on_lock(done, facts)
 
     def on_work_failed(self, failed: EngineWorkFailed) -> None:

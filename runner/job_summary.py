@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.job_values import DONE, FAILED, PARTIAL, PUBLISHED, JobError, Line
+from registry.job_values import DONE, FAILED, PARTIAL, PUBLISHED, JobError, JsonObject, Line
 from runner import track
 from runner.receipt import gates_warning, summary_error, voice_entry
 
@@ -71,7 +71,7 @@ class JobSummary:
         return next(iter(self.voices.values())) if len(self.voices) == 1 else None
 
 
-def _spoken(line: Line, result: Any) -> Spoken:
+def _spoken(line: Line, result: JsonObject) -> Spoken:
     part = track.TrackLine(
         text=line.request["text"],
         samples=result["samples"],

@@ -23,11 +23,11 @@ from models.protocol import (
 from models.quality import Quality, expected_duration_s, measure
 from registry.digests import take_key
 from registry.job_values import Job, JobError, Line, NewAttempt
+from registry.values import TakeFacts
 from runner.jobfile import JobSpec
-from runner.planning import retry_seed
-
-STRIKES = 3  # engine deaths over one line before it is quarantined
-FAILURES = 3  # failed renderings of one line that a retry might have mended
+from runner.locking import LockTask
+from runner.planning import STRIKES, retry_seed
+from runner.preparing import NewTake, engine_entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +110,23 @@ class LineAtWork:
         self.attempt += 1
         return False
 
+    def take_facts(self, engine: EngineFacts) -> TakeFacts:
+        """What the take store keeps about the best take."""
+        assert self.best is not None
+        done, quality = self.best.done, self.best.quality
+        return TakeFacts(
+            requested_seed=self.line.seed,
+            accepted_seed=done.seed,
+            finish_reason=done.finish_reason,
+            frames=done.frames,
+            duration_s=round(quality.duration_s, 6),
+            render_s=round(done.render_s, 6),
+            attempts=self.attempt,
+            failed_gates=quality.failed,
+            quality={**quality.figures(), "batch": done.batch, "warnings": list(done.warnings)},
+            engine=engine_entry(engine),
+        )
+
 
 def spoken_text(request: Mapping[str, Any]) -> str:
     """What reaches the engine: the line's text, with pronunciations in place."""
@@ -150,7 +167,7 @@ class Accepted:
     active: ActiveJob
     work: LineAtWork
     facts: EngineFacts
-    coding: Future[Any] | None = None  # the take as it will be stored, once its making has begun
+    coding: Future[NewTake] | None = None  # the take as it will be stored, once its making has begun
 
 
 @dataclass(kw_only=True)
@@ -180,7 +197,7 @@ class ActiveJob:
     in_flight: dict[str, LineAtWork] = field(default_factory=dict)
     unrecorded: int = 0  # lines in the basket
     drained: bool = False  # the ledger has no further lines for this model
-    task: Any = None  # of kinds that do something other than speaking lines
+    task: LockTask | None = None  # of a job that locks a voice, and has no lines
 
     def rewind(self, model: str | None) -> None:
         """Begin again with the lines of another model."""
@@ -190,14 +207,14 @@ class ActiveJob:
     def has_work(self) -> bool:
         """Whether something can be handed to the engine now."""
         if self.task is not None:
-            return bool(self.task.has_work)
+            return self.task.has_work
         return bool(self.again) or not self.drained
 
     @property
     def is_idle(self) -> bool:
         """Nothing is under way, and the ledger has no more for this model."""
         if self.task is not None:
-            return bool(self.task.is_over)
+            return self.task.is_over
         return not self.again and not self.in_flight and not self.unrecorded and self.drained
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,7 @@ from registry.values import NewVersion, Version
 from registry.voices import add_version
 from runner.context import Context
 from runner.jobfile_specs import DEFAULT_CANDIDATE_TEXT
-from runner.lines_at_work import FAILURES, STRIKES
-from runner.planning import derived_seed, retry_seed
+from runner.planning import FAILURES, STRIKES, derived_seed, retry_seed
 from runner.preparing import model_facts
 
 SHORTEST_S, LONGEST_S = 1.0, 60.0  # hard bounds of a reference recording
@@ -108,7 +108,7 @@ def _softer_warnings(duration_s: float, clipped: float, facts: AudioFacts | None
     return warnings
 
 
-def read_reference(path: Any, *, transcript: str) -> tuple[Waveform, tuple[str, ...]]:
+def read_reference(path: Path, *, transcript: str) -> tuple[Waveform, tuple[str, ...]]:
     """A recording from a file, checked. Raises InvalidReferenceAudio."""
     waveform, facts = read_audio(path)
     return waveform, reference_warnings(waveform, transcript=transcript, facts=facts)

@@ -33,7 +33,6 @@ from runner.preparing import (
     model_facts,
     new_take,
     published,
-    take_facts,
     take_waveform,
 )
 from runner.publish import Outbox
@@ -190,7 +189,7 @@ class Recorder:
     def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, take: NewTake) -> _Ready:
         self.recent.keep(take.sha256, take.file)
         content = take.content
-        kept = take_facts(work, facts)
+        kept = work.take_facts(facts)
         candidate = self._candidate(active.spec, work, facts, content) if active.job.kind == "design" else None
         if candidate is not None and candidate.design_state_sha256 is not None:
             kept = replace(kept, engine={**kept.engine, "design_state": candidate.design_state_sha256})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ else:
     import tomli as tomllib
 
 PRONUNCIATIONS_HINT = 'Every line is `word = "respelling"`; `pronunciations` in voicejobs.toml names the file.'
-RandomSeed = Any  # a function without arguments that draws a seed
+RandomSeed = Callable[[], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ class Planner:
             "pause_after_s": pause_s,
         }
 
-    def _seeds(self, spec: DesignSpec | SynthesizeSpec) -> Any:
+    def _seeds(self, spec: DesignSpec | SynthesizeSpec) -> Callable[[Mapping[str, Any], int | None], int]:
         """(request, the line's own seed) -> seed, for the lines of one job in order."""
         ordinals = Ordinals()
 
@@ -137,7 +137,7 @@ class Planner:
             if own is not None:
                 return own
             if spec.fresh and spec.seed is None:
-                return int(self.random_seed()) % SEED_LIMIT
+                return self.random_seed() % SEED_LIMIT
             return derived_seed(content, job_seed=spec.seed, ordinal=ordinal)
 
         return seed_for

@@ -31,6 +31,7 @@ from runner.housekeeping import Housekeeping
 from runner.intake import Intake
 from runner.lines_at_work import ActiveJob, Basket
 from runner.lock_jobs import LockJobs
+from runner.locking import LockTask
 from runner.model_loader import ModelLoader
 from runner.names import printable_name
 from runner.publish import Outbox
@@ -359,18 +360,18 @@ class Worker:
         for active in ended:
             del self.floor.jobs[active.job.id]
             if active.task is not None:
-                self._finish_task(active)
+                self._finish_task(active.job, active.task)
         self.endings.add([active for active in ended if active.task is None])
 
-    def _finish_task(self, active: ActiveJob) -> None:
+    def _finish_task(self, job: Job, task: LockTask) -> None:
         try:
-            self.lock_jobs.finish(active.job, active.task, finisher=self.finisher, outbox=self.outbox)
+            self.lock_jobs.finish(job, task, finisher=self.finisher, outbox=self.outbox)
         except StorageError as error:
             if error.everyones:
                 raise
-            self._on_job_trouble(active.job, error)
+            self._on_job_trouble(job, error)
         else:
-            self._answer([active.job.id])
+            self._answer([job.id])
 
     def _answer(self, job_ids: Sequence[int]) -> None:
         if job_ids:
