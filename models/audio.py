@@ -180,8 +180,8 @@ def _check_combination(format: str, encoding: str) -> None:  # noqa: A002 - as a
 
 def integers(clamped: Waveform, *, bits: int) -> npt.NDArray[np.int32]:
     """Samples within ±1 as whole numbers of `bits` bits."""
-    whole: npt.NDArray[np.int32] = np.rint(clamped.astype(np.float64) * (2 ** (bits - 1) - 1)).astype(np.int32)
-    return whole
+    scaled = np.multiply(clamped, 2.0 ** (bits - 1) - 1, dtype=np.float64)
+    return np.rint(scaled, out=scaled).astype(np.int32)
 
 
 def _wav_bytes(blocks: Iterable[Waveform], *, encoding: str, sample_rate_hz: int) -> bytes:

@@ -72,9 +72,13 @@ class Floor:
     @property
     def expects_more(self) -> bool:
         """Whether the engine is so fast that its next answers are worth a moment's wait, and there is room for them."""
+        return bool(self.owners) and self.line_s < FAST_LINE_S and not self.holds_much
+
+    @property
+    def holds_much(self) -> bool:
+        """Whether the takes in the basket have grown so large that they should be recorded before more come."""
         takes = (item.work.best for item in self.basket.accepted)
-        held_samples = sum(take.done.waveform.size for take in takes if take is not None)
-        return bool(self.owners) and self.line_s < FAST_LINE_S and held_samples < MOST_HELD_SAMPLES
+        return sum(take.done.waveform.size for take in takes if take is not None) >= MOST_HELD_SAMPLES
 
     def clear(self) -> None:
         """Forget all that is under way; late answers find no owner."""

@@ -25,16 +25,19 @@ class Housekeeping:
         """The next look is worth its time."""
         self._may_have_grown = True
 
-    def tick(self, now_s: float) -> None:
-        """Evict, if takes were added since the last look and that is a while ago. Raises what every work would meet."""
-        if self._may_have_grown and now_s >= self._next_look_s:
-            self._next_look_s = now_s + LOOK_EVERY_S
-            try:
-                self.evict()
-            except StorageError as error:
-                if error.everyones:
-                    raise
-                logger.warning("old takes were not evicted: %s", error)  # which is no reason to stop working
+    def is_due(self, now_s: float) -> bool:
+        """Whether takes were added since the last look, and that is a while ago."""
+        return self._may_have_grown and now_s >= self._next_look_s
+
+    def look(self, now_s: float) -> None:
+        """Evict what is too much. Raises what every work would meet."""
+        self._next_look_s = now_s + LOOK_EVERY_S
+        try:
+            self.evict()
+        except StorageError as error:
+            if error.everyones:
+                raise
+            logger.warning("old takes were not evicted: %s", error)  # which is no reason to stop working
 
     def evict(self) -> None:
         """Forget takes, least recently used first, until they fit; those of open jobs stay. Raises StorageError."""

@@ -181,7 +181,12 @@ class Basket:
     stumbled: list[LineAtWork] = field(default_factory=list)  # failed, and to be tried again
 
     def __bool__(self) -> bool:
-        return bool(self.accepted or self.reused or self.failed or self.struck or self.stumbled)
+        return self.holds_news or bool(self.reused)
+
+    @property
+    def holds_news(self) -> bool:
+        """Whether anything in it came from the engine, and from nowhere else."""
+        return bool(self.accepted or self.failed or self.struck or self.stumbled)
 
 
 @dataclass(kw_only=True)

@@ -6,6 +6,7 @@ finds in the ledger what is left to do, and doing it again changes nothing.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,7 @@ from registry.lines import TakenLine
 from registry.values import ModelFacts, NewCandidate, Take, TakeFacts
 from runner.context import Context
 from runner.jobfile import DesignSpec, JobSpec, SynthesizeSpec
-from runner.lines_at_work import Accepted, ActiveJob, Basket, LineAtWork, key_of
+from runner.lines_at_work import Accepted, ActiveJob, Basket, LineAtWork, Reused, key_of
 from runner.preparing import (
     FileFormat,
     NewTake,
@@ -82,55 +83,77 @@ class RecentTakes:
         return self._files.get(audio_sha256)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What came of a basket, for the main thread to take note of."""
+
+    settled: list[ActiveJob] = field(default_factory=list)  # once for every line that is in the basket no more
+    again: list[tuple[ActiveJob, Line]] = field(default_factory=list)  # lines whose stored take could not be used
+    left: list[Reused] = field(default_factory=list)  # for another time
+    troubles: list[tuple[Job, StorageError]] = field(default_factory=list)  # jobs whose own folder refuses files
+
+
 @dataclass(kw_only=True)
 class Recorder:
-    """Writes down and publishes, for many lines at a time."""
+    """Writes down and publishes, for many lines at a time. Threads take turns."""
 
     context: Context
     outbox: Outbox
     on_job_trouble: OnJobTrouble  # a job's own folder cannot be written
     recent: RecentTakes = field(default_factory=RecentTakes)
     coders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CODERS, thread_name_prefix="coder"))
-    _noted: set[tuple[int, str]] = field(default_factory=set)  # (job id, fingerprint): engines noted with the job
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _noted: dict[int, set[str]] = field(default_factory=dict)  # job id -> fingerprints of engines noted with it
 
-    def record(self, basket: Basket) -> None:
-        """Everything in the basket, but of what is reused only as much as takes a moment: the rest stays in it.
+    def record(self, basket: Basket) -> Recorded:
+        """Everything in the basket, but of what is reused only as much as takes a moment.
 
         Raises StorageError when the disk or the database fails.
         """
+        with self._turn:
+            return self._record(basket)
+
+    def _record(self, basket: Basket) -> Recorded:
+        recorded = Recorded()
         ready = self._store(basket.accepted)
         basket.accepted.clear()  # gives back the engine's own samples
-        ready += self._reused(basket)
+        ready += self._reused(basket.reused, recorded)
         crash_point("recording.takes-stored")
         with self.context.database.write() as session:
             self._commit_lines(session, ready)
             self._commit_rest(session, basket)
         crash_point("recording.lines-committed")
-        for active, _, _ in basket.failed:
-            active.unrecorded -= 1
-        self._publish(ready)
+        recorded.troubles.extend(self._publish(ready))
+        recorded.settled.extend(active for active, _, _ in basket.failed)
+        recorded.settled.extend(item.active for item in ready if item.active is not None)
+        return recorded
 
-    def _reused(self, basket: Basket) -> list[_Ready]:
-        """The basket's next lines whose takes exist, taken out of it; a take that is gone is made again."""
-        takes = self._find([key for _, _, key in basket.reused[:REUSED_AT_ONCE]])
+    def _reused(self, reused: Sequence[Reused], recorded: Recorded) -> list[_Ready]:
+        """The next lines whose takes exist; those whose takes are gone, and those that must wait, are `recorded`."""
+        takes = self._find([key for _, _, key in reused[:REUSED_AT_ONCE]])
         ready: list[_Ready] = []
-        waiting = deque(basket.reused)
+        waiting = deque(reused)
         speech_s = 0.0
-        while waiting and len(basket.reused) - len(waiting) < REUSED_AT_ONCE and speech_s < REUSED_AT_ONCE_S:
+        while waiting and len(reused) - len(waiting) < REUSED_AT_ONCE and speech_s < REUSED_AT_ONCE_S:
             active, line, key = waiting.popleft()
             found = self._reuse(active.job, active.spec, line, takes.get(key))
             if found is None:
-                active.again.append(LineAtWork.of(line))
-                active.unrecorded -= 1
+                recorded.again.append((active, line))
                 continue
             found.active = active
             ready.append(found)
             speech_s += found.facts.duration_s
-        basket.reused = list(waiting)
+        recorded.left.extend(waiting)
         return ready
 
     def republish(self, job: Job, spec: JobSpec) -> None:
         """Publish the lines of a job whose takes were committed before a crash; a take that is gone is made again."""
+        with self._turn:
+            troubles = self._republish(job, spec)
+        for trouble in troubles:
+            self.on_job_trouble(*trouble)
+
+    def _republish(self, job: Job, spec: JobSpec) -> list[tuple[Job, StorageError]]:
         with self.context.database.read() as session:
             taken = lines.with_status(session, job.id, TAKEN)
         takes = self._find([line.take_key or "" for line in taken])
@@ -144,10 +167,10 @@ class Recorder:
                 if found.file.sha256 != (line.result or {}).get("file_sha256"):
                     self._commit_lines(session, [found])  # written by another version of an audio library
             ready.append(found)
-        self._publish(ready)
+        return self._publish(ready)
 
-    def _publish(self, ready: Sequence[_Ready]) -> None:
-        """Make the files of committed lines appear, then commit that they did."""
+    def _publish(self, ready: Sequence[_Ready]) -> list[tuple[Job, StorageError]]:
+        """Make the files of committed lines appear, then commit that they did; returns whose could not."""
         files: dict[str, dict[str, bytes]] = defaultdict(dict)
         for item in ready:
             files[item.job.name][item.line.file] = item.file.content
@@ -158,12 +181,8 @@ class Recorder:
             with self.context.database.write() as session:
                 lines.set_published(session, [item.line.id for item in done])
         crash_point("recording.published-committed")
-        for item in ready:
-            if item.active is not None:
-                item.active.unrecorded -= 1
         by_name = {item.job.name: item.job for item in ready}
-        for job_name, error in troubles.items():
-            self.on_job_trouble(by_name[job_name], error)
+        return [(by_name[job_name], error) for job_name, error in troubles.items()]
 
     # ---- takes -------------------------------------------------------------------------------------------------
 
@@ -326,12 +345,12 @@ class Recorder:
     def _note(self, session: Session, item: _Ready) -> None:
         """Things that the receipt says of the whole job."""
         engine: Mapping[str, Any] = item.facts.engine
-        mark = (item.job.id, str(engine.get("fingerprint")))
-        if mark not in self._noted:
+        noted, fingerprint = self._noted.setdefault(item.job.id, set()), str(engine.get("fingerprint"))
+        if fingerprint not in noted:
             shown = {key: value for key, value in engine.items() if key not in ("design_state", "model_facts")}
             software = engine.get("model_facts", {}).get("software", {})
             jobs.note_facts(session, item.job.id, engine=shown, model=engine.get("model"), versions=software)
-            self._noted.add(mark)
+            noted.add(fingerprint)
         if item.facts.failed_gates:
             warning = gates_warning(item.line.file, attempts=item.facts.attempts, failed=item.facts.failed_gates)
             jobs.add_warning(session, item.job.id, warning)
@@ -342,7 +361,7 @@ class Recorder:
 
     def forget(self, job_id: int) -> None:
         """The job has ended."""
-        self._noted = {mark for mark in self._noted if mark[0] != job_id}
+        self._noted.pop(job_id, None)
 
     def _commit_rest(self, session: Session, basket: Basket) -> None:
         now_s = self.context.clock()

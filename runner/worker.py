@@ -18,6 +18,7 @@ from registry.files import crash_point
 from registry.job_lists import open_jobs
 from registry.job_values import DONE, OPEN_STATUSES, REJECTED, Job
 from runner.admission import Admission
+from runner.background_recorder import BackgroundRecorder
 from runner.context import Context
 from runner.drops import ClaimedDrop
 from runner.endings import Endings
@@ -29,7 +30,7 @@ from runner.floor import Floor
 from runner.hearing import Hearing
 from runner.housekeeping import Housekeeping
 from runner.intake import Intake
-from runner.lines_at_work import ActiveJob, Basket
+from runner.lines_at_work import ActiveJob
 from runner.lock_jobs import LockJobs
 from runner.locking import LockTask
 from runner.model_loader import ModelLoader
@@ -66,6 +67,7 @@ class Worker:
             on_job_trouble=trouble,
             recent=recent,
         )
+        self.recording = BackgroundRecorder(recorder=self.recorder, floor=self.floor, on_job_trouble=trouble, wake=wake)
         self.finisher = Finisher(
             context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, intake=intake
         )
@@ -116,7 +118,7 @@ class Worker:
             finisher=self.finisher,
             turns=self.turns,
             endings=self.endings,
-            end_what_can=lambda: self._tick_endings(wait=True),
+            end_what_can=self._end_what_can,
             on_over=self._answer,
         )
 
@@ -180,20 +182,18 @@ class Worker:
         self.hearing.tick(now_s)
         if not self.is_stopping:
             self.turns.feed(now_s)  # first, so that the engine goes on while its answers are recorded
-        self._record()
+        self._note_recorded(self.recording.tick())
         self._end_jobs()
         if self._unanswered and now_s >= self._next_answer_s:
             self._tick_endings(wait=True)  # two threads must not write one receipt
             self._answer_again(now_s)
-        if not self.is_stopping:
-            self.housekeeping.tick(now_s)
+        if not self.is_stopping and self.housekeeping.is_due(now_s):
+            self._note_recorded(self.recording.settle())
+            self.housekeeping.look(now_s)
 
-    def _record(self) -> None:
-        if self.floor.basket:
-            basket, self.floor.basket = self.floor.basket, Basket()
+    def _note_recorded(self, was_recorded: bool) -> None:
+        if was_recorded:
             self.housekeeping.takes_were_added()
-            self.recorder.record(basket)
-            self.floor.put_back(basket.reused)
             self._has_written = True
 
     def look_at_inbox(self) -> None:
@@ -204,7 +204,7 @@ class Worker:
         """Seconds until another tick is due, if nothing happens before."""
         if now_s < self._pause_until_s:
             return min(self._pause_until_s - now_s, REQUEST_LOOK_S)
-        if self.floor.basket:
+        if self.floor.basket and not self.recording:
             return 0.0
         dues = [now_s + REQUEST_LOOK_S]
         if self.intake is not None and not self.is_stopping:
@@ -215,14 +215,16 @@ class Worker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the engine holds work of ours, or jobs are being ended."""
-        return bool(self.floor.owners or self.endings)
+        """Whether the engine holds work of ours, lines are being recorded, or jobs are being ended."""
+        return bool(self.floor.owners or self.recording or self.endings)
 
     def is_drained(self) -> bool:
         """Whether nothing is left in inbox and ledger that could be worked on at this moment."""
         if self._trouble is not None:
             return self._pauses >= TRIES_BEFORE_GIVING_UP
-        if self._must_recover or self.floor.jobs or self.floor.basket or self._drops or self.endings:
+        if self._must_recover or self.floor.jobs or self.floor.basket or self._drops:
+            return False
+        if self.recording or self.endings:
             return False
         if self.intake is not None and self.intake.busy and self.intake.problem is None:
             return False
@@ -242,13 +244,15 @@ class Worker:
     def tidy_up(self) -> None:
         """When the work is over: what `run --once` leaves behind fits its limits, too."""
         try:
+            self.recording.settle()
             self.housekeeping.evict()
         except StorageError as error:
-            logger.warning("old takes were not evicted: %s", error)
+            logger.warning("not all was tidied up at the end: %s", error)
 
     def close(self) -> None:
         """End the threads; what they were doing is done again by the next runner."""
         self.recorder.coders.shutdown(wait=False, cancel_futures=True)
+        self.recording.close()
         self.endings.close()
 
     # ---- trouble with the disk ---------------------------------------------------------------------------------
@@ -258,6 +262,7 @@ class Worker:
         if self._trouble is None:
             logger.warning("work is put aside: %s", error)
         self._trouble = error
+        self.recording.give_up()
         self.endings.give_up()
         self._note_closed()
         self._pause_until_s = now_s + min(LONGEST_PAUSE_S, 0.25 * 2 ** min(self._pauses, 10))
@@ -350,6 +355,12 @@ class Worker:
                     active.rewind(models[0])
             self._finish([active for active in idle if active.is_idle])
         self._tick_endings(wait=not self.floor.owners)  # else the next lines are spoken meanwhile
+
+    def _end_what_can(self) -> None:
+        """Record what has come and end the jobs that this completes, instead of speaking on meanwhile."""
+        self._note_recorded(self.recording.settle())
+        self._end_jobs()
+        self._tick_endings(wait=True)
 
     def _tick_endings(self, *, wait: bool) -> None:
         if self.endings.tick(wait=wait):

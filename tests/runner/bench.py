@@ -48,6 +48,7 @@ class Bench:
         for _ in range(times):
             self.worker.look_at_inbox()  # a slow machine scans more seldom
             self.worker.tick(self.now_s)
+            self.worker.recording.rest()  # so that a tick brings as much on every machine
             self.now_s += step_s
             if (batch := self.worker.endings._batch) is not None:
                 wait([batch], PATIENCE_S)
