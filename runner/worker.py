@@ -1,7 +1,8 @@
-"""The worker: one `tick(now_s)` obeys requests, records drops, hears the engine, records, publishes and hands over.
+"""The worker: one `tick(now_s)` obeys requests, records drops, hears the engine and hands it more work.
 
-It waits for the disk, and for a moment for an engine that answers at once; `runner/loop.py` calls it. All it holds in
-memory can be made anew from the ledger, which is what it does when it starts, and after the disk was full.
+What the engine has made is recorded and published, and jobs are ended, in threads meanwhile; `runner/loop.py` calls
+it. All it holds in memory can be made anew from the ledger, which is what it does when it starts, and after the disk
+was full.
 """
 
 from __future__ import annotations
@@ -220,11 +221,9 @@ class Worker:
 
     def is_drained(self) -> bool:
         """Whether nothing is left in inbox and ledger that could be worked on at this moment."""
-        if self._trouble is not None:
-            return self._pauses >= TRIES_BEFORE_GIVING_UP
-        if self._must_recover or self.floor.jobs or self.floor.basket or self._drops:
-            return False
-        if self.recording or self.endings:
+        if self._must_recover:
+            return self._trouble is not None and self._pauses >= TRIES_BEFORE_GIVING_UP
+        if self.floor.jobs or self.floor.basket or self._drops or self.recording or self.endings:
             return False
         if self.intake is not None and self.intake.busy and self.intake.problem is None:
             return False
