@@ -1,8 +1,7 @@
 """The worker: one `tick(now_s)` obeys requests, records drops, hears the engine and hands it more work.
 
-What the engine has made is recorded and published, and jobs are ended, in threads meanwhile; `runner/loop.py` calls
-it. All it holds in memory can be made anew from the ledger, which is what it does when it starts, and after the disk
-was full.
+What the engine has made is recorded, and jobs are ended, in threads meanwhile; `runner/loop.py` calls it.
+All it holds in memory can be made anew from the ledger, which is what it does at its start and after a full disk.
 """
 
 from __future__ import annotations
