@@ -54,7 +54,7 @@ def m4a_encoder(which: Callable[[str], str | None] = shutil.which) -> tuple[tupl
             return (path, *arguments), after
     raise NoEncoder(
         "This system cannot write m4a: neither afconvert nor ffmpeg is here.",
-        hint="Install ffmpeg, or choose wav, aiff, flac or mp3.",
+        hint="Install ffmpeg, or choose wav, aiff, flac, mp3 or ogg.",
     )
 
 

@@ -81,7 +81,12 @@ def download_model(
     nothing has changed at `folder`.
     """
 
+    told: set[str] = set()
+
     def on_retry(reason: str) -> None:
+        if reason in told:
+            return  # every try at every file says the same while the network is down
+        told.add(reason)
         on_event(ModelEvent(kind="retry", model=repository, message=f"{reason} Trying again."))
 
     hub = hub or Hub(environ, on_retry=on_retry)

@@ -39,6 +39,8 @@ from collections.abc import Iterable, Sequence
 
 from registry.errors import Conflict, InvalidInput, NotFound, StorageError, VoiceJobsError, nearest
 
+LISTED_LANGUAGES = 24  # a model's ten are worth a list, a hundred are not
+
 
 class UnknownLanguage(InvalidInput):
     code = "unknown-language"
@@ -48,9 +50,15 @@ class LanguageNotSpoken(InvalidInput):
     code = "language-not-spoken"
 
     def __init__(self, wanted: str, *, spoken: Iterable[str]) -> None:
-        super().__init__(
-            f"The model does not speak {wanted!r}.", hint=f'It speaks {", ".join(sorted(spoken))}; or use "auto".'
-        )
+        super().__init__(f"The model does not speak {wanted!r}.", hint=_spoken_hint(wanted, sorted(spoken)))
+
+
+def _spoken_hint(wanted: str, spoken: Sequence[str]) -> str:
+    if len(spoken) <= LISTED_LANGUAGES:
+        return f'It speaks {", ".join(spoken)}; or use "auto".'
+    near = nearest(wanted, spoken)
+    guess = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f'{guess}It speaks {len(spoken)} other languages; or use "auto".'
 
 
 class UnknownSpeaker(InvalidInput):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.database import Database, Session, connect, schema_version, translated
-from registry.errors import InvalidInput, storage_error
+from registry.errors import InvalidInput, NotFound, storage_error
 from registry.files import crash_point, fsync_file, make_folder_durably, rename_durably, sha256_of
 from registry.maintenance import maintenance_lock
 from registry.objects import ObjectDamaged, ObjectMissing, ObjectStore
@@ -28,6 +28,8 @@ from registry.workspace import workspace
 FORMAT = 1
 DATABASE = "registry.sqlite"
 MANIFEST = "manifest.json"
+DISKS_IN = ("/Volumes", "/mnt", "/media")  # a folder that is missing here is a disk that is not mounted
+DISKS_OF_USERS_IN = ("/media", "/run/media")  # one level deeper
 EXTRA_NAME = re.compile(r"[\w-][\w.-]{0,99}")
 
 
@@ -66,13 +68,14 @@ def backup(
     """Write everything into the archive `target`, which replaces one that is there.
 
     `takes` None leaves the takes out: they can be rendered again. `extras` are further files by name, such as
-    `voicejobs.toml`. Raises StorageError; objects that are lost already are named in the report.
+    `voicejobs.toml`. Raises NotFound when the target's disk seems not to be mounted, and StorageError; objects that
+    are lost already are named in the report.
     """
     for name in extras or {}:
         if not EXTRA_NAME.fullmatch(name):
             raise InvalidInput(f"{name!r} cannot be the name of a file in a backup.")
     try:
-        make_folder_durably(target.parent)
+        _make_place(target.parent)
         prefix = f".{target.name[:100]}."
         with workspace(target.parent, prefix=prefix) as folder:
             with maintenance_lock(db, shared=True):
@@ -83,6 +86,20 @@ def backup(
         return BackupReport(path=target, size_bytes=target.stat().st_size, manifest=manifest)
     except OSError as error:
         raise storage_error(error, f"writing the backup {target}") from error
+
+
+def _make_place(folder: Path) -> None:
+    """Make the folder of an archive, if that one alone is missing.
+
+    Raises NotFound otherwise: a path that is missing from further up lies on a disk that is not mounted, and making
+    it would fill the disk that is.
+    """
+    if folder.is_dir():
+        return
+    is_disk = str(folder.parent) in DISKS_IN or str(folder.parent.parent) in DISKS_OF_USERS_IN
+    if is_disk or not folder.parent.is_dir():
+        raise NotFound(f"There is no folder {folder}.", hint="Mount its disk, or make the folder.")
+    make_folder_durably(folder)
 
 
 def copy_database(source: Path, target: Path) -> None:

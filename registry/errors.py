@@ -21,6 +21,8 @@ import errno
 from collections.abc import Iterable
 from typing import ClassVar
 
+NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 class VoiceJobsError(Exception):
     """Base of all errors: a stable `code`, a message about the value, and a hint on what to do next."""
@@ -108,7 +110,8 @@ def storage_error(error: OSError, doing: str) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "Free some space; waiting work goes on by itself."
         return DiskFull(f"No space left while {doing} ({reason}).", hint=hint, errno=error.errno)
-    return StorageError(f"The system refused {doing}: {reason}.", errno=error.errno)
+    hint = "Give this user the right to it, or choose another place." if error.errno in NOT_PERMITTED else ""
+    return StorageError(f"The system refused {doing}: {reason}.", hint=hint, errno=error.errno)
 
 
 def nearest(wanted: str, known: Iterable[str], *, limit: int = 3) -> list[str]:

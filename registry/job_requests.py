@@ -24,10 +24,9 @@ def request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
     if wanted == CANCEL and job.status not in OPEN_STATUSES:
         raise JobFinished(f"The job {job.name!r} is {job.status} already.")
     if wanted != CANCEL and job.status not in RETRYABLE_STATUSES:
-        allowed = ", ".join(RETRYABLE_STATUSES)
         raise JobNotRetryable(
-            f"The job {job.name!r} is {job.status}; only {allowed} jobs can be retried.",
-            hint="Drop the job file again for a new run.",
+            f"The job {job.name!r} is {job.status}; only partial, failed and cancelled jobs can be retried.",
+            hint="" if job.status in OPEN_STATUSES else "Drop the job file again for a new run.",
         )
     _add_request(session, job.id, wanted, now_s=now_s)
     return job

@@ -47,7 +47,12 @@ def resolve(session: Session, wanted: VoiceReference | str, *, removed: bool = F
     """
     reference = parse_voice_reference(wanted) if isinstance(wanted, str) else wanted
     if reference.preset:
-        raise VersionNotFound(str(reference), voice=reference.name, reason="is a preset of a model, not a locked voice")
+        raise VersionNotFound(
+            str(reference),
+            voice=reference.name,
+            reason="is a preset of a model, not a locked voice",
+            hint="It needs no registry: it speaks in jobs, and by `voicejobs say -v`.",
+        )
     voice_id = voice_id_of(session, reference.name)
     if reference.digest is not None:
         return _by_digest(session, reference, voice_id=voice_id, removed=removed)

@@ -185,7 +185,7 @@ def _check_database(archive: Path, manifest: Manifest, path: Path, present: set[
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """The files of an archive, in order. Raises InvalidInput for anything that `backup` does not write."""
-    with tarfile.open(archive, mode="r|") as tar:
+    with _opened(archive) as tar:
         for member in tar:
             name = member.name
             plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
@@ -194,6 +194,13 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if not known or file is None or (name != DATABASE and member.size > OBJECT_LIMIT_BYTES):
                 raise InvalidInput(f"{archive} is no backup of voicejobs: it holds {name!r}.")
             yield name, file
+
+
+def _opened(archive: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(archive, mode="r|")
+    except tarfile.ReadError:
+        raise InvalidInput(f"{archive} is no backup of voicejobs: it does not begin as one.") from None
 
 
 @contextlib.contextmanager

@@ -96,7 +96,8 @@ def _release_aliases(session: Session, version: Version, *, now_s: float) -> Non
     if holding:
         raise VersionInUse(
             f"{version.name} is needed by the alias {', '.join(holding)}.",
-            hint=f"Point it elsewhere first: `voicejobs voices alias {version.voice}@N {holding[0]}`.",
+            hint=f"Point it elsewhere first: `voicejobs voices alias {version.voice}@N {holding[0]}`, or remove it "
+            f"with `voicejobs voices alias {version.voice} {holding[0]} --remove`.",
         )
     for row in pointing:
         drop_alias(session, voice_id, row.name, now_s=now_s, why="the version was removed")

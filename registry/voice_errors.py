@@ -40,10 +40,9 @@ class VoiceNotFound(NotFound):
 class VersionNotFound(NotFound):
     code = "version-not-found"
 
-    def __init__(self, wanted: str, *, voice: str, reason: str = "does not exist") -> None:
-        super().__init__(
-            f"{wanted} {reason}.", hint=f"`voicejobs voices history {voice}` shows the versions there are."
-        )
+    def __init__(self, wanted: str, *, voice: str, reason: str = "does not exist", hint: str = "") -> None:
+        history = f"`voicejobs voices history {voice}` shows the versions there are."
+        super().__init__(f"{wanted} {reason}.", hint=hint or history)
 
 
 class AliasNotFound(NotFound):
@@ -51,7 +50,8 @@ class AliasNotFound(NotFound):
 
     def __init__(self, wanted: str, *, voice: str, known: Iterable[str]) -> None:
         names = ", ".join(sorted(known))
-        hint = f"Its aliases are {names}." if names else f"Set one: `voicejobs voices alias {voice}@1 {wanted}`."
+        have = f"Its aliases: {names}. " if names else ""
+        hint = f"{have}`voicejobs voices alias {voice}@N {wanted}` makes it point at version N."
         super().__init__(f"The voice {voice!r} has no alias {wanted!r}.", hint=hint)
 
 

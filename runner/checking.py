@@ -9,8 +9,9 @@ from typing import BinaryIO
 from registry.errors import NotFound, VoiceJobsError, storage_error
 from runner.attachments import read_file, sha256_below
 from runner.drops import job_file_in
-from runner.errors import JobFileInvalid
+from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.jobfile import MAX_FILE_BYTES, JobSpec, content_sha256, parse_job
+from runner.names import printable_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Verdict:
     file: str
     kind: str | None
     problems: list[str]
+    hint: str = ""
 
 
 def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
@@ -57,12 +59,12 @@ def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
 
 
 def _content_of(path: Path) -> bytes:
+    if not path.exists():
+        raise NotFound(f"There is no file {path}.")
     if path.suffix.casefold() not in (".toml", ".json"):
         raise JobFileInvalid(path.name, [": a job file ends in .toml or .json."])
     try:
         return read_file(path.resolve(), limit_bytes=MAX_FILE_BYTES)
-    except FileNotFoundError:
-        raise NotFound(f"There is no file {path}.") from None
     except OSError as error:
         raise storage_error(error, f"reading {path}") from error
 
@@ -72,7 +74,15 @@ def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
     try:
         job = read_job(name, stdin=stdin)
     except JobFileInvalid as error:
-        return Verdict(file=name, kind=None, problems=[f"{error.file_name}{problem}" for problem in error.problems])
+        shown = (
+            Path(name, error.file_name)
+            if Path(name).is_dir()
+            else error.file_name
+            if name == "-"
+            else printable_name(name)
+        )
+        hint = "" if error.hint == CHECK_HINT else error.hint
+        return Verdict(file=name, kind=None, problems=[f"{shown}{problem}" for problem in error.problems], hint=hint)
     except VoiceJobsError as error:
-        return Verdict(file=name, kind=None, problems=[f"{name}: {error}"])
+        return Verdict(file=name, kind=None, problems=[f"{name}: {error.message}"], hint=error.hint)
     return Verdict(file=name, kind=job.spec.kind, problems=[])

@@ -90,8 +90,9 @@ def _settings_from(pairs: Sequence[str]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     code = run_command(sys.argv[1:] if arguments is None else arguments)
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+    if sys.stdout is not None:  # whoever started us may have closed it
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
     sys.exit(code)
 
 

@@ -10,8 +10,10 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 HELP_WIDTH = 100
+LEAST_LAST_COLUMN = 20
+NO_RUNNER = "No runner is active; work goes on when one starts: voicejobs run"
 
 
 class Command(click.Command):
@@ -183,12 +187,29 @@ def say(message: str) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns, as wide as their widest cell; the last one runs free."""
+    """Columns, as wide as their widest cell; the last one runs free, and on a terminal to its edge."""
     lines = [[str(cell) for cell in row] for row in (headings, *rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    widths = [max(columns_of(line[column]) for line in lines) for column in range(len(headings))]
+    if sys.stdout is not None and sys.stdout.isatty():
+        room = shutil.get_terminal_size().columns - sum(width + 2 for width in widths[:-1])
+        lines = [[*line[:-1], short(line[-1], max(room, LEAST_LAST_COLUMN))] for line in lines]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(cell + " " * (width - columns_of(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     )
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes: letters of East Asia take two, accents by themselves none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def ago(then_s: float | None, *, now_s: float | None = None) -> str:

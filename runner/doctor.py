@@ -20,6 +20,7 @@ from pathlib import Path
 from registry.database import Database
 from registry.errors import VoiceJobsError
 from runner import engine_checks
+from runner.console import counted
 from runner.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
 from runner.instance import Instance
 from runner.version import VERSION
@@ -43,8 +44,11 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
         try:
             found = list(check(instance))
         except VoiceJobsError as error:
-            found = [(PROBLEM, error.message, error.hint or "See the message.")]
+            circular = not error.hint or "voicejobs doctor" in error.hint
+            found = [(PROBLEM, error.message, "Check its disk and its permissions." if circular else error.hint)]
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and any(finding.counts for finding in findings):
+                continue  # the first check has told which folder is absent
             found = [
                 (
                     PROBLEM,
@@ -122,7 +126,7 @@ def file_system_of(path: Path) -> str:
 
 def _free_space(instance: Instance) -> Found:
     wanted = instance.settings.min_free_bytes
-    for folder in (instance.inbox, instance.outbox, instance.state_dir):
+    for folder in filter(Path.is_dir, (instance.inbox, instance.outbox, instance.state_dir)):
         free = shutil.disk_usage(folder).free
         if free < wanted:
             remedy = "Free some space, or lower min_free_bytes. `voicejobs jobs prune` trims the outbox."
@@ -196,10 +200,10 @@ def _runner(instance: Instance) -> Found:
 
 
 def _left_over(instance: Instance) -> Found:
-    for folder, what in ((instance.rejected_dir, "refused drops"), (instance.orphans_dir, "unused attachments")):
+    for folder, what in ((instance.rejected_dir, "refused drop"), (instance.orphans_dir, "unused attachment")):
         count = len(list(folder.iterdir())) if folder.is_dir() else 0
         if count:
-            yield NOTE, f"{count} {what} lie in {folder}.", "Look through them, and delete what nobody needs."
+            yield NOTE, f"{folder} keeps {counted(count, what)}.", "Look through it, and delete what nobody needs."
     yield OK, "looked for what the inbox left over.", ""
 
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from registry.errors import VoiceJobsError
+import errno
+
+from registry.errors import StorageError, VoiceJobsError
 
 OK, FAILED, USAGE, NEEDS_ACTION, RUNNER_ACTIVE, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
 
@@ -92,6 +94,9 @@ EXIT_CODES: dict[str, int] = {
     "database-locked": TRY_AGAIN,
 }
 
+# What the system refuses for reasons that do not pass by themselves.
+LASTING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+
 # What the end of one job means for the command that waited for it.
 STATUS_EXIT_CODES = {
     "done": OK,
@@ -105,5 +110,7 @@ STATUS_EXIT_CODES = {
 
 def exit_code_for(error: VoiceJobsError) -> int:
     """The exit code of an error: its own, else that of the nearest class above it that has one."""
+    if isinstance(error, StorageError) and error.errno in LASTING:
+        return NEEDS_ACTION
     codes = (kind.code for kind in type(error).__mro__ if issubclass(kind, VoiceJobsError))
     return next(EXIT_CODES[code] for code in codes if code in EXIT_CODES)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+from models.clone_prompt_swift import other_kind
+from models.errors import InvalidClonePrompt
 from models.vox import read_vox
 from registry.database import Session
 from registry.errors import NotFound
@@ -21,6 +23,7 @@ from registry.voice_names import CURRENT
 from registry.voices import add_version, set_alias
 from runner.import_values import Imported, VoiceImport
 from runner.importing_names import VOX_SUFFIX
+from runner.names import printable_name
 from runner.vox_reading import Reader
 
 PROMPT_SUFFIXES = (".cloneprompt", ".bin")
@@ -42,6 +45,10 @@ def read_voice_file(
     reader = Reader(file_name=file_name, voice=voice, consent=consent, transcript=transcript)
     if content.startswith(b"PK") or file_name.lower().endswith(VOX_SUFFIX):
         return reader.from_vox(read_vox(content))
+    is_named_prompt = file_name.lower().endswith(PROMPT_SUFFIXES)
+    if not is_named_prompt and content[4:5] != b"{" and other_kind(content) is None:
+        hint = f"Voice files end in {VOX_SUFFIX} or {PROMPT_SUFFIXES[0]}."
+        raise InvalidClonePrompt(f"{printable_name(file_name)} is neither a voice file nor a clone prompt.", hint=hint)
     return reader.from_prompt(content)
 
 

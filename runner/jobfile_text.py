@@ -32,6 +32,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+CARRIED_KEYS = ("metadata",)  # anything may stand under it
 MAX_FILE_BYTES = 8 << 20
 MAX_NESTING = 24
 MAX_DIGITS = 400
@@ -82,7 +83,8 @@ def read_tree(content: bytes, *, file_name: str) -> JobText:
     parsed = JobText(file_name, text, tree, is_json)
     if problems := list(_value_problems(tree)):
         raise parsed.invalid(problems)
-    return JobText(file_name, text, _plain(tree), is_json)
+    carried = {key: _plain(value) if key in CARRIED_KEYS else value for key, value in tree.items()}
+    return JobText(file_name, text, carried, is_json)
 
 
 def _decoded(content: bytes, file_name: str) -> str:
@@ -246,7 +248,7 @@ def _has_surrogate(text: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Dates and times of TOML as ISO 8601 text, so that the job can be written as JSON."""
+    """Dates and times of TOML as ISO 8601 text, so that they can be written as JSON; elsewhere they are wrong types."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

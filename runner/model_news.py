@@ -16,7 +16,8 @@ def note_news(*, context: Context, loader: ModelLoader, floor: Floor) -> None:
     """Events of the thread that prepares a model: to the log, and beside the jobs that wait for it."""
     while not loader.news.empty():
         wanted, event = loader.news.get()
-        logger.info("model %s: %s", event.model or wanted, event.message)
+        model = event.model or wanted
+        logger.info("%s", event.message if model in event.message else f"model {model}: {event.message}")
         with context.database.write() as session:
             for job_id in _jobs_for(wanted, floor):
                 kind, now_s = f"model-{event.kind}", context.clock()

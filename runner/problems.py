@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -97,9 +98,45 @@ def _reason(details: dict[str, Any]) -> str:
     if details["type"] == "literal_error":
         return _choices(details)
     if details["type"] == "value_error":
-        return str(details["ctx"]["error"])
-    message = str(details["msg"])
-    return message.removeprefix("Input ")[:1].lower() + message.removeprefix("Input ")[1:] + "."
+        return _sentence(str(details["ctx"]["error"]))
+    if (said := _EXPECTED.get(details["type"])) is not None:
+        return _sentence(said.format(**{name: _whole(value) for name, value in details.get("ctx", {}).items()}))
+    message = str(details["msg"]).removeprefix("Input ")
+    return _sentence(message[:1].lower() + message[1:])
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+# What pydantic finds, in the words of whoever writes the file.
+_EXPECTED = {
+    "string_type": "expected a text, in quotes",
+    "string_too_short": "it is empty",
+    "string_too_long": "it has more than {max_length:,} characters",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "list_type": "expected a list",
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "model_attributes_type": "expected a table",
+    "too_short": "it is empty",
+    "too_long": "it has {actual_length:,} entries; {max_length:,} are allowed",
+    "greater_than_equal": "expected at least {ge}",
+    "greater_than": "expected more than {gt}",
+    "less_than_equal": "expected at most {le}",
+    "less_than": "expected less than {lt}",
+}
 
 
 def _choices(details: dict[str, Any]) -> str:
@@ -119,5 +156,7 @@ def dotted(path: tuple[str | int, ...]) -> str:
 
 def shown(value: object) -> str:
     """`value` as a short, printable quotation."""
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

@@ -143,7 +143,7 @@ def load_settings(
     values = _checked_file(content, name=str(path))
     _merge(values, _from_environment(environment or {}))
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    _merge(values, _converted(given, place=lambda path: f"flag {'.'.join(path)}: "))
+    _merge(values, _converted(given, place=lambda _: "--set: "))
     return Settings.model_validate(values)
 
 

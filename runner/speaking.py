@@ -28,6 +28,7 @@ from runner.instance import Instance
 from runner.names import PRESET_NAMES, folded, parse_voice_reference
 
 DEFAULT_VOICE = "ryan"
+STDOUT = Path("-")
 PRIORITY = 50  # somebody waits for it
 # What each preset was made to speak; all of them speak every language of their model.
 PRESETS = {
@@ -57,8 +58,8 @@ class SayRequest:
     seed: int | None = None
 
 
-def say(instance: Instance, request: SayRequest) -> None:
-    """Speak a text into a file, or through the system's player.
+def say(instance: Instance, request: SayRequest) -> bytes | None:
+    """Speak a text into a file, or through the system's player; returns the file's bytes where it is STDOUT.
 
     Raises UsageProblem, NotFound, WorkFailed and others of the tree, those about the request first.
     """
@@ -74,13 +75,17 @@ def say(instance: Instance, request: SayRequest) -> None:
     if is_file:
         voice = _voice_of_file(instance, Path(voice).expanduser())
     waveform = _render(instance, request, voice=voice)
+    content = encode_as(waveform, wanted)
+    if request.output == STDOUT:
+        return content
     if request.output is not None:
-        _write(request.output, encode_as(waveform, wanted))
-        return
+        _write(request.output, content)
+        return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
-        path.write_bytes(encode_as(waveform, "wav"))
+        path.write_bytes(content)
         player.play(path, player=command)
+    return None
 
 
 def wanted_format(request: SayRequest) -> str:
@@ -115,6 +120,10 @@ def _check_way_out(request: SayRequest, wanted: str) -> Sequence[str] | None:
         if request.format is not None:
             raise UsageProblem("--file-format goes with -o FILE.")
         return player.find_player()
+    if request.output == STDOUT:
+        return None
+    if request.output.is_dir():
+        raise UsageProblem(f"{request.output} is a folder.", hint="Give -o the name of a file, such as hello.wav.")
     if not request.output.absolute().parent.is_dir():
         raise NotFound(f"There is no folder {request.output.absolute().parent} to write {request.output.name} into.")
     return None

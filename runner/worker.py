@@ -138,7 +138,7 @@ class Worker:
                 jobs.add_warning(session, job_id, warning)
             unpublished = [job.id for job in jobs.unpublished(session)]
         if count:
-            logger.info("%d jobs that were running go on", count)
+            logger.info("jobs that were running, and go on: %d", count)
         self._answer(unpublished)
         if self.intake is not None:
             self._sweep_claims(self.intake)
@@ -398,4 +398,5 @@ class Worker:
             self.recorder.forget(job.id)
             self._sent_back.pop(job.id, None)
             level = logging.INFO if outcome == DONE else logging.WARNING
-            logger.log(level, "job %d (%s): %s %s", job.id, job.name, outcome, job.error.message if job.error else "")
+            reason = f": {job.error.message}" if job.error else ""
+            logger.log(level, "job %d (%s): %s%s", job.id, job.name, outcome, reason)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from runner.console import Command, current_instance, json_option, say, show, size, when
+from runner.console import Command, counted, current_instance, json_option, say, show, size, when
 
 
 @click.command(
@@ -24,7 +24,8 @@ def backup(target: Path, without_takes: bool, as_json: bool) -> None:
     """Write everything that is remembered into FILE.
 
     Voices with their recordings, jobs, takes and voicejobs.toml; as of one moment, while work goes on.
-    FILE appears whole or not at all, and replaces an older one of its name.
+    FILE appears whole or not at all, and replaces an older one of its name. Its folder is made if that alone is
+    missing; more than that means a disk that is not mounted.
     """
     from registry.registry import open_registry
 
@@ -38,7 +39,8 @@ def backup(target: Path, without_takes: bool, as_json: bool) -> None:
         )
     missing = len(report.manifest.missing)
     if missing:
-        say(f"warning: {missing} recordings were lost before this backup was made; `voicejobs voices fsck` names them")
+        lost = counted(missing, "recording or prompt")
+        say(f"warning: {lost} had been lost before this backup was made; `voicejobs voices fsck` tells which")
     show(report, as_json=as_json, text=lambda _: f"{report.path}: {size(report.size_bytes)}")
 
 
@@ -69,5 +71,8 @@ def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) ->
     show(
         report,
         as_json=as_json,
-        text=lambda _: f"restored {report.objects} recordings and prompts and {report.takes} takes, as of {made}",
+        text=lambda _: (
+            f"restored {report.objects:,} recordings and prompts, {counted(report.takes, 'take')}"
+            f"{''.join(f', {name}' for name in report.extras)}; all as of {made}"
+        ),
     )

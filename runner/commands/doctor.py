@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runner.console import Command, current_instance, json_option, table, to_json
+from runner.console import Command, counted, current_instance, json_option, table, to_json
 from runner.exit_codes import FAILED, OK
 
 
@@ -35,10 +35,10 @@ def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int
         click.echo(to_json(listed) if as_json else table(("CHECK", "WHAT"), rows))
         return OK
     findings = examine(current_instance(), engine=engine)
-    counted = [finding for finding in findings if finding.counts]
+    to_mend = [finding for finding in findings if finding.counts]
     if as_json:
-        click.echo(to_json({"ok": not counted, "findings": findings}))
-        return FAILED if counted else OK
+        click.echo(to_json({"ok": not to_mend, "findings": findings}))
+        return FAILED if to_mend else OK
     for finding in findings:
         if finding.severity == GOOD and not verbose and finding.check not in ALWAYS_TOLD:
             continue
@@ -47,5 +47,5 @@ def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int
             click.echo(f"{'':<8}   → {finding.remedy}")
     checks = len({finding.check for finding in findings})
     notes = sum(finding.severity == NOTE for finding in findings)
-    click.echo(f"{checks} checks: {len(counted)} findings, {notes} notes")
-    return FAILED if counted else OK
+    click.echo(f"{checks} checks: {counted(len(to_mend), 'finding')}, {counted(notes, 'note')}")
+    return FAILED if to_mend else OK

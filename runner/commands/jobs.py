@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.console import (
+    NO_RUNNER,
     Command,
     LazyGroup,
     ago,
+    counted,
     current_instance,
     json_option,
     say,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from registry.database import Database
     from registry.job_values import JobDetails, JobError, LineCounts, ListedJob
 
-NO_RUNNER = "No runner is active; it happens when one starts: voicejobs run"
 STATUSES = ("waiting", "queued", "running", "done", "partial", "failed", "rejected", "cancelled", "duplicate")
 
 
@@ -218,7 +219,7 @@ def _details_text(details: JobDetails, *, outbox: str) -> str:
             (
                 str(line.position),
                 line.status,
-                line.file,
+                "-" if line.error else line.file,
                 short(line.request["text"], 50),
                 short(_error_text(line.error), 60),
             )
@@ -288,5 +289,5 @@ def prune(older_than: str, dry_run: bool, as_json: bool) -> None:
     with _database() as database:
         pruned = prune_jobs(current_instance(), database, older_than_s=ended_before_s, dry_run=dry_run)
     verb = "would be pruned" if dry_run else "pruned"
-    text = f"{len(pruned.jobs)} jobs {verb}, {size(pruned.freed_bytes)}"
+    text = f"{counted(len(pruned.jobs), 'job')} {verb}, {size(pruned.freed_bytes)}"
     show(pruned, as_json=as_json, text=lambda _: text)

@@ -28,9 +28,16 @@ LIST = "?"
 @click.argument("text", nargs=-1)
 @click.option("-f", "--file", "--input-file", "file", metavar="FILE", help="Speak this file; - is standard input.")
 @click.option("-v", "--voice", metavar="NAME|FILE.vox|?", help="A voice, a preset or a voice file; ? lists them.")
-@click.option("-o", "--output", "--output-file", type=click.Path(path_type=Path), metavar="FILE", help="Do not play.")
 @click.option(
-    "--file-format", "format", metavar="FORMAT", help="wav, aiff, flac, mp3 or m4a; else after the file's name."
+    "-o",
+    "--output",
+    "--output-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it, and do not play; - is standard output.",
+)
+@click.option(
+    "--file-format", "format", metavar="FORMAT", help="wav, aiff, flac, mp3, ogg or m4a; else after the file's name."
 )
 @click.option("--model", metavar="MODEL", help="Short name, repository or folder.")
 @click.option("--language", metavar="LANGUAGE", help="en, pt-BR, japanese, …")
@@ -53,7 +60,9 @@ def say(ctx: click.Context, /, text: tuple[str, ...], file: str | None, list_voi
     if not text and file is None and sys.stdin.isatty():
         click.echo(ctx.get_help())
         return USAGE
-    speaking.say(current_instance(), speaking.SayRequest(text=_text(text, file), **how))
+    content = speaking.say(current_instance(), speaking.SayRequest(text=_text(text, file), **how))
+    if content is not None:
+        sys.stdout.buffer.write(content)
     return OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import cast
@@ -40,7 +41,7 @@ def init(folder: Path, force: bool) -> None:
     write_durably(path, default_file().encode())
     instance = Instance(folder, load_settings(path))
     instance.prepare()
-    say(f"Made an instance in {folder}. Start it with: voicejobs --root {folder} run")
+    say(f"Made an instance in {folder}. Start it with: voicejobs --root {shlex.quote(str(folder))} run")
 
 
 @click.command(
@@ -61,8 +62,14 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
         click.echo(to_json(verdicts))
     else:
         for verdict in verdicts:
-            say("\n".join(verdict.problems) if verdict.problems else f"{verdict.file}: ok, a {verdict.kind} job")
+            say("\n".join(verdict.problems) if verdict.problems else f"{verdict.file}: ok, {_kind_text(verdict.kind)}")
+            if verdict.hint:
+                say(f"  {verdict.hint}")
     return FAILED if any(verdict.problems for verdict in verdicts) else OK
+
+
+def _kind_text(kind: str | None) -> str:
+    return f"{'an' if kind in ('export', 'import') else 'a'} {kind} job"
 
 
 @click.command(cls=Command, examples=("voicejobs schema > job.schema.json",))

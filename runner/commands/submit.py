@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from runner.console import Command, current_instance, has_terminal, json_option, say, to_json
+from runner.console import NO_RUNNER, Command, current_instance, has_terminal, json_option, say, to_json
 from runner.progress import ProgressLine
 
 
@@ -46,7 +46,7 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
         else:
             say(f"dropped {submitted.path}")
             if not instance.runner_is_active():
-                say("No runner is active; it is worked on when one starts: voicejobs run")
+                say(NO_RUNNER)
         return 0
     with ProgressLine(enabled=has_terminal()) as line:
         finished = submission.wait_for(instance, submitted, on_progress=line.update)

@@ -12,6 +12,7 @@ from runner.console import (
     Command,
     LazyGroup,
     ago,
+    counted,
     current_instance,
     has_terminal,
     json_option,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from registry.registry import Registry
     from registry.values import Version, VersionDiff, VoiceSummary
 
+DIGEST_SHOWN = 13  # twelve digits and a mark that there are more
 TRAVEL = {
     "export": ("runner.commands.exchange:export_voice", "Write a voice into a .vox file."),
     "import": ("runner.commands.exchange:import_voice", "Take voices over from .vox files, clone prompts or a folder."),
@@ -50,6 +52,13 @@ def _registry() -> Registry:
 
     instance = current_instance()
     return open_registry(instance.state_dir)
+
+
+def _reference(voice: str) -> str:
+    """A preset's name alone means the preset, here as in jobs."""
+    from runner.names import PRESET_NAMES, PRESET_PREFIX, folded
+
+    return f"{PRESET_PREFIX}{voice}" if folded(voice) in PRESET_NAMES else voice
 
 
 # ---- looking -----------------------------------------------------------------------------------------------------
@@ -103,7 +112,7 @@ def _list_text(found: list[VoiceSummary]) -> str:
 def show_(voice: str, as_json: bool) -> None:
     """One version of a voice: where it comes from and what it is made of."""
     with _registry() as registry:
-        version = registry.show(voice, removed=True)
+        version = registry.show(_reference(voice), removed=True)
         aliases = [alias.name for alias in registry.aliases(version.voice) if alias.number == version.number]
     if as_json:
         click.echo(to_json({**_version_json(version), "aliases": aliases}))
@@ -158,7 +167,7 @@ def history(voice: str, limit: int, as_json: bool) -> None:
             version.origin,
             version.made_by_job or "-",
             short(version.model.model, 30),
-            "removed" if version.deleted_s is not None else "",
+            "purged" if version.purged_s is not None else "removed" if version.deleted_s is not None else "",
         )
         for version in versions
     ]
@@ -185,8 +194,18 @@ def diff(before: str, after: str, as_json: bool) -> None:
 
 def _diff_text(found: VersionDiff) -> str:
     cosine = "unknown" if found.speaker_cosine is None else f"{found.speaker_cosine:.4f}"
-    changes = [f"{c.field}: {short(str(c.before), 60)} → {short(str(c.after), 60)}" for c in found.changes]
-    return "\n".join([f"{found.before} → {found.after}", f"cosine of the speakers: {cosine}", *changes])
+    changes = [f"{c.field}: {_value_text(c.field, c.before)} → {_value_text(c.field, c.after)}" for c in found.changes]
+    return "\n".join(
+        [f"{found.before} → {found.after}", f"cosine of the speakers: {cosine}", *(changes or ["no difference"])]
+    )
+
+
+def _value_text(field: str, value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return short(str(value), DIGEST_SHOWN if field == "digest" or field.endswith("_sha256") else 60)
 
 
 # ---- changing ----------------------------------------------------------------------------------------------------
@@ -212,6 +231,7 @@ def alias(voice: str, alias: str | None, remove: bool, as_json: bool) -> None:
     with _registry() as registry:
         if alias is not None and remove:
             registry.remove_alias(voice, alias, now_s=time.time())
+            say(f"{alias} is no alias any more")
         elif alias is not None:
             version = registry.set_alias(voice, alias, now_s=time.time())
             say(f"{alias} is {version.name} now")
@@ -301,7 +321,7 @@ def play(voice: str, output: Path | None) -> None:
     from registry.files import write_durably
 
     with _registry() as registry:
-        version = registry.show(voice)
+        version = registry.show(_reference(voice))
         sha256 = version.audition_sha256 or version.reference_sha256
         if sha256 is None:
             raise NotFound(f"{version.name} has no recording.", hint=f"Speak with it: voicejobs say -v {voice} hello")
@@ -338,10 +358,13 @@ def gc(grace_days: float | None, dry_run: bool, as_json: bool) -> None:
     with _registry() as registry:
         report = registry.gc(now_s=time.time(), grace_s=grace_s, dry_run=dry_run)
     verb = "would free" if dry_run else "freed"
-    text = (
-        f"{verb} {size(report.freed_bytes)}: {len(report.purged_versions)} versions, {report.forgotten_candidates} "
-        f"candidates, {report.removed_objects} recordings and prompts, {report.removed_takes} takes"
+    parts = (
+        counted(len(report.purged_versions), "version"),
+        counted(report.forgotten_candidates, "candidate"),
+        f"{report.removed_objects:,} recordings and prompts",
+        counted(report.removed_takes, "take"),
     )
+    text = f"{verb} {size(report.freed_bytes)}: {', '.join(parts)}"
     show(report, as_json=as_json, text=lambda _: text)
 
 
@@ -359,7 +382,9 @@ def fsck(as_json: bool) -> int:
     else:
         for finding in report.findings:
             click.echo(f"{finding.where}: {finding.problem}\n  {finding.remedy}")
-        counts = f"{report.versions} versions, {report.objects} recordings and prompts, {report.takes} takes"
-        verdict = "sound" if report.sound else f"{report.lost} things are lost"
-        say(f"{verdict}: {counts}, {size(report.read_bytes)} read")
+        versions, takes = counted(report.versions, "version"), counted(report.takes, "take")
+        verdict = "sound" if report.sound else f"{counted(report.lost, 'thing')} lost"
+        say(
+            f"{verdict}: {versions}, {report.objects:,} recordings and prompts, {takes}, {size(report.read_bytes)} read"
+        )
     return OK if report.sound else FAILED

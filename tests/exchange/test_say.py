@@ -67,15 +67,15 @@ def test_a_text_becomes_a_file_in_silence(home, capsys):
     assert list((home / "outbox").iterdir()) == []
 
 
-def test_a_pipe_and_a_file_speak_too(home, piped):
+def test_pipes_and_files_are_spoken_and_written(home, piped, capsysbinary):
     piped("Hello there.")
     assert say("-o", "piped.wav") == 0
     (home / "text.txt").write_text("\ufeffHello there.", encoding="utf-8")
     assert say("-f", "text.txt", "-o", "file.wav") == 0
     piped("Hello there.")
-    assert say("-f", "-", "-o", "dash.wav") == 0
-    first, second, third = ((home / name).read_bytes() for name in ("piped.wav", "file.wav", "dash.wav"))
-    assert first == second == third
+    assert say("-f", "-", "-o", "-") == 0
+    first, second = ((home / name).read_bytes() for name in ("piped.wav", "file.wav"))
+    assert first == second == capsysbinary.readouterr().out
 
 
 def test_it_plays_where_nothing_is_to_be_written(home, tool):
@@ -93,6 +93,7 @@ def test_it_plays_where_nothing_is_to_be_written(home, tool):
         (("Hello.", "-v", "preset:nobody", "-o", "x.wav"), 3, "nobody"),
         (("Hello.", "-v", "nobody.vox", "-o", "x.wav"), 3, "no voice file"),
         (("Hello.", "-o", "no/folder/x.wav"), 3, "no folder"),
+        (("Hello.", "-o", "."), 2, "is a folder"),
         (("Hello.", "-o", "x.wav", "--file-format", "wma"), 2, "Unknown audio format"),
         (("Hello.", "-o", "x.xyz"), 2, "Choose wav, aiff, flac, mp3, m4a, ogg"),
         (("  ", "-o", "x.wav"), 2, "no text"),

@@ -14,7 +14,7 @@ import pytest
 
 from registry.backup import backup
 from registry.candidates import add_candidate
-from registry.errors import Conflict, DamagedData, InvalidInput, StorageError, VoiceJobsError
+from registry.errors import Conflict, DamagedData, InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.registry import open_registry
 from registry.restore import read_manifest, restore
 from registry.voices import add_version
@@ -171,7 +171,7 @@ def test_an_archive_with_names_of_its_own_is_refused(archive, tmp_path, name):
 
 def test_something_else_is_no_backup(tmp_path):
     (tmp_path / "x.tar").write_text("hello")
-    with pytest.raises(DamagedData, match="cannot be read"):
+    with pytest.raises(InvalidInput, match="no backup of voicejobs"):
         restore(tmp_path / "x.tar", tmp_path / "other", now_s=1.0)
     with pytest.raises(StorageError, match="No such file"):
         restore(tmp_path / "none.tar", tmp_path / "other", now_s=1.0)
@@ -249,3 +249,11 @@ def test_a_damaged_archive_is_restored_whole_or_refused_with_a_reason(archive, t
             with open_registry(target) as restored:
                 assert restored.fsck().findings == ()
     assert refused > 50
+
+
+@pytest.mark.parametrize("folder", ["{}/not-mounted/backups", "/Volumes/NAS-of-a-test", "/media/nobody-here/NAS"])
+def test_no_backup_is_written_where_a_disk_is_not_mounted(registry, tmp_path, folder):
+    target = Path(folder.format(tmp_path))
+    with pytest.raises(NotFound, match="There is no folder"):
+        registry.backup(target / "voices.backup", now_s=1.0)
+    assert not target.exists()

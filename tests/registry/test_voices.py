@@ -153,7 +153,7 @@ def test_an_unknown_version_or_alias_says_how_to_see_those_there_are(db):
     add(db)
     with pytest.raises(VersionNotFound, match=r"elena@9 does not exist.*voices history elena"):
         found(db, "elena@9")
-    with pytest.raises(AliasNotFound, match=r"no alias 'soft'.*aliases are current"):
+    with pytest.raises(AliasNotFound, match=r"no alias 'soft'.*aliases: current"):
         found(db, "elena@soft")
     with pytest.raises(VersionNotFound, match="is a preset"):
         found(db, "preset:ryan")

@@ -1,6 +1,7 @@
 """The command line: help, errors and exit codes."""
 
 import ast
+import errno
 import json
 import os
 import subprocess
@@ -10,9 +11,9 @@ from pathlib import Path
 import click
 import pytest
 
-from registry.errors import VoiceJobsError
+from registry.errors import VoiceJobsError, storage_error
 from runner.cli import run_command, voicejobs
-from runner.console import Command, LazyGroup, to_json
+from runner.console import Command, LazyGroup, table, to_json
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
 from runner.exit_codes import EXIT_CODES, exit_code_for
 from runner.settings import SETTINGS_FILE
@@ -124,6 +125,14 @@ def test_check_says_what_is_wrong_and_exits_with_1(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["problems"]
 
 
+def test_check_says_which_file_it_means_and_what_to_do(tmp_path, capsys):
+    (tmp_path / "hello.toml").write_bytes(b"\xef\xbb\xbfkind = 'design'")
+    assert run_command(["check", str(tmp_path / "hello.toml")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path}/hello.toml, line 1")
+    assert "Save it as UTF-8" in said
+
+
 def test_check_looks_for_the_files_that_a_job_names(tmp_path, capsys):
     job = tmp_path / "job.toml"
     job.write_text('kind = "lock"\nvoice = "e"\naudio = "e.wav"\ntranscript = "Hi."\n')
@@ -176,6 +185,16 @@ def test_exit_codes_come_from_the_class_of_the_error():
     assert exit_code_for(RunnerActive("x")) == 4
     assert exit_code_for(SettingsInvalid("x")) == 2
     assert exit_code_for(VoiceJobsError("x")) == 1
+
+
+def test_what_the_system_does_not_permit_is_nothing_to_try_again():
+    assert exit_code_for(storage_error(OSError(errno.EROFS, "read-only"), "writing /x")) == 3
+    assert exit_code_for(storage_error(OSError(errno.EIO, "input/output error"), "writing /x")) == 75
+
+
+def test_columns_stand_under_each_other_in_every_script():
+    lines = table(("NAME", "N"), [("你好", "1"), ("Zoe\u0308", "2")]).splitlines()
+    assert lines == ["NAME  N", "你好  1", "Zoe\u0308   2"]
 
 
 def test_values_are_printed_as_json_whatever_they_hold():

@@ -209,7 +209,7 @@ def test_prune_forgets_old_jobs(root, run):
     write(root, "inbox/a.toml", speak("Hello."))
     run("run", "--once", "--quiet")
     assert "0 jobs" in run("jobs", "prune", "--older-than", "1d")[1]
-    assert "1 jobs would be" in run("jobs", "prune", "--older-than", "0s", "--dry-run")[1]
+    assert "1 job would be" in run("jobs", "prune", "--older-than", "0s", "--dry-run")[1]
     assert json.loads(run("jobs", "prune", "--older-than", "0s", "--json")[1])["jobs"] == ["a"]
     assert list((root / "outbox").glob("*")) == []
     assert run("jobs", "prune", "--older-than", "soon")[0] == 2

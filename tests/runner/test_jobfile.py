@@ -36,6 +36,11 @@ def refusal(text: str, *, file_name: str = "job.toml") -> str:
     return caught.value.message
 
 
+def test_a_date_is_no_text_but_may_stand_in_the_metadata():
+    assert "text = 2026-01-31: expected a text, in quotes." in refusal(SPEAK.replace('"Hello."', "2026-01-31"))
+    assert parse(SPEAK + "[metadata]\nday = 2026-01-31\n").metadata == {"day": "2026-01-31"}
+
+
 def test_a_key_written_one_table_too_high_is_shown_where_it_belongs():
     assert "did you mean 'sampling.temperature'?" in refusal(SPEAK + "tempratur = 1\n")
 

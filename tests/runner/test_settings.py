@@ -119,7 +119,7 @@ def test_an_empty_variable_is_as_good_as_none(settings_file):
 def test_a_wrong_variable_or_flag_is_named(settings_file):
     with pytest.raises(SettingsInvalid, match="environment variable VOICEJOBS_SETTLE_S: settle_s = 'soon'"):
         load_settings(settings_file(""), environment={"VOICEJOBS_SETTLE_S": "soon"})
-    with pytest.raises(SettingsInvalid, match="flag format: format = 'wavv'"):
+    with pytest.raises(SettingsInvalid, match="--set: format = 'wavv'"):
         load_settings(settings_file(""), flags={"format": "wavv"})
 
 
