@@ -46,12 +46,14 @@ def split_pieces(text: str, *, language: str, max_characters: int, max_words: in
     limits = _Limits(max(1, max_characters), max(1, max_words))
     atoms = [atom for sentence in _sentences(text, language) for atom in _atoms(sentence, limits)]
     pieces: list[Piece] = []
+    packing = _Packing(limits)
     for atom in atoms:
-        joined = _joined(pieces[-1], atom, limits) if pieces else None
-        if joined is None:
-            pieces.append(atom)
+        # A voice runs on from one sentence to the next, but not over a paragraph, nor over a forced cut.
+        if pieces and pieces[-1].end == "sentence" and packing.add(atom.text):
+            pieces[-1] = Piece(packing.text, atom.end)
         else:
-            pieces[-1] = joined
+            pieces.append(atom)
+            packing.begin(atom.text)
     if pieces:
         pieces[-1] = Piece(pieces[-1].text, "text")
     return pieces
@@ -64,6 +66,26 @@ class _Limits:
 
     def allow(self, text: str) -> bool:
         return len(text) <= self.characters and len(text.split()) <= self.words
+
+
+class _Packing:
+    """Parts joined one after another, within limits, without counting again what is counted."""
+
+    def __init__(self, limits: _Limits) -> None:
+        self.text, self._words, self._limits = "", 0, limits
+
+    def begin(self, part: str) -> None:
+        """Start anew with this part, whatever its length."""
+        self.text, self._words = part, len(part.split())
+
+    def add(self, part: str) -> bool:
+        """Append a part; False, and nothing happens, when it does not fit."""
+        glue = _glue(self.text, part) if self.text else ""
+        words = self._words + len(part.split()) - (self.text != "" and glue == "")  # two become one without a space
+        if len(self.text) + len(glue) + len(part) > self._limits.characters or words > self._limits.words:
+            return False
+        self.text, self._words = f"{self.text}{glue}{part}", words
+        return True
 
 
 def _sentences(text: str, language: str) -> Iterator[Piece]:
@@ -99,19 +121,16 @@ def _atoms(sentence: Piece, limits: _Limits) -> Iterator[Piece]:
 
 def _packed(parts: list[str], limits: _Limits, *, end: End) -> Iterator[Piece]:
     """Neighbouring parts joined while they fit; a part that never fits is cut further."""
-    packed = ""
+    packing = _Packing(limits)
     for part in parts:
-        together = f"{packed}{_glue(packed, part)}{part}" if packed else part
-        if limits.allow(together):
-            packed = together
+        if packing.add(part):
             continue
-        if packed:
-            yield Piece(packed, end)
-        packed = part
-        if not limits.allow(part):
-            *whole, packed = _cut(part, limits)
-            yield from (Piece(text, "word") for text in whole)
-    yield Piece(packed, end)
+        if packing.text:
+            yield Piece(packing.text, end)
+        *whole, rest = [part] if limits.allow(part) else _cut(part, limits)
+        yield from (Piece(text, "word") for text in whole)
+        packing.begin(rest)
+    yield Piece(packing.text, end)
 
 
 def _cut(text: str, limits: _Limits) -> list[str]:
@@ -126,14 +145,6 @@ def _cut(text: str, limits: _Limits) -> list[str]:
         cuts.append(text[:at])
         text = text[at:]
     return [*cuts, text]
-
-
-def _joined(left: Piece, right: Piece, limits: _Limits) -> Piece | None:
-    """Two pieces as one, where a voice would run on: not over a paragraph, not over a forced cut."""
-    if left.end != "sentence":
-        return None
-    text = f"{left.text}{_glue(left.text, right.text)}{right.text}"
-    return Piece(text, right.end) if limits.allow(text) else None
 
 
 def _glue(left: str, right: str) -> str:

@@ -83,7 +83,7 @@ def _safe_stem(line_id: str) -> str:
 
 def cut_text(text: str, *, longest: int = MAX_LINE_CHARACTERS) -> list[tuple[str, float]]:
     """A long text as lines with the pause after each: a paragraph is a line; an overlong one is cut after sentences."""
-    paragraphs = re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip())
+    paragraphs = re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n").strip())
     if len(paragraphs) == 1 and len(text) <= longest:
         return [(text.strip(), 0.0)]
     lines: list[tuple[str, float]] = []

@@ -147,11 +147,16 @@ def timings(job: Job, spent: Spent) -> dict[str, Any]:
         "claimed_at": iso(job.claimed_s),
         "started_at": iso(job.started_s),
         "finished_at": iso(job.finished_s),
-        "waited_s": round((job.started_s or end_s) - job.claimed_s, 3),
-        "ran_s": round(end_s - (job.started_s or end_s), 3),
+        "waited_s": _span_s(job.claimed_s, job.started_s or end_s),
+        "ran_s": _span_s(job.started_s or end_s, end_s),
         "audio_s": round(spent.audio_s, 3),
         "render_s": round(spent.render_s, 3),
     }
+
+
+def _span_s(start_s: float, end_s: float) -> float:
+    """Between two looks at a clock that may have been set back meanwhile."""
+    return round(max(0.0, end_s - start_s), 3)
 
 
 def iso(at_s: float | None) -> str | None:

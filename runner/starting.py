@@ -19,6 +19,7 @@ from registry.job_values import NewLine
 from runner.attachments import lost_or_refused
 from runner.instance import Instance
 from runner.jobfile import DesignSpec, LineSpec, SynthesizeSpec
+from runner.jobfile_specs import MAX_LINES
 from runner.planning import (
     SEED_LIMIT,
     Ordinals,
@@ -152,10 +153,14 @@ def line_specs(spec: SynthesizeSpec, *, folder: Path | None) -> Sequence[LineSpe
     else:
         assert spec.text_file is not None and folder is not None  # parse_job and intake have seen to it
         text = read_text(folder / spec.text_file)
+    pieces = cut_text(text)
+    if len(pieces) > MAX_LINES:
+        where = spec.text_file or "The text"
+        raise InvalidInput(f"{where} has {len(pieces):,} paragraphs, over the limit of {MAX_LINES:,}.", hint=SHORTER)
     try:
-        return [LineSpec(text=piece, pause_after_s=pause_s) for piece, pause_s in cut_text(text)]
+        return [LineSpec(text=piece, pause_after_s=pause_s) for piece, pause_s in pieces]
     except pydantic.ValidationError as error:
-        reason = error.errors(include_url=False)[0]["msg"]
+        reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise InvalidInput(f"The text of {spec.text_file or 'the job'} cannot be spoken: {reason}.") from None
 
 
@@ -171,6 +176,7 @@ def load_pronunciations(instance: Instance) -> dict[str, str]:
 
 
 MAX_TEXT_FILE_BYTES = 4 << 20
+SHORTER = "Cut it into chapters."
 
 
 def read_text(path: Path) -> str:
@@ -181,9 +187,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise lost_or_refused(path, error) from error
     if len(content) > MAX_TEXT_FILE_BYTES:
-        raise InvalidInput(f"{path.name} is larger than {MAX_TEXT_FILE_BYTES:,} bytes.", hint="Cut it into chapters.")
+        raise InvalidInput(f"{path.name} is larger than {MAX_TEXT_FILE_BYTES:,} bytes.", hint=SHORTER)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig").replace("\f", "\n\n")  # a new page, as extracted text has it
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path.name} is not UTF-8 (byte {error.start}).") from None
     if not text.strip():

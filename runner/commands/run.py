@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import click
 
 from runner.console import Command, current_instance, say
@@ -24,6 +27,15 @@ def run(once: bool, quiet: bool) -> int:
     is 0 when every job is done, duplicate or cancelled, 1 when any is partial, failed or rejected, and 75 when
     work still waits. Without it, SIGTERM ends the runner with 0; a second Ctrl-C exits at once.
     """
+    # Until the runner handles it: the first half second is imports. As with any kill, nothing is lost.
+    before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    try:
+        return _run(once=once, quiet=quiet)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(*, once: bool, quiet: bool) -> int:
     from runner.driving import run_daemon, run_once
     from runner.logs import set_up_logging
 

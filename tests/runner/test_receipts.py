@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from registry import job_requests
+from registry import job_requests, jobs
 from registry.job_values import CANCEL
+from runner.receipt import Spent, timings
 from tests.runner.bench import design, lock, speak
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "receipt.schema.json").read_text())
@@ -69,3 +71,12 @@ def test_a_lock_names_the_version_it_made(bench, key):
     bench.drop("l.toml", lock(job="d"))
     bench.run()
     assert bench.receipt("l")["voice"][key]
+
+
+def test_no_job_ran_for_less_than_no_time_although_the_clock_was_set_back(bench):
+    bench.drop("hello.toml", speak("One."))
+    bench.run()
+    with bench.context.database.read() as session:
+        job = jobs.by_name(session, "hello")
+    told = timings(dataclasses.replace(job, finished_s=job.claimed_s - 3600), Spent())
+    assert (told["waited_s"], told["ran_s"]) == (0, 0)
