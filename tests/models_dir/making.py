@@ -3,14 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.patience import PATIENCE_S
+from tests.forked import run_program
 
 ROOT = Path(__file__).parents[2]
 BASE = "mlx-community/Qwen3-TTS-12Hz-0.6B-Base-bf16"
@@ -83,15 +81,7 @@ def run_python(program, *, environment, crash_at="", check=True):
     full = {**environment, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     if crash_at:
         full["VOICEJOBS_CRASH_AT"] = crash_at
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        env=full,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    finished = run_program(program, environment=full)
     if check and finished.returncode not in (0, CRASHED):
         raise AssertionError(finished.stderr)
     return finished

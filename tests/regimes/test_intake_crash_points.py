@@ -1,8 +1,6 @@
 """A runner that dies at any step of taking a drop in loses nothing and takes nothing twice."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from registry.files import CRASH_EXIT_STATUS
 from runner.instance import Instance
 from runner.intake import Intake
 from runner.settings import Settings
+from tests.forked import run_program
 
 LOCK = 'kind = "lock"\nvoice = "elena"\naudio = "elena.wav"\ntranscript = "Hi."\n'
 
@@ -51,7 +50,7 @@ def take_in(root: str | Path) -> None:
 def die_at(root: Path, crash_at: str) -> int:
     project = Path(__file__).parents[2]
     environment = {**os.environ, "VOICEJOBS_CRASH_AT": crash_at, "PYTHONPATH": str(project)}
-    return subprocess.run([sys.executable, "-c", PROGRAM, str(root)], env=environment, check=False).returncode
+    return run_program(PROGRAM, str(root), environment=environment).returncode
 
 
 @pytest.mark.parametrize("visit", [1, pytest.param(2, marks=pytest.mark.slow)])

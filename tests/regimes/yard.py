@@ -17,8 +17,8 @@ import psutil
 
 from registry.database import Database
 from registry.files import CRASH_EXIT_STATUS
+from tests.forked import CAN_FORK, Forked
 from tests.patience import PATIENCE_S
-from tests.regimes.forked import CAN_FORK, ForkedRunner
 
 ROOT = Path(__file__).parent.parent.parent
 ENGINE = "tests.engines.noop:open_slow_engine"  # takes VOICEJOBS_TEST_LINE_S seconds a line
@@ -61,7 +61,7 @@ class Yard:
         arguments = ["--root", str(self.root), *(arguments or ("run",))]
         environment = {**self.environment, **environment}
         if CAN_FORK and "LD_PRELOAD" not in environment:
-            return ForkedRunner(arguments, environment=environment, folder=ROOT, errors=self.errors)
+            return Forked(arguments, environment=environment, errors=self.errors)
         with self.errors.open("ab") as errors:
             return subprocess.Popen(
                 [sys.executable, "-m", "runner", *arguments],

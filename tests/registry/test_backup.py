@@ -4,11 +4,8 @@ import dataclasses
 import io
 import os
 import random
-import subprocess
-import sys
 import tarfile
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -18,9 +15,8 @@ from registry.errors import Conflict, DamagedData, InvalidInput, NotFound, Stora
 from registry.registry import open_registry
 from registry.restore import read_manifest, restore
 from registry.voices import add_version
+from tests.forked import run_program
 from tests.registry.making import a_candidate, a_version, sha256, take_facts
-
-ROOT = Path(__file__).parents[2]
 
 
 def lock(registry, name="elena", prompt=b"prompt"):
@@ -201,8 +197,7 @@ def test_dying_half_way_leaves_the_old_archive_and_the_old_registry(registry, ar
     """
     lock(registry, "marcus")
     environment = {**os.environ, "VOICEJOBS_CRASH_AT": point}
-    command = [sys.executable, "-c", program, str(registry.state_dir), str(archive)]
-    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 137
+    assert run_program(program, str(registry.state_dir), str(archive), environment=environment).returncode == 137
     assert (archive.read_bytes() == before) == point.startswith("backup")
     assert [voice.name for voice in registry.voices()] == ["elena", "marcus"]
     assert registry.fsck().sound

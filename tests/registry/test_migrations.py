@@ -19,6 +19,7 @@ from registry.database import APPLICATION_ID, Database
 from registry.lookup import aliases, history, resolve
 from registry.migrations import MIGRATIONS
 from registry.version_rows import digest_of
+from tests.forked import run_program
 from tests.registry.making import a_candidate, sha256
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +129,7 @@ def test_processes_that_upgrade_a_database_at_once_all_succeed(tmp_path):
 def test_an_upgrade_that_dies_is_finished_by_the_next_one(tmp_path, point):
     path = old_database(tmp_path / "old.sqlite", 1)
     environment = {**os.environ, "VOICEJOBS_CRASH_AT": f"{point}:2"}
-    died = subprocess.run([sys.executable, "-c", OPEN, str(path)], cwd=ROOT, env=environment, check=False)
+    died = run_program(OPEN, str(path), environment=environment)
     assert died.returncode == 137
     with Database.open(path) as db, db.read() as snapshot:
         assert [version.number for version in history(snapshot, "elena")] == [2, 1]

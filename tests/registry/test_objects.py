@@ -3,17 +3,13 @@
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from registry.errors import DiskFull, InvalidInput, StorageError, storage_error
 from registry.objects import ObjectDamaged, ObjectMissing
-
-ROOT = Path(__file__).parents[2]
+from tests.forked import run_program
 
 
 def test_bytes_are_stored_under_their_sha256_and_come_back(objects):
@@ -96,8 +92,7 @@ def test_half_written_files_are_strays_and_not_objects(objects):
 @pytest.mark.parametrize("point", ["objects.before-write", "files.opened", "files.written", "files.synced"])
 def test_a_process_that_dies_while_storing_leaves_no_half_object(objects, point):
     program = "import sys, pathlib, registry.objects as o; o.ObjectStore(pathlib.Path(sys.argv[1])).put(b'x' * 99)"
-    command = [sys.executable, "-c", program, str(objects.folder)]
-    died = subprocess.run(command, cwd=ROOT, env={**os.environ, "VOICEJOBS_CRASH_AT": point}, check=False)
+    died = run_program(program, str(objects.folder), environment={**os.environ, "VOICEJOBS_CRASH_AT": point})
     assert died.returncode == 137
     assert list(objects) == []
     assert objects.read(objects.put(b"x" * 99)) == b"x" * 99
