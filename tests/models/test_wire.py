@@ -37,7 +37,7 @@ SPEECH_DONE = SpeechDone(
 )
 MESSAGES = [
     wire.Hello(protocol_version=1, pid=7),
-    wire.Load(choice=ModelChoice(engine="draft", options={"a": [1, {"$": "bytes"}], "b": None})),
+    wire.Load(choice=ModelChoice(engine="draft")),
     wire.Cancel(id="ü \ud800"),
     wire.LoadFailed(code="c", message="m"),
     wire.Ready(facts=EngineFacts(engine="e", engine_version="1", render_version="r", model="m", model_fingerprint="f")),
@@ -46,7 +46,7 @@ MESSAGES = [
     SpeechWork(id="c", text="t", voice=DescribedVoice(description="warm"), seed=1, instruct="whisper"),
     LockWork(id="d", transcript="t", waveform=WAVEFORM),
     SPEECH_DONE,
-    LockDone(id="e", prompt=b"", facts={"frames": np.int64(3)}, speaker_embedding=WAVEFORM),
+    LockDone(id="e", prompt=b"", facts={"n": np.int64(3), "a": [1, {"$": "bytes"}]}, speaker_embedding=WAVEFORM),
     WorkFailed(id="f", code="c", message="m", retryable=True),
     Progress(id="g", frames=9),
 ]

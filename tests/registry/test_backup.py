@@ -6,6 +6,7 @@ import os
 import random
 import tarfile
 import threading
+from pathlib import Path
 
 import pytest
 
