@@ -30,6 +30,7 @@ from registry.job_values import (
     NewJob,
 )
 from registry.lookup import history, resolve
+from registry.voice_names import fold
 from runner.drops import ClaimedDrop
 from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.jobfile import (
@@ -44,7 +45,7 @@ from runner.jobfile import (
     spec_to_json,
 )
 from runner.model_choice import DESIGN, PRESETS, likely_name
-from runner.names import VoiceReference, folded, job_name_from, parse_voice_reference, printable_name
+from runner.names import VoiceReference, job_name_from, parse_voice_reference, printable_name
 from runner.resolution import sibling_for
 
 UNKNOWN_KIND = "unknown"
@@ -138,7 +139,7 @@ class Admission:
                 status=WAITING if waits else QUEUED,
                 outcome="failed" if failed else None,
                 error=JobError.of(DependencyFailed(failed.name)) if failed else None,
-                makes_voice=folded(made) if (made := drop.voice or voice_made_by(spec)) else None,
+                makes_voice=fold(made) if (made := drop.voice or voice_made_by(spec)) else None,
                 dependencies=needs.jobs,
                 voices=tuple(dict.fromkeys(needs.voices)),
                 facts=self._file_facts(drop),
@@ -175,7 +176,7 @@ class Admission:
 
     def _noted(self, job: Job, kind: str, message: str) -> Job:
         jobs.add_event(self._session, job.id, kind=kind, message=message, at_s=self._now_s)
-        self._taken.add(folded(job.name))
+        self._taken.add(fold(job.name))
         return job
 
     def _answer(
@@ -243,7 +244,7 @@ class Admission:
         return needs
 
     def _need_makers(self, voice: str, needs: Needs, *, required: bool) -> list[int]:
-        makers = jobs.open_makers(self._session, folded(voice))
+        makers = jobs.open_makers(self._session, fold(voice))
         for job_id in makers:
             needs.jobs[job_id] = required or needs.jobs.get(job_id, False)
         return makers
@@ -252,7 +253,7 @@ class Admission:
         wanted = parse_voice_reference(reference)
         if wanted.may_be_preset:
             return
-        needs.voices.append((folded(wanted.name), reference))
+        needs.voices.append((fold(wanted.name), reference))
         exists = self._exists(reference)
         if exists and (wanted.version is not None or wanted.digest is not None):
             return  # a version never changes, whatever else is locked before
@@ -273,7 +274,7 @@ class Admission:
             return True  # of versions and aliases; whether it did is judged when its turn has come
         if wanted.version is not None:
             return bool(makers) and wanted.version <= self._newest(wanted.name) + len(makers)
-        is_current = wanted.digest is None and folded(wanted.alias or "current") == "current"
+        is_current = wanted.digest is None and fold(wanted.alias or "current") == "current"
         return is_current and bool(makers)
 
     def _newest(self, voice: str) -> int:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from registry.errors import InvalidInput, VoiceJobsError, storage_error
 from registry.files import CHUNK_BYTES, fsync_file
+from registry.voice_names import fold
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
 from runner.inbox_entries import Signature, is_temporary, signature_of
-from runner.names import folded, printable_name, relative_path
+from runner.names import printable_name, relative_path
 
 MAX_ATTACHMENT_BYTES = 1 << 30
 OUR_OWN_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing about the file, and pass
@@ -82,17 +83,17 @@ def _spelled(descriptor: int, part: str) -> str | None:
         os.stat(part, dir_fd=descriptor, follow_symlinks=False)
         return part
     except FileNotFoundError:
-        wanted = folded(part)
-        same = [name for name in os.listdir(descriptor) if folded(name) == wanted]
+        wanted = fold(part)
+        same = [name for name in os.listdir(descriptor) if fold(name) == wanted]
         return same[0] if len(same) == 1 else None
 
 
 def _missing(descriptor: int, part: str, path: str) -> AttachmentMissing:
     shown = printable_name(path)
-    wanted = folded(part)
+    wanted = fold(part)
     names = os.listdir(descriptor)
     starts = (f".{wanted}.", f"{wanted}.")  # .elena.wav.Xy12Z (rsync), elena.wav.part (browsers)
-    if any(is_temporary(name) and folded(name).startswith(starts) for name in names):
+    if any(is_temporary(name) and fold(name).startswith(starts) for name in names):
         return StillArriving(f"The job names {shown!r}, which is still being written.")
     return AttachmentMissing(
         f"The job names {shown!r}, which is not there.",

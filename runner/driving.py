@@ -17,8 +17,8 @@ from registry.job_values import OPEN_STATUSES, Job, LineCounts
 from runner.errors import RunnerActive
 from runner.exit_codes import INTERRUPTED, OK, TRY_AGAIN
 from runner.instance import Instance
-from runner.lines_under_way import NOTHING, UnderWay, lines_under_way
 from runner.loop import Runner
+from runner.progress_file import NOTHING, UnderWay, lines_under_way
 
 POLL_S = 0.1
 OBEYED_WITHIN_S = 3.0  # a runner looks for requests every second, between its steps

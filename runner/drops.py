@@ -13,6 +13,7 @@ import pydantic
 
 from registry.errors import VoiceJobsError
 from registry.files import crash_point, fsync_folder
+from registry.voice_names import fold
 from runner.attachments import (
     OUR_OWN_ERRORS,
     copy_below,
@@ -38,7 +39,7 @@ from runner.jobfile import (
     content_sha256,
     parse_job,
 )
-from runner.names import PRESET_NAMES, folded, job_name_from, parse_voice_reference, printable_name
+from runner.names import PRESET_NAMES, job_name_from, parse_voice_reference, printable_name
 
 STILL_WRITTEN_S = 600.0  # how long a file under a temporary name is awaited
 SPECIAL_WORDS = {
@@ -269,10 +270,10 @@ class Drop:
         is_nameless = isinstance(earlier._spec, ImportSpec) and earlier._spec.voice is None
         if is_nameless and names_needed(self._spec) - set(PRESET_NAMES):
             return True  # the voice's name stands in a file that is still arriving
-        made = {folded(earlier._spec.id or job_name_from(earlier.name))}
+        made = {fold(earlier._spec.id or job_name_from(earlier.name))}
         if isinstance(earlier._spec, LockSpec | ImportSpec | RelockSpec) and earlier._spec.voice:
-            made.add(folded(parse_voice_reference(earlier._spec.voice).name))
-        same_id = self._spec.id is not None and folded(self._spec.id) in made
+            made.add(fold(parse_voice_reference(earlier._spec.voice).name))
+        same_id = self._spec.id is not None and fold(self._spec.id) in made
         return same_id or bool(made & names_needed(self._spec))
 
 
@@ -280,7 +281,7 @@ def names_needed(spec: JobSpec) -> set[str]:
     """Folded names of the voices and jobs that a job speaks with, locks from or exports."""
     if isinstance(spec, LockSpec):
         names = [spec.voice, *([spec.source.job] if spec.source else [])]
-        return {folded(name) for name in names}
+        return {fold(name) for name in names}
     if isinstance(spec, SynthesizeSpec):
         voices = [spec.voice, *(line.voice for line in spec.lines or ())]
     elif isinstance(spec, ExportSpec | RelockSpec):
@@ -288,7 +289,7 @@ def names_needed(spec: JobSpec) -> set[str]:
     else:
         assert isinstance(spec, DesignSpec | ImportSpec)
         return set()
-    return {folded(parse_voice_reference(voice).name) for voice in voices if voice}
+    return {fold(parse_voice_reference(voice).name) for voice in voices if voice}
 
 
 def _import_spec(name: str) -> ImportSpec:

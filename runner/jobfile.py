@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import pydantic
 
 from registry.errors import nearest
+from registry.voice_names import fold
 from runner.errors import JobFileInvalid, RecordedOtherwise
 from runner.jobfile_specs import (
     SPEC_CLASSES,
@@ -25,7 +26,7 @@ from runner.jobfile_specs import (
     SynthesizeSpec,
 )
 from runner.jobfile_text import MAX_FILE_BYTES, read_tree
-from runner.names import folded, printable_name
+from runner.names import printable_name
 from runner.problems import Problem, dotted, problems_in, shown
 
 __all__ = [
@@ -128,7 +129,7 @@ def _line_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
             yield Problem(path, f"{dotted(path)} has no voice, and neither has the job.")
         if line.id is None:
             continue
-        first = first_with.setdefault(folded(line.id), index)
+        first = first_with.setdefault(fold(line.id), index)
         if first != index:
             yield Problem(
                 (*path, "id"), f"{dotted(path)}.id = {shown(line.id)}: {dotted(('lines', first))} has it too."

@@ -8,7 +8,6 @@ import pydantic
 
 from models.languages import canonical_language
 from runner import names
-from runner.character import compose_description
 from runner.settings import SamplingSettings
 
 MAX_LINES = 20_000
@@ -17,6 +16,7 @@ MAX_TEXT_CHARACTERS = 1_000_000
 MAX_DESCRIPTION_CHARACTERS = 4_000
 MAX_CANDIDATES = 50
 DEFAULT_CANDIDATES = 3
+GENDER_WORDS = {"male": "male", "female": "female", "nonBinary": "non-binary", "unknown": "neutral"}
 # A phonetic pangram: every English phoneme once, which shows a voice better than a greeting does.
 DEFAULT_CANDIDATE_TEXT = (
     "That quick beige fox jumped in the air over each thin dog. "
@@ -95,9 +95,13 @@ class Character(_Part):
     )
 
     def description(self) -> str:
-        return compose_description(
-            gender=self.gender, age_range=self.age_range, summary=self.summary, voice_traits=self.voice_traits
-        )
+        """The description from which the voice is designed, word for word as VoxAlta composes it.
+
+        The period after the summary is always added, also after a summary that ends in one: locks made by the Swift
+        tools carry exactly this text, and voices are compared by it.
+        """
+        traits = f" Voice traits: {', '.join(self.voice_traits)}." if self.voice_traits else ""
+        return f"A {GENDER_WORDS[self.gender]} voice, {self.age_range}. {self.summary}.{traits}"
 
 
 class DesignSpec(_Job):

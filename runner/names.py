@@ -1,7 +1,7 @@
 """What a person may call things: voices, jobs, lines and files, as pure checks on strings.
 
-Names compare as `folded()`: NFC, then casefolded. Every check returns the checked value or raises ValueError
-with a sentence that says what is allowed.
+Names compare as `registry.voice_names.fold` has them. Every check returns the checked value, or raises ValueError with
+a sentence that says what is allowed.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from registry.voice_names import NUMBER
+from registry.voice_names import NAME, NUMBER, PRESET_PREFIX, fold
 
 # Speakers that the CustomVoice models bring along; `anna` is the Swift tools' name of `ono_anna`.
 PRESET_NAMES = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "ono_anna", "sohee")
-PRESET_PREFIX = "preset:"
 
-_VOICE_NAME = re.compile(r"[\w.-]{1,64}")
 _IDENTIFIER = re.compile(r"\w[\w.-]{0,63}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{8,64}")
 _UNSAFE_IN_FILE_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff\ufffe\uffff]')
@@ -27,15 +25,10 @@ MAX_JOB_NAME_BYTES = 150  # leaves room for "-12345" and for ".result.json.tmp" 
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def folded(name: str) -> str:
-    """The form in which two names are compared: equal results mean the same name, on every file system."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
 def voice_name(name: str) -> str:
     """A voice's own name in NFC, without version or alias."""
     name = unicodedata.normalize("NFC", name)
-    if not _VOICE_NAME.fullmatch(name) or not name.strip("."):
+    if not NAME.fullmatch(name) or not name.strip("."):
         raise ValueError("a voice name is 1 to 64 letters, digits, _, - or . (not dots alone)")
     return name
 
@@ -43,7 +36,7 @@ def voice_name(name: str) -> str:
 def new_voice_name(name: str) -> str:
     """A name under which a voice may be designed or locked: no preset's name."""
     name = voice_name(name)
-    if folded(name) in PRESET_NAMES:
+    if fold(name) in PRESET_NAMES:
         raise ValueError(f"{name!r} is a preset voice; choose another name, such as {name + '-2'!r}")
     return name
 
@@ -51,7 +44,7 @@ def new_voice_name(name: str) -> str:
 def alias_name(alias: str) -> str:
     """An alias in NFC: spelled like a voice name, and never a number."""
     alias = unicodedata.normalize("NFC", alias)
-    if not _VOICE_NAME.fullmatch(alias) or not alias.strip(".") or _is_number(alias):
+    if not NAME.fullmatch(alias) or not alias.strip(".") or _is_number(alias):
         raise ValueError("an alias is 1 to 64 letters, digits, _, - or ., and not a number")
     return alias
 
@@ -74,7 +67,7 @@ class VoiceReference:
     def may_be_preset(self) -> bool:
         """True for `preset:ryan` and for a bare `ryan`."""
         bare = self.version is None and self.alias is None and self.digest is None
-        return self.is_preset or (bare and folded(self.name) in PRESET_NAMES)
+        return self.is_preset or (bare and fold(self.name) in PRESET_NAMES)
 
     def __str__(self) -> str:
         if self.is_preset:

@@ -15,7 +15,7 @@ from typing import Any
 from models.languages import AUTO
 from models.sentences import split_text
 from registry.digests import canonical_json
-from runner.names import folded
+from registry.voice_names import fold
 
 SEED_LIMIT = 1 << 31
 STRIKES = 3  # engine deaths over one line or recording before it is quarantined
@@ -65,10 +65,10 @@ def line_files(ids: Sequence[str | None], *, extension: str) -> list[str]:
     for position, line_id in enumerate(ids, start=1):
         stem = _safe_stem(line_id) if line_id else f"line-{position:0{width}d}"
         unique, number = stem, 1
-        while folded(unique) in used:
+        while fold(unique) in used:
             number += 1
             unique = f"{stem}_{number}"
-        used.add(folded(unique))
+        used.add(fold(unique))
         names.append(f"{unique}.{extension}")
     return names
 
@@ -77,7 +77,7 @@ def _safe_stem(line_id: str) -> str:
     """An id as a file name: ids are letters, digits, `_`, `.` and `-`, but some such names mean something."""
     stem = line_id.encode()[:MAX_STEM_BYTES].decode("utf-8", "ignore").strip(".") or "line"
     first = stem.split(".")[0]
-    special = folded(first) in RESERVED_STEMS or _RESERVED_PATTERN.fullmatch(stem) or _RESERVED_PATTERN.fullmatch(first)
+    special = fold(first) in RESERVED_STEMS or _RESERVED_PATTERN.fullmatch(stem) or _RESERVED_PATTERN.fullmatch(first)
     return f"_{stem}" if special else stem
 
 

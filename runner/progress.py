@@ -11,7 +11,7 @@ from registry.job_values import RUNNING, Job, LineCounts
 from runner.console import span
 
 if TYPE_CHECKING:
-    from runner.lines_under_way import UnderWay
+    from runner.progress_file import UnderWay
 
 REDRAW_S = 0.1
 WIDTH = 24

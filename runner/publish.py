@@ -26,9 +26,9 @@ from registry.files import (
     temporary_beside,
     write_all_durably,
 )
+from registry.voice_names import fold
 from runner.errors import OutboxGone
 from runner.instance import Instance
-from runner.names import folded
 
 RECEIPT = "result.json"
 GONE_HINT = "Mount its disk, or create it anew: work goes on by itself."
@@ -79,7 +79,7 @@ class Outbox:
         """The folded names of everything that lies in the outbox. Raises OutboxGone, since any name may be taken."""
         self.require()
         try:
-            return {folded(path.name) for path in self.folder.iterdir()}
+            return {fold(path.name) for path in self.folder.iterdir()}
         except OSError as error:
             raise storage_error(error, f"listing {self.folder}") from error
 
@@ -87,7 +87,7 @@ class Outbox:
         """The folded names of what lies in the job's folder; empty when that is gone."""
         folder = self.folder / job_name
         with _system_errors(f"listing {folder}"):
-            return {folded(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
+            return {fold(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
 
     def job_folder(self, job_name: str) -> Path:
         """Where a job's files go; made when it is missing, since whoever empties the outbox may take it away."""
@@ -209,7 +209,7 @@ def read_job_file(path: Path, *, limit_bytes: int) -> bytes | None:
 
 def job_file_name(name: str) -> str:
     """The job file's name in the outbox: its own, unless our files need that name."""
-    plain = folded(name)
+    plain = fold(name)
     is_ours = plain == RECEIPT or (plain.startswith("result.") and plain.endswith(".json"))
     return f"dropped-{name}" if is_ours else name
 

@@ -17,9 +17,10 @@ from registry.database import Session
 from registry.digests import sha256_of_json
 from registry.lookup import resolve
 from registry.values import Version
+from registry.voice_names import fold
 from runner.instance import Instance
 from runner.model_choice import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name, name_without_folder
-from runner.names import folded, parse_voice_reference
+from runner.names import parse_voice_reference
 
 SPEAKER_OF_PRESET = {"anna": "ono_anna"}  # the Swift tools' name of the same speaker
 
@@ -46,7 +47,7 @@ def resolve_voice(session: Session, reference: str) -> ResolvedVoice:
 
 def preset_voice(name: str) -> ResolvedVoice:
     """A voice that the model brings along."""
-    speaker = SPEAKER_OF_PRESET.get(folded(name), folded(name))
+    speaker = SPEAKER_OF_PRESET.get(fold(name), fold(name))
     return ResolvedVoice(source={"source": "preset", "name": speaker}, digest=f"preset:{speaker}", ability=PRESETS)
 
 

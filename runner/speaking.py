@@ -20,12 +20,13 @@ from registry.errors import InvalidInput, NotFound, nearest, storage_error
 from registry.files import write_durably
 from registry.registry import open_registry
 from registry.voice_errors import VoiceNotFound
+from registry.voice_names import fold
 from runner import exchange, player, submission
 from runner.errors import UsageProblem, WorkFailed
 from runner.importing import PROMPT_SUFFIXES
 from runner.importing_names import VOX_SUFFIX
 from runner.instance import Instance
-from runner.names import PRESET_NAMES, folded, parse_voice_reference
+from runner.names import PRESET_NAMES, parse_voice_reference
 
 DEFAULT_VOICE = "ryan"
 STDOUT = Path("-")
@@ -138,7 +139,7 @@ def _check_voice(instance: Instance, wanted: str) -> None:
     if not reference.may_be_preset:
         with open_registry(instance.state_dir) as registry:
             registry.show(wanted)
-    elif folded(reference.name) not in PRESET_NAMES:
+    elif fold(reference.name) not in PRESET_NAMES:
         raise VoiceNotFound(wanted, near=nearest(reference.name, PRESETS))
 
 

@@ -23,11 +23,11 @@ from runner.context import Context
 from runner.drops import ClaimedDrop
 from runner.endings import Endings
 from runner.engine_client import EngineClient
+from runner.engine_listener import EngineListener
 from runner.errors import OutboxGone
 from runner.exchange_jobs import ExchangeJobs
 from runner.finishing import Finisher, may_release
 from runner.floor import Floor
-from runner.hearing import Hearing
 from runner.housekeeping import Housekeeping
 from runner.intake import Intake
 from runner.lines_at_work import ActiveJob
@@ -35,11 +35,11 @@ from runner.lock_jobs import LockJobs
 from runner.locking import LockTask
 from runner.model_loader import ModelLoader
 from runner.names import printable_name
+from runner.progress_writer import ProgressWriter
 from runner.publish import Outbox
 from runner.recording import RecentTakes, Recorder
 from runner.requests import Requests
 from runner.resolution import ModelNames
-from runner.telling import LinesUnderWay
 from runner.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -86,14 +86,14 @@ class Worker:
             on_over=self._answer,
             on_job_trouble=trouble,
         )
-        self.hearing = Hearing(
+        self.listener = EngineListener(
             context=context,
             engine=engine,
             loader=self.loader,
             floor=self.floor,
             turns=self.turns,
             recorder=self.recorder,
-            under_way=LinesUnderWay(state_dir=context.instance.state_dir, clock=context.clock),
+            progress=ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock),
         )
         self.housekeeping = Housekeeping(context)
         self.is_stopping = False
@@ -161,7 +161,7 @@ class Worker:
         """One step of everything; errors of the disk put the work aside for a while, and lose nothing."""
         try:
             if now_s < self._pause_until_s or not self._may_go_on(now_s):
-                self.hearing.only_loads(now_s)
+                self.listener.only_loads(now_s)
                 return
             if self._must_recover:
                 self._recover()
@@ -179,7 +179,7 @@ class Worker:
     def _step(self, now_s: float) -> None:
         self.requests.obey(now_s)
         self._take_drops(now_s)
-        self.hearing.tick(now_s)
+        self.listener.tick(now_s)
         if not self.is_stopping:
             self.turns.feed(now_s)  # first, so that the engine goes on while its answers are recorded
         self._note_recorded(self.recording.tick())

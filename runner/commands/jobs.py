@@ -82,8 +82,8 @@ def _tell_of_no_runner(found: Iterable[ListedJob]) -> None:
 
 
 def _time_left_s(listed: ListedJob) -> float | None:
-    from runner.lines_under_way import lines_under_way
     from runner.progress import time_left_s
+    from runner.progress_file import lines_under_way
 
     now_s = time.time()
     job = listed.job

@@ -56,9 +56,10 @@ def _registry() -> Registry:
 
 def _reference(voice: str) -> str:
     """A preset's name alone means the preset, here as in jobs."""
-    from runner.names import PRESET_NAMES, PRESET_PREFIX, folded
+    from registry.voice_names import PRESET_PREFIX, fold
+    from runner.names import PRESET_NAMES
 
-    return f"{PRESET_PREFIX}{voice}" if folded(voice) in PRESET_NAMES else voice
+    return f"{PRESET_PREFIX}{voice}" if fold(voice) in PRESET_NAMES else voice
 
 
 # ---- looking -----------------------------------------------------------------------------------------------------

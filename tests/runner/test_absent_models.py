@@ -144,7 +144,7 @@ def test_a_try_whose_time_has_come_is_not_waited_for_again(bench, downloads):
     bench.tick()
     assert bench.worker.loader.next_try_s() == bench.now_s
     bench.worker.floor.clear()
-    bench.worker.hearing.tick(bench.now_s)
+    bench.worker.listener.tick(bench.now_s)
     assert bench.worker.loader.next_try_s() is None
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.names import PRESET_NAMES, folded, job_name_from, parse_voice_reference, printable_name
+from registry.voice_names import fold
+from runner.names import PRESET_NAMES, job_name_from, parse_voice_reference, printable_name
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_a_job_name_is_always_a_plain_file_name(dropped):
 
 @given(st.text(max_size=20))
 def test_equal_names_stay_equal_when_folded_again(text):
-    assert folded(folded(text)) == folded(text)
+    assert fold(fold(text)) == fold(text)
 
 
 def test_a_reference_is_printed_as_it_was_written():

@@ -8,8 +8,8 @@ from models.protocol import Progress
 from registry import jobs
 from registry.job_lists import show_job
 from registry.job_values import LineCounts
-from runner.lines_under_way import lines_under_way
 from runner.progress import ProgressLine, progress_text, time_left_s
+from runner.progress_file import lines_under_way
 from tests.runner.bench import speak
 
 
@@ -91,5 +91,5 @@ def test_what_was_told_of_lines_is_written_every_five_seconds_and_grows_old(long
 def test_lines_that_have_ended_are_under_way_no_more(long_line):
     long_line.tick()
     long_line.worker.floor.clear()
-    long_line.worker.hearing.under_way.tick({}, now_s=long_line.now_s)
-    assert not long_line.worker.hearing.under_way._frames
+    long_line.worker.listener.progress.tick({}, now_s=long_line.now_s)
+    assert not long_line.worker.listener.progress._frames

@@ -1,6 +1,6 @@
 """A small file of the runner → how far the lines in flight are, for the commands that show progress.
 
-A line may take many minutes. `runner/telling.py` writes the file.
+A line may take many minutes. `runner/progress_writer.py` writes the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far the engine is with lines in flight → a small file that `runner/lines_under_way.py` reads.
+"""How far the engine is with lines in flight → a small file that `runner/progress_file.py` reads.
 
 Written every few seconds at most, and never made durable: it is out of date when its runner dies. Touches the disk.
 """
@@ -13,15 +13,15 @@ from pathlib import Path
 
 from models.protocol import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Progress
 from runner.lines_at_work import ActiveJob
-from runner.lines_under_way import FILE, UnderWay
+from runner.progress_file import FILE, UnderWay
 
 WRITE_EVERY_S = 5.0
 MOST_OF_A_LINE = 0.95  # its length is known when it has ended
 
 
 @dataclass(kw_only=True)
-class LinesUnderWay:
-    """The runner's side: listens to the engine's progress, and writes the file."""
+class ProgressWriter:
+    """Gathers the engine's progress, and writes the file."""
 
     state_dir: Path
     clock: Callable[[], float]

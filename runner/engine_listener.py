@@ -1,7 +1,11 @@
-"""What the engine says → the floor: takes, failures, deaths, models that are loaded or cannot be."""
+"""What the engine says → the floor: takes, failures, deaths, models that are loaded or cannot be.
+
+What was done to have a model is told to the jobs that waited for it, in the ledger's events and in receipts.
+"""
 
 from __future__ import annotations
 
+import logging
 import selectors
 import time
 from collections.abc import Iterable, Iterator
@@ -10,22 +14,24 @@ from dataclasses import dataclass
 from models.protocol import EngineFacts, LockDone, Progress, SpeechDone
 from models.protocol import WorkFailed as EngineWorkFailed
 from models.wire import LoadFailed
+from registry import jobs
 from registry.job_values import JobError
 from runner.context import Context
 from runner.engine_client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.floor import Floor
 from runner.model_loader import CannotBeHad, ModelLoader
-from runner.model_news import note_load, note_news
+from runner.progress_writer import ProgressWriter
 from runner.recording import Recorder
-from runner.telling import LinesUnderWay
 from runner.turns import Turns
+
+logger = logging.getLogger(__name__)
 
 LISTEN_S = 0.05  # at most, to an engine that answers at once
 
 
 @dataclass(kw_only=True)
-class Hearing:
-    """Listens to the engine."""
+class EngineListener:
+    """Passes on what the engine, and the threads that fetch models, say."""
 
     context: Context
     engine: EngineClient
@@ -33,12 +39,12 @@ class Hearing:
     floor: Floor
     turns: Turns
     recorder: Recorder
-    under_way: LinesUnderWay
+    progress: ProgressWriter
     _facts: EngineFacts | None = None  # of the model that was loaded last
 
     def tick(self, now_s: float) -> None:
         """Pass on everything that has been said since the last tick."""
-        note_news(context=self.context, loader=self.loader, floor=self.floor)
+        self._note_news()
         self._on_lost_models(self.loader.tick(now_s=now_s))
         for event in self._events(now_s):
             if isinstance(event, EngineReady):
@@ -50,10 +56,10 @@ class Hearing:
                 self.floor.on_lost(event)
                 self._on_lost_models(self.loader.on_lost(event, now_s=now_s))
             elif isinstance(event, Progress):
-                self.under_way.note(event)
+                self.progress.note(event)
             else:
                 self._on_answer(event)
-        self.under_way.tick(self.floor.owners, now_s=now_s)
+        self.progress.tick(self.floor.owners, now_s=now_s)
 
     def only_loads(self, now_s: float) -> None:
         """Answers to work that was put aside find no owner; which model is loaded must be known all the same."""
@@ -73,7 +79,31 @@ class Hearing:
     def _on_ready(self, event: EngineReady) -> None:
         self.loader.on_ready()
         self._facts = event.facts
-        note_load(context=self.context, loader=self.loader, floor=self.floor)
+        self._note_load()
+
+    def _note_news(self) -> None:
+        """What the threads tell of models that they fetch: to the log, and to the jobs that wait for them."""
+        while not self.loader.news.empty():
+            wanted, event = self.loader.news.get()
+            model = event.model or wanted
+            logger.info("%s", event.message if model in event.message else f"model {model}: {event.message}")
+            with self.context.database.write() as session:
+                for job_id in self._jobs_for(wanted):
+                    kind, now_s = f"model-{event.kind}", self.context.clock()
+                    jobs.add_event(session, job_id, kind=kind, message=event.message, at_s=now_s)
+
+    def _note_load(self) -> None:
+        """The moves of a loaded model, its download and scarce memory go into the receipts of the jobs that waited."""
+        warnings, waited = self.loader.take_warnings(), self._jobs_for(self.loader.loaded)
+        if not warnings or not waited:
+            return
+        with self.context.database.write() as session:
+            for job_id in waited:
+                for warning in warnings:
+                    jobs.add_warning(session, job_id, warning)
+
+    def _jobs_for(self, model: str | None) -> list[int]:
+        return [active.job.id for active in self.floor.jobs.values() if active.model == model]
 
     def _on_answer(self, event: SpeechDone | LockDone | EngineWorkFailed) -> None:
         if isinstance(event, EngineWorkFailed):
