@@ -27,9 +27,10 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from models.protocol import FRAMES_PER_SECOND  # noqa: E402 (the path above comes first)
+
 VARIANT_OF_VOICE = {"preset": "custom_voice", "design": "voice_design", "clone": "base"}
 TEXT = "The quick brown fox jumps over the lazy dog while seven wizards quietly judge the boxing match in the garden."
-FRAMES_PER_SECOND = 12.5
 PEAK_LINES = 8  # lines together whose peak of memory is noted, too; larger batches must come later
 # In a process of its own, so that this one never holds the arrays, and a half-written folder has no final name.
 GENERATE = """

@@ -64,3 +64,11 @@ def test_the_repository_is_an_instance_with_every_key_at_its_default():
 def test_the_help_pages_are_those_of_the_program():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert page == help_pages(), "python -m runner.help_pages > docs/commands.md"
+
+
+def test_the_architecture_page_names_every_module_and_no_other():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:runner|registry|models)/\w+\.py)`", page))
+    found = {f"{room}/{path.name}" for room in ("runner", "registry", "models") for path in (ROOT / room).glob("*.py")}
+    drafts = {name for name in found if name.startswith("models/draft_")}
+    assert named == {name for name in found - drafts if "/__" not in name}
