@@ -100,6 +100,17 @@ def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) 
             set_waiting(session, line.id)
 
 
+def publish_all_again(session: Session) -> None:
+    """What open jobs have published lies in another outbox: it is to be spoken, or rather reused, once more."""
+    session.do(
+        """
+        UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL
+        WHERE status = ? AND job_id IN (SELECT id FROM job WHERE status IN ('waiting', 'queued', 'running'))
+        """,
+        [(PUBLISHED,)],
+    )
+
+
 def set_published(session: Session, line_ids: Iterable[int]) -> None:
     """The lines' files lie in the outbox."""
     session.do("UPDATE line SET status = 'published' WHERE id = ?", [(line_id,) for line_id in line_ids])

@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO
 
+from registry import lines
 from registry.backup import DATABASE, FORMAT, MANIFEST, Manifest, copy_database
 from registry.database import Database, Session, connect, translated
 from registry.errors import Conflict, DamagedData, InvalidInput, SchemaTooNew, storage_error
@@ -64,7 +65,8 @@ def restore(
         with workspace(state_dir, prefix=".restoring.") as folder:
             source = folder / DATABASE
             manifest = _checked(archive, source)
-            Database.open(source).close()  # an older schema becomes today's before anybody sees it
+            with Database.open(source) as copied, copied.write() as session:  # an older schema becomes today's first
+                lines.publish_all_again(session)
             place = _Place(state_dir=state_dir, replace=replace, extras=extras or {})
             return place.fill(archive, source, manifest, now_s=now_s)
 

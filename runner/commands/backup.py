@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.console import Command, counted, current_instance, json_option, say, show, size, when
+
+if TYPE_CHECKING:
+    from runner.instance import Instance
 
 
 @click.command(
@@ -65,6 +69,7 @@ def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) ->
     instance = current_instance()
     extras = {instance.settings_path.name: instance.settings_path} if with_settings else {}
     report = restore_registry(archive, instance.state_dir, now_s=time.time(), replace=replace, extras=extras)
+    _retire_answers(instance)
     if report.former_database is not None:
         say(f"the former database is kept as {report.former_database}")
     made = when(report.manifest.created_s)
@@ -76,3 +81,17 @@ def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) ->
             f"{''.join(f', {name}' for name in report.extras)}; all as of {made}"
         ),
     )
+
+
+def _retire_answers(instance: Instance) -> None:
+    """A job that is open again, as of the backup, has not been answered, whatever its folder says."""
+    from registry.database import Database
+    from registry.job_lists import list_jobs
+    from registry.job_values import OPEN_STATUSES
+    from runner.publish import RECEIPT, Outbox
+
+    with Database.open(instance.database_path) as database, database.read() as snapshot:
+        names = [job.job.name for job in list_jobs(snapshot, statuses=OPEN_STATUSES, limit=1 << 30)]
+    for name in names:
+        if (instance.outbox / name / RECEIPT).exists():
+            Outbox.of(instance).retire_receipt(name)

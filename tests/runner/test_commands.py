@@ -314,6 +314,18 @@ def test_what_was_backed_up_is_restored_elsewhere(root, run, tmp_path_factory):
     assert run("--root", str(other), "run", "--once", "--quiet")[0] == 0
 
 
+def test_a_job_that_a_backup_knows_as_open_is_not_answered_any_more(root, run):
+    bench = Bench(root)
+    bench.drop("hello.toml", speak("One."))
+    bench.worker._take_drops(bench.now_s)
+    assert run("backup", "voices.backup")[0] == 0
+    bench.run()
+    bench.context.database.close()
+    assert run("restore", "--replace", "voices.backup")[0] == 0
+    assert "result.1.json" in bench.files("hello")
+    assert "result.json" not in bench.files("hello")
+
+
 def test_the_jobs_that_commands_make_are_job_files_like_any_other():
     content = json.dumps({"kind": "relock", "voice": "elena@1", "set_current": False}).encode()
     assert parse_job(content, file_name="relock-elena.json").kind == "relock"

@@ -6,9 +6,11 @@ import shutil
 
 import pytest
 
+from registry.registry import open_registry
+from registry.restore import restore
 from tests.engines.inline import InlineEngine
 from tests.engines.misbehaving import MisbehavingEngine
-from tests.runner.bench import design, lock, speak
+from tests.runner.bench import Bench, design, lock, speak
 from tests.runner.test_worker import ask
 
 BROKEN = {"code": "broken", "message": "No.", "retryable": False}
@@ -67,3 +69,18 @@ def test_a_job_cancelled_on_its_second_try_names_no_track_of_the_first(partial):
     ask(partial, "ep1", "cancel")
     partial.run()
     assert (partial.status("ep1"), partial.receipt("ep1")["track"]) == ("cancelled", None)
+
+
+def test_a_job_restored_elsewhere_publishes_there_what_it_had_published_here(bench, tmp_path):
+    bench.engine.answers_per_tick = 1
+    bench.drop("hello.toml", speak("One.", "Two."))
+    bench.tick(3)
+    assert "line-1.wav" in bench.files("hello")
+    with open_registry(bench.instance.state_dir) as registry:
+        saved = registry.backup(tmp_path / "saved", now_s=1)
+    restore(saved.path, tmp_path / "b" / ".voicejobs", now_s=2)
+    other = Bench(tmp_path / "b")
+    other.run()
+    other.context.database.close()
+    assert {"line-1.wav", "line-2.wav", "track.wav"} <= set(other.files("hello"))
+    assert len(other.engine.submitted) == 1
