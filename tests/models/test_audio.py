@@ -70,13 +70,14 @@ def test_audio_without_samples_or_with_nan_is_refused():
             decode_audio(content.getvalue())
 
 
-def test_a_recording_that_is_too_long_is_refused_before_it_is_read(tmp_path):
-    path = tmp_path / "long.wav"
-    header = encode_audio(tone())[:40]
+def test_a_recording_that_is_too_long_is_refused_before_it_is_decoded(tmp_path):
+    path, rate_hz = tmp_path / "long.wav", 8_000
+    samples = 3_601 * rate_hz
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, rate_hz, 1, 8)
     with path.open("wb") as file:
-        file.write(header + struct.pack("<I", 900 << 20))
-        file.truncate(900 << 20)
-    with pytest.raises(InvalidReferenceAudio, match="at most 3600 s"):
+        file.write(b"RIFF" + struct.pack("<I", 36 + samples) + b"WAVE" + form + b"data" + struct.pack("<I", samples))
+        file.truncate(44 + samples)
+    with pytest.raises(InvalidReferenceAudio, match=r"3601\.0 s; at most 3600 s"):
         read_audio(path)
 
 

@@ -93,6 +93,22 @@ def bench(make_bench):
     return make_bench()
 
 
+@pytest.fixture(scope="module")
+def one_engine(tmp_path_factory):
+    """One process for all the tests that leave it as they found it."""
+    log = tmp_path_factory.mktemp("engine") / "engine.log"
+    bench = Bench(EngineClient(log_path=log, environment={**os.environ, "VOICEJOBS_TEST_ENGINES": "1"}))
+    yield bench.loaded(MISBEHAVING)
+    bench.client.stop(0)
+
+
+@pytest.fixture
+def loaded(one_engine):
+    assert (one_engine.client.state, one_engine.client.in_flight) == ("ready", ())
+    one_engine.events.clear()
+    return one_engine
+
+
 def test_a_line_comes_back_with_its_sound(bench):
     work = bench.loaded(NOOP).say("hello")
     done = bench.wait_for(SpeechDone)
@@ -273,46 +289,45 @@ def test_a_log_that_outgrows_its_bound_starts_again_from_its_tail(bench, tmp_pat
         ("answer another", "engine-failure", "nobody"),
     ],
 )
-def test_a_line_that_cannot_be_done_fails_alone(bench, text, code, words):
-    bench.loaded(MISBEHAVING).say(text)
-    failed = bench.wait_for(WorkFailed)
+def test_a_line_that_cannot_be_done_fails_alone(loaded, text, code, words):
+    loaded.say(text)
+    failed = loaded.wait_for(WorkFailed)
     assert (failed.id, failed.code) == (text, code)
     assert words in failed.message
-    bench.say("the next line")
-    assert bench.wait_for(SpeechDone).id == "the next line"
+    loaded.say("the next line")
+    assert loaded.wait_for(SpeechDone).id == "the next line"
 
 
 @pytest.mark.parametrize(("transcript", "code"), [("refuse", "invalid-reference-audio"), ("raise", "engine-failure")])
-def test_a_lock_that_cannot_be_done_fails_alone(bench, transcript, code):
-    bench.loaded(MISBEHAVING)
-    bench.client.submit(LockWork(id="lock", transcript=transcript, design_state=b""))
-    assert bench.wait_for(WorkFailed).code == code
-    bench.say("the next line")
-    bench.wait_for(SpeechDone)
+def test_a_lock_that_cannot_be_done_fails_alone(loaded, transcript, code):
+    loaded.client.submit(LockWork(id="lock", transcript=transcript, design_state=b""))
+    assert loaded.wait_for(WorkFailed).code == code
+    loaded.say("the next line")
+    loaded.wait_for(SpeechDone)
 
 
 @pytest.mark.parametrize("text", ["nan", "silence", "two minutes of noise", "empty", "clipped"])
-def test_bad_sound_is_delivered_as_it_is_for_the_gates_to_judge(bench, text):
-    bench.loaded(MISBEHAVING).say(text)
-    assert bench.wait_for(SpeechDone).waveform.dtype == "float32"
+def test_bad_sound_is_delivered_as_it_is_for_the_gates_to_judge(loaded, text):
+    loaded.say(text)
+    assert loaded.wait_for(SpeechDone).waveform.dtype == "float32"
 
 
-def test_a_running_line_can_be_cancelled(bench):
-    bench.loaded(MISBEHAVING).say("run on until cancelled")
-    bench.wait_for(Progress, count=2)
-    bench.client.cancel("run on until cancelled")
-    assert bench.wait_for(SpeechDone).finish_reason == "cancelled"
+def test_a_running_line_can_be_cancelled(loaded):
+    loaded.say("run on until cancelled")
+    loaded.wait_for(Progress, count=2)
+    loaded.client.cancel("run on until cancelled")
+    assert loaded.wait_for(SpeechDone).finish_reason == "cancelled"
 
 
-def test_work_cancelled_before_it_began_is_answered_too(bench):
-    bench.loaded(MISBEHAVING).say("run on until cancelled")
-    bench.say("waiting")
-    bench.client.submit(LockWork(id="lock", transcript="so", design_state=b""))
+def test_work_cancelled_before_it_began_is_answered_too(loaded):
+    loaded.say("run on until cancelled")
+    loaded.say("waiting")
+    loaded.client.submit(LockWork(id="lock", transcript="so", design_state=b""))
     for work_id in ("waiting", "lock", "run on until cancelled", "unknown"):
-        bench.client.cancel(work_id)
-    bench.wait_for(WorkFailed)
-    assert bench.wait_for(SpeechDone, count=2).finish_reason == "cancelled"
-    assert [event.code for event in bench.events if isinstance(event, WorkFailed)] == ["cancelled"]
+        loaded.client.cancel(work_id)
+    loaded.wait_for(WorkFailed)
+    assert loaded.wait_for(SpeechDone, count=2).finish_reason == "cancelled"
+    assert [event.code for event in loaded.events if isinstance(event, WorkFailed)] == ["cancelled"]
 
 
 @pytest.mark.parametrize(
@@ -370,24 +385,24 @@ def test_a_model_wanted_while_the_engine_is_exiting_is_loaded(make_bench):
     bench.wait_for(EngineReady, count=2)
 
 
-def test_cancelled_work_can_be_submitted_again_at_once_and_is_answered_once(bench):
-    bench.loaded(MISBEHAVING).say("run on until cancelled", id="line-1")
-    bench.wait_for(Progress)
-    bench.client.cancel("line-1")
-    work = bench.say("hello", id="line-1")
-    done = bench.wait_for(SpeechDone)
+def test_cancelled_work_can_be_submitted_again_at_once_and_is_answered_once(loaded):
+    loaded.say("run on until cancelled", id="line-1")
+    loaded.wait_for(Progress)
+    loaded.client.cancel("line-1")
+    work = loaded.say("hello", id="line-1")
+    done = loaded.wait_for(SpeechDone)
     assert done.waveform.tobytes() == tone_for(work).tobytes()
-    assert bench.client.in_flight == ()
+    assert loaded.client.in_flight == ()
 
 
-def test_work_submitted_again_and_cancelled_again_is_answered_once(bench):
-    bench.loaded(MISBEHAVING).say("run on until cancelled", id="line-1")
-    bench.client.cancel("line-1")
-    bench.say("hello", id="line-1")
-    bench.client.cancel("line-1")
-    assert bench.wait_for(SpeechDone).finish_reason == "cancelled"
-    bench.say("hello", id="line-1")
-    assert bench.wait_for(SpeechDone, count=2).finish_reason == "eos"
+def test_work_submitted_again_and_cancelled_again_is_answered_once(loaded):
+    loaded.say("run on until cancelled", id="line-1")
+    loaded.client.cancel("line-1")
+    loaded.say("hello", id="line-1")
+    loaded.client.cancel("line-1")
+    assert loaded.wait_for(SpeechDone).finish_reason == "cancelled"
+    loaded.say("hello", id="line-1")
+    assert loaded.wait_for(SpeechDone, count=2).finish_reason == "eos"
 
 
 IN_C = pytest.param("hang in C", marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux tells it by signal"))

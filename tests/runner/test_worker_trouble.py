@@ -15,6 +15,7 @@ from registry.job_lists import show_job
 from registry.job_values import QUEUED
 from tests.engines.inline import InlineEngine
 from tests.engines.noop import NoopEngine
+from tests.patience import PATIENCE_S
 from tests.runner.bench import Bench, design, lock, speak
 
 
@@ -207,7 +208,7 @@ def test_drops_are_taken_and_lines_are_spoken_while_a_slow_disk_takes_what_came_
     fsync, disk_is_awake = os.fsync, threading.Event()
 
     def slow(descriptor):
-        assert not threading.current_thread().name.startswith("recording") or disk_is_awake.wait(30)
+        assert not threading.current_thread().name.startswith("recording") or disk_is_awake.wait(PATIENCE_S)
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow)

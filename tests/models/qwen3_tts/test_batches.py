@@ -69,9 +69,14 @@ def test_mixed_rows_speak_as_they_do_alone(alone, batch):
         np.testing.assert_allclose(together[index].waveform, speech.waveform, atol=1e-4)
 
 
-@pytest.mark.parametrize("batch", [2, 7])
-@pytest.mark.parametrize("formulation", ["mlx", "mlx-fast"])
-def test_launching_ahead_changes_nothing(batch, formulation, monkeypatch):
+MORE = pytest.mark.slow  # of the same
+
+
+@pytest.mark.parametrize(
+    ("formulation", "batch"),
+    [("mlx", 7), ("mlx-fast", 2), pytest.param("mlx", 2, marks=MORE), pytest.param("mlx-fast", 7, marks=MORE)],
+)
+def test_launching_ahead_changes_nothing(formulation, batch, monkeypatch):
     speaker = model("custom_voice", formulation)
     expected = dict(speaker.synthesize_batch(mixed_rows(), batch=batch))
     monkeypatch.setattr(speaker, "launch_ahead", True)
