@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from models import backend
+from runner.console import counted
 from runner.engine_trial import SelftestAnswer, selftest_answer, speak_once
 from runner.findings import NOTE, OK, PROBLEM, WARNING, Found
 from runner.instance import Instance
@@ -125,16 +126,20 @@ def _blas_speed(instance: Instance) -> Found:
             yield NOTE, f"MLX over {name} could not be measured.", "See what `doctor` says of blas."
             continue
         chosen = ", chosen" if name == calibration["choice"] else ""
-        listed = ", ".join(f"{rate:g} at {rows} rows" for rows, rate in rates.items())
+        listed = _rates_text(rates)
         yield OK, f"float32 products of MLX over {name}{chosen}: {listed} (GFLOP/s).", ""
     if reason := calibration.get("not_kept"):
         remedy = "Let this user write there, or set VOICEJOBS_CACHE_DIR to another folder, here and for the runner."
         yield WARNING, f"what was measured is not kept, so the rule chooses: {reason}", remedy
-    listed = ", ".join(f"{rate:g} at {rows} rows" for rows, rate in backend.measure_numpy().items())
+    listed = _rates_text(backend.measure_numpy())
     yield OK, f"float32 products of NumPy, which speaks by default: {listed} (GFLOP/s).", ""
     if not backend.candidates():
         gain = 'another BLAS would bring MLX to about the speed of NumPy; it matters with formulation = "mlx" alone.'
         yield OK, gain, backend.how_to_install(backend.OPENBLAS)
+
+
+def _rates_text(rates: Mapping[str, float] | Mapping[int, float]) -> str:
+    return ", ".join(f"{rate:g} at {counted(int(rows), 'row')}" for rows, rate in rates.items())
 
 
 def _model_speaks(instance: Instance) -> Found:

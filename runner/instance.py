@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from registry.errors import Busy, StorageError
 from registry.files import FileLock, is_locked, make_folder_durably
-from runner.errors import InstanceNotFound, RunnerActive
+from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
 from runner.settings import SETTINGS_FILE, Settings, load_settings
 
 OWN_ATTEMPTS = 5
@@ -85,6 +86,16 @@ class Instance:
     def orphans_dir(self) -> Path:
         return self.inbox / ".orphans"
 
+    def check_places(self) -> None:
+        """Raises SettingsInvalid when the inbox would swallow the instance: all that lies in it is claimed."""
+        inbox = self.inbox.resolve()
+        for name, place in (("outbox", self.outbox), ("state_dir", self.state_dir), (SETTINGS_FILE, self.root)):
+            if place.resolve().is_relative_to(inbox):
+                hint = f"Set inbox to a folder of its own in {self.settings_path}."
+                raise SettingsInvalid(
+                    f"The inbox {self.inbox} holds {name}, which would be taken for a job.", hint=hint
+                )
+
     def prepare(self) -> None:
         """Create the folders that are missing. Raises StorageError when one cannot be created.
 
@@ -152,10 +163,10 @@ def open_instance(
     """
     environment = os.environ if environment is None else environment
     named = root or (Path(environment["VOICEJOBS_ROOT"]) if environment.get("VOICEJOBS_ROOT") else None)
-    if named is None:
-        found = find_root(start or Path.cwd())
-    elif (named / SETTINGS_FILE).is_file():
-        found = named.expanduser().absolute()
-    else:
-        raise InstanceNotFound(f"{named} holds no {SETTINGS_FILE}.", hint=f"`voicejobs init {named}` makes one there.")
-    return Instance(found, load_settings(found / SETTINGS_FILE, environment=environment, flags=flags))
+    found = find_root(start or Path.cwd()) if named is None else named.expanduser().absolute()
+    if not (found / SETTINGS_FILE).is_file():
+        hint = f"`voicejobs init {shlex.quote(str(named))}` makes one there."
+        raise InstanceNotFound(f"{named} holds no {SETTINGS_FILE}.", hint=hint)
+    instance = Instance(found, load_settings(found / SETTINGS_FILE, environment=environment, flags=flags))
+    instance.check_places()
+    return instance

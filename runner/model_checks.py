@@ -18,6 +18,7 @@ from models.journal import Journal
 from models.legacy_places import Candidate, Scan, scan_legacy
 from models.shared_directory import InstalledModel, list_models
 from registry.errors import StorageError
+from runner.console import counted
 from runner.findings import NOTE, OK, PROBLEM, WARNING, Finding
 
 LOW_SPACE_BYTES = 5_000_000_000
@@ -68,8 +69,11 @@ def _broken(installed: list[InstalledModel]) -> Iterator[Finding]:
         if model.state.state == "not_available":
             reason = getattr(model.state, "reason", "it cannot be judged")
             yield _finding(WARNING, "broken models", f"{model.id} in {model.folder} is no usable model: {reason}.")
+    if not any(model.kind.is_speech for model in installed):
+        hint = "`voicejobs models list --all` names them, `voicejobs models pull NAME` fetches one beforehand."
+        yield _finding(NOTE, "models", "no speech model is here: the first job that needs one fetches it.", hint)
     if not partial:
-        yield _finding(OK, "broken models", f"{len(installed)} models, none of them broken.")
+        yield _finding(OK, "broken models", f"{counted(len(installed), 'model')}, none broken.")
 
 
 def _interrupted(directory: Path) -> Iterator[Finding]:
@@ -125,7 +129,8 @@ def _legacy(installed: list[InstalledModel], scan: Scan) -> Iterator[Finding]:
             left[candidate.place.name].append(candidate)
     for place, candidates in left.items():
         total_bytes = sum(candidate.size_bytes for candidate in candidates)
-        message = f"{len(candidates)} models ({total_bytes / 1e9:.1f} GB) in {candidates[0].place.folder} ({place})."
+        many = counted(len(candidates), "model")
+        message = f"{many} ({total_bytes / 1e9:.1f} GB) in {candidates[0].place.folder} ({place})."
         yield _finding(NOTE, "legacy models", message, "`voicejobs models migrate --dry-run` shows what it would do.")
 
 

@@ -154,11 +154,11 @@ def _checked_file(content: bytes, *, name: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise SettingsInvalid(f"{name} is not UTF-8 (byte {error.start}).") from None
     except tomllib.TOMLDecodeError as error:
-        hint = "`voicejobs init` writes a valid file elsewhere."
+        hint = f"Mend {name}."
         if repeated := repeated_toml_key(text, str(error)):
             problem = Problem(repeated[0], f"the key {dotted(repeated[0])!r} stands twice.")
             raise SettingsInvalid(_located(problem, name=name, position=repeated[1]), hint=hint) from None
-        raise SettingsInvalid(f"{name}: {error}.", hint=hint) from None
+        raise SettingsInvalid(f"{name}: not valid TOML: {error}.", hint=hint) from None
     except RecursionError:
         raise SettingsInvalid(f"{name} is nested too deeply.") from None
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from runner.commands.models_output import (
-    line_of,
+    listing,
     model_as_json,
     models_elsewhere,
     models_not_installed,
@@ -101,11 +101,11 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
         return
     if not rows:
         click.echo(
-            f"No model in {place.directory}. `voicejobs models pull NAME` fetches one; `list --all` names them.",
+            f"No model in {place.directory}. `voicejobs models pull NAME` fetches one; `models list --all` names them.",
             err=True,
         )
-    for row in rows:
-        click.echo(line_of(row))
+    else:
+        click.echo(listing(rows))
 
 
 @models.command("path", cls=Command, examples=("voicejobs models path qwen3-tts-1.7b-base",))
@@ -198,10 +198,10 @@ def verify_command(
     if as_json:
         print_json(rows)
     else:
+        click.echo(listing(rows)) if rows else None
         for row in rows:
-            click.echo(line_of(row))
             for problem in row["problems"]:
-                click.echo(f"    {problem}")
+                click.echo(f"{row['id']}: {problem}")
     broken = [row["id"] for row in rows if row["state"] != "available"]
     if broken:
         raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` mends a model.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from runner.console import short, table
 
 if TYPE_CHECKING:
     from models.events import ModelEvent
@@ -83,13 +85,16 @@ def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> di
     }
 
 
-def line_of(row: dict[str, Any]) -> str:
-    """One model as a line for people."""
-    state = row["state"].replace("_", " ")
-    if row["missing"]:
-        state = f"partial: {', '.join(row['missing'][:3])}"
-    used = f"  used by {', '.join(row['used_by'])}" if row["used_by"] else ""
-    return f"{row['id']:50} {size_text(row['size_bytes']):>10}  {state}  {row['folder'] or ''}{used}".rstrip()
+def listing(rows: Sequence[dict[str, Any]]) -> str:
+    """Models as a table for people."""
+    headings = ("MODEL", "SHORT NAME", "SIZE", "STATE", "VOICES", "FOLDER")
+    return table(headings, [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    state = f"partial: {', '.join(row['missing'][:3])}" if row["missing"] else row["state"].replace("_", " ")
+    voices = short(", ".join(row["used_by"]), 40) or "-"
+    return (row["id"], row["name"] or "-", size_text(row["size_bytes"]), state, voices, row["folder"] or "-")
 
 
 def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dict[str, Any]]:

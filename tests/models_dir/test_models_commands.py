@@ -199,7 +199,7 @@ def test_the_doctor_is_content_with_whole_models(directory, home):
     speech_model(directory / slug(BASE))
     found = findings(directory, home)
     assert ("models directory", "ok") in found or ("models directory", "warning") in found
-    assert "1 models, none of them broken" in found["broken models", "ok"].message
+    assert "1 model, none broken" in found["broken models", "ok"].message
 
 
 def test_the_doctor_names_broken_models_and_the_remedy(directory, home):
@@ -227,7 +227,7 @@ def run_plan_of(directory, home):
 def test_the_doctor_sees_legacy_models_and_the_offline_switch(directory, home):
     other_model(home / CACHES / "LLM" / "mlx-community_Llama")
     found = findings(directory, home, offline=True)
-    assert "1 models" in found["legacy models", "note"].message
+    assert "1 model" in found["legacy models", "note"].message
     assert "Offline mode is on" in found["network", "note"].message
 
 

@@ -182,7 +182,7 @@ def test_what_was_measured_is_shown_also_where_it_cannot_be_kept(instance, monke
     monkeypatch.setattr(backend, "_measured_apart", lambda _: {"1": 7.25})
     monkeypatch.setattr(backend, "MEASURED_FOR_S", 0.0)
     findings = list(engine_checks.ENGINE_CHECKS["blas-speed"][1](instance))
-    assert "7.25 at 1 rows" in findings[0][1]
+    assert "7.25 at 1 row " in findings[0][1]
     ((severity, message, remedy),) = [finding for finding in findings if finding[0] != "ok"]
     assert (severity, str(blocked) in message) == ("warning", True)
     assert "VOICEJOBS_CACHE_DIR" in remedy

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import StorageError
-from runner.errors import InstanceNotFound, RunnerActive
+from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
 from runner.instance import Instance, open_instance
 from runner.settings import SETTINGS_FILE, Settings
 
@@ -33,6 +33,13 @@ def test_the_flag_wins_over_the_variable_over_the_search(root, tmp_path):
     environment = {"VOICEJOBS_ROOT": str(other)}
     assert open_instance(start=root, environment=environment).root == other
     assert open_instance(root, start=other, environment=environment).root == root
+
+
+@pytest.mark.parametrize("inbox", [".", "..", "outbox", "inbox/../.voicejobs"])
+def test_an_inbox_that_would_swallow_the_instance_is_refused(root, inbox):
+    (root / SETTINGS_FILE).write_text(f'inbox = "{inbox}"\n')
+    with pytest.raises(SettingsInvalid, match="would be taken for a job"):
+        open_instance(root, environment={})
 
 
 def test_without_an_instance_the_error_names_init(tmp_path):
