@@ -16,8 +16,9 @@ from pathlib import Path
 import soundfile
 
 from models.audio import encode_audio, integers
+from models.errors import EncodingFailed, NoEncoder
 from models.protocol import SAMPLE_RATE_HZ, Waveform
-from registry.errors import InvalidInput, VoiceJobsError
+from registry.errors import InvalidInput
 
 FORMATS = ("wav", "aiff", "flac", "mp3", "m4a", "ogg")
 ALIASES = {"aif": "aiff", "aifc": "aiff", "wave": "wav", "m4af": "m4a", "opus": "ogg"}
@@ -27,14 +28,6 @@ M4A_ENCODERS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("afconvert", "-f", "m4af", "-d", "aac"), ()),
     (("ffmpeg", "-nostdin", "-y", "-loglevel", "error", "-i"), ("-c:a", "aac", "-b:a", "96k")),
 )
-
-
-class NoEncoder(InvalidInput):
-    code = "no-encoder"
-
-
-class EncodingFailed(VoiceJobsError):
-    code = "encoding-failed"
 
 
 def format_named(name: str) -> str:

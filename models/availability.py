@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Union
 
-from models.manifest import InvalidManifest, Manifest, ManifestFile, is_verified, read_manifest
+from models.errors import InvalidManifest
+from models.manifest import Manifest, ManifestFile, is_verified, read_manifest
 from models.safetensors_check import safetensors_problem
 from registry.files import is_locked, sha256_of
 

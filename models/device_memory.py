@@ -1,6 +1,6 @@
 """Memory of the accelerator: what is free on it, and Metal's wired limit around generation.
 
-Loaded in the engine process only: asking imports mlx. The paths for Metal and CUDA are written for with care and
+Loaded in the engine process only: asking imports mlx. The paths for Metal and CUDA are written with care, and
 untested here.
 """
 

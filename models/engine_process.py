@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from models.engines import open_engine
-from models.errors import EngineFailure, ModelChanged
+from models.errors import EngineFailure, ModelChanged, WireError
 from models.protocol import (
     PROTOCOL_VERSION,
     Engine,
@@ -33,7 +33,7 @@ from models.protocol import (
     SpeechWork,
     WorkFailed,
 )
-from models.wire import Cancel, FrameReader, Hello, Load, LoadFailed, Message, Ready, Reply, WireError, encode
+from models.wire import Cancel, FrameReader, Hello, Load, LoadFailed, Message, Ready, Reply, encode
 from registry.errors import VoiceJobsError
 
 READ_BYTES = 1 << 18

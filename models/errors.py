@@ -11,7 +11,10 @@ VoiceJobsError
 │   ├── VoxRefused             no `.vox` archive that may be read: hostile, broken, or something else
 │   ├── VoxInvalid             the manifest of a `.vox` file breaks the format's rules
 │   ├── UnsupportedRequest     this engine or model lacks the ability
-│   └── UnsupportedCheckpoint  the folder is no model that we can load
+│   ├── UnsupportedCheckpoint  the folder is no model that we can load
+│   ├── InvalidModelId         no `organisation/repository`
+│   ├── InvalidManifest        a model's manifest is broken, or tells of other files
+│   └── NoEncoder              this system has no program that writes the audio format
 ├── NotFound
 │   ├── UnknownModel           no known, installed or local model has this name
 │   ├── ModelNotInstalled      it is known, but not on this machine, and may not be fetched
@@ -23,14 +26,17 @@ VoiceJobsError
 │   ├── ModelIncomplete        files of the model are missing or damaged; it is never loaded
 │   └── UndoRefused            what a migration made has changed since, or its old place is taken
 ├── StorageError
-│   └── NoSpaceForModel        the disk has less room than the model needs
+│   ├── NoSpaceForModel        the disk has less room than the model needs
+│   └── CannotMove             a model's folder stays where it is; nothing was changed
 ├── HubUnreachable             no network, or the hub does not answer (retryable)
 ├── HubRefused                 the hub answered with an error of its own (retryable)
 ├── DownloadFailed             the process that fetches a model ended without a word (retryable)
 ├── DownloadCorrupt            bytes arrived that are not what the hub announced (retryable)
 ├── NotEnoughMemory            the model does not fit, and the settings say to refuse (retryable)
+├── EncodingFailed             the program that writes the audio format ended badly
 └── EngineFailure              the engine could not do the work (retryable)
-    └── ModelChanged           its files are no longer those that were loaded: the engine must begin anew
+    ├── ModelChanged           its files are no longer those that were loaded: the engine must begin anew
+    └── WireError              bytes on the pipe between runner and engine that are no message
 """
 
 from __future__ import annotations
@@ -103,6 +109,18 @@ class UnsupportedCheckpoint(InvalidInput):
     code = "unsupported-checkpoint"
 
 
+class InvalidModelId(InvalidInput):
+    code = "invalid-model-id"
+
+
+class InvalidManifest(InvalidInput):
+    code = "invalid-manifest"
+
+
+class NoEncoder(InvalidInput):
+    code = "no-encoder"
+
+
 class EngineFailure(VoiceJobsError):
     code = "engine-failure"
     retryable = True
@@ -110,6 +128,10 @@ class EngineFailure(VoiceJobsError):
 
 class ModelChanged(EngineFailure):
     code = "model-changed"
+
+
+class WireError(EngineFailure):
+    code = "wire"
 
 
 class UnknownModel(NotFound):
@@ -148,6 +170,11 @@ class NoSpaceForModel(StorageError):
     code = "no-space"
 
 
+class CannotMove(StorageError):
+    code = "cannot-move"
+    retryable = False
+
+
 class HubUnreachable(VoiceJobsError):
     code = "hub-unreachable"
     retryable = True
@@ -166,6 +193,10 @@ class DownloadFailed(VoiceJobsError):
 class DownloadCorrupt(VoiceJobsError):
     code = "download-corrupt"
     retryable = True
+
+
+class EncodingFailed(VoiceJobsError):
+    code = "encoding-failed"
 
 
 class NotEnoughMemory(VoiceJobsError):

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from registry.errors import InvalidInput
+from models.errors import InvalidManifest
 from registry.files import sha256_of, write_durably
 
 MANIFEST_FILE = "manifest.json"
@@ -25,10 +25,6 @@ MANIFEST_VERSION = 1
 IGNORED_NAMES = frozenset({MANIFEST_FILE, ".DS_Store", ".gitattributes", ".gitignore"})
 IGNORED_SUFFIXES = (".lock", ".metadata")
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
-
-
-class InvalidManifest(InvalidInput):
-    code = "invalid-manifest"
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.availability import Available, Partial, availability
-from models.errors import UndoRefused
+from models.errors import CannotMove, UndoRefused
 from models.events import EventKind, ModelEvent, OnEvent, ignore_events
 from models.journal import Journal, Operation
 from models.legacy_places import ADOPT, MOVE, REFERENCE, Candidate, PlaceFinding, Scan, scan_legacy
-from models.moving import CannotMove, changed_files, new_operation, perform, recover_one, same_disk
+from models.moving import changed_files, new_operation, perform, recover_one, same_disk
 from models.shared_directory import lock_of
 from registry.errors import Busy, StorageError
 

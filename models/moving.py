@@ -18,19 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.availability import INCOMING_FOLDER
+from models.errors import CannotMove
 from models.journal import ABORTED, DONE, PUBLISHED, STAGED, FileRecord, Journal, Operation, files_as_json
 from models.provenance import PROVENANCE_FILE, read_provenance, write_provenance
 from registry.errors import StorageError
 from registry.files import CHUNK_BYTES, crash_point, fsync_file, fsync_folder, rename_durably, sha256_of
 
 SPARE_BYTES = 64 << 20  # room left on a disk beyond what a copy needs
-
-
-class CannotMove(StorageError):
-    """A folder stays where it is; nothing was changed."""
-
-    code = "cannot-move"
-    retryable = False
 
 
 def new_operation(

@@ -28,19 +28,15 @@ from models.availability import (
 )
 from models.catalog import CatalogEntry, ModelKind
 from models.check_cache import CheckCache
-from models.errors import UnknownModel
-from models.manifest import InvalidManifest, read_manifest
+from models.errors import InvalidManifest, InvalidModelId, UnknownModel
+from models.manifest import read_manifest
 from models.memory import total_bytes
 from models.provenance import read_provenance
 from models.safetensors_check import safetensors_problem
-from registry.errors import InvalidInput, StorageError
+from registry.errors import StorageError
 from registry.files import FileLock
 
 SHARED_MODELS = "SharedModels"
-
-
-class InvalidModelId(InvalidInput):
-    code = "invalid-model-id"
 
 
 def resolve_models_dir(

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.availability import Available, availability
-from models.errors import ModelNotInstalled
-from models.manifest import InvalidManifest, mark_verified, read_manifest
+from models.errors import InvalidManifest, ModelNotInstalled
+from models.manifest import mark_verified, read_manifest
 from models.shared_directory import InstalledModel, describe, list_models, resolve_model
 
 

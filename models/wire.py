@@ -16,19 +16,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from models import protocol
-from models.errors import EngineFailure
+from models.errors import WireError
 
 MAGIC = b"VJ01"
 PREFIX = struct.Struct("<4sII")
 MAX_HEADER_BYTES = 16 << 20
 MAX_BLOB_BYTES = 256 << 20  # 46 minutes of float32 at 24 kHz: far beyond one line
 ARRAY_DTYPES = frozenset({"float32", "int32"})
-
-
-class WireError(EngineFailure):
-    """The other side sent bytes that are no message, or we were to send what cannot be one."""
-
-    code = "wire"
 
 
 @dataclass(frozen=True, kw_only=True)

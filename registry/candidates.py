@@ -58,7 +58,9 @@ def get_candidate(session: Session, job_name: str, index: int) -> Candidate:
 
 def forget_candidates(session: Session, job_name: str, *, index: int | None = None) -> None:
     """Forget what an earlier job of this name designed: all of it, or one candidate."""
-    session.do("DELETE FROM candidate WHERE job_name = ? AND ordinal = coalesce(?, ordinal)", [(job_name, index)])
+    session.execute_many(
+        "DELETE FROM candidate WHERE job_name = ? AND ordinal = coalesce(?, ordinal)", [(job_name, index)]
+    )
 
 
 def _candidate_from(row: Row) -> Candidate:

@@ -14,19 +14,18 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import (
+    FREE_SPACE_HINT,
     DamagedData,
     DatabaseLocked,
     DiskFull,
     SchemaTooNew,
     StorageError,
-    VoiceJobsError,
     storage_error,
 )
-from registry.files import crash_point, held_lock, make_folder_durably, rename_durably
+from registry.files import crash_point, held_lock, make_folder_durably, rename_durably, temporary_beside
 from registry.migrations import MIGRATIONS, Migration
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Session:
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
-    def do(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def execute_many(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run a statement once for every row of values; in a write transaction."""
         if rows:
             self.flush()
@@ -87,8 +86,8 @@ class Session:
             self._orm = None
 
 
-class _Joined:
-    """A connection as SQLAlchemy gets it, which can neither end the transaction nor close what is not its own."""
+class _BorrowedConnection:
+    """A connection as SQLAlchemy gets it: it can neither end the transaction nor close what is not its own."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -110,7 +109,7 @@ def _orm_session(connection: sqlite3.Connection) -> sqlmodel.Session:
     import sqlmodel
     from sqlalchemy.pool import StaticPool
 
-    engine = sqlmodel.create_engine("sqlite://", creator=lambda: _Joined(connection), poolclass=StaticPool)
+    engine = sqlmodel.create_engine("sqlite://", creator=lambda: _BorrowedConnection(connection), poolclass=StaticPool)
     return sqlmodel.Session(engine, expire_on_commit=False)
 
 
@@ -198,9 +197,7 @@ class Database:
     def __enter__(self) -> Database:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -260,7 +257,7 @@ def _is_ready(connection: sqlite3.Connection, path: Path, newest: int) -> bool:
 def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
     """Keep the database as it was before an upgrade, for whoever goes back to the former voicejobs."""
     kept = path.with_name(f"{path.stem}.schema-{schema_version(connection)}{path.suffix}")
-    temporary = kept.with_name(f".{kept.name}.tmp")
+    temporary = temporary_beside(kept)
     with contextlib.closing(sqlite3.connect(temporary)) as copy:
         connection.backup(copy)
     rename_durably(temporary, kept)
@@ -305,12 +302,11 @@ def translated(path: Path) -> Iterator[None]:
         raise
 
 
-def error_from_sqlite(error: sqlite3.Error, path: Path) -> VoiceJobsError | None:
+def error_from_sqlite(error: sqlite3.Error, path: Path) -> StorageError | None:
     """The tree's error for a storage failure, told by SQLite's own wording; None for anything else."""
     text = str(error)  # Python 3.10 gives no error number, and these texts have not changed since SQLite 3.0
-    full_hint = "Free some space; waiting work goes on by itself."
     if "disk is full" in text or ("disk I/O error" in text and _is_full(path)):
-        return DiskFull(f"No space left for {path}.", hint=full_hint)
+        return DiskFull(f"No space left for {path}.", hint=FREE_SPACE_HINT)
     if "is locked" in text:
         return DatabaseLocked(f"{path} stayed locked by another process for longer than we wait.")
     if "malformed" in text or "not a database" in text:

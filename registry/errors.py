@@ -104,12 +104,14 @@ class SchemaTooNew(StorageError):
     retryable = False
 
 
+FREE_SPACE_HINT = "Free some space; waiting work goes on by itself."
+
+
 def storage_error(error: OSError, doing: str) -> StorageError:
     """The tree's error for what the system refused while `doing` ("writing /x/y")."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "Free some space; waiting work goes on by itself."
-        return DiskFull(f"No space left while {doing} ({reason}).", hint=hint, errno=error.errno)
+        return DiskFull(f"No space left while {doing} ({reason}).", hint=FREE_SPACE_HINT, errno=error.errno)
     hint = "Give this user the right to it, or choose another place." if error.errno in NOT_PERMITTED else ""
     return StorageError(f"The system refused {doing}: {reason}.", hint=hint, errno=error.errno)
 

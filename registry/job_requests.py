@@ -39,7 +39,7 @@ def resume(session: Session, job_id: int, *, claim_id: str, facts: JsonObject, n
 
 
 def _add_request(session: Session, job_id: int, wanted: str, *, now_s: float) -> None:
-    session.do("INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
+    session.execute_many("INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
 
 
 def requests(session: Session) -> list[Request]:
@@ -50,4 +50,4 @@ def requests(session: Session) -> list[Request]:
 
 def drop_requests(session: Session, request_ids: Sequence[int]) -> None:
     """The requests are obeyed."""
-    session.do("DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])
+    session.execute_many("DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])

@@ -85,9 +85,9 @@ def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) 
     }
     job = job_from(session.rows(INSERT_JOB, values)[0])
     needs = [(job.id, needs_id, required) for needs_id, required in new.dependencies.items()]
-    session.do("INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
+    session.execute_many("INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
     voices = [(job.id, folded_voice, reference) for folded_voice, reference in new.voices]
-    session.do("INSERT INTO voice_need (job_id, folded, reference) VALUES (?, ?, ?)", voices)
+    session.execute_many("INSERT INTO voice_need (job_id, folded, reference) VALUES (?, ?, ?)", voices)
     if new.kind == "design" and new.outcome is None:
         forget_candidates(session, name)  # a pruned job may have left some under this name
     return job
@@ -130,7 +130,7 @@ class NewEvent:
 def add_events(session: Session, events: Iterable[NewEvent]) -> None:
     """Note what happened to jobs."""
     rows = [(event.job_id, event.at_s, event.kind, event.message) for event in events]
-    session.do("INSERT INTO job_event (job_id, at_s, kind, message) VALUES (?, ?, ?, ?)", rows)
+    session.execute_many("INSERT INTO job_event (job_id, at_s, kind, message) VALUES (?, ?, ?, ?)", rows)
 
 
 def add_event(session: Session, job_id: int, *, kind: str, message: str, at_s: float) -> None:
@@ -251,7 +251,7 @@ def start(
         rows = (
             (job.id, line.position, line.key, line.file, line.model, line.request_json, line.seed) for line in lines
         )
-        session.do(INSERT_LINE, list(rows))
+        session.execute_many(INSERT_LINE, list(rows))
     values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan))}
     return job_from(session.rows(START_JOB, values)[0])
 
@@ -289,7 +289,7 @@ def unpublished(session: Session) -> list[Job]:
 
 def close(session: Session, job_ids: Sequence[int]) -> None:
     """The receipts lie in the outbox."""
-    session.do("UPDATE job SET status = outcome WHERE id = ?", [(job_id,) for job_id in job_ids])
+    session.execute_many("UPDATE job SET status = outcome WHERE id = ?", [(job_id,) for job_id in job_ids])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,7 +366,7 @@ def reset_for_retry(session: Session, job_id: int) -> None:
             error_hint = NULL
         WHERE job_id = ? AND status IN ('failed', 'cancelled')
     """
-    session.do(statement, [(job_id,)])
+    session.execute_many(statement, [(job_id,)])
 
 
 def change_claim(session: Session, job_id: int, claim_id: str, *, facts: JsonObject) -> None:
@@ -382,4 +382,4 @@ def forget(session: Session, job_id: int) -> bool:
 
 def _update(session: Session, job_id: int, **values: Any) -> None:
     columns = ", ".join(f"{name} = ?" for name in values)
-    session.do(f"UPDATE job SET {columns} WHERE id = ?", [(*values.values(), job_id)])
+    session.execute_many(f"UPDATE job SET {columns} WHERE id = ?", [(*values.values(), job_id)])

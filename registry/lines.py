@@ -84,13 +84,15 @@ class TakenLine:
 def set_taken(session: Session, taken: Iterable[TakenLine]) -> None:
     """The lines' takes are durable; what remains is to publish them."""
     statement = "UPDATE line SET status = 'taken', take_key = ?, result_json = ? WHERE id = ?"
-    session.do(statement, [(item.take_key, canonical_json(dict(item.result)), item.line_id) for item in taken])
+    session.execute_many(
+        statement, [(item.take_key, canonical_json(dict(item.result)), item.line_id) for item in taken]
+    )
 
 
 def set_waiting(session: Session, line_id: int) -> None:
     """The line's take is gone: it has to be spoken again."""
     statement = "UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL WHERE id = ?"
-    session.do(statement, [(line_id,)])
+    session.execute_many(statement, [(line_id,)])
 
 
 def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) -> None:
@@ -102,7 +104,7 @@ def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) 
 
 def publish_all_again(session: Session) -> None:
     """What open jobs have published lies in another outbox: it is to be spoken, or rather reused, once more."""
-    session.do(
+    session.execute_many(
         """
         UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL
         WHERE status = ? AND job_id IN (SELECT id FROM job WHERE status IN ('waiting', 'queued', 'running'))
@@ -113,7 +115,7 @@ def publish_all_again(session: Session) -> None:
 
 def set_published(session: Session, line_ids: Iterable[int]) -> None:
     """The lines' files lie in the outbox."""
-    session.do("UPDATE line SET status = 'published' WHERE id = ?", [(line_id,) for line_id in line_ids])
+    session.execute_many("UPDATE line SET status = 'published' WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def set_failed(session: Session, line_id: int, error: JobError) -> None:
@@ -121,7 +123,7 @@ def set_failed(session: Session, line_id: int, error: JobError) -> None:
     statement = """
         UPDATE line SET status = 'failed', error_code = ?, error_message = ?, error_hint = ? WHERE id = ?
     """
-    session.do(statement, [(error.code, error.message, error.hint, line_id)])
+    session.execute_many(statement, [(error.code, error.message, error.hint, line_id)])
 
 
 def fail_waiting(session: Session, job_id: int, error: JobError, *, model: str) -> None:
@@ -130,22 +132,22 @@ def fail_waiting(session: Session, job_id: int, error: JobError, *, model: str) 
         UPDATE line SET status = 'failed', error_code = ?, error_message = ?, error_hint = ?
         WHERE job_id = ? AND status = 'waiting' AND model = ?
     """
-    session.do(statement, [(error.code, error.message, error.hint, job_id, model)])
+    session.execute_many(statement, [(error.code, error.message, error.hint, job_id, model)])
 
 
 def cancel_waiting(session: Session, job_id: int) -> None:
     """Nobody will speak the lines that still wait."""
-    session.do("UPDATE line SET status = 'cancelled' WHERE job_id = ? AND status = 'waiting'", [(job_id,)])
+    session.execute_many("UPDATE line SET status = 'cancelled' WHERE job_id = ? AND status = 'waiting'", [(job_id,)])
 
 
 def add_strikes(session: Session, line_ids: Iterable[int]) -> None:
     """The engine died over these lines."""
-    session.do("UPDATE line SET strikes = strikes + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
+    session.execute_many("UPDATE line SET strikes = strikes + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def add_failures(session: Session, line_ids: Iterable[int]) -> None:
     """Renderings failed that another try may mend."""
-    session.do("UPDATE line SET failures = failures + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
+    session.execute_many("UPDATE line SET failures = failures + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def add_attempts(session: Session, new: Iterable[NewAttempt]) -> None:
@@ -157,7 +159,7 @@ def add_attempts(session: Session, new: Iterable[NewAttempt]) -> None:
         (item.line_id, item.number, item.seed, item.outcome, canonical_json(dict(item.detail)), item.finished_s)
         for item in new
     ]
-    session.do(statement, rows)
+    session.execute_many(statement, rows)
 
 
 def attempts(session: Session, line_id: int) -> list[Attempt]:

@@ -8,7 +8,6 @@ registry. What the registry held before is kept beside it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 import shutil
@@ -23,7 +22,7 @@ from registry import lines
 from registry.backup import DATABASE, FORMAT, MANIFEST, Manifest, copy_database
 from registry.database import Database, Session, connect, translated
 from registry.errors import Conflict, DamagedData, InvalidInput, SchemaTooNew, storage_error
-from registry.files import crash_point, make_folder_durably, write_durably
+from registry.files import crash_point, make_folder_durably, sha256_of, sha256_of_stream, write_durably
 from registry.maintenance import maintenance_lock
 from registry.migrations import MIGRATIONS
 from registry.objects import ObjectStore
@@ -146,7 +145,7 @@ def _checked(archive: Path, database_path: Path) -> Manifest:
         if name == MANIFEST:
             manifest = _parsed(file.read(MANIFEST_LIMIT_BYTES))
         elif name != DATABASE:
-            hashes[name] = _sha256_of_stream(file)
+            hashes[name] = sha256_of_stream(file)
     if manifest is None:
         raise DamagedData(f"{archive} was cut short: it has no {MANIFEST}.", hint="Use another backup.")
     _check_files(archive, manifest, hashes)
@@ -172,9 +171,8 @@ def _check_database(archive: Path, manifest: Manifest, path: Path, present: set[
     wrong = DamagedData(f"The database in {archive} is not what was put there.", hint="Use another backup.")
     if not path.exists():
         raise wrong
-    with path.open("rb") as file:
-        if _sha256_of_stream(file) != manifest.database_sha256:
-            raise wrong
+    if sha256_of(path) != manifest.database_sha256:
+        raise wrong
     with translated(path), contextlib.closing(connect(path)) as connection:
         snapshot = Session(connection)
         if [row["integrity_check"] for row in snapshot.rows("PRAGMA integrity_check")] != ["ok"]:
@@ -226,10 +224,3 @@ def _parsed(content: bytes) -> Manifest:
         if isinstance(error, InvalidInput):
             raise
         raise DamagedData(f"The backup's {MANIFEST} cannot be read: {error}.", hint="Use another backup.") from None
-
-
-def _sha256_of_stream(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while piece := file.read(1 << 20):
-        digest.update(piece)
-    return digest.hexdigest()

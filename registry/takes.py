@@ -45,7 +45,7 @@ class TakeStore:
             return None
         take = _take_from(found[0])
         used_s = max(take.last_used_s, now_s)
-        session.do("UPDATE take SET last_used_s = ? WHERE key = ?", [(used_s, key)])
+        session.execute_many("UPDATE take SET last_used_s = ? WHERE key = ?", [(used_s, key)])
         return replace(take, last_used_s=used_s)
 
     def add(self, session: Session, key: str, audio_sha256: str, facts: TakeFacts, *, now_s: float) -> Take:
@@ -53,7 +53,7 @@ class TakeStore:
         for known in session.rows("SELECT * FROM take WHERE key = :key", {"key": key}):
             if self.audio.is_whole(known["audio_sha256"]):
                 return _take_from(known)
-            session.do("DELETE FROM take WHERE key = ?", [(key,)])
+            session.execute_many("DELETE FROM take WHERE key = ?", [(key,)])
         path = self.audio.path(audio_sha256)
         try:
             size_bytes = path.stat().st_size
@@ -109,7 +109,7 @@ class TakeStore:
                 doomed = _enough_of(free, wanted_bytes=left_bytes - max_bytes)
                 last = page[-1] if len(doomed) == len(free) else doomed[-1]
                 after = (last["last_used_s"], last["key"])
-                session.do("DELETE FROM take WHERE key = ?", [(row["key"],) for row in doomed])
+                session.execute_many("DELETE FROM take WHERE key = ?", [(row["key"],) for row in doomed])
                 orphans = _without_takes(session, {row["audio_sha256"] for row in doomed})
                 left_bytes = self.used_bytes(session)
             crash_point("takes.forgotten")

@@ -70,7 +70,7 @@ def point_alias(session: Session, version: Version, alias: str, *, now_s: float,
         session.insert("alias", {**values, "version_id": version.id, "moved_s": now_s})
     else:
         moved = "UPDATE alias SET version_id = ?, moved_s = ? WHERE voice_id = ? AND folded = ?"
-        session.do(moved, [(version.id, now_s, voice_id, fold(alias))])
+        session.execute_many(moved, [(version.id, now_s, voice_id, fold(alias))])
     move = {"from_number": known["number"] if known else None, "to_number": version.number}
     _log_move(session, voice_id, known["name"] if known else alias, **move, moved_s=now_s, why=why)
 
@@ -80,7 +80,7 @@ def drop_alias(session: Session, voice_id: int, alias: str, *, now_s: float, why
     known = _pointing(session, voice_id, alias)
     if known is None:
         return False
-    session.do("DELETE FROM alias WHERE voice_id = ? AND folded = ?", [(voice_id, fold(alias))])
+    session.execute_many("DELETE FROM alias WHERE voice_id = ? AND folded = ?", [(voice_id, fold(alias))])
     _log_move(session, voice_id, known["name"], from_number=known["number"], to_number=None, moved_s=now_s, why=why)
     return True
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from models.errors import WireError
 from models.memory import total_bytes
 from models.protocol import (
     PROTOCOL_VERSION,
@@ -25,7 +26,7 @@ from models.protocol import (
     SpeechWork,
     WorkFailed,
 )
-from models.wire import Cancel, Hello, Load, LoadFailed, Message, Ready, WireError
+from models.wire import Cancel, Hello, Load, LoadFailed, Message, Ready
 from runner.engine_pipe import ENGINE_COMMAND, EnginePipe
 
 State: TypeAlias = Literal["stopped", "loading", "ready", "empty", "stopping"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,3 +48,11 @@ def play(path: Path, *, player: Sequence[str] | None = None) -> None:
         raise PlaybackFailed(
             f"{Path(command[0]).name} failed ({done.returncode}): {said[0]}", hint="Write a file with -o instead."
         )
+
+
+def play_wav(content: bytes, *, player: Sequence[str] | None = None) -> None:
+    """As `play`, for a WAV file that is in memory."""
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        file.write(content)
+        file.flush()
+        play(Path(file.name), player=player)

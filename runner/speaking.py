@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +80,8 @@ def say(instance: Instance, request: SayRequest) -> bytes | None:
         return content
     if request.output is not None:
         _write(request.output, content)
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "speech.wav"
-        path.write_bytes(content)
-        player.play(path, player=command)
+    else:
+        player.play_wav(content, player=command)
     return None
 
 

@@ -315,32 +315,22 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
 @click.option("-o", "--output", metavar="FILE.wav", type=click.Path(path_type=Path), help="Write it instead.")
 def play(voice: str, output: Path | None) -> None:
     """Play the audition of a version, or the recording that it was locked from."""
-    import io
-    import tempfile
-
+    from models.audio import decode_audio, encode_audio
     from registry.errors import NotFound
     from registry.files import write_durably
+    from runner.player import play_wav
 
     with _registry() as registry:
         version = registry.show(_reference(voice))
         sha256 = version.audition_sha256 or version.reference_sha256
         if sha256 is None:
             raise NotFound(f"{version.name} has no recording.", hint=f"Speak with it: voicejobs say -v {voice} hello")
-        content = registry.objects.read(sha256)
-    import soundfile
-
-    samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="int16")
-    wav = io.BytesIO()
-    soundfile.write(wav, samples, rate_hz, format="WAV", subtype="PCM_16")
+        waveform, _ = decode_audio(registry.objects.read(sha256), name=f"the recording of {version.name}")
+    wav = encode_audio(waveform)
     if output is not None:
-        write_durably(output.expanduser().absolute(), wav.getvalue())
-        return
-    from runner.player import play as play_file
-
-    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-        file.write(wav.getvalue())
-        file.flush()
-        play_file(Path(file.name))
+        write_durably(output.expanduser().absolute(), wav)
+    else:
+        play_wav(wav)
 
 
 # ---- keeping order -----------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 from vox_making import seed_era_vox
 
-from models.audio_convert import EncodingFailed, NoEncoder, encode_as, format_named, m4a_encoder
+from models.audio_convert import encode_as, format_named, m4a_encoder
+from models.errors import EncodingFailed, NoEncoder
 from registry.errors import InvalidInput
 from registry.registry import open_registry
 from runner.cli import run_command

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from models.availability import Available, Downloading, NotAvailable, Partial, availability
+from models.errors import InvalidManifest
 from models.manifest import (
-    InvalidManifest,
     checksum_of,
     make_manifest,
     manifest_bytes,

@@ -92,7 +92,7 @@ def test_a_job_that_another_version_recorded_otherwise_fails_and_says_so(bench):
     bench.worker.look_at_inbox()
     bench.worker._take_drops(bench.now_s)
     with bench.context.database.write() as session:
-        session.do("UPDATE job SET spec_json = replace(spec_json, 'lines', 'rows')", [()])
+        session.execute_many("UPDATE job SET spec_json = replace(spec_json, 'lines', 'rows')", [()])
     bench.drop("other.toml", speak("Two."))
     bench.run()
     assert bench.status("other") == "done"
