@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from registry.database import Session
 from registry.job_rows import job_from, line_from
 from registry.job_values import Job, JobDetails, JobEvent, LineCounts, ListedJob
-from registry.jobs import IS_OPEN, by_name
+from registry.jobs import IS_OPEN, IS_SPARE, by_name
 
 PAGE = 50
 EVENTS_SHOWN = 200
@@ -76,13 +76,10 @@ def line_counts(session: Session, job_id: int) -> LineCounts:
     return LineCounts(**{row["status"]: row["lines"] for row in found})
 
 
-def prunable(session: Session, *, older_than_s: float, limit: int = 500) -> list[Job]:
+def prunable(session: Session, *, older_than_s: float) -> list[Job]:
     """Jobs that ended before a moment, oldest first: their rows and folders may go."""
-    question = f"""
-        SELECT * FROM job WHERE finished_s < :older AND NOT {IS_OPEN}
-        AND NOT EXISTS (SELECT 1 FROM job_request WHERE job_request.job_id = job.id) ORDER BY finished_s LIMIT :limit
-    """
-    return [job_from(row) for row in session.rows(question, {"older": older_than_s, "limit": limit})]
+    question = f"SELECT * FROM job WHERE finished_s < :older AND {IS_SPARE} ORDER BY finished_s"
+    return [job_from(row) for row in session.rows(question, {"older": older_than_s})]
 
 
 def open_jobs(session: Session) -> int:

@@ -38,6 +38,14 @@ IS_ASKED_AGAIN = """
     )
 """
 WILL_END = f"({IS_OPEN} OR {IS_ASKED_AGAIN})"
+# It has ended, nobody has asked anything of it, and no open job needs it: a lock its candidates, by their name.
+IS_SPARE = f"""
+    NOT {IS_OPEN} AND NOT EXISTS (SELECT 1 FROM job_request WHERE job_request.job_id = job.id)
+    AND NOT EXISTS (
+        SELECT 1 FROM dependency JOIN job AS other ON other.id = dependency.job_id
+        WHERE dependency.needs_id = job.id AND other.status IN ('waiting', 'queued', 'running')
+    )
+"""
 MAX_WARNINGS = 50
 NAMES_TO_GUESS_FROM = 1_000
 OF_ITS_END = ("track", "voice", "files")  # facts that are found anew when a job ends again
@@ -375,8 +383,8 @@ def change_claim(session: Session, job_id: int, claim_id: str, *, facts: JsonObj
 
 
 def forget(session: Session, job_id: int) -> bool:
-    """Remove a job that has ended, with its lines and events; False when it is open again or gone."""
-    statement = f"DELETE FROM job WHERE id = :id AND NOT {IS_OPEN} RETURNING id"
+    """Remove a job that has ended, with its lines and events; False when it is open again, wanted or gone."""
+    statement = f"DELETE FROM job WHERE id = :id AND {IS_SPARE} RETURNING id"
     return bool(session.rows(statement, {"id": job_id}))
 
 

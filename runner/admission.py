@@ -304,6 +304,8 @@ class Admission:
             return
         found = {kept.index for kept in find_candidates(self._session, design.name if design else job_name)}
         if candidate in found:
+            if design is not None:
+                needs.jobs.setdefault(design.id, False)  # it is not pruned, nor are its candidates replaced, before
             return
         if design is not None and design.kind == "design":
             needs.jobs[design.id] = True  # it has failed, or that candidate has

@@ -155,8 +155,18 @@ def free_path(folder: Path, name: str) -> Path:
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 (a name, not a path)
     room = 255 - len(os.fsencode(suffix)) - 8
     short = os.fsdecode(os.fsencode(stem)[:room])
-    candidate, number = folder / name, 1
-    while os.path.lexists(candidate):
-        number += 1
-        candidate = folder / f"{short}-{number}{suffix}"
-    return candidate
+
+    def numbered(number: int) -> Path:
+        return folder / (name if number == 1 else f"{short}-{number}{suffix}")
+
+    free = 1
+    while os.path.lexists(numbered(free)):
+        free *= 2
+    used = free // 2  # of fifty thousand files of one name, thirty are looked for
+    while free - used > 1:
+        middle = (free + used) // 2
+        if os.path.lexists(numbered(middle)):
+            used = middle
+        else:
+            free = middle
+    return numbered(free)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from runner.instance import Instance
 from runner.publish import Outbox
 
 PRUNED_PREFIX = ".pruned-"
+JOBS_AT_ONCE = 50  # share a transaction and a sync of the outbox; a runner waits for it no longer than that takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,36 +40,38 @@ def prune(instance: Instance, database: Database, *, older_than_s: float, dry_ru
     Raises OutboxGone: what lies there would be forgotten, and stay.
     """
     Outbox(instance.outbox).require()
-    names: list[str] = []
-    freed_bytes = 0
     with database.read() as snapshot:
-        found = prunable(snapshot, older_than_s=older_than_s, limit=1 << 30)
-    for job in found:
-        size_bytes = folder_bytes(instance.outbox / job.name)
-        if not dry_run and not _remove(instance, database, job):
-            continue  # it was tried again meanwhile
-        names.append(job.name)
-        freed_bytes += size_bytes
+        found = prunable(snapshot, older_than_s=older_than_s)
+    gone: list[Job] = []
+    freed_bytes = 0
+    for start in range(0, len(found), JOBS_AT_ONCE):
+        page = found[start : start + JOBS_AT_ONCE]
+        sizes = {job.id: folder_bytes(instance.outbox / job.name) for job in page}
+        removed = page if dry_run else _remove(instance, database, page)  # some were tried again meanwhile
+        gone += removed
+        freed_bytes += sum(sizes[job.id] for job in removed)
     if not dry_run:
         _sweep(instance.outbox)
-    return Pruned(jobs=tuple(names), freed_bytes=freed_bytes)
+    return Pruned(jobs=tuple(job.name for job in gone), freed_bytes=freed_bytes)
 
 
-def _remove(instance: Instance, database: Database, job: Job) -> bool:
-    """The folder is renamed away and the row deleted in one transaction, so that the name is free at once."""
-    folder = instance.outbox / job.name
+def _remove(instance: Instance, database: Database, page: Sequence[Job]) -> list[Job]:
+    """The folders are renamed away and the rows deleted in one transaction, so that the names are free at once."""
     with database.write() as session:
-        if not jobs.forget(session, job.id):
-            return False
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                folder.rename(instance.outbox / f"{PRUNED_PREFIX}{job.id}")
-                fsync_folder(instance.outbox)
-        except OSError as error:
-            raise storage_error(error, f"removing {folder}") from error
-    if job.claim_id is not None:
-        Claims(instance.claimed_dir, instance.rejected_dir).release(job.claim_id, refused=False)
-    return True
+        removed = [job for job in page if jobs.forget(session, job.id)]
+        for job in removed:
+            folder = instance.outbox / job.name
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    folder.rename(instance.outbox / f"{PRUNED_PREFIX}{job.id}")
+            except OSError as error:
+                raise storage_error(error, f"removing {folder}") from error
+        fsync_folder(instance.outbox)
+    claims = Claims(instance.claimed_dir, instance.rejected_dir)
+    for job in removed:
+        if job.claim_id is not None:
+            claims.release(job.claim_id, refused=False)
+    return removed
 
 
 def _sweep(outbox: Path) -> None:
