@@ -141,7 +141,7 @@ class Finisher:
 
     def _waveform(self, line: Spoken) -> Waveform:
         recent = self.recent.get(line.audio_sha256)
-        if recent is not None:
+        if recent is not None and recent.waveform is not None:
             return recent.waveform
         return take_waveform(self.context.takes.audio.read(line.audio_sha256))
 

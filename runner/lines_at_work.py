@@ -209,6 +209,11 @@ class ActiveJob:
         self.model, self.after, self.drained = model, 0, False
 
     @property
+    def has_one_line(self) -> bool:
+        """Whether the job's first line is also the last for this model."""
+        return self.drained and self.after == 1
+
+    @property
     def has_work(self) -> bool:
         """Whether something can be handed to the engine now."""
         if self.task is not None:

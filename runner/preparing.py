@@ -63,11 +63,8 @@ class PublishedLine:
 
     content: bytes
     sha256: str
-    waveform: Waveform  # what it holds, (S,)
-
-    @property
-    def samples(self) -> int:
-        return int(self.waveform.size)
+    samples: int
+    waveform: Waveform | None  # what it holds, (S,), as long as a track may be made of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +85,7 @@ def new_take(waveform: Waveform, wanted: FileFormat) -> NewTake:
 def published(waveform: Waveform, wanted: FileFormat) -> PublishedLine:
     """A stored take's samples as the file a job asked for."""
     content = encode_audio(waveform, format=wanted.format, encoding=wanted.encoding)
-    return PublishedLine(content=content, sha256=sha256_hex(content), waveform=waveform)
+    return PublishedLine(content=content, sha256=sha256_hex(content), samples=waveform.size, waveform=waveform)
 
 
 def engine_entry(facts: EngineFacts) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from runner.publish import Outbox
 from runner.receipt import gates_warning
 
 OnJobTrouble = Callable[[Job, StorageError], None]
-KEPT_SAMPLES = 1_000_000  # of recent takes, for the tracks that are made of them a moment later
+KEPT_BYTES = 6_000_000  # of recent takes, for the tracks that are made of them a moment later
 CODERS = 2  # threads that compress takes; each holds a waveform several times over
 REUSED_AT_ONCE = 64  # takes that are read again together,
 REUSED_AT_ONCE_S = 60.0  # of so much speech: a minute of it takes a second to code as MP3, and 6 MB
@@ -68,19 +68,23 @@ class RecentTakes:
 
     def __init__(self) -> None:
         self._files: OrderedDict[str, PublishedLine] = OrderedDict()
-        self._samples = 0
+        self._bytes = 0
 
     def keep(self, audio_sha256: str, file: PublishedLine) -> None:
         if (known := self._files.pop(audio_sha256, None)) is not None:
-            self._samples -= known.samples
+            self._bytes -= _held_bytes(known)
         self._files[audio_sha256] = file
-        self._samples += file.samples
-        while self._samples > KEPT_SAMPLES:
+        self._bytes += _held_bytes(file)
+        while self._bytes > KEPT_BYTES:
             _, oldest = self._files.popitem(last=False)
-            self._samples -= oldest.samples
+            self._bytes -= _held_bytes(oldest)
 
     def get(self, audio_sha256: str) -> PublishedLine | None:
         return self._files.get(audio_sha256)
+
+
+def _held_bytes(file: PublishedLine) -> int:
+    return len(file.content) + (file.waveform.nbytes if file.waveform is not None else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +210,8 @@ class Recorder:
         ]
 
     def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, take: NewTake) -> _Ready:
-        self.recent.keep(take.sha256, take.file)
+        # The one line of a job is its whole track: the file will do.
+        self.recent.keep(take.sha256, replace(take.file, waveform=None) if active.has_one_line else take.file)
         content = take.content
         kept = work.take_facts(facts)
         candidate = self._candidate(active.spec, work, facts, content) if active.job.kind == "design" else None
