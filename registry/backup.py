@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -28,8 +29,8 @@ from registry.workspace import workspace
 FORMAT = 1
 DATABASE = "registry.sqlite"
 MANIFEST = "manifest.json"
-DISKS_IN = ("/Volumes", "/mnt", "/media")  # a folder that is missing here is a disk that is not mounted
-DISKS_OF_USERS_IN = ("/media", "/run/media")  # one level deeper
+DISKS_IN = ("/Volumes", "/mnt", "/media")  # where disks are mounted,
+DISKS_OF_USERS_IN = ("/media", "/run/media")  # or one level deeper
 EXTRA_NAME = re.compile(r"[\w-][\w.-]{0,99}")
 
 
@@ -89,17 +90,20 @@ def backup(
 
 
 def _make_place(folder: Path) -> None:
-    """Make the folder of an archive, if that one alone is missing.
+    """Make the folder of an archive, if that one alone is missing and its disk is mounted.
 
-    Raises NotFound otherwise: a path that is missing from further up lies on a disk that is not mounted, and making
-    it would fill the disk that is.
+    Raises NotFound otherwise: made all the same, it would lie on the system's own disk, and silently fill that.
     """
     if folder.is_dir():
         return
-    is_disk = str(folder.parent) in DISKS_IN or str(folder.parent.parent) in DISKS_OF_USERS_IN
-    if is_disk or not folder.parent.is_dir():
+    disks = [disk for disk in (folder, *folder.parents) if _is_place_of_a_disk(disk)]
+    if not folder.parent.is_dir() or (disks and not any(map(os.path.ismount, disks))):
         raise NotFound(f"There is no folder {folder}.", hint="Mount its disk, or make the folder.")
     make_folder_durably(folder)
+
+
+def _is_place_of_a_disk(folder: Path) -> bool:
+    return str(folder.parent) in DISKS_IN or str(folder.parent.parent) in DISKS_OF_USERS_IN
 
 
 def copy_database(source: Path, target: Path) -> None:

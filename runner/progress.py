@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from registry.job_values import RUNNING, Job, LineCounts
-from runner.console import span
+from runner.console import short, span
 
 if TYPE_CHECKING:
     from runner.progress_file import UnderWay
@@ -40,7 +41,8 @@ class ProgressLine:
         if not self._enabled or text == self._shown or now_s - self._drawn_s < REDRAW_S:
             return
         self._drawn_s, self._shown = now_s, text
-        sys.stderr.write(f"\r\x1b[K{text}")
+        room = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be taken back
+        sys.stderr.write(f"\r\x1b[K{short(text, max(room, 1))}")
         sys.stderr.flush()
 
 

@@ -28,8 +28,8 @@ def backup(target: Path, without_takes: bool, as_json: bool) -> None:
     """Write everything that is remembered into FILE.
 
     Voices with their recordings, jobs, takes and voicejobs.toml; as of one moment, while work goes on.
-    FILE appears whole or not at all, and replaces an older one of its name. Its folder is made if that alone is
-    missing; more than that means a disk that is not mounted.
+    FILE appears whole or not at all, and replaces an older one of its name. Its folder is made when that alone is
+    missing and its disk is mounted.
     """
     from registry.registry import open_registry
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from registry import backup as registry_backup
 from registry.backup import backup
 from registry.candidates import add_candidate
 from registry.errors import Conflict, DamagedData, InvalidInput, NotFound, StorageError, VoiceJobsError
@@ -247,9 +248,18 @@ def test_a_damaged_archive_is_restored_whole_or_refused_with_a_reason(archive, t
     assert refused > 50
 
 
-@pytest.mark.parametrize("folder", ["{}/not-mounted/backups", "/Volumes/NAS-of-a-test", "/media/nobody-here/NAS"])
+@pytest.mark.parametrize("folder", ["{}/no/where", "/Volumes/NAS-of-a-test", "/media/nobody-here/NAS"])
 def test_no_backup_is_written_where_a_disk_is_not_mounted(registry, tmp_path, folder):
     target = Path(folder.format(tmp_path))
     with pytest.raises(NotFound, match="There is no folder"):
         registry.backup(target / "voices.backup", now_s=1.0)
     assert not target.exists()
+
+
+def test_a_folder_is_made_on_a_mounted_disk_alone(registry, tmp_path, monkeypatch):
+    (tmp_path / "nas").mkdir()
+    monkeypatch.setattr(registry_backup, "DISKS_IN", (str(tmp_path),))
+    with pytest.raises(NotFound, match="Mount its disk"):
+        registry.backup(tmp_path / "nas" / "voices" / "b.tar", now_s=1.0)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "nas")
+    assert registry.backup(tmp_path / "nas" / "voices" / "b.tar", now_s=1.0).path.is_file()
