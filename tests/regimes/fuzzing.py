@@ -74,6 +74,17 @@ def drop_fuzzed(inbox: Path, chance: random.Random, count: int) -> int:
     return count
 
 
+def make_socket(path: Path) -> None:
+    """A socket, bound by its name alone: a whole path may be longer than the system allows."""
+    before = Path.cwd()
+    os.chdir(path.parent)
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path.name)
+    finally:
+        os.chdir(before)
+
+
 def drop_hostile(inbox: Path, outside: Path) -> Iterator[str]:
     """Put every kind of entry that is no plain job into the inbox; yields their names, as the system spells them."""
     (inbox / "link.toml").symlink_to(outside / "secret.toml")
@@ -81,8 +92,7 @@ def drop_hostile(inbox: Path, outside: Path) -> Iterator[str]:
     (inbox / "loop.toml").symlink_to(inbox / "loop.toml")
     (inbox / "linked-folder").symlink_to(outside)
     os.mkfifo(inbox / "fifo.toml")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(inbox / "s.toml"))
+    make_socket(inbox / "s.toml")
     (inbox / "folder.toml").mkdir()
     (inbox / "empty.toml").touch()
     (inbox / "sparse.toml").touch()

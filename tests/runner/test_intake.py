@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import socket
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from runner.instance import Instance
 from runner.intake import Intake
 from runner.jobfile import ImportSpec
 from runner.settings import Settings
+from tests.regimes.fuzzing import make_socket
 
 SPEAK = 'kind = "synthesize"\nvoice = "elena"\ntext = "Hello."\n'
 LOCK = 'kind = "lock"\nvoice = "elena"\naudio = "elena.wav"\ntranscript = "Hi."\n'
@@ -390,9 +390,8 @@ def test_links_fifos_and_sockets_are_answered_and_removed(intake, inbox, tmp_pat
     (inbox / "link.toml").symlink_to(secret)
     (inbox / "loop").symlink_to(inbox / "loop")
     os.mkfifo(inbox / "fifo.toml")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(inbox / "s.toml"))
-        answers = intake.tick(0.0)
+    make_socket(inbox / "s.toml")
+    answers = intake.tick(0.0)
     assert {claimed.problem.code for claimed in answers} == {"entry-refused"}
     assert {claimed.stem for claimed in answers} == {"link", "loop", "fifo", "s"}
     for claimed in answers:
