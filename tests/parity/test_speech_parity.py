@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
 
 from models.qwen3_tts import Speech
 from tests.reference import CHECKPOINTS, assert_close, call, cases, golden, info, recorded_windows
+from tests.sharing import shared_folder
 from tests.speaking import model, requests_of
 
 SAMPLES_PER_FRAME = 1_920
@@ -31,16 +35,34 @@ def every_text() -> Iterator[tuple[str, str, int]]:
 EVERY_TEXT = [pytest.param(*text, id="-".join(map(str, text))) for text in every_text()]
 
 
-@functools.cache
-def spoken_together(checkpoint: str) -> dict[tuple[str, int], Speech]:
+Spoken: TypeAlias = dict[tuple[str, int], Speech]
+
+
+def speak_together(checkpoint: str) -> Spoken:
     """All recorded calls of a checkpoint in one running batch of five rows, which come and go."""
     texts = [(case, index) for of, case, index in every_text() if of == checkpoint]
     requests = [requests_of(checkpoint, case)[index] for case, index in texts]
     return {texts[number]: speech for number, speech in model(checkpoint).synthesize_batch(requests, batch=5)}
 
 
+@pytest.fixture(scope="session")
+def spoken_together(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spoken]:
+    """What `speak_together` gives, worked out once in a run of the tests."""
+
+    @functools.cache
+    def spoken(checkpoint: str) -> Spoken:
+        def make(folder: Path) -> None:
+            (folder / "spoken.pickle").write_bytes(pickle.dumps(speak_together(checkpoint)))
+
+        folder = shared_folder(tmp_path_factory, f"spoken-{checkpoint}", make)
+        loaded: Spoken = pickle.loads((folder / "spoken.pickle").read_bytes())
+        return loaded
+
+    return spoken
+
+
 @pytest.mark.parametrize(("checkpoint", "case", "index"), EVERY_TEXT)
-def test_greedy_codes_are_the_official_ones(checkpoint, case, index):
+def test_greedy_codes_are_the_official_ones(spoken_together, checkpoint, case, index):
     speech = spoken_together(checkpoint)[case, index]
     recorded = golden(checkpoint, case)[f"codes.{index}"]
     same = min(len(recorded), len(speech.codes))
@@ -56,7 +78,7 @@ def test_greedy_codes_are_the_official_ones(checkpoint, case, index):
 
 
 @pytest.mark.parametrize(("checkpoint", "case"), ALONE)
-def test_a_row_alone_speaks_as_in_a_batch(checkpoint, case):
+def test_a_row_alone_speaks_as_in_a_batch(spoken_together, checkpoint, case):
     alone = model(checkpoint).synthesize(requests_of(checkpoint, case)[0])
     np.testing.assert_array_equal(alone.codes, spoken_together(checkpoint)[case, 0].codes)
 
@@ -65,7 +87,7 @@ def test_a_row_alone_speaks_as_in_a_batch(checkpoint, case):
     ("checkpoint", "case", "index"),
     [text for text in EVERY_TEXT if f"wave.{text.values[2]}" in golden(text.values[0], text.values[1])],
 )
-def test_the_sound_is_the_official_one(checkpoint, case, index):
+def test_the_sound_is_the_official_one(spoken_together, checkpoint, case, index):
     waveform = spoken_together(checkpoint)[case, index].waveform
     frames = info(checkpoint, case)["frames"][index]
     assert waveform.dtype == np.float32

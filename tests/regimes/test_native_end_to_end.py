@@ -14,6 +14,7 @@ from tests.checkpoints import write_checkpoint
 from tests.patience import PATIENCE_S
 from tests.reference import REFERENCE
 from tests.regimes.yard import ROOT, Yard
+from tests.sharing import shared_folder
 
 VARIANTS = ("base", "voice_design", "custom_voice")
 JOBS = {
@@ -51,7 +52,7 @@ class Lab(Yard):
     def __init__(self, root, *, max_seconds):
         super().__init__(root)
         self.models = root / "models"
-        self.models.mkdir()
+        self.models.mkdir(exist_ok=True)
         self.environment["VOICEJOBS_MODELS_DIR"] = str(self.models)
         self.environment["VOICEJOBS_SAMPLING_MAX_SECONDS"] = str(max_seconds)
 
@@ -74,10 +75,17 @@ def speak(lab, *, timeout_s):
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory):
-    lab = Lab(tmp_path_factory.mktemp("native") / "lab", max_seconds=6)
-    for variant in VARIANTS:
-        shutil.copytree(REFERENCE / variant, lab.models / f"lab_{variant}")
-    return speak(lab, timeout_s=PATIENCE_S)
+    """An instance where the jobs are done; a copy, since the jobs are done once in a run of the tests."""
+
+    def make(folder):
+        lab = Lab(folder / "lab", max_seconds=6)
+        for variant in VARIANTS:
+            shutil.copytree(REFERENCE / variant, lab.models / f"lab_{variant}")
+        speak(lab, timeout_s=PATIENCE_S)
+
+    made = shared_folder(tmp_path_factory, "native", make)
+    root = shutil.copytree(made / "lab", tmp_path_factory.mktemp("native-copy") / "lab")
+    return Lab(root, max_seconds=6)
 
 
 def test_design_lock_and_synthesize_dropped_at_once_are_all_done(spoken):

@@ -31,7 +31,7 @@ class Yard:
     def __init__(self, root, *, line_s=0.0):
         self.root, self.errors = root, root / "stderr.log"
         self.inbox, self.outbox, self.state_dir = root / "inbox", root / "outbox", root / ".voicejobs"
-        self.inbox.mkdir(parents=True)
+        self.inbox.mkdir(parents=True, exist_ok=True)
         (root / "voicejobs.toml").write_text(SETTINGS, encoding="utf-8")
         self.environment = {
             **os.environ,
