@@ -31,7 +31,6 @@ from runner.preparing import (
     PublishedLine,
     file_format,
     line_result,
-    model_facts,
     new_take,
     published,
     take_waveform,
@@ -212,11 +211,10 @@ class Recorder:
     def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, take: NewTake) -> _Ready:
         # The one line of a job is its whole track: the file will do.
         self.recent.keep(take.sha256, replace(take.file, waveform=None) if active.has_one_line else take.file)
-        content = take.content
-        kept = work.take_facts(facts)
-        candidate = self._candidate(active.spec, work, facts, content) if active.job.kind == "design" else None
-        if candidate is not None and candidate.design_state_sha256 is not None:
-            kept = replace(kept, engine={**kept.engine, "design_state": candidate.design_state_sha256})
+        assert work.best is not None
+        kept, state = work.take_facts(facts), work.best.done.design_state
+        if state is not None:
+            kept = replace(kept, engine={**kept.engine, "design_state": self.context.objects.put(state)})
         return _Ready(
             job=active.job,
             spec=active.spec,
@@ -228,7 +226,7 @@ class Recorder:
             reused=False,
             active=active,
             attempts=work.attempts,
-            candidate=candidate,
+            candidate=self._candidate(active.spec, work.line, kept, take.content),
         )
 
     def _published(self, take: Take, content: bytes, spec: JobSpec) -> PublishedLine:
@@ -236,23 +234,23 @@ class Recorder:
         self.recent.keep(take.audio_sha256, file)
         return file
 
-    def _candidate(self, spec: JobSpec, work: LineAtWork, facts: EngineFacts, content: bytes) -> NewCandidate:
-        """The registry's own copy of a designed voice's recording."""
-        assert isinstance(spec, DesignSpec) and work.best is not None
-        done, request = work.best.done, work.line.request
-        state = done.design_state
+    def _candidate(self, spec: JobSpec, line: Line, facts: TakeFacts, content: bytes) -> NewCandidate | None:
+        """The registry's own copy of a designed voice's recording; None for lines of other jobs."""
+        if not isinstance(spec, DesignSpec):
+            return None
+        request = line.request
         return NewCandidate(
             audio_sha256=self.context.objects.put(content),
-            design_state_sha256=self.context.objects.put(state) if state is not None else None,
+            design_state_sha256=facts.engine.get("design_state"),
             transcript=request["text"],
             description=request["voice"]["description"],
             language=request["language"],
-            seed=done.seed,
-            model=model_facts(facts),
-            frames=done.frames,
-            duration_s=work.best.quality.duration_s,
+            seed=facts.accepted_seed,
+            model=ModelFacts(**facts.engine["model_facts"]),
+            frames=facts.frames,
+            duration_s=facts.duration_s,
             sampling=request["sampling"],
-            quality={"failed_gates": list(work.best.quality.failed), **work.best.quality.figures()},
+            quality={"failed_gates": list(facts.failed_gates), **facts.quality},
             character=spec.character.model_dump() if spec.character else None,
         )
 
@@ -271,7 +269,9 @@ class Recorder:
             return None
         try:
             content = self.context.takes.read(take)
-            candidate = self._candidate_again(spec, line, take, content) if job.kind == "design" else None
+            if (state := take.facts.engine.get("design_state")) is not None:
+                self.context.objects.put(self.context.objects.read(state))  # looks new to `gc` until it is referred to
+            candidate = self._candidate(spec, line, take.facts, content)
         except (NotFound, StorageError) as error:
             if isinstance(error, StorageError) and error.retryable:
                 raise
@@ -286,28 +286,6 @@ class Recorder:
             file=self._published(take, content, spec),
             reused=line.status != TAKEN or bool((line.result or {}).get("reused")),
             candidate=candidate,
-        )
-
-    def _candidate_again(self, spec: JobSpec, line: Line, take: Take, content: bytes) -> NewCandidate:
-        """A candidate from an earlier take. Raises NotFound when what is needed to lock it is gone."""
-        assert isinstance(spec, DesignSpec)
-        engine, request = take.facts.engine, line.request
-        state: str | None = engine.get("design_state")
-        if state is not None:
-            self.context.objects.put(self.context.objects.read(state))  # looks new to `gc` until it is referred to
-        return NewCandidate(
-            audio_sha256=self.context.objects.put(content),
-            design_state_sha256=state,
-            transcript=request["text"],
-            description=request["voice"]["description"],
-            language=request["language"],
-            seed=take.facts.accepted_seed,
-            model=ModelFacts(**engine["model_facts"]),
-            frames=take.facts.frames,
-            duration_s=take.facts.duration_s,
-            sampling=request["sampling"],
-            quality=take.facts.quality,
-            character=spec.character.model_dump() if spec.character else None,
         )
 
     def _format(self, spec: JobSpec) -> FileFormat:

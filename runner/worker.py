@@ -61,12 +61,7 @@ class Worker:
         self.loader = ModelLoader(context.instance, engine, wake)
         self.floor = Floor(context=context, engine=engine, loader=self.loader)
         recent, trouble = RecentTakes(), self._on_job_trouble
-        self.recorder = Recorder(
-            context=context,
-            outbox=self.outbox,
-            on_job_trouble=trouble,
-            recent=recent,
-        )
+        self.recorder = Recorder(context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent)
         self.recording = BackgroundRecorder(recorder=self.recorder, floor=self.floor, on_job_trouble=trouble, wake=wake)
         self.finisher = Finisher(
             context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, intake=intake
