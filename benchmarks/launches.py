@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import io
 import re
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,14 @@ class Launches:
     def total(self) -> dict[str, float]:
         """Sums over one generation; the difference of a long and a short one, over their frames, is a frame's cost."""
         return {"launches": sum(self.counts), "build_s": sum(self.build_s)}
+
+    def of_a_frame_s(self, frames: int) -> float:
+        """The median time to build the graph of one of so many frames, each of which was evaluated once.
+
+        What else was evaluated (a cache that grows) took little, and the prompt is one among the longest: of a few
+        frames on a busy machine a difference of sums would be mostly noise.
+        """
+        return statistics.median(sorted(self.build_s)[-frames:])
 
 
 def _flatten(values: Any) -> Iterator[mx.array]:

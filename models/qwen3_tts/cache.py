@@ -14,6 +14,12 @@ import mlx.core as mx
 COLUMN_STEP = 128  # columns are added in such steps, so that growing is rare
 
 
+def whole_steps(columns: int) -> int:
+    """At least so many columns, in steps that grow with them: a compiled step is traced anew for each length."""
+    step = max(COLUMN_STEP, 1 << max(0, columns.bit_length() - 3))
+    return -(-columns // step) * step
+
+
 class SlotCache:
     """For each layer, G keys, then G values: `(slots, 2 G, columns, E)`. Rows lie in the first slots, without gaps."""
 
@@ -28,14 +34,20 @@ class SlotCache:
         self.layers = [empty] * self._layers
 
     def reserve(self, *, slots: int, columns: int) -> None:
-        """Have room for at least so many rows and positions; what is there stays."""
-        columns = -(-columns // COLUMN_STEP) * COLUMN_STEP
-        if slots <= self.slots and columns <= self.columns:
+        """Have room for at least so many rows and positions; what is there stays.
+
+        No row may be longer than `columns`: once the rows that were are gone, their columns are given back, since a
+        step may look at all that are there.
+        """
+        columns = whole_steps(columns)
+        too_many = self.columns >= 2 * columns
+        if slots <= self.slots and columns <= self.columns and not too_many:
             return
-        slots, columns = max(slots, self.slots), max(columns, self.columns)
+        slots, columns = max(slots, self.slots), columns if too_many else max(columns, self.columns)
+        kept = min(columns, self.columns)
         for layer, old in enumerate(self.layers):
             new = mx.zeros((slots, 2 * self._groups, columns, self._head_size), dtype=self._dtype)
-            new[: self.slots, :, : self.columns] = old
+            new[: self.slots, :, :kept] = old[:, :, :kept]
             self.layers[layer] = new
             mx.eval(new)  # one layer at a time: never twice the whole cache
         self.slots, self.columns = slots, columns
@@ -69,6 +81,23 @@ class StepView:
         else:
             stored[self.rows, :, self.positions] = keys_values[:, :, 0]
         return halves(stored[:count, :, : self.columns])
+
+
+@dataclass(kw_only=True)
+class FixedView:
+    """One layer's array `(slots, 2 G, columns, E)` in a compiled step, which hands over the array that comes of it."""
+
+    stored: mx.array
+    places: Sequence[mx.array]  # rows (B, 1), heads (1, 2 G) and positions (B, 1), as indices are wanted: uint32
+
+    def extend(self, keys_values: mx.array) -> tuple[mx.array, mx.array]:
+        """`(B, 2 G, 1, E)` new ones -> all columns; those past a row's position are to be masked."""
+        rows, heads, positions = self.places
+        if self.stored.shape[0] == 1:  # a plain copy instead of a scatter
+            self.stored = mx.slice_update(self.stored, keys_values, positions.reshape(1), axes=[2])
+        else:
+            self.stored[rows, heads, positions] = keys_values[:, :, 0]
+        return halves(self.stored[: keys_values.shape[0]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,5 +137,5 @@ class GrowingCache:
 
 def halves(keys_values: mx.array) -> tuple[mx.array, mx.array]:
     """Keys and values apart: views."""
-    groups = keys_values.shape[1] // 2
-    return keys_values[:, :groups], keys_values[:, groups:]
+    keys, values = mx.split(keys_values, 2, axis=1)
+    return keys, values

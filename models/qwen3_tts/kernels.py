@@ -23,9 +23,26 @@ class HeadNorms:
     unit: mx.array  # (E,) ones
     weights: mx.array  # (H + 2 G, 1, E), zero for values
     is_value: mx.array  # (H + 2 G, 1, 1, 1), one for values
+    halves: tuple[mx.array, mx.array]  # the weights as (H + 2 G, 1, 2, E/2), and with the halves swapped
+
+    @classmethod
+    def of(cls, query: mx.array, key: mx.array, *, heads: int, groups: int, eps: float) -> HeadNorms:
+        """From the weights `(E,)` of the heads of queries and of keys."""
+        counts = ((query, heads), (key, groups), (mx.zeros_like(key), groups))
+        weights = mx.concatenate([mx.repeat(weight[None, None], count, axis=0) for weight, count in counts])
+        halves = weights.reshape(*weights.shape[:-1], 2, weights.shape[-1] // 2)
+        return cls(
+            heads=heads,
+            groups=groups,
+            eps=eps,
+            unit=mx.ones(key.shape, dtype=key.dtype),
+            weights=weights,
+            is_value=(mx.arange(heads + 2 * groups) >= heads + groups).astype(key.dtype)[:, None, None, None],
+            halves=(halves, mx.contiguous(halves[..., ::-1, :])),
+        )
 
     def arrays(self) -> list[mx.array]:
-        return [self.unit, self.weights, self.is_value]
+        return [self.unit, self.weights, self.is_value, *self.halves]
 
 
 Turn = Sequence[mx.array]  # rotary angles of fixed positions, as one kind of kernels wants them, for every layer
@@ -71,7 +88,7 @@ def angles_at(first: mx.array | int, length: int, *, head_size: int, theta: floa
     half = head_size // 2
     frequencies = theta ** (-mx.arange(half, dtype=mx.float32) / half)
     starts = mx.array([first]) if isinstance(first, int) else first
-    steps = starts[:, None] + mx.arange(length)  # (B, L)
+    steps = starts.astype(mx.float32)[:, None] + mx.arange(length, dtype=mx.float32)  # (B, L)
     return (steps[..., None] * frequencies)[:, None]
 
 
@@ -134,17 +151,12 @@ class FastKernels(PlainKernels):
     def rotate(self, joint: mx.array, norms: HeadNorms, turn: Turn) -> tuple[mx.array, mx.array]:
         if not self.fused:
             return super().rotate(joint, norms, turn)
-        halves = (2, joint.shape[-1] // 2)
-        normed = mx.fast.rms_norm(joint, norms.unit, norms.eps).reshape(*joint.shape[:-1], *halves)
-        weights = norms.weights.reshape(*norms.weights.shape[:-1], *halves)
+        normed = mx.fast.rms_norm(joint, norms.unit, norms.eps).reshape(*joint.shape[:-1], 2, joint.shape[-1] // 2)
         whole = self._turned(
-            [normed, normed[..., ::-1, :]],
-            [weights, weights[..., ::-1, :]],
-            turn,
-            [joint.reshape(normed.shape), norms.is_value],
+            [normed, normed[..., ::-1, :]], norms.halves, turn, [joint.reshape(normed.shape), norms.is_value]
         )
-        whole = whole.reshape(joint.shape).astype(joint.dtype)
-        return whole[:, : norms.heads], whole[:, norms.heads :]
+        queries, keys_values = mx.split(whole.reshape(joint.shape).astype(joint.dtype), [norms.heads], axis=1)
+        return queries, keys_values
 
     def attention(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
         scale = queries.shape[-1] ** -0.5

@@ -6,7 +6,6 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSDecoderLayer and Qwen3TTSTalk
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import mlx.core as mx
@@ -38,19 +37,7 @@ class DecoderLayer:
         )
         query_norm = reader.tensor(f"{attention}.q_norm.weight", (self.head_size,))
         key_norm = reader.tensor(f"{attention}.k_norm.weight", (self.head_size,))
-        self.norms = HeadNorms(
-            heads=heads,
-            groups=groups,
-            eps=self.eps,
-            unit=mx.ones((self.head_size,), dtype=reader.dtype),
-            weights=mx.concatenate(
-                [
-                    mx.repeat(norm[None, None], count, axis=0)
-                    for norm, count in ((query_norm, heads), (key_norm, groups), (mx.zeros_like(key_norm), groups))
-                ]
-            ),
-            is_value=(mx.arange(heads + 2 * groups) >= heads + groups).astype(reader.dtype)[:, None, None, None],
-        )
+        self.norms = HeadNorms.of(query_norm, key_norm, heads=heads, groups=groups, eps=self.eps)
         self.output: Projection = reader.linear(
             f"{attention}.o_proj", (width, heads * self.head_size), bias=config.attention_bias
         )
@@ -68,42 +55,22 @@ class DecoderLayer:
     def __call__(
         self, x: mx.array, *, cache: LayerCache, turn: Turn, mask: mx.array | None, kernels: Kernels
     ) -> mx.array:
-        """`(B, L, D)` -> `(B, L, D)`, for positions that follow those in `cache`."""
-        return run_parts(self.parts(kernels), x, cache=cache, turn=turn, mask=mask, kernels=kernels)
-
-    def parts(self, kernels: Kernels) -> Parts:
-        """What comes before and after attention, which alone looks at the past."""
-
-        def before(x: mx.array, turn: Turn) -> tuple[mx.array, mx.array]:
-            return self._heads(x, turn, kernels)
-
-        def after(x: mx.array, mixed: mx.array) -> mx.array:
-            return self._rest(x, mixed, kernels)
-
-        return before, after
+        """`(B, L, D)` -> `(B, L, D)`, or `(B, D)` -> `(B, D)`, for positions that follow those in `cache`."""
+        queries, keys_values = self._heads(x, turn, kernels)
+        keys, values = cache.extend(keys_values)
+        return self._rest(x, kernels.attention(queries, keys, values, mask), kernels)  # attention gives (B, H, L, E)
 
     def _heads(self, x: mx.array, turn: Turn, kernels: Kernels) -> tuple[mx.array, mx.array]:
-        batch, length, _ = x.shape
         joint = self.queries_keys_values(kernels.rms_norm(x, self.input_norm, self.eps))
-        joint = joint.reshape(batch, length, self.heads + 2 * self.groups, self.head_size).swapaxes(1, 2)
+        count = self.heads + 2 * self.groups
+        if x.ndim == 2:  # single positions: fewer views to make
+            joint = joint.reshape(-1, count, 1, self.head_size)
+        else:
+            joint = joint.reshape(*x.shape[:2], count, self.head_size).swapaxes(1, 2)
         return kernels.rotate(joint, self.norms, turn)
 
     def _rest(self, x: mx.array, mixed: mx.array, kernels: Kernels) -> mx.array:
-        batch, length, _ = x.shape
-        mixed = mixed.swapaxes(1, 2).reshape(batch, length, -1)
+        mixed = (mixed if x.ndim == 2 else mixed.swapaxes(1, 2)).reshape(*x.shape[:-1], -1)
         x = x + self.output(mixed) if self.output_has_bias else self.output.plus(x, mixed)
         gate_up = self.gate_up(kernels.rms_norm(x, self.feed_norm, self.eps))
         return self.down.plus(x, kernels.gated(gate_up))
-
-
-Parts = tuple[Callable[[mx.array, Turn], tuple[mx.array, mx.array]], Callable[[mx.array, mx.array], mx.array]]
-
-
-def run_parts(
-    parts: Parts, x: mx.array, *, cache: LayerCache, turn: Turn, mask: mx.array | None, kernels: Kernels
-) -> mx.array:
-    """One layer, by its parts: `(B, L, D)` -> `(B, L, D)`."""
-    before, after = parts
-    queries, keys_values = before(x, turn)
-    keys, values = cache.extend(keys_values)
-    return after(x, kernels.attention(queries, keys, values, mask))  # attention gives (B, H, L, E)

@@ -172,7 +172,7 @@ class MlxNetwork:
         return self._fills[setting.kind]
 
     def step(self, codes: mx.array, text: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:
-        return self.talker.step(self.talker.embed_codes(codes) + text, cache=cache, positions=positions)
+        return self.talker.step(codes, text, cache=cache, positions=positions)
 
     def logits(self, hidden: mx.array) -> mx.array:
         return self.talker.logits(hidden)

@@ -75,11 +75,11 @@ class CodePredictor:
         codes = [first]
         for group, turn in enumerate(self.rotations):
             if group:
-                x = self.code_inputs[group][code]  # (B, 1, D)
+                x = mx.squeeze(self.code_inputs[group][code], 1)  # (B, D)
             for layer, cache in zip(self.layers, caches, strict=True):
                 mask = None if group else self.mask
                 x = layer(x, cache=cache, turn=turn, mask=mask, kernels=self.kernels)
-            last = self.kernels.rms_norm(x[:, -1], self.norm, self.config.rms_norm_eps)
+            last = self.kernels.rms_norm(x if group else x[:, -1], self.norm, self.config.rms_norm_eps)
             code = draw(self.heads[group](last), group)
             codes.append(code)
         return mx.concatenate(codes, axis=-1)

@@ -8,18 +8,21 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSTalkerForConditionalGeneratio
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from models.qwen3_tts.cache import PrefillView, SlotCache, StepView
+from models.qwen3_tts.cache import FixedView, PrefillView, SlotCache, StepView
 from models.qwen3_tts.config import SPECIAL_CODES, TalkerConfig
 from models.qwen3_tts.kernels import Kernels
-from models.qwen3_tts.layers import DecoderLayer, Parts, run_parts
+from models.qwen3_tts.layers import DecoderLayer
 from models.qwen3_tts.prompt import PromptPlan
 from models.qwen3_tts.reading import Reader, materialize
+
+# codes (B, Q), text (B or 1, D), positions (B,), caches -> hidden states (B, D), caches
+Step = Callable[[mx.array, mx.array, mx.array, list[mx.array]], tuple[mx.array, list[mx.array]]]
 
 
 class TextProjection:
@@ -129,8 +132,40 @@ class Talker:
             x = layer(x, cache=view, turn=turn, mask=mask, kernels=self.kernels)
         return x
 
-    def step(self, x: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:
-        """One more position for each of the first rows: inputs `(B, D)` -> normalised hidden states `(B, D)`."""
+    def step(self, codes: mx.array, text: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:
+        """One more position for each of the first rows: the frame just made `(B, Q)` and the text beside it
+        `(B or 1, D)` -> normalised hidden states `(B, D)`."""
+        if self.kernels.fused:
+            at = mx.array(list(positions), dtype=mx.uint32)  # as indices are wanted
+            hidden, cache.layers = self._compiled_step(codes, text, at, cache.layers)
+            return hidden
+        return self._plain_step(self.embed_codes(codes) + text, cache=cache, positions=positions)
+
+    @functools.cached_property
+    def _compiled_step(self) -> Step:
+        """Python builds the whole step's graph once for each number of rows and of columns, and not every frame."""
+        return mx.compile(self._fixed_step)
+
+    def _fixed_step(
+        self, codes: mx.array, text: mx.array, at: mx.array, layers: list[mx.array]
+    ) -> tuple[mx.array, list[mx.array]]:
+        """A step over the caches' whole length, so that its shapes stay the same: positions `at` `(B,)` are data."""
+        config, kernels = self.config, self.kernels
+        turn = kernels.rotation(at, 1, head_size=config.head_dim, theta=config.rope_theta)
+        x = self.embed_codes(codes) + text  # (B, D)
+        columns = mx.arange(layers[0].shape[2], dtype=mx.uint32)
+        mask = mx.where(columns <= at[:, None], 0.0, -mx.inf).astype(x.dtype)[:, None, None]
+        heads = mx.arange(2 * config.num_key_value_heads, dtype=mx.uint32)
+        places = (mx.arange(len(at), dtype=mx.uint32)[:, None], heads[None], at[:, None])
+        written = []
+        for layer, stored in zip(self.layers, layers, strict=True):
+            view = FixedView(stored=stored, places=places)
+            x = layer(x, cache=view, turn=turn, mask=mask, kernels=kernels)
+            written.append(view.stored)
+        return kernels.rms_norm(x, self.norm, config.rms_norm_eps), written
+
+    def _plain_step(self, x: mx.array, *, cache: SlotCache, positions: Sequence[int]) -> mx.array:
+        """A step over the columns that are needed now, its graph built anew."""
         config = self.config
         at = mx.array(list(positions), dtype=mx.int32)
         columns = max(positions) + 1
@@ -140,18 +175,10 @@ class Talker:
         aligned = min(positions) + 1 == columns
         if not aligned:
             mask = mx.where(mx.arange(columns) <= at[:, None], 0.0, -mx.inf).astype(x.dtype)[:, None, None]
-        x = x[:, None]  # (B, 1, D)
-        for index, parts in enumerate(self._step_parts):
+        for index, layer in enumerate(self.layers):
             view = StepView(cache=cache, layer=index, rows=rows, positions=at, columns=columns, aligned=aligned)
-            x = run_parts(parts, x, cache=view, turn=turn, mask=mask, kernels=self.kernels)
-        return self.kernels.rms_norm(x[:, 0], self.norm, config.rms_norm_eps)
-
-    @functools.cached_property
-    def _step_parts(self) -> list[Parts]:
-        """The layers for single positions. Where that is worth it they are compiled: Python then builds two pieces of
-        a layer's graph a step, once for each number of rows."""
-        parts = [layer.parts(self.kernels) for layer in self.layers]
-        return [(mx.compile(before), mx.compile(after)) for before, after in parts] if self.kernels.fused else parts
+            x = layer(x, cache=view, turn=turn, mask=mask, kernels=self.kernels)
+        return self.kernels.rms_norm(x, self.norm, config.rms_norm_eps)
 
     def logits(self, hidden: mx.array) -> mx.array:
         """Normalised hidden states `(B, D)` -> `(B, K + 1)` float32, the end of speech last."""

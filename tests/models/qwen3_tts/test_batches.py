@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest
+from models.qwen3_tts.cache import SlotCache
 from models.qwen3_tts.loop import Loop
 from models.qwen3_tts.predictor import CodePredictor
 from models.qwen3_tts.prompt import prefill_groups, shared_prefix
@@ -214,6 +215,33 @@ def test_equal_prompts_with_other_seeds_speak_as_they_do_alone():
     for index, request in enumerate(requests):
         np.testing.assert_array_equal(together[index].codes, speaker.synthesize(request).codes)
     assert len({speech.codes.tobytes() for speech in together.values()}) == 3
+
+
+def test_columns_of_long_rows_are_given_back_when_these_are_gone():
+    cache = SlotCache(layers=2, groups=1, head_size=2, dtype=mx.float32)
+    cache.reserve(slots=2, columns=900)
+    cache.layers[1][1, :, :100] = 7
+    cache.reserve(slots=1, columns=600)
+    assert (cache.slots, cache.columns) == (2, 1024)
+    cache.reserve(slots=1, columns=100)
+    assert (cache.slots, cache.columns, cache.layers[1].shape) == (2, 128, (2, 2, 128, 2))
+    assert mx.all(cache.layers[1][1, :, :100] == 7).item()
+
+
+def test_the_compiled_step_is_the_plain_one():
+    network = model("custom_voice", "mlx-fast").network
+    talker, codes = network.talker, mx.arange(48).reshape(3, 16) % 60
+    text, states = mx.ones((1, talker.config.hidden_size)), []
+    for positions in ([40, 7, 130], [40, 40, 40]):
+        caches = [talker.make_cache(), talker.make_cache()]
+        for cache in caches:
+            cache.reserve(slots=4, columns=131)
+            cache.layers = [mx.random.normal(layer.shape, key=mx.random.key(1)) for layer in cache.layers]
+        hidden, layers = talker._fixed_step(codes, text, mx.array(positions, dtype=mx.uint32), caches[0].layers)
+        plain = talker._plain_step(talker.embed_codes(codes) + text, cache=caches[1], positions=positions)
+        np.testing.assert_allclose(np.array(hidden), np.array(plain), atol=1e-5)
+        states.append(all(mx.allclose(*pair, atol=1e-5).item() for pair in zip(layers, caches[1].layers, strict=True)))
+    assert states == [True, True]
 
 
 def test_the_cache_grows_only_by_whole_steps_and_is_given_back():
