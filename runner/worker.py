@@ -56,7 +56,7 @@ class Worker:
     def __init__(
         self, context: Context, *, engine: EngineClient, intake: Intake | None, wake: Callable[[], None] = lambda: None
     ) -> None:
-        self.context, self.engine, self.intake, self._wake = context, engine, intake, wake
+        self.context, self.engine, self.intake = context, engine, intake
         self.outbox = Outbox.of(context.instance)
         self.loader = ModelLoader(context.instance, engine, wake)
         self.floor = Floor(context=context, engine=engine, loader=self.loader)
@@ -310,23 +310,23 @@ class Worker:
         if not self._drops:
             return
         taken = self.outbox.names()
-        claimed_dir = self.context.instance.claimed_dir
         with self.context.database.write() as session:
             admission = Admission(
                 session,
                 taken=taken,
                 now_s=self.context.clock(),
-                claimed_dir=claimed_dir,
+                claimed_dir=self.context.instance.claimed_dir,
                 default_model=self.context.settings.model,
             )
             more_to_come = self.intake is not None and self.intake.has_more and self.intake.problem is None
             admitted, later = admission.admit(self._drops, more_to_come=more_to_come)
+            freed = {item.freed_claim: False for item in admitted if item.freed_claim is not None}
+            if self.intake is not None:  # before the commit: after it, a runner that dies would leave them as new drops
+                self.intake.release_all(freed)
         crash_point("worker.drops-recorded")
         self._drops = later
         for item in admitted:
             logger.info("job %d (%s): claimed as %s", item.job.id, item.job.name, printable_name(item.job.dropped_name))
-            if item.freed_claim is not None and self.intake is not None:
-                self.intake.release(item.freed_claim)
         self.turns.may_be_ready = True
         self._answer([item.job.id for item in admitted if item.job.outcome is not None and item.freed_claim is None])
 

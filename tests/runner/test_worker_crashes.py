@@ -96,3 +96,17 @@ def test_a_lock_is_made_once_whenever_its_worker_is_killed(bench, kill_at, monke
     bench.drop("hello.toml", speak("One.", voice="elena@2"))
     bench.run()
     assert bench.status("hello") == "rejected"
+
+
+def test_a_kill_while_a_job_is_resumed_by_another_drop_makes_no_answer_more(bench, kill_at, monkeypatch):
+    bench.engine.load_error = {"code": "broken", "message": "No.", "retryable": False}
+    bench.drop("hello.toml", speak("One.", id="ep1"))
+    bench.run()
+    bench.drop("again.toml", speak("One.", id="ep1"))
+    kill_at("worker.drops-recorded")
+    assert run_until_killed(bench)
+    monkeypatch.delenv("VOICEJOBS_CRASH_AT")
+    bench.restart()
+    bench.run()
+    assert bench.status("ep1") == "done"
+    assert [path.name for path in bench.instance.outbox.iterdir()] == ["ep1"]
