@@ -32,12 +32,10 @@ from models.protocol import FRAMES_PER_SECOND  # noqa: E402 (the path above come
 VARIANT_OF_VOICE = {"preset": "custom_voice", "design": "voice_design", "clone": "base"}
 TEXT = "The quick brown fox jumps over the lazy dog while seven wizards quietly judge the boxing match in the garden."
 PEAK_LINES = 8  # lines together whose peak of memory is noted, too; larger batches must come later
-# In a process of its own, so that this one never holds the arrays, and a half-written folder has no final name.
+# In a process of its own, so that this one never holds the arrays.
 GENERATE = """
-import sys; from pathlib import Path; import mlx.core as mx; from tests.checkpoints import write_checkpoint
-folder, size, variant = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-part = folder.with_name(folder.name + ".part"); part.mkdir(parents=True, exist_ok=True)
-write_checkpoint(part, variant=variant, size=size, dtype=mx.bfloat16); part.rename(folder)
+import sys; from pathlib import Path; from tests.checkpoints import write_full_size_checkpoint
+write_full_size_checkpoint(Path(sys.argv[1]), size=sys.argv[2], variant=sys.argv[3])
 """
 # Its batches are its lines one after the other: one line says it all. Far below real time, it takes part in the first
 # round only: three quarters of an hour would pass otherwise.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -242,7 +241,7 @@ def _digests_of(new: NewVersion) -> list[tuple[str, str]]:
 
 
 def _check_sha256(name: str, value: str) -> None:
-    if not re.fullmatch(SHA256, value):
+    if not SHA256.fullmatch(value):
         raise InvalidInput(f"{name} is {value!r}: the SHA-256 of stored bytes was expected, 64 lower-case hex digits.")
 
 

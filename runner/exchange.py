@@ -16,7 +16,6 @@ from models.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
 from registry.errors import NotFound, VoiceJobsError, storage_error
 from registry.files import write_durably
 from registry.registry import Registry
-from registry.values import Version
 from runner import submission
 from runner.exchange_jobs import read_bounded
 from runner.exporting import ExportedVoice, export_prompt, export_voice
@@ -28,17 +27,6 @@ from runner.jobfile_specs import DEFAULT_CANDIDATE_TEXT
 
 IMPORTED, KNOWN, QUEUED, REFUSED, SKIPPED = "imported", "known", "queued", "refused", "skipped"
 SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportWishes:
-    """What the person who imports adds to what the files say."""
-
-    voice: str | None = None
-    consent: str | None = None
-    transcript: str | None = None
-    model: str | None = None
-    set_current: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,39 +43,82 @@ class Outcome:
     jobs: tuple[submission.Submitted, ...] = ()
 
 
-def import_path(instance: Instance, registry: Registry, path: Path, wishes: ImportWishes) -> Iterator[Outcome]:
-    """Take over a file, diga's store, or every voice file of a folder. A file that is refused raises; in a folder it
-    becomes an outcome, and the rest goes on."""
-    if not path.exists():
-        raise NotFound(f"There is no file or folder {path}.")
-    if not path.is_dir():
-        yield import_file(instance, registry, path, wishes)
-        return
-    diga = diga_folder(path)
-    folders = dict.fromkeys([path, *([diga] if diga else [])])
-    files = [file for folder in folders for file in _voice_files(folder, with_prompts=diga is None)]
-    voices = diga_voices(diga) if diga else []
-    if not files and not voices:
-        raise NotFound(f"{path} holds no voices.", hint=f"Voice files end in {' or '.join(SUFFIXES)}.")
-    for file in files:
-        yield _or_refused(str(file), partial(import_file, instance, registry, file, wishes))
-    for voice in voices:
-        yield _or_refused(voice.name, partial(_import_diga, instance, registry, voice, wishes))
+@dataclass(frozen=True, kw_only=True)
+class Importer:
+    """Takes voices over into an instance, with what the person who imports adds to what the files say."""
 
+    instance: Instance
+    registry: Registry
+    voice: str | None = None
+    consent: str | None = None
+    transcript: str | None = None
+    model: str | None = None
+    set_current: bool = True
 
-def import_file(instance: Instance, registry: Registry, path: Path, wishes: ImportWishes) -> Outcome:
-    """Take over one file. Raises VoxRefused, VoxInvalid, InvalidClonePrompt, …"""
-    found = read_voice_file(
-        read_bounded(path),
-        file_name=path.name,
-        voice=wishes.voice,
-        consent=wishes.consent,
-        transcript=wishes.transcript,
-    )
-    if found.needs_lock is not None:
-        job = _submit_import(instance, path, wishes)
-        return Outcome(source=str(path), status=QUEUED, voice=found.voice, warnings=found.warnings, jobs=(job,))
-    return _add(registry, found, wishes, source=str(path))
+    def import_path(self, path: Path) -> Iterator[Outcome]:
+        """Take over a file, diga's store, or every voice file of a folder. A file that is refused raises; in a folder
+        it becomes an outcome, and the rest goes on."""
+        if not path.exists():
+            raise NotFound(f"There is no file or folder {path}.")
+        if not path.is_dir():
+            yield self.import_file(path)
+            return
+        diga = diga_folder(path)
+        folders = dict.fromkeys([path, *([diga] if diga else [])])
+        files = [file for folder in folders for file in _voice_files(folder, with_prompts=diga is None)]
+        voices = diga_voices(diga) if diga else []
+        if not files and not voices:
+            raise NotFound(f"{path} holds no voices.", hint=f"Voice files end in {' or '.join(SUFFIXES)}.")
+        for file in files:
+            yield _or_refused(str(file), partial(self.import_file, file))
+        for voice in voices:
+            yield _or_refused(voice.name, partial(self._import_diga, voice))
+
+    def import_file(self, path: Path) -> Outcome:
+        """Take over one file. Raises VoxRefused, VoxInvalid, InvalidClonePrompt, …"""
+        found = read_voice_file(
+            read_bounded(path),
+            file_name=path.name,
+            voice=self.voice,
+            consent=self.consent,
+            transcript=self.transcript,
+        )
+        if found.needs_lock is not None:
+            job = self._submit_import(path)
+            return Outcome(source=str(path), status=QUEUED, voice=found.voice, warnings=found.warnings, jobs=(job,))
+        return self._add(found, source=str(path))
+
+    def _add(self, found: VoiceImport, *, source: str) -> Outcome:
+        store(self.registry.objects, found)
+        with self.registry.db.write() as session:
+            result = add_versions(session, found, now_s=time.time(), set_current=self.set_current)
+        chosen = result.chosen
+        return Outcome(
+            source=source,
+            status=IMPORTED if result.added else KNOWN,
+            voice=chosen.name,
+            versions=tuple(version.name for version in result.versions),
+            digest=f"sha256:{chosen.digest}",
+            warnings=result.warnings,
+        )
+
+    def _submit_import(self, path: Path) -> submission.Submitted:
+        values: dict[str, Any] = {"kind": "import", "file": path.name, "set_current": self.set_current}
+        for key in ("voice", "consent", "transcript", "model"):
+            if getattr(self, key) is not None:
+                values[key] = getattr(self, key)
+        job = submission.job_from_values(values, name=f"import-{path.stem}", folder=path.absolute().parent)
+        return submission.submit(self.instance, job)
+
+    def _import_diga(self, voice: DigaVoice) -> Outcome:
+        source = f"diga: {voice.name}"
+        if voice.prompts:
+            return self._add(_of_prompts(voice, consent=self.consent or "unknown"), source=source)
+        if voice.description and voice.kind not in BUILT_IN:
+            name = _own_name(voice.name)
+            jobs = _submit_design(self.instance, name, voice.description)
+            return Outcome(source=source, status=QUEUED, voice=name, jobs=jobs)
+        return Outcome(source=source, status=SKIPPED, voice=voice.name)
 
 
 def export_to(registry: Registry, reference: str, target: Path | None) -> tuple[ExportedVoice, Path]:
@@ -110,30 +141,6 @@ def exported(registry: Registry, reference: str, *, as_prompt: bool = False) -> 
         return export_voice(session, registry.objects, reference)
 
 
-def _add(registry: Registry, found: VoiceImport, wishes: ImportWishes, *, source: str) -> Outcome:
-    store(registry.objects, found)
-    with registry.db.write() as session:
-        result = add_versions(session, found, now_s=time.time(), set_current=wishes.set_current)
-    chosen: Version = result.chosen
-    return Outcome(
-        source=source,
-        status=IMPORTED if result.added else KNOWN,
-        voice=chosen.name,
-        versions=tuple(version.name for version in result.versions),
-        digest=f"sha256:{chosen.digest}",
-        warnings=result.warnings,
-    )
-
-
-def _submit_import(instance: Instance, path: Path, wishes: ImportWishes) -> submission.Submitted:
-    values: dict[str, Any] = {"kind": "import", "file": path.name, "set_current": wishes.set_current}
-    for key in ("voice", "consent", "transcript", "model"):
-        if getattr(wishes, key) is not None:
-            values[key] = getattr(wishes, key)
-    job = submission.job_from_values(values, name=f"import-{path.stem}", folder=path.absolute().parent)
-    return submission.submit(instance, job)
-
-
 def _voice_files(folder: Path, *, with_prompts: bool) -> list[Path]:
     suffixes = SUFFIXES if with_prompts else (VOX_SUFFIX,)
     return [
@@ -153,18 +160,7 @@ def _or_refused(source: str, take_over: Callable[[], Outcome]) -> Outcome:
 # ---- diga --------------------------------------------------------------------------------------------------------
 
 
-def _import_diga(instance: Instance, registry: Registry, voice: DigaVoice, wishes: ImportWishes) -> Outcome:
-    source = f"diga: {voice.name}"
-    if voice.prompts:
-        return _add(registry, _of_prompts(voice, wishes), wishes, source=source)
-    if voice.description and voice.kind not in BUILT_IN:
-        name = _own_name(voice.name)
-        jobs = _submit_design(instance, name, voice.description)
-        return Outcome(source=source, status=QUEUED, voice=name, jobs=jobs)
-    return Outcome(source=source, status=SKIPPED, voice=voice.name)
-
-
-def _of_prompts(voice: DigaVoice, wishes: ImportWishes) -> VoiceImport:
+def _of_prompts(voice: DigaVoice, *, consent: str) -> VoiceImport:
     """One voice with a version for each model size, the larger one last and current."""
     name = _own_name(voice.name)
     parts = [
@@ -177,7 +173,7 @@ def _of_prompts(voice: DigaVoice, wishes: ImportWishes) -> VoiceImport:
             content=replace(
                 part.versions[0].content,
                 description=voice.description,
-                consent=wishes.consent or "unknown",
+                consent=consent,
                 provenance={**part.versions[0].content.provenance, **_method_of(voice), "store": "diga"},
             ),
         )

@@ -143,7 +143,7 @@ def _voice_of_file(instance: Instance, path: Path) -> str:
     if not path.is_file():
         raise NotFound(f"There is no voice file {path}.")
     with open_registry(instance.state_dir) as registry:
-        outcome = exchange.import_file(instance, registry, path, exchange.ImportWishes(set_current=False))
+        outcome = exchange.Importer(instance=instance, registry=registry, set_current=False).import_file(path)
     for job in outcome.jobs:
         finished = submission.wait_for(instance, job)
         voice = finished.receipt.get("voice")

@@ -1,9 +1,9 @@
-"""Checkpoints of random weights on the disk: tiny or full-size, every variant, any dimensions, either layout.
+"""Checkpoints of random weights on the disk, in the official layout: tiny or full-size, every variant, any dimensions.
 
-    write_checkpoint(folder, variant="custom_voice")                       tiny, official layout
+    write_checkpoint(folder, variant="custom_voice")                       tiny
     write_checkpoint(folder, variant="base", size="0.6b", dtype=mx.bfloat16)
     write_checkpoint(folder, talker={"num_hidden_layers": 2}, decoder={"num_key_value_heads": 2}, shards=3)
-    convert_to_mlx(folder, target, bits=8)                                 as the MLX community's converter writes it
+    write_full_size_checkpoint(folder, size="0.6b", variant="base")        which appears whole
 
 Tiny configs are those of `tests/data/reference`, so that one can be changed in one place and compared with the rest.
 """
@@ -227,23 +227,3 @@ def write_tokenizer(folder: Path, *, size: str) -> None:
     tokens = config["added_tokens_decoder"]
     config["added_tokens_decoder"] = {str(int(number) + shift): token for number, token in tokens.items()}
     write(folder / "tokenizer_config.json", config)
-
-
-def convert_to_mlx(source: Path, target: Path, *, dtype: mx.Dtype | None = None) -> Path:
-    """The same checkpoint as the MLX community's converter writes it, plain: `format: mlx`, convolutions transposed.
-
-    The codec is copied byte for byte, in PyTorch's layout, as that converter does.
-    """
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors", "*.index.json"))
-    shutil.copytree(source / "speech_tokenizer", target / "speech_tokenizer", dirs_exist_ok=True)
-    arrays: dict[str, mx.array] = {}
-    for file in sorted(source.glob("*.safetensors")):
-        loaded: Any = mx.load(str(file))
-        arrays |= loaded
-    converted = {name: value.swapaxes(1, 2) if value.ndim == 3 else value for name, value in arrays.items()}
-    if dtype is not None:
-        converted = {name: value.astype(dtype) for name, value in converted.items()}
-    mx.save_safetensors(str(target / "model.safetensors"), converted, metadata={"format": "mlx"})
-    index = dict.fromkeys(sorted(converted), "model.safetensors")
-    write(target / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
-    return target

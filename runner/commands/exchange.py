@@ -40,13 +40,13 @@ def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, *
     once. Nothing in the folder is changed.
     """
     from registry.registry import open_registry
-    from runner.exchange import ImportWishes, import_path, refused_in
+    from runner.exchange import Importer, refused_in
 
     instance = current_instance()
     instance.prepare()
-    told = ImportWishes(**wishes, set_current=not keep_current)
     with open_registry(instance.state_dir) as registry:
-        outcomes = list(import_path(instance, registry, path.expanduser(), told))
+        importer = Importer(instance=instance, registry=registry, set_current=not keep_current, **wishes)
+        outcomes = list(importer.import_path(path.expanduser()))
     for outcome in outcomes:
         _talk(outcome)
     codes = [] if no_wait else [_wait(instance, outcome) for outcome in outcomes]

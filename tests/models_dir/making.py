@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +84,3 @@ def run_python(program, *, environment, crash_at="", check=True):
     if check and finished.returncode not in (0, CRASHED):
         raise AssertionError(finished.stderr)
     return finished
-
-
-def copy_tree(source, target):
-    shutil.copytree(source, target, symlinks=True)
-    return target
