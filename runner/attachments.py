@@ -97,7 +97,7 @@ def _missing(descriptor: int, part: str, path: str) -> AttachmentMissing:
         return StillArriving(f"The job names {shown!r}, which is still being written.")
     return AttachmentMissing(
         f"The job names {shown!r}, which is not there.",
-        hint="Put the file into the inbox before the job file, or drop both together in one folder.",
+        hint="Put it beside the job file before that is dropped, or drop both together in one folder.",
     )
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
-from registry.errors import NotFound, VoiceJobsError, storage_error
-from registry.files import write_durably
+from registry.errors import NotFound, VoiceJobsError
 from registry.registry import Registry
 from runner import submission
 from runner.exchange_jobs import read_bounded
@@ -24,6 +23,7 @@ from runner.importing import PROMPT_SUFFIXES, add_versions, read_voice_file, sto
 from runner.importing_names import VOX_SUFFIX, voice_name_from
 from runner.instance import Instance
 from runner.jobfile_specs import DEFAULT_CANDIDATE_TEXT
+from runner.targets import write_target
 
 IMPORTED, KNOWN, QUEUED, REFUSED, SKIPPED = "imported", "known", "queued", "refused", "skipped"
 SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])
@@ -126,10 +126,7 @@ def export_to(registry: Registry, reference: str, target: Path | None) -> tuple[
     as_prompt = target is not None and target.name.lower().endswith(PROMPT_SUFFIXES)
     voice = exported(registry, reference, as_prompt=as_prompt)
     path = target or Path.cwd() / voice.file_name
-    try:
-        write_durably(path.absolute(), voice.content)
-    except OSError as error:
-        raise storage_error(error, f"writing {path}") from error
+    write_target(path, voice.content)
     return voice, path
 
 

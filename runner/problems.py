@@ -131,7 +131,7 @@ _EXPECTED = {
     "model_type": "expected a table",
     "model_attributes_type": "expected a table",
     "too_short": "it is empty",
-    "too_long": "it has {actual_length:,} entries; {max_length:,} are allowed",
+    "too_long": "its length is {actual_length:,}, and at most {max_length:,} is allowed",
     "greater_than_equal": "expected at least {ge}",
     "greater_than": "expected more than {gt}",
     "less_than_equal": "expected at most {le}",

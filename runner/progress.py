@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 REDRAW_S = 0.1
 WIDTH = 24
+FINISHING = "finishing"
 LEAST_DONE = 0.02  # of a line: less makes no pace
 
 
@@ -55,8 +56,13 @@ def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None
     filled = int(WIDTH * (ended + begun) / lines.total)
     bar = "#" * filled + " " * (WIDTH - filled)
     left_s = time_left_s(job, lines, under_way, now_s=now_s)
-    left = f", {span(left_s)} left" if left_s is not None else ""
+    left = f", {span(left_s)} left" if left_s is not None else f", {FINISHING}" if is_finishing(job, lines) else ""
     return f"{job.name}: [{bar}] {ended}/{lines.total} lines{left}"
+
+
+def is_finishing(job: Job, lines: LineCounts) -> bool:
+    """Whether all lines are done, and what is made of them, the track for example, is not."""
+    return job.status == RUNNING and lines.total > 0 and lines.waiting + lines.taken == 0
 
 
 def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> float | None:
@@ -65,7 +71,7 @@ def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, 
     Until its first line has ended, the pace is that of the lines under way: the model's load is not in it.
     """
     left, ended = lines.waiting + lines.taken, float(lines.published + lines.failed)
-    if job.status != RUNNING or job.started_s is None:
+    if job.status != RUNNING or job.started_s is None or left == 0:
         return None
     since_s, begun = job.started_s, 0.0
     if under_way is not None:

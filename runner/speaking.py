@@ -15,8 +15,7 @@ from typing import Any
 from models.audio import read_audio
 from models.audio_convert import FORMATS, encode_as, format_named, m4a_encoder
 from models.protocol import Waveform
-from registry.errors import InvalidInput, NotFound, nearest, storage_error
-from registry.files import write_durably
+from registry.errors import InvalidInput, NotFound, nearest
 from registry.registry import open_registry
 from registry.voice_errors import VoiceNotFound
 from registry.voice_names import fold
@@ -26,6 +25,7 @@ from runner.importing import PROMPT_SUFFIXES
 from runner.importing_names import VOX_SUFFIX
 from runner.instance import Instance
 from runner.names import PRESET_NAMES, parse_voice_reference
+from runner.targets import check_target, write_target
 
 DEFAULT_VOICE = "ryan"
 STDOUT = Path("-")
@@ -79,7 +79,7 @@ def say(instance: Instance, request: SayRequest) -> bytes | None:
     if request.output == STDOUT:
         return content
     if request.output is not None:
-        _write(request.output, content)
+        write_target(request.output, content)
     else:
         player.play_wav(content, player=command)
     return None
@@ -119,10 +119,7 @@ def _check_way_out(request: SayRequest, wanted: str) -> Sequence[str] | None:
         return player.find_player()
     if request.output == STDOUT:
         return None
-    if request.output.is_dir():
-        raise UsageProblem(f"{request.output} is a folder.", hint="Give -o the name of a file, such as hello.wav.")
-    if not request.output.absolute().parent.is_dir():
-        raise NotFound(f"There is no folder {request.output.absolute().parent} to write {request.output.name} into.")
+    check_target(request.output)
     return None
 
 
@@ -173,10 +170,3 @@ def _failure(receipt: dict[str, Any]) -> WorkFailed:
     error = receipt.get("error") or {}
     said = f"{error.get('message') or 'Nothing could be spoken.'}"
     return WorkFailed(said, hint=error.get("hint") or "")
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_durably(path.absolute(), content)
-    except OSError as error:
-        raise storage_error(error, f"writing {path}") from error

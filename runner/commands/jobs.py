@@ -104,13 +104,19 @@ def _list_text(found: list[ListedJob]) -> str:
             _lines_text(listed.lines),
             ago(listed.job.claimed_s, now_s=now_s),
             span(_time_left_s(listed)),
-            short(
-                f"waits for {', '.join(listed.waits_for)}" if listed.waits_for else _error_text(listed.job.error), 70
-            ),
+            short(_note(listed), 70),
         )
         for listed in found
     ]
     return table(("JOB", "KIND", "STATUS", "LINES", "AGE", "LEFT", ""), rows)
+
+
+def _note(listed: ListedJob) -> str:
+    from runner.progress import FINISHING, is_finishing
+
+    if listed.waits_for:
+        return f"waits for {', '.join(listed.waits_for)}"
+    return FINISHING if is_finishing(listed.job, listed.lines) else _error_text(listed.job.error)
 
 
 def _lines_text(lines: LineCounts) -> str:

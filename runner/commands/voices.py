@@ -317,8 +317,8 @@ def play(voice: str, output: Path | None) -> None:
     """Play the audition of a version, or the recording that it was locked from."""
     from models.audio import decode_audio, encode_audio
     from registry.errors import NotFound
-    from registry.files import write_durably
     from runner.player import play_wav
+    from runner.targets import write_target
 
     with _registry() as registry:
         version = registry.show(_reference(voice))
@@ -328,7 +328,7 @@ def play(voice: str, output: Path | None) -> None:
         waveform, _ = decode_audio(registry.objects.read(sha256), name=f"the recording of {version.name}")
     wav = encode_audio(waveform)
     if output is not None:
-        write_durably(output.expanduser().absolute(), wav)
+        write_target(output.expanduser(), wav)
     else:
         play_wav(wav)
 

@@ -34,6 +34,12 @@ def test_without_a_pace_no_time_is_promised(job):
     assert "left" not in progress_text(job, LineCounts(waiting=4), now_s=110.0)
 
 
+def test_a_job_whose_track_is_being_made_is_finishing_and_promises_no_time(job):
+    lines = LineCounts(published=3, failed=1)
+    assert time_left_s(job, lines, now_s=110.0) is None
+    assert progress_text(job, lines, now_s=110.0).endswith("4/4 lines, finishing")
+
+
 def test_a_job_that_does_not_run_shows_its_state(job):
     waiting = dataclasses.replace(job, status="queued")
     assert progress_text(waiting, LineCounts(waiting=4), now_s=0.0) == "scene: queued"
