@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,10 @@ import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 
-OUTPUTS_AT_ONCE = 8  # sums that a panel keeps in registers; outputs come in blocks of so many
+OUTPUTS_AT_ONCE = 8  # outputs come in blocks of at most so many
+FEWEST_OUTPUTS = 4  # below, a panel does little but spread weights
+LANES = (8, 16)  # rows of a panel
+COLUMNS, SPARE = 2, 3  # vectors of inputs that a block holds beside its sums, and registers for what it computes
 SUMS = "reassoc contract nsz"  # sums may be taken in another order; NaN and infinity keep their meaning
 
 Floats = npt.NDArray[np.float32]
@@ -34,12 +37,40 @@ class HalfKernels:
 
     # weight, x (I,), result (O,), inputs, first, last
     one_row: Callable[[int, int, int, int, int, int], None]
-    # by lanes, 8 or 16: weight, panels x (P, I, lanes), result (P, O, lanes), inputs, first, last, panels, outputs;
+    # by lanes: weight, panels x (P, I, lanes), result (P, O, lanes), inputs, first, last, panels, outputs;
     # I even, and at least 8 outputs from first to last
     rows: dict[int, Callable[[int, int, int, int, int, int, int, int], None]]
     # halves, the bits of float32, count
     widen: Callable[[int, int, int], None]
     engine: Any  # the machine code lives as long as it does
+
+
+@dataclass(frozen=True)
+class Registers:
+    """A processor's vector registers."""
+
+    floats: int  # that one holds
+    count: int
+
+    def blocks(self) -> dict[int, int]:
+        """By lanes, the outputs whose sums stay in registers; wide panels only where some do."""
+        found: dict[int, int] = {}
+        for lanes in LANES:
+            vectors = -(-lanes // self.floats)
+            room = (self.count - SPARE - COLUMNS * vectors) // vectors
+            if room >= FEWEST_OUTPUTS or not found:
+                found[lanes] = OUTPUTS_AT_ONCE if room >= OUTPUTS_AT_ONCE else FEWEST_OUTPUTS
+        return found
+
+
+AVX512, AVX, NEON, OTHER = Registers(16, 32), Registers(8, 16), Registers(4, 32), Registers(4, 16)
+
+
+def registers_of(triple: str, features: Mapping[str, bool]) -> Registers:
+    """By the processor's name and features, as LLVM has them."""
+    if triple.startswith(("aarch64", "arm64")):
+        return NEON
+    return AVX512 if features.get("avx512f") else AVX if features.get("avx") else OTHER
 
 
 def address(array: npt.NDArray[Any]) -> int:
@@ -107,9 +138,9 @@ done:
 """
 
 
-# Panels of so many rows. Compilers do not find this by themselves: the rows are the lanes of vectors, the sums of
-# `OUTPUTS_AT_ONCE` outputs stay in registers, and one word of memory, spread over the lanes, is two weights: a shift
-# gives the first, a mask the second.
+# Panels of so many rows. Compilers do not find this by themselves: the rows are the lanes of vectors, the sums of as
+# many outputs as fit stay in registers, and one word of memory, spread over the lanes, is two weights: a shift gives
+# the first, a mask the second.
 _ROWS = string.Template("""
 define void @rows_by_$lanes(ptr noalias %weight, ptr noalias %x, ptr noalias %result,
                              i64 %inputs, i64 %first, i64 %last, i64 %panels, i64 %outputs) {
@@ -159,12 +190,13 @@ done:
 """)
 
 
-def _rows(lanes: int) -> str:
-    wide, outputs = f"<{lanes} x float>", range(OUTPUTS_AT_ONCE)
+def rows_kernel(lanes: int, at_once: int) -> str:
+    """The kernel `rows_by_<lanes>`, for blocks of so many outputs."""
+    wide, outputs = f"<{lanes} x float>", range(at_once)
     shift, mask = (f"<{', '.join([f'i32 {number}'] * lanes)}>" for number in (16, -65536))
     return _ROWS.substitute(
         lanes=lanes,
-        at_once=OUTPUTS_AT_ONCE,
+        at_once=at_once,
         wide=wide,
         sums="\n".join(f"  %sum{k} = phi {wide} [ zeroinitializer, %panel ], [ %more{k}, %product ]" for k in outputs),
         products="\n".join(_pair_of_products(k, lanes=lanes, shift=shift, mask=mask) for k in outputs),
@@ -195,9 +227,14 @@ def _pair_of_products(k: int, *, lanes: int, shift: str, mask: str) -> str:
 
 
 @functools.cache
-def half_kernels() -> HalfKernels:
-    """The kernels for this processor, made once a process."""
-    engine = _compile(_ONE_ROW + _WIDEN + _rows(8) + _rows(16))
+def half_kernels(registers: Registers | None = None) -> HalfKernels:
+    """The kernels for this processor, made once a process; `registers` None are its own."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target, features = llvm.Target.from_default_triple(), llvm.get_host_cpu_features()
+    blocks = (registers or registers_of(target.triple, features)).blocks()
+    machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3, jit=True)
+    engine = _compile(_ONE_ROW + _WIDEN + "".join(rows_kernel(*block) for block in blocks.items()), machine)
 
     def kernel(name: str, *, addresses: int, sizes: int) -> Any:
         kinds = [ctypes.c_void_p] * addresses + [ctypes.c_int64] * sizes
@@ -205,24 +242,24 @@ def half_kernels() -> HalfKernels:
 
     return HalfKernels(
         one_row=kernel("one_row", addresses=3, sizes=3),
-        rows={lanes: kernel(f"rows_by_{lanes}", addresses=3, sizes=5) for lanes in (8, 16)},
+        rows={lanes: kernel(f"rows_by_{lanes}", addresses=3, sizes=5) for lanes in blocks},
         widen=kernel("widen", addresses=2, sizes=1),
         engine=engine,
     )
 
 
-def _compile(source: str) -> Any:
+def _compile(source: str, machine: Any) -> Any:
     """LLVM's text -> an engine that holds its machine code."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    machine = target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
-    )
-    module = llvm.parse_assembly(source)
-    module.triple, module.data_layout = target.triple, str(machine.target_data)
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
-    passes.getModulePassManager().run(module, passes)
+    module = optimized(source, machine)
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     return engine
+
+
+def optimized(source: str, machine: Any) -> Any:
+    """LLVM's text -> a module as LLVM improves it for a processor."""
+    module = llvm.parse_assembly(source)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(module, passes)
+    return module

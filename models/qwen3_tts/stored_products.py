@@ -54,7 +54,7 @@ class StoredProduct:
         return result[None]
 
     def _of_some(self, x: Floats) -> Floats:
-        lanes = 8 if len(x) <= 8 else 16
+        lanes = next((lanes for lanes in self._kernels.rows if len(x) <= lanes), max(self._kernels.rows))
         panels = -(-len(x) // lanes)
         padded = np.zeros((panels * lanes, self.inputs), np.float32)
         padded[: len(x)] = x

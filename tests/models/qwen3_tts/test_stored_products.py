@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
+import llvmlite.binding as llvm
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.codec_kernels_numpy import Workers
+from models.qwen3_tts.halves import AVX, AVX512, NEON, OTHER, half_kernels, optimized, registers_of, rows_kernel
 from models.qwen3_tts.numpy_products import Product, product_of
 from models.qwen3_tts.reading import Linear
 from models.qwen3_tts.stored_products import MOST_PANEL_ROWS, StoredProduct
@@ -23,15 +26,51 @@ def halves(outputs, inputs):
     return mx.random.normal((outputs, inputs), key=mx.random.key(outputs)).astype(mx.bfloat16)
 
 
+def test_sums_and_inputs_fit_the_registers_of_every_processor():
+    assert AVX512.blocks() == {8: 8, 16: 8}
+    assert NEON.blocks() == AVX.blocks() == {8: 8, 16: 4}
+    assert OTHER.blocks() == {8: 4}
+    features = {"avx": True, "avx512f": False, "neon": True}
+    assert registers_of("x86_64-unknown-linux-gnu", features) is AVX
+    assert registers_of("arm64-apple-darwin", features) is registers_of("aarch64-linux-gnu", {}) is NEON
+
+
+@pytest.mark.parametrize(("triple", "cpu"), [("aarch64-linux-gnu", "neoverse-n1"), ("arm64-apple-macosx", "apple-m1")])
+def test_no_sum_of_a_panel_leaves_the_registers_on_arm(triple, cpu):
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features="+neon", opt=3)
+    for lanes, outputs in NEON.blocks().items():
+        lines = machine.emit_assembly(optimized(rows_kernel(lanes, outputs), machine)).splitlines()
+        vectors_on_stack = [line for line in lines if re.search(r"\t(str|stp|ldr|ldp)\tq\d+.*\[sp", line)]
+        assert not vectors_on_stack
+        assert sum("fmla" in line for line in lines) == 2 * outputs * lanes // NEON.floats
+
+
 @pytest.mark.parametrize("rows", [1, 2, 8, 9, 16, 33, MOST_PANEL_ROWS + 1])
 @pytest.mark.parametrize(("outputs", "inputs"), [(8, 2), (67, 34), (37, 8192), (1024, 300)])
 def test_products_are_those_of_float32(outputs, inputs, rows):
+    stored, x, exact = a_product(outputs, inputs, rows=rows)
+    np.testing.assert_allclose(stored(x), exact, atol=2e-6 * inputs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [3, 16, 33])
+@pytest.mark.parametrize("registers", [NEON, OTHER], ids=["NEON", "other"])
+def test_products_are_the_same_by_the_blocks_of_other_processors(monkeypatch, registers, rows):
+    kernels = half_kernels(registers)
+    monkeypatch.setattr("models.qwen3_tts.stored_products.half_kernels", lambda: kernels)
+    stored, x, exact = a_product(67, 300, rows=rows)
+    np.testing.assert_allclose(stored(x), exact, atol=6e-4, rtol=1e-6)
+
+
+def a_product(outputs, inputs, *, rows):
+    """A layer of bfloat16 weights, inputs, and what it should make of them."""
     weight, bias = halves(outputs, inputs), mx.arange(outputs, dtype=mx.float32)
     x = np.random.default_rng(rows).standard_normal((rows, inputs), np.float32)
     stored = product_of(Linear.of(weight, bias), Workers(8))
     assert isinstance(stored, StoredProduct)
     exact = x.astype(np.float64) @ np.array(weight.astype(mx.float32)).T.astype(np.float64) + np.arange(outputs)
-    np.testing.assert_allclose(stored(x), exact, atol=2e-6 * inputs, rtol=1e-6)
+    return stored, x, exact
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(7, 16), (64, 15)])
