@@ -41,7 +41,7 @@ FEWEST_IN_FLIGHT = 8
 MOST_IN_FLIGHT = 32
 QUEUED_S = 0.5  # of rendering that may wait in the engine: what goes in behind it waits as long
 FAST_LINE_S = 0.02  # an engine that takes less for a line is waited for
-MOST_HELD_SAMPLES = 500_000  # of takes that wait to be recorded together
+MOST_HELD_SAMPLES = 250_000  # of takes that wait to be recorded together, while others are
 PROMPTS_KEPT = 16
 MISMATCH = "prompt-model-mismatch"
 

@@ -39,7 +39,7 @@ from runner.publish import Outbox
 from runner.receipt import gates_warning
 
 OnJobTrouble = Callable[[Job, StorageError], None]
-KEPT_BYTES = 6_000_000  # of recent takes, for the tracks that are made of them a moment later
+KEPT_BYTES = 3_000_000  # of recent takes, for the tracks that are made of them a moment later
 CODERS = 2  # threads that compress takes; each holds a waveform several times over
 REUSED_AT_ONCE = 64  # takes that are read again together,
 REUSED_AT_ONCE_S = 60.0  # of so much speech: a minute of it takes a second to code as MP3, and 6 MB
