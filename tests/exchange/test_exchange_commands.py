@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, seed_era_vox
 
 from models.diga import diga_voices
 from models.errors import VoxRefused
@@ -11,6 +10,7 @@ from registry.registry import open_registry
 from runner.cli import run_command
 from runner.instance import open_instance
 from runner.settings import SETTINGS_FILE
+from tests.exchange.vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, seed_era_vox
 
 
 @pytest.fixture

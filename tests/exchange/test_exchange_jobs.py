@@ -3,9 +3,17 @@
 import shutil
 
 import pytest
-from vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, samples_folder, seed_era_vox
 
 from registry.lookup import history, resolve
+from tests.exchange.vox_making import (
+    a_manifest,
+    a_swift_prompt,
+    a_wav,
+    an_archive,
+    many_sized_vox,
+    samples_folder,
+    seed_era_vox,
+)
 from tests.runner.bench import MODEL, Bench, design, lock, speak
 
 EXPORT = 'kind = "export"\nvoice = "{}"\n'

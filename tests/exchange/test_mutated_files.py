@@ -11,7 +11,6 @@ import tracemalloc
 import zipfile
 
 import pytest
-from vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, seed_era_vox
 
 from models.clone_prompt_swift import parse_swift_prompt
 from models.errors import InvalidClonePrompt
@@ -21,6 +20,7 @@ from registry.registry import open_registry
 from runner.exporting import ConsentMissing, export_voice
 from runner.import_values import VoiceImport
 from runner.importing import add_versions, read_voice_file, store
+from tests.exchange.vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, seed_era_vox
 
 MAX_MEMORY_BYTES = 96 << 20
 SHORT, LONG = 300, 5_000

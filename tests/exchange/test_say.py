@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import soundfile
-from vox_making import seed_era_vox
 
 from models.audio_convert import encode_as, format_named, m4a_encoder
 from models.errors import EncodingFailed, NoEncoder
@@ -16,6 +15,7 @@ from runner.cli import run_command
 from runner.instance import open_instance
 from runner.settings import SETTINGS_FILE
 from runner.speaking import SayRequest, wanted_format
+from tests.exchange.vox_making import seed_era_vox
 
 
 @pytest.fixture

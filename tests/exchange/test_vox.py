@@ -8,7 +8,12 @@ import warnings
 import zipfile
 
 import pytest
-from vox_making import (
+
+from models.errors import VoxInvalid, VoxRefused
+from models.vox import prompt_slots, read_vox, recordings
+from models.vox_archive import read_archive, write_archive
+from models.vox_manifest import errors_in, migrated, warnings_in
+from tests.exchange.vox_making import (
     SEED_PATH,
     a_manifest,
     a_swift_prompt,
@@ -19,11 +24,6 @@ from vox_making import (
     samples_folder,
     seed_era_vox,
 )
-
-from models.errors import VoxInvalid, VoxRefused
-from models.vox import prompt_slots, read_vox, recordings
-from models.vox_archive import read_archive, write_archive
-from models.vox_manifest import errors_in, migrated, warnings_in
 
 ROOT = "embeddings/qwen3-tts"
 VOICE = a_manifest()["voice"]

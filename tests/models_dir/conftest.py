@@ -1,7 +1,12 @@
 """Things that the tests of the model directory need: a home folder, a directory, and a hub."""
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 
+from models.moving import SPARE_BYTES
 from tests.models_dir.fake_hub import FakeHub
 from tests.models_dir.making import home_environment
 
@@ -34,3 +39,18 @@ def environment(home, hub):
 @pytest.fixture
 def events():
     return []
+
+
+@pytest.fixture
+def other_disk(tmp_path):
+    """A folder on another file system than the temporary folder's."""
+    root = Path("/dev/shm")
+    if not root.is_dir() or root.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system here")
+    if shutil.disk_usage(root).free < 2 * SPARE_BYTES:
+        pytest.skip("the second file system here is too small")
+    folder = root / f"voicejobs-test-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)

@@ -14,6 +14,8 @@ BASE = "mlx-community/Qwen3-TTS-12Hz-0.6B-Base-bf16"
 DESIGN = "mlx-community/Qwen3-TTS-12Hz-1.7B-VoiceDesign-bf16"
 CUSTOM = "mlx-community/Qwen3-TTS-12Hz-0.6B-CustomVoice-bf16"
 CRASHED = 137
+CACHES = "Library/Caches/intrusive-memory/Models"
+COMMIT = "c" * 40
 
 
 def weights(path, *, seed=0, elements=2_000):
@@ -84,3 +86,21 @@ def run_python(program, *, environment, crash_at="", check=True):
     if check and finished.returncode not in (0, CRASHED):
         raise AssertionError(finished.stderr)
     return finished
+
+
+def hub_cache(cache, model_id, folder, *, commit=COMMIT, main=COMMIT):
+    """`folder` as the Hugging Face library would have cached it: blobs, and links in a snapshot."""
+    from huggingface_hub.file_download import _create_symlink, repo_folder_name
+
+    repository = cache / repo_folder_name(repo_id=model_id, repo_type="model")
+    for path, content in contents(folder).items():
+        blob = repository / "blobs" / f"{abs(hash((path, content))):x}"
+        link = repository / "snapshots" / commit / path
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(content)
+        _create_symlink(str(blob), str(link))
+    (repository / "refs").mkdir(exist_ok=True)
+    if main:
+        (repository / "refs" / "main").write_text(main)
+    return repository

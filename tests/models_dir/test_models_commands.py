@@ -17,16 +17,17 @@ from runner.errors import WorkFailed
 from runner.model_checks import check_models
 from tests.models_dir.making import (
     BASE,
+    CACHES,
     CUSTOM,
     DESIGN,
     ROOT,
     contents,
     home_environment,
+    hub_cache,
     other_model,
     slug,
     speech_model,
 )
-from tests.models_dir.test_models_migration import CACHES, hub_cache
 
 
 @pytest.fixture

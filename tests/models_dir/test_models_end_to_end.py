@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from tests.models_dir.making import CUSTOM, ROOT, contents, home_environment, slug
-from tests.models_dir.test_models_migration import CACHES
+from tests.models_dir.making import CACHES, CUSTOM, ROOT, contents, home_environment, slug
 from tests.patience import PATIENCE_S
 from tests.reference import REFERENCE
 

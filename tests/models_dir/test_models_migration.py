@@ -11,45 +11,26 @@ from models.availability import Available, availability
 from models.errors import UndoRefused
 from models.journal import Journal
 from models.migration import plan_migration, run_plan, undo_last
-from models.moving import SPARE_BYTES
 from models.provenance import read_provenance
 from tests.models_dir.making import (
     BASE,
+    CACHES,
+    COMMIT,
     CUSTOM,
     DESIGN,
     contents,
     home_environment,
+    hub_cache,
     model_contents,
     other_model,
     slug,
     speech_model,
 )
 
-CACHES = "Library/Caches/intrusive-memory/Models"
-COMMIT = "c" * 40
-
 
 def migrate(directory, home, *, events=None, on_conflict="keep-existing", **more):
     plan = plan_migration(directory, environ=home_environment(home, **more), on_conflict=on_conflict)
     return run_plan(plan, on_event=(events if events is not None else []).append)
-
-
-def hub_cache(cache, model_id, folder, *, commit=COMMIT, main=COMMIT):
-    """`folder` as the Hugging Face library would have cached it: blobs, and links in a snapshot."""
-    from huggingface_hub.file_download import _create_symlink, repo_folder_name
-
-    repository = cache / repo_folder_name(repo_id=model_id, repo_type="model")
-    for path, content in contents(folder).items():
-        blob = repository / "blobs" / f"{abs(hash((path, content))):x}"
-        link = repository / "snapshots" / commit / path
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        blob.write_bytes(content)
-        _create_symlink(str(blob), str(link))
-    (repository / "refs").mkdir(exist_ok=True)
-    if main:
-        (repository / "refs" / "main").write_text(main)
-    return repository
 
 
 MOVED_FROM = {
@@ -271,21 +252,6 @@ def test_a_plan_names_sizes_and_changes_nothing(home, directory):
     size_bytes = sum(len(content) for content in contents(legacy).values())
     assert [(step.action, step.size_bytes) for step in plan.changes] == [("rename", size_bytes)]
     assert not directory.exists()
-
-
-@pytest.fixture
-def other_disk(tmp_path):
-    """A folder on another file system than the temporary folder's."""
-    root = Path("/dev/shm")
-    if not root.is_dir() or root.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("no second file system here")
-    if shutil.disk_usage(root).free < 2 * SPARE_BYTES:
-        pytest.skip("the second file system here is too small")
-    folder = root / f"voicejobs-test-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
 
 
 def test_a_model_moves_to_another_disk_by_a_checked_copy(home, other_disk):

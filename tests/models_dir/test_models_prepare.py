@@ -10,16 +10,18 @@ from models.migration import plan_migration, run_plan, undo_last
 from models.prepare import ensure_model, pull_model
 from tests.models_dir.making import (
     BASE,
+    CACHES,
+    COMMIT,
     CUSTOM,
     DESIGN,
     contents,
+    hub_cache,
     model_contents,
     other_model,
     run_python,
     slug,
     speech_model,
 )
-from tests.models_dir.test_models_migration import CACHES, COMMIT, hub_cache, other_disk  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_a_real_hub_cache_is_adopted(ensure, hub, environment, tmp_path):
 
 
 @pytest.mark.usefixtures("hub")
-def test_the_wanted_model_comes_from_another_disk_too(home, environment, other_disk):  # noqa: F811
+def test_the_wanted_model_comes_from_another_disk_too(home, environment, other_disk):
     legacy = speech_model(home / CACHES / "TTS" / slug(BASE))
     before = contents(legacy)
     speech_model(home / CACHES / "TTS" / slug(DESIGN))

@@ -1,5 +1,10 @@
+from pathlib import Path
+
 import pytest
 
+from runner.instance import Instance
+from runner.intake import Intake
+from runner.settings import Settings
 from tests.runner.bench import Bench
 
 
@@ -23,3 +28,20 @@ def make_bench(tmp_path, monkeypatch):
     yield make
     for bench in made:
         bench.context.database.close()
+
+
+@pytest.fixture
+def instance(tmp_path) -> Instance:
+    made = Instance(tmp_path, Settings(min_free_bytes=0))
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def inbox(instance) -> Path:
+    return instance.inbox
+
+
+@pytest.fixture
+def intake(instance) -> Intake:
+    return Intake(instance)
