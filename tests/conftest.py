@@ -2,7 +2,7 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Test processes run side by side on tiny matrices, for which a second BLAS thread only waits: half the CPU time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -10,7 +10,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Hundreds of processes start here: what Python compiled of the project for one of them is kept for the others.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# How long a generated input takes tells of the machine, which may be slow and busy.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # A check of a change must not fail by chance: generated inputs are the same in every run there, and new ones elsewhere.
-settings.register_profile("check-of-a-change", derandomize=True, deadline=None, database=None)
-if os.environ.get("CI"):
-    settings.load_profile("check-of-a-change")
+settings.register_profile("check-of-a-change", settings.get_profile("any-machine"), derandomize=True, database=None)
+settings.load_profile("check-of-a-change" if os.environ.get("CI") else "any-machine")
