@@ -19,7 +19,7 @@ from runner.redaction import redact
 from runner.version import VERSION
 
 COMMANDS = {
-    "init": ("runner.commands.setup:init", "Make an instance in DIR."),
+    "init": ("runner.commands.setup:init", "Make an instance in DIR; without it where --root says, else here."),
     "demo": ("runner.commands.demo:demo", "Design, lock and speak in a scratch instance, and show the result."),
     "run": ("runner.commands.run:run", "Take jobs from the inbox and work on them."),
     "submit": (

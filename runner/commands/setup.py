@@ -9,7 +9,7 @@ from typing import cast
 
 import click
 
-from runner.console import Command, json_option, say, show, to_json
+from runner.console import Command, globals_of, json_option, say, show, to_json
 from runner.exit_codes import FAILED, OK
 
 
@@ -21,10 +21,10 @@ from runner.exit_codes import FAILED, OK
         "voicejobs init ~/voices --force   # write the defaults anew",
     ),
 )
-@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--force", is_flag=True, help="Overwrite a voicejobs.toml that is there.")
-def init(folder: Path, force: bool) -> None:
-    """Make an instance in DIR.
+def init(folder: Path | None, force: bool) -> None:
+    """Make an instance in DIR; without it where --root says, else here.
 
     Writes a voicejobs.toml in which every key stands, commented, with its default, and makes the folders.
     """
@@ -33,7 +33,7 @@ def init(folder: Path, force: bool) -> None:
     from runner.instance import Instance
     from runner.settings import SETTINGS_FILE, default_file, load_settings
 
-    folder = folder.expanduser().absolute()
+    folder = (folder or globals_of(click.get_current_context()).get("root") or Path()).expanduser().absolute()
     path = folder / SETTINGS_FILE
     if path.exists() and not force:
         raise Conflict(f"{path} is there already.", hint="--force writes the defaults over it.")

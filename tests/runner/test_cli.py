@@ -111,6 +111,8 @@ def test_init_makes_an_instance_once(tmp_path, capsys):
     assert (tmp_path / "new" / "inbox").is_dir()
     assert run_command(["init", str(tmp_path / "new")]) == 3
     assert run_command(["init", "--force", str(tmp_path / "new")]) == 0
+    assert run_command(["--root", str(tmp_path / "named"), "init"]) == 0
+    assert (tmp_path / "named" / SETTINGS_FILE).is_file()
     assert capsys.readouterr().out == ""
 
 
