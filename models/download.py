@@ -95,9 +95,9 @@ def download_model(
     try:
         _prepare(remote, folder, gathering)
         meter = _Meter(repository, remote.total_bytes, on_event, progress_every_s)
-        _tell_start(remote, on_event)
+        _announce(remote, on_event)
         crash_point("models.download.begun")
-        hashes = {file.path: _bring(hub, remote, file, gathering, meter=meter) for file in remote.files}
+        hashes = {file.path: _fetch_file(hub, remote, file, gathering, meter=meter) for file in remote.files}
         _finish(remote, folder, gathering, hashes=hashes, on_event=on_event)
     except OSError as error:
         if isinstance(error, StorageError):
@@ -138,7 +138,7 @@ def _prepare(remote: RemoteModel, folder: Path, gathering: Path) -> None:
     if _begun_commit(folder, remote.repository) != remote.commit:
         shutil.rmtree(gathering, ignore_errors=True)
     gathering.mkdir(parents=True, exist_ok=True)
-    _take_over(remote, folder, gathering)
+    _link_present_files(remote, folder, gathering)
     have_bytes = sum(path.stat().st_size for path in gathering.rglob("*") if path.is_file())
     needed_bytes = remote.total_bytes - have_bytes
     free_bytes = shutil.disk_usage(gathering).free
@@ -152,7 +152,7 @@ def _prepare(remote: RemoteModel, folder: Path, gathering: Path) -> None:
     write_durably(download_state_of(folder), json.dumps(state, sort_keys=True).encode())
 
 
-def _take_over(remote: RemoteModel, folder: Path, gathering: Path) -> None:
+def _link_present_files(remote: RemoteModel, folder: Path, gathering: Path) -> None:
     """Of a partial model at `folder`: link the files that are right, so that only the others are fetched."""
     for file in remote.files:
         present, target = folder / file.path, gathering / file.path
@@ -163,7 +163,7 @@ def _take_over(remote: RemoteModel, folder: Path, gathering: Path) -> None:
             os.link(present, target)
 
 
-def _tell_start(remote: RemoteModel, on_event: OnEvent) -> None:
+def _announce(remote: RemoteModel, on_event: OnEvent) -> None:
     on_event(
         ModelEvent(
             kind="download",
@@ -174,7 +174,7 @@ def _tell_start(remote: RemoteModel, on_event: OnEvent) -> None:
     )
 
 
-def _bring(hub: Hub, remote: RemoteModel, file: RemoteFile, gathering: Path, *, meter: _Meter) -> str:
+def _fetch_file(hub: Hub, remote: RemoteModel, file: RemoteFile, gathering: Path, *, meter: _Meter) -> str:
     """One file, whole and right, in the gathering folder; returns its SHA-256."""
     target = gathering / file.path
     if target.is_file() and target.stat().st_size == file.size_bytes:
@@ -208,7 +208,7 @@ def _finish(
     remote: RemoteModel, folder: Path, gathering: Path, *, hashes: Mapping[str, str], on_event: OnEvent
 ) -> None:
     """Check the gathered model as a whole, describe it, and put it in its place."""
-    _drop_strangers(gathering, keep=hashes)
+    _remove_unlisted(gathering, keep=hashes)
     state = availability(gathering)
     if not isinstance(state, Available):
         problems = "; ".join(state.problems) if isinstance(state, Partial) else getattr(state, "reason", state.state)
@@ -227,7 +227,7 @@ def _finish(
     on_event(ModelEvent(kind="downloaded", model=remote.repository, message=message, data=data))
 
 
-def _drop_strangers(gathering: Path, *, keep: Mapping[str, str]) -> None:
+def _remove_unlisted(gathering: Path, *, keep: Mapping[str, str]) -> None:
     """Remove what an interrupted attempt left that is no file of this commit; its manifest too, which comes last."""
     for path in sorted(gathering.rglob("*")):
         if path.is_file() and path.relative_to(gathering).as_posix() not in keep:

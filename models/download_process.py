@@ -88,7 +88,7 @@ def _fetched_by_child(order: DownloadOrder, *, environ: Mapping[str, str], on_ev
         child.stdin.write(json.dumps(dataclasses.asdict(order)) + "\n")
         child.stdin.flush()
         for line in child.stdout:
-            outcome = _heard(json.loads(line), on_event)
+            outcome = _handle(json.loads(line), on_event)
             if outcome is not None:
                 return outcome
     except BrokenPipeError:
@@ -101,7 +101,7 @@ def _fetched_by_child(order: DownloadOrder, *, environ: Mapping[str, str], on_ev
     raise errors.DownloadFailed(f"The process that fetched {order.repository} ended with status {status}.", hint=hint)
 
 
-def _heard(message: Mapping[str, Any], on_event: OnEvent) -> str | None:
+def _handle(message: Mapping[str, Any], on_event: OnEvent) -> str | None:
     """One line of the child: an event is passed on, an error raised, a commit returned."""
     if "event" in message:
         on_event(ModelEvent(**message["event"]))
@@ -126,13 +126,13 @@ def main() -> None:
             Path(order.folder),
             environ=os.environ,
             revision=order.revision,
-            on_event=lambda event: _say(answers, {"event": dataclasses.asdict(event)}),
+            on_event=lambda event: _send(answers, {"event": dataclasses.asdict(event)}),
             progress_every_s=order.progress_every_s,
         )
     except VoiceJobsError as error:
-        _say(answers, {"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+        _send(answers, {"error": {"code": error.code, "message": error.message, "hint": error.hint}})
     else:
-        _say(answers, {"commit": remote.commit})
+        _send(answers, {"commit": remote.commit})
 
 
 def _end_with_parent() -> None:
@@ -140,7 +140,7 @@ def _end_with_parent() -> None:
     os._exit(os.EX_OK)  # the parent is done with us, or gone
 
 
-def _say(answers: TextIO, message: Mapping[str, Any]) -> None:
+def _send(answers: TextIO, message: Mapping[str, Any]) -> None:
     answers.write(json.dumps(message) + "\n")
     answers.flush()
 

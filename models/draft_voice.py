@@ -192,7 +192,7 @@ PALETTES: Mapping[tuple[str, str], Palette] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Character:
+class Traits:
     """What a description says about a voice, as far as the draft engine can hear it."""
 
     gender: str = ""  # "female" | "male" | "child" | "neutral" | ""
@@ -244,7 +244,7 @@ def _first(patterns: Mapping[str, str], text: str) -> str:
     return min(found, key=lambda name: found[name], default="")
 
 
-def character_of(description: str) -> Character:
+def traits_of(description: str) -> Traits:
     """Gender, pitch, pace and liveliness by the words of a description; the age, as a word or number, moves them."""
     text = description.casefold()
     years = _years_in(text)
@@ -257,7 +257,7 @@ def character_of(description: str) -> Character:
     if pace and says(r"(?:very|extremely|really) (?:slow|fast|quick|rapid)\w*", text):
         rate_wpm = {"slow": 110, "fast": 260}[pace]
     mood = _first({"flat": _FLAT, "lively": _LIVELY}, text)
-    return Character(
+    return Traits(
         gender="child" if is_child else _first(_GENDERS, text),
         pitch="" if is_child else pitch,
         rate_wpm=rate_wpm,
@@ -272,7 +272,7 @@ def _years_in(text: str) -> int | None:
 
 def designed_voice(description: str, seed: int) -> DraftVoice:
     """One voice of those that fit a description. Consecutive seeds give voices that are easy to tell apart."""
-    character = character_of(description)
+    character = traits_of(description)
     palette = PALETTES[character.gender, character.pitch]
     variant, colour, pitch_hz = palette[seed % len(palette)]
     return DraftVoice(

@@ -104,7 +104,7 @@ class Hub:
             files = [_remote_file(item) for item in tree if hasattr(item, "size") and is_needed(item.path)]
             return RemoteModel(repository, commit, tuple(sorted((f for f in files if f), key=lambda f: f.path)))
 
-        return self._patiently(ask, what=repository)
+        return self._with_retries(ask, what=repository)
 
     def fetch(self, model: RemoteModel, file: RemoteFile, target: Path, *, on_bytes: OnBytes) -> str | None:
         """Bring one file to `target`, going on where bytes of it lie already; returns a SHA-256 the hub announced.
@@ -117,15 +117,15 @@ class Hub:
 
         what = f"{model.repository}/{file.path}"
         url = hf_hub_url(model.repository, file.path, revision=model.commit, endpoint=self.endpoint)
-        metadata = self._patiently(lambda: get_hf_file_metadata(url, endpoint=self.endpoint, timeout=30), what=what)
+        metadata = self._with_retries(lambda: get_hf_file_metadata(url, endpoint=self.endpoint, timeout=30), what=what)
         headers = {**build_hf_headers(library_name="voicejobs"), "Accept-Encoding": "identity"}
         if urlsplit(metadata.location).netloc != urlsplit(url).netloc:
             headers.pop("authorization", None)  # a signed address on another host: our token is not for it
         transfer = _Transfer(metadata.location, target, size_bytes=file.size_bytes, headers=headers, on_bytes=on_bytes)
-        self._patiently(transfer.go_on, what=what, advance=lambda: transfer.have_bytes)
+        self._with_retries(transfer.resume, what=what, advance=lambda: transfer.have_bytes)
         return file.sha256 or (metadata.etag if SHA256_HEX.fullmatch(metadata.etag or "") else None)
 
-    def _patiently(self, ask: Callable[[], Result], *, what: str, advance: Callable[[], int] = lambda: 0) -> Result:
+    def _with_retries(self, ask: Callable[[], Result], *, what: str, advance: Callable[[], int] = lambda: 0) -> Result:
         """Ask, and again after faults that pass by themselves, for as long as `advance` grows. Raises our errors."""
         fruitless = 0
         while True:
@@ -176,7 +176,7 @@ class _Transfer:
         self.have_bytes = target.stat().st_size
         on_bytes(self.have_bytes)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """One attempt. Raises what the library raises, or OSError for a transfer that ended early or ran over."""
         from huggingface_hub import constants, get_session
         from huggingface_hub.utils import hf_raise_for_status

@@ -32,7 +32,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class LegacyModel:
     """A model that lies outside the shared directory."""
 
     id: str
@@ -64,7 +64,7 @@ class PlaceFinding:
 
 @dataclass(frozen=True)
 class Scan:
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[LegacyModel, ...]
     findings: tuple[PlaceFinding, ...]
 
 
@@ -127,7 +127,7 @@ def scan_legacy(
     With `speech_only` folders that are no Qwen3-TTS models are passed over unless `only` names them.
     """
     wanted = None if only is None else {model_id.casefold() for model_id in only}
-    candidates: list[Candidate] = []
+    candidates: list[LegacyModel] = []
     findings: list[PlaceFinding] = []
     seen = {_identity(directory)}
     for place in legacy_places(environ):
@@ -208,14 +208,14 @@ def _chosen_snapshot(repository: Path) -> Path | None:
     return next((folder for folder in snapshots if folder.name == commit), None)
 
 
-def _candidate(model_id: str, folder: Path, *, place: Place, revision: str | None) -> Candidate:
+def _candidate(model_id: str, folder: Path, *, place: Place, revision: str | None) -> LegacyModel:
     state = availability(folder)
     action = place.action
     if place.layout == HUB and not _stays_in(folder, place.folder):
         state = NotAvailable("it has a link that leaves the cache")
     if action == MOVE and not _stays_in(folder, folder, relative=True):
         action = ADOPT  # a rename would break its links: their files are taken instead, and it stays
-    return Candidate(
+    return LegacyModel(
         id=model_id,
         folder=folder,
         place=place,

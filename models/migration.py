@@ -17,7 +17,7 @@ from models.availability import Available, Partial, availability
 from models.errors import CannotMove, UndoRefused
 from models.events import EventKind, ModelEvent, OnEvent, ignore_events
 from models.journal import Journal, Operation
-from models.legacy_places import ADOPT, MOVE, REFERENCE, Candidate, PlaceFinding, Scan, scan_legacy
+from models.legacy_places import ADOPT, MOVE, REFERENCE, LegacyModel, PlaceFinding, Scan, scan_legacy
 from models.moving import changed_files, new_operation, perform, recover_one, same_disk
 from models.shared_directory import lock_of
 from registry.errors import Busy, StorageError
@@ -83,7 +83,7 @@ def plan_of(scan: Scan, directory: Path, *, on_conflict: str = KEEP_EXISTING) ->
     return Plan(directory=directory, steps=tuple(steps), findings=scan.findings)
 
 
-def _planned(candidate: Candidate, directory: Path, *, taken: Path | None, on_conflict: str) -> PlannedStep:
+def _planned(candidate: LegacyModel, directory: Path, *, taken: Path | None, on_conflict: str) -> PlannedStep:
     target = directory / candidate.slug
     if isinstance(candidate.state, Partial) and candidate.is_speech:
         return _step(candidate, directory, LEAVE, reason=f"it is incomplete: {'; '.join(candidate.state.problems)}")
@@ -104,13 +104,13 @@ def _planned(candidate: Candidate, directory: Path, *, taken: Path | None, on_co
     return _take(candidate, directory)
 
 
-def _take(candidate: Candidate, directory: Path) -> PlannedStep:
+def _take(candidate: LegacyModel, directory: Path) -> PlannedStep:
     if candidate.action == MOVE:
         return _step(candidate, directory, "rename" if same_disk(candidate.folder, directory) else "copy")
     return _step(candidate, directory, "adopt")
 
 
-def _step(candidate: Candidate, directory: Path, action: str, *, reason: str = "") -> PlannedStep:
+def _step(candidate: LegacyModel, directory: Path, action: str, *, reason: str = "") -> PlannedStep:
     target = directory / candidate.slug
     source = candidate.folder
     if action == "displace":

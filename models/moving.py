@@ -79,7 +79,7 @@ def _carry_out(operation: Operation, journal: Journal, *, revision: str | None) 
         return _finish(operation, journal)
     if operation.action == "remove":
         return _remove_target(operation, journal)
-    return _gather(operation, journal, revision=revision)
+    return _stage(operation, journal, revision=revision)
 
 
 def _finish(operation: Operation, journal: Journal) -> Operation:
@@ -98,7 +98,7 @@ def _abort(operation: Operation, journal: Journal, *, reason: str) -> None:
         journal.step(operation, ABORTED, reason=reason)
 
 
-def _gather(operation: Operation, journal: Journal, *, revision: str | None) -> Operation:
+def _stage(operation: Operation, journal: Journal, *, revision: str | None) -> Operation:
     """Bring every file into the staging folder, then publish it by one rename."""
     assert operation.staging is not None
     shutil.rmtree(operation.staging, ignore_errors=True)
@@ -106,7 +106,7 @@ def _gather(operation: Operation, journal: Journal, *, revision: str | None) -> 
     if operation.action == "copy":
         check_space(operation.staging, sum(file.size_bytes for file in operation.files))
     for path, kind in entries_below(operation.source):
-        _bring(path, operation.staging / path.relative_to(operation.source), kind=kind, action=operation.action)
+        _stage_entry(path, operation.staging / path.relative_to(operation.source), kind=kind, action=operation.action)
         crash_point(f"models.{operation.action}.file")
     if operation.action == "adopt":
         known = (read_provenance(operation.source) or {}).get("revision")
@@ -166,7 +166,7 @@ def _remove_target(operation: Operation, journal: Journal) -> Operation:
     return _finish(operation, journal)
 
 
-def _bring(source: Path, target: Path, *, kind: str, action: str) -> None:
+def _stage_entry(source: Path, target: Path, *, kind: str, action: str) -> None:
     """One entry to the staging folder: by hard link where adopting allows it, else by a checked copy."""
     if kind == "folder":
         target.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
 from models.events import ModelEvent, OnEvent, ignore_events
 from models.hub import is_offline
 from models.journal import Journal
-from models.legacy_places import Candidate, Scan, scan_legacy
+from models.legacy_places import LegacyModel, Scan, scan_legacy
 from models.migration import (
     Plan,
     PlannedStep,
@@ -78,7 +78,7 @@ def ensure_model(
         return _checked(choice.folder, model_id=choice.id, actions=[])
     actions: list[str] = []
     if migrate == AUTO:
-        _take_speech_models(directory, environ=environ, besides=choice, on_event=on_event, actions=actions)
+        _migrate_speech_models(directory, environ=environ, besides=choice, on_event=on_event, actions=actions)
     if isinstance(availability(choice.folder), Available):
         return _checked(choice.folder, model_id=choice.id, actions=actions)
     prepare = _Preparation(choice, directory, environ, on_event, actions, own_process)
@@ -144,7 +144,7 @@ def incomplete(model_id: str, folder: Path, state: Partial) -> ModelIncomplete:
     return ModelIncomplete(f"{model_id} in {folder} is incomplete: {named}{more}.", hint=hint)
 
 
-def _take_speech_models(
+def _migrate_speech_models(
     directory: Path, *, environ: Mapping[str, str], besides: ResolvedModel, on_event: OnEvent, actions: list[str]
 ) -> None:
     """What happens by itself before a job: Qwen3-TTS folders of this disk are renamed into the directory.
@@ -221,7 +221,7 @@ class _Preparation:
     def _is_absent(self) -> bool:
         return not os.path.lexists(self.folder)
 
-    def _found_elsewhere(self) -> list[Candidate]:
+    def _found_elsewhere(self) -> list[LegacyModel]:
         """Whole copies of the wanted model in legacy places, the preferred first."""
         wanted = (self.choice.id, *self.choice.alternatives)
         scan = scan_legacy(self.directory, environ=self.environ, only=wanted)
@@ -230,7 +230,7 @@ class _Preparation:
         usable = [candidate for candidate in scan.candidates if candidate.is_usable]
         return sorted(usable, key=lambda candidate: (candidate.action == "reference", wanted.index(candidate.id)))
 
-    def _referenced(self, candidate: Candidate) -> PreparedModel:
+    def _referenced(self, candidate: LegacyModel) -> PreparedModel:
         message = f"{candidate.id} is used where it lies, in {candidate.folder}."
         data = {"source": str(candidate.folder), "revision": candidate.revision}
         self.on_event(ModelEvent(kind="referenced", model=candidate.id, message=message, data=data))
@@ -254,7 +254,7 @@ class _Preparation:
         raise ModelNotInstalled(f"{self.choice.id} is not in {self.directory}.", hint=hint)
 
     def _locked(
-        self, found: list[Candidate], lock: FileLock, *, offline: bool, progress_every_s: float
+        self, found: list[LegacyModel], lock: FileLock, *, offline: bool, progress_every_s: float
     ) -> PreparedModel:
         """With the model's lock held: nobody else can be at it now, and it may have come meanwhile."""
         self.actions += recover(self.directory, on_event=self.on_event, held=(self.folder.name,))
@@ -274,7 +274,7 @@ class _Preparation:
         self._download(lock, progress_every_s=progress_every_s)
         return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
 
-    def _adopted(self, candidate: Candidate) -> PlannedStep | None:
+    def _adopted(self, candidate: LegacyModel) -> PlannedStep | None:
         """Take one legacy copy over; None when that did not work, which the events have told."""
         plan = plan_of(Scan((candidate,), ()), self.directory)
         is_ours = candidate.slug == self.folder.name

@@ -82,9 +82,9 @@ def _self_test(instance: Instance) -> Found:
         )
     for report in answer.reports:
         if report["passed"]:
-            yield OK, f"computes right: {told(report)}", ""
+            yield OK, f"computes right: {report_text(report)}", ""
         else:
-            yield PROBLEM, f"computes wrongly: {told(report)}", DRIVER
+            yield PROBLEM, f"computes wrongly: {report_text(report)}", DRIVER
 
 
 def _self_test_production(instance: Instance) -> Found:
@@ -96,7 +96,7 @@ def judged_production(answer: SelftestAnswer) -> Found:
     if answer.problem:
         yield PROBLEM, f"the self-test does not run: {answer.problem}", "Look at dtype, formulation and blas."
     for report in answer.reports:
-        where = f"{backend.Choices(**answer.choices)}: {told(report)}"
+        where = f"{backend.Choices(**answer.choices)}: {report_text(report)}"
         if not report["sane"]:
             yield PROBLEM, f"computes nonsense: {where}", DRIVER
         elif not report["passed"]:
@@ -105,7 +105,7 @@ def judged_production(answer: SelftestAnswer) -> Found:
             yield OK, f"computes right: {where}", ""
 
 
-def told(report: Mapping[str, Any]) -> str:
+def report_text(report: Mapping[str, Any]) -> str:
     """A report in one sentence: every stage's worst gap against its tolerance, and the codes that differ."""
     gaps, tolerances = report["gaps"], report["tolerances"]
     stages = [f"{stage} {gap:.1e} of {tolerances[stage]:.0e}" for stage, gap in gaps.items()]

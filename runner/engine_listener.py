@@ -19,7 +19,7 @@ from registry.job_values import JobError
 from runner.context import Context
 from runner.engine_client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.floor import Floor
-from runner.model_loader import CannotBeHad, ModelLoader
+from runner.model_loader import FailedModel, ModelLoader
 from runner.progress_writer import ProgressWriter
 from runner.recording import Recorder
 from runner.turns import Turns
@@ -45,16 +45,16 @@ class EngineListener:
     def tick(self, now_s: float) -> None:
         """Pass on everything that has been said since the last tick."""
         self._note_news()
-        self._on_lost_models(self.loader.tick(now_s=now_s))
+        self._on_failed_models(self.loader.tick(now_s=now_s))
         for event in self._events(now_s):
             if isinstance(event, EngineReady):
                 self._on_ready(event)
             elif isinstance(event, LoadFailed):
                 error = JobError(code=event.code, message=event.message, hint=event.hint)
-                self._on_lost_models(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s))
+                self._on_failed_models(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s))
             elif isinstance(event, EngineLost):
                 self.floor.on_lost(event)
-                self._on_lost_models(self.loader.on_lost(event, now_s=now_s))
+                self._on_failed_models(self.loader.on_lost(event, now_s=now_s))
             elif isinstance(event, Progress):
                 self.progress.note(event)
             else:
@@ -117,7 +117,7 @@ class EngineListener:
         else:
             self.floor.on_lock(event, self._facts)
 
-    def _on_lost_models(self, lost: Iterable[CannotBeHad]) -> None:
+    def _on_failed_models(self, lost: Iterable[FailedModel]) -> None:
         for one in lost:
             self.turns.fail_model(one.error, one.model)
 

@@ -23,7 +23,7 @@ from runner.import_values import LockNeeded, VoiceImport
 from runner.importing import PROMPT_SUFFIXES, add_versions, read_voice_file, store
 from runner.importing_names import VOX_SUFFIX
 from runner.jobfile import ExportSpec, ImportSpec
-from runner.locking import LockTask, Reference, reference_warnings
+from runner.locking import LockTask, ReferenceRecording, reference_warnings
 from runner.model_choice import CLONE
 from runner.publish import Outbox, sha256_hex
 from runner.receipt import version_entry
@@ -78,7 +78,7 @@ class ExchangeJobs:
 
     def _lock(self, job: Job, spec: ImportSpec, found: VoiceImport, needed: LockNeeded) -> LockTask:
         waveform, facts = decode_audio(needed.audio, name=needed.file, max_duration_s=LONGEST_RECORDING_S)
-        reference = Reference(
+        reference = ReferenceRecording(
             waveform=waveform,
             transcript=needed.transcript,
             language=spec.language or needed.language,

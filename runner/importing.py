@@ -24,7 +24,7 @@ from registry.voices import add_version, set_alias
 from runner.import_values import Imported, VoiceImport
 from runner.importing_names import VOX_SUFFIX
 from runner.names import printable_name
-from runner.vox_reading import Reader
+from runner.vox_reading import VoiceFileReader
 
 PROMPT_SUFFIXES = (".cloneprompt", ".bin")
 
@@ -42,7 +42,7 @@ def read_voice_file(
     `voice` renames it, `consent` and `transcript` add what the file does not say. Raises VoxRefused, VoxInvalid,
     InvalidClonePrompt or NothingToSpeakWith.
     """
-    reader = Reader(file_name=file_name, voice=voice, consent=consent, transcript=transcript)
+    reader = VoiceFileReader(file_name=file_name, voice=voice, consent=consent, transcript=transcript)
     if content.startswith(b"PK") or file_name.lower().endswith(VOX_SUFFIX):
         return reader.from_vox(read_vox(content))
     is_named_prompt = file_name.lower().endswith(PROMPT_SUFFIXES)

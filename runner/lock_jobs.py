@@ -17,7 +17,7 @@ from registry.lookup import resolve
 from runner.context import Context
 from runner.finishing import Finisher
 from runner.jobfile import JobSpec, LockSpec, RelockSpec
-from runner.locking import LockTask, Reference, read_reference, reference_warnings, stored_reference
+from runner.locking import LockTask, ReferenceRecording, read_reference, reference_warnings, stored_reference
 from runner.model_choice import CLONE
 from runner.preparing import engine_entry, file_format, published, take_waveform
 from runner.publish import Outbox
@@ -52,7 +52,7 @@ class LockJobs:
         content = get_candidate(session, design, spec.source.candidate).content
         waveform = stored_reference(self.context.objects.read(content.audio_sha256))
         state = content.design_state_sha256
-        reference = Reference(
+        reference = ReferenceRecording(
             waveform=waveform,
             transcript=content.transcript,
             language=spec.language or content.language,
@@ -88,7 +88,7 @@ class LockJobs:
         if folder is None:
             raise InvalidReferenceAudio(f"{spec.audio} was not taken along with the job.")
         waveform, warnings = read_reference(folder / spec.audio, transcript=spec.transcript)
-        reference = Reference(
+        reference = ReferenceRecording(
             waveform=waveform,
             transcript=spec.transcript,
             language=spec.language or self.context.settings.language,
@@ -114,7 +114,7 @@ class LockJobs:
                 hint="Lock the voice again from a recording.",
             )
         state = version.attachments.get("design_state")
-        reference = Reference(
+        reference = ReferenceRecording(
             waveform=stored_reference(self.context.objects.read(version.reference_sha256)),
             transcript=version.transcript,
             language=spec.language or version.language,
@@ -139,7 +139,7 @@ class LockJobs:
         )
         return model, task
 
-    def _task(self, job: Job, voice: str, reference: Reference, **how: Any) -> LockTask:
+    def _task(self, job: Job, voice: str, reference: ReferenceRecording, **how: Any) -> LockTask:
         return LockTask(context=self.context, job_id=job.id, job_name=job.name, voice=voice, reference=reference, **how)
 
     def finish(self, job: Job, task: LockTask, *, finisher: Finisher, outbox: Outbox) -> None:

@@ -47,7 +47,7 @@ FASTEST, SLOWEST = 3.0, 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class ReferenceRecording:
     """What a voice is locked from."""
 
     waveform: Waveform
@@ -128,7 +128,7 @@ class LockTask:
     job_id: int
     job_name: str
     voice: str
-    reference: Reference
+    reference: ReferenceRecording
     origin: str = "lock"
     parent: int | None = None
     consent: str = "unknown"

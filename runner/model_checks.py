@@ -15,7 +15,7 @@ from models.availability import Partial, download_in_flight
 from models.download import begun_downloads
 from models.hub import is_offline
 from models.journal import Journal
-from models.legacy_places import Candidate, Scan, scan_legacy
+from models.legacy_places import LegacyModel, Scan, scan_legacy
 from models.shared_directory import InstalledModel, list_models
 from registry.errors import StorageError
 from runner.console import counted
@@ -123,7 +123,7 @@ def _wasted_bytes(folders: list[Path]) -> int:
 
 def _legacy(installed: list[InstalledModel], scan: Scan) -> Iterator[Finding]:
     present = {model.id.casefold() for model in installed}
-    left: dict[str, list[Candidate]] = defaultdict(list)
+    left: dict[str, list[LegacyModel]] = defaultdict(list)
     for candidate in scan.candidates:
         if candidate.action != "reference" and candidate.id.casefold() not in present:
             left[candidate.place.name].append(candidate)

@@ -38,7 +38,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CannotBeHad:
+class FailedModel:
     """A model of which no further try is worth it, and why."""
 
     model: str
@@ -116,7 +116,7 @@ class ModelLoader:
         waiting = (pursuit for pursuit in self._pursuits.values() if pursuit.thread is None)
         return min((pursuit.not_before_s for pursuit in waiting if pursuit.not_before_s), default=None)
 
-    def tick(self, *, now_s: float) -> list[CannotBeHad]:
+    def tick(self, *, now_s: float) -> list[FailedModel]:
         """Go on once threads are done; returns which models cannot be had, and why."""
         lost = []
         for pursuit in list(self._pursuits.values()):
@@ -139,12 +139,12 @@ class ModelLoader:
         self._pursuits.pop(self.loaded or "", None)
         self.warnings += self.engine.facts.warnings if self.engine.facts else ()
 
-    def on_failed(self, error: JobError, *, retryable: bool, now_s: float) -> list[CannotBeHad]:
+    def on_failed(self, error: JobError, *, retryable: bool, now_s: float) -> list[FailedModel]:
         """The engine could not load it; returns the error once no further try is worth it."""
         name, self.loaded, self.loading = self.loading, None, None
         return self._failure(name, error, retryable=retryable, now_s=now_s) if name is not None else []
 
-    def on_lost(self, lost: EngineLost, *, now_s: float) -> list[CannotBeHad]:
+    def on_lost(self, lost: EngineLost, *, now_s: float) -> list[FailedModel]:
         """The engine is gone; returns an error when it keeps dying while it loads."""
         name, self.loaded, self.loading = self.loading, None, None
         if not lost.was_loading or name is None:
@@ -156,14 +156,14 @@ class ModelLoader:
         )
         return self._failure(name, error, retryable=True, now_s=now_s)
 
-    def _failure(self, name: str, error: JobError, *, retryable: bool, now_s: float) -> list[CannotBeHad]:
+    def _failure(self, name: str, error: JobError, *, retryable: bool, now_s: float) -> list[FailedModel]:
         pursuit = self._pursuits.setdefault(name, _Pursuit(name=name))
         pursuit.tries += 1
         if retryable and pursuit.tries < LOAD_TRIES:
             pursuit.not_before_s = now_s + LOAD_PAUSE_S * 2 ** (pursuit.tries - 1)
             return []
         del self._pursuits[name]
-        return [CannotBeHad(model=name, error=error)]
+        return [FailedModel(model=name, error=error)]
 
     def _load(self, prepared: Prepared) -> None:
         self.warnings = list(prepared.warnings)

@@ -25,7 +25,7 @@ class Encoded(str):
 
 
 @dataclass
-class Spent:
+class Totals:
     """What the lines of a job took together."""
 
     audio_s: float = 0.0
@@ -40,11 +40,11 @@ def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
     """The receipt of a job that has an outcome, for `encoded`; `lines` are all its lines, in order, read once."""
     is_design = job.kind == "design"
     entries: list[Encoded] = []
-    spent = Spent()
+    totals = Totals()
     for line in lines:
         entry = line_entry(line)
         entries.append(Encoded(_compact(_candidate(entry) if is_design else entry)))
-        spent.add(line.result or {})
+        totals.add(line.result or {})
     facts = job.facts
     spec = json.loads(job.spec_json) if job.spec_json else {}
     return {
@@ -65,7 +65,7 @@ def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
         "model": facts.get("model"),
         "engine": facts.get("engine"),
         "versions": facts.get("versions", {}),
-        "timings": timings(job, spent),
+        "timings": timings(job, totals),
         "attempts": job.attempts,
         "metadata": spec.get("metadata", {}),
     }
@@ -140,7 +140,7 @@ def version_entry(version: Version) -> dict[str, Any]:
     return {"name": version.voice, "version": version.number, "digest": f"sha256:{version.digest}"}
 
 
-def timings(job: Job, spent: Spent) -> dict[str, Any]:
+def timings(job: Job, totals: Totals) -> dict[str, Any]:
     """When things happened, and how long speech and its rendering took together."""
     end_s = job.finished_s if job.finished_s is not None else job.claimed_s
     return {
@@ -149,8 +149,8 @@ def timings(job: Job, spent: Spent) -> dict[str, Any]:
         "finished_at": iso(job.finished_s),
         "waited_s": _span_s(job.claimed_s, job.started_s or end_s),
         "ran_s": _span_s(job.started_s or end_s, end_s),
-        "audio_s": round(spent.audio_s, 3),
-        "render_s": round(spent.render_s, 3),
+        "audio_s": round(totals.audio_s, 3),
+        "render_s": round(totals.render_s, 3),
     }
 
 

@@ -39,7 +39,7 @@ KNOWN_SENTENCES = (
 
 
 @dataclass
-class Reader:
+class VoiceFileReader:
     """One file being read; bytes to be stored gather in `objects`."""
 
     file_name: str

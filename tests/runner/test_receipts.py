@@ -11,7 +11,7 @@ import pytest
 
 from registry import job_requests, jobs
 from registry.job_values import CANCEL
-from runner.receipt import Spent, timings
+from runner.receipt import Totals, timings
 from tests.runner.bench import design, lock, speak
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "receipt.schema.json").read_text())
@@ -78,5 +78,5 @@ def test_no_job_ran_for_less_than_no_time_although_the_clock_was_set_back(bench)
     bench.run()
     with bench.context.database.read() as session:
         job = jobs.by_name(session, "hello")
-    told = timings(dataclasses.replace(job, finished_s=job.claimed_s - 3600), Spent())
+    told = timings(dataclasses.replace(job, finished_s=job.claimed_s - 3600), Totals())
     assert (told["waited_s"], told["ran_s"]) == (0, 0)
