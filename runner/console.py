@@ -152,6 +152,12 @@ def current_instance(flags: Mapping[str, Any] | None = None) -> Instance:
     return open_instance(given.get("root"), flags=merged)
 
 
+def warn_of_unheard_settings(instance: Instance) -> None:
+    """What `--set` says holds in this process; where another one does the work, it is not heard."""
+    if globals_of(click.get_current_context()).get("settings") and instance.runner_is_active():
+        say("warning: the runner that is active has its own settings; --set is not heard there")
+
+
 # ---- printing ----------------------------------------------------------------------------------------------------
 
 

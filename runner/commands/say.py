@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runner.console import Command, current_instance
+from runner.console import Command, current_instance, warn_of_unheard_settings
 from runner.errors import UsageProblem
 from runner.exit_codes import OK, USAGE
 
@@ -60,7 +60,9 @@ def say(ctx: click.Context, /, text: tuple[str, ...], file: str | None, list_voi
     if not text and file is None and sys.stdin.isatty():
         click.echo(ctx.get_help())
         return USAGE
-    content = speaking.say(current_instance(), speaking.SayRequest(text=_text(text, file), **how))
+    instance = current_instance()
+    warn_of_unheard_settings(instance)
+    content = speaking.say(instance, speaking.SayRequest(text=_text(text, file), **how))
     if content is not None:
         sys.stdout.buffer.write(content)
     return OK

@@ -6,7 +6,16 @@ import sys
 
 import click
 
-from runner.console import NO_RUNNER, Command, current_instance, has_terminal, json_option, say, to_json
+from runner.console import (
+    NO_RUNNER,
+    Command,
+    current_instance,
+    has_terminal,
+    json_option,
+    say,
+    to_json,
+    warn_of_unheard_settings,
+)
 from runner.progress import ProgressLine
 
 
@@ -35,6 +44,7 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
     from runner.checking import read_job
 
     instance = current_instance()
+    warn_of_unheard_settings(instance)
     job = read_job(file, stdin=sys.stdin.buffer)
     if name is None and Path(file).is_dir():
         name = Path(file).resolve().name  # a folder names its job

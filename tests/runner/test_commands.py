@@ -83,6 +83,14 @@ def test_submit_drops_a_checked_file_under_its_own_name(root, run):
     assert (root / "inbox" / "hello.toml").read_text() == job.read_text()
 
 
+def test_submit_warns_that_the_active_runner_does_not_hear_set(root, run):
+    job = write(root, "jobs/hello.toml", speak("Hello."))
+    assert "--set" not in run("--set", "format=flac", "submit", str(job))[2]
+    lock = open_instance(root).own()
+    assert "--set is not heard" in run("--set", "format=flac", "submit", str(job))[2]
+    lock.release()
+
+
 def test_submit_drops_nothing_that_is_wrong(root, run):
     code, _, said = run("submit", str(write(root, "jobs/hello.toml", "kind = 1")))
     assert code == 1
