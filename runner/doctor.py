@@ -23,6 +23,7 @@ from runner import engine_checks
 from runner.console import counted
 from runner.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
 from runner.instance import Instance
+from runner.starting import load_pronunciations
 from runner.version import VERSION
 
 BUILT_AFTER_S = 1_767_225_600  # 2026-01-01: a clock before that is wrong
@@ -256,6 +257,14 @@ def _engines(instance: Instance) -> Found:
         yield OK, f"qwen3-tts: MLX {_version_of('mlx')}.", ""
 
 
+def _pronunciations(instance: Instance) -> Found:
+    if not instance.settings.pronunciations:
+        yield OK, "none are set.", ""
+        return
+    table = load_pronunciations(instance)
+    yield OK, f"{counted(len(table), 'word')} respelled by {instance.settings.pronunciations}.", ""
+
+
 def _audio(instance: Instance) -> Found:
     import soundfile
 
@@ -292,6 +301,7 @@ CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
     "versions": ("this program and what it stands on", _versions),
     "engines": ("which engines are installed", _engines),
     "audio": ("which audio formats can be written", _audio),
+    "pronunciations": ("the file of respellings can be read; without it every job fails", _pronunciations),
     "models": ("the model directory, broken and doubled models, the network switch", _models),
     **engine_checks.CHEAP_CHECKS,
     **engine_checks.ENGINE_CHECKS,

@@ -172,7 +172,8 @@ def load_pronunciations(instance: Instance) -> dict[str, str]:
     try:
         return checked_table(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"The pronunciations in {path} cannot be used: {error}.", hint=PRONUNCIATIONS_HINT) from None
+        reason = str((isinstance(error, OSError) and error.strerror) or error).removesuffix(".")
+        raise InvalidInput(f"The file of pronunciations {path}: {reason}.", hint=PRONUNCIATIONS_HINT) from None
 
 
 MAX_TEXT_FILE_BYTES = 4 << 20

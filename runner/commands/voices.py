@@ -74,15 +74,16 @@ def list_(containing: str, after: str, limit: int, as_json: bool) -> None:
     """Locked voices by name, with their current version."""
     with _registry() as registry:
         found = registry.voices(containing=containing, after=after, limit=limit)
+    if not found and not as_json:
+        nobody = f"no voice has {containing!r} in its name" if containing else "no voices"
+        say(f"{nobody}; presets such as ryan need no lock")
+        return
     show(found, as_json=as_json, text=_list_text)
     if len(found) == limit and not as_json:
         say(f"more: voicejobs voices list --after {found[-1].name}")
 
 
 def _list_text(found: list[VoiceSummary]) -> str:
-    if not found:
-        say("no voices; presets such as ryan need no lock")
-        return ""
     rows = [
         (
             voice.name,
@@ -293,7 +294,7 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
 
     instance = current_instance()
     with _registry() as registry:
-        version = registry.show(voice)  # an unknown voice is told here, not in a receipt
+        version = registry.show(_reference(voice))  # an unknown voice is told here, not in a receipt
     values = {"kind": "relock", "voice": version.name, "set_current": set_current}
     name = f"relock-{parse_voice_reference(voice).name}"
     submitted = submit(instance, job_from_values({**values, **({"model": model} if model else {})}, name=name))
@@ -304,7 +305,10 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
         finished = wait_for(instance, submitted, on_progress=line.update)
     made = (finished.receipt.get("voice") or {}).get("version")
     error = finished.receipt.get("error") or {}
-    say(f"{version.voice}@{made}" if finished.exit_code == OK else f"{finished.status}: {error.get('message', '')}")
+    if finished.exit_code == OK:
+        say(f"{version.voice}@{made}")
+    else:
+        say(f"{finished.status}: {error.get('message', '')} {error.get('hint') or ''}".strip())
     return finished.exit_code
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from models.pronunciation import checked_table, merged, respelled
 from registry.errors import InvalidInput
+from runner.doctor import CHECKS
 from tests.runner.bench import Bench, design, lock, speak
 
 TABLE = {"Nguyen": "Win", "SQL": "sequel", "New York": "Noo Yawk", "York": "Yawk", "C++": "see plus plus"}
@@ -102,4 +103,6 @@ def test_a_table_that_cannot_be_read_fails_the_job_and_names_the_file(bench, tmp
     bench.drop("one.toml", speak("Ask Nguyen."))
     bench.run()
     error = bench.receipt("one")["error"]
+    with pytest.raises(InvalidInput, match="words"):  # which the doctor calls a problem
+        list(CHECKS["pronunciations"][1](bench.instance))
     assert "words.toml" in error["message"]
