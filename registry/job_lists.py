@@ -23,6 +23,14 @@ _NEEDS = f"""
 """
 
 
+# A job without what its file said, which may be megabytes.
+_WITHOUT_SPEC = """
+    id, name, key, kind, status, outcome, content_sha256, '{}' AS spec_json, claim_id, dropped_name, priority, model,
+    makes_voice, NULL AS plan_json, attempts, not_before_s, claimed_s, started_s, finished_s, error_code,
+    error_message, error_hint, warnings_json, facts_json
+"""
+
+
 def list_jobs(
     session: Session,
     *,
@@ -30,10 +38,10 @@ def list_jobs(
     before_id: int | None = None,
     limit: int = PAGE,
 ) -> list[ListedJob]:
-    """Jobs, the latest first; the next page is `before_id` the last id of this one."""
+    """Jobs, the latest first, without what their files said; the next page is `before_id` the last id of this one."""
     bound = before_id if before_id is not None else 1 << 62
     condition = "AND status IN (SELECT value FROM json_each(:statuses))" if statuses else ""
-    question = f"SELECT * FROM job WHERE id < :before {condition} ORDER BY id DESC LIMIT :limit"
+    question = f"SELECT {_WITHOUT_SPEC} FROM job WHERE id < :before {condition} ORDER BY id DESC LIMIT :limit"
     rows = session.rows(question, {"before": bound, "statuses": json.dumps(statuses), "limit": limit})
     return _listed(session, [job_from(row) for row in rows])
 
@@ -77,8 +85,8 @@ def line_counts(session: Session, job_id: int) -> LineCounts:
 
 
 def prunable(session: Session, *, older_than_s: float) -> list[Job]:
-    """Jobs that ended before a moment, oldest first: their rows and folders may go."""
-    question = f"SELECT * FROM job WHERE finished_s < :older AND {IS_SPARE} ORDER BY finished_s"
+    """Jobs that ended before a moment, oldest first, without what their files said: they may go."""
+    question = f"SELECT {_WITHOUT_SPEC} FROM job WHERE finished_s < :older AND {IS_SPARE} ORDER BY finished_s"
     return [job_from(row) for row in session.rows(question, {"older": older_than_s})]
 
 
