@@ -25,6 +25,10 @@ class Housekeeping:
         """The next look is worth its time."""
         self._may_have_grown = True
 
+    def hurry(self) -> None:
+        """Work is put aside: what is too much may be what fills the disk."""
+        self._may_have_grown, self._next_look_s = True, 0.0
+
     def is_due(self, now_s: float) -> bool:
         """Whether takes were added since the last look, and that is a while ago."""
         return self._may_have_grown and now_s >= self._next_look_s

@@ -255,6 +255,7 @@ class Worker:
         if self._trouble is None:
             logger.warning("work is put aside: %s", error)
         self._trouble = error
+        self.housekeeping.hurry()
         self.recording.give_up()
         self.endings.give_up()
         self._note_closed()
@@ -272,6 +273,8 @@ class Worker:
             self.outbox.require()
         if not isinstance(self._trouble, DiskFull):
             return True
+        if self.housekeeping.is_due(now_s):
+            self.housekeeping.look(now_s)
         instance = self.context.instance
         free_bytes = min(shutil.disk_usage(folder).free for folder in (instance.outbox, instance.state_dir))
         if free_bytes >= self.context.settings.min_free_bytes:

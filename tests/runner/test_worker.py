@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from registry import job_requests
+from registry.errors import DiskFull
 from registry.job_values import CANCEL, RETRY
 from runner import recording
 from tests.runner.bench import design, lock, speak
@@ -208,12 +212,17 @@ def test_concurrent_locks_of_one_voice_make_two_versions(bench):
     assert [bench.receipt(f"lock-{n}")["voice"]["version"] for n in (1, 2)] == [1, 2]
 
 
-def test_takes_above_the_limit_are_evicted_when_their_job_is_done(make_bench):
+@pytest.mark.parametrize("disk_is_full", [False, True], ids=["later", "full"])
+def test_takes_above_the_limit_are_evicted_when_their_job_is_done(make_bench, monkeypatch, disk_is_full):
     bench = make_bench(takes_max_bytes=1)
     bench.drop("hello.toml", speak("One.", "Two."))
     bench.run()
-    bench.now_s += 60
-    bench.tick()
+    if disk_is_full:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=-1))
+        bench.worker._put_aside(DiskFull("No space left."), now_s=bench.now_s)
+    else:
+        bench.now_s += 60
+    bench.tick(2)
     assert [path for path in bench.instance.takes_dir.rglob("*") if path.is_file() and path.name != ".lock"] == []
     assert bench.status("hello") == "done"
 
