@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from models.manifest import utc_text
 from registry.files import fsync_file, fsync_folder
 
 JOURNAL_FILE = ".voicejobs-migrations.jsonl"
@@ -69,8 +70,9 @@ class Journal:
         self._append({"operation": operation.id, "step": step, **more})
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        moment = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        line = json.dumps({**record, "at": moment}, ensure_ascii=False, default=str).encode("utf-8") + b"\n"
+        line = (
+            json.dumps({**record, "at": utc_text(time.time())}, ensure_ascii=False, default=str).encode("utf-8") + b"\n"
+        )
         is_new = not self.path.exists()
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

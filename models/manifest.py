@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,12 @@ def listed_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def make_manifest(
-    folder: Path, *, model_id: str, hashes: Mapping[str, str] | None = None, now: datetime | None = None
-) -> Manifest:
+def utc_text(time_s: float) -> str:
+    """A moment in UTC, to the second: `2026-05-12T09:30:00Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_s))
+
+
+def make_manifest(folder: Path, *, model_id: str, hashes: Mapping[str, str] | None = None) -> Manifest:
     """The manifest of the files that lie in `folder`; `hashes` are those already known, by path.
 
     Raises InvalidManifest for an empty file: it is never part of a model.
@@ -152,14 +155,13 @@ def make_manifest(
     if not files:
         raise InvalidManifest(f"{folder} holds no files.")
     slug = model_id.replace("/", "_")
-    moment = (now or datetime.now(timezone.utc)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Manifest(
         model_id=model_id,
         files=tuple(files),
         slug=slug,
         primary_repository=model_id,
         components=(slug,),
-        updated_at=moment,
+        updated_at=utc_text(time.time()),
     )
 
 
@@ -210,8 +212,7 @@ def is_verified(folder: Path, manifest: Manifest) -> bool:
     return unchanged and isinstance(raw, dict) and raw.get("manifestChecksum") == manifest.checksum
 
 
-def mark_verified(folder: Path, manifest: Manifest, *, now: datetime | None = None) -> None:
+def mark_verified(folder: Path, manifest: Manifest) -> None:
     """Write `.acervo-verified.json`: every hash of `manifest` was found to be right."""
-    moment = (now or datetime.now(timezone.utc)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    marker = {"manifestChecksum": manifest.checksum, "verifiedAt": moment}
+    marker = {"manifestChecksum": manifest.checksum, "verifiedAt": utc_text(time.time())}
     write_durably(folder / VERIFIED_FILE, json.dumps(marker, indent=2, sort_keys=True).encode())

@@ -23,7 +23,7 @@ RESTORE = "Restore a backup with `voicejobs restore`."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Damage:
     """One thing that is wrong. The mendable mends itself: by rendering again, or by `gc`."""
 
     where: str
@@ -40,7 +40,7 @@ class FsckReport:
     objects: int
     takes: int
     read_bytes: int
-    findings: tuple[Finding, ...]  # the first FINDINGS_LIMIT of them
+    findings: tuple[Damage, ...]  # the first FINDINGS_LIMIT of them
     lost: int  # how many there are that nothing mends
     mendable: int
 
@@ -82,7 +82,7 @@ class _Check:
     """Collects findings; each method looks at one side of the registry."""
 
     progress: Callable[[int], None]
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Damage] = field(default_factory=list)
     counts: Counter[bool] = field(default_factory=Counter)  # mendable -> how many
     version_count: int = 0
     take_count: int = 0
@@ -91,7 +91,7 @@ class _Check:
     def add(self, where: str, problem: str, remedy: str, *, mendable: bool = False) -> None:
         self.counts[mendable] += 1
         if len(self.findings) < FINDINGS_LIMIT:
-            self.findings.append(Finding(where=where, problem=problem, remedy=remedy, mendable=mendable))
+            self.findings.append(Damage(where=where, problem=problem, remedy=remedy, mendable=mendable))
 
     def hash_store(self, store: ObjectStore) -> set[bytes]:
         """The objects that are whole; what is not is reported by whoever refers to it."""

@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from models import vox
@@ -21,6 +20,7 @@ from models.clone_prompt_swift import FORMAT as SWIFT_FORMAT
 from models.clone_prompt_swift import MODEL_SIZES, from_clone_prompt
 from models.errors import InvalidClonePrompt, UnsupportedRequest
 from models.languages import AUTO, language_code
+from models.manifest import utc_text
 from models.vox_archive import MAX_ARCHIVE_BYTES
 from models.vox_manifest import CONSENTS_TO_SHARE, SHORTEST_DESCRIPTION, VERSION, Manifest, errors_in, parse_manifest
 from registry.database import Session
@@ -149,8 +149,7 @@ def _base(objects: ObjectStore, chosen: Version, versions: Sequence[Version]) ->
                 parts.put(name.removeprefix(BASE), sha256)
         return parts
     first = versions[0]
-    created = datetime.fromtimestamp(first.created_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return _Parts(objects, {"id": _identity(first), "created": created, "voice": {}})
+    return _Parts(objects, {"id": _identity(first), "created": utc_text(first.created_s), "voice": {}})
 
 
 def _identity(first: Version) -> str:

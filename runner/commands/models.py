@@ -19,11 +19,10 @@ from runner.commands.models_output import (
     print_json,
     progress_bar,
     show_plan,
-    size_text,
     step_as_json,
     talk,
 )
-from runner.console import Command, LazyGroup, globals_of, json_option
+from runner.console import Command, LazyGroup, globals_of, json_option, size
 
 if TYPE_CHECKING:
     from runner.quick_settings import QuickSettings
@@ -33,7 +32,7 @@ MODELS_DIR_KEY = "voicejobs.models_dir"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ChosenDirectory:
     """What a command works on: the model directory, and what is set for the instance if there is one."""
 
     directory: Path
@@ -64,7 +63,7 @@ def models(context: click.Context, models_dir: Path | None) -> None:
         context.meta[MODELS_DIR_KEY] = models_dir
 
 
-def place_of(context: click.Context, models_dir: Path | None) -> Place:
+def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenDirectory:
     """The model directory that this command line means, with or without an instance.
 
     Models are shared by all instances, so none is needed to look at them.
@@ -77,7 +76,7 @@ def place_of(context: click.Context, models_dir: Path | None) -> Place:
     flag = models_dir or context.meta.get(MODELS_DIR_KEY)
     configured = instance.models_dir if instance else None
     directory = resolve_models_dir(flag, os.environ, configured)
-    return Place(directory=directory, instance=instance, environ=os.environ)
+    return ChosenDirectory(directory=directory, instance=instance, environ=os.environ)
 
 
 @models.command("list", cls=Command, examples=("voicejobs models list", "voicejobs models list --all --json"))
@@ -90,18 +89,19 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
     from models.shared_directory import list_models
     from runner.model_use import voices_by_model
 
-    place = place_of(context, models_dir)
-    used = voices_by_model(place.instance.state_dir) if place.instance else {}
-    rows = [model_as_json(one, used_by=used.get(one.id.casefold(), ())) for one in list_models(place.directory)]
+    chosen = chosen_directory(context, models_dir)
+    used = voices_by_model(chosen.instance.state_dir) if chosen.instance else {}
+    rows = [model_as_json(one, used_by=used.get(one.id.casefold(), ())) for one in list_models(chosen.directory)]
     if show_all:
-        rows += models_elsewhere(place.directory, environ=place.environ)
-        rows += models_not_installed(place.directory, present={row["id"] for row in rows})
+        rows += models_elsewhere(chosen.directory, environ=chosen.environ)
+        rows += models_not_installed(chosen.directory, present={row["id"] for row in rows})
     if as_json:
         print_json(rows)
         return
     if not rows:
         click.echo(
-            f"No model in {place.directory}. `voicejobs models pull NAME` fetches one; `models list --all` names them.",
+            f"No model in {chosen.directory}. `voicejobs models pull NAME` fetches one; "
+            "`models list --all` names them.",
             err=True,
         )
     else:
@@ -119,13 +119,13 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
     from models.errors import ModelNotInstalled
     from models.shared_directory import resolve_model
 
-    place = place_of(context, models_dir)
-    choice = resolve_model(name, directory=place.directory)
+    chosen = chosen_directory(context, models_dir)
+    choice = resolve_model(name, directory=chosen.directory)
     if choice.folder is None:
         raise ModelNotInstalled(f"{choice.id} has no folder: it needs no weights, and is ready as it is.")
     if not isinstance(availability(choice.folder), Available):
         hint = f"`voicejobs models pull {choice.id}` fetches it."
-        raise ModelNotInstalled(f"{choice.id} is not usable in {place.directory}.", hint=hint)
+        raise ModelNotInstalled(f"{choice.id} is not usable in {chosen.directory}.", hint=hint)
     if as_json:
         print_json({"id": choice.id, "folder": str(choice.folder)})
     else:
@@ -151,14 +151,14 @@ def pull_command(
     """Make model NAME usable: adopt it from a legacy place, fetch it, or fetch what is missing of it."""
     from models.prepare import pull_model
 
-    place = place_of(context, models_dir)
+    chosen = chosen_directory(context, models_dir)
     with progress_bar() as show:
         prepared = pull_model(
             name,
-            directory=place.directory,
-            migrate=place.migrate,
-            offline=place.offline,
-            environ=place.environ,
+            directory=chosen.directory,
+            migrate=chosen.migrate,
+            offline=chosen.offline,
+            environ=chosen.environ,
             revision=revision,
             on_event=show,
             progress_every_s=0.1 if sys.stderr.isatty() else 5.0,
@@ -192,8 +192,8 @@ def verify_command(
     from models.verify import verify_models
     from runner.errors import WorkFailed
 
-    place = place_of(context, models_dir)
-    checked = verify_models(names, directory=place.directory, hashes=hashes)
+    chosen = chosen_directory(context, models_dir)
+    checked = verify_models(names, directory=chosen.directory, hashes=hashes)
     rows = [model_as_json(model) for model in checked]
     if as_json:
         print_json(rows)
@@ -236,15 +236,15 @@ def migrate_command(
 
     if undo and dry_run:
         raise UsageProblem("--undo and --dry-run cannot go together.")
-    place = place_of(context, models_dir)
+    chosen = chosen_directory(context, models_dir)
     if undo:
-        undone = undo_last(place.directory, on_event=talk)
+        undone = undo_last(chosen.directory, on_event=talk)
         rows = [{"id": one.model, "action": "undone", "folder": str(one.source)} for one in undone]
         print_json(rows) if as_json else None
         return
     if not dry_run:
-        recover(place.directory, on_event=talk)
-    plan = plan_migration(place.directory, environ=place.environ, on_conflict=on_conflict)
+        recover(chosen.directory, on_event=talk)
+    plan = plan_migration(chosen.directory, environ=chosen.environ, on_conflict=on_conflict)
     if dry_run:
         show_plan(plan, as_json=as_json)
         return
@@ -273,17 +273,17 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
     from models.shared_directory import resolve_model
     from runner.model_use import voices_by_model
 
-    place = place_of(context, models_dir)
-    choice = resolve_model(name, directory=place.directory)
-    used = voices_by_model(place.instance.state_dir).get(choice.id.casefold(), ()) if place.instance else ()
+    chosen = chosen_directory(context, models_dir)
+    choice = resolve_model(name, directory=chosen.directory)
+    used = voices_by_model(chosen.instance.state_dir).get(choice.id.casefold(), ()) if chosen.instance else ()
     if used and not force:
         hint = "Relock them for another model first, or say --force."
         raise ModelNeeded(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
-    removed = remove_model(choice, directory=place.directory)
+    removed = remove_model(choice, directory=chosen.directory)
     if as_json:
         print_json({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes})
     else:
-        click.echo(f"{removed.id} is removed; {size_text(removed.freed_bytes)} are free again.", err=True)
+        click.echo(f"{removed.id} is removed; {size(removed.freed_bytes)} are free again.", err=True)
 
 
 @models.command("quantize", cls=Command, examples=("voicejobs models quantize qwen3-tts-1.7b-base --bits 8",))
@@ -299,8 +299,8 @@ def quantize_command(
     """Write a smaller copy of model SOURCE with 8, 6 or 4 bits a weight, as a model of its own."""
     from runner.quantize import quantize_model
 
-    place = place_of(context, models_dir)
-    made = quantize_model(source, bits=int(bits), target=target, directory=place.directory)
+    chosen = chosen_directory(context, models_dir)
+    made = quantize_model(source, bits=int(bits), target=target, directory=chosen.directory)
     if as_json:
         print_json(model_as_json(made))
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.console import short, table
+from runner.console import short, size, table
 
 if TYPE_CHECKING:
     from models.events import ModelEvent
@@ -53,16 +53,6 @@ def progress_bar() -> Iterator[Callable[[ModelEvent], None]]:
             bar.__exit__(None, None, None)
 
 
-def size_text(size_bytes: int) -> str:
-    """Bytes in units of 1024, as Acervo shows them."""
-    size = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError("unreachable")
-
-
 def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> dict[str, Any]:
     """One installed model, for scripts."""
     entry = model.entry
@@ -94,7 +84,7 @@ def listing(rows: Sequence[dict[str, Any]]) -> str:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     state = f"partial: {', '.join(row['missing'][:3])}" if row["missing"] else row["state"].replace("_", " ")
     voices = short(", ".join(row["used_by"]), 40) or "-"
-    return (row["id"], row["name"] or "-", size_text(row["size_bytes"]), state, voices, row["folder"] or "-")
+    return (row["id"], row["name"] or "-", size(row["size_bytes"]), state, voices, row["folder"] or "-")
 
 
 def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -163,8 +153,8 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         return
     for step in plan.steps:
         way = f"-> {step.target}" if step in plan.changes else f"({step.reason})"
-        click.echo(f"{step.action:10} {size_text(step.size_bytes):>10}  {step.source} {way}")
+        click.echo(f"{step.action:10} {size(step.size_bytes):>10}  {step.source} {way}")
     for finding in plan.findings:
         click.echo(f"{'closed':10} {'':>10}  {finding.folder} ({finding.reason})")
     moved_bytes = sum(step.size_bytes for step in plan.changes)
-    click.echo(f"{len(plan.changes)} changes, {size_text(moved_bytes)}, into {plan.directory}", err=True)
+    click.echo(f"{len(plan.changes)} changes, {size(moved_bytes)}, into {plan.directory}", err=True)
