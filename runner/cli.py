@@ -114,9 +114,19 @@ def run_command(arguments: Sequence[str]) -> int:
         # Whoever read our output has seen enough; what Python still wants to flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except UnicodeEncodeError:
+        wrong = [argument for argument in arguments if not argument.isascii() and _is_no_text(argument)]
+        if not wrong:
+            raise
+        return _complain(UsageProblem(f"{wrong[0]!a} is no text: its bytes are not UTF-8."))
     except OSError as error:
         return _complain(storage_error(error, f"using {error.filename or 'a file'}"))
     return result if isinstance(result, int) else OK
+
+
+def _is_no_text(argument: str) -> bool:
+    """Whether bytes that are not UTF-8 are in it, as Python carries them in arguments."""
+    return any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _complain(error: VoiceJobsError) -> int:

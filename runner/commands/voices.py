@@ -147,6 +147,8 @@ def _version_text(version: Version, aliases: list[str]) -> str:
     ]
     if version.deleted_s is not None:
         facts.append(("removed", f"{when(version.deleted_s)} {version.deleted_why or ''}".strip()))
+    if version.purged_s is not None:
+        facts.append(("purged", f"{when(version.purged_s)}, its recordings and prompt are gone"))
     return "\n".join(f"{name:<12} {value}" for name, value in facts)
 
 

@@ -85,6 +85,12 @@ def test_a_wrong_flag_is_a_usage_error(capsys):
     assert "Usage:" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("instance")
+def test_an_argument_that_is_no_text_is_a_usage_error(capsys):
+    assert run_command(["jobs", "show", "caf\udce9"]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+
+
 def test_without_an_instance_the_exit_code_is_3_and_the_hint_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VOICEJOBS_ROOT", raising=False)
