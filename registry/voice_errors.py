@@ -2,7 +2,7 @@
 
 VoiceJobsError
 ├── InvalidInput
-│   ├── InvalidVoiceName       the name breaks the rule, or is reserved for a preset
+│   ├── InvalidVoiceName       the name breaks the rule
 │   └── InvalidVoiceReference  text that names no voice, version or alias
 ├── NotFound
 │   ├── VoiceNotFound          no voice of this name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from registry.voice_errors import InvalidVoiceName, InvalidVoiceReference
@@ -42,15 +41,11 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def check_voice_name(name: str, *, reserved: Collection[str] = ()) -> str:
-    """The name in NFC. Raises InvalidVoiceName when it breaks the rule or is the name of a preset."""
+def check_voice_name(name: str) -> str:
+    """The name in NFC. Raises InvalidVoiceName when it breaks the rule."""
     normal = unicodedata.normalize("NFC", name)
     if not NAME.fullmatch(normal) or not normal.strip("."):
         raise InvalidVoiceName(f"{name!r} cannot name a voice: {RULE} were expected.")
-    if fold(normal) in {fold(taken) for taken in reserved}:
-        raise InvalidVoiceName(
-            f"{name!r} is the name of a preset voice.", hint=f"Choose another name, or write {PRESET_PREFIX}{normal}."
-        )
     return normal
 
 
@@ -64,8 +59,8 @@ def check_alias_name(name: str) -> str:
     return normal
 
 
-def parse_voice_reference(text: str, *, reserved: Collection[str] = ()) -> VoiceReference:
-    """`elena`, `elena@2`, `elena@alias`, `elena@sha256:…`, `preset:ryan`; a name in `reserved` alone is a preset.
+def parse_voice_reference(text: str) -> VoiceReference:
+    """`elena`, `elena@2`, `elena@alias`, `elena@sha256:…`, `preset:ryan`.
 
     Raises InvalidVoiceReference or InvalidVoiceName.
     """
@@ -74,7 +69,7 @@ def parse_voice_reference(text: str, *, reserved: Collection[str] = ()) -> Voice
     name, at, which = text.partition("@")
     name = check_voice_name(name)
     if not at:
-        return VoiceReference(name=name, preset=fold(name) in {fold(taken) for taken in reserved})
+        return VoiceReference(name=name)
     if which.startswith(DIGEST_PREFIX):
         return VoiceReference(name=name, digest=_checked_digest(text, which.removeprefix(DIGEST_PREFIX)))
     if re.fullmatch(r"[0-9]{1,18}", which):

@@ -30,7 +30,7 @@ from registry.job_values import (
     NewJob,
 )
 from registry.lookup import history, resolve
-from registry.voice_names import fold
+from registry.voice_names import VoiceReference, fold
 from runner.drops import ClaimedDrop
 from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.jobfile import (
@@ -45,7 +45,7 @@ from runner.jobfile import (
     spec_to_json,
 )
 from runner.model_choice import DESIGN, PRESETS, likely_name
-from runner.names import VoiceReference, job_name_from, parse_voice_reference, printable_name
+from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
 from runner.resolution import sibling_for
 
 UNKNOWN_KIND = "unknown"
@@ -163,7 +163,7 @@ class Admission:
         return likely_name(wanted)
 
     def _model_of_voice(self, reference: str) -> str | None:
-        if parse_voice_reference(reference).may_be_preset:
+        if may_be_preset(parse_voice_reference(reference)):
             return self._default_for(PRESETS)
         try:
             return likely_name(resolve(self._session, reference).model.model)
@@ -251,11 +251,11 @@ class Admission:
 
     def _need_voice(self, reference: str, needs: Needs) -> None:
         wanted = parse_voice_reference(reference)
-        if wanted.may_be_preset:
+        if may_be_preset(wanted):
             return
         needs.voices.append((fold(wanted.name), reference))
         exists = self._exists(reference)
-        if exists and (wanted.version is not None or wanted.digest is not None):
+        if exists and (wanted.number is not None or wanted.digest is not None):
             return  # a version never changes, whatever else is locked before
         makers = self._need_makers(wanted.name, needs, required=True)
         if not exists and not self._will_exist(wanted, makers):
@@ -272,8 +272,8 @@ class Admission:
         """Whether the jobs that lock this voice will make what is wanted of it, or may: a file brings any number."""
         if any(jobs.get(self._session, job_id).kind == IMPORT for job_id in makers):
             return True  # of versions and aliases; whether it did is judged when its turn has come
-        if wanted.version is not None:
-            return bool(makers) and wanted.version <= self._newest(wanted.name) + len(makers)
+        if wanted.number is not None:
+            return bool(makers) and wanted.number <= self._newest(wanted.name) + len(makers)
         is_current = wanted.digest is None and fold(wanted.alias or "current") == "current"
         return is_current and bool(makers)
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
-from registry.voice_names import NAME, NUMBER, PRESET_PREFIX, fold
+from registry.voice_names import DIGEST_PREFIX, NAME, NUMBER, PRESET_PREFIX, VoiceReference, fold
 
 # Speakers that the CustomVoice models bring along; `anna` is the Swift tools' name of `ono_anna`.
 PRESET_NAMES = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "ono_anna", "sohee")
@@ -53,46 +52,28 @@ def _is_number(alias: str) -> bool:
     return alias.isdigit() or NUMBER.fullmatch(alias) is not None
 
 
-@dataclass(frozen=True)
-class VoiceReference:
-    """Which voice is meant: a preset, or a named voice and, after the @, a version, an alias or a digest."""
-
-    name: str
-    is_preset: bool = False  # `preset:NAME`; a bare preset name is told apart by `may_be_preset`
-    version: int | None = None
-    alias: str | None = None
-    digest: str | None = None  # "sha256:…"
-
-    @property
-    def may_be_preset(self) -> bool:
-        """True for `preset:ryan` and for a bare `ryan`."""
-        bare = self.version is None and self.alias is None and self.digest is None
-        return self.is_preset or (bare and fold(self.name) in PRESET_NAMES)
-
-    def __str__(self) -> str:
-        if self.is_preset:
-            return PRESET_PREFIX + self.name
-        after = self.version if self.version is not None else self.alias or self.digest
-        return self.name if after is None else f"{self.name}@{after}"
+def may_be_preset(reference: VoiceReference) -> bool:
+    """True for `preset:ryan` and for a bare `ryan`."""
+    return reference.preset or fold(str(reference)) in PRESET_NAMES
 
 
 def parse_voice_reference(text: str) -> VoiceReference:
     """`elena`, `elena@2`, `elena@warm`, `elena@sha256:…`, `ryan` or `preset:ryan`."""
     if text.startswith(PRESET_PREFIX):
-        return VoiceReference(voice_name(text[len(PRESET_PREFIX) :]), is_preset=True)
+        return VoiceReference(name=voice_name(text.removeprefix(PRESET_PREFIX)), preset=True)
     name, at, after = text.partition("@")
     name = voice_name(name)
     if not at:
-        return VoiceReference(name)
+        return VoiceReference(name=name)
     if after.isascii() and after.isdigit():
         if after.startswith("0") or len(after) > 9:
             raise ValueError("a version is a number from 1, without leading zeros: name@1")
-        return VoiceReference(name, version=int(after))
-    if after.startswith("sha256:"):
+        return VoiceReference(name=name, number=int(after))
+    if after.startswith(DIGEST_PREFIX):
         if not _DIGEST.fullmatch(after):
             raise ValueError("a digest is sha256: and up to 64 lower-case hexadecimal digits")
-        return VoiceReference(name, digest=after)
-    return VoiceReference(name, alias=alias_name(after))
+        return VoiceReference(name=name, digest=after.removeprefix(DIGEST_PREFIX))
+    return VoiceReference(name=name, alias=alias_name(after))
 
 
 def voice_reference(text: str) -> str:

@@ -20,7 +20,7 @@ from registry.values import Version
 from registry.voice_names import fold
 from runner.instance import Instance
 from runner.model_choice import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name, name_without_folder
-from runner.names import parse_voice_reference
+from runner.names import may_be_preset, parse_voice_reference
 
 SPEAKER_OF_PRESET = {"anna": "ono_anna"}  # the Swift tools' name of the same speaker
 
@@ -40,7 +40,7 @@ class ResolvedVoice:
 def resolve_voice(session: Session, reference: str) -> ResolvedVoice:
     """What `elena`, `elena@2`, `elena@alias`, `ryan` or `preset:ryan` means now. Raises NotFound and its kin."""
     wanted = parse_voice_reference(reference)
-    if wanted.may_be_preset:
+    if may_be_preset(wanted):
         return preset_voice(wanted.name)
     return locked_voice(resolve(session, reference))
 

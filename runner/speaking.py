@@ -24,7 +24,7 @@ from runner.errors import UsageProblem, WorkFailed
 from runner.importing import PROMPT_SUFFIXES
 from runner.importing_names import VOX_SUFFIX
 from runner.instance import Instance
-from runner.names import PRESET_NAMES, parse_voice_reference
+from runner.names import PRESET_NAMES, may_be_preset, parse_voice_reference
 from runner.targets import check_target, write_target
 
 DEFAULT_VOICE = "ryan"
@@ -129,7 +129,7 @@ def _check_voice(instance: Instance, wanted: str) -> None:
         reference = parse_voice_reference(wanted)
     except ValueError as error:
         raise VoiceNotFound(wanted) from error
-    if not reference.may_be_preset:
+    if not may_be_preset(reference):
         with open_registry(instance.state_dir) as registry:
             registry.show(wanted)
     elif fold(reference.name) not in PRESET_NAMES:

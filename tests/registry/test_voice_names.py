@@ -8,8 +8,6 @@ from registry.errors import VoiceJobsError
 from registry.voice_errors import InvalidVoiceName, InvalidVoiceReference
 from registry.voice_names import VoiceReference, check_voice_name, fold, parse_voice_reference
 
-PRESETS = ("ryan", "anna", "ono_anna")
-
 
 @pytest.mark.parametrize("name", ["elena", "Élena", "エレナ", "a", "a" * 64, "x.y_z-1", "2"])
 def test_letters_digits_underscore_dot_and_dash_make_a_name(name):
@@ -26,12 +24,6 @@ def test_a_name_is_kept_in_nfc():
     assert check_voice_name("Zoe\u0308") == "Zo\u00eb"
 
 
-@pytest.mark.parametrize("name", ["ryan", "RYAN", "Ono_Anna"])
-def test_the_name_of_a_preset_is_reserved_in_any_case(name):
-    with pytest.raises(InvalidVoiceName, match="preset"):
-        check_voice_name(name, reserved=PRESETS)
-
-
 @pytest.mark.parametrize(
     ("text", "reference"),
     [
@@ -40,13 +32,12 @@ def test_the_name_of_a_preset_is_reserved_in_any_case(name):
         ("elena@soft-2", VoiceReference(name="elena", alias="soft-2")),
         ("elena@sha256:0123abcd", VoiceReference(name="elena", digest="0123abcd")),
         ("preset:ryan", VoiceReference(name="ryan", preset=True)),
-        ("ryan", VoiceReference(name="ryan", preset=True)),
         ("ryan@2", VoiceReference(name="ryan", number=2)),
     ],
     ids=str,
 )
 def test_a_reference_names_a_preset_or_a_voice_and_which_version(text, reference):
-    assert parse_voice_reference(text, reserved=PRESETS) == reference
+    assert parse_voice_reference(text) == reference
 
 
 WRONG = ["", "@2", "elena@", "elena@0", "elena@-1", "elena@1@2", "elena@sha256:123", "elena@sha256:xyzxyzxy", "preset:"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.voice_names import fold
-from runner.names import PRESET_NAMES, job_name_from, parse_voice_reference, printable_name
+from runner.names import PRESET_NAMES, job_name_from, may_be_preset, parse_voice_reference, printable_name
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_a_number_that_names_no_version_is_no_alias_either(reference):
 
 
 def test_a_bare_preset_name_may_be_a_preset_and_a_version_may_not():
-    assert all(parse_voice_reference(name).may_be_preset for name in PRESET_NAMES)
-    assert parse_voice_reference("preset:elena").may_be_preset
-    assert not parse_voice_reference("ryan@1").may_be_preset
+    assert all(may_be_preset(parse_voice_reference(name)) for name in PRESET_NAMES)
+    assert may_be_preset(parse_voice_reference("preset:elena"))
+    assert not may_be_preset(parse_voice_reference("ryan@1"))
 
 
 def test_a_name_that_is_no_utf8_can_still_be_printed():
