@@ -42,9 +42,10 @@ class ClonePrompt:
     model_size: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "language", "auto" if self.language is None else self.language)
         for name in ("transcript", "language", "model_fingerprint", "model_size"):
             value = getattr(self, name)
-            if not isinstance(value, str) and (value is not None or name == "language"):
+            if not isinstance(value, str) and value is not None:
                 raise InvalidClonePrompt(f"The clone prompt's {name} is {value!r}, not text.")
             if any("\ud800" <= character <= "\udfff" for character in value or ""):
                 raise InvalidClonePrompt(f"The clone prompt's {name} holds half a character: {value!a}.")

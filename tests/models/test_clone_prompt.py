@@ -36,7 +36,8 @@ def test_equal_prompts_give_equal_bytes(prompt):
 
 
 def test_an_x_vector_prompt_has_no_codes_and_needs_no_transcript():
-    back = ClonePrompt.from_bytes(ClonePrompt(EMBEDDING, None, None, "auto").to_bytes())
+    back = ClonePrompt.from_bytes(ClonePrompt(EMBEDDING, None, None, None).to_bytes())
+    assert back.language == "auto"
     assert back.reference_codes is None
     assert back.x_vector_only
 
