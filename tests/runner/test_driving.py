@@ -60,7 +60,8 @@ def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
     assert seen[-1] == "done"
 
 
-def test_a_second_runner_is_refused_and_a_signal_stops_the_first(instance):
+def test_a_second_runner_is_refused_and_a_signal_stops_the_first(instance, monkeypatch):
+    monkeypatch.setattr("runner.loop.STOP_WITHIN_S", PATIENCE_S)  # else a slow machine ends the process of the tests
     handler = signal.getsignal(signal.SIGTERM)
     refused = []
 
