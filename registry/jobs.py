@@ -21,6 +21,7 @@ from registry.job_values import (
     CANCELLED,
     FAILED,
     OPEN_STATUSES,
+    PARTIAL,
     QUEUED,
     WAITING,
     Job,
@@ -332,12 +333,12 @@ def _waiting_for(session: Session, finished_ids: Sequence[int]) -> list[int]:
 
 
 def failed_need(session: Session, job_id: int) -> str | None:
-    """The name of a job that this one cannot do without, and that has failed."""
-    return _lost(_needs_of(session, job_id))
+    """The name of a job that this one cannot do without, and that has failed, if only in part."""
+    return _lost(_needs_of(session, job_id), statuses=(FAILED, CANCELLED, PARTIAL))
 
 
-def _lost(needs: Iterable[tuple[str, str, bool]]) -> str | None:
-    return next((name for name, status, required in needs if required and status in (FAILED, CANCELLED)), None)
+def _lost(needs: Iterable[tuple[str, str, bool]], *, statuses: Collection[str] = (FAILED, CANCELLED)) -> str | None:
+    return next((name for name, status, required in needs if required and status in statuses), None)
 
 
 def _needs_of(session: Session, job_id: int) -> list[tuple[str, str, bool]]:

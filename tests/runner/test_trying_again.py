@@ -46,6 +46,18 @@ def test_a_whole_chain_that_failed_is_dropped_again_in_any_order(bench):
     assert [bench.status(job) for job in ("look", "hold", "say", "new")] == ["done"] * 4
 
 
+def test_a_lock_whose_candidate_alone_failed_says_which_job_it_needed(bench):
+    designed = "description"  # of two candidates, one has an odd seed
+    bench.engine.lose = lambda work: hasattr(work, "voice") and hasattr(work.voice, designed) and work.seed % 2
+    bench.drop("look.toml", design(candidates=2, text="One, two, three, four and five."), age_s=9)
+    bench.drop("1.toml", lock(job="look", candidate=1), age_s=8)
+    bench.drop("2.toml", lock(job="look", candidate=2))
+    bench.run()
+    assert bench.status("look") == "partial"
+    errors = [bench.receipt(job)["error"] for job in ("1", "2")]
+    assert sorted(error["code"] for error in errors if error) == ["dependency-failed"]
+
+
 def test_what_was_taken_out_of_the_outbox_is_there_again_after_a_retry(partial):
     shutil.rmtree(partial.instance.outbox / "ep1")
     partial.drop("two.toml", speak("refuse", "Hello.", id="ep1"))
