@@ -121,9 +121,19 @@ def _candidate(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in ("id", "voice")}
 
 
+# What a take whose audio can be used is like that failed a gate of `models/quality.py`.
+FAULTS = {
+    "clipped": "is overdriven",
+    "too-short": "is too short for its text",
+    "too-long": "is too long for its text",
+    "length-cap": "was cut at the longest length allowed",
+}
+
+
 def gates_warning(file: str, *, attempts: int, failed: Iterable[str]) -> str:
     """What is said of a line whose best take is not good."""
-    return f"{file}: the best of {attempts} takes failed {', '.join(failed)}."
+    best = f"the best of {attempts} takes" if attempts > 1 else "the only take"
+    return f"{file}: {best} {' and '.join(f'{FAULTS[gate]} ({gate})' for gate in failed)}."
 
 
 def voice_entry(voice: Mapping[str, Any]) -> dict[str, Any] | None:
