@@ -133,7 +133,8 @@ FAULTS = {
 def gates_warning(file: str, *, attempts: int, failed: Iterable[str]) -> str:
     """What is said of a line whose best take is not good."""
     best = f"the best of {attempts} takes" if attempts > 1 else "the only take"
-    return f"{file}: {best} {' and '.join(f'{FAULTS[gate]} ({gate})' for gate in failed)}."
+    faults = [f"{FAULTS.get(gate, 'failed')} ({gate})" for gate in failed]
+    return f"{file}: {best} {' and '.join(faults)}."
 
 
 def voice_entry(voice: Mapping[str, Any]) -> dict[str, Any] | None:
