@@ -6,6 +6,7 @@ computation that carries its state along, so all three give the same samples.
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -90,7 +91,8 @@ class Codec:
         which are then cut off: 300 and 25 are the official package's seams.
         """
         checked = self.checked_codes(codes)
-        if context_frames < 0 or (chunk_frames is not None and chunk_frames < 1):
+        whole = all(isinstance(count, numbers.Integral) for count in (chunk_frames or 0, context_frames))
+        if not whole or context_frames < 0 or (chunk_frames is not None and chunk_frames < 1):
             raise InvalidInput(
                 f"Chunks of {chunk_frames} frames behind {context_frames} cannot be decoded; "
                 "chunk_frames is 1 or more, or None, and context_frames 0 or more."

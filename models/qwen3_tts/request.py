@@ -116,7 +116,7 @@ class Preparer:
         return Prepared(
             plan=plan,
             sampling=request.sampling or sampling,
-            seed=secrets.randbits(SEED_BITS) if request.seed is None else request.seed,
+            seed=secrets.randbits(SEED_BITS) if request.seed is None else int(request.seed),
             max_frames=self._cap(request, language),
             reference_codes=None if reference is None else reference.codes,
             warnings=warnings,
