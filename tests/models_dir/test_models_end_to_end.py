@@ -22,7 +22,7 @@ text = "Hello there."
 
 
 def voicejobs(*arguments, environment, folder):
-    full = {**environment, "PYTHONPATH": str(ROOT), "VOICEJOBS_SETTLE_S": "0"}
+    full = {**environment, "PYTHONPATH": str(ROOT), "VOICEJOBS_SETTLE_S": "0", "VOICEJOBS_MIN_FREE_BYTES": "0"}
     command = [sys.executable, "-m", "runner", *arguments]
     return subprocess.run(
         command, cwd=folder, env=full, capture_output=True, text=True, check=False, timeout=PATIENCE_S

@@ -9,8 +9,13 @@ from runner.errors import WorkFailed
 from tests.runner.bench import MODEL
 
 
-def test_the_demo_designs_locks_and_speaks_and_says_where_everything_is(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def on_any_disk(monkeypatch):
     monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    monkeypatch.setenv("VOICEJOBS_MIN_FREE_BYTES", "0")
+
+
+def test_the_demo_designs_locks_and_speaks_and_says_where_everything_is(tmp_path):
     result = run_demo(tmp_path / "demo", model=MODEL)
     assert set(result.voices) == {"elena@1", "marcus@1"}
     assert len(result.receipts) == 5
@@ -20,7 +25,6 @@ def test_the_demo_designs_locks_and_speaks_and_says_where_everything_is(tmp_path
     assert str(result.track.path) in demo_text(result)
 
 
-def test_the_demo_fails_when_a_job_does(tmp_path, monkeypatch):
-    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+def test_the_demo_fails_when_a_job_does(tmp_path):
     with pytest.raises(WorkFailed, match="scene-1"):
         run_demo(tmp_path / "demo", model="tests.engines.noop:no_such_function")
