@@ -48,8 +48,9 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
             circular = not error.hint or "voicejobs doctor" in error.hint
             found = [(PROBLEM, error.message, "Check its disk and its permissions." if circular else error.hint)]
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and any(finding.counts for finding in findings):
-                continue  # the first check has told which folder is absent
+            told = any(one.check == "folders" and one.severity != OK for one in findings)
+            if told and isinstance(error, FileNotFoundError):
+                continue  # the first check has said which folder is absent
             found = [
                 (
                     PROBLEM,
@@ -66,7 +67,9 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
 
 def _folders(instance: Instance) -> Found:
     for name, folder in (("inbox", instance.inbox), ("outbox", instance.outbox), ("state_dir", instance.state_dir)):
-        if not folder.is_dir():
+        if not folder.is_dir() and not instance.state_dir.exists() and instance.holds(folder):
+            yield NOTE, f"{name}: {folder} is not there yet; the first run makes it.", ""
+        elif not folder.is_dir():
             remedy = f"Mount its disk, or create it (`voicejobs run` does within the instance), or set {name} anew."
             yield PROBLEM, f"{name}: {folder} is no folder.", remedy
         elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):

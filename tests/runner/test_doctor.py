@@ -51,6 +51,13 @@ def test_a_healthy_instance_gives_no_finding(instance, capsys):
     assert "0 findings" in capsys.readouterr().out
 
 
+def test_an_instance_that_never_ran_has_nothing_to_mend(tmp_path):
+    checks = ("folders", "inbox-rights", "free-space", "database", "runner")
+    assert [
+        found for found in doctor.examine(Instance(tmp_path, Settings())) if found.check in checks and found.counts
+    ] == []
+
+
 def test_every_finding_names_a_remedy(instance):
     instance.inbox.chmod(0o777)
     short = Instance(instance.root, Settings(min_free_bytes=2**62, outbox="absent"))
