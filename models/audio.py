@@ -47,7 +47,7 @@ class AudioFacts:
     encoding: str  # "PCM_16", "PCM_24", "FLOAT", …
 
 
-def read_audio(path: Path, *, max_duration_s: float = MAX_DURATION_S) -> tuple[Waveform, AudioFacts]:
+def read_audio(path: Path) -> tuple[Waveform, AudioFacts]:
     """A file's sound as mono float32 `(S,)` at 24 kHz, and what it was before.
 
     Raises InvalidReferenceAudio when it is no regular file, no audio, empty, too long or not finite.
@@ -61,7 +61,7 @@ def read_audio(path: Path, *, max_duration_s: float = MAX_DURATION_S) -> tuple[W
         content = path.read_bytes()
     except OSError as error:
         raise InvalidReferenceAudio(f"{path.name} cannot be read: {error.strerror or error}.") from error
-    return decode_audio(content, name=path.name, max_duration_s=max_duration_s)
+    return decode_audio(content, name=path.name)
 
 
 def decode_audio(

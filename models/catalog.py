@@ -192,9 +192,9 @@ def edit_distance(left: str, right: str) -> int:
     return previous[-1]
 
 
-def nearest_models(wanted: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
-    """The known names closest to `wanted` by edit distance, the organisation left out of the comparison."""
+def nearest_models(wanted: str, known: Iterable[str]) -> list[str]:
+    """The three known names closest to `wanted` by edit distance, the organisation left out of the comparison."""
     target = wanted.casefold().removeprefix("mlx-community/")
     threshold = max(2, len(target) // 3)
     measured = [(edit_distance(target, name.casefold().removeprefix("mlx-community/")), name) for name in known]
-    return [name for distance, name in sorted(measured) if distance <= threshold][:limit]
+    return [name for distance, name in sorted(measured) if distance <= threshold][:3]

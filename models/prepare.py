@@ -93,7 +93,6 @@ def pull_model(
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
     revision: str | None = None,
-    ability: str = "clone",
     on_event: OnEvent = ignore_events,
     progress_every_s: float = PROGRESS_EVERY_S,
 ) -> PreparedModel:
@@ -103,7 +102,7 @@ def pull_model(
     """
     environ = os.environ if environ is None else environ
     offline = is_offline(environ, setting=offline)
-    choice = resolve_model(name, directory=directory, ability=ability, offline=offline)
+    choice = resolve_model(name, directory=directory, offline=offline)
     if choice.folder is None or choice.is_local:
         return ensure_model(name, directory=directory, environ=environ)
     wants_other = revision is not None and revision != revision_of(choice.folder)
@@ -116,7 +115,6 @@ def pull_model(
         migrate=migrate,
         offline=offline,
         environ=environ,
-        ability=ability,
         on_event=on_event,
         progress_every_s=progress_every_s,
         own_process=False,

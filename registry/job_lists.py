@@ -31,26 +31,19 @@ _WITHOUT_SPEC = """
 """
 
 
-def list_jobs(
-    session: Session,
-    *,
-    statuses: Sequence[str] = (),
-    before_id: int | None = None,
-    limit: int = PAGE,
-) -> list[ListedJob]:
-    """Jobs, the latest first, without what their files said; the next page is `before_id` the last id of this one."""
-    bound = before_id if before_id is not None else 1 << 62
-    condition = "AND status IN (SELECT value FROM json_each(:statuses))" if statuses else ""
-    question = f"SELECT {_WITHOUT_SPEC} FROM job WHERE id < :before {condition} ORDER BY id DESC LIMIT :limit"
-    rows = session.rows(question, {"before": bound, "statuses": json.dumps(statuses), "limit": limit})
+def list_jobs(session: Session, *, statuses: Sequence[str] = (), limit: int = PAGE) -> list[ListedJob]:
+    """The latest jobs first, without what their files said."""
+    condition = "WHERE status IN (SELECT value FROM json_each(:statuses))" if statuses else ""
+    question = f"SELECT {_WITHOUT_SPEC} FROM job {condition} ORDER BY id DESC LIMIT :limit"
+    rows = session.rows(question, {"statuses": json.dumps(statuses), "limit": limit})
     return _listed(session, [job_from(row) for row in rows])
 
 
-def show_job(session: Session, name: str, *, after_line: int = 0, lines: int = 1_000) -> JobDetails:
-    """Everything about one job, with a page of its lines. Raises JobNotFound, which names those nearest."""
+def show_job(session: Session, name: str, *, lines: int = 1_000) -> JobDetails:
+    """Everything about one job, with the first of its lines. Raises JobNotFound, which names those nearest."""
     job = by_name(session, name)
-    question = "SELECT * FROM line WHERE job_id = :id AND position > :after ORDER BY position LIMIT :limit"
-    found = session.rows(question, {"id": job.id, "after": after_line, "limit": lines})
+    question = "SELECT * FROM line WHERE job_id = :id ORDER BY position LIMIT :limit"
+    found = session.rows(question, {"id": job.id, "limit": lines})
     events = session.rows(
         "SELECT * FROM (SELECT * FROM job_event WHERE job_id = :id ORDER BY id DESC LIMIT :limit) ORDER BY id",
         {"id": job.id, "limit": EVENTS_SHOWN},

@@ -54,10 +54,10 @@ def set_alias(
     return version
 
 
-def remove_alias(session: Session, voice: str, alias: str, *, now_s: float, why: str = "removed by hand") -> None:
-    """Remove an alias, and log it. Raises VoiceNotFound and AliasNotFound."""
+def remove_alias(session: Session, voice: str, alias: str, *, now_s: float) -> None:
+    """Remove an alias by hand, and log it. Raises VoiceNotFound and AliasNotFound."""
     voice_id = voice_id_of(session, voice)
-    if not drop_alias(session, voice_id, alias, now_s=now_s, why=why):
+    if not drop_alias(session, voice_id, alias, now_s=now_s, why="removed by hand"):
         raise AliasNotFound(alias, voice=voice, known=[known.name for known in aliases(session, voice)])
 
 

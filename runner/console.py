@@ -137,19 +137,12 @@ def globals_of(ctx: click.Context) -> dict[str, Any]:
     return found
 
 
-def current_instance(flags: Mapping[str, Any] | None = None) -> Instance:
+def current_instance() -> Instance:
     """The instance this command line is about. Raises InstanceNotFound and SettingsInvalid."""
     from runner.instance import open_instance
 
     given = globals_of(click.get_current_context())
-    merged: dict[str, Any] = {}
-    for setting in (given.get("settings", {}), flags or {}):
-        for key, value in setting.items():
-            if isinstance(value, Mapping):
-                merged[key] = {**merged.get(key, {}), **value}
-            elif value is not None:
-                merged[key] = value
-    return open_instance(given.get("root"), flags=merged)
+    return open_instance(given.get("root"), flags=given.get("settings"))
 
 
 def warn_of_unheard_settings(instance: Instance) -> None:

@@ -5,6 +5,7 @@ Waiting does the work itself when no runner holds the instance, and takes over w
 
 from __future__ import annotations
 
+import functools
 import signal
 import time
 from collections.abc import Callable
@@ -53,16 +54,11 @@ class Waiting:
         self._next_look_s = 0.0
         self.job: Job | None = None  # as it was last seen
 
-    def wait(self, *, on_progress: OnProgress | None = None, timeout_s: float | None = None) -> Job | None:
-        """The job once it has ended; None after a signal or the time-out."""
+    def wait(self, *, on_progress: OnProgress | None = None) -> Job | None:
+        """The job once it has ended; None after a signal."""
         self._instance.prepare()
-        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         with Database.open(self._instance.database_path) as database:
-
-            def is_over() -> bool:
-                late = deadline_s is not None and time.monotonic() >= deadline_s
-                return late or self._look(database, on_progress)
-
+            is_over = functools.partial(self._look, database, on_progress)
             while not is_over():
                 try:
                     with Runner(self._instance, stopped_code=TRY_AGAIN) as runner:
@@ -94,9 +90,9 @@ class Waiting:
         return self.job.status not in OPEN_STATUSES
 
 
-def what_came_of(database: Database, job: Job, *, within_s: float = OBEYED_WITHIN_S) -> str:
+def what_came_of(database: Database, job: Job) -> str:
     """How the active runner answered what was just asked of a job; "" when it has not done so in time."""
-    deadline_s = time.monotonic() + within_s
+    deadline_s = time.monotonic() + OBEYED_WITHIN_S
     while True:
         with database.read() as snapshot:
             if all(request.job_id != job.id for request in requests(snapshot)):

@@ -59,14 +59,14 @@ class JobText:
     tree: dict[str, Any]
     is_json: bool
 
-    def invalid(self, problems: list[Problem], *, hint: str = "") -> JobFileInvalid:
+    def invalid(self, problems: list[Problem]) -> JobFileInvalid:
         """The error that lists `problems` with their places."""
         positions: Positions = json_positions(self.text) if self.is_json else toml_positions(self.text)
         first = problems[:MAX_PROBLEMS]
         texts = [_placed(nearest_position(positions, problem.path), problem.text) for problem in first]
         if len(problems) > len(first):
             texts.append(f": and {len(problems) - len(first):,} more problems.")
-        return JobFileInvalid(self.file_name, texts, hint=hint)
+        return JobFileInvalid(self.file_name, texts)
 
 
 def _placed(position: tuple[int, int] | None, text: str) -> str:

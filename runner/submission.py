@@ -22,7 +22,7 @@ from registry.job_values import Job
 from runner.attachments import copy_below, sha256_below
 from runner.checking import JobOnDisk
 from runner.claims import free_path
-from runner.errors import TryAgain, UsageProblem
+from runner.errors import UsageProblem
 from runner.exit_codes import STATUS_EXIT_CODES
 from runner.inbox_entries import has_job_suffix, is_litter, is_temporary
 from runner.instance import Instance
@@ -117,24 +117,19 @@ def _appear(temporary: Path, inbox: Path, name: str) -> Path:
 # ---- waiting -----------------------------------------------------------------------------------------------------
 
 
-def wait_for(
-    instance: Instance, submitted: Submitted, *, on_progress: OnProgress | None = None, timeout_s: float | None = None
-) -> Finished:
+def wait_for(instance: Instance, submitted: Submitted, *, on_progress: OnProgress | None = None) -> Finished:
     """Wait until the job has its receipt, running the instance if nobody does.
 
-    Raises TryAgain when time is up, and KeyboardInterrupt when a signal stops our own run.
+    Raises KeyboardInterrupt when a signal stops our own run.
     """
     from runner.driving import Waiting  # the whole runner: the drop lies in the inbox before it is loaded
 
     set_up_logging(instance, to_stderr=False)
     waiting = Waiting(instance, dropped_name=submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
-    job = waiting.wait(on_progress=on_progress, timeout_s=timeout_s)
-    if job is not None:
-        return _finished(instance, job)
-    if timeout_s is None:
+    job = waiting.wait(on_progress=on_progress)
+    if job is None:
         raise KeyboardInterrupt
-    state = waiting.job.status if waiting.job is not None else "waiting in the inbox"
-    raise TryAgain(f"After {timeout_s:g} s the job is still {state}.", hint="It goes on when a runner is active.")
+    return _finished(instance, job)
 
 
 def _finished(instance: Instance, job: Job) -> Finished:

@@ -27,13 +27,12 @@ def end(db, job_id, outcome="done"):
         jobs.close(session, [job_id])
 
 
-def test_the_latest_jobs_come_first_and_pages_follow_one_another(db):
+def test_the_latest_jobs_come_first(db):
     for _ in range(5):
         add(db)
     with db.read() as snapshot:
-        first = list_jobs(snapshot, limit=3)
-        second = list_jobs(snapshot, before_id=first[-1].job.id, limit=3)
-    assert [listed.job.name for listed in first + second] == ["hello-5", "hello-4", "hello-3", "hello-2", "hello"]
+        found = list_jobs(snapshot, limit=3)
+    assert [listed.job.name for listed in found] == ["hello-5", "hello-4", "hello-3"]
 
 
 def test_a_list_tells_lines_and_what_a_job_waits_for(db):

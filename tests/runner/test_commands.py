@@ -13,7 +13,6 @@ from registry.job_requests import requests
 from registry.registry import open_registry
 from registry.voices import add_version
 from runner.cli import run_command
-from runner.driving import what_came_of
 from runner.instance import open_instance
 from runner.jobfile import parse_job
 from runner.loop import Runner
@@ -192,7 +191,7 @@ def test_cancel_and_retry_are_asked_of_the_next_runner(root, run):
 
 
 def test_cancel_says_what_an_active_runner_made_of_it(root, run, monkeypatch):
-    monkeypatch.setitem(what_came_of.__kwdefaults__, "within_s", PATIENCE_S)
+    monkeypatch.setattr("runner.driving.OBEYED_WITHIN_S", PATIENCE_S)
     bench = Bench(root)
     bench.drop("a.toml", speak("Hello."))
     bench.tick()

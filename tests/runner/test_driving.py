@@ -54,7 +54,7 @@ def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
     drop(instance, "hello.toml", speak("Hello."))
     seen = []
     waiting = Waiting(instance, dropped_name="hello.toml", key=None, since_s=since_s)
-    job = waiting.wait(on_progress=lambda job, *_: seen.append(job.status), timeout_s=PATIENCE_S)
+    job = waiting.wait(on_progress=lambda job, *_: seen.append(job.status))
     assert job is not None
     assert job.status == DONE
     assert seen[-1] == "done"
