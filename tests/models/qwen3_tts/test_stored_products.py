@@ -44,7 +44,7 @@ def test_no_sum_of_a_panel_leaves_the_registers_on_arm(triple, cpu):
         lines = machine.emit_assembly(optimized(rows_kernel(lanes, outputs), machine)).splitlines()
         vectors_on_stack = [line for line in lines if re.search(r"\t(str|stp|ldr|ldp)\tq\d+.*\[sp", line)]
         assert not vectors_on_stack
-        assert sum("fmla" in line for line in lines) == 2 * outputs * lanes // NEON.floats
+        assert sum("fmla" in line for line in lines) >= 2 * outputs * lanes // NEON.floats
 
 
 @pytest.mark.parametrize("rows", [1, 2, 8, 9, 16, 33, MOST_PANEL_ROWS + 1])
