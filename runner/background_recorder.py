@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from registry.errors import StorageError
 from runner.floor import Floor
-from runner.lines_at_work import Basket, LineAtWork
+from runner.lines_at_work import Accepted, Basket, LineAtWork
 from runner.recording import OnJobTrouble, Recorded, Recorder
 
 
@@ -21,6 +21,7 @@ class BackgroundRecorder:
         self._recorder, self._floor, self._on_job_trouble, self._wake = recorder, floor, on_job_trouble, wake
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="recording")
         self._under_way: Future[Recorded] | None = None
+        self._long: list[Accepted] = []  # takes that are still being coded, which takes a while
 
     def __bool__(self) -> bool:
         return self._under_way is not None
@@ -31,6 +32,7 @@ class BackgroundRecorder:
         What comes while a basket is recorded goes into the next one, so that syncs and commits are shared. Waits only
         when too much has come. Raises StorageError when the disk or the database failed.
         """
+        self._set_long_ones_aside()
         done = self._under_way is not None and (self._under_way.done() or self._floor.holds_much)
         if done:
             self._collect()
@@ -39,7 +41,7 @@ class BackgroundRecorder:
         return done
 
     def settle(self) -> bool:
-        """Wait until all that has been spoken is recorded; what is reused takes longer, and may be left.
+        """Wait until what has been spoken is recorded; what is reused takes longer and may be left, as long takes may.
 
         Returns and raises as `tick`.
         """
@@ -50,6 +52,15 @@ class BackgroundRecorder:
             self._collect()
             done = True
         return done
+
+    def _set_long_ones_aside(self) -> None:
+        """Keep long takes out of the basket until they are coded: nothing else need wait for them."""
+        basket = self._floor.basket
+        # Of a job that was cancelled or dropped meanwhile, nothing is wanted any more.
+        wanted = [item for item in self._long if self._floor.jobs.get(item.active.job.id) is item.active]
+        came, basket.accepted, self._long = [*basket.accepted, *wanted], [], []
+        for item in came:
+            (self._long if item.takes_a_while else basket.accepted).append(item)
 
     def _begin(self) -> None:
         basket, self._floor.basket = self._floor.basket, Basket()
@@ -80,7 +91,7 @@ class BackgroundRecorder:
         if self._under_way is not None:
             with contextlib.suppress(StorageError, OSError):
                 self._under_way.result()
-            self._under_way = None
+        self._under_way, self._long = None, []
 
     def close(self) -> None:
         """Let the thread end what it has begun: nobody else may own the instance meanwhile."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.protocol import (
+    SAMPLE_RATE_HZ,
     DescribedVoice,
     EngineFacts,
     LockedVoice,
@@ -28,6 +29,8 @@ from runner.jobfile import JobSpec
 from runner.locking import LockTask
 from runner.planning import STRIKES, retry_seed
 from runner.preparing import NewTake, engine_entry
+
+LONG_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute takes a second to code as MP3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +171,15 @@ class Accepted:
     work: LineAtWork
     facts: EngineFacts
     coding: Future[NewTake] | None = None  # the take as it will be stored, once its making has begun
+
+    @property
+    def is_long(self) -> bool:
+        return self.work.best is not None and self.work.best.done.waveform.size > LONG_SAMPLES
+
+    @property
+    def takes_a_while(self) -> bool:
+        """Whether it is still being coded, and not for a moment only."""
+        return self.is_long and self.coding is not None and not self.coding.done()
 
 
 @dataclass(kw_only=True)

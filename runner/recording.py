@@ -104,7 +104,9 @@ class Recorder:
     outbox: Outbox
     on_job_trouble: OnJobTrouble  # a job's own folder cannot be written
     recent: RecentTakes = field(default_factory=RecentTakes)
+    wake: Callable[[], None] = lambda: None  # called when a long take is coded
     coders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CODERS, thread_name_prefix="coder"))
+    long_coder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="coder"))
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _noted: dict[int, set[str]] = field(default_factory=dict)  # job id -> fingerprints of engines noted with it
 
@@ -198,7 +200,11 @@ class Recorder:
 
     def _coding(self, item: Accepted) -> Future[NewTake]:
         assert item.work.best is not None
-        return self.coders.submit(new_take, item.work.best.done.waveform, self._format(item.active.spec))
+        pool = self.long_coder if item.is_long else self.coders
+        coding = pool.submit(new_take, item.work.best.done.waveform, self._format(item.active.spec))
+        if item.is_long:
+            coding.add_done_callback(lambda _: self.wake())
+        return coding
 
     def _store(self, accepted: Sequence[Accepted]) -> list[_Ready]:
         """Make the audio of new takes durable, all at once."""
@@ -337,6 +343,11 @@ class Recorder:
         if item.facts.failed_gates:
             warning = gates_warning(item.line.file, attempts=item.facts.attempts, failed=item.facts.failed_gates)
             jobs.add_warning(session, item.job.id, warning)
+
+    def close(self) -> None:
+        """End the threads that code, with what they have begun."""
+        for pool in (self.coders, self.long_coder):
+            pool.shutdown(cancel_futures=True)
 
     def forget_all(self) -> None:
         """What was noted may have been rolled back."""

@@ -61,7 +61,7 @@ class Worker:
         self.loader = ModelLoader(context.instance, engine, wake)
         self.floor = Floor(context=context, engine=engine, loader=self.loader)
         recent, trouble = RecentTakes(), self._on_job_trouble
-        self.recorder = Recorder(context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent)
+        self.recorder = Recorder(context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, wake=wake)
         self.recording = BackgroundRecorder(recorder=self.recorder, floor=self.floor, on_job_trouble=trouble, wake=wake)
         self.finisher = Finisher(
             context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, intake=intake
@@ -244,7 +244,7 @@ class Worker:
 
     def close(self) -> None:
         """End the threads; what they were doing is done again by the next runner."""
-        self.recorder.coders.shutdown(wait=False, cancel_futures=True)
+        self.recorder.close()
         self.recording.close()
         self.endings.close()
 

@@ -9,10 +9,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from registry import lines
+from registry import job_requests, lines
 from registry.errors import DiskFull
 from registry.job_lists import show_job
-from registry.job_values import QUEUED
+from registry.job_values import CANCEL, QUEUED
 from tests.engines.inline import InlineEngine
 from tests.engines.noop import NoopEngine
 from tests.patience import PATIENCE_S
@@ -222,3 +222,38 @@ def test_drops_are_taken_and_lines_are_spoken_while_a_slow_disk_takes_what_came_
     disk_is_awake.set()
     bench.run()
     assert [bench.status(job) for job in ("first", "second")] == ["done"] * 2
+
+
+LONG = "A line of more than a minute. " * 38
+
+
+@pytest.fixture
+def long_take_being_coded(bench):
+    """A job of one long line, which has been spoken; it is coded when the event is set."""
+    may_go_on = threading.Event()
+    bench.worker.recorder.long_coder.submit(may_go_on.wait, 30)
+    bench.drop("long.toml", speak(LONG))
+    bench.tick(4)
+    yield may_go_on
+    may_go_on.set()
+
+
+def test_a_long_take_that_is_being_coded_holds_nothing_else_up(bench, long_take_being_coded):
+    bench.drop("short.toml", speak("One."))
+    bench.tick(8)
+    assert bench.status("short") == "done"
+    assert not (bench.instance.outbox / "long").exists()
+    long_take_being_coded.set()
+    bench.worker.recorder.long_coder.submit(int).result(30)  # it codes one after the other
+    bench.run()
+    assert bench.status("long") == "done"
+
+
+def test_a_job_that_is_cancelled_while_its_long_take_is_coded_publishes_nothing_of_it(bench, long_take_being_coded):
+    with bench.context.database.write() as session:
+        job_requests.request(session, "long", CANCEL, now_s=1.0)
+    bench.tick(3)
+    long_take_being_coded.set()
+    bench.run()
+    assert bench.status("long") == "cancelled"
+    assert bench.files("long") == ["long.toml", "result.json"]
