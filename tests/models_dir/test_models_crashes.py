@@ -1,11 +1,8 @@
 """A kill -9 at every step of a migration, of its undoing, and of a download: nothing is lost, and it goes on."""
 
-import os
-import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import psutil
 import pytest
@@ -13,7 +10,6 @@ import pytest
 from models.availability import Available, availability
 from models.journal import Journal
 from models.migration import plan_migration, recover, run_plan, undo_last
-from models.moving import SPARE_BYTES
 from models.prepare import ensure_model, pull_model
 from tests.models_dir.making import (
     BASE,
@@ -51,18 +47,8 @@ PULL = ENSURE.replace("ensure_model", "pull_model")  # downloads in the process 
 
 @pytest.fixture
 def directory(request, tmp_path):
-    if getattr(request, "param", "same disk") == "same disk":
-        yield tmp_path / "shared"
-        return
-    root = Path("/dev/shm")
-    if not root.is_dir() or root.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("no second file system here")
-    if shutil.disk_usage(root).free < 2 * SPARE_BYTES:
-        pytest.skip("the second file system here is too small")
-    folder = root / f"voicejobs-crash-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    is_same_disk = getattr(request, "param", "same disk") == "same disk"
+    return (tmp_path if is_same_disk else request.getfixturevalue("other_disk")) / "shared"
 
 
 def migrate_again(directory, home):
