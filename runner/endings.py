@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from registry.errors import StorageError
 from runner.finishing import SHORT_SAMPLES, Ending, Finisher
+from runner.job_summary import JobSummary
 from runner.lines_at_work import ActiveJob
 
 SHORT_LINES = 200  # a job of more lines is long, without a look at them
@@ -28,9 +29,9 @@ class Endings:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ending")
         self._long_pool = ThreadPoolExecutor(LONG_TRACKS_AT_ONCE, thread_name_prefix="long-ending")
         self._waiting: list[ActiveJob] = []
-        self._making: dict[Future[list[Ending]], int] = {}  # long jobs, by their ledger ids
+        self._making: dict[Future[Ending | None], int] = {}  # long jobs, by their ledger ids
         self._made: list[Ending] = []
-        self._batch: Future[list[ActiveJob]] | None = None
+        self._batch: Future[list[tuple[ActiveJob, JobSummary]]] | None = None
         self._batch_ids: set[int] = set()
 
     def __bool__(self) -> bool:
@@ -48,14 +49,15 @@ class Endings:
             else:
                 self._make(active)
 
-    def _make(self, active: ActiveJob) -> None:
-        future = self._long_pool.submit(self._endings_of, [active])
+    def _make(self, active: ActiveJob, summary: JobSummary | None = None) -> None:
+        future = self._long_pool.submit(self._ending_of, active, summary)
         self._making[future] = active.job.id
         future.add_done_callback(lambda _: self._wake())
 
-    def _endings_of(self, ended: Sequence[ActiveJob]) -> list[Ending]:
-        jobs = [(active.job, active.spec) for active in ended]
-        return self._finisher.endings_of(jobs, self._finisher.summaries_of(jobs))
+    def _ending_of(self, active: ActiveJob, summary: JobSummary | None) -> Ending | None:
+        if summary is None:
+            [summary] = self._finisher.summaries_of([active.job])
+        return self._finisher.ending_of(active.job, active.spec, summary)
 
     def tick(self, *, wait: bool = False) -> bool:
         """Take in what the threads have done and begin the next batch; whether anything was done.
@@ -66,7 +68,8 @@ class Endings:
         for future in [future for future in self._making if future.done()]:
             done = True
             del self._making[future]
-            self._made += future.result()
+            if (ending := future.result()) is not None:
+                self._made.append(ending)
         while self._batch is not None or self._waiting or self._made:
             wait = wait or len(self._waiting) >= MOST_WAITING
             if self._batch is None:
@@ -85,22 +88,20 @@ class Endings:
         self._batch = self._pool.submit(self._end, ended, made)
         self._batch.add_done_callback(lambda _: self._wake())
 
-    def _collect(self, batch: Future[list[ActiveJob]]) -> None:
+    def _collect(self, batch: Future[list[tuple[ActiveJob, JobSummary]]]) -> None:
         try:
-            for active in batch.result():
-                self._make(active)
+            for active, summary in batch.result():
+                self._make(active, summary)
         finally:
             self._batch, self._batch_ids = None, set()
 
-    def _end(self, ended: Sequence[ActiveJob], made: Sequence[Ending]) -> list[ActiveJob]:
+    def _end(self, ended: Sequence[ActiveJob], made: Sequence[Ending]) -> list[tuple[ActiveJob, JobSummary]]:
         """In the thread: everything that is left to do; returns the jobs that turn out to be long."""
-        summaries = self._finisher.summaries_of([(active.job, active.spec) for active in ended])
+        summaries = self._finisher.summaries_of([active.job for active in ended])
         pairs = list(zip(ended, summaries, strict=True))
-        short = [pair for pair in pairs if pair[1].samples <= SHORT_SAMPLES]
-        jobs = [(active.job, active.spec) for active, _ in short]
-        endings = self._finisher.endings_of(jobs, [summary for _, summary in short])
-        self._finisher.finish([*made, *endings])
-        return [active for active, summary in pairs if summary.samples > SHORT_SAMPLES]
+        endings = [self._ending_of(*pair) for pair in pairs if pair[1].samples <= SHORT_SAMPLES]
+        self._finisher.finish([*made, *(ending for ending in endings if ending is not None)])
+        return [pair for pair in pairs if pair[1].samples > SHORT_SAMPLES]
 
     def give_up(self) -> None:
         """Forget what is not ended: the ledger knows it. Waits for the threads."""

@@ -62,21 +62,16 @@ class Finisher:
 
     # ---- from lines to an outcome ------------------------------------------------------------------------------
 
-    def summaries_of(self, ended: Sequence[tuple[Job, JobSpec]]) -> list[JobSummary]:
+    def summaries_of(self, ended: Sequence[Job]) -> list[JobSummary]:
         """What jobs have come to whose lines are all published, failed or cancelled. It may run in any thread."""
         with self.context.database.read() as session:
-            return [JobSummary.of(lines.of_job(session, job.id)) for job, _ in ended]
+            return [JobSummary.of(lines.of_job(session, job.id)) for job in ended]
 
-    def endings_of(self, ended: Sequence[tuple[Job, JobSpec]], summaries: Sequence[JobSummary]) -> list[Ending]:
-        """How these jobs end; long tracks are published here.
+    def ending_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> Ending | None:
+        """How this job ends; a long track is published here. None: its track cannot be made now, and it is queued.
 
-        A job whose track cannot be made now is none of them: it is back in the queue. Takes a while for a job of much
-        speech; it may run in any thread. Raises what is every job's trouble.
+        Takes a while for a job of much speech; it may run in any thread. Raises what is every job's trouble.
         """
-        endings = [self._ending_of(*one, summary) for one, summary in zip(ended, summaries, strict=True)]
-        return [ending for ending in endings if ending is not None]
-
-    def _ending_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> Ending | None:
         ending = Ending(job=job, outcome=summary.outcome, error=summary.error, warnings=summary.warnings)
         ending.facts["voice"] = summary.voice
         if isinstance(spec, SynthesizeSpec) and summary.spoken:
