@@ -10,7 +10,7 @@ import io
 import stat
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -139,11 +139,9 @@ def encode_audio(
     _check_combination(format, encoding)
     if waveform.ndim != 1 or waveform.size == 0:
         raise InvalidInput(f"A waveform of shape {waveform.shape} cannot be encoded; it must be (S,) with S > 0.")
-    if not all(np.isfinite(waveform[start : start + BLOCK_FRAMES]).all() for start in _starts(waveform)):
+    if not all(np.isfinite(block).all() for block in _blocks(waveform)):
         raise InvalidInput("The waveform holds samples that are not finite numbers.")
-    # Piece by piece: a line of half an hour must not take its memory several times.
-    blocks = (waveform[start : start + BLOCK_FRAMES] for start in _starts(waveform))
-    clamped = (np.clip(block, -1.0, 1.0).astype(np.float32) for block in blocks)
+    clamped = (np.clip(block, -1.0, 1.0).astype(np.float32) for block in _blocks(waveform))
     if format == "wav":
         return _wav_bytes(clamped, encoding=encoding, sample_rate_hz=sample_rate_hz)
     if format == "flac":
@@ -156,8 +154,10 @@ def encode_audio(
     return _with_fixed_serial(_soundfile_bytes(clamped, SOUNDFILE_KINDS["ogg"], sample_rate_hz=sample_rate_hz))
 
 
-def _starts(waveform: npt.NDArray[np.floating[Any]]) -> range:
-    return range(0, waveform.size, BLOCK_FRAMES)
+def _blocks(waveform: npt.NDArray[np.floating[Any]]) -> Iterator[npt.NDArray[np.floating[Any]]]:
+    """The samples piece by piece: a line of half an hour must not take its memory several times."""
+    for start in range(0, waveform.size, BLOCK_FRAMES):
+        yield waveform[start : start + BLOCK_FRAMES]
 
 
 def check_can_write(format: str) -> None:  # noqa: A002 - as above
