@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Union
 from models.errors import InvalidManifest
 from models.manifest import Manifest, ManifestFile, is_verified, read_manifest
 from models.safetensors_check import safetensors_problem
-from registry.files import is_locked, sha256_of
+from registry.durable_files import is_locked, sha256_of
 
 WEIGHTS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from registry.durable_files import write_durably
 from registry.errors import InvalidInput
-from registry.files import write_durably
 
 OWN = "wheel"  # MLX's own: a reference BLAS in the Linux wheel, Accelerate on macOS
 OPENBLAS, MKL = "openblas", "mkl"

@@ -29,8 +29,8 @@ from models.hub import Hub, RemoteFile, RemoteModel
 from models.manifest import make_manifest, write_manifest
 from models.moving import SPARE_BYTES
 from models.provenance import write_provenance
+from registry.durable_files import crash_point, fsync_folder, rename_durably, sha256_of, write_durably
 from registry.errors import StorageError
-from registry.files import crash_point, fsync_folder, rename_durably, sha256_of, write_durably
 
 PROGRESS_EVERY_S = 5.0
 PART_SUFFIX = ".part"

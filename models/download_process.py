@@ -19,8 +19,8 @@ from typing import Any, TextIO
 
 from models import errors
 from models.events import ModelEvent, OnEvent
+from registry.durable_files import FileLock
 from registry.errors import StorageError, VoiceJobsError
-from registry.files import FileLock
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 

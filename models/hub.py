@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from models.errors import HubRefused, HubUnreachable, NoSpaceForModel, RepositoryGated, RepositoryNotFound
 from models.manifest import SHA256_HEX
+from registry.durable_files import crash_point, fsync_file
 from registry.errors import StorageError, VoiceJobsError
-from registry.files import crash_point, fsync_file
 
 RETRY_WAITS_S = (0.5, 1.0, 2.0)  # between attempts that bring nothing; one that brings bytes starts anew
 RETRIED_STATUSES = (408, 425, 429, 500, 502, 503, 504)

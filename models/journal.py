@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.manifest import utc_text
-from registry.files import fsync_file, fsync_folder
+from registry.durable_files import fsync_file, fsync_folder
 
 JOURNAL_FILE = ".voicejobs-migrations.jsonl"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InvalidManifest
-from registry.files import sha256_of, write_durably
+from registry.durable_files import sha256_of, write_durably
 
 MANIFEST_FILE = "manifest.json"
 LEGACY_MANIFEST_FILE = ".acervo-manifest.json"

@@ -21,8 +21,8 @@ from models.availability import INCOMING_FOLDER
 from models.errors import CannotMove
 from models.journal import ABORTED, DONE, PUBLISHED, STAGED, FileRecord, Journal, Operation, files_as_json
 from models.provenance import PROVENANCE_FILE, read_provenance, write_provenance
+from registry.durable_files import CHUNK_BYTES, crash_point, fsync_file, fsync_folder, rename_durably, sha256_of
 from registry.errors import StorageError
-from registry.files import CHUNK_BYTES, crash_point, fsync_file, fsync_folder, rename_durably, sha256_of
 
 SPARE_BYTES = 64 << 20  # room left on a disk beyond what a copy needs
 

@@ -32,8 +32,8 @@ from models.migration import (
     run_plan,
 )
 from models.shared_directory import ResolvedModel, installed_folders, lock_of, resolve_model, revision_of
+from registry.durable_files import FileLock
 from registry.errors import Busy, StorageError
-from registry.files import FileLock
 
 AUTO = "auto"
 

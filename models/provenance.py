@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from registry.files import write_durably
+from registry.durable_files import write_durably
 
 PROVENANCE_FILE = ".voicejobs.json"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from models.availability import INCOMING_FOLDER, download_folder_of, download_state_of, folder_bytes
 from models.errors import ModelInUse, ModelNotInstalled
 from models.shared_directory import ResolvedModel, installed_folders, lock_of
+from registry.durable_files import crash_point, rename_durably
 from registry.errors import Busy, StorageError
-from registry.files import crash_point, rename_durably
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,8 +33,8 @@ from models.manifest import read_manifest
 from models.memory import total_bytes
 from models.provenance import read_provenance
 from models.safetensors_check import safetensors_problem
+from registry.durable_files import FileLock
 from registry.errors import StorageError
-from registry.files import FileLock
 
 SHARED_MODELS = "SharedModels"
 

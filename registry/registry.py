@@ -11,18 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry import jobs, lookup, voices
-from registry.comparison import compare
-from registry.database import Database
-from registry.objects import ObjectStore
-from registry.takes import TakeStore
-from registry.values import Alias, AliasMove, Version, VersionDiff, VoiceSummary
-from registry.voice_names import fold, parse_voice_reference
+from registry.jobs import jobs
+from registry.jobs.takes import TakeStore
+from registry.storage.database import Database
+from registry.storage.object_store import ObjectStore
+from registry.voices import lookup
+from registry.voices import versions as voices
+from registry.voices.diff import compare
+from registry.voices.names import fold, parse_voice_reference
+from registry.voices.values import Alias, AliasMove, Version, VersionDiff, VoiceSummary
 
 if TYPE_CHECKING:
-    from registry.backup import BackupReport
-    from registry.fsck import FsckReport
-    from registry.maintenance import GcReport
+    from registry.upkeep.backup import BackupReport
+    from registry.upkeep.fsck import FsckReport
+    from registry.upkeep.gc import GcReport
 
 DATABASE_NAME = "registry.sqlite"
 
@@ -86,7 +88,7 @@ class Registry:
 
     def remove(self, reference: str, *, now_s: float, why: str = "") -> Version:
         """Put a tombstone on a version. Raises VersionInUse while an alias or an unfinished job needs it."""
-        from registry import tombstones
+        from registry.voices import tombstones
 
         with self.db.write() as session:
             folded = fold(parse_voice_reference(reference).name)
@@ -95,7 +97,7 @@ class Registry:
 
     def remove_voice(self, voice: str, *, now_s: float, why: str = "") -> list[Version]:
         """Put a tombstone on every version of a voice, or on none."""
-        from registry import tombstones
+        from registry.voices import tombstones
 
         with self.db.write() as session:
             needed_by = jobs.open_references(session, fold(voice))
@@ -103,14 +105,14 @@ class Registry:
 
     def restore_version(self, reference: str, *, now_s: float) -> Version:
         """Take the tombstone off again."""
-        from registry import tombstones
+        from registry.voices import tombstones
 
         with self.db.write() as session:
             return tombstones.restore_version(session, reference, now_s=now_s)
 
     def gc(self, *, now_s: float, grace_s: float | None = None, dry_run: bool = False) -> GcReport:
         """Remove what nothing needs any more; candidates that an unfinished lock names are needed."""
-        from registry.maintenance import GRACE_S, gc
+        from registry.upkeep.gc import GRACE_S, gc
 
         return gc(
             self.db,
@@ -131,7 +133,7 @@ class Registry:
 
     def fsck(self, *, progress: Callable[[int], None] = lambda _: None) -> FsckReport:
         """Check everything, changing nothing."""
-        from registry.fsck import fsck
+        from registry.upkeep.fsck import fsck
 
         return fsck(self.db, self.objects, self._take_audio, progress=progress)
 
@@ -139,7 +141,7 @@ class Registry:
         self, target: Path, *, now_s: float, with_takes: bool = True, extras: Mapping[str, Path] | None = None
     ) -> BackupReport:
         """Write the registry into an archive; `registry.restore.restore` reads it."""
-        from registry.backup import backup
+        from registry.upkeep.backup import backup
 
         takes = self._take_audio if with_takes else None
         return backup(self.db, self.objects, takes, target, now_s=now_s, extras=extras)

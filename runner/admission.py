@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry import job_requests, jobs
-from registry.candidates import find_candidates
-from registry.database import Session
 from registry.errors import NotFound, VoiceJobsError
-from registry.job_values import (
+from registry.jobs import jobs
+from registry.jobs import requests as job_requests
+from registry.jobs.values import (
     CANCELLED,
     DUPLICATE,
     FAILED,
@@ -29,8 +28,10 @@ from registry.job_values import (
     JobError,
     NewJob,
 )
-from registry.lookup import history, resolve
-from registry.voice_names import VoiceReference, fold
+from registry.storage.database import Session
+from registry.voices.candidates import find_candidates
+from registry.voices.lookup import history, resolve
+from registry.voices.names import VoiceReference, fold
 from runner.drops import ClaimedDrop
 from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.jobfile import (

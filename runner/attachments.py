@@ -14,9 +14,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from registry.durable_files import CHUNK_BYTES, fsync_file
 from registry.errors import InvalidInput, VoiceJobsError, storage_error
-from registry.files import CHUNK_BYTES, fsync_file
-from registry.voice_names import fold
+from registry.voices.names import fold
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
 from runner.inbox_entries import Signature, is_temporary, signature_of
 from runner.names import printable_name, relative_path

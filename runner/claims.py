@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from registry.files import crash_point, fsync_folder, make_folder_durably, side_by_side
+from registry.durable_files import crash_point, fsync_folder, make_folder_durably, side_by_side
 from runner.inbox_entries import VOICE_SUFFIXES
 from runner.names import printable_name
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from registry.database import Database
-from registry.objects import ObjectStore
-from registry.takes import TakeStore
+from registry.jobs.takes import TakeStore
+from registry.storage.database import Database
+from registry.storage.object_store import ObjectStore
 from runner.instance import Instance
 from runner.settings import Settings
 

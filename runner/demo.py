@@ -15,9 +15,9 @@ from typing import Any
 from models.audio import read_audio
 from models.protocol import SAMPLE_RATE_HZ
 from models.quality import measure
-from registry.database import Database
-from registry.job_values import DONE
-from registry.lookup import resolve
+from registry.jobs.values import DONE
+from registry.storage.database import Database
+from registry.voices.lookup import resolve
 from runner.errors import WorkFailed
 from runner.instance import Instance
 from runner.loop import Runner

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from registry.database import Database
 from registry.errors import VoiceJobsError
+from registry.storage.database import Database
 from runner import engine_checks
 from runner.console import counted
 from runner.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
@@ -195,7 +195,7 @@ def _database(instance: Instance) -> Found:
 
 
 def _runner(instance: Instance) -> Found:
-    from registry.files import FileLock
+    from registry.durable_files import FileLock
 
     if instance.runner_is_active():
         yield OK, f"a runner is active: {FileLock(instance.lock_path).describe_holder()}.", ""

@@ -10,11 +10,11 @@ import signal
 import time
 from collections.abc import Callable
 
-from registry import jobs
-from registry.database import Database
-from registry.job_lists import find_drop, line_counts, show_job
-from registry.job_requests import requests
-from registry.job_values import OPEN_STATUSES, Job, LineCounts
+from registry.jobs import jobs
+from registry.jobs.lists import find_drop, line_counts, show_job
+from registry.jobs.requests import requests
+from registry.jobs.values import OPEN_STATUSES, Job, LineCounts
+from registry.storage.database import Database
 from runner.errors import RunnerActive
 from runner.exit_codes import INTERRUPTED, OK, TRY_AGAIN
 from runner.instance import Instance

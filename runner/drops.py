@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pydantic
 
+from registry.durable_files import crash_point, fsync_folder
 from registry.errors import VoiceJobsError
-from registry.files import crash_point, fsync_folder
-from registry.voice_names import fold
+from registry.voices.names import fold
 from runner.attachments import (
     OUR_OWN_ERRORS,
     copy_below,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from models.protocol import EngineFacts, LockDone, Progress, SpeechDone
 from models.protocol import WorkFailed as EngineWorkFailed
 from models.wire import LoadFailed
-from registry import jobs
-from registry.job_values import JobError
+from registry.jobs import jobs
+from registry.jobs.values import JobError
 from runner.context import Context
 from runner.engine_client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.floor import Floor

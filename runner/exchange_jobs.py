@@ -11,9 +11,9 @@ from typing import Any
 
 from models.audio import decode_audio
 from models.vox_archive import MAX_ARCHIVE_BYTES
-from registry import jobs
-from registry.database import Session
-from registry.job_values import DONE, Job
+from registry.jobs import jobs
+from registry.jobs.values import DONE, Job
+from registry.storage.database import Session
 from runner.attachments import lost_or_refused
 from runner.context import Context
 from runner.errors import AttachmentMissing

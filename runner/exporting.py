@@ -23,12 +23,12 @@ from models.languages import AUTO, language_code
 from models.manifest import utc_text
 from models.vox_archive import MAX_ARCHIVE_BYTES
 from models.vox_manifest import CONSENTS_TO_SHARE, SHORTEST_DESCRIPTION, VERSION, Manifest, errors_in, parse_manifest
-from registry.database import Session
 from registry.errors import Conflict
-from registry.lookup import aliases, living_versions, resolve
-from registry.objects import ObjectStore
-from registry.values import Version
-from registry.voice_names import CURRENT
+from registry.storage.database import Session
+from registry.storage.object_store import ObjectStore
+from registry.voices.lookup import aliases, living_versions, resolve
+from registry.voices.names import CURRENT
+from registry.voices.values import Version
 from runner.importing_names import voice_name_from
 from runner.vox_records import BASE, FORM, MANIFEST_ATTACHMENT, PROVIDER, VOX, own_attachments, record_of
 

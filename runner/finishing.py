@@ -16,11 +16,11 @@ import numpy as np
 from models.audio import encode_audio
 from models.audio_stream import write_audio_stream
 from models.protocol import SAMPLE_RATE_HZ, Waveform
-from registry import jobs, lines
-from registry.database import Session
+from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
-from registry.files import crash_point
-from registry.job_values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
+from registry.jobs import jobs, lines
+from registry.jobs.values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
+from registry.storage.database import Session
 from runner import track
 from runner.context import Context
 from runner.errors import DependencyFailed

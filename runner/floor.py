@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from models.protocol import EngineFacts, LockDone, SpeechDone
 from models.protocol import WorkFailed as EngineWorkFailed
-from registry import lines
 from registry.errors import VoiceJobsError
-from registry.job_values import JobError, Line
+from registry.jobs import lines
+from registry.jobs.values import JobError, Line
 from runner.context import Context
 from runner.engine_client import EngineClient, EngineLost
 from runner.lines_at_work import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from registry import jobs
 from registry.errors import StorageError
+from registry.jobs import jobs
 from runner.context import Context
 
 logger = logging.getLogger(__name__)

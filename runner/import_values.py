@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.values import NewVersion, Version
+from registry.voices.values import NewVersion, Version
 
 
 class NothingToSpeakWith(InvalidInput):

@@ -12,15 +12,15 @@ from dataclasses import replace
 from models.clone_prompt_swift import other_kind
 from models.errors import InvalidClonePrompt
 from models.vox import read_vox
-from registry.database import Session
 from registry.errors import NotFound
-from registry.lookup import living_versions, resolve
-from registry.objects import ObjectStore
-from registry.values import NewVersion, Version
-from registry.version_rows import digest_of
-from registry.voice_errors import VoiceNotFound
-from registry.voice_names import CURRENT
-from registry.voices import add_version, set_alias
+from registry.storage.database import Session
+from registry.storage.object_store import ObjectStore
+from registry.voices.errors import VoiceNotFound
+from registry.voices.lookup import living_versions, resolve
+from registry.voices.names import CURRENT
+from registry.voices.values import NewVersion, Version
+from registry.voices.version_rows import digest_of
+from registry.voices.versions import add_version, set_alias
 from runner.import_values import Imported, VoiceImport
 from runner.importing_names import VOX_SUFFIX
 from runner.names import printable_name

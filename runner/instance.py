@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.durable_files import FileLock, is_locked, make_folder_durably
 from registry.errors import Busy, StorageError
-from registry.files import FileLock, is_locked, make_folder_durably
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
 from runner.settings import SETTINGS_FILE, Settings, load_settings
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.durable_files import crash_point, fsync_folder, side_by_side, write_durably
 from registry.errors import StorageError, VoiceJobsError
-from registry.files import crash_point, fsync_folder, side_by_side, write_durably
 from runner.attachments import refused_by_system
 from runner.claims import Claims, free_path
 from runner.drops import ClaimedDrop, Drop

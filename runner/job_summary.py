@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.job_values import DONE, FAILED, PARTIAL, PUBLISHED, JobError, JsonObject, Line
+from registry.jobs.values import DONE, FAILED, PARTIAL, PUBLISHED, JobError, JsonObject, Line
 from runner import track
 from runner.receipt import gates_warning, summary_error, voice_entry
 

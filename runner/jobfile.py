@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pydantic
 
 from registry.errors import nearest
-from registry.voice_names import fold
+from registry.voices.names import fold
 from runner.errors import JobFileInvalid, RecordedOtherwise
 from runner.jobfile_specs import (
     SPEC_CLASSES,

@@ -22,9 +22,9 @@ from models.protocol import (
     VoiceSource,
 )
 from models.quality import Quality, expected_duration_s, measure
-from registry.digests import take_key
-from registry.job_values import Job, JobError, Line, NewAttempt
-from registry.values import TakeFacts
+from registry.jobs.values import Job, JobError, Line, NewAttempt
+from registry.storage.digests import take_key
+from registry.voices.values import TakeFacts
 from runner.jobfile import JobSpec
 from runner.locking import LockTask
 from runner.planning import STRIKES, retry_seed

@@ -9,11 +9,11 @@ from typing import Any
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
 from models.pronunciation import checked_table
 from models.protocol import SAMPLE_RATE_HZ
-from registry import jobs
-from registry.candidates import get_candidate
-from registry.database import Session
-from registry.job_values import DONE, FAILED, Job
-from registry.lookup import resolve
+from registry.jobs import jobs
+from registry.jobs.values import DONE, FAILED, Job
+from registry.storage.database import Session
+from registry.voices.candidates import get_candidate
+from registry.voices.lookup import resolve
 from runner.context import Context
 from runner.finishing import Finisher
 from runner.jobfile import JobSpec, LockSpec, RelockSpec

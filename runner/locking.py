@@ -27,10 +27,10 @@ from models.protocol import (
     Waveform,
 )
 from models.quality import expected_duration_s, loudest_rms, measure
-from registry.database import Session
-from registry.job_values import JobError
-from registry.values import NewVersion, Version
-from registry.voices import add_version
+from registry.jobs.values import JobError
+from registry.storage.database import Session
+from registry.voices.values import NewVersion, Version
+from registry.voices.versions import add_version
 from runner.context import Context
 from runner.jobfile_specs import DEFAULT_CANDIDATE_TEXT
 from runner.planning import FAILURES, STRIKES, derived_seed, retry_seed

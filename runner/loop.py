@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-from registry.files import FileLock
+from registry.durable_files import FileLock
 from runner.context import open_context
 from runner.engine_client import EngineClient, default_memory_limit_bytes
 from runner.exit_codes import INTERRUPTED, OK, STATUS_EXIT_CODES, TRY_AGAIN

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from models.events import ModelEvent, OnEvent, ignore_events
 from models.protocol import EngineFacts
 from registry.errors import VoiceJobsError
-from registry.job_values import JobError
+from registry.jobs.values import JobError
 from runner.engine_client import EngineClient, EngineLost
 from runner.instance import Instance
 from runner.model_choice import DRAFT, engine_choice, is_test_engine

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from registry.voice_names import DIGEST_PREFIX, NAME, NUMBER, PRESET_PREFIX, VoiceReference, fold
+from registry.voices.names import DIGEST_PREFIX, NAME, NUMBER, PRESET_PREFIX, VoiceReference, fold
 
 # Speakers that the CustomVoice models bring along; `anna` is the Swift tools' name of `ono_anna`.
 PRESET_NAMES = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "ono_anna", "sohee")

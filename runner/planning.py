@@ -14,8 +14,8 @@ from typing import Any
 
 from models.languages import AUTO
 from models.sentences import split_text
-from registry.digests import canonical_json
-from registry.voice_names import fold
+from registry.storage.digests import canonical_json
+from registry.voices.names import fold
 
 SEED_LIMIT = 1 << 31
 STRIKES = 3  # engine deaths over one line or recording before it is quarantined

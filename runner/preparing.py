@@ -15,8 +15,8 @@ import numpy as np
 
 from models.audio import BLOCK_FRAMES, decode_audio, encode_audio, integers
 from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
-from registry.job_values import Line
-from registry.values import ModelFacts, TakeFacts
+from registry.jobs.values import Line
+from registry.voices.values import ModelFacts, TakeFacts
 from runner.publish import sha256_hex
 from runner.version import VERSION
 

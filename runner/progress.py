@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from registry.job_values import RUNNING, Job, LineCounts
+from registry.jobs.values import RUNNING, Job, LineCounts
 from runner.console import short, span
 
 if TYPE_CHECKING:

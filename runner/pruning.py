@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry import jobs
-from registry.database import Database
+from registry.durable_files import fsync_folder
 from registry.errors import storage_error
-from registry.files import fsync_folder
-from registry.job_lists import prunable
-from registry.job_values import Job
+from registry.jobs import jobs
+from registry.jobs.lists import prunable
+from registry.jobs.values import Job
+from registry.storage.database import Database
 from runner.claims import Claims
 from runner.instance import Instance
 from runner.publish import Outbox

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.errors import StorageError, storage_error
-from registry.files import (
+from registry.durable_files import (
     crash_point,
     fsync_file,
     fsync_folder,
@@ -26,7 +25,8 @@ from registry.files import (
     temporary_beside,
     write_all_durably,
 )
-from registry.voice_names import fold
+from registry.errors import StorageError, storage_error
+from registry.voices.names import fold
 from runner.errors import OutboxGone
 from runner.instance import Instance
 

@@ -15,8 +15,8 @@ from models.manifest import make_manifest, write_manifest
 from models.moving import check_space
 from models.provenance import write_provenance
 from models.shared_directory import InstalledModel, describe, lock_of, resolve_model, slug_of
+from registry.durable_files import rename_durably
 from registry.errors import Busy, Conflict, InvalidInput
-from registry.files import rename_durably
 from runner.errors import WorkFailed
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]

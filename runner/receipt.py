@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from registry.job_values import PUBLISHED, Job, JobError, Line
-from registry.values import Version
+from registry.jobs.values import PUBLISHED, Job, JobError, Line
+from registry.voices.values import Version
 from runner.redaction import redact
 
 SCHEMA = 1

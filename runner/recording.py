@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.protocol import EngineFacts
-from registry import jobs, lines
-from registry.candidates import add_candidate
-from registry.database import Session
+from registry.durable_files import crash_point
 from registry.errors import NotFound, StorageError
-from registry.files import crash_point
-from registry.job_values import TAKEN, Job, Line, NewAttempt
-from registry.lines import TakenLine
-from registry.values import ModelFacts, NewCandidate, Take, TakeFacts
+from registry.jobs import jobs, lines
+from registry.jobs.lines import TakenLine
+from registry.jobs.values import TAKEN, Job, Line, NewAttempt
+from registry.storage.database import Session
+from registry.voices.candidates import add_candidate
+from registry.voices.values import ModelFacts, NewCandidate, Take, TakeFacts
 from runner.context import Context
 from runner.jobfile import DesignSpec, JobSpec, SynthesizeSpec
 from runner.lines_at_work import Accepted, ActiveJob, Basket, LineAtWork, Reused, key_of

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from registry import job_requests, jobs, lines
-from registry.database import Session
 from registry.errors import StorageError
-from registry.job_values import CANCEL, CANCELLED, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
+from registry.jobs import jobs, lines
+from registry.jobs import requests as job_requests
+from registry.jobs.values import CANCEL, CANCELLED, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
+from registry.storage.database import Session
 from runner.context import Context
 from runner.endings import Endings
 from runner.errors import RecordedOtherwise

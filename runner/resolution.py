@@ -13,11 +13,11 @@ from typing import Any
 from models.catalog import entry_named
 from models.errors import PromptModelMismatch
 from models.shared_directory import resolve_models_dir
-from registry.database import Session
-from registry.digests import sha256_of_json
-from registry.lookup import resolve
-from registry.values import Version
-from registry.voice_names import fold
+from registry.storage.database import Session
+from registry.storage.digests import sha256_of_json
+from registry.voices.lookup import resolve
+from registry.voices.names import fold
+from registry.voices.values import Version
 from runner.instance import Instance
 from runner.model_choice import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name, name_without_folder
 from runner.names import may_be_preset, parse_voice_reference

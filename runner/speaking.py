@@ -17,8 +17,8 @@ from models.audio_convert import FORMATS, encode_as, format_named, m4a_encoder
 from models.protocol import Waveform
 from registry.errors import InvalidInput, NotFound, nearest
 from registry.registry import open_registry
-from registry.voice_errors import VoiceNotFound
-from registry.voice_names import fold
+from registry.voices.errors import VoiceNotFound
+from registry.voices.names import fold
 from runner import exchange, player, submission
 from runner.errors import UsageProblem, WorkFailed
 from runner.importing import PROMPT_SUFFIXES

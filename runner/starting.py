@@ -12,10 +12,10 @@ import pydantic
 
 from models.audio import check_can_write
 from models.pronunciation import checked_table, merged, respelled
-from registry.database import Session
-from registry.digests import canonical_json
 from registry.errors import InvalidInput
-from registry.job_values import NewLine
+from registry.jobs.values import NewLine
+from registry.storage.database import Session
+from registry.storage.digests import canonical_json
 from runner.attachments import lost_or_refused
 from runner.instance import Instance
 from runner.jobfile import DesignSpec, LineSpec, SynthesizeSpec

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.durable_files import fsync_file, fsync_folder, write_durably
 from registry.errors import storage_error
-from registry.files import fsync_file, fsync_folder, write_durably
-from registry.job_values import Job
+from registry.jobs.values import Job
 from runner.attachments import copy_below, sha256_below
 from runner.checking import JobOnDisk
 from runner.claims import free_path

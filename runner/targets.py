@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from registry.durable_files import write_durably
 from registry.errors import NotFound, storage_error
-from registry.files import write_durably
 from runner.errors import UsageProblem
 
 

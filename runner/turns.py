@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
 
-from registry import jobs, lines, ready_jobs
-from registry.database import Session
 from registry.errors import NotFound, StorageError, VoiceJobsError
-from registry.job_values import FAILED, Job, JobError
-from registry.ready_jobs import ReadyJob
+from registry.jobs import jobs, lines
+from registry.jobs import ready as ready_jobs
+from registry.jobs.ready import ReadyJob
+from registry.jobs.values import FAILED, Job, JobError
+from registry.storage.database import Session
 from runner.context import Context
 from runner.errors import DependencyFailed
 from runner.exchange_jobs import ExchangeJobs

@@ -9,10 +9,10 @@ from typing import Any
 
 from models.errors import VoxInvalid
 from models.vox import VoxFile
-from registry.values import NewVersion
-from registry.version_rows import digest_of
-from registry.voice_errors import InvalidVoiceName
-from registry.voice_names import check_alias_name
+from registry.voices.errors import InvalidVoiceName
+from registry.voices.names import check_alias_name
+from registry.voices.values import NewVersion
+from registry.voices.version_rows import digest_of
 from runner.import_values import NewVoiceVersion
 from runner.vox_records import FORM, PROVIDER, checked_record, version_from_record
 

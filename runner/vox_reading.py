@@ -20,7 +20,7 @@ from models.protocol import SAMPLE_RATE_HZ
 from models.sentences import expected_seconds
 from models.vox_manifest import manifest_bytes
 from registry.errors import InvalidInput
-from registry.values import ModelFacts, NewVersion
+from registry.voices.values import ModelFacts, NewVersion
 from runner.import_values import LockNeeded, NewVoiceVersion, NothingToSpeakWith, VoiceImport
 from runner.importing_names import prompt_stem, voice_name_from
 from runner.vox_carried import Carried

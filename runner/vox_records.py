@@ -14,9 +14,9 @@ from typing import Any
 
 from models.errors import VoxInvalid
 from models.pronunciation import checked_table
-from registry.digests import canonical_json
-from registry.values import ModelFacts, NewVersion, Version
-from registry.version_rows import packed, unpacked
+from registry.storage.digests import canonical_json
+from registry.voices.values import ModelFacts, NewVersion, Version
+from registry.voices.version_rows import packed, unpacked
 
 PROVIDER = "voicejobs"
 FORM = 1

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from registry import job_requests, jobs, lines, ready_jobs
+from registry.durable_files import crash_point
 from registry.errors import DiskFull, StorageError, VoiceJobsError, storage_error
-from registry.files import crash_point
-from registry.job_lists import open_jobs
-from registry.job_values import DONE, OPEN_STATUSES, REJECTED, Job
+from registry.jobs import jobs, lines
+from registry.jobs import ready as ready_jobs
+from registry.jobs import requests as job_requests
+from registry.jobs.lists import open_jobs
+from registry.jobs.values import DONE, OPEN_STATUSES, REJECTED, Job
 from runner.admission import Admission
 from runner.background_recorder import BackgroundRecorder
 from runner.context import Context

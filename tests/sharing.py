@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.files import FileLock
+from registry.durable_files import FileLock
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -30,8 +30,8 @@ from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel
 from models.qwen3_tts.work import Speaking, answer_of, as_plain_text, pieces_of, requests_of
 from models.shared_directory import hold_for_loading, revision_of
+from registry.durable_files import FileLock
 from registry.errors import InvalidInput, VoiceJobsError
-from registry.files import FileLock
 
 NAME = "qwen3-tts"
 RENDER_VERSION = "qwen3-tts/1"  # raise it whenever equal requests may sound different than before

@@ -19,8 +19,8 @@ import mlx.core as mx
 
 from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts.weights import INDEX_FILE, MLX_LAYOUT, WEIGHTS_FILE, Checkpoint, read_checkpoint
+from registry.durable_files import fsync_file, fsync_folder, write_durably
 from registry.errors import Conflict, InvalidInput
-from registry.files import fsync_file, fsync_folder, write_durably
 
 BITS = (8, 6, 4)
 GROUP_SIZE = 64

@@ -64,7 +64,7 @@ def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) ->
 
     The archive is read and checked to its end before anything is changed.
     """
-    from registry.restore import restore as restore_registry
+    from registry.upkeep.restore import restore as restore_registry
 
     instance = current_instance()
     extras = {instance.settings_path.name: instance.settings_path} if with_settings else {}
@@ -85,9 +85,9 @@ def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) ->
 
 def _retire_answers(instance: Instance) -> None:
     """A job that is open again, as of the backup, has not been answered, whatever its folder says."""
-    from registry.database import Database
-    from registry.job_lists import list_jobs
-    from registry.job_values import OPEN_STATUSES
+    from registry.jobs.lists import list_jobs
+    from registry.jobs.values import OPEN_STATUSES
+    from registry.storage.database import Database
     from runner.publish import RECEIPT, Outbox
 
     with Database.open(instance.database_path) as database, database.read() as snapshot:

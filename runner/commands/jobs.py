@@ -31,8 +31,8 @@ from runner.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from registry.database import Database
-    from registry.job_values import JobDetails, JobError, LineCounts, ListedJob
+    from registry.jobs.values import JobDetails, JobError, LineCounts, ListedJob
+    from registry.storage.database import Database
 
 STATUSES = ("waiting", "queued", "running", "done", "partial", "failed", "rejected", "cancelled", "duplicate")
 
@@ -45,7 +45,7 @@ def jobs() -> None:
 
 
 def _database() -> Database:
-    from registry.database import Database
+    from registry.storage.database import Database
 
     return Database.open(current_instance().database_path)
 
@@ -64,7 +64,7 @@ def _database() -> Database:
 @json_option
 def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Jobs, newest first: state, progress, time left, and what went wrong."""
-    from registry.job_lists import list_jobs
+    from registry.jobs.lists import list_jobs
 
     with _database() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
@@ -75,7 +75,7 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
 
 def _tell_of_no_runner(found: Iterable[ListedJob]) -> None:
     """Jobs that seem to run or to wait for their turn do nothing while nobody works."""
-    from registry.job_values import OPEN_STATUSES
+    from registry.jobs.values import OPEN_STATUSES
 
     if any(listed.job.status in OPEN_STATUSES for listed in found) and not current_instance().runner_is_active():
         say(NO_RUNNER)
@@ -152,7 +152,7 @@ def _listed_json(listed: ListedJob) -> dict[str, Any]:
 @json_option
 def show_(job: str, lines: int, as_json: bool) -> None:
     """One job: its state, its lines, what happened to it, and what to do about errors."""
-    from registry.job_lists import show_job
+    from registry.jobs.lists import show_job
 
     instance = current_instance()
     with _database() as database, database.read() as snapshot:
@@ -238,7 +238,7 @@ def _details_text(details: JobDetails, *, outbox: str) -> str:
 
 
 def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
-    from registry import job_requests
+    from registry.jobs import requests as job_requests
     from runner.driving import what_came_of
 
     is_active = current_instance().runner_is_active()

@@ -28,8 +28,8 @@ def init(folder: Path | None, force: bool) -> None:
 
     Writes a voicejobs.toml in which every key stands, commented, with its default, and makes the folders.
     """
+    from registry.durable_files import make_folder_durably, write_durably
     from registry.errors import Conflict
-    from registry.files import make_folder_durably, write_durably
     from runner.instance import Instance
     from runner.settings import SETTINGS_FILE, default_file, load_settings
 

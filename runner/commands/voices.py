@@ -29,7 +29,7 @@ from runner.exit_codes import FAILED, OK
 
 if TYPE_CHECKING:
     from registry.registry import Registry
-    from registry.values import Version, VersionDiff, VoiceSummary
+    from registry.voices.values import Version, VersionDiff, VoiceSummary
 
 DIGEST_SHOWN = 13  # twelve digits and a mark that there are more
 TRAVEL = {
@@ -56,7 +56,7 @@ def _registry() -> Registry:
 
 def _reference(voice: str) -> str:
     """A preset's name alone means the preset, here as in jobs."""
-    from registry.voice_names import PRESET_PREFIX, fold
+    from registry.voices.names import PRESET_PREFIX, fold
     from runner.names import PRESET_NAMES
 
     return f"{PRESET_PREFIX}{voice}" if fold(voice) in PRESET_NAMES else voice

@@ -11,10 +11,10 @@ import pytest
 from models.clone_prompt_swift import parse_swift_prompt, to_clone_prompt
 from models.errors import VoxInvalid
 from registry.errors import InvalidInput
-from registry.lookup import aliases, history, resolve
 from registry.registry import open_registry
-from registry.tombstones import remove_version
-from registry.voices import set_alias
+from registry.voices.lookup import aliases, history, resolve
+from registry.voices.tombstones import remove_version
+from registry.voices.versions import set_alias
 from runner.exporting import ConsentMissing, export_prompt
 from runner.import_values import NothingToSpeakWith
 from runner.importing import read_voice_file

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from registry.lookup import history, resolve
+from registry.voices.lookup import history, resolve
 from tests.exchange.vox_making import (
     a_manifest,
     a_swift_prompt,

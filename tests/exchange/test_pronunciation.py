@@ -91,7 +91,7 @@ def test_a_locked_voice_brings_its_own_table(bench):
     bench.drop("elena.toml", lock() + '[pronunciations]\nNguyen = "Noo-yen"\n', age_s=-2)
     bench.run()
     with bench.context.database.read() as session:
-        from registry.lookup import resolve
+        from registry.voices.lookup import resolve
 
         assert resolve(session, "elena").pronunciations == {"Nguyen": "Noo-yen"}
         assert resolve(session, "elena").digest != resolve(session, "plain").digest

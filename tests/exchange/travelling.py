@@ -9,8 +9,8 @@ import numpy as np
 
 from models.audio import encode_audio
 from models.clone_prompt import ClonePrompt
-from registry.values import ModelFacts, NewVersion
-from registry.voices import add_version
+from registry.voices.values import ModelFacts, NewVersion
+from registry.voices.versions import add_version
 from runner.exporting import export_voice
 from runner.importing import add_versions, read_voice_file, store
 

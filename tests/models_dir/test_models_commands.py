@@ -160,7 +160,7 @@ def test_rm_waits_for_nobody_and_refuses_while_the_model_is_loaded(run, director
 def instance_with_voice(root, *, model):
     """An instance whose registry has one voice, locked with `model`."""
     from registry.registry import open_registry
-    from registry.voices import add_version
+    from registry.voices.versions import add_version
     from tests.registry.making import BASE as FACTS
     from tests.registry.making import a_version
 

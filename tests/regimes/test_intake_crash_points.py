@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.files import CRASH_EXIT_STATUS
+from registry.durable_files import CRASH_EXIT_STATUS
 from runner.instance import Instance
 from runner.intake import Intake
 from runner.settings import Settings

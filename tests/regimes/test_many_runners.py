@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from registry.database import Database
+from registry.storage.database import Database
 from tests.patience import PATIENCE_S, wait_until
 from tests.regimes.yard import Yard, a_seed, kill, texts, undisturbed_hashes
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from registry.database import Database
-from registry.files import CRASH_EXIT_STATUS
+from registry.durable_files import CRASH_EXIT_STATUS
+from registry.storage.database import Database
 from tests.forked import CAN_FORK, Forked
 from tests.patience import PATIENCE_S
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.database import Database
-from registry.objects import ObjectStore
-from registry.takes import TakeStore
+from registry.jobs.takes import TakeStore
+from registry.storage.database import Database
+from registry.storage.object_store import ObjectStore
 
 
 @pytest.fixture

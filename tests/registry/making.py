@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from typing import Any
 
-from registry.values import ModelFacts, NewCandidate, NewVersion, TakeFacts
+from registry.voices.values import ModelFacts, NewCandidate, NewVersion, TakeFacts
 
 BASE = ModelFacts(
     engine="draft",

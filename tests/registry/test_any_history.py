@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from registry.errors import VoiceJobsError
-from registry.lookup import alias_log
 from registry.registry import open_registry
-from registry.voice_names import fold
-from registry.voices import add_version
+from registry.voices.lookup import alias_log
+from registry.voices.names import fold
+from registry.voices.versions import add_version
 from tests.registry.making import a_version
 
 NAMES = st.sampled_from(["elena", "Elena", "Zoë", "ZOE\u0308", "marcus"])

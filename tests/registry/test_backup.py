@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from registry import backup as registry_backup
-from registry.backup import backup
-from registry.candidates import add_candidate
 from registry.errors import Conflict, DamagedData, InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.registry import open_registry
-from registry.restore import read_manifest, restore
-from registry.voices import add_version
+from registry.upkeep import backup as registry_backup
+from registry.upkeep.backup import backup
+from registry.upkeep.restore import read_manifest, restore
+from registry.voices.candidates import add_candidate
+from registry.voices.versions import add_version
 from tests.forked import run_program
 from tests.registry.making import a_candidate, a_version, sha256, take_facts
 
@@ -191,7 +191,7 @@ def test_dying_half_way_leaves_the_old_archive_and_the_old_registry(registry, ar
     program = """if True:
         import sys, pathlib
         from registry.registry import open_registry
-        from registry.restore import restore
+        from registry.upkeep.restore import restore
         state, archive = map(pathlib.Path, sys.argv[1:])
         with open_registry(state) as registry:
             registry.backup(archive, now_s=99.0)

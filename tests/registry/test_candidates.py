@@ -2,9 +2,9 @@
 
 import pytest
 
-from registry.candidates import add_candidate, find_candidates, forget_candidates, get_candidate
 from registry.errors import InvalidInput
-from registry.voice_errors import CandidateNotFound
+from registry.voices.candidates import add_candidate, find_candidates, forget_candidates, get_candidate
+from registry.voices.errors import CandidateNotFound
 from tests.registry.making import a_candidate, sha256
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from registry.comparison import compare, cosine_of
-from registry.lookup import resolve
-from registry.voices import add_version
+from registry.voices.diff import compare, cosine_of
+from registry.voices.lookup import resolve
+from registry.voices.versions import add_version
 from tests.registry.making import a_version
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 WRITER = """if True:
     import dataclasses, json, pathlib, sys, time
     from registry.registry import open_registry
-    from registry.voices import add_version
+    from registry.voices.versions import add_version
     from tests.registry.making import a_version, take_facts, sha256
     with open_registry(pathlib.Path(sys.argv[1])) as registry:
         for number in range(10_000):

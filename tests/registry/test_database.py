@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from registry.database import Database, connect
 from registry.errors import DamagedData, DatabaseLocked, DiskFull, SchemaTooNew, StorageError
-from registry.migrations import MIGRATIONS, Migration
-from registry.tables import VoiceRow
+from registry.storage.database import Database, connect
+from registry.storage.migrations import MIGRATIONS, Migration
+from registry.storage.tables import VoiceRow
 
 ROOT = Path(__file__).parents[2]
 ADD_VOICE = "INSERT INTO voice (name, folded, created_s) VALUES (:name, :name, 0)"
@@ -133,7 +133,9 @@ def test_opening_again_changes_nothing(tmp_path):
 
 
 def test_processes_that_open_a_missing_database_at_once_all_succeed(tmp_path):
-    program = "import sys, pathlib; from registry.database import Database; Database.open(pathlib.Path(sys.argv[1]))"
+    program = (
+        "import sys, pathlib; from registry.storage.database import Database; Database.open(pathlib.Path(sys.argv[1]))"
+    )
     command = [sys.executable, "-c", program, str(tmp_path / "registry.sqlite")]
     started = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)]
     for process in started:
@@ -165,7 +167,7 @@ def test_a_writer_that_never_yields_is_reported_as_a_locked_database(db):
 def test_neither_plain_sql_nor_the_runner_imports_sqlalchemy(tmp_path):
     program = """if True:
         import sys, pathlib, runner.loop
-        from registry.database import Database
+        from registry.storage.database import Database
         with Database.open(pathlib.Path(sys.argv[1])) as db, db.read() as snapshot:
             assert snapshot.rows("SELECT name FROM voice") == []
         assert "sqlalchemy" not in sys.modules and "sqlmodel" not in sys.modules

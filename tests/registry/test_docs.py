@@ -4,7 +4,7 @@ import doctest
 import re
 from pathlib import Path
 
-from registry.digests import canonical_json, take_key, voice_digest
+from registry.storage.digests import canonical_json, take_key, voice_digest
 
 PAGE = Path(__file__).parents[2] / "docs" / "registry.md"
 

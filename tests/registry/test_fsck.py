@@ -2,9 +2,9 @@
 
 import pytest
 
-from registry.candidates import add_candidate
-from registry.fsck import fsck
-from registry.voices import add_version
+from registry.upkeep.fsck import fsck
+from registry.voices.candidates import add_candidate
+from registry.voices.versions import add_version
 from tests.registry.making import a_candidate, a_version, sha256, take_facts
 
 
@@ -119,7 +119,7 @@ def test_a_foreign_file_in_the_store_is_mentioned(filled, objects, takes):
 
 
 def test_a_lost_folder_is_counted_whole_but_told_in_part(filled, objects, takes, monkeypatch):
-    monkeypatch.setattr("registry.fsck.FINDINGS_LIMIT", 2)
+    monkeypatch.setattr("registry.upkeep.fsck.FINDINGS_LIMIT", 2)
     for stored in list(objects):
         objects.path(stored.sha256).unlink()
     report, findings = found(filled, objects, takes)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from registry import job_requests, jobs
-from registry.job_lists import find_drop, list_jobs, open_jobs, prunable, show_job
-from registry.job_values import WAITING, NewJob, NewLine
+from registry.jobs import jobs
+from registry.jobs import requests as job_requests
+from registry.jobs.lists import find_drop, list_jobs, open_jobs, prunable, show_job
+from registry.jobs.values import WAITING, NewJob, NewLine
 
 NEW = NewJob(
     stem="hello", dropped_name="hello.toml", kind="synthesize", content_sha256="0" * 64, spec_json="{}", claimed_s=100

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from registry import job_requests, jobs, ready_jobs
-from registry.database import Database
-from registry.job_values import CANCEL, REJECTED, RETRY, WAITING, JobError, NewJob, NewLine
+from registry.jobs import jobs
+from registry.jobs import ready as ready_jobs
+from registry.jobs import requests as job_requests
+from registry.jobs.values import CANCEL, REJECTED, RETRY, WAITING, JobError, NewJob, NewLine
+from registry.storage.database import Database
 
 NEW = NewJob(
     stem="hello", dropped_name="hello.toml", kind="synthesize", content_sha256="0" * 64, spec_json="{}", claimed_s=100

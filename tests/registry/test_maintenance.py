@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from registry.candidates import add_candidate, find_candidates
 from registry.errors import NotFound
-from registry.lookup import history, resolve
-from registry.maintenance import gc
-from registry.tombstones import remove_version, restore_version
-from registry.voice_errors import VersionNotFound
-from registry.voices import add_version
+from registry.upkeep.gc import gc
+from registry.voices.candidates import add_candidate, find_candidates
+from registry.voices.errors import VersionNotFound
+from registry.voices.lookup import history, resolve
+from registry.voices.tombstones import remove_version, restore_version
+from registry.voices.versions import add_version
 from tests.registry.making import a_candidate, a_version, sha256, take_facts
 
 DAY_S = 86_400.0

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.database import Database, connect
-from registry.lookup import list_voices, resolve
 from registry.registry import open_registry
-from registry.voice_errors import VoiceNotFound
-from registry.voices import add_version
+from registry.storage.database import Database, connect
+from registry.voices.errors import VoiceNotFound
+from registry.voices.lookup import list_voices, resolve
+from registry.voices.versions import add_version
 from tests.registry.making import a_version
 
 ROOT = Path(__file__).parents[2]

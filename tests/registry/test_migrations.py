@@ -11,20 +11,20 @@ import pytest
 from sqlalchemy.dialects import sqlite
 from sqlmodel import SQLModel
 
-import registry.ledger_tables
-import registry.tables  # noqa: F401 # both declare the tables that are compared here
-from registry import jobs
-from registry.candidates import get_candidate
-from registry.database import APPLICATION_ID, Database
-from registry.lookup import aliases, history, resolve
-from registry.migrations import MIGRATIONS
-from registry.version_rows import digest_of
+import registry.storage.ledger_tables
+import registry.storage.tables  # noqa: F401 # both declare the tables that are compared here
+from registry.jobs import jobs
+from registry.storage.database import APPLICATION_ID, Database
+from registry.storage.migrations import MIGRATIONS
+from registry.voices.candidates import get_candidate
+from registry.voices.lookup import aliases, history, resolve
+from registry.voices.version_rows import digest_of
 from tests.forked import run_program
 from tests.registry.making import a_candidate, sha256
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "schemas"
-OPEN = "import sys, pathlib; from registry.database import Database; Database.open(pathlib.Path(sys.argv[1]))"
+OPEN = "import sys, pathlib; from registry.storage.database import Database; Database.open(pathlib.Path(sys.argv[1]))"
 NUMBERS = [migration.number for migration in MIGRATIONS]
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from registry.errors import DiskFull, InvalidInput, StorageError, storage_error
-from registry.objects import ObjectDamaged, ObjectMissing
+from registry.storage.object_store import ObjectDamaged, ObjectMissing
 from tests.forked import run_program
 
 
@@ -91,7 +91,7 @@ def test_half_written_files_are_strays_and_not_objects(objects):
 
 @pytest.mark.parametrize("point", ["objects.before-write", "files.opened", "files.written", "files.synced"])
 def test_a_process_that_dies_while_storing_leaves_no_half_object(objects, point):
-    program = "import sys, pathlib, registry.objects as o; o.ObjectStore(pathlib.Path(sys.argv[1])).put(b'x' * 99)"
+    program = "import sys; from registry.storage.object_store import *; ObjectStore(Path(sys.argv[1])).put(b'x' * 99)"
     died = run_program(program, str(objects.folder), environment={**os.environ, "VOICEJOBS_CRASH_AT": point})
     assert died.returncode == 137
     assert list(objects) == []

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from registry import jobs
-from registry.candidates import add_candidate, find_candidates
 from registry.errors import InvalidInput
-from registry.job_values import NewJob
+from registry.jobs import jobs
+from registry.jobs.values import NewJob
 from registry.registry import open_registry
-from registry.voice_errors import VersionInUse
-from registry.voices import add_version
+from registry.voices.candidates import add_candidate, find_candidates
+from registry.voices.errors import VersionInUse
+from registry.voices.versions import add_version
 from tests.registry.making import a_candidate, a_version, sha256, take_facts
 
 

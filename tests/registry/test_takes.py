@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from registry.digests import take_key
 from registry.errors import InvalidInput, StorageError
+from registry.storage.digests import take_key
 from tests.registry.making import sha256, take_facts
 
 LINE: dict[str, Any] = {
@@ -132,7 +132,7 @@ def test_audio_that_was_just_put_again_survives_the_eviction_of_its_old_take(db,
 
 
 def test_eviction_goes_on_past_more_pinned_takes_than_one_transaction_holds(db, takes, monkeypatch):
-    monkeypatch.setattr("registry.takes.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("registry.jobs.takes.ROWS_AT_ONCE", 2)
     for now_s, name in enumerate("abcdefg"):
         add(db, takes, name, now_s=now_s)
     assert evict(db, takes, 500, pinned={sha256(name) for name in "abcd"}).takes == 2

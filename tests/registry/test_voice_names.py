@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import VoiceJobsError
-from registry.voice_errors import InvalidVoiceName, InvalidVoiceReference
-from registry.voice_names import VoiceReference, check_voice_name, fold, parse_voice_reference
+from registry.voices.errors import InvalidVoiceName, InvalidVoiceReference
+from registry.voices.names import VoiceReference, check_voice_name, fold, parse_voice_reference
 
 
 @pytest.mark.parametrize("name", ["elena", "Élena", "エレナ", "a", "a" * 64, "x.y_z-1", "2"])

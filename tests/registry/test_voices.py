@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from registry.errors import DamagedData, InvalidInput, NotFound
-from registry.lookup import alias_log, aliases, history, list_voices, resolve
-from registry.tombstones import remove_version, remove_voice, restore_version
-from registry.voice_errors import AliasNotFound, AmbiguousDigest, VersionInUse, VersionNotFound, VoiceNotFound
-from registry.voice_names import VoiceReference
-from registry.voices import add_version, remove_alias, set_alias
+from registry.voices.errors import AliasNotFound, AmbiguousDigest, VersionInUse, VersionNotFound, VoiceNotFound
+from registry.voices.lookup import alias_log, aliases, history, list_voices, resolve
+from registry.voices.names import VoiceReference
+from registry.voices.tombstones import remove_version, remove_voice, restore_version
+from registry.voices.versions import add_version, remove_alias, set_alias
 from tests.registry.making import a_version, sha256
 
 ROOT = Path(__file__).parents[2]
@@ -73,8 +73,8 @@ def test_names_are_one_whatever_their_case_and_unicode_form(db):
 def test_processes_that_lock_one_voice_at_once_get_consecutive_versions(db):
     program = """if True:
         import sys, pathlib
-        from registry.database import Database
-        from registry.voices import add_version
+        from registry.storage.database import Database
+        from registry.voices.versions import add_version
         from tests.registry.making import a_version
         with Database.open(pathlib.Path(sys.argv[1])) as db:
             for number in range(5):

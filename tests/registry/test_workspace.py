@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 
-from registry.workspace import JUST_MADE_S, workspace
+from registry.storage.workspace import JUST_MADE_S, workspace
 
 
 def leave_behind(parent, *, name=".backup.x.tmp", age_s=2 * JUST_MADE_S):

@@ -10,7 +10,7 @@ import pytest
 from models.download_process import one_at_a_time
 from models.errors import HubUnreachable
 from models.events import ModelEvent
-from registry.job_lists import open_jobs, show_job
+from registry.jobs.lists import open_jobs, show_job
 from runner.model_loader import Prepared
 from tests.patience import PATIENCE_S
 from tests.runner.bench import MODEL, design, speak

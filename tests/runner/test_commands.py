@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.job_requests import requests
+from registry.jobs.requests import requests
 from registry.registry import open_registry
-from registry.voices import add_version
+from registry.voices.versions import add_version
 from runner.cli import run_command
 from runner.instance import open_instance
 from runner.jobfile import parse_job

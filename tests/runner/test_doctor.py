@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from models import backend
-from registry.database import Database
+from registry.storage.database import Database
 from runner import doctor, engine_checks
 from runner.cli import run_command
 from runner.engine_trial import SelftestAnswer, last_words, speak_once

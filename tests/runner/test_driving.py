@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.job_values import DONE
+from registry.jobs.values import DONE
 from runner.driving import Waiting, run_daemon, run_once
 from runner.errors import RunnerActive
 from runner.instance import Instance

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry import job_requests
-from registry.job_lists import show_job
-from registry.job_values import CANCEL, QUEUED, RETRY
+from registry.jobs import requests as job_requests
+from registry.jobs.lists import show_job
+from registry.jobs.values import CANCEL, QUEUED, RETRY
 from runner import endings, finishing
 from runner.recording import RecentTakes
 from tests.patience import PATIENCE_S

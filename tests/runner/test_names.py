@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.voice_names import fold
+from registry.voices.names import fold
 from runner.names import PRESET_NAMES, job_name_from, may_be_preset, parse_voice_reference, printable_name
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from registry.job_values import OPEN_STATUSES
+from registry.jobs.values import OPEN_STATUSES
 from tests.runner import bench as bench_module
 from tests.runner.bench import MODEL, design, lock, speak
 from tests.runner.test_ending_trouble import BadSectors, details

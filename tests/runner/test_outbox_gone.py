@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from registry.job_lists import open_jobs
+from registry.jobs.lists import open_jobs
 from runner.pruning import prune
 from runner.publish import Outbox, OutboxGone
 from tests.runner.bench import START_S, Bench, speak

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from models.protocol import Progress
-from registry import jobs
-from registry.job_lists import show_job
-from registry.job_values import LineCounts
+from registry.jobs import jobs
+from registry.jobs.lists import show_job
+from registry.jobs.values import LineCounts
 from runner.progress import ProgressLine, progress_text, time_left_s
 from runner.progress_file import lines_under_way
 from tests.runner.bench import speak

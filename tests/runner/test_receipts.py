@@ -9,8 +9,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from registry import job_requests, jobs
-from registry.job_values import CANCEL
+from registry.jobs import jobs
+from registry.jobs import requests as job_requests
+from registry.jobs.values import CANCEL
 from runner.receipt import Totals, timings
 from tests.runner.bench import design, lock, speak
 

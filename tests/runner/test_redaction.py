@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from registry import jobs
+from registry.jobs import jobs
 from runner.cli import run_command
 from runner.instance import Instance
 from runner.logs import LOG_FILE, Redacting, set_up_logging

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from registry.registry import open_registry
-from registry.restore import restore
+from registry.upkeep.restore import restore
 from tests.engines.inline import InlineEngine
 from tests.engines.misbehaving import MisbehavingEngine
 from tests.runner.bench import Bench, design, lock, speak

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from registry import job_requests
 from registry.errors import DiskFull
-from registry.job_values import CANCEL, RETRY
+from registry.jobs import requests as job_requests
+from registry.jobs.values import CANCEL, RETRY
 from runner import recording
 from tests.runner.bench import design, lock, speak
 

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from registry import files
+from registry import durable_files as files
 from tests.runner.bench import design, lock, speak
 
 STEPS = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from registry.job_lists import open_jobs, show_job
+from registry.jobs.lists import open_jobs, show_job
 from tests.runner.bench import MODEL, Bench, design, lock, speak
 
 OTHER = "tests.engines.twin:open_engine"

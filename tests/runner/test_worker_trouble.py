@@ -9,10 +9,11 @@ from concurrent.futures import Future
 
 import pytest
 
-from registry import job_requests, lines
 from registry.errors import DiskFull
-from registry.job_lists import show_job
-from registry.job_values import CANCEL, QUEUED
+from registry.jobs import lines
+from registry.jobs import requests as job_requests
+from registry.jobs.lists import show_job
+from registry.jobs.values import CANCEL, QUEUED
 from tests.engines.inline import InlineEngine
 from tests.engines.noop import NoopEngine
 from tests.patience import PATIENCE_S

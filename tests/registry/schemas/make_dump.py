@@ -8,14 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from registry import jobs
-from registry.candidates import add_candidate
-from registry.database import Database, connect
-from registry.job_values import NewJob
-from registry.migrations import MIGRATIONS
-from registry.objects import ObjectStore
-from registry.takes import TakeStore
-from registry.voices import add_version, set_alias
+from registry.jobs import jobs
+from registry.jobs.takes import TakeStore
+from registry.jobs.values import NewJob
+from registry.storage.database import Database, connect
+from registry.storage.migrations import MIGRATIONS
+from registry.storage.object_store import ObjectStore
+from registry.voices.candidates import add_candidate
+from registry.voices.versions import add_version, set_alias
 from tests.registry.making import a_candidate, a_version, sha256, take_facts
 
 FOLDER = Path(__file__).parent

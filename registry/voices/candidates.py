@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from registry.database import Row, Session
-from registry.digests import as_floats, canonical_json
-from registry.values import Candidate, NewCandidate
-from registry.version_rows import model_columns, model_from, optional_json
-from registry.voice_errors import CandidateNotFound
+from registry.storage.database import Row, Session
+from registry.storage.digests import as_floats, canonical_json
+from registry.voices.errors import CandidateNotFound
+from registry.voices.values import Candidate, NewCandidate
+from registry.voices.version_rows import model_columns, model_from, optional_json
 
 KEPT_AT_LEAST_S = 30 * 86_400.0
 

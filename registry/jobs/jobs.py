@@ -12,12 +12,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.candidates import forget_candidates
-from registry.database import Session
-from registry.digests import canonical_json
 from registry.errors import NotFound, nearest
-from registry.job_rows import job_from
-from registry.job_values import (
+from registry.jobs.rows import job_from
+from registry.jobs.values import (
     CANCELLED,
     FAILED,
     OPEN_STATUSES,
@@ -30,7 +27,10 @@ from registry.job_values import (
     NewJob,
     NewLine,
 )
-from registry.voice_names import fold
+from registry.storage.database import Session
+from registry.storage.digests import canonical_json
+from registry.voices.candidates import forget_candidates
+from registry.voices.names import fold
 
 IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
 IS_ASKED_AGAIN = """

@@ -18,16 +18,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO
 
-from registry import lines
-from registry.backup import DATABASE, FORMAT, MANIFEST, Manifest, copy_database
-from registry.database import Database, Session, connect, translated
+from registry.durable_files import crash_point, make_folder_durably, sha256_of, sha256_of_stream, write_durably
 from registry.errors import Conflict, DamagedData, InvalidInput, SchemaTooNew, storage_error
-from registry.files import crash_point, make_folder_durably, sha256_of, sha256_of_stream, write_durably
-from registry.maintenance import maintenance_lock
-from registry.migrations import MIGRATIONS
-from registry.objects import ObjectStore
-from registry.references import referenced_objects
-from registry.workspace import workspace
+from registry.jobs import lines
+from registry.storage.database import Database, Session, connect, translated
+from registry.storage.migrations import MIGRATIONS
+from registry.storage.object_references import referenced_objects
+from registry.storage.object_store import ObjectStore
+from registry.storage.workspace import workspace
+from registry.upkeep.backup import DATABASE, FORMAT, MANIFEST, Manifest, copy_database
+from registry.upkeep.gc import maintenance_lock
 
 OBJECT = re.compile(r"(objects|takes)/([0-9a-f]{2})/([0-9a-f]{62})")
 EXTRA = re.compile(r"extra/([\w-][\w.-]{0,99})")

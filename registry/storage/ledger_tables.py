@@ -1,4 +1,4 @@
-"""The ledger's tables, as the newest schema has them; `registry/migrations.py` says how they came to be.
+"""The ledger's tables, as the newest schema has them; `registry/storage/migrations.py` says how they came to be.
 
 A row is built from checked values and never leaves `registry/`.
 """

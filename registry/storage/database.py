@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.durable_files import crash_point, held_lock, make_folder_durably, rename_durably, temporary_beside
 from registry.errors import (
     FREE_SPACE_HINT,
     DamagedData,
@@ -25,8 +26,7 @@ from registry.errors import (
     StorageError,
     storage_error,
 )
-from registry.files import crash_point, held_lock, make_folder_durably, rename_durably, temporary_beside
-from registry.migrations import MIGRATIONS, Migration
+from registry.storage.migrations import MIGRATIONS, Migration
 
 if TYPE_CHECKING:
     import sqlmodel

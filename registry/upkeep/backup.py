@@ -1,7 +1,7 @@
 """A registry → one archive that holds all of it, whole or not there, while others go on writing.
 
 The archive is a plain tar: the database as the SQLite backup API copied it, the objects it refers to, the takes if
-wanted, a few extra files, and last `manifest.json`, so that an archive cut short is known. `registry/restore.py`
+wanted, a few extra files, and last `manifest.json`, so that an archive cut short is known. `registry/upkeep/restore.py`
 reads it.
 """
 
@@ -18,13 +18,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry.database import Database, Session, connect, schema_version, translated
+from registry.durable_files import crash_point, fsync_file, make_folder_durably, rename_durably, sha256_of
 from registry.errors import InvalidInput, NotFound, storage_error
-from registry.files import crash_point, fsync_file, make_folder_durably, rename_durably, sha256_of
-from registry.maintenance import maintenance_lock
-from registry.objects import ObjectDamaged, ObjectMissing, ObjectStore
-from registry.references import referenced_objects
-from registry.workspace import workspace
+from registry.storage.database import Database, Session, connect, schema_version, translated
+from registry.storage.object_references import referenced_objects
+from registry.storage.object_store import ObjectDamaged, ObjectMissing, ObjectStore
+from registry.storage.workspace import workspace
+from registry.upkeep.gc import maintenance_lock
 
 FORMAT = 1
 DATABASE = "registry.sqlite"

@@ -5,12 +5,12 @@ Every function takes a write transaction first, so that callers join several cha
 
 from __future__ import annotations
 
-from registry.database import Row, Session
-from registry.lookup import aliases, find_by_idempotency_key, get_version, resolve, voice_id_of
-from registry.values import NewVersion, Version
-from registry.version_rows import columns_of, idempotency_key
-from registry.voice_errors import AliasNotFound
-from registry.voice_names import CURRENT, VoiceReference, check_alias_name, check_voice_name, fold
+from registry.storage.database import Row, Session
+from registry.voices.errors import AliasNotFound
+from registry.voices.lookup import aliases, find_by_idempotency_key, get_version, resolve, voice_id_of
+from registry.voices.names import CURRENT, VoiceReference, check_alias_name, check_voice_name, fold
+from registry.voices.values import NewVersion, Version
+from registry.voices.version_rows import columns_of, idempotency_key
 
 
 def add_version(session: Session, new: NewVersion, *, now_s: float, set_current: bool = True) -> Version:

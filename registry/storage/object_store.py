@@ -14,8 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import DamagedData, InvalidInput, NotFound, storage_error
-from registry.files import (
+from registry.durable_files import (
     crash_point,
     fsync_folder,
     held_lock,
@@ -24,6 +23,7 @@ from registry.files import (
     this_writer,
     write_all_durably,
 )
+from registry.errors import DamagedData, InvalidInput, NotFound, storage_error
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -10,11 +10,11 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from registry.database import Session
-from registry.digests import canonical_json
-from registry.job_rows import line_from
-from registry.job_values import PUBLISHED, Attempt, JobError, JsonObject, Line, NewAttempt
-from registry.voice_names import fold
+from registry.jobs.rows import line_from
+from registry.jobs.values import PUBLISHED, Attempt, JobError, JsonObject, Line, NewAttempt
+from registry.storage.database import Session
+from registry.storage.digests import canonical_json
+from registry.voices.names import fold
 
 PAGE = 500
 

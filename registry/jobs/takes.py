@@ -12,12 +12,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from registry.database import Database, Row, Session
-from registry.digests import canonical_json
+from registry.durable_files import crash_point
 from registry.errors import storage_error
-from registry.files import crash_point
-from registry.objects import ObjectStore
-from registry.values import Take, TakeFacts
+from registry.storage.database import Database, Row, Session
+from registry.storage.digests import canonical_json
+from registry.storage.object_store import ObjectStore
+from registry.voices.values import Take, TakeFacts
 
 ROWS_AT_ONCE = 500  # per transaction, so that eviction never keeps the worker waiting
 JUST_PUT_S = 60.0  # audio put this recently may belong to a take that is being added; `gc` looks again later

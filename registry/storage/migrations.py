@@ -1,6 +1,6 @@
 """The schema's history: numbered steps, each applied once and whole. A released step never changes; append one.
 
-A step is plain SQL, not the classes of `registry/tables.py`: those say what the newest schema looks like, and
+A step is plain SQL, not the classes of `registry/storage/tables.py`: those say what the newest schema looks like, and
 a test holds the two together. `docs/registry.md` says how to add one.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.ledger_schema import LEDGER
+from registry.storage.ledger_schema import LEDGER
 
 
 @dataclass(frozen=True, kw_only=True)

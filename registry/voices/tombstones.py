@@ -9,14 +9,14 @@ from collections.abc import Iterable
 
 from sqlmodel import col, select
 
-from registry.database import Session
 from registry.errors import NotFound
-from registry.lookup import get_version, resolve, voice_id_of
-from registry.tables import AliasRow, VersionRow
-from registry.values import Version
-from registry.voice_errors import VersionInUse, VersionNotFound
-from registry.voice_names import CURRENT, VoiceReference
-from registry.voices import drop_alias, point_alias
+from registry.storage.database import Session
+from registry.storage.tables import AliasRow, VersionRow
+from registry.voices.errors import VersionInUse, VersionNotFound
+from registry.voices.lookup import get_version, resolve, voice_id_of
+from registry.voices.names import CURRENT, VoiceReference
+from registry.voices.values import Version
+from registry.voices.versions import drop_alias, point_alias
 
 Need = tuple[str, str]  # a job that has not ended, and a voice as it names it: ("night-7", "elena@2")
 

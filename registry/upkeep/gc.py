@@ -10,11 +10,11 @@ import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from registry.candidates import KEPT_AT_LEAST_S
-from registry.database import Database, Session
-from registry.files import crash_point, held_lock
-from registry.objects import ObjectStore, StoredObject
-from registry.references import referenced_objects
+from registry.durable_files import crash_point, held_lock
+from registry.storage.database import Database, Session
+from registry.storage.object_references import referenced_objects
+from registry.storage.object_store import ObjectStore, StoredObject
+from registry.voices.candidates import KEPT_AT_LEAST_S
 
 GRACE_S = 7 * 86_400.0  # how long a removed version can be brought back
 ON_THE_WAY_S = 3_600.0  # bytes this young may belong to a job that is about to commit
@@ -98,7 +98,7 @@ def _purge(
 def _purge_versions(session: Session, *, now_s: float, removed_before_s: float) -> list[str]:
     from sqlmodel import col, delete, select
 
-    from registry.tables import VersionAttachmentRow, VersionRow, VoiceRow
+    from registry.storage.tables import VersionAttachmentRow, VersionRow, VoiceRow
 
     doomed = (
         select(VersionRow, VoiceRow.name)
@@ -118,7 +118,7 @@ def _purge_versions(session: Session, *, now_s: float, removed_before_s: float) 
 def _forget_candidates(session: Session, *, made_before_s: float, needed_jobs: Collection[str]) -> int:
     from sqlmodel import col, delete, select
 
-    from registry.tables import CandidateRow
+    from registry.storage.tables import CandidateRow
 
     old = select(CandidateRow.job_name).where(col(CandidateRow.created_s) < made_before_s).distinct()
     forgotten = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from registry.values import Change, ModelFacts, Version, VersionDiff
+from registry.voices.values import Change, ModelFacts, Version, VersionDiff
 
 NOT_COMPARED = {"id", "voice", "number", "created_s", "speaker_embedding", "deleted_s", "deleted_why", "purged_s"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from registry.database import Row
-from registry.job_values import Job, JobError, Line
+from registry.jobs.values import Job, JobError, Line
+from registry.storage.database import Row
 
 
 def job_from(row: Row) -> Job:

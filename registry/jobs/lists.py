@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from registry.database import Session
-from registry.job_rows import job_from, line_from
-from registry.job_values import Job, JobDetails, JobEvent, LineCounts, ListedJob
-from registry.jobs import IS_OPEN, IS_SPARE, by_name
+from registry.jobs.jobs import IS_OPEN, IS_SPARE, by_name
+from registry.jobs.rows import job_from, line_from
+from registry.jobs.values import Job, JobDetails, JobEvent, LineCounts, ListedJob
+from registry.storage.database import Session
 
 PAGE = 50
 EVENTS_SHOWN = 200

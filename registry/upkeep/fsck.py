@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from registry.database import Database, Session
 from registry.errors import StorageError
-from registry.lookup import VERSION_QUESTION
-from registry.objects import ObjectStore
-from registry.references import references
-from registry.version_rows import digest_of, version_from
+from registry.storage.database import Database, Session
+from registry.storage.object_references import references
+from registry.storage.object_store import ObjectStore
+from registry.voices.lookup import VERSION_QUESTION
+from registry.voices.version_rows import digest_of, version_from
 
 ROWS_AT_ONCE = 500
 FINDINGS_LIMIT = 1000  # a lost folder loses every object in it; nobody reads them all

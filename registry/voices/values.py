@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.objects import SHA256
+from registry.storage.object_store import SHA256
 
 CONSENTS = ("self", "granted", "unknown")
 ORIGINS = ("lock", "relock", "import")

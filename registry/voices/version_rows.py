@@ -7,9 +7,9 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry.database import Row
-from registry.digests import as_floats, canonical_json, voice_digest
-from registry.values import ModelFacts, NewVersion, Version
+from registry.storage.database import Row
+from registry.storage.digests import as_floats, canonical_json, voice_digest
+from registry.voices.values import ModelFacts, NewVersion, Version
 
 
 def digest_of(content: NewVersion | Version) -> str:

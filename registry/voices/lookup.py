@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.database import Row, Session
 from registry.errors import DamagedData, nearest
-from registry.values import Alias, AliasMove, Version, VoiceSummary
-from registry.version_rows import digest_of, version_from
-from registry.voice_errors import AliasNotFound, AmbiguousDigest, VersionNotFound, VoiceNotFound
-from registry.voice_names import CURRENT, DIGEST_PREFIX, VoiceReference, fold, parse_voice_reference
+from registry.storage.database import Row, Session
+from registry.voices.errors import AliasNotFound, AmbiguousDigest, VersionNotFound, VoiceNotFound
+from registry.voices.names import CURRENT, DIGEST_PREFIX, VoiceReference, fold, parse_voice_reference
+from registry.voices.values import Alias, AliasMove, Version, VoiceSummary
+from registry.voices.version_rows import digest_of, version_from
 
 NAMES_TO_GUESS_FROM = 1000  # of 100,000 voices, only those that begin alike are compared with a misspelt name
 PAGE = 50

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from registry.voice_errors import InvalidVoiceName, InvalidVoiceReference
+from registry.voices.errors import InvalidVoiceName, InvalidVoiceReference
 
 CURRENT = "current"  # the alias that a bare name stands for
 PRESET_PREFIX = "preset:"

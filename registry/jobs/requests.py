@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.database import Session
 from registry.errors import Conflict
-from registry.job_values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JsonObject, Request
-from registry.jobs import by_name, change_claim
+from registry.jobs.jobs import by_name, change_claim
+from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JsonObject, Request
+from registry.storage.database import Session
 
 
 class JobNotRetryable(Conflict):

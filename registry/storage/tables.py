@@ -1,7 +1,7 @@
 """The newest schema as SQLModel classes; rows of these never leave `registry/`.
 
-A `table=True` class accepts anything, so rows are built from the checked values of `registry/values.py` only.
-What the tables are in the file is decided by `registry/migrations.py`; a test compares the two.
+A `table=True` class accepts anything, so rows are built from the checked values of `registry/voices/values.py` only.
+What the tables are in the file is decided by `registry/storage/migrations.py`; a test compares the two.
 """
 
 from __future__ import annotations

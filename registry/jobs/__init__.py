@@ -1,0 +1,1 @@
+"""The ledger: jobs, their lines, requests, what is ready, and the takes that were made."""

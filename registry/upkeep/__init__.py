@@ -1,0 +1,1 @@
+"""Care of the registry: gc, fsck, backup and restore. Loaded on demand."""

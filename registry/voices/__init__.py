@@ -1,0 +1,1 @@
+"""Voices: immutable versions, names, aliases with a log, candidates, tombstones."""
