@@ -26,10 +26,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from models.availability import Available, availability  # noqa: E402 - after the path is set
-from models.manifest import make_manifest, write_manifest  # noqa: E402
-from models.migration import plan_migration, run_plan  # noqa: E402
-from models.shared_directory import list_models  # noqa: E402
+from models.migrate.migration import plan_migration, run_plan  # noqa: E402
+from models.store.availability import Available, availability  # noqa: E402 - after the path is set
+from models.store.manifest import make_manifest, write_manifest  # noqa: E402
+from models.store.shared_directory import list_models  # noqa: E402
 
 TALKER_TENSORS, CODEC_TENSORS = 480, 500  # about as many as the published files describe
 CHUNK_BYTES = 1 << 24

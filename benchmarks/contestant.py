@@ -60,7 +60,7 @@ class Ours:
     """This project's engine, through its public API."""
 
     def load(self, folder: Path, *, dtype: str) -> None:
-        from models import backend
+        from models.hardware import compute as backend
 
         backend.prepare()  # the fast BLAS must be in place before mlx is imported
         from models.qwen3_tts import load_speech_model

@@ -3,7 +3,7 @@
 An engine holds one model. It *speaks* (text + where the voice comes from → waveform) and it *locks*
 (recording + transcript → clone prompt). Designing a voice is speaking from a description, once a candidate.
 These values change only by addition; a new field has a default. They cross a pipe between two processes
-(`models/wire.py`), so they hold nothing but numbers, strings, bytes, arrays and one another.
+(`models/processes/wire.py`), so they hold nothing but numbers, strings, bytes, arrays and one another.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.audio import read_audio
+from models.audio.files import read_audio
+from models.audio.quality import measure
 from models.protocol import SAMPLE_RATE_HZ
-from models.quality import measure
 from registry.jobs.values import DONE
 from registry.storage.database import Database
 from registry.voices.lookup import resolve

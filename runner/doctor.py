@@ -281,7 +281,7 @@ def _audio(instance: Instance) -> Found:
 
 
 def _models(instance: Instance) -> Found:
-    from models.shared_directory import resolve_models_dir
+    from models.store.shared_directory import resolve_models_dir
     from runner.model_checks import check_models
 
     directory = resolve_models_dir(None, os.environ, instance.models_dir)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models import backend
+from models.hardware import compute as backend
 from runner.console import counted
 from runner.engine_trial import SelftestAnswer, selftest_answer, speak_once
 from runner.findings import NOTE, OK, PROBLEM, WARNING, Found

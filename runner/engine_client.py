@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from models.errors import WireError
-from models.memory import total_bytes
+from models.processes.wire import Cancel, Hello, Load, LoadFailed, Message, Ready
 from models.protocol import (
     PROTOCOL_VERSION,
     EngineFacts,
@@ -26,7 +26,7 @@ from models.protocol import (
     SpeechWork,
     WorkFailed,
 )
-from models.wire import Cancel, Hello, Load, LoadFailed, Message, Ready
+from models.store.memory import total_bytes
 from runner.engine_pipe import ENGINE_COMMAND, EnginePipe
 
 State: TypeAlias = Literal["stopped", "loading", "ready", "empty", "stopping"]

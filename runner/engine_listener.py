@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from models.processes.wire import LoadFailed
 from models.protocol import EngineFacts, LockDone, Progress, SpeechDone
 from models.protocol import WorkFailed as EngineWorkFailed
-from models.wire import LoadFailed
 from registry.jobs import jobs
 from registry.jobs.values import JobError
 from runner.context import Context

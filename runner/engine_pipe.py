@@ -19,10 +19,10 @@ from pathlib import Path
 import psutil
 
 import models
-from models.wire import FrameReader, Message, Request, encode
+from models.processes.wire import FrameReader, Message, Request, encode
 
 PACKAGE_ROOT = Path(models.__file__).parent.parent
-ENGINE_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.engine_process")
+ENGINE_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.engine")
 READ_BYTES = 1 << 18
 WIDE_PIPE_BYTES = 1 << 20
 KILL_WAIT_S = 5.0

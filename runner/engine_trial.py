@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.audio.quality import measure
+from models.processes.wire import LoadFailed
 from models.protocol import (
     SAMPLE_RATE_HZ,
     DescribedVoice,
@@ -23,8 +25,6 @@ from models.protocol import (
     VoiceSource,
     WorkFailed,
 )
-from models.quality import measure
-from models.wire import LoadFailed
 from registry.errors import NotFound
 from runner.engine_client import EngineClient, EngineLost, EngineReady
 from runner.instance import Instance
@@ -50,7 +50,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class SelftestAnswer:
-    """What `models.selftest_process` said."""
+    """What `models.processes.selftest` said."""
 
     choices: Mapping[str, Any] = field(default_factory=dict)
     reports: tuple[Mapping[str, Any], ...] = ()
@@ -76,7 +76,7 @@ def speak_once(instance: Instance, wanted: str) -> Trial:
 def _located(instance: Instance, wanted: str) -> tuple[str, Path | None]:
     if wanted == DRAFT or is_test_engine(wanted):
         return wanted, None
-    from models.prepare import ensure_model
+    from models.fetch.prepare import ensure_model
     from runner.resolution import ModelNames
 
     directory = ModelNames(instance).models_dir
@@ -115,8 +115,8 @@ def _judged(done: SpeechDone, name: str, *, took_s: float) -> Trial:
 
 
 def selftest_answer(instance: Instance, *, production: bool) -> SelftestAnswer:
-    """Run `models.selftest_process`: without TF32 and in float32, or as the settings have the engine compute."""
-    command = [sys.executable, "-m", "models.selftest_process", *(_production_flags(instance) if production else ())]
+    """Run `models.processes.selftest`: without TF32 and in float32, or as the settings have the engine compute."""
+    command = [sys.executable, "-m", "models.processes.selftest", *(_production_flags(instance) if production else ())]
     environment = {key: value for key, value in os.environ.items() if key != TF32}
     try:
         done = subprocess.run(

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
+from models.voices.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
 from registry.errors import NotFound, VoiceJobsError
 from registry.registry import Registry
 from runner import submission

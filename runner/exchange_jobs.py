@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.audio import decode_audio
-from models.vox_archive import MAX_ARCHIVE_BYTES
+from models.audio.files import decode_audio
+from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.jobs import jobs
 from registry.jobs.values import DONE, Job
 from registry.storage.database import Session

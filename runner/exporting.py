@@ -13,16 +13,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models import vox
-from models.catalog import entry_named
-from models.clone_prompt import ClonePrompt
-from models.clone_prompt_swift import FORMAT as SWIFT_FORMAT
-from models.clone_prompt_swift import MODEL_SIZES, from_clone_prompt
 from models.errors import InvalidClonePrompt, UnsupportedRequest
 from models.languages import AUTO, language_code
-from models.manifest import utc_text
-from models.vox_archive import MAX_ARCHIVE_BYTES
-from models.vox_manifest import CONSENTS_TO_SHARE, SHORTEST_DESCRIPTION, VERSION, Manifest, errors_in, parse_manifest
+from models.store.catalog import entry_named
+from models.store.manifest import utc_text
+from models.voices import vox
+from models.voices.clone_prompt import ClonePrompt
+from models.voices.swift_prompt import FORMAT as SWIFT_FORMAT
+from models.voices.swift_prompt import MODEL_SIZES, from_clone_prompt
+from models.voices.vox_archive import MAX_ARCHIVE_BYTES
+from models.voices.vox_manifest import (
+    CONSENTS_TO_SHARE,
+    SHORTEST_DESCRIPTION,
+    VERSION,
+    Manifest,
+    errors_in,
+    parse_manifest,
+)
 from registry.errors import Conflict
 from registry.storage.database import Session
 from registry.storage.object_store import ObjectStore

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from models.clone_prompt_swift import other_kind
 from models.errors import InvalidClonePrompt
-from models.vox import read_vox
+from models.voices.swift_prompt import other_kind
+from models.voices.vox import read_vox
 from registry.errors import NotFound
 from registry.storage.database import Session
 from registry.storage.object_store import ObjectStore

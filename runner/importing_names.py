@@ -7,8 +7,8 @@ import unicodedata
 from typing import BinaryIO
 
 from models.errors import VoxRefused
-from models.vox_archive import read_manifest
-from models.vox_manifest import parse_manifest
+from models.voices.vox_archive import read_manifest
+from models.voices.vox_manifest import parse_manifest
 from runner.names import new_voice_name
 
 LONGEST = 64

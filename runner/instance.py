@@ -51,7 +51,7 @@ class Instance:
 
     @property
     def models_dir(self) -> Path | None:
-        """The configured model directory; None: the platform's own, which `models.shared_directory` knows."""
+        """The configured model directory; None: the platform's own, which `models.store.shared_directory` knows."""
         return self._path(self.settings.models_dir) if self.settings.models_dir else None
 
     @property

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.audio.quality import Quality, expected_duration_s, measure
 from models.protocol import (
     SAMPLE_RATE_HZ,
     DescribedVoice,
@@ -21,7 +22,6 @@ from models.protocol import (
     SpeechWork,
     VoiceSource,
 )
-from models.quality import Quality, expected_duration_s, measure
 from registry.jobs.values import Job, JobError, Line, NewAttempt
 from registry.storage.digests import take_key
 from registry.voices.values import TakeFacts

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
-from models.pronunciation import checked_table
 from models.protocol import SAMPLE_RATE_HZ
+from models.text.pronunciation import checked_table
 from registry.jobs import jobs
 from registry.jobs.values import DONE, FAILED, Job
 from registry.storage.database import Session

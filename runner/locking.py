@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from models.audio import AudioFacts, decode_audio, encode_audio, read_audio
+from models.audio.files import AudioFacts, decode_audio, encode_audio, read_audio
+from models.audio.quality import expected_duration_s, loudest_rms, measure
 from models.errors import InvalidReferenceAudio
-from models.pronunciation import checked_table
 from models.protocol import (
     SAMPLE_RATE_HZ,
     EngineFacts,
@@ -26,7 +26,7 @@ from models.protocol import (
     SpeechWork,
     Waveform,
 )
-from models.quality import expected_duration_s, loudest_rms, measure
+from models.text.pronunciation import checked_table
 from registry.jobs.values import JobError
 from registry.storage.database import Session
 from registry.voices.values import NewVersion, Version

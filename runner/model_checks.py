@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from models.availability import Partial, download_in_flight
-from models.download import begun_downloads
-from models.hub import is_offline
-from models.journal import Journal
-from models.legacy_places import LegacyModel, Scan, scan_legacy
-from models.shared_directory import InstalledModel, list_models
+from models.fetch.download import begun_downloads
+from models.fetch.hub import is_offline
+from models.migrate.legacy_places import LegacyModel, Scan, scan_legacy
+from models.store.availability import Partial, download_in_flight
+from models.store.journal import Journal
+from models.store.shared_directory import InstalledModel, list_models
 from registry.errors import StorageError
 from runner.console import counted
 from runner.findings import NOTE, OK, PROBLEM, WARNING, Finding

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from models.catalog import entry_named
 from models.protocol import ModelChoice
+from models.store.catalog import entry_named
 from runner.settings import Settings
 
 DRAFT = "draft"
@@ -29,7 +29,7 @@ def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Pat
     """The one name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
     if (simple := name_without_folder(wanted)) is not None:
         return simple
-    from models.shared_directory import resolve_model
+    from models.store.shared_directory import resolve_model
 
     choice = resolve_model(wanted, directory=models_dir, ability=ability, offline=settings.offline)
     return choice.entry.name if choice.entry else choice.id

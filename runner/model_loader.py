@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
-from models.events import ModelEvent, OnEvent, ignore_events
 from models.protocol import EngineFacts
+from models.store.events import ModelEvent, OnEvent, ignore_events
 from registry.errors import VoiceJobsError
 from registry.jobs.values import JobError
 from runner.engine_client import EngineClient, EngineLost
@@ -195,8 +195,8 @@ class ModelLoader:
 
 def prepare_model(name: str, *, instance: Instance, on_event: OnEvent = ignore_events) -> Prepared:
     """Find, adopt or download a model, and look whether memory suffices. Raises an error of the tree."""
-    from models.memory import memory_verdict
-    from models.prepare import ensure_model
+    from models.fetch.prepare import ensure_model
+    from models.store.memory import memory_verdict
 
     settings = instance.settings
     model = ensure_model(

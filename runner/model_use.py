@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from models import catalog
+from models.store import catalog
 
 PAGE = 1_000
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.languages import AUTO
-from models.sentences import split_text
+from models.text.sentences import split_text
 from registry.storage.digests import canonical_json
 from registry.voices.names import fold
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from models.audio import BLOCK_FRAMES, decode_audio, encode_audio, integers
+from models.audio.files import BLOCK_FRAMES, decode_audio, encode_audio, integers
 from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
 from registry.jobs.values import Line
 from registry.voices.values import ModelFacts, TakeFacts

@@ -9,18 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from models.availability import INCOMING_FOLDER, Available, availability, folder_bytes
 from models.errors import ModelNotInstalled, UnsupportedCheckpoint
-from models.manifest import make_manifest, write_manifest
-from models.moving import check_space
-from models.provenance import write_provenance
-from models.shared_directory import InstalledModel, describe, lock_of, resolve_model, slug_of
+from models.store.availability import INCOMING_FOLDER, Available, availability, folder_bytes
+from models.store.manifest import make_manifest, write_manifest
+from models.store.move_folder import check_space
+from models.store.provenance import write_provenance
+from models.store.shared_directory import InstalledModel, describe, lock_of, resolve_model, slug_of
 from registry.durable_files import rename_durably
 from registry.errors import Busy, Conflict, InvalidInput
 from runner.errors import WorkFailed
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
-ENGINE_MODULE = "models.quantize_process"
+ENGINE_MODULE = "models.processes.quantize"
 ERRORS = {error.code: error for error in (UnsupportedCheckpoint, InvalidInput, Conflict, Busy)}
 PLAIN_SUFFIXES = ("-bf16", "-fp16", "-fp32")
 OWN_ORGANISATION = "local"

@@ -121,7 +121,7 @@ def _candidate(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in ("id", "voice")}
 
 
-# What a take whose audio can be used is like that failed a gate of `models/quality.py`.
+# What a take whose audio can be used is like that failed a gate of `models/audio/quality.py`.
 FAULTS = {
     "clipped": "is overdriven",
     "too-short": "is too short for its text",

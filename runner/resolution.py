@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.catalog import entry_named
 from models.errors import PromptModelMismatch
-from models.shared_directory import resolve_models_dir
+from models.store.catalog import entry_named
+from models.store.shared_directory import resolve_models_dir
 from registry.storage.database import Session
 from registry.storage.digests import sha256_of_json
 from registry.voices.lookup import resolve

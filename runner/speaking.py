@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.audio import read_audio
-from models.audio_convert import FORMATS, encode_as, format_named, m4a_encoder
+from models.audio.conversion import FORMATS, encode_as, format_named, m4a_encoder
+from models.audio.files import read_audio
 from models.protocol import Waveform
 from registry.errors import InvalidInput, NotFound, nearest
 from registry.registry import open_registry

@@ -10,8 +10,8 @@ from typing import Any
 
 import pydantic
 
-from models.audio import check_can_write
-from models.pronunciation import checked_table, merged, respelled
+from models.audio.files import check_can_write
+from models.text.pronunciation import checked_table, merged, respelled
 from registry.errors import InvalidInput
 from registry.jobs.values import NewLine
 from registry.storage.database import Session

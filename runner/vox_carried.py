@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import VoxInvalid
-from models.vox import VoxFile
+from models.voices.vox import VoxFile
 from registry.voices.errors import InvalidVoiceName
 from registry.voices.names import check_alias_name
 from registry.voices.values import NewVersion

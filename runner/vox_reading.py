@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from models import vox
-from models.audio import decode_audio, encode_audio
-from models.clone_prompt_swift import FORMAT as SWIFT_FORMAT
-from models.clone_prompt_swift import SwiftPrompt, parse_swift_prompt
+from models.audio.files import decode_audio, encode_audio
 from models.errors import InvalidReferenceAudio, UnknownLanguage
 from models.languages import AUTO, canonical_language
 from models.protocol import SAMPLE_RATE_HZ
-from models.sentences import expected_seconds
-from models.vox_manifest import manifest_bytes
+from models.text.sentences import expected_seconds
+from models.voices import vox
+from models.voices.swift_prompt import FORMAT as SWIFT_FORMAT
+from models.voices.swift_prompt import SwiftPrompt, parse_swift_prompt
+from models.voices.vox_manifest import manifest_bytes
 from registry.errors import InvalidInput
 from registry.voices.values import ModelFacts, NewVersion
 from runner.import_values import LockNeeded, NewVoiceVersion, NothingToSpeakWith, VoiceImport

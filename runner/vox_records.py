@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.errors import VoxInvalid
-from models.pronunciation import checked_table
+from models.text.pronunciation import checked_table
 from registry.storage.digests import canonical_json
 from registry.voices.values import ModelFacts, NewVersion, Version
 from registry.voices.version_rows import packed, unpacked

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
-NEEDED = ["runner.cli", "runner.commands.run", "runner.driving", "registry.registry", "models.prepare"]
+NEEDED = ["runner.cli", "runner.commands.run", "runner.driving", "registry.registry", "models.fetch.prepare"]
 CAN_FORK = sys.platform == "linux"
 
 if CAN_FORK:

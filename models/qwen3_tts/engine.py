@@ -15,12 +15,9 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from models import backend
-from models.catalog import MEMORY_FACTOR
-from models.clone_prompt import ClonePrompt
-from models.device_memory import free_device_bytes, wired_limit
 from models.errors import InvalidClonePrompt
-from models.memory import memory_verdict
+from models.hardware import compute as backend
+from models.hardware.device_memory import free_device_bytes, wired_limit
 from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
 from models.qwen3_tts.imported_prompt import speakable_prompt
 from models.qwen3_tts.limits import rows_that_fit, set_memory_limits, wired_bytes
@@ -29,7 +26,10 @@ from models.qwen3_tts.request import SpeechRequest
 from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel
 from models.qwen3_tts.work import Speaking, answer_of, as_plain_text, pieces_of, requests_of
-from models.shared_directory import hold_for_loading, revision_of
+from models.store.catalog import MEMORY_FACTOR
+from models.store.memory import memory_verdict
+from models.store.shared_directory import hold_for_loading, revision_of
+from models.voices.clone_prompt import ClonePrompt
 from registry.durable_files import FileLock
 from registry.errors import InvalidInput, VoiceJobsError
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models.clone_prompt import ClonePrompt
-from models.clone_prompt_swift import is_swift_prompt, parse_swift_prompt, to_clone_prompt
 from models.qwen3_tts.speech_model import SpeechModel
+from models.voices.clone_prompt import ClonePrompt
+from models.voices.swift_prompt import is_swift_prompt, parse_swift_prompt, to_clone_prompt
 
 
 def speakable_prompt(content: bytes, model: SpeechModel) -> ClonePrompt:

@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from models import backend
+from models.hardware import compute as backend
 from models.qwen3_tts.codec import Codec, open_codec
 from models.qwen3_tts.codec_kernels import Kernels as CodecKernels
 from models.qwen3_tts.codec_kernels import kernels_named

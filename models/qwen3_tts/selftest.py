@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers.pre_tokenizers import ByteLevel
 
-from models import backend
+from models.hardware import compute as backend
 from models.qwen3_tts.codec_config import codec_config, speaker_encoder_config
 from models.qwen3_tts.config import model_config
 from models.qwen3_tts.loading import load_speech_model

@@ -19,7 +19,6 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.clone_prompt import ClonePrompt
 from models.errors import UnsupportedRequest
 from models.protocol import Waveform
 from models.qwen3_tts.codec import Codec
@@ -32,6 +31,7 @@ from models.qwen3_tts.request import Prepared, Preparer, Speech, SpeechRequest, 
 from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.speaker_encoder import SpeakerEncoder
 from models.qwen3_tts.tokenizer import TextTokenizer
+from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput
 
 DEFAULT_BATCH = 16

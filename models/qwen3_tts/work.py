@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.clone_prompt import ClonePrompt
 from models.protocol import (
     FRAMES_PER_SECOND,
     SAMPLE_RATE_HZ,
@@ -28,7 +27,8 @@ from models.protocol import (
 )
 from models.qwen3_tts.request import Speech, SpeechRequest
 from models.qwen3_tts.sampling import Sampling
-from models.sentences import Piece, expected_seconds, split_pieces
+from models.text.sentences import Piece, expected_seconds, split_pieces
+from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput
 
 SAFE_S = 24.0  # a voice is steady over so much speech in one go

@@ -68,7 +68,7 @@ def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenD
 
     Models are shared by all instances, so none is needed to look at them.
     """
-    from models.shared_directory import resolve_models_dir
+    from models.store.shared_directory import resolve_models_dir
     from runner.quick_settings import quick_settings
 
     given = globals_of(context)
@@ -86,7 +86,7 @@ def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenD
 @click.pass_context
 def list_command(context: click.Context, show_all: bool, models_dir: Path | None, as_json: bool) -> None:
     """Installed models: state, size, where they lie, and which voices need them."""
-    from models.shared_directory import list_models
+    from models.store.shared_directory import list_models
     from runner.model_use import voices_by_model
 
     chosen = chosen_directory(context, models_dir)
@@ -115,9 +115,9 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
 @click.pass_context
 def path_command(context: click.Context, name: str, models_dir: Path | None, as_json: bool) -> None:
     """The folder of model NAME; without a name, of the default model. Exit code 3 when it is not installed."""
-    from models.availability import Available, availability
     from models.errors import ModelNotInstalled
-    from models.shared_directory import resolve_model
+    from models.store.availability import Available, availability
+    from models.store.shared_directory import resolve_model
 
     chosen = chosen_directory(context, models_dir)
     choice = resolve_model(name, directory=chosen.directory)
@@ -149,7 +149,7 @@ def pull_command(
     context: click.Context, name: str, revision: str | None, models_dir: Path | None, as_json: bool
 ) -> None:
     """Make model NAME usable: adopt it from a legacy place, fetch it, or fetch what is missing of it."""
-    from models.prepare import pull_model
+    from models.fetch.prepare import pull_model
 
     chosen = chosen_directory(context, models_dir)
     with progress_bar() as show:
@@ -189,7 +189,7 @@ def verify_command(
     context: click.Context, names: tuple[str, ...], hashes: bool, models_dir: Path | None, as_json: bool
 ) -> None:
     """Check models NAMES, or all: files, sizes, structure. Exit code 1 when one is broken."""
-    from models.verify import verify_models
+    from models.store.verify import verify_models
     from runner.errors import WorkFailed
 
     chosen = chosen_directory(context, models_dir)
@@ -231,7 +231,7 @@ def migrate_command(
 
     Nothing is merged, overwritten, or deleted without having been moved.
     """
-    from models.migration import plan_migration, recover, run_plan, undo_last
+    from models.migrate.migration import plan_migration, recover, run_plan, undo_last
     from runner.errors import UsageProblem, WorkFailed
 
     if undo and dry_run:
@@ -269,8 +269,8 @@ def migrate_command(
 def rm_command(context: click.Context, name: str, force: bool, models_dir: Path | None, as_json: bool) -> None:
     """Remove model NAME from the shared directory."""
     from models.errors import ModelNeeded
-    from models.removal import remove_model
-    from models.shared_directory import resolve_model
+    from models.store.removal import remove_model
+    from models.store.shared_directory import resolve_model
     from runner.model_use import voices_by_model
 
     chosen = chosen_directory(context, models_dir)

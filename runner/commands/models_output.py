@@ -14,9 +14,9 @@ import click
 from runner.console import short, size, table
 
 if TYPE_CHECKING:
-    from models.events import ModelEvent
-    from models.migration import Plan, PlannedStep
-    from models.shared_directory import InstalledModel
+    from models.migrate.migration import Plan, PlannedStep
+    from models.store.events import ModelEvent
+    from models.store.shared_directory import InstalledModel
 
 
 def print_json(value: Any) -> None:
@@ -89,10 +89,10 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """Models in legacy places, as rows of a listing."""
-    from models import catalog
-    from models.availability import read_config
-    from models.legacy_places import scan_legacy
-    from models.shared_directory import InstalledModel
+    from models.migrate.legacy_places import scan_legacy
+    from models.store import catalog
+    from models.store.availability import read_config
+    from models.store.shared_directory import InstalledModel
 
     scan = scan_legacy(directory, environ=environ)
     found = [
@@ -113,9 +113,9 @@ def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dic
 
 def models_not_installed(directory: Path, *, present: set[str]) -> list[dict[str, Any]]:
     """Known models that lie nowhere, as rows of a listing."""
-    from models import catalog
-    from models.availability import NotAvailable
-    from models.shared_directory import InstalledModel, slug_of
+    from models.store import catalog
+    from models.store.availability import NotAvailable
+    from models.store.shared_directory import InstalledModel, slug_of
 
     absent = [entry for entry in catalog.CATALOG if not present.intersection(entry.repositories)]
     rows = [

@@ -321,7 +321,7 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
 @click.option("-o", "--output", metavar="FILE.wav", type=click.Path(path_type=Path), help="Write it instead.")
 def play(voice: str, output: Path | None) -> None:
     """Play the audition of a version, or the recording that it was locked from."""
-    from models.audio import decode_audio, encode_audio
+    from models.audio.files import decode_audio, encode_audio
     from registry.errors import NotFound
     from runner.player import play_wav
     from runner.targets import write_target

@@ -5,8 +5,8 @@ Tests of the worker use it where the process itself is not what they are about.
 
 import dataclasses
 
+from models.processes.wire import LoadFailed
 from models.protocol import SpeechDone
-from models.wire import LoadFailed
 from runner.engine_client import EngineLost, EngineReady
 from tests.engines.noop import NoopEngine
 

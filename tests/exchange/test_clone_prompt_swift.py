@@ -6,10 +6,10 @@ import struct
 import numpy as np
 import pytest
 
-from models.clone_prompt import ClonePrompt
-from models.clone_prompt_swift import from_clone_prompt, parse_swift_prompt, to_clone_prompt
 from models.errors import InvalidClonePrompt
-from models.tensor_blob import Tensor, write_blob
+from models.voices.clone_prompt import ClonePrompt
+from models.voices.swift_prompt import from_clone_prompt, parse_swift_prompt, to_clone_prompt
+from models.voices.tensor_blob import Tensor, write_blob
 from tests.exchange.vox_making import a_swift_prompt, a_wav, prompt_parts, samples_folder
 
 CODES = write_blob({"ref_codes": Tensor("U32", (1, 16, 2), bytes(128))})

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.clone_prompt_swift import parse_swift_prompt, to_clone_prompt
 from models.errors import VoxInvalid
+from models.voices.swift_prompt import parse_swift_prompt, to_clone_prompt
 from registry.errors import InvalidInput
 from registry.registry import open_registry
 from registry.voices.lookup import aliases, history, resolve

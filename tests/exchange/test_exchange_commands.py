@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from models.diga import diga_voices
 from models.errors import VoxRefused
+from models.voices.diga import diga_voices
 from registry.registry import open_registry
 from runner.cli import run_command
 from runner.instance import open_instance

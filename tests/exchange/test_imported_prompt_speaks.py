@@ -6,10 +6,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from models.clone_prompt import ClonePrompt
-from models.clone_prompt_swift import from_clone_prompt
 from models.protocol import LockedVoice, LockWork, SpeechDone, SpeechWork, WorkFailed
 from models.qwen3_tts.engine import open_engine
+from models.voices.clone_prompt import ClonePrompt
+from models.voices.swift_prompt import from_clone_prompt
 from tests.reference import REFERENCE, audio
 
 

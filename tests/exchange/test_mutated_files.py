@@ -12,9 +12,9 @@ import zipfile
 
 import pytest
 
-from models.clone_prompt_swift import parse_swift_prompt
 from models.errors import InvalidClonePrompt
-from models.vox_manifest import manifest_bytes, parse_manifest
+from models.voices.swift_prompt import parse_swift_prompt
+from models.voices.vox_manifest import manifest_bytes, parse_manifest
 from registry.errors import VoiceJobsError
 from registry.registry import open_registry
 from runner.exporting import ConsentMissing, export_voice

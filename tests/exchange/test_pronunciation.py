@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.pronunciation import checked_table, merged, respelled
+from models.text.pronunciation import checked_table, merged, respelled
 from registry.errors import InvalidInput
 from runner.doctor import CHECKS
 from tests.runner.bench import Bench, design, lock, speak

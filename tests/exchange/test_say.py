@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 
-from models.audio_convert import encode_as, format_named, m4a_encoder
+from models.audio.conversion import encode_as, format_named, m4a_encoder
 from models.errors import EncodingFailed, NoEncoder
 from registry.errors import InvalidInput
 from registry.registry import open_registry

@@ -10,9 +10,9 @@ import zipfile
 import pytest
 
 from models.errors import VoxInvalid, VoxRefused
-from models.vox import prompt_slots, read_vox, recordings
-from models.vox_archive import read_archive, write_archive
-from models.vox_manifest import errors_in, migrated, warnings_in
+from models.voices.vox import prompt_slots, read_vox, recordings
+from models.voices.vox_archive import read_archive, write_archive
+from models.voices.vox_manifest import errors_in, migrated, warnings_in
 from tests.exchange.vox_making import (
     SEED_PATH,
     a_manifest,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.audio import encode_audio
-from models.clone_prompt import ClonePrompt
+from models.audio.files import encode_audio
+from models.voices.clone_prompt import ClonePrompt
 from registry.voices.values import ModelFacts, NewVersion
 from registry.voices.versions import add_version
 from runner.exporting import export_voice

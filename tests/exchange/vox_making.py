@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from models.audio import encode_audio
-from models.clone_prompt_swift import SwiftPrompt
-from models.tensor_blob import Tensor
+from models.audio.files import encode_audio
+from models.voices.swift_prompt import SwiftPrompt
+from models.voices.tensor_blob import Tensor
 
 ROOT = Path(__file__).parents[2]
 TEXT = "Hello, this is a voice sample for testing purposes."

@@ -9,8 +9,8 @@ import os
 import numpy as np
 import pytest
 
-from models.audio import decode_audio, encode_audio
-from models.audio_stream import write_audio_stream
+from models.audio.files import decode_audio, encode_audio
+from models.audio.streaming import write_audio_stream
 from registry.errors import InvalidInput
 
 PARTS = [np.sin(np.arange(size) / 20).astype(np.float32) / 2 for size in (24_000, 1, 70_001)]

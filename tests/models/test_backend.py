@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models import backend
+from models.hardware import compute as backend
 from registry.errors import InvalidInput
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,7 +27,7 @@ def run_apart(program, **environment):
 
 MULTIPLY = """
 import json
-from models import backend
+from models.hardware import compute as backend
 chosen = backend.prepare()
 import mlx.core as mx
 mx.set_default_device(mx.cpu)
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_library_is_refused_by_name(tmp_path, content):
         path.write_bytes(content)
     program = f"""
 import json
-from models import backend
+from models.hardware import compute as backend
 try:
     backend.prepare(blas={str(path)!r})
 except Exception as error:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from models.clone_prompt import ClonePrompt
 from models.errors import InvalidClonePrompt, PromptModelMismatch
+from models.voices.clone_prompt import ClonePrompt
 
 EMBEDDING = np.linspace(-1, 1, 48, dtype=np.float32)
 CODES = np.arange(3 * 16, dtype=np.int32).reshape(3, 16)

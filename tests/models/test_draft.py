@@ -11,13 +11,13 @@ import time
 import numpy as np
 import pytest
 
-from models.draft import DraftEngine, open_draft
-from models.draft_languages import ACCENTS, VOICES
-from models.draft_library import LONGEST_DATA_PATH_BYTES, EspeakLibrary, Utterance, _is_loaded, _loaded, find_library
-from models.draft_voice import PALETTES, PRESETS, DraftVoice, designed_voice
-from models.engines import open_engine
+from models.draft.engine import DraftEngine, open_draft
+from models.draft.espeak import LONGEST_DATA_PATH_BYTES, EspeakLibrary, Utterance, _is_loaded, _loaded, find_library
+from models.draft.languages import ACCENTS, VOICES
+from models.draft.voice import PALETTES, PRESETS, DraftVoice, designed_voice
 from models.errors import InvalidClonePrompt, PromptModelMismatch, UnsupportedRequest
 from models.languages import canonical_language
+from models.processes.open_engine import open_engine
 from models.protocol import (
     DescribedVoice,
     LockedVoice,
@@ -85,7 +85,7 @@ def test_what_was_spoken_before_changes_nothing(say):
 
 def test_another_process_speaks_the_same(say, tmp_path):
     program = (
-        "import sys; from models.draft import open_draft; from models.protocol import *;"
+        "import sys; from models.draft.engine import open_draft; from models.protocol import *;"
         "w = SpeechWork(id='x', text='The same everywhere.', voice=PresetVoice(name='ryan'), seed=0);"
         "(done,) = open_draft().speak([w], progress=lambda i, f: True);"
         "open(sys.argv[1], 'wb').write(done.waveform.tobytes())"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.audio.quality import expected_duration_s, measure
 from models.protocol import SAMPLE_RATE_HZ
-from models.quality import expected_duration_s, measure
 
 TEXT = "I won't let you down, whatever they say."
 

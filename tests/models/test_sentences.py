@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.sentences import expected_seconds, split_pieces, split_text
+from models.text.sentences import expected_seconds, split_pieces, split_text
 
 ENGLISH = "Dr. Smith arrived at 3 p.m. on Monday. He was late! Why? Nobody knew, e.g. not even Mrs. Jones."
 

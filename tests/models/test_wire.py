@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import wire
+from models.processes import wire
 from models.protocol import (
     DescribedVoice,
     EngineFacts,
@@ -100,7 +100,7 @@ def test_a_damaged_message_is_an_error_and_never_another_exception(noise, positi
     content[position : position + len(noise)] = noise
     try:
         for message in wire.FrameReader().feed(bytes(content)):
-            assert type(message).__module__ in ("models.wire", "models.protocol")
+            assert type(message).__module__ in ("models.processes.wire", "models.protocol")
     except wire.WireError:
         pass
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.moving import SPARE_BYTES
+from models.store.move_folder import SPARE_BYTES
 from tests.models_dir.fake_hub import FakeHub
 from tests.models_dir.making import home_environment
 

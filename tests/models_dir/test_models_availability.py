@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from models.availability import Available, Downloading, NotAvailable, Partial, availability
 from models.errors import InvalidManifest
-from models.manifest import (
+from models.store.availability import Available, Downloading, NotAvailable, Partial, availability
+from models.store.manifest import (
     checksum_of,
     make_manifest,
     manifest_bytes,
@@ -17,8 +17,8 @@ from models.manifest import (
     read_manifest,
     write_manifest,
 )
-from models.safetensors_check import safetensors_problem
-from models.shared_directory import list_models, lock_of
+from models.store.safetensors_check import safetensors_problem
+from models.store.shared_directory import list_models, lock_of
 from tests.models_dir.making import BASE, CUSTOM, other_model, slug, speech_model, weights
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from models import catalog
 from models.errors import InvalidModelId, UnknownModel
-from models.shared_directory import id_of, resolve_model, resolve_models_dir, slug_of
+from models.store import catalog
+from models.store.shared_directory import id_of, resolve_model, resolve_models_dir, slug_of
 from tests.models_dir.making import BASE, home_environment, other_model, slug, speech_model
 
 GIGABYTE = 1_000_000_000

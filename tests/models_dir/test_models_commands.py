@@ -8,10 +8,10 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from models.availability import Available, availability
 from models.errors import ModelInUse, ModelNeeded, ModelNotInstalled, UndoRefused, UnknownModel
-from models.manifest import make_manifest, write_manifest
-from models.shared_directory import hold_for_loading
+from models.store.availability import Available, availability
+from models.store.manifest import make_manifest, write_manifest
+from models.store.shared_directory import hold_for_loading
 from runner.cli import voicejobs
 from runner.errors import WorkFailed
 from runner.model_checks import check_models
@@ -183,7 +183,8 @@ def test_a_model_that_a_voice_needs_is_removed_only_by_force(recorded, run, dire
 
 def test_no_command_imports_mlx_or_downloads_anything_by_being_imported():
     program = (
-        "import sys, runner.commands.models, models.prepare, models.migration, models.verify, runner.model_checks;"
+        "import sys, runner.commands.models, models.fetch.prepare, models.migrate.migration, models.store.verify;"
+        "import runner.model_checks;"
         "bad = [name for name in ('mlx', 'huggingface_hub', 'sqlalchemy', 'numpy', 'pydantic') if name in sys.modules];"
         "assert not bad, bad"
     )
@@ -220,7 +221,7 @@ def test_the_doctor_counts_copies_but_not_hard_links(directory, home, tmp_path):
 
 
 def run_plan_of(directory, home):
-    from models.migration import plan_migration, run_plan
+    from models.migrate.migration import plan_migration, run_plan
 
     run_plan(plan_migration(directory, environ=home_environment(home)))
 

@@ -7,10 +7,10 @@ import threading
 import psutil
 import pytest
 
-from models.availability import Available, availability
-from models.journal import Journal
-from models.migration import plan_migration, recover, run_plan, undo_last
-from models.prepare import ensure_model, pull_model
+from models.fetch.prepare import ensure_model, pull_model
+from models.migrate.migration import plan_migration, recover, run_plan, undo_last
+from models.store.availability import Available, availability
+from models.store.journal import Journal
 from tests.models_dir.making import (
     BASE,
     CRASHED,
@@ -28,18 +28,18 @@ LEGACY = "Library/Caches/intrusive-memory/Models/TTS"
 MIGRATE = """
 import os
 from pathlib import Path
-from models.migration import plan_migration, run_plan
+from models.migrate.migration import plan_migration, run_plan
 run_plan(plan_migration(Path({directory!r}), environ=os.environ))
 """
 UNDO = """
 from pathlib import Path
-from models.migration import undo_last
+from models.migrate.migration import undo_last
 undo_last(Path({directory!r}))
 """
 ENSURE = """
 import os
 from pathlib import Path
-from models.prepare import ensure_model
+from models.fetch.prepare import ensure_model
 print(ensure_model({model!r}, directory=Path({directory!r}), environ=os.environ).folder)
 """
 PULL = ENSURE.replace("ensure_model", "pull_model")  # downloads in the process itself

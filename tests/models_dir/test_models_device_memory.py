@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.device_memory import wired_limit
+from models.hardware.device_memory import wired_limit
 
 
 class Device:

@@ -8,9 +8,6 @@ import threading
 import pytest
 
 from models import errors
-from models.availability import Available, Downloading, availability
-from models.download import download_model
-from models.download_process import ERRORS
 from models.errors import (
     DownloadCorrupt,
     DownloadFailed,
@@ -23,9 +20,12 @@ from models.errors import (
     RepositoryNotFound,
     UnsupportedCheckpoint,
 )
-from models.hub import Hub, is_offline
-from models.manifest import read_manifest
-from models.prepare import ensure_model
+from models.fetch.download import download_model
+from models.fetch.download_process import ERRORS
+from models.fetch.hub import Hub, is_offline
+from models.fetch.prepare import ensure_model
+from models.store.availability import Available, Downloading, availability
+from models.store.manifest import read_manifest
 from tests.models_dir.making import (
     BASE,
     ROOT,
@@ -343,7 +343,7 @@ def test_a_token_goes_to_the_hub_and_into_no_error_or_event(directory, environme
 @pytest.mark.usefixtures("commit")
 def test_a_runner_that_downloads_carries_no_network_library(directory, environment, hub):
     program = (
-        "import os, sys; from pathlib import Path; from models.prepare import ensure_model;"
+        "import os, sys; from pathlib import Path; from models.fetch.prepare import ensure_model;"
         f"ensure_model({BASE!r}, directory=Path({str(directory)!r}), environ=os.environ);"
         "assert not {'huggingface_hub', 'mlx', 'httpx'} & set(sys.modules)"
     )

@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 from models.errors import ModelInUse, UnsupportedCheckpoint
-from models.provenance import write_provenance
-from models.removal import remove_model
-from models.shared_directory import lock_of, resolve_model
+from models.store.provenance import write_provenance
+from models.store.removal import remove_model
+from models.store.shared_directory import lock_of, resolve_model
 from registry.errors import Busy
 from tests.models_dir.making import BASE, slug, speech_model
 from tests.reference import REFERENCE

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from models.errors import NotEnoughMemory
-from models.memory import _usable_pages, _VMStatistics64, available_bytes, linux_available_bytes, memory_verdict
+from models.store.memory import _usable_pages, _VMStatistics64, available_bytes, linux_available_bytes, memory_verdict
 from tests.models_dir.making import slug, speech_model
 
 

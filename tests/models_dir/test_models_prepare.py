@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from models.availability import Available, availability
 from models.errors import ModelIncomplete, ModelNotInstalled
-from models.migration import plan_migration, run_plan, undo_last
-from models.prepare import ensure_model, pull_model
+from models.fetch.prepare import ensure_model, pull_model
+from models.migrate.migration import plan_migration, run_plan, undo_last
+from models.store.availability import Available, availability
 from tests.models_dir.making import (
     BASE,
     CACHES,
@@ -184,7 +184,7 @@ def test_a_model_that_is_there_costs_no_lock_and_no_journal(ensure, directory):
 def test_an_interrupted_move_is_cleared_up_before_the_job(ensure, home, directory, environment):
     speech_model(home / CACHES / "TTS" / slug(BASE))
     program = (
-        "import os; from pathlib import Path; from models.prepare import ensure_model;"
+        "import os; from pathlib import Path; from models.fetch.prepare import ensure_model;"
         f"ensure_model({BASE!r}, directory=Path({str(directory)!r}), environ=os.environ)"
     )
     run_python(program, environment=environment, crash_at="models.rename.renamed")

@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from models.availability import Available, availability
 from models.errors import ModelNotInstalled, UnsupportedCheckpoint
-from models.manifest import read_manifest
+from models.store.availability import Available, availability
+from models.store.manifest import read_manifest
 from registry.errors import Conflict
 from runner.cli import voicejobs
 from runner.quantize import quantized_id

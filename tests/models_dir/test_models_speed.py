@@ -9,9 +9,9 @@ import time
 import pytest
 
 from benchmarks.bench_models_dir import write_model
-from models.availability import Available, availability
-from models.check_cache import CACHE_FILE
-from models.shared_directory import list_models
+from models.store.availability import Available, availability
+from models.store.shared_directory import list_models
+from models.store.verdict_cache import CACHE_FILE
 from runner.errors import InstanceNotFound, SettingsInvalid
 from runner.instance import open_instance
 from runner.quick_settings import quick_settings

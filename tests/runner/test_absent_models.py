@@ -7,9 +7,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from models.download_process import one_at_a_time
 from models.errors import HubUnreachable
-from models.events import ModelEvent
+from models.fetch.download_process import one_at_a_time
+from models.store.events import ModelEvent
 from registry.jobs.lists import open_jobs, show_job
 from runner.model_loader import Prepared
 from tests.patience import PATIENCE_S

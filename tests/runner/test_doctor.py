@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models import backend
+from models.hardware import compute as backend
 from registry.storage.database import Database
 from runner import doctor, engine_checks
 from runner.cli import run_command

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from models.processes.wire import LoadFailed
 from models.protocol import LockDone, LockWork, ModelChoice, Progress, SpeechDone, WorkFailed
-from models.wire import LoadFailed
 from runner.engine_client import (
     Deadlines,
     EngineClient,

@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from models import backend
 from models.errors import NotEnoughMemory, UnsupportedRequest
+from models.hardware import compute as backend
 from models.protocol import (
     SAMPLES_PER_FRAME,
     DescribedVoice,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.processes.selftest import examine
 from models.qwen3_tts import selftest
 from models.qwen3_tts.kernels import PlainKernels
-from models.selftest_process import examine
 
 
 @pytest.mark.parametrize("formulation", ["llvm", "numpy", "mlx"])

@@ -1,0 +1,1 @@
+"""Waveforms and audio files: read, written, converted, streamed, judged."""

@@ -1,0 +1,1 @@
+"""The draft engine: eSpeak NG behind the engine protocol."""

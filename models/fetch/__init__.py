@@ -1,0 +1,1 @@
+"""Models from the hub: downloaded, verified, published; a name -> a model that can be loaded."""

@@ -1,0 +1,309 @@
+"""A model's name → a folder that an engine can load: found where it lies, adopted, moved, or downloaded once.
+
+This module touches the disk and, unless that is forbidden, the network. It imports no mlx, and is called from a
+thread of the runner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
+from models.fetch.download import PROGRESS_EVERY_S, download_model, tidy_records
+from models.fetch.download_process import DownloadOrder, download_in_child
+from models.fetch.hub import is_offline
+from models.migrate.legacy_places import LegacyModel, Scan, scan_legacy
+from models.migrate.migration import (
+    Plan,
+    PlannedStep,
+    done_message,
+    finding_event,
+    make_directory,
+    plan_of,
+    recover,
+    run_plan,
+)
+from models.store import catalog
+from models.store.availability import Availability, Available, Downloading, NotAvailable, Partial, availability
+from models.store.events import ModelEvent, OnEvent, ignore_events
+from models.store.journal import Journal
+from models.store.shared_directory import ResolvedModel, installed_folders, lock_of, resolve_model, revision_of
+from registry.durable_files import FileLock
+from registry.errors import Busy, StorageError
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedModel:
+    """A model that can be loaded now. `folder` is None for the draft engine; `actions_done` are for the receipt."""
+
+    id: str
+    folder: Path | None
+    revision: str | None
+    state: Availability
+    actions_done: tuple[str, ...] = ()
+
+
+def ensure_model(
+    name: str,
+    *,
+    directory: Path,
+    migrate: str = AUTO,
+    offline: bool = False,
+    environ: Mapping[str, str] | None = None,
+    ability: str = "clone",
+    available_bytes: int | None = None,
+    on_event: OnEvent = ignore_events,
+    progress_every_s: float = PROGRESS_EVERY_S,
+    own_process: bool = True,
+) -> PreparedModel:
+    """Make the model that `name` means loadable, doing what that takes, once, however many processes ask.
+
+    With `migrate` "auto", Qwen3-TTS folders in legacy places of the same disk are renamed into the directory, and
+    the wanted model is adopted from wherever it lies; with "off" it is used where it lies. A download runs in a
+    process of its own, whose `huggingface_hub` a runner need not carry for months. Raises UnknownModel,
+    ModelNotInstalled (offline), ModelIncomplete, StorageError, or an error of `models.fetch.download`.
+    """
+    environ = os.environ if environ is None else environ
+    offline = is_offline(environ, setting=offline)
+    choice = resolve_model(name, directory=directory, ability=ability, available_bytes=available_bytes, offline=offline)
+    if choice.folder is None:
+        return PreparedModel(id=choice.id, folder=None, revision=None, state=Available("engine"))
+    if choice.is_local:
+        return _checked(choice.folder, model_id=choice.id, actions=[])
+    actions: list[str] = []
+    if migrate == AUTO:
+        _migrate_speech_models(directory, environ=environ, besides=choice, on_event=on_event, actions=actions)
+    if isinstance(availability(choice.folder), Available):
+        return _checked(choice.folder, model_id=choice.id, actions=actions)
+    prepare = _Preparation(choice, directory, environ, on_event, actions, own_process)
+    return prepare.run(migrate=migrate, offline=offline, progress_every_s=progress_every_s)
+
+
+def pull_model(
+    name: str,
+    *,
+    directory: Path,
+    migrate: str = AUTO,
+    offline: bool = False,
+    environ: Mapping[str, str] | None = None,
+    revision: str | None = None,
+    on_event: OnEvent = ignore_events,
+    progress_every_s: float = PROGRESS_EVERY_S,
+) -> PreparedModel:
+    """What a person asks for by `models pull`: as `ensure_model`, and a partial model is mended.
+
+    With a `revision` that is not the installed one, that commit is fetched and takes the installed one's place.
+    """
+    environ = os.environ if environ is None else environ
+    offline = is_offline(environ, setting=offline)
+    choice = resolve_model(name, directory=directory, offline=offline)
+    if choice.folder is None or choice.is_local:
+        return ensure_model(name, directory=directory, environ=environ)
+    wants_other = revision is not None and revision != revision_of(choice.folder)
+    prepare = _Preparation(choice, directory, environ, on_event, [], own_process=False)
+    if not offline and (wants_other or isinstance(availability(choice.folder), Partial)):
+        return prepare.fetch_anew(revision=revision, progress_every_s=progress_every_s)
+    return ensure_model(
+        name,
+        directory=directory,
+        migrate=migrate,
+        offline=offline,
+        environ=environ,
+        on_event=on_event,
+        progress_every_s=progress_every_s,
+        own_process=False,
+    )
+
+
+def _checked(folder: Path, *, model_id: str, actions: Iterable[str]) -> PreparedModel:
+    """The model as it lies in `folder`. Raises ModelIncomplete, naming what is missing, or ModelNotInstalled."""
+    state = availability(folder)
+    if isinstance(state, Partial):
+        raise incomplete(model_id, folder, state)
+    if not isinstance(state, Available):
+        reason = state.reason if isinstance(state, NotAvailable) else "it is being downloaded"
+        raise ModelNotInstalled(f"{folder} holds no model that we can load: {reason}.")
+    return PreparedModel(
+        id=model_id, folder=folder, revision=revision_of(folder), state=state, actions_done=tuple(actions)
+    )
+
+
+def incomplete(model_id: str, folder: Path, state: Partial) -> ModelIncomplete:
+    """The error for a model with missing or damaged files."""
+    named = "; ".join(state.problems[:3] or state.missing[:3])
+    more = f" and {len(state.missing) - 3} more" if len(state.missing) > 3 else ""
+    hint = f"`voicejobs models pull {model_id}` fetches what is missing."
+    return ModelIncomplete(f"{model_id} in {folder} is incomplete: {named}{more}.", hint=hint)
+
+
+def _migrate_speech_models(
+    directory: Path, *, environ: Mapping[str, str], besides: ResolvedModel, on_event: OnEvent, actions: list[str]
+) -> None:
+    """What happens by itself before a job: Qwen3-TTS folders of this disk are renamed into the directory.
+
+    Whatever goes wrong here concerns other models than the wanted one: it is told, and stops nothing.
+    """
+    wanted = {besides.id, *besides.alternatives}
+    try:
+        actions += recover(directory, on_event=on_event)
+        tidy_records(directory)
+        scan = scan_legacy(directory, environ=environ, speech_only=True)
+        kept = Journal(directory).put_back()
+        others = tuple(one for one in scan.candidates if one.id not in wanted and one.folder not in kept)
+        plan = plan_of(Scan(others, scan.findings), directory)
+        by_itself = tuple(step for step in plan.steps if step.action == "rename" and step.is_speech)
+        done = run_plan(Plan(directory=directory, steps=by_itself, findings=plan.findings), on_event=on_event)
+        actions += [done_message(step) for step in done.done]
+    except StorageError as error:
+        on_event(ModelEvent(kind="finding", model="", message=str(error)))
+
+
+@dataclass
+class _Preparation:
+    """Getting one model that is not in the directory, or not whole."""
+
+    choice: ResolvedModel
+    directory: Path
+    environ: Mapping[str, str]
+    on_event: OnEvent
+    actions: list[str]
+    own_process: bool
+
+    @property
+    def folder(self) -> Path:
+        assert self.choice.folder is not None
+        return self.choice.folder
+
+    def run(self, *, migrate: str, offline: bool, progress_every_s: float) -> PreparedModel:
+        found = self._found_elsewhere()
+        if found and self._is_absent() and (migrate != AUTO or found[0].folder in Journal(self.directory).put_back()):
+            return self._referenced(found[0])
+        referenced = [candidate for candidate in found if candidate.action == "reference"]
+        if len(referenced) == len(found) and referenced and self._is_absent():
+            return self._referenced(referenced[0])
+        if offline and not found:
+            return self._whole_or_offline_error()
+        with self._lock() as lock:
+            return self._locked(found, lock, offline=offline, progress_every_s=progress_every_s)
+
+    def fetch_anew(self, *, revision: str | None, progress_every_s: float) -> PreparedModel:
+        """Fetch what is missing or wrong, whatever lies in the folder now."""
+        with self._lock() as lock:
+            if revision is None and isinstance(availability(self.folder), Available):
+                return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
+            self._download(lock, revision=revision, progress_every_s=progress_every_s)
+            return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[FileLock]:
+        """The model's lock, waited for; who holds it meanwhile is told."""
+        make_directory(self.directory)
+        lock = lock_of(self.folder)
+        try:
+            lock.acquire()
+        except Busy:
+            message = f"Waiting for {lock.describe_holder()}, which is at {self.choice.id}."
+            self.on_event(ModelEvent(kind="waiting", model=self.choice.id, message=message))
+            lock.acquire(wait=True)
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+    def _is_absent(self) -> bool:
+        return not os.path.lexists(self.folder)
+
+    def _found_elsewhere(self) -> list[LegacyModel]:
+        """Whole copies of the wanted model in legacy places, the preferred first."""
+        wanted = (self.choice.id, *self.choice.alternatives)
+        scan = scan_legacy(self.directory, environ=self.environ, only=wanted)
+        for finding in scan.findings:
+            self.on_event(finding_event(finding))
+        usable = [candidate for candidate in scan.candidates if candidate.is_usable]
+        return sorted(usable, key=lambda candidate: (candidate.action == "reference", wanted.index(candidate.id)))
+
+    def _referenced(self, candidate: LegacyModel) -> PreparedModel:
+        message = f"{candidate.id} is used where it lies, in {candidate.folder}."
+        data = {"source": str(candidate.folder), "revision": candidate.revision}
+        self.on_event(ModelEvent(kind="referenced", model=candidate.id, message=message, data=data))
+        return PreparedModel(
+            id=candidate.id,
+            folder=candidate.folder,
+            revision=candidate.revision or revision_of(candidate.folder),
+            state=candidate.state,
+            actions_done=(*self.actions, message),
+        )
+
+    def _whole_or_offline_error(self) -> PreparedModel:
+        state = availability(self.folder)
+        if isinstance(state, Downloading):
+            hint = "Another process is fetching it; try again later."
+        elif isinstance(state, Partial):
+            raise incomplete(self.choice.id, self.folder, state)
+        else:
+            installed = ", ".join(model_id for model_id, _ in installed_folders(self.directory)) or "none"
+            hint = f"Offline mode is on. Fetch it while online, or use one that is here ({installed})."
+        raise ModelNotInstalled(f"{self.choice.id} is not in {self.directory}.", hint=hint)
+
+    def _locked(
+        self, found: list[LegacyModel], lock: FileLock, *, offline: bool, progress_every_s: float
+    ) -> PreparedModel:
+        """With the model's lock held: nobody else can be at it now, and it may have come meanwhile."""
+        self.actions += recover(self.directory, on_event=self.on_event, held=(self.folder.name,))
+        state = availability(self.folder)
+        if isinstance(state, Available):
+            return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
+        if isinstance(state, Partial):
+            raise incomplete(self.choice.id, self.folder, state)
+        for candidate in found:
+            step = self._adopted(candidate)
+            if step is not None:
+                return _checked(step.target, model_id=candidate.id, actions=self.actions)
+        if found:
+            return self._referenced(found[0])  # it cannot be taken over, which was told; it can still be used
+        if offline:
+            return self._whole_or_offline_error()
+        self._download(lock, progress_every_s=progress_every_s)
+        return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
+
+    def _adopted(self, candidate: LegacyModel) -> PlannedStep | None:
+        """Take one legacy copy over; None when that did not work, which the events have told."""
+        plan = plan_of(Scan((candidate,), ()), self.directory)
+        is_ours = candidate.slug == self.folder.name
+        outcome = run_plan(plan, on_event=self.on_event, held=(self.folder,) if is_ours else ())
+        self.actions += [done_message(step) for step in outcome.done]
+        return next(iter(outcome.done), None)
+
+    def _download(self, lock: FileLock, *, progress_every_s: float, revision: str | None = None) -> None:
+        order = DownloadOrder(
+            repository=self.choice.id,
+            folder=str(self.folder),
+            revision=revision,
+            progress_every_s=progress_every_s,
+        )
+        try:
+            commit = self._commit_fetched(order, lock)
+        except RepositoryNotFound as error:
+            near = catalog.nearest_models(self.choice.id, [entry.id for entry in catalog.CATALOG])
+            guess = f"Did you mean {' or '.join(near)}?" if near and self.choice.entry is None else ""
+            raise RepositoryNotFound(error.message, hint=f"{error.hint} {guess}".strip()) from error
+        self.actions.append(f"{self.choice.id} at {commit} was downloaded to {self.folder}.")
+
+    def _commit_fetched(self, order: DownloadOrder, lock: FileLock) -> str:
+        if self.own_process:
+            return download_in_child(order, environ=self.environ, on_event=self.on_event, lock=lock)
+        remote = download_model(
+            order.repository,
+            self.folder,
+            environ=self.environ,
+            revision=order.revision,
+            on_event=self.on_event,
+            progress_every_s=order.progress_every_s,
+        )
+        return remote.commit

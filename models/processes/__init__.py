@@ -1,0 +1,1 @@
+"""Programs that run as child processes, and the bytes that cross their pipes."""

@@ -1,0 +1,279 @@
+"""The engine process: requests on one pipe → speech on another.
+
+Run as `python -m models.processes.engine LIFELINE READ WRITE`: three inherited file descriptors. Stdin, stdout and
+stderr carry no protocol, so stray prints are harmless. The main thread does all engine work, because MLX and eSpeak
+want one thread; a second thread reads the pipe and ends the process at once when it closes, also in the middle of a
+line.
+"""
+
+from __future__ import annotations
+
+import collections
+import fcntl
+import gc
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+
+import numpy as np
+
+from models.errors import EngineFailure, ModelChanged, WireError
+from models.processes.open_engine import open_engine
+from models.processes.wire import Cancel, FrameReader, Hello, Load, LoadFailed, Message, Ready, Reply, encode
+from models.protocol import (
+    PROTOCOL_VERSION,
+    Engine,
+    LockDone,
+    LockWork,
+    Progress,
+    SpeechDone,
+    SpeechWork,
+    WorkFailed,
+)
+from registry.errors import VoiceJobsError
+
+READ_BYTES = 1 << 18
+PROGRESS_INTERVAL_S = 0.2  # between two progress messages of one piece of work
+CANCELLED = "cancelled"
+
+
+class Requests:
+    """What the runner asked for and nobody has taken up yet; filled by the reading thread."""
+
+    def __init__(self) -> None:
+        self._waiting: collections.deque[Message] = collections.deque()
+        self._changed = threading.Condition()
+        self._cancelled: set[str] = set()
+
+    def put(self, message: Message) -> None:
+        with self._changed:
+            if isinstance(message, Cancel):
+                self._cancelled.add(message.id)
+            else:
+                self._waiting.append(message)
+            self._changed.notify()
+
+    def take(self) -> Message:
+        """The next request; waits for one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            return self._waiting.popleft()
+
+    def peek(self) -> Message | None:
+        """The next request, left where it is; None when nothing waits at this moment."""
+        with self._changed:
+            return self._waiting[0] if self._waiting else None
+
+    def is_cancelled(self, work_id: str) -> bool:
+        with self._changed:
+            return work_id in self._cancelled
+
+    def forget(self, work_id: str) -> None:
+        """The work is answered; its id may come again."""
+        with self._changed:
+            self._cancelled.discard(work_id)
+
+
+def read_requests(descriptor: int, requests: Requests) -> None:
+    """Fill `requests` until the pipe closes, then end this process: without a runner there is nothing to do."""
+    reader = FrameReader()
+    try:
+        while content := os.read(descriptor, READ_BYTES):
+            for message in reader.feed(content):
+                requests.put(message)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(os.EX_PROTOCOL)
+    os._exit(os.EX_OK)
+
+
+class EngineProcess:
+    """Serves requests one after another with at most one open engine."""
+
+    def __init__(self, *, write_descriptor: int, requests: Requests) -> None:
+        self._write_descriptor = write_descriptor
+        self._requests = requests
+        self._engine: Engine | None = None
+        self._running: set[str] = set()  # work the engine has taken up and not answered
+        self._told_s: dict[str, float] = {}  # when we last told the runner about a piece of work
+        self._has_changed = False  # whether the model's files are no longer those that were loaded
+
+    def serve(self) -> None:
+        """Answer requests for ever; the reading thread ends the process."""
+        self._send(Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid()))
+        while True:
+            message = self._requests.take()
+            if isinstance(message, Load):
+                self._load(message)
+            elif isinstance(message, LockWork):
+                self._lock(message)
+            elif isinstance(message, SpeechWork):
+                self._speak(message)
+            else:
+                raise WireError(f"The runner sent a {type(message).__name__}, which is no request.")
+            if self._has_changed:
+                print("The files of the model have changed: this engine ends, and the next one loads them.", flush=True)
+                os._exit(os.EX_TEMPFAIL)
+
+    def _send(self, reply: Reply) -> None:
+        self._write(encode(reply))
+
+    def _write(self, content: bytes) -> None:
+        rest = memoryview(content)
+        try:
+            while rest:
+                rest = rest[os.write(self._write_descriptor, rest) :]
+        except OSError:
+            os._exit(os.EX_OK)  # the runner is gone
+
+    def _answer(self, answer: SpeechDone | LockDone | WorkFailed) -> None:
+        """Send what the engine made of a piece of work; an answer that is none becomes a failure."""
+        self._has_changed |= isinstance(answer, WorkFailed) and answer.code == ModelChanged.code
+        if answer.id not in self._running:
+            raise EngineFailure(f"The engine answered {answer.id!r}, which it was not asked for or has answered.")
+        try:
+            content = encode(checked(answer))
+        except EngineFailure as error:
+            content = encode(failure_of(answer.id, error))
+        self._write(content)
+        self._running.discard(answer.id)
+        self._told_s.pop(answer.id, None)
+        self._requests.forget(answer.id)
+
+    def _load(self, request: Load) -> None:
+        try:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = None
+            gc.collect()  # the old model's memory must be free before the new one asks for its own
+            self._engine = open_engine(request.choice)
+            self._send(Ready(facts=self._engine.facts()))
+        except VoiceJobsError as error:
+            self._send(LoadFailed(code=error.code, message=error.message, hint=error.hint, retryable=error.retryable))
+        except Exception as error:
+            traceback.print_exc()
+            message = f"Loading {request.choice.model or request.choice.engine} failed: {error!r}."
+            self._send(LoadFailed(code=EngineFailure.code, message=message, retryable=True))
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            raise EngineFailure("No model is loaded.")
+        return self._engine
+
+    def _start(self, work: SpeechWork | LockWork) -> bool:
+        """Tell the runner that this work is taken up; answer it at once when it was cancelled before."""
+        self._running.add(work.id)
+        if self._requests.is_cancelled(work.id):
+            self._answer(cancelled(work))
+            return False
+        self._told_s[work.id] = time.monotonic()
+        self._send(Progress(id=work.id, frames=0))
+        return True
+
+    def _lock(self, work: LockWork) -> None:
+        if not self._start(work):
+            return
+        try:
+            self._answer(self._opened().lock(work))
+        except Exception as error:
+            self._fail_running(error)
+
+    def _speak(self, first: SpeechWork) -> None:
+        """Render `first`, and whatever speech comes in meanwhile, as one running batch."""
+        if not self._start(first):
+            return
+        failure: Exception = EngineFailure("The engine ended without an answer.")
+        try:
+            for outcome in self._opened().speak(self._feed(first), progress=self._progress):
+                self._answer(outcome)
+        except Exception as error:
+            failure = error
+        self._fail_running(failure)
+
+    def _feed(self, first: SpeechWork) -> Iterator[SpeechWork | None]:
+        """The engine pulls its rows here: speech that waits, or None while only the running rows remain.
+
+        Ends when something else waits (a lock, another model), when nothing runs any more, and with the model.
+        """
+        yield first
+        while not self._has_changed:
+            message = self._requests.peek()
+            if isinstance(message, SpeechWork):
+                self._requests.take()
+                if self._start(message):
+                    yield message
+            elif message is not None or not self._running:
+                return
+            else:
+                yield None
+
+    def _progress(self, work_id: str, frames: int) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(work_id, now_s) >= PROGRESS_INTERVAL_S:
+            self._told_s[work_id] = now_s
+            self._send(Progress(id=work_id, frames=frames))
+        return not self._requests.is_cancelled(work_id)
+
+    def _fail_running(self, error: Exception) -> None:
+        """Answer what the engine left unanswered."""
+        for work_id in sorted(self._running):
+            self._answer(failure_of(work_id, error))
+
+
+def checked(answer: SpeechDone | LockDone | WorkFailed) -> SpeechDone | LockDone | WorkFailed:
+    """The answer itself. Raises EngineFailure when it is not what the protocol promises."""
+    if isinstance(answer, SpeechDone) and (answer.waveform.dtype != np.float32 or answer.waveform.ndim != 1):
+        shape, dtype = answer.waveform.shape, answer.waveform.dtype
+        raise EngineFailure(f"The engine made a waveform of {dtype} {shape} instead of float32 (S,).")
+    return answer
+
+
+def cancelled(work: SpeechWork | LockWork) -> SpeechDone | WorkFailed:
+    """The answer to work that was cancelled before it began."""
+    if isinstance(work, LockWork):
+        return WorkFailed(id=work.id, code=CANCELLED, message="Cancelled before it began.", retryable=True)
+    nothing = np.zeros(0, np.float32)
+    return SpeechDone(
+        id=work.id, waveform=nothing, frames=0, finish_reason=CANCELLED, seed=work.seed, render_s=0.0, batch=1
+    )
+
+
+def failure_of(work_id: str, error: Exception) -> WorkFailed:
+    """An exception as the answer to a piece of work. One that is not of our tree is a defect; its trace is kept."""
+    if isinstance(error, VoiceJobsError):
+        return WorkFailed(
+            id=work_id, code=error.code, message=error.message, hint=error.hint, retryable=error.retryable
+        )
+    traceback.print_exception(error)
+    return WorkFailed(id=work_id, code=EngineFailure.code, message=f"The engine failed: {error!r}.", retryable=True)
+
+
+def hold_on_to(lifeline: int) -> None:
+    """Have the kernel end this process when the other end of `lifeline`, on which nothing is ever sent, closes.
+
+    The reading thread does the same, but not while foreign code holds the interpreter. Linux sends SIGIO, whose
+    default is to end the process; macOS ignores it, and the reading thread has to do.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the pipe whose descriptors are given, until it closes."""
+    lifeline, read_descriptor, write_descriptor = map(int, arguments)
+    for descriptor in (lifeline, read_descriptor, write_descriptor):
+        os.set_inheritable(descriptor, False)
+    if sys.platform == "linux":
+        hold_on_to(lifeline)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not write gigabytes before the runner notices
+    requests = Requests()
+    threading.Thread(target=read_requests, args=(read_descriptor, requests), daemon=True).start()
+    EngineProcess(write_descriptor=write_descriptor, requests=requests).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

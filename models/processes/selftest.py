@@ -1,0 +1,66 @@
+"""`python -m models.processes.selftest`: the numerical self-test, in a process that a faulty driver may end.
+
+Without flags: float32, in every formulation that this backend has; run it with MLX_ENABLE_TF32=0 to test the
+arithmetic itself. With `--production`: as the engine would compute. Prints one JSON object: `{"choices", "reports"}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import faulthandler
+import json
+import sys
+from typing import Any
+
+from models.hardware import compute as backend
+from registry.errors import VoiceJobsError
+
+HUNG_S = 90.0  # it takes a few seconds
+GPU_DTYPE = "bfloat16"  # the published checkpoints' own, and so what a GPU computes in by rule
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--production", action="store_true")
+    parser.add_argument("--dtype")
+    parser.add_argument("--formulation")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--blas", default=backend.AUTO)
+    arguments = parser.parse_args()
+    faulthandler.dump_traceback_later(HUNG_S, exit=True)  # a device that hangs is told from one that is slow
+    try:
+        backend.prepare(blas=arguments.blas)  # before the self-test imports mlx
+        answer = examine(
+            production=arguments.production,
+            dtype=arguments.dtype,
+            formulation=arguments.formulation,
+            batch=arguments.batch,
+        )
+    except VoiceJobsError as error:
+        sys.stderr.write(f"{error.message} {error.hint}\n")
+        return 2
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0 if all(report["passed"] for report in answer["reports"]) else 1
+
+
+def examine(*, production: bool, dtype: str | None, formulation: str | None, batch: int | None) -> dict[str, Any]:
+    """What is chosen here, and a report for each run. Imports mlx."""
+    from models.qwen3_tts.selftest import run_selftest
+
+    kind, blas = backend.kind(), backend.prepared().name
+    if production:
+        choices = backend.choose(kind, dtype=dtype, formulation=formulation, batch=batch, blas=blas)
+        dtype = choices.dtype or GPU_DTYPE
+        reports = [run_selftest(dtype=dtype, formulation=choices.formulation, codec=choices.codec)]
+    else:
+        choices = backend.choose(kind, blas=blas)
+        by_llvm = ("llvm",) if backend.has_llvm() else ()
+        formulations = (*by_llvm, "numpy", "mlx") if kind == backend.CPU else ("mlx",)
+        codecs = {each: backend.choose(kind, dtype=backend.FLOAT32, formulation=each).codec for each in formulations}
+        reports = [run_selftest(formulation=each, codec=codec) for each, codec in codecs.items()]
+    return {"choices": dataclasses.asdict(choices), "reports": [dataclasses.asdict(report) for report in reports]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

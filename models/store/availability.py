@@ -1,0 +1,329 @@
+"""A model's folder → whether it can be used: not available, partial (with what is missing), available, downloading.
+
+This module reads the disk and changes nothing. The tiers are Acervo's: a verified marker, the local manifest,
+then a heuristic over `config.json` and weight indexes. What a Qwen3-TTS model needs beyond that, and the structure
+of every safetensors file, is checked in each tier.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Union
+
+from models.errors import InvalidManifest
+from models.store.manifest import Manifest, ManifestFile, is_verified, read_manifest
+from models.store.safetensors_check import safetensors_problem
+from registry.durable_files import is_locked, sha256_of
+
+WEIGHTS_SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".safetensors.index.json"
+MAX_JSON_BYTES = 64_000_000
+SPEECH_TOKENIZER = "speech_tokenizer"
+MODEL_MARKS = ("config.json", "model_index.json", "manifest.json", ".acervo-manifest.json")
+LOCKS_FOLDER = ".locks"
+INCOMING_FOLDER = ".incoming"
+
+
+@dataclass(frozen=True)
+class NotAvailable:
+    """There is no model here, or nothing that can be judged."""
+
+    state: ClassVar[str] = "not_available"
+    reason: str = "no such folder"
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A model with files missing or damaged: `missing` are their paths, `problems` say what is wrong with each."""
+
+    state: ClassVar[str] = "partial"
+    missing: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Available:
+    """Everything is there; `tier` says by which rule: "verified", "manifest", "heuristic"."""
+
+    state: ClassVar[str] = "available"
+    tier: str = "heuristic"
+
+
+@dataclass(frozen=True)
+class Downloading:
+    """Some process is fetching it; bytes on disk so far, of bytes in all (0: not known yet)."""
+
+    state: ClassVar[str] = "downloading"
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.done_bytes / self.total_bytes) if self.total_bytes else 0.0
+
+
+Availability = Union[NotAvailable, Partial, Available, Downloading]  # noqa: UP007 - used as a value by Python 3.10
+
+
+Checker = Callable[[Path], str | None]  # a weight file -> what is wrong with it
+
+
+def availability(
+    folder: Path, *, verify_hashes: bool = False, check_weights: Checker = safetensors_problem
+) -> Availability:
+    """The state of the model in `folder`; `verify_hashes` also reads every byte that a manifest vouches for."""
+    judged = _judged(folder, verify_hashes=verify_hashes, check_weights=check_weights)
+    if isinstance(judged, Available):
+        return judged
+    return download_in_flight(folder) or judged
+
+
+def _judged(folder: Path, *, verify_hashes: bool, check_weights: Checker) -> Availability:
+    if not folder.is_dir():
+        return NotAvailable("no such folder")
+    try:
+        manifest = read_manifest(folder)
+    except InvalidManifest as error:
+        return Partial(("manifest.json",), (error.message,))
+    except OSError as error:
+        return NotAvailable(f"cannot be read: {error.strerror}")
+    try:
+        findings = _Findings(folder, check_weights)
+        if manifest is not None:
+            return _by_manifest(folder, manifest, findings, verify_hashes=verify_hashes)
+        return _by_heuristic(folder, findings)
+    except OSError as error:
+        return NotAvailable(f"cannot be read: {error.strerror}")
+
+
+class _Findings:
+    """What is missing or damaged in a folder, each path once."""
+
+    def __init__(self, folder: Path, check: Checker) -> None:
+        self.folder = folder
+        self.by_path: dict[str, str] = {}
+        self._check = check
+        self._checked: set[str] = set()
+
+    def add(self, path: str, problem: str) -> None:
+        self.by_path.setdefault(path, f"{path} {problem}")
+
+    def check_weights(self, relative: str) -> None:
+        """Check the structure of one weight file, once."""
+        if relative not in self._checked:
+            self._checked.add(relative)
+            problem = self._check(self.folder / relative)
+            if problem is not None:
+                self.add(relative, problem)
+
+    def verdict(self, tier: str) -> Availability:
+        if self.by_path:
+            return Partial(tuple(sorted(self.by_path)), tuple(self.by_path[path] for path in sorted(self.by_path)))
+        return Available(tier)
+
+
+def _by_manifest(folder: Path, manifest: Manifest, findings: _Findings, *, verify_hashes: bool) -> Availability:
+    trusted = is_verified(folder, manifest)
+    for file in manifest.files:
+        problem = _manifest_file_problem(folder / file.path, file, verify_hashes=verify_hashes)
+        if problem is not None:
+            findings.add(file.path, problem)
+        elif file.path.endswith(".safetensors") and not trusted:
+            findings.check_weights(file.path)
+    config = _read_json(folder / "config.json")
+    if _is_qwen3_tts_config(config):
+        _check_qwen3_tts(folder, findings, check_structure=not trusted)
+    return findings.verdict("verified" if trusted or verify_hashes else "manifest")
+
+
+def _manifest_file_problem(path: Path, file: ManifestFile, *, verify_hashes: bool) -> str | None:
+    try:
+        size_bytes = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if size_bytes != file.size_bytes:
+        return f"has {size_bytes} bytes, where the manifest says {file.size_bytes}"
+    if not path.is_file():
+        return "is no regular file"
+    if verify_hashes and sha256_of(path) != file.sha256:
+        return "has another SHA-256 than the manifest says"
+    return None
+
+
+def _by_heuristic(folder: Path, findings: _Findings) -> Availability:
+    config_path = folder / "config.json"
+    if not config_path.is_file() and not (folder / "model_index.json").is_file():
+        return NotAvailable("it holds neither config.json nor model_index.json")
+    config = _read_json(config_path)
+    if config_path.is_file() and not isinstance(config, dict):
+        findings.add("config.json", "does not parse")
+    for index in names_ending(folder, INDEX_SUFFIX):
+        shards = shards_of(_read_json(folder / index))
+        if not shards:
+            return NotAvailable(f"{index} names no weights")
+        for shard in shards:
+            findings.check_weights(shard)
+    for component in _diffusers_components(_read_json(folder / "model_index.json")):
+        if not (folder / component).is_dir():
+            findings.add(component, "is missing")
+    if _is_qwen3_tts_config(config):
+        _check_qwen3_tts(folder, findings, check_structure=True)
+    else:
+        for name in names_ending(folder, WEIGHTS_SUFFIX):
+            findings.check_weights(name)
+    return findings.verdict("heuristic")
+
+
+def shards_of(index: Any) -> list[str]:
+    """The weight files that a safetensors index names, without repetition; empty when it is malformed."""
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        return []
+    names = sorted(set(weight_map.values()))
+    return names if all(name and not name.startswith("/") and ".." not in name.split("/") for name in names) else []
+
+
+def _diffusers_components(index: Any) -> Iterator[str]:
+    """The sub-folders that a diffusers `model_index.json` names: those whose value is [library, class]."""
+    if not isinstance(index, dict):
+        return
+    for name, value in index.items():
+        if not name.startswith("_") and isinstance(value, list) and len(value) == 2 and all(value):
+            yield name
+
+
+def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool) -> None:
+    """What the engine loads: weights, a text tokenizer, and `speech_tokenizer/` with its own config and weights."""
+    weights = names_ending(folder, WEIGHTS_SUFFIX)
+    if not weights:
+        findings.add("model.safetensors", "is missing")
+    has_pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    if not has_pair and not (folder / "tokenizer.json").is_file():
+        for name in ("vocab.json", "merges.txt"):
+            if not (folder / name).is_file():
+                findings.add(name, "is missing")
+    codec = folder / SPEECH_TOKENIZER
+    if codec.exists() and not codec.is_dir():
+        findings.add(SPEECH_TOKENIZER, "is a file, where a folder must be")
+    codec_weights = [f"{SPEECH_TOKENIZER}/{name}" for name in names_ending(codec, WEIGHTS_SUFFIX)]
+    if not codec_weights:
+        findings.add(f"{SPEECH_TOKENIZER}/model.safetensors", "is missing")
+    codec_config = codec / "config.json"
+    if not codec_config.is_file():
+        findings.add(f"{SPEECH_TOKENIZER}/config.json", "is missing")
+    elif not isinstance(_read_json(codec_config), dict):
+        findings.add(f"{SPEECH_TOKENIZER}/config.json", "does not parse")
+    if check_structure:
+        for relative in (*weights, *codec_weights):
+            findings.check_weights(relative)
+
+
+def _read_json(path: Path) -> Any:
+    """The parsed file, or None when it is absent, too large or malformed: the caller judges what that means."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size > MAX_JSON_BYTES:
+                return None
+            return json.loads(file.read())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_qwen3_tts_config(config: Any) -> bool:
+    return isinstance(config, dict) and config.get("model_type") == "qwen3_tts"
+
+
+def read_config(folder: Path) -> Any:
+    """The parsed `config.json`; None when it is absent, malformed or not ours to read."""
+    try:
+        return _read_json(folder / "config.json")
+    except OSError:
+        return None
+
+
+def is_qwen3_tts(folder: Path) -> bool:
+    """Whether the folder says of itself that it is a Qwen3-TTS model."""
+    return _is_qwen3_tts_config(read_config(folder))
+
+
+def has_model_mark(folder: Path) -> bool:
+    """Whether a folder counts as a model in listings."""
+    try:
+        return any(entry.name in MODEL_MARKS and entry.is_file() for entry in list(os.scandir(folder)))
+    except OSError:
+        return False  # not ours to open: no model for us
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Every safetensors file that loading this model reads."""
+    folders = (folder, folder / SPEECH_TOKENIZER)
+    return [place / name for place in folders for name in names_ending(place, WEIGHTS_SUFFIX)]
+
+
+def names_ending(folder: Path, suffix: str) -> list[str]:
+    """Names in `folder` that end so, sorted; hidden ones, which macOS leaves on foreign disks, are passed over."""
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all regular files below `folder`, links followed to files but not into folders."""
+    return sum(size_bytes for _, size_bytes in _sizes(folder))
+
+
+def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return  # a folder that cannot be opened counts as nothing; availability names the reason
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _sizes(Path(entry.path))
+        else:
+            try:
+                yield entry.path, entry.stat().st_size
+            except OSError:
+                continue  # a dangling link
+
+
+def lock_path_of(folder: Path) -> Path:
+    """The lock file of the model in `folder`: `<root>/.locks/<slug>.lock`."""
+    return folder.parent / LOCKS_FOLDER / f"{folder.name}.lock"
+
+
+def download_folder_of(folder: Path) -> Path:
+    """Where the files of a model gather while it is fetched."""
+    return folder.parent / INCOMING_FOLDER / f"{folder.name}.download"
+
+
+def download_state_of(folder: Path) -> Path:
+    """The small file beside the gathering files that says what is being fetched."""
+    return folder.parent / INCOMING_FOLDER / f"{folder.name}.download.json"
+
+
+def download_in_flight(folder: Path) -> Downloading | None:
+    """The progress of a process that is fetching this model at this moment; None when there is none."""
+    gathering = download_folder_of(folder)
+    if not gathering.is_dir() or not _is_locked(lock_path_of(folder)):
+        return None
+    state = _read_json(download_state_of(folder))
+    total_bytes = state.get("total_bytes") if isinstance(state, dict) else 0
+    return Downloading(folder_bytes(gathering), total_bytes if isinstance(total_bytes, int) else 0)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        return is_locked(path)
+    except OSError:
+        return False  # not ours to open: then no voicejobs of this user holds it

@@ -1,0 +1,311 @@
+"""One folder from here to there, so that a crash at any step leaves it whole in one of the two places.
+
+This module touches the disk. Each step is announced in the journal before it is taken; `recover` reads the journal
+and finishes or takes back what a crash interrupted. The caller holds the model's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from models.errors import CannotMove
+from models.store.availability import INCOMING_FOLDER
+from models.store.journal import ABORTED, DONE, PUBLISHED, STAGED, FileRecord, Journal, Operation, files_as_json
+from models.store.provenance import PROVENANCE_FILE, read_provenance, write_provenance
+from registry.durable_files import CHUNK_BYTES, crash_point, fsync_file, fsync_folder, rename_durably, sha256_of
+from registry.errors import StorageError
+
+SPARE_BYTES = 64 << 20  # room left on a disk beyond what a copy needs
+
+
+def new_operation(
+    *, migration: str, action: str, model: str, source: Path, target: Path, undoes: str = ""
+) -> Operation:
+    """An operation that has not begun; folders that gather files do so on the target's own disk."""
+    key = uuid.uuid4().hex
+    staged = action in ("copy", "adopt")
+    staging = target.parent / INCOMING_FOLDER / f"{target.name}.{os.getpid()}" if staged else None
+    if action == "remove":
+        staging = source.parent / INCOMING_FOLDER / f"{source.name}.{os.getpid()}.removed"
+    return Operation(
+        id=key, migration=migration, action=action, model=model, source=source, target=target,
+        staging=staging, undoes=undoes,
+    )  # fmt: skip
+
+
+def same_disk(source: Path, directory: Path) -> bool:
+    """Whether a rename from `source` into `directory`, which may not exist yet, stays on one file system."""
+    existing = directory
+    while not existing.exists():
+        existing = existing.parent
+    return source.stat().st_dev == existing.stat().st_dev
+
+
+def perform(operation: Operation, journal: Journal, *, revision: str | None = None) -> Operation:
+    """Carry out one operation from its beginning. Raises CannotMove, with everything as it was before.
+
+    Never overwrites: something at the target, of any kind, is a refusal.
+    """
+    if operation.action != "remove" and os.path.lexists(operation.target):
+        raise CannotMove(f"{operation.target} exists already.")
+    try:
+        operation = replace(operation, files=recorded_files(operation.source), inode=operation.source.stat().st_ino)
+        journal.begin(operation)
+        crash_point(f"models.{operation.action}.begun")
+        return _carry_out(operation, journal, revision=revision)
+    except OSError as error:
+        detail = error.strerror or str(error)
+        _abort(operation, journal, reason=detail)
+        raise CannotMove(f"{operation.source} cannot be taken to {operation.target}: {detail}.") from error
+    except StorageError as error:
+        _abort(operation, journal, reason=error.message)
+        raise
+
+
+def _carry_out(operation: Operation, journal: Journal, *, revision: str | None) -> Operation:
+    if operation.action in ("rename", "displace"):
+        operation.target.parent.mkdir(parents=True, exist_ok=True)
+        rename_durably(operation.source, operation.target)
+        crash_point(f"models.{operation.action}.renamed")
+        return _finish(operation, journal)
+    if operation.action == "remove":
+        return _remove_target(operation, journal)
+    return _stage(operation, journal, revision=revision)
+
+
+def _finish(operation: Operation, journal: Journal) -> Operation:
+    journal.step(operation, DONE, reason=operation.reason)
+    crash_point(f"models.{operation.action}.done")
+    return replace(operation, state=DONE)
+
+
+def _abort(operation: Operation, journal: Journal, *, reason: str) -> None:
+    """Take back what was gathered; only an operation whose target was never published comes here."""
+    if operation.action == "remove" and not operation.source.exists():
+        return  # its name is gone and its files are not: it stays interrupted, and recovery goes on with it
+    if operation.staging is not None and operation.action != "remove":
+        shutil.rmtree(operation.staging, ignore_errors=True)
+    with contextlib.suppress(OSError):  # the disk may be the very thing that failed; recovery aborts it then
+        journal.step(operation, ABORTED, reason=reason)
+
+
+def _stage(operation: Operation, journal: Journal, *, revision: str | None) -> Operation:
+    """Bring every file into the staging folder, then publish it by one rename."""
+    assert operation.staging is not None
+    shutil.rmtree(operation.staging, ignore_errors=True)
+    operation.staging.mkdir(parents=True)
+    if operation.action == "copy":
+        check_space(operation.staging, sum(file.size_bytes for file in operation.files))
+    for path, kind in entries_below(operation.source):
+        _stage_entry(path, operation.staging / path.relative_to(operation.source), kind=kind, action=operation.action)
+        crash_point(f"models.{operation.action}.file")
+    if operation.action == "adopt":
+        known = (read_provenance(operation.source) or {}).get("revision")
+        write_provenance(operation.staging, repository=operation.model, revision=revision or known, source="adopted")
+    _sync_tree(operation.staging)
+    if operation.action == "adopt":
+        operation = replace(operation, files=recorded_files(operation.staging))
+    journal.step(operation, STAGED, files=files_as_json(operation.files))
+    crash_point(f"models.{operation.action}.staged")
+    return _publish(operation, journal)
+
+
+def _publish(operation: Operation, journal: Journal) -> Operation:
+    assert operation.staging is not None
+    rename_durably(operation.staging, operation.target)
+    crash_point(f"models.{operation.action}.renamed")
+    if operation.undoes:  # then it gathered in a folder of somebody else's, which is left as it was found
+        with contextlib.suppress(OSError):
+            operation.staging.parent.rmdir()
+    journal.step(operation, PUBLISHED)
+    crash_point(f"models.{operation.action}.published")
+    return _clear_source(operation, journal)
+
+
+def _clear_source(operation: Operation, journal: Journal) -> Operation:
+    """After a copy: remove, at the source, exactly the files that were copied and have not changed since."""
+    if operation.action == "copy":
+        try:
+            _remove_copied_files(operation)
+        except OSError as error:  # a read-only disk: the model is in its place, and its original stays
+            operation = replace(operation, reason=f"{operation.source} could not be removed: {error.strerror}")
+    return _finish(operation, journal)
+
+
+def _remove_copied_files(operation: Operation) -> None:
+    for file in operation.files:
+        path = operation.source / file.path
+        is_copied = record_of(operation.target / file.path, operation.target) == file
+        if is_copied and record_of(path, operation.source) == file:
+            path.unlink()
+            crash_point("models.copy.removed")
+    _remove_empty_folders(operation.source)
+    if operation.source.parent.is_dir():
+        fsync_folder(operation.source.parent)
+
+
+def _remove_target(operation: Operation, journal: Journal) -> Operation:
+    """Make a folder vanish by one rename, then remove its files."""
+    assert operation.staging is not None
+    if operation.source.exists():
+        operation.staging.parent.mkdir(parents=True, exist_ok=True)
+        rename_durably(operation.source, operation.staging)
+    crash_point("models.remove.renamed")
+    shutil.rmtree(operation.staging, ignore_errors=True)
+    if operation.staging.exists():
+        raise OSError(errno.ENOTEMPTY, "its files cannot be removed", str(operation.staging))
+    return _finish(operation, journal)
+
+
+def _stage_entry(source: Path, target: Path, *, kind: str, action: str) -> None:
+    """One entry to the staging folder: by hard link where adopting allows it, else by a checked copy."""
+    if kind == "folder":
+        target.mkdir(parents=True, exist_ok=True)
+    elif kind == "link" and action == "copy":
+        target.symlink_to(source.readlink())
+    elif kind == "other":
+        raise CannotMove(f"{source} is no regular file.", hint="Remove it, or move the model by hand.")
+    else:
+        real = source.resolve(strict=True)
+        if not real.is_file():
+            raise CannotMove(f"{source} leads to something that is no file.", hint="Move the model by hand.")
+        if not (action == "adopt" and _linked(real, target)):
+            copy_checked(real, target)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS):
+            return False  # another disk, or a file system or policy without hard links
+        raise
+    return True
+
+
+def copy_checked(source: Path, target: Path) -> None:
+    """Copy a file, force it to the medium, and read it back: the copy has the bytes that were read.
+
+    Raises OSError also when the source changed meanwhile.
+    """
+    digest = hashlib.sha256()
+    before = source.stat()
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while chunk := reader.read(CHUNK_BYTES):
+            digest.update(chunk)
+            writer.write(chunk)
+        writer.flush()
+        fsync_file(writer.fileno())
+    after = source.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise OSError(errno.EAGAIN, f"{source.name} changed while it was copied", str(source))
+    if sha256_of(target) != digest.hexdigest():
+        raise OSError(errno.EIO, f"{target.name} reads back differently than it was written", str(target))
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def check_space(folder: Path, needed_bytes: int) -> None:
+    """Raises CannotMove when the disk of `folder` has no room for `needed_bytes`."""
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes + SPARE_BYTES:
+        hint = "Free some space, or choose a model directory on a larger disk with --models-dir."
+        raise CannotMove(f"{folder} has {free_bytes} bytes free and needs {needed_bytes}.", hint=hint)
+
+
+def entries_below(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Everything below `folder` as (path, "folder" | "file" | "link" | "other"); a folder comes before its content."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path = Path(entry.path)
+        if entry.is_symlink():
+            yield path, "link"
+        elif entry.is_dir():
+            yield path, "folder"
+            yield from entries_below(path)
+        else:
+            yield path, "file" if entry.is_file() else "other"
+
+
+def record_of(path: Path, folder: Path) -> FileRecord | None:
+    """How a file or link is at this moment; None when it is not there."""
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    modified_ns = 0 if stat.S_ISLNK(status.st_mode) else status.st_mtime_ns
+    return FileRecord(path.relative_to(folder).as_posix(), status.st_size, modified_ns)
+
+
+def recorded_files(folder: Path) -> tuple[FileRecord, ...]:
+    """A record of every file and link below `folder`, sorted by path; [] for a folder that is not there."""
+    if not folder.is_dir():
+        return ()
+    records = [record_of(path, folder) for path, kind in entries_below(folder) if kind != "folder"]
+    return tuple(sorted((record for record in records if record), key=lambda record: record.path))
+
+
+def changed_files(operation: Operation, folder: Path) -> list[str]:
+    """Paths below `folder` that are not as `operation` recorded them: changed, gone, or new. Our own marks are free."""
+    was = {file.path: file for file in operation.files}
+    now = {file.path: file for file in recorded_files(folder)}
+    changed = [path for path in was.keys() | now.keys() if was.get(path) != now.get(path)]
+    return sorted(path for path in changed if path not in (PROVENANCE_FILE, ".acervo-verified.json"))
+
+
+def _sync_tree(folder: Path) -> None:
+    """Force a folder's entries, and those of its sub-folders, to the medium."""
+    for path, kind in entries_below(folder):
+        if kind == "folder":
+            fsync_folder(path)
+    fsync_folder(folder)
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    """Remove `folder` and those below it that hold nothing more; one that holds something stays."""
+    if not folder.is_dir():
+        return
+    below = [path for path, kind in entries_below(folder) if kind == "folder"]
+    for path in [*reversed(below), folder]:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def recover_one(operation: Operation, journal: Journal) -> str:
+    """Finish or take back one interrupted operation; says which, in words."""
+    if operation.action in ("rename", "displace"):
+        return _recover_rename(operation, journal)
+    if operation.action == "remove":
+        _remove_target(operation, journal)
+        return f"The removal of {operation.source} was finished."
+    published = operation.state in (STAGED, PUBLISHED)
+    if published and operation.state == STAGED and operation.staging is not None and operation.staging.exists():
+        if os.path.lexists(operation.target):
+            published = False  # somebody else put a model there meanwhile: theirs stays
+        else:
+            _publish(operation, journal)
+            return f"{operation.model} was copied whole before the interruption; it is in its place now."
+    if published:
+        _clear_source(operation, journal)
+        return f"The move of {operation.model} from {operation.source} was finished."
+    _abort(operation, journal, reason="interrupted")
+    return f"The interrupted copy of {operation.source} was taken back; the original is untouched."
+
+
+def _recover_rename(operation: Operation, journal: Journal) -> str:
+    try:
+        arrived = operation.target.stat().st_ino == operation.inode
+    except OSError:
+        arrived = False
+    if arrived:
+        _finish(operation, journal)
+        return f"The move of {operation.model} from {operation.source} had been finished."
+    _abort(operation, journal, reason="interrupted")
+    return f"The move of {operation.model} had not begun; {operation.source} is where it was."

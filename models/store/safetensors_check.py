@@ -1,0 +1,111 @@
+"""A safetensors file → what is wrong with its structure, in milliseconds: the header is read, the data never.
+
+This catches truncation, text files of Git LFS or Xet that stand in for weights, and holes that a broken
+transfer left. It does not catch flipped bits; hashes do (`models.store.manifest`).
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import math
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+POINTER_STARTS = (b"version https://git-lfs", b"# xet version", b"version https://xet")
+POINTER_MAX_BYTES = 4_096
+
+ELEMENT_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
+    "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+
+
+def safetensors_problem(path: Path) -> str | None:
+    """What makes `path` unusable as weights, in words; None when its structure is whole.
+
+    Checked: the header parses, every tensor has the bytes that its shape and type need, the tensors cover the
+    data without gap or overlap, the file is exactly as long as the header says, and no part of it is a hole.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}"
+    try:
+        return _problem_of(descriptor)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    finally:
+        os.close(descriptor)
+
+
+def _problem_of(descriptor: int) -> str | None:
+    file_bytes = os.fstat(descriptor).st_size
+    start = os.pread(descriptor, 64, 0)
+    if file_bytes <= POINTER_MAX_BYTES and start.startswith(POINTER_STARTS):
+        return "is a Git LFS or Xet pointer, not weights"
+    if len(start) < 8:
+        return f"is truncated: {file_bytes} bytes are less than a header"
+    (header_bytes,) = struct.unpack("<Q", start[:8])
+    if header_bytes > MAX_HEADER_BYTES or start[8:9] != b"{":
+        return "is no safetensors file"
+    if 8 + header_bytes > file_bytes:
+        return f"is truncated inside its header: {file_bytes} of at least {8 + header_bytes} bytes"
+    data_bytes, problem = _data_extent(os.pread(descriptor, header_bytes, 8))
+    if problem is not None:
+        return problem
+    expected_bytes = 8 + header_bytes + data_bytes
+    if file_bytes != expected_bytes:
+        kind = "is truncated" if file_bytes < expected_bytes else "has bytes after its end"
+        return f"{kind}: {file_bytes} bytes, where its header says {expected_bytes}"
+    hole = _first_hole(descriptor, file_bytes)
+    return None if hole is None else f"has a hole at byte {hole}: a transfer left it unwritten"
+
+
+@functools.lru_cache(maxsize=32)  # the models of one family carry the same codec
+def _data_extent(encoded: bytes) -> tuple[int, str | None]:
+    """The bytes that a header's tensors cover, and what is wrong with it."""
+    try:
+        header: Any = json.loads(encoded)
+    except (ValueError, RecursionError):
+        return 0, "has a header that does not parse"
+    if not isinstance(header, dict):
+        return 0, "has a header that is no table of tensors"
+    header.pop("__metadata__", None)
+    spans: list[tuple[int, int]] = []
+    for name, tensor in header.items():  # a thousand tensors a model, hundreds of models a listing: kept plain
+        try:
+            begin, end = tensor["data_offsets"]
+            fits = end - begin == (math.prod(tensor["shape"]) * ELEMENT_BITS[tensor["dtype"]] + 7) >> 3
+        except (TypeError, ValueError, KeyError):
+            return 0, f"describes the tensor {name!r} in a way that we do not know"
+        if not fits or type(begin) is not int or type(end) is not int:
+            return 0, f"gives the tensor {name!r} other bytes than its shape needs"
+        spans.append((begin, end))
+    spans.sort()
+    reached = 0
+    for begin, end in spans:
+        if begin != reached:
+            return 0, f"has a gap or an overlap at data byte {reached}"
+        reached = end
+    return (reached, None) if spans else (0, "holds no tensors")
+
+
+def _first_hole(descriptor: int, file_bytes: int) -> int | None:
+    """The first byte of the file that was never written; None when the file system knows of none."""
+    if not hasattr(os, "SEEK_HOLE"):
+        return None
+    try:
+        hole = os.lseek(descriptor, 0, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENXIO, errno.ENOTSUP, errno.EOPNOTSUPP):
+            return None  # a file system without holes, or without a way to ask
+        raise
+    return hole if hole < file_bytes else None

@@ -1,0 +1,1 @@
+"""Formats in which voices travel: clone prompts, .vox archives, diga's store."""
