@@ -71,7 +71,7 @@ class Ours:
 
     def take_gpu_form(self) -> None:
         from models.qwen3_tts import load_speech_model
-        from models.qwen3_tts.kernels import FastKernels
+        from models.qwen3_tts.network.mlx_ops import FastKernels
 
         del self.model  # two of them need not be in memory at once
         kernels = FastKernels(fused=True)

@@ -20,8 +20,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from models.qwen3_tts.codec_config import codec_config, speaker_encoder_config
-from models.qwen3_tts.config import model_config
+from models.qwen3_tts.checkpoint.codec_config import codec_config, speaker_encoder_config
+from models.qwen3_tts.checkpoint.config import model_config
 from models.qwen3_tts.random_checkpoint import codec_plan, model_plan, write_tensors
 from tests.reference import REFERENCE
 

@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from models.qwen3_tts import ClonePrompt, Sampling, SpeechModel, SpeechRequest, load_speech_model
-from models.qwen3_tts.kernels import FastKernels
+from models.qwen3_tts.network.mlx_ops import FastKernels
 from tests.reference import REFERENCE, call, golden
 
 FORMULATIONS = ("numpy", "mlx", "mlx-fast")

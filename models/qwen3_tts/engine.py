@@ -20,12 +20,12 @@ from models.hardware import compute as backend
 from models.hardware.device_memory import free_device_bytes, wired_limit
 from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
 from models.qwen3_tts.imported_prompt import speakable_prompt
-from models.qwen3_tts.limits import rows_that_fit, set_memory_limits, wired_bytes
-from models.qwen3_tts.loading import load_speech_model
-from models.qwen3_tts.request import SpeechRequest
-from models.qwen3_tts.sampling import Sampling
+from models.qwen3_tts.load import load_speech_model
+from models.qwen3_tts.memory_limits import rows_that_fit, set_memory_limits, wired_bytes
+from models.qwen3_tts.prompt.request import SpeechRequest
+from models.qwen3_tts.prompt.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel
-from models.qwen3_tts.work import Speaking, answer_of, as_plain_text, pieces_of, requests_of
+from models.qwen3_tts.text_pieces import Speaking, answer_of, as_plain_text, pieces_of, requests_of
 from models.store.catalog import MEMORY_FACTOR
 from models.store.memory import memory_verdict
 from models.store.shared_directory import hold_for_loading, revision_of

@@ -18,15 +18,15 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.codec_config import CodecConfig, DecoderConfig, EncoderConfig, SpeakerEncoderConfig
-from models.qwen3_tts.codec_decoder import (
+from models.qwen3_tts.checkpoint.codec_config import CodecConfig, DecoderConfig, EncoderConfig, SpeakerEncoderConfig
+from models.qwen3_tts.checkpoint.config import ModelConfig, TalkerConfig
+from models.qwen3_tts.codec.decoder import (
     CONVNEXT_EXPANSION,
     CONVNEXT_KERNEL,
     DECODER_KERNEL,
     PRE_CONV_KERNEL,
     RESIDUAL_DILATIONS,
 )
-from models.qwen3_tts.config import ModelConfig, TalkerConfig
 
 DEAD_CODEWORDS = 16  # every 16th codeword was never used in training, as in real codebooks
 DEAD_USAGE = 1e-5

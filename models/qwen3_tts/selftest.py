@@ -25,12 +25,12 @@ import numpy.typing as npt
 from tokenizers.pre_tokenizers import ByteLevel
 
 from models.hardware import compute as backend
-from models.qwen3_tts.codec_config import codec_config, speaker_encoder_config
-from models.qwen3_tts.config import model_config
-from models.qwen3_tts.loading import load_speech_model
+from models.qwen3_tts.checkpoint.codec_config import codec_config, speaker_encoder_config
+from models.qwen3_tts.checkpoint.config import model_config
+from models.qwen3_tts.load import load_speech_model
+from models.qwen3_tts.prompt.request import SpeechRequest
+from models.qwen3_tts.prompt.sampling import Sampling
 from models.qwen3_tts.random_checkpoint import codec_plan, model_plan, write_tensors
-from models.qwen3_tts.request import SpeechRequest
-from models.qwen3_tts.sampling import Sampling
 from models.qwen3_tts.selftest_results import RECORDED
 from models.qwen3_tts.speech_model import SpeechModel
 

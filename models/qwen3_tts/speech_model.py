@@ -21,16 +21,16 @@ import numpy.typing as npt
 
 from models.errors import UnsupportedRequest
 from models.protocol import Waveform
-from models.qwen3_tts.codec import Codec
-from models.qwen3_tts.codec_decoder import DecoderState
-from models.qwen3_tts.config import GenerationConfig, ModelConfig
-from models.qwen3_tts.fingerprint import checkpoint_fingerprint
-from models.qwen3_tts.loop import Codes, Frames, Loop, Row, RowFrame
-from models.qwen3_tts.network import Array, Network
-from models.qwen3_tts.request import Prepared, Preparer, Speech, SpeechRequest, languages_of
-from models.qwen3_tts.sampling import Sampling
-from models.qwen3_tts.speaker_encoder import SpeakerEncoder
-from models.qwen3_tts.tokenizer import TextTokenizer
+from models.qwen3_tts.checkpoint.config import GenerationConfig, ModelConfig
+from models.qwen3_tts.checkpoint.fingerprint import checkpoint_fingerprint
+from models.qwen3_tts.codec.codec import Codec
+from models.qwen3_tts.codec.decoder import DecoderState
+from models.qwen3_tts.codec.speaker_encoder import SpeakerEncoder
+from models.qwen3_tts.network.backend import Array, Network
+from models.qwen3_tts.network.generate import Codes, Frames, Loop, Row, RowFrame
+from models.qwen3_tts.prompt.request import Prepared, Preparer, Speech, SpeechRequest, languages_of
+from models.qwen3_tts.prompt.sampling import Sampling
+from models.qwen3_tts.prompt.tokenizer import TextTokenizer
 from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from models.errors import InvalidReferenceAudio, UnsupportedCheckpoint, UnsupportedRequest
-from models.qwen3_tts.codec import batches, load_codec
-from models.qwen3_tts.codec_kernels import kernels_named
+from models.qwen3_tts.codec.codec import batches, load_codec
+from models.qwen3_tts.codec.ops import kernels_named
 from registry.errors import InvalidInput
 from tests.checkpoints import write_codec
 from tests.reference import REFERENCE
@@ -139,8 +139,8 @@ def test_long_audio_is_encoded_in_pieces_as_in_one(monkeypatch):
     codec = load_codec(FOLDER)
     waveform = np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)
     whole = codec.encoder(waveform, codec.kernels)
-    monkeypatch.setattr("models.qwen3_tts.codec_encoder.PIECE_POSITIONS", 3)
-    monkeypatch.setattr("models.qwen3_tts.codec_encoder.ATTENTION_SCORES", 100)
+    monkeypatch.setattr("models.qwen3_tts.codec.encoder.PIECE_POSITIONS", 3)
+    monkeypatch.setattr("models.qwen3_tts.codec.encoder.ATTENTION_SCORES", 100)
     np.testing.assert_allclose(codec.encoder(waveform, codec.kernels), whole, atol=1e-5)
 
 

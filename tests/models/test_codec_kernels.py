@@ -6,9 +6,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.codec_kernels import kernels_named
-from models.qwen3_tts.codec_kernels_numpy import erf
-from models.qwen3_tts.convolution import expanding_layout
+from models.qwen3_tts.codec.causal_conv import expanding_layout
+from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.ops_numpy import erf
 from registry.errors import InvalidInput
 
 FAST, PLAIN = kernels_named("numpy"), kernels_named("mlx")

@@ -9,8 +9,8 @@ import pytest
 
 from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
+from models.qwen3_tts.checkpoint.checkpoint import file_header
 from models.qwen3_tts.quantize import is_quantized, quantize_checkpoint
-from models.qwen3_tts.weights import file_header
 from registry.errors import Conflict, InvalidInput
 from tests.checkpoints import write_checkpoint
 

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from models.qwen3_tts.codec import load_codec
-from models.qwen3_tts.codec_kernels import kernels_named
+from models.qwen3_tts.codec.codec import load_codec
+from models.qwen3_tts.codec.ops import kernels_named
 from tests.reference import REFERENCE, assert_close, call, cases, golden, info, recorded_windows
 
 WAVEFORM_ATOL = 2e-5

@@ -6,8 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.config import SPECIAL_CODES
-from models.qwen3_tts.sampling import Sampling, process_logits
+from models.qwen3_tts.checkpoint.config import SPECIAL_CODES
+from models.qwen3_tts.prompt.sampling import Sampling, process_logits
 from tests.reference import assert_close, call, golden, info
 from tests.speaking import FORMULATIONS, model, requests_of
 

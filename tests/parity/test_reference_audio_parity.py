@@ -4,13 +4,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.codec import load_codec
-from models.qwen3_tts.codec_kernels import kernels_named
-from models.qwen3_tts.codec_weights import load_quantizers
-from models.qwen3_tts.mel import log_mel
-from models.qwen3_tts.speaker_encoder import load_speaker_encoder
-from models.qwen3_tts.stored_tensors import Reading
-from models.qwen3_tts.weights import read_checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
+from models.qwen3_tts.checkpoint.tensor_file import Reading
+from models.qwen3_tts.codec.codec import load_codec
+from models.qwen3_tts.codec.mel import log_mel
+from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.speaker_encoder import load_speaker_encoder
+from models.qwen3_tts.codec.weights import load_quantizers
 from tests.reference import REFERENCE, assert_close, audio, call, cases, golden, info
 
 FEATURE_ATOL = 1e-4

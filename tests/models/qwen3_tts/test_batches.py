@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest
-from models.qwen3_tts.cache import SlotCache
-from models.qwen3_tts.loop import Loop
-from models.qwen3_tts.predictor import CodePredictor
-from models.qwen3_tts.prompt import prefill_groups, shared_prefix
+from models.qwen3_tts.network.code_predictor import CodePredictor
+from models.qwen3_tts.network.generate import Loop
+from models.qwen3_tts.network.kv_cache import SlotCache
+from models.qwen3_tts.prompt.prompt import prefill_groups, shared_prefix
 from tests.speaking import model, requests_of
 
 GREEDY = Sampling.greedy()

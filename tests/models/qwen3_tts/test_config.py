@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.config import generation_config, model_config
+from models.qwen3_tts.checkpoint.config import generation_config, model_config
 from tests.reference import CHECKPOINTS, REFERENCE
 
 

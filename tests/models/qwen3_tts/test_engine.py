@@ -20,7 +20,7 @@ from models.protocol import (
     WorkFailed,
 )
 from models.qwen3_tts.engine import check_device_memory, open_engine
-from models.qwen3_tts.work import as_plain_text, pieces_of
+from models.qwen3_tts.text_pieces import as_plain_text, pieces_of
 from tests.reference import REFERENCE, audio
 
 LONG_TEXT = " ".join(f"Sentence number {number} is spoken in the same voice as all others." for number in range(14))

@@ -7,7 +7,7 @@ import pytest
 
 from models.processes.selftest import examine
 from models.qwen3_tts import selftest
-from models.qwen3_tts.kernels import PlainKernels
+from models.qwen3_tts.network.mlx_ops import PlainKernels
 
 
 @pytest.mark.parametrize("formulation", ["llvm", "numpy", "mlx"])

@@ -11,11 +11,20 @@ import numpy as np
 import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
-from models.qwen3_tts.codec_kernels_numpy import Workers
-from models.qwen3_tts.halves import AVX, AVX512, NEON, OTHER, half_kernels, optimized, registers_of, rows_kernel
-from models.qwen3_tts.numpy_products import Product, product_of
-from models.qwen3_tts.reading import Linear
-from models.qwen3_tts.stored_products import MOST_PANEL_ROWS, StoredProduct
+from models.qwen3_tts.checkpoint.weight_reader import Linear
+from models.qwen3_tts.codec.ops_numpy import Workers
+from models.qwen3_tts.network_cpu.bf16_kernels import (
+    AVX,
+    AVX512,
+    NEON,
+    OTHER,
+    half_kernels,
+    optimized,
+    registers_of,
+    rows_kernel,
+)
+from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, StoredProduct
+from models.qwen3_tts.network_cpu.linear import Product, product_of
 from registry.errors import InvalidInput
 from tests.checkpoints import write_checkpoint
 
@@ -58,7 +67,7 @@ def test_products_are_those_of_float32(outputs, inputs, rows):
 @pytest.mark.parametrize("registers", [NEON, OTHER], ids=["NEON", "other"])
 def test_products_are_the_same_by_the_blocks_of_other_processors(monkeypatch, registers, rows):
     kernels = half_kernels(registers)
-    monkeypatch.setattr("models.qwen3_tts.stored_products.half_kernels", lambda: kernels)
+    monkeypatch.setattr("models.qwen3_tts.network_cpu.bf16_linear.half_kernels", lambda: kernels)
     stored, x, exact = a_product(67, 300, rows=rows)
     np.testing.assert_allclose(stored(x), exact, atol=6e-4, rtol=1e-6)
 
@@ -82,7 +91,7 @@ def test_weights_that_the_kernels_do_not_fit_are_widened(outputs, inputs):
 
 
 def test_an_llvm_that_cannot_be_imported_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "models.qwen3_tts.stored_products", None)
+    monkeypatch.setitem(sys.modules, "models.qwen3_tts.network_cpu.bf16_linear", None)
     with pytest.raises(InvalidInput, match="LLVM cannot be used here"):
         product_of(Linear.of(halves(32, 2)), Workers(1))
 

@@ -10,12 +10,12 @@ import pytest
 
 from models.errors import EngineFailure, UnsupportedCheckpoint
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
-from models.qwen3_tts.codec import open_codec
-from models.qwen3_tts.codec_kernels import kernels_named
-from models.qwen3_tts.codec_weights import laid_out
-from models.qwen3_tts.reading import Reader
-from models.qwen3_tts.stored_tensors import Reading, StoredTable
-from models.qwen3_tts.weights import Checkpoint, MisfittingWeights, Tensors, read_checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, MisfittingWeights, Tensors, read_checkpoint
+from models.qwen3_tts.checkpoint.tensor_file import Reading, StoredTable
+from models.qwen3_tts.checkpoint.weight_reader import Reader
+from models.qwen3_tts.codec.codec import open_codec
+from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.weights import laid_out
 from tests.checkpoints import write_checkpoint, write_codec
 
 DTYPES = {"bfloat16": mx.bfloat16, "float16": mx.float16, "float32": mx.float32}

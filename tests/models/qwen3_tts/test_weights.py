@@ -9,7 +9,7 @@ import mlx.core as mx
 import pytest
 
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.weights import (
+from models.qwen3_tts.checkpoint.checkpoint import (
     MLX_LAYOUT,
     PYTORCH_LAYOUT,
     Quantization,

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from models.qwen3_tts.codec_config import DecoderConfig, EncoderConfig
-from models.qwen3_tts.codec_kernels import Array, Kernels
-from models.qwen3_tts.convolution import (
+from models.qwen3_tts.checkpoint.codec_config import DecoderConfig, EncoderConfig
+from models.qwen3_tts.codec.causal_conv import (
     CausalConvolution,
     Convolution,
     ExpandingConvolution,
@@ -23,7 +22,8 @@ from models.qwen3_tts.convolution import (
     SnakeBeta,
     Tails,
 )
-from models.qwen3_tts.quantizer import SplitCodebookSum
+from models.qwen3_tts.codec.ops import Array, Kernels
+from models.qwen3_tts.codec.rvq import SplitCodebookSum
 
 PRE_CONV_KERNEL = 3
 CONVNEXT_KERNEL = 7

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.config import IGNORED_KEYS, config_from_checkpoint
+from models.qwen3_tts.checkpoint.config import IGNORED_KEYS, config_from_checkpoint
 
 # Beside what any config may carry: what only training or the unread half of Mimi looks at.
 CODEC_IGNORED_KEYS = IGNORED_KEYS | {

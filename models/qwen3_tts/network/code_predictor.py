@@ -11,12 +11,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from models.qwen3_tts.cache import GrowingCache
-from models.qwen3_tts.config import TalkerConfig
-from models.qwen3_tts.kernels import Kernels
-from models.qwen3_tts.layers import DecoderLayer
-from models.qwen3_tts.reading import Linear, QuantizedLinear, Reader, StoredLinear, materialize
-from models.qwen3_tts.talker import causal_mask
+from models.qwen3_tts.checkpoint.config import TalkerConfig
+from models.qwen3_tts.checkpoint.weight_reader import Linear, QuantizedLinear, Reader, StoredLinear, materialize
+from models.qwen3_tts.network.decoder_layer import DecoderLayer
+from models.qwen3_tts.network.kv_cache import GrowingCache
+from models.qwen3_tts.network.mlx_ops import Kernels
+from models.qwen3_tts.network.talker import causal_mask
 
 Draw = Callable[[mx.array, int], mx.array]  # logits (B, K) of codebook g -> codes (B, 1)
 

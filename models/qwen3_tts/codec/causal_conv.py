@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import mlx.core as mx
 from mlx import nn
 
-from models.qwen3_tts.codec_kernels import Array, Kernels
+from models.qwen3_tts.codec.ops import Array, Kernels
 
 Tails = tuple[Array, ...]
 

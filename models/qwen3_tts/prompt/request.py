@@ -14,9 +14,9 @@ import numpy.typing as npt
 from models.errors import LanguageNotSpoken, UnknownLanguage, UnknownSpeaker, UnsupportedRequest
 from models.languages import AUTO, resolve_language
 from models.protocol import Waveform
-from models.qwen3_tts.config import ModelConfig, TalkerConfig
-from models.qwen3_tts.prompt import PromptPlan, Reference, Tokenize, plan_prompt, word
-from models.qwen3_tts.sampling import Sampling
+from models.qwen3_tts.checkpoint.config import ModelConfig, TalkerConfig
+from models.qwen3_tts.prompt.prompt import PromptPlan, Reference, Tokenize, plan_prompt, word
+from models.qwen3_tts.prompt.sampling import Sampling
 from models.text.sentences import expected_seconds
 from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from models.qwen3_tts.codec_kernels import Array, Kernels
+from models.qwen3_tts.codec.ops import Array, Kernels
 
 SMALLEST_USAGE = 1e-5  # a dead codeword has usage 0; the official code divides by this instead
 

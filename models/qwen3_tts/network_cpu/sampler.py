@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.sampling import Sampling, row_key
+from models.qwen3_tts.prompt.sampling import Sampling, row_key
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]

@@ -13,11 +13,11 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.cache import SlotCache
-from models.qwen3_tts.predictor import CodePredictor
-from models.qwen3_tts.prompt import PromptPlan
-from models.qwen3_tts.sampling import Sampler, Sampling, Setting, draw_other
-from models.qwen3_tts.talker import Talker
+from models.qwen3_tts.network.code_predictor import CodePredictor
+from models.qwen3_tts.network.kv_cache import SlotCache
+from models.qwen3_tts.network.talker import Talker
+from models.qwen3_tts.prompt.prompt import PromptPlan
+from models.qwen3_tts.prompt.sampling import Sampler, Sampling, Setting, draw_other
 
 Array = Any  # mx.array or np.ndarray, as the formulation has it
 

@@ -25,8 +25,8 @@ from models.protocol import (
     VoiceSource,
     Waveform,
 )
-from models.qwen3_tts.request import Speech, SpeechRequest
-from models.qwen3_tts.sampling import Sampling
+from models.qwen3_tts.prompt.request import Speech, SpeechRequest
+from models.qwen3_tts.prompt.sampling import Sampling
 from models.text.sentences import Piece, expected_seconds, split_pieces
 from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from models.qwen3_tts.codec_config import CodecConfig
-from models.qwen3_tts.convolution import expanding_layout
-from models.qwen3_tts.quantizer import ResidualQuantizer, codewords
-from models.qwen3_tts.stored_tensors import Reading, StoredTensor
-from models.qwen3_tts.weights import Problems, Tensors, shape_problem
+from models.qwen3_tts.checkpoint.checkpoint import Problems, Tensors, shape_problem
+from models.qwen3_tts.checkpoint.codec_config import CodecConfig
+from models.qwen3_tts.checkpoint.tensor_file import Reading, StoredTensor
+from models.qwen3_tts.codec.causal_conv import expanding_layout
+from models.qwen3_tts.codec.rvq import ResidualQuantizer, codewords
 
 Shape = tuple[int, ...]
 FLOAT_BYTES = 4

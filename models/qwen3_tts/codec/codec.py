@@ -17,20 +17,20 @@ import numpy.typing as npt
 from mlx import nn
 
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
-from models.qwen3_tts.codec_config import CodecConfig, codec_config
-from models.qwen3_tts.codec_decoder import CodecDecoder, DecoderState
-from models.qwen3_tts.codec_encoder import CodecEncoder
-from models.qwen3_tts.codec_kernels import Array, Kernels, default_kernels
-from models.qwen3_tts.codec_weights import (
+from models.qwen3_tts.checkpoint.checkpoint import MLX_LAYOUT, Misfits, Problems, read_checkpoint
+from models.qwen3_tts.checkpoint.codec_config import CodecConfig, codec_config
+from models.qwen3_tts.checkpoint.tensor_file import Reading
+from models.qwen3_tts.codec.decoder import CodecDecoder, DecoderState
+from models.qwen3_tts.codec.encoder import CodecEncoder
+from models.qwen3_tts.codec.ops import Array, Kernels, default_kernels
+from models.qwen3_tts.codec.rvq import ResidualQuantizer
+from models.qwen3_tts.codec.weights import (
     KNOWN_PARTS,
     UNREAD_BY_THE_DECODER,
     UNREAD_BY_THE_ENCODER,
     load_network,
     load_quantizers,
 )
-from models.qwen3_tts.quantizer import ResidualQuantizer
-from models.qwen3_tts.stored_tensors import Reading
-from models.qwen3_tts.weights import MLX_LAYOUT, Misfits, Problems, read_checkpoint
 from registry.errors import InvalidInput
 
 Codes = npt.NDArray[np.int32]  # (T, Q)

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from models.qwen3_tts.codec_config import EncoderConfig
-from models.qwen3_tts.codec_decoder import Attention, LayerScale, linear
-from models.qwen3_tts.codec_kernels import Array, Kernels
-from models.qwen3_tts.convolution import CausalConvolution, Convolution, History
+from models.qwen3_tts.checkpoint.codec_config import EncoderConfig
+from models.qwen3_tts.codec.causal_conv import CausalConvolution, Convolution, History
+from models.qwen3_tts.codec.decoder import Attention, LayerScale, linear
+from models.qwen3_tts.codec.ops import Array, Kernels
 
 DOWNSAMPLE_STRIDE = 2
 PIECE_POSITIONS = 75  # transformer positions convolved at a time: 3 s of audio, about 100 MB at published sizes

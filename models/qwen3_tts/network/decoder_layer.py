@@ -10,9 +10,9 @@ from typing import Protocol
 
 import mlx.core as mx
 
-from models.qwen3_tts.config import PredictorConfig, TalkerConfig
-from models.qwen3_tts.kernels import HeadNorms, Kernels, Turn
-from models.qwen3_tts.reading import Projection, Reader
+from models.qwen3_tts.checkpoint.config import PredictorConfig, TalkerConfig
+from models.qwen3_tts.checkpoint.weight_reader import Projection, Reader
+from models.qwen3_tts.network.mlx_ops import HeadNorms, Kernels, Turn
 
 
 class LayerCache(Protocol):

@@ -14,12 +14,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from models.qwen3_tts.cache import FixedView, PrefillView, SlotCache, StepView
-from models.qwen3_tts.config import SPECIAL_CODES, TalkerConfig
-from models.qwen3_tts.kernels import Kernels
-from models.qwen3_tts.layers import DecoderLayer
-from models.qwen3_tts.prompt import PromptPlan
-from models.qwen3_tts.reading import Reader, materialize
+from models.qwen3_tts.checkpoint.config import SPECIAL_CODES, TalkerConfig
+from models.qwen3_tts.checkpoint.weight_reader import Reader, materialize
+from models.qwen3_tts.network.decoder_layer import DecoderLayer
+from models.qwen3_tts.network.kv_cache import FixedView, PrefillView, SlotCache, StepView
+from models.qwen3_tts.network.mlx_ops import Kernels
+from models.qwen3_tts.prompt.prompt import PromptPlan
 
 # codes (B, Q), text (B or 1, D), positions (B,), caches -> hidden states (B, D), caches
 Step = Callable[[mx.array, mx.array, mx.array, list[mx.array]], tuple[mx.array, list[mx.array]]]

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from mlx import nn
 
 from models.errors import InvalidReferenceAudio
-from models.qwen3_tts.codec import checked_waveform
-from models.qwen3_tts.codec_config import SpeakerEncoderConfig, speaker_encoder_config
-from models.qwen3_tts.codec_kernels import Array, Kernels, default_kernels
-from models.qwen3_tts.codec_weights import load_network
-from models.qwen3_tts.convolution import Convolution
-from models.qwen3_tts.mel import HOP_SAMPLES, log_mel
-from models.qwen3_tts.stored_tensors import Reading
-from models.qwen3_tts.weights import MLX_LAYOUT, Checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import MLX_LAYOUT, Checkpoint
+from models.qwen3_tts.checkpoint.codec_config import SpeakerEncoderConfig, speaker_encoder_config
+from models.qwen3_tts.checkpoint.tensor_file import Reading
+from models.qwen3_tts.codec.causal_conv import Convolution
+from models.qwen3_tts.codec.codec import checked_waveform
+from models.qwen3_tts.codec.mel import HOP_SAMPLES, log_mel
+from models.qwen3_tts.codec.ops import Array, Kernels, default_kernels
+from models.qwen3_tts.codec.weights import load_network
 
 SHORTEST_S = 0.1
 SMALLEST_VARIANCE = 1e-12

@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_
 from tokenizers.models import BPE
 
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.weights import read_json
+from models.qwen3_tts.checkpoint.checkpoint import read_json
 from registry.errors import InvalidInput
 
 QWEN2_SPLIT = (

@@ -14,8 +14,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.stored_tensors import BFLOAT16, HalfTable, Reading, StoredTable, StoredTensor
-from models.qwen3_tts.weights import Checkpoint, Problems, Quantization, packed_shape, shape_problem
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, Problems, Quantization, packed_shape, shape_problem
+from models.qwen3_tts.checkpoint.tensor_file import BFLOAT16, HalfTable, Reading, StoredTable, StoredTensor
 
 FLOATS = (mx.float32, mx.bfloat16, mx.float16, mx.float64)
 PACKED = (mx.uint32,)

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.network import Array, Filler, Network, RowSampler
-from models.qwen3_tts.prompt import PromptPlan, prefill_groups
-from models.qwen3_tts.sampling import MIN_CODES, Sampling
+from models.qwen3_tts.network.backend import Array, Filler, Network, RowSampler
+from models.qwen3_tts.prompt.prompt import PromptPlan, prefill_groups
+from models.qwen3_tts.prompt.sampling import MIN_CODES, Sampling
 
 Codes = npt.NDArray[np.int32]
 

@@ -20,18 +20,18 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.codec_kernels_numpy import MOST_THREADS, Workers
-from models.qwen3_tts.config import PredictorConfig, TalkerConfig
-from models.qwen3_tts.layers import DecoderLayer
-from models.qwen3_tts.network import Filler
-from models.qwen3_tts.numpy_products import product_of, seen
-from models.qwen3_tts.numpy_sampler import NumpySampler
-from models.qwen3_tts.predictor import CodePredictor, by_codebook
-from models.qwen3_tts.prompt import PromptPlan
-from models.qwen3_tts.reading import Linear, StoredLinear
-from models.qwen3_tts.sampling import Sampling
-from models.qwen3_tts.stored_tensors import HalfTable
-from models.qwen3_tts.talker import Talker
+from models.qwen3_tts.checkpoint.config import PredictorConfig, TalkerConfig
+from models.qwen3_tts.checkpoint.tensor_file import HalfTable
+from models.qwen3_tts.checkpoint.weight_reader import Linear, StoredLinear
+from models.qwen3_tts.codec.ops_numpy import MOST_THREADS, Workers
+from models.qwen3_tts.network.backend import Filler
+from models.qwen3_tts.network.code_predictor import CodePredictor, by_codebook
+from models.qwen3_tts.network.decoder_layer import DecoderLayer
+from models.qwen3_tts.network.talker import Talker
+from models.qwen3_tts.network_cpu.linear import product_of, seen
+from models.qwen3_tts.network_cpu.sampler import NumpySampler
+from models.qwen3_tts.prompt.prompt import PromptPlan
+from models.qwen3_tts.prompt.sampling import Sampling
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]

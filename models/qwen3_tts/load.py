@@ -13,22 +13,22 @@ from typing import Any
 import mlx.core as mx
 
 from models.hardware import compute as backend
-from models.qwen3_tts.codec import Codec, open_codec
-from models.qwen3_tts.codec_kernels import Kernels as CodecKernels
-from models.qwen3_tts.codec_kernels import kernels_named
-from models.qwen3_tts.codec_kernels_numpy import Workers
-from models.qwen3_tts.config import ModelConfig, generation_config, model_config
-from models.qwen3_tts.kernels import FastKernels, Kernels, PlainKernels
-from models.qwen3_tts.network import MlxNetwork, Network
-from models.qwen3_tts.numpy_network import NumpyNetwork, can_compute
-from models.qwen3_tts.predictor import CodePredictor
-from models.qwen3_tts.reading import Reader
-from models.qwen3_tts.speaker_encoder import PREFIX as SPEAKER_ENCODER
-from models.qwen3_tts.speaker_encoder import SpeakerEncoder, open_speaker_encoder
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, Misfits, read_checkpoint, read_json
+from models.qwen3_tts.checkpoint.config import ModelConfig, generation_config, model_config
+from models.qwen3_tts.checkpoint.weight_reader import Reader
+from models.qwen3_tts.codec.codec import Codec, open_codec
+from models.qwen3_tts.codec.ops import Kernels as CodecKernels
+from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.ops_numpy import Workers
+from models.qwen3_tts.codec.speaker_encoder import PREFIX as SPEAKER_ENCODER
+from models.qwen3_tts.codec.speaker_encoder import SpeakerEncoder, open_speaker_encoder
+from models.qwen3_tts.network.backend import MlxNetwork, Network
+from models.qwen3_tts.network.code_predictor import CodePredictor
+from models.qwen3_tts.network.mlx_ops import FastKernels, Kernels, PlainKernels
+from models.qwen3_tts.network.talker import Talker
+from models.qwen3_tts.network_cpu.network import NumpyNetwork, can_compute
+from models.qwen3_tts.prompt.tokenizer import TextTokenizer
 from models.qwen3_tts.speech_model import SpeechModel
-from models.qwen3_tts.talker import Talker
-from models.qwen3_tts.tokenizer import TextTokenizer
-from models.qwen3_tts.weights import Checkpoint, Misfits, read_checkpoint, read_json
 from registry.errors import InvalidInput
 
 FORMULATIONS = ("numpy", "llvm", "mlx")
@@ -117,7 +117,7 @@ def _read_weights(
 
 
 def _make_kernels() -> None:
-    from models.qwen3_tts.halves import half_kernels  # needs LLVM
+    from models.qwen3_tts.network_cpu.bf16_kernels import half_kernels  # needs LLVM
 
     half_kernels()
 

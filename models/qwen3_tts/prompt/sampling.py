@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.config import SPECIAL_CODES, GenerationConfig
+from models.qwen3_tts.checkpoint.config import SPECIAL_CODES, GenerationConfig
 from registry.errors import InvalidInput
 
 PUBLISHED_END_OF_SPEECH = 102  # the place of the end of speech among them, in every published checkpoint

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import mlx.core as mx
 
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.stored_tensors import StoredFile, StoredTensor, stored_tensors
+from models.qwen3_tts.checkpoint.tensor_file import StoredFile, StoredTensor, stored_tensors
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

@@ -17,8 +17,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.codec_kernels_mlx import MlxKernels
-from models.qwen3_tts.codec_kernels_numpy import NumpyKernels
+from models.qwen3_tts.codec.ops_mlx import MlxKernels
+from models.qwen3_tts.codec.ops_numpy import NumpyKernels
 from registry.errors import InvalidInput
 
 Array = Any  # mx.array or np.ndarray, as the formulation has it

@@ -9,9 +9,9 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.codec_kernels_numpy import Workers
-from models.qwen3_tts.reading import Linear, StoredLinear
-from models.qwen3_tts.stored_tensors import BFLOAT16, as_floats
+from models.qwen3_tts.checkpoint.tensor_file import BFLOAT16, as_floats
+from models.qwen3_tts.checkpoint.weight_reader import Linear, StoredLinear
+from models.qwen3_tts.codec.ops_numpy import Workers
 from registry.errors import InvalidInput
 
 Floats = npt.NDArray[np.float32]
@@ -60,7 +60,7 @@ def product_of(linear: Any, workers: Workers) -> Callable[[Floats], Floats]:
     else:
         return Product(linear, workers)
     try:
-        from models.qwen3_tts.stored_products import StoredProduct, fits  # needs LLVM
+        from models.qwen3_tts.network_cpu.bf16_linear import StoredProduct, fits  # needs LLVM
     except (ImportError, OSError) as error:  # it is installed, and its library cannot be loaded
         hint = 'Install voicejobs\' environment anew, or set formulation = "numpy".'
         raise InvalidInput(f"LLVM cannot be used here: {error}.", hint=hint) from None

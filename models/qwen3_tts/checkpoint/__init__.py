@@ -1,0 +1,1 @@
+"""A checkpoint folder -> configs and weights, checked strictly."""

@@ -1,0 +1,1 @@
+"""A speech request -> tokens, prompt embeddings and the rules of sampling."""
