@@ -99,7 +99,7 @@ def measure_listing(folder: Path, *, models: int) -> dict[str, float]:
         write_model(directory / f"org_Qwen3-TTS-{index:03}", data_bytes=1 << 16)
     environ = {**os.environ, "VOICEJOBS_MODELS_DIR": str(directory), "PYTHONPATH": str(ROOT)}
     bare_s = python_s("-c", "pass", environ=environ)
-    command = "from runner.commands.models import models; models(['list'])"
+    command = "from runner.cli.commands.models import models; models(['list'])"
     cache = directory / ".voicejobs-checks.json"
     first_s = statistics.median(_first_listing_s(cache, command, environ=environ) for _ in range(5))
     whole_s = python_s("-c", command, environ=environ)

@@ -142,9 +142,9 @@ def _rss_bytes(pid: int) -> int:
 
 def scan_of_a_full_inbox(options: argparse.Namespace) -> Iterator[Figure]:
     """One full scan over waiting files that are not jobs yet: attachments and jobs still settling."""
-    from runner.instance import Instance
-    from runner.intake import Intake
-    from runner.settings import Settings
+    from runner.config.instance import Instance
+    from runner.config.settings import Settings
+    from runner.inbox.scanner import Intake
 
     with scratch() as instance:
         for number in range(options.files):

@@ -16,7 +16,13 @@ from pathlib import Path
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
-NEEDED = ["runner.cli", "runner.commands.run", "runner.driving", "registry.registry", "models.fetch.prepare"]
+NEEDED = [
+    "runner.cli.program",
+    "runner.cli.commands.run",
+    "runner.cli.run",
+    "registry.registry",
+    "models.fetch.prepare",
+]
 CAN_FORK = sys.platform == "linux"
 
 if CAN_FORK:
@@ -63,7 +69,7 @@ def run(arguments, *, environment, program, output, errors):
     if program is not None:
         exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
         return
-    from runner.cli import main
+    from runner.cli.program import main
 
     main(arguments)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.help_pages import help_pages
-from runner.jobfile import parse_job
-from runner.jobfile_specs import MAX_CANDIDATES, MAX_LINES, SPEC_CLASSES
-from runner.jobfile_text import MAX_FILE_BYTES, MAX_NESTING, MAX_TABLES, MAX_VALUES
+from runner.cli.help_pages import help_pages
+from runner.config.settings import SETTINGS_FILE, default_file
+from runner.jobfile.parse import parse_job
+from runner.jobfile.specs import MAX_CANDIDATES, MAX_LINES, SPEC_CLASSES
+from runner.jobfile.syntax import MAX_FILE_BYTES, MAX_NESTING, MAX_TABLES, MAX_VALUES
 from runner.names import PRESET_NAMES
-from runner.settings import SETTINGS_FILE, default_file
 
 ROOT = Path(__file__).parents[1]
 JOBS_PAGE = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def test_the_repository_is_an_instance_with_every_key_at_its_default():
 
 def test_the_help_pages_are_those_of_the_program():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert page == help_pages(), "python -m runner.help_pages > docs/commands.md"
+    assert page == help_pages(), "python -m runner.cli.help_pages > docs/commands.md"
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

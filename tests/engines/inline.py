@@ -7,7 +7,7 @@ import dataclasses
 
 from models.processes.wire import LoadFailed
 from models.protocol import SpeechDone
-from runner.engine_client import EngineLost, EngineReady
+from runner.engine.client import EngineLost, EngineReady
 from tests.engines.noop import NoopEngine
 
 RENDER_S = 0.001  # on every machine, since the runner gives a fast engine more work at once

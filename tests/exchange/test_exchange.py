@@ -15,9 +15,9 @@ from registry.registry import open_registry
 from registry.voices.lookup import aliases, history, resolve
 from registry.voices.tombstones import remove_version
 from registry.voices.versions import set_alias
-from runner.exporting import ConsentMissing, export_prompt
-from runner.import_values import NothingToSpeakWith
-from runner.importing import read_voice_file
+from runner.exchange.exporter import ConsentMissing, export_prompt
+from runner.exchange.importer import read_voice_file
+from runner.exchange.values import NothingToSpeakWith
 from tests.exchange.travelling import MODEL, exported, imported, locked, manifest_in, native_prompt
 from tests.exchange.vox_making import (
     SEED_PATH,

@@ -7,9 +7,9 @@ import pytest
 from models.errors import VoxRefused
 from models.voices.diga import diga_voices
 from registry.registry import open_registry
-from runner.cli import run_command
-from runner.instance import open_instance
-from runner.settings import SETTINGS_FILE
+from runner.cli.program import run_command
+from runner.config.instance import open_instance
+from runner.config.settings import SETTINGS_FILE
 from tests.exchange.vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, seed_era_vox
 
 

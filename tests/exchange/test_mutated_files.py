@@ -17,9 +17,9 @@ from models.voices.swift_prompt import parse_swift_prompt
 from models.voices.vox_manifest import manifest_bytes, parse_manifest
 from registry.errors import VoiceJobsError
 from registry.registry import open_registry
-from runner.exporting import ConsentMissing, export_voice
-from runner.import_values import VoiceImport
-from runner.importing import add_versions, read_voice_file, store
+from runner.exchange.exporter import ConsentMissing, export_voice
+from runner.exchange.importer import add_versions, read_voice_file, store
+from runner.exchange.values import VoiceImport
 from tests.exchange.vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, seed_era_vox
 
 MAX_MEMORY_BYTES = 96 << 20

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from models.text.pronunciation import checked_table, merged, respelled
 from registry.errors import InvalidInput
-from runner.doctor import CHECKS
+from runner.doctor.checks import CHECKS
 from tests.runner.bench import Bench, design, lock, speak
 
 TABLE = {"Nguyen": "Win", "SQL": "sequel", "New York": "Noo Yawk", "York": "Yawk", "C++": "see plus plus"}

@@ -11,10 +11,10 @@ from models.audio.conversion import encode_as, format_named, m4a_encoder
 from models.errors import EncodingFailed, NoEncoder
 from registry.errors import InvalidInput
 from registry.registry import open_registry
-from runner.cli import run_command
-from runner.instance import open_instance
-from runner.settings import SETTINGS_FILE
-from runner.speaking import SayRequest, wanted_format
+from runner.cli.program import run_command
+from runner.cli.speak import SayRequest, wanted_format
+from runner.config.instance import open_instance
+from runner.config.settings import SETTINGS_FILE
 from tests.exchange.vox_making import seed_era_vox
 
 

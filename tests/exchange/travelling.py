@@ -11,8 +11,8 @@ from models.audio.files import encode_audio
 from models.voices.clone_prompt import ClonePrompt
 from registry.voices.values import ModelFacts, NewVersion
 from registry.voices.versions import add_version
-from runner.exporting import export_voice
-from runner.importing import add_versions, read_voice_file, store
+from runner.exchange.exporter import export_voice
+from runner.exchange.importer import add_versions, read_voice_file, store
 
 MODEL = ModelFacts(
     engine="qwen3-tts",

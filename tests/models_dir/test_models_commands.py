@@ -12,9 +12,9 @@ from models.errors import ModelInUse, ModelNeeded, ModelNotInstalled, UndoRefuse
 from models.store.availability import Available, availability
 from models.store.manifest import make_manifest, write_manifest
 from models.store.shared_directory import hold_for_loading
-from runner.cli import voicejobs
+from runner.cli.program import voicejobs
+from runner.doctor.model_checks import check_models
 from runner.errors import WorkFailed
-from runner.model_checks import check_models
 from tests.models_dir.making import (
     BASE,
     CACHES,
@@ -183,8 +183,8 @@ def test_a_model_that_a_voice_needs_is_removed_only_by_force(recorded, run, dire
 
 def test_no_command_imports_mlx_or_downloads_anything_by_being_imported():
     program = (
-        "import sys, runner.commands.models, models.fetch.prepare, models.migrate.migration, models.store.verify;"
-        "import runner.model_checks;"
+        "import sys, runner.cli.commands.models, models.fetch.prepare, models.migrate.migration, models.store.verify;"
+        "import runner.doctor.model_checks;"
         "bad = [name for name in ('mlx', 'huggingface_hub', 'sqlalchemy', 'numpy', 'pydantic') if name in sys.modules];"
         "assert not bad, bad"
     )

@@ -9,8 +9,8 @@ from models.errors import ModelNotInstalled, UnsupportedCheckpoint
 from models.store.availability import Available, availability
 from models.store.manifest import read_manifest
 from registry.errors import Conflict
-from runner.cli import voicejobs
-from runner.quantize import quantized_id
+from runner.cli.program import voicejobs
+from runner.cli.quantize_run import quantized_id
 from tests.models_dir.making import BASE, contents, slug
 
 pytest.importorskip("mlx.core")

@@ -12,9 +12,9 @@ from benchmarks.bench_models_dir import write_model
 from models.store.availability import Available, availability
 from models.store.shared_directory import list_models
 from models.store.verdict_cache import CACHE_FILE
+from runner.config.instance import open_instance
+from runner.config.quick_settings import quick_settings
 from runner.errors import InstanceNotFound, SettingsInvalid
-from runner.instance import open_instance
-from runner.quick_settings import quick_settings
 from tests.models_dir.making import BASE, ROOT, slug, speech_model
 
 
@@ -42,7 +42,7 @@ def test_listing_200_models_takes_less_than_300_ms_beyond_the_interpreters_start
     for index in range(200):
         write_model(directory / f"org_model-{index}", data_bytes=1 << 14)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "VOICEJOBS_MODELS_DIR": str(directory)}
-    command = "from runner.commands.models import models; models(['list'])"
+    command = "from runner.cli.commands.models import models; models(['list'])"
     assert process_seconds(command, environment) - process_seconds("pass", environment) < 0.3
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.instance import Instance
-from runner.intake import Intake
-from runner.settings import Settings
+from runner.config.instance import Instance
+from runner.config.settings import Settings
+from runner.inbox.scanner import Intake
 from tests.regimes.fuzzing import drop_fuzzed, drop_hostile
 from tests.runner.bench import Bench, speak
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from registry.durable_files import CRASH_EXIT_STATUS
-from runner.instance import Instance
-from runner.intake import Intake
-from runner.settings import Settings
+from runner.config.instance import Instance
+from runner.config.settings import Settings
+from runner.inbox.scanner import Intake
 from tests.forked import run_program
 
 LOCK = 'kind = "lock"\nvoice = "elena"\naudio = "elena.wav"\ntranscript = "Hi."\n'

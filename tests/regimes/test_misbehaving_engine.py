@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from models.protocol import PresetVoice, SpeechWork
-from runner.engine_client import Deadlines, EngineClient
+from runner.engine.client import Deadlines, EngineClient
 from tests.engines.noop import tone_for
 from tests.patience import PATIENCE_S
 from tests.runner.bench import Bench, speak

@@ -166,7 +166,7 @@ def test_a_writer_that_never_yields_is_reported_as_a_locked_database(db):
 
 def test_neither_plain_sql_nor_the_runner_imports_sqlalchemy(tmp_path):
     program = """if True:
-        import sys, pathlib, runner.loop
+        import sys, pathlib, runner.worker.daemon
         from registry.storage.database import Database
         with Database.open(pathlib.Path(sys.argv[1])) as db, db.read() as snapshot:
             assert snapshot.rows("SELECT name FROM voice") == []

@@ -6,11 +6,11 @@ from concurrent.futures import wait
 
 import soundfile
 
-from runner.context import open_context
-from runner.instance import Instance
-from runner.intake import Intake
-from runner.settings import Settings
-from runner.worker import Worker
+from runner.config.instance import Instance
+from runner.config.settings import Settings
+from runner.inbox.scanner import Intake
+from runner.worker.context import open_context
+from runner.worker.worker import Worker
 from tests.engines.inline import InlineEngine
 from tests.patience import PATIENCE_S
 

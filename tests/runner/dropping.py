@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from runner.intake import Intake
+from runner.inbox.scanner import Intake
 
 SPEAK = 'kind = "synthesize"\nvoice = "elena"\ntext = "Hello."\n'
 LOCK = 'kind = "lock"\nvoice = "elena"\naudio = "elena.wav"\ntranscript = "Hi."\n'

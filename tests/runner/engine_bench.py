@@ -6,7 +6,7 @@ import time
 import psutil
 
 from models.protocol import ModelChoice, PresetVoice, SpeechWork
-from runner.engine_client import EngineReady
+from runner.engine.client import EngineReady
 from tests.patience import PATIENCE_S
 
 NOOP = ModelChoice(engine="tests.engines.noop:open_engine", model="noop")

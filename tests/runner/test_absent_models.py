@@ -11,7 +11,7 @@ from models.errors import HubUnreachable
 from models.fetch.download_process import one_at_a_time
 from models.store.events import ModelEvent
 from registry.jobs.lists import open_jobs, show_job
-from runner.model_loader import Prepared
+from runner.engine.model_loader import Prepared
 from tests.patience import PATIENCE_S
 from tests.runner.bench import MODEL, design, speak
 from tests.runner.test_worker_order import OTHER
@@ -76,8 +76,8 @@ def test_a_model_that_lies_here_is_loaded_while_another_is_downloaded(bench, dow
 
 
 def test_more_jobs_than_are_held_in_memory_may_wait_for_a_download(bench, downloads, monkeypatch):
-    monkeypatch.setattr("runner.turns.JOBS_AT_ONCE", 4)
-    monkeypatch.setattr("runner.turns.WAITING_AT_ONCE", 2)
+    monkeypatch.setattr("runner.worker.dispatcher.JOBS_AT_ONCE", 4)
+    monkeypatch.setattr("runner.worker.dispatcher.WAITING_AT_ONCE", 2)
     for number in range(4):
         bench.drop(f"far-{number}.toml", speak("Later.", model=FAR, priority=number % 2), age_s=9)
         bench.drop(f"unsure-{number}.toml", speak("Later.", model=FAR.upper(), priority=1), age_s=9)

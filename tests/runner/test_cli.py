@@ -12,11 +12,11 @@ import click
 import pytest
 
 from registry.errors import VoiceJobsError, storage_error
-from runner.cli import run_command, voicejobs
-from runner.console import Command, LazyGroup, table, to_json
+from runner.cli.console import Command, LazyGroup, table, to_json
+from runner.cli.program import run_command, voicejobs
+from runner.config.settings import SETTINGS_FILE
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
 from runner.exit_codes import EXIT_CODES, exit_code_for
-from runner.settings import SETTINGS_FILE
 from runner.version import VERSION
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_the_short_help_of_the_table_is_that_of_the_command():
 def test_help_answers_at_once_and_loads_neither_mlx_nor_pydantic():
     """At once is told by what is loaded, and not by the clock of a machine that may be busy."""
     program = (
-        "import sys; from runner.cli import run_command; code = 0\n"
+        "import sys; from runner.cli.program import run_command; code = 0\n"
         "for command in ('', 'jobs list', 'submit', 'run'): code |= run_command([*command.split(), '--help'])\n"
         "heavy = {'mlx', 'numpy', 'pydantic', 'sqlalchemy', 'soundfile'} & set(sys.modules); assert not heavy, heavy\n"
         "assert len(sys.modules) < 400, len(sys.modules)\n"

@@ -12,12 +12,12 @@ import pytest
 from registry.jobs.requests import requests
 from registry.registry import open_registry
 from registry.voices.versions import add_version
-from runner.cli import run_command
-from runner.instance import open_instance
-from runner.jobfile import parse_job
-from runner.loop import Runner
-from runner.player import NoPlayer, PlaybackFailed, find_player, play
-from runner.settings import SETTINGS_FILE
+from runner.cli.player import NoPlayer, PlaybackFailed, find_player, play
+from runner.cli.program import run_command
+from runner.config.instance import open_instance
+from runner.config.settings import SETTINGS_FILE
+from runner.jobfile.parse import parse_job
+from runner.worker.daemon import Runner
 from tests.patience import PATIENCE_S, wait_until
 from tests.registry.making import a_version
 from tests.runner.bench import MODEL, Bench, design, lock, speak
@@ -191,7 +191,7 @@ def test_cancel_and_retry_are_asked_of_the_next_runner(root, run):
 
 
 def test_cancel_says_what_an_active_runner_made_of_it(root, run, monkeypatch):
-    monkeypatch.setattr("runner.driving.OBEYED_WITHIN_S", PATIENCE_S)
+    monkeypatch.setattr("runner.cli.run.OBEYED_WITHIN_S", PATIENCE_S)
     bench = Bench(root)
     bench.drop("a.toml", speak("Hello."))
     bench.tick()

@@ -13,11 +13,12 @@ import pytest
 
 from models.hardware import compute as backend
 from registry.storage.database import Database
-from runner import doctor, engine_checks
-from runner.cli import run_command
-from runner.engine_trial import SelftestAnswer, last_words, speak_once
-from runner.instance import Instance
-from runner.settings import SETTINGS_FILE, Settings
+from runner.cli.program import run_command
+from runner.config.instance import Instance
+from runner.config.settings import SETTINGS_FILE, Settings
+from runner.doctor import checks as doctor
+from runner.doctor import engine_checks
+from runner.doctor.engine_trial import SelftestAnswer, last_words, speak_once
 from tests.runner.bench import MODEL
 
 REPORT = {

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from registry.jobs.values import DONE
-from runner.driving import Waiting, run_daemon, run_once
+from runner.cli.run import Waiting, run_daemon, run_once
+from runner.config.instance import Instance
+from runner.config.settings import Settings
 from runner.errors import RunnerActive
-from runner.instance import Instance
-from runner.settings import Settings
 from tests.patience import PATIENCE_S, wait_until
 from tests.runner.bench import MODEL, design, lock, speak
 
@@ -61,7 +61,9 @@ def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
 
 
 def test_a_second_runner_is_refused_and_a_signal_stops_the_first(instance, monkeypatch):
-    monkeypatch.setattr("runner.loop.STOP_WITHIN_S", PATIENCE_S)  # else a slow machine ends the process of the tests
+    monkeypatch.setattr(
+        "runner.worker.daemon.STOP_WITHIN_S", PATIENCE_S
+    )  # else a slow machine ends the process of the tests
     handler = signal.getsignal(signal.SIGTERM)
     refused = []
 
@@ -83,9 +85,9 @@ def test_a_second_runner_is_refused_and_a_signal_stops_the_first(instance, monke
 def test_a_step_that_takes_too_long_is_abandoned_when_the_runner_is_told_to_stop(tmp_path):
     (tmp_path / "voicejobs.toml").write_text('model = "draft"\n')
     script = """
-        import pathlib, time, runner.instance, runner.loop
-        runner.loop.STOP_WITHIN_S = 0.2
-        with runner.loop.Runner(runner.instance.open_instance(pathlib.Path.cwd())) as owner:
+        import pathlib, time, runner.config.instance, runner.worker.daemon
+        runner.worker.daemon.STOP_WITHIN_S = 0.2
+        with runner.worker.daemon.Runner(runner.config.instance.open_instance(pathlib.Path.cwd())) as owner:
             owner.worker.tick = lambda now_s: (print("busy", flush=True), time.sleep(60))
             owner.run()
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.intake import Intake
+from runner.inbox.scanner import Intake
 from tests.regimes.fuzzing import make_socket
 from tests.runner.dropping import LOCK, SPEAK, drop, settled, visible
 

@@ -12,8 +12,9 @@ import pytest
 from registry.jobs import requests as job_requests
 from registry.jobs.lists import show_job
 from registry.jobs.values import CANCEL, QUEUED, RETRY
-from runner import endings, finishing
-from runner.recording import RecentTakes
+from runner.worker import finisher as finishing
+from runner.worker import finisher_thread as endings
+from runner.worker.take_writer import RecentTakes
 from tests.patience import PATIENCE_S
 from tests.runner.bench import design, lock, speak
 

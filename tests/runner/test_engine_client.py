@@ -10,7 +10,7 @@ import pytest
 
 from models.processes.wire import LoadFailed
 from models.protocol import LockDone, LockWork, ModelChoice, Progress, SpeechDone, WorkFailed
-from runner.engine_client import (
+from runner.engine.client import (
     Deadlines,
     EngineClient,
     EngineLost,
@@ -26,7 +26,7 @@ from tests.runner.engine_bench import MISBEHAVING, NOOP, Bench
 @pytest.fixture
 def make_bench(tmp_path, monkeypatch):
     monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
-    monkeypatch.setattr("runner.engine_pipe.KILL_WAIT_S", PATIENCE_S)
+    monkeypatch.setattr("runner.engine.pipe.KILL_WAIT_S", PATIENCE_S)
     benches = []
 
     def make(**settings):
@@ -110,7 +110,7 @@ def test_work_needs_a_model_and_an_id_of_its_own(bench):
 )
 def test_the_death_of_the_engine_is_an_event_that_names_what_was_lost(bench, monkeypatch, text, reason, words):
     if reason == "died" and text != "close the pipe":
-        monkeypatch.setattr("runner.engine_client.DEATH_WAIT_S", PATIENCE_S)
+        monkeypatch.setattr("runner.engine.client.DEATH_WAIT_S", PATIENCE_S)
     bench.loaded(MISBEHAVING).say(text)
     bench.say("waits behind it")
     lost = bench.wait_for(EngineLost)
@@ -122,7 +122,7 @@ def test_the_death_of_the_engine_is_an_event_that_names_what_was_lost(bench, mon
 
 
 def test_what_the_engine_last_said_is_kept_beside_the_reason(bench, monkeypatch):
-    monkeypatch.setattr("runner.engine_client.DEATH_WAIT_S", PATIENCE_S)
+    monkeypatch.setattr("runner.engine.client.DEATH_WAIT_S", PATIENCE_S)
     bench.loaded(MISBEHAVING).say("print")
     bench.say("abort")
     lost = bench.wait_for(EngineLost)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from registry.errors import StorageError
+from runner.config.instance import Instance, open_instance
+from runner.config.settings import SETTINGS_FILE, Settings
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
-from runner.instance import Instance, open_instance
-from runner.settings import SETTINGS_FILE, Settings
 
 
 @pytest.fixture

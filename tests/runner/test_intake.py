@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from runner.instance import Instance
-from runner.intake import Intake
-from runner.jobfile import ImportSpec
-from runner.settings import Settings
+from runner.config.instance import Instance
+from runner.config.settings import Settings
+from runner.inbox.scanner import Intake
+from runner.jobfile.parse import ImportSpec
 from tests.runner.dropping import LOCK, SPEAK, drop, settled, visible
 
 # ---- the settle rule ---------------------------------------------------------------------------------------------

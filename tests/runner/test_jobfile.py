@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from runner.errors import JobFileInvalid
-from runner.jobfile import (
+from runner.jobfile.parse import (
     DesignSpec,
     ExportSpec,
     LockSpec,
@@ -18,7 +18,7 @@ from runner.jobfile import (
     spec_from_json,
     spec_to_json,
 )
-from runner.jobfile_text import tomllib
+from runner.jobfile.syntax import tomllib
 
 DESIGN = 'kind = "design"\nvoice = "elena"\ndescription = "A warm voice."\n'
 LOCK = 'kind = "lock"\nvoice = "elena"\nfrom = { job = "elena-design", candidate = 2 }\n'

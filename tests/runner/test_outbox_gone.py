@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from registry.jobs.lists import open_jobs
-from runner.pruning import prune
-from runner.publish import Outbox, OutboxGone
+from runner.cli.prune import prune
+from runner.outbox.outbox import Outbox, OutboxGone
 from tests.runner.bench import START_S, Bench, speak
 
 

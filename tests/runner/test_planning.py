@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from registry.errors import InvalidInput
-from runner import starting
-from runner.jobfile import SynthesizeSpec
-from runner.planning import Ordinals, cut_text, derived_seed, line_files, merged_sampling, retry_seed
+from runner.jobfile.parse import SynthesizeSpec
+from runner.scheduling import planner as starting
+from runner.scheduling.line_plan import Ordinals, cut_text, derived_seed, line_files, merged_sampling, retry_seed
 
 CONTENT = {"text": "Hello.", "voice_digest": "abc", "instruct": None}
 

@@ -4,7 +4,13 @@ import sys
 
 import pytest
 
-from runner.positions import json_positions, nearest_position, repeated_json_keys, repeated_toml_key, toml_positions
+from runner.config.source_positions import (
+    json_positions,
+    nearest_position,
+    repeated_json_keys,
+    repeated_toml_key,
+    toml_positions,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from runner.preparing import as_stored, take_content, take_waveform
+from runner.outbox.take_encoding import as_stored, take_content, take_waveform
 from tests.runner.bench import speak
 
 

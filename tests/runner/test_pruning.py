@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runner.claims import free_path
-from runner.pruning import prune
+from runner.cli.prune import prune
+from runner.inbox.claims import free_path
 from tests.runner.bench import START_S, design, lock, speak
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from runner.receipt import encoded, gates_warning
+from runner.outbox.receipt import encoded, gates_warning
 
 
 def test_a_receipt_is_json_with_one_line_an_entry():

@@ -12,7 +12,7 @@ import pytest
 from registry.jobs import jobs
 from registry.jobs import requests as job_requests
 from registry.jobs.values import CANCEL
-from runner.receipt import Totals, timings
+from runner.outbox.receipt import Totals, timings
 from tests.runner.bench import design, lock, speak
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "receipt.schema.json").read_text())

@@ -6,12 +6,12 @@ import logging
 import pytest
 
 from registry.jobs import jobs
-from runner.cli import run_command
-from runner.instance import Instance
-from runner.logs import LOG_FILE, Redacting, set_up_logging
-from runner.receipt import receipt
+from runner.cli.program import run_command
+from runner.config.instance import Instance
+from runner.config.logs import LOG_FILE, Redacting, set_up_logging
+from runner.config.settings import Settings
+from runner.outbox.receipt import receipt
 from runner.redaction import REDACTED, redact
-from runner.settings import Settings
 from tests.runner.bench import speak
 
 SECRETS = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.scheduler import Choice, in_order
+from runner.scheduling.scheduler import Choice, in_order
 
 
 def order(*choices: Choice, loaded: str | None = None, now_s: float = 1000) -> list[int]:

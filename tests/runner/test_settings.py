@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import SettingsInvalid
-from runner.settings import (
+from runner.config.settings import (
     NOT_SETTINGS,
     NOT_SETTINGS_PREFIX,
     SETTINGS_FILE,
@@ -17,6 +16,7 @@ from runner.settings import (
     setting_keys,
     tomllib,
 )
+from runner.errors import SettingsInvalid
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.protocol import SAMPLE_RATE_HZ
-from runner.track import TrackLine, cues, pause_samples, srt, timestamp, total_samples, vtt, waveforms
+from runner.outbox.track import TrackLine, cues, pause_samples, srt, timestamp, total_samples, vtt, waveforms
 
 LINES = [
     TrackLine(text="Hello.", samples=24_000, pause_samples=pause_samples(0.4)),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from runner.watch import InboxWatcher, InotifyEvents, WatchdogEvents
+from runner.inbox.watcher import InboxWatcher, InotifyEvents, WatchdogEvents
 from tests.patience import PATIENCE_S
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")

@@ -11,7 +11,7 @@ import pytest
 from registry.errors import DiskFull
 from registry.jobs import requests as job_requests
 from registry.jobs.values import CANCEL, RETRY
-from runner import recording
+from runner.worker import take_writer as recording
 from tests.runner.bench import design, lock, speak
 
 

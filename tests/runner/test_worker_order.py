@@ -74,7 +74,7 @@ def test_takes_beyond_the_limit_go_but_never_those_of_open_jobs(make_bench):
 
 
 def test_a_job_may_come_before_the_voice_it_names_in_an_inbox_too_full_for_one_look(bench, monkeypatch):
-    monkeypatch.setattr("runner.intake.CLAIMS_PER_TICK", 2)
+    monkeypatch.setattr("runner.inbox.scanner.CLAIMS_PER_TICK", 2)
     bench.drop("a-scene.toml", speak("Hello.", voice="elena"), age_s=50)
     drop_all(bench, models(MODEL, MODEL, MODEL))
     bench.drop("elena-design.toml", design(), age_s=10)
@@ -87,7 +87,7 @@ def test_a_job_may_come_before_the_voice_it_names_in_an_inbox_too_full_for_one_l
 
 
 def test_long_jobs_that_come_together_are_held_in_memory_one_after_the_other(bench, monkeypatch):
-    monkeypatch.setattr("runner.intake.READ_BYTES_PER_TICK", 1_000)
+    monkeypatch.setattr("runner.inbox.scanner.READ_BYTES_PER_TICK", 1_000)
     bench.engine.answers_per_tick = 1
     drop_all(bench, [speak(*(f"Line {n} of {job}." for n in range(60))) for job in range(3)])
     bench.tick()

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from runner.cli.program import main
+
+__all__ = ["main"]

@@ -1,0 +1,88 @@
+"""Job files on a person's disk → whether they would be taken, and what they refer to. Reads files, changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.errors import NotFound, VoiceJobsError, storage_error
+from runner.errors import CHECK_HINT, JobFileInvalid
+from runner.inbox.attachments import read_file, sha256_below
+from runner.inbox.drop import job_file_in
+from runner.jobfile.parse import MAX_FILE_BYTES, JobSpec, content_sha256, parse_job
+from runner.names import printable_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOnDisk:
+    """A checked job file with the files it names."""
+
+    file_name: str
+    content: bytes
+    spec: JobSpec
+    folder: Path
+    referenced: dict[str, str] = field(default_factory=dict)  # path as the job names it → SHA-256
+
+    @property
+    def content_sha256(self) -> str:
+        return content_sha256(self.spec, self.referenced)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What `voicejobs check` says of one file."""
+
+    file: str
+    kind: str | None
+    problems: list[str]
+    hint: str = ""
+
+
+def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
+    """Read and check a job file, or the one in a folder; `-` is standard input, relative to the working directory.
+
+    Raises JobFileInvalid, AttachmentMissing and others of the tree.
+    """
+    if name == "-" and stdin is not None:
+        content = stdin.read(MAX_FILE_BYTES + 1)
+        file_name = "stdin.json" if content.lstrip()[:1] == b"{" else "stdin.toml"
+        folder = Path.cwd()
+    else:
+        path = Path(name)
+        if path.is_dir():
+            path = job_file_in(path.absolute())  # whose name is told: "." has none
+        content, file_name, folder = _content_of(path), path.name, path.absolute().parent
+    spec = parse_job(content, file_name=file_name)
+    referenced = {path: sha256_below(folder, path) for path in spec.references()}
+    return JobOnDisk(file_name=file_name, content=content, spec=spec, folder=folder, referenced=referenced)
+
+
+def _content_of(path: Path) -> bytes:
+    if not path.exists():
+        raise NotFound(f"There is no file {path}.")
+    if path.suffix.casefold() not in (".toml", ".json"):
+        raise JobFileInvalid(path.name, [": a job file ends in .toml or .json."])
+    try:
+        return read_file(path.resolve(), limit_bytes=MAX_FILE_BYTES)
+    except OSError as error:
+        raise storage_error(error, f"reading {path}") from error
+
+
+def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
+    """Whether a job file would be taken, and every reason why not."""
+    try:
+        job = read_job(name, stdin=stdin)
+    except JobFileInvalid as error:
+        shown = (
+            Path(name, error.file_name)
+            if Path(name).is_dir()
+            else error.file_name
+            if name == "-"
+            else printable_name(name)
+        )
+        hint = "" if error.hint == CHECK_HINT else error.hint
+        return Verdict(file=name, kind=None, problems=[f"{shown}{problem}" for problem in error.problems], hint=hint)
+    except VoiceJobsError as error:
+        return Verdict(file=name, kind=None, problems=[f"{name}: {error.message}"], hint=error.hint)
+    return Verdict(file=name, kind=job.spec.kind, problems=[])

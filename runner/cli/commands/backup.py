@@ -1,0 +1,97 @@
+"""`voicejobs backup` and `restore`: everything that is remembered, in one file. Both work beside a runner."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.cli.console import Command, counted, current_instance, json_option, say, show, size, when
+
+if TYPE_CHECKING:
+    from runner.config.instance import Instance
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "voicejobs backup /backups/voices.backup",
+        "voicejobs backup --without-takes ~/voices.backup     # smaller: takes can be spoken again",
+    ),
+)
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--without-takes", is_flag=True, help="Leave rendered lines out; they can be spoken again.")
+@json_option
+def backup(target: Path, without_takes: bool, as_json: bool) -> None:
+    """Write everything that is remembered into FILE.
+
+    Voices with their recordings, jobs, takes and voicejobs.toml; as of one moment, while work goes on.
+    FILE appears whole or not at all, and replaces an older one of its name. Its folder is made when that alone is
+    missing and its disk is mounted.
+    """
+    from registry.registry import open_registry
+
+    instance = current_instance()
+    with open_registry(instance.state_dir) as registry:
+        report = registry.backup(
+            target.expanduser().absolute(),
+            now_s=time.time(),
+            with_takes=not without_takes,
+            extras={instance.settings_path.name: instance.settings_path},
+        )
+    missing = len(report.manifest.missing)
+    if missing:
+        lost = counted(missing, "recording or prompt")
+        say(f"warning: {lost} had been lost before this backup was made; `voicejobs voices fsck` tells which")
+    show(report, as_json=as_json, text=lambda _: f"{report.path}: {size(report.size_bytes)}")
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "voicejobs restore /backups/voices.backup",
+        "voicejobs restore --replace /backups/voices.backup   # the former database is kept beside the new one",
+    ),
+)
+@click.argument("archive", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Replace a registry that has content; it is kept beside the new one.")
+@click.option("--settings", "with_settings", is_flag=True, help="Restore voicejobs.toml as well.")
+@json_option
+def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) -> None:
+    """Make this instance remember what FILE holds; FILE may come from another machine.
+
+    The archive is read and checked to its end before anything is changed.
+    """
+    from registry.upkeep.restore import restore as restore_registry
+
+    instance = current_instance()
+    extras = {instance.settings_path.name: instance.settings_path} if with_settings else {}
+    report = restore_registry(archive, instance.state_dir, now_s=time.time(), replace=replace, extras=extras)
+    _retire_answers(instance)
+    if report.former_database is not None:
+        say(f"the former database is kept as {report.former_database}")
+    made = when(report.manifest.created_s)
+    show(
+        report,
+        as_json=as_json,
+        text=lambda _: (
+            f"restored {report.objects:,} recordings and prompts, {counted(report.takes, 'take')}"
+            f"{''.join(f', {name}' for name in report.extras)}; all as of {made}"
+        ),
+    )
+
+
+def _retire_answers(instance: Instance) -> None:
+    """A job that is open again, as of the backup, has not been answered, whatever its folder says."""
+    from registry.jobs.lists import list_jobs
+    from registry.jobs.values import OPEN_STATUSES
+    from registry.storage.database import Database
+    from runner.outbox.outbox import RECEIPT, Outbox
+
+    with Database.open(instance.database_path) as database, database.read() as snapshot:
+        names = [job.job.name for job in list_jobs(snapshot, statuses=OPEN_STATUSES, limit=1 << 30)]
+    for name in names:
+        if (instance.outbox / name / RECEIPT).exists():
+            Outbox.of(instance).retire_receipt(name)

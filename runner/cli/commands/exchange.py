@@ -1,0 +1,135 @@
+"""`voicejobs voices import` and `voices export`: voices from and to other tools and other machines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.console import Command, current_instance, has_terminal, json_option, say, to_json
+from runner.exit_codes import FAILED, OK
+
+if TYPE_CHECKING:
+    from runner.cli.exchange_files import Outcome
+    from runner.config.instance import Instance
+
+
+@click.command(
+    "import",
+    cls=Command,
+    examples=(
+        "voicejobs voices import elena.vox",
+        "voicejobs voices import elena-1.7b.cloneprompt --voice elena --consent self",
+        "voicejobs voices import ~/.diga            # every voice of diga's store",
+    ),
+)
+@click.argument("path", type=click.Path(path_type=Path), metavar="FILE|FOLDER")
+@click.option("--voice", metavar="NAME", help="Its name here; else its name in the file.")
+@click.option("--consent", type=click.Choice(["self", "granted", "unknown"]), help="Whose voice it is.")
+@click.option("--transcript", metavar="TEXT", help="The words of a recording that comes without them.")
+@click.option("--model", metavar="MODEL", help="What locks a voice that comes without a usable prompt.")
+@click.option("--keep-current", is_flag=True, help="Leave the alias `current` where it is.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for jobs that an import needs.")
+@json_option
+def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, **wishes: Any) -> int:
+    """Take voices over from .vox files, clone prompts or a folder.
+
+    A file without a usable clone prompt is locked from its recording, as a job. What is imported twice is there
+    once. Nothing in the folder is changed.
+    """
+    from registry.registry import open_registry
+    from runner.cli.exchange_files import Importer, refused_in
+
+    instance = current_instance()
+    instance.prepare()
+    with open_registry(instance.state_dir) as registry:
+        importer = Importer(instance=instance, registry=registry, set_current=not keep_current, **wishes)
+        outcomes = list(importer.import_path(path.expanduser()))
+    for outcome in outcomes:
+        _talk(outcome)
+    codes = [] if no_wait else [_wait(instance, outcome) for outcome in outcomes]
+    if as_json:
+        click.echo(to_json([_as_json(outcome) for outcome in outcomes]))
+    else:
+        for outcome in outcomes:
+            if outcome.voice and outcome.error is None:
+                click.echo(f"{outcome.status}\t{outcome.voice}")
+    return FAILED if refused_in(outcomes) else max(codes, default=OK)
+
+
+def _talk(outcome: Outcome) -> None:
+    for warning in outcome.warnings:
+        say(f"{outcome.source}: {warning}")
+    if outcome.error is not None:
+        say(f"{outcome.source}: {outcome.error}")
+    for job in outcome.jobs:
+        say(f"{outcome.source}: dropped {job.path}")
+
+
+def _wait(instance: Instance, outcome: Outcome) -> int:
+    from runner.cli import submit as submission
+    from runner.cli.progress import ProgressLine
+
+    worst = OK
+    for job in outcome.jobs:
+        with ProgressLine(enabled=has_terminal()) as line:
+            finished = submission.wait_for(instance, job, on_progress=line.update)
+        worst = max(worst, finished.exit_code)
+        if error := finished.receipt.get("error"):
+            say(f"{outcome.source}: {error['message']} {error.get('hint') or ''}".strip())
+    return worst
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    error = outcome.error
+    return {
+        "source": outcome.source,
+        "status": outcome.status,
+        "voice": outcome.voice,
+        "versions": outcome.versions,
+        "digest": outcome.digest,
+        "warnings": outcome.warnings,
+        "jobs": [job.path for job in outcome.jobs],
+        "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+    }
+
+
+@click.command(
+    "export",
+    cls=Command,
+    examples=(
+        "voicejobs voices export elena -o elena.vox",
+        "voicejobs voices export elena@2 -o elena.cloneprompt   # the bare prompt, for the Swift tools",
+    ),
+)
+@click.argument("voice", metavar="NAME[@N]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to; else NAME.vox here, - is stdout."
+)
+@json_option
+def export_voice(voice: str, output: Path | None, as_json: bool) -> None:
+    """Write a voice into a .vox file.
+
+    A cloned voice leaves only with the consent `self` or `granted`.
+    """
+    from registry.registry import open_registry
+    from runner.cli import exchange_files as exchange
+
+    instance = current_instance()
+    instance.prepare()
+    with open_registry(instance.state_dir) as registry:
+        if str(output) == "-":
+            found = exchange.exported(registry, voice)
+            sys.stdout.buffer.write(found.content)
+            path = None
+        else:
+            found, path = exchange.export_to(registry, voice, output)
+    for warning in found.warnings:
+        say(warning)
+    if as_json and path is not None:
+        digest = f"sha256:{found.version.digest}"
+        click.echo(to_json({"file": path, "voice": found.version.name, "digest": digest}))
+    elif path is not None:
+        click.echo(path)

@@ -1,0 +1,299 @@
+"""`voicejobs jobs`: what the ledger knows, and asking the runner to cancel or retry."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.console import (
+    NO_RUNNER,
+    Command,
+    LazyGroup,
+    ago,
+    counted,
+    current_instance,
+    json_option,
+    say,
+    short,
+    show,
+    size,
+    span,
+    table,
+    when,
+)
+from runner.errors import UsageProblem
+from runner.outbox.receipt import error_entry
+from runner.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from registry.jobs.values import JobDetails, JobError, LineCounts, ListedJob
+    from registry.storage.database import Database
+
+STATUSES = ("waiting", "queued", "running", "done", "partial", "failed", "rejected", "cancelled", "duplicate")
+
+
+@click.group(
+    cls=LazyGroup, examples=("voicejobs jobs list", "voicejobs jobs show scene-4", "voicejobs jobs retry scene-4")
+)
+def jobs() -> None:
+    """List, show, retry, cancel and prune jobs."""
+
+
+def _database() -> Database:
+    from registry.storage.database import Database
+
+    return Database.open(current_instance().database_path)
+
+
+@jobs.command(
+    "list",
+    cls=Command,
+    examples=(
+        "voicejobs jobs list",
+        "voicejobs jobs list --status failed --status partial",
+        "voicejobs jobs list --json",
+    ),
+)
+@click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only these; repeatable.")
+@click.option("-n", "--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="How many.")
+@json_option
+def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Jobs, newest first: state, progress, time left, and what went wrong."""
+    from registry.jobs.lists import list_jobs
+
+    with _database() as database, database.read() as snapshot:
+        found = list_jobs(snapshot, statuses=statuses, limit=limit)
+    shown = [_listed_json(listed) for listed in found] if as_json else found
+    show(shown, as_json=as_json, text=_list_text)
+    _tell_of_no_runner(found)
+
+
+def _tell_of_no_runner(found: Iterable[ListedJob]) -> None:
+    """Jobs that seem to run or to wait for their turn do nothing while nobody works."""
+    from registry.jobs.values import OPEN_STATUSES
+
+    if any(listed.job.status in OPEN_STATUSES for listed in found) and not current_instance().runner_is_active():
+        say(NO_RUNNER)
+
+
+def _time_left_s(listed: ListedJob) -> float | None:
+    from runner.cli.progress import time_left_s
+    from runner.outbox.progress_file import lines_under_way
+
+    now_s = time.time()
+    job = listed.job
+    under_way = lines_under_way(current_instance().state_dir, now_s=now_s) if job.status == "running" else {}
+    return time_left_s(job, listed.lines, under_way.get(job.id), now_s=now_s)
+
+
+def _list_text(found: list[ListedJob]) -> str:
+    if not found:
+        say("no jobs")
+        return ""
+    now_s = time.time()
+    rows = [
+        (
+            listed.job.name,
+            listed.job.kind,
+            listed.job.status,
+            _lines_text(listed.lines),
+            ago(listed.job.claimed_s, now_s=now_s),
+            span(_time_left_s(listed)),
+            short(_note(listed), 70),
+        )
+        for listed in found
+    ]
+    return table(("JOB", "KIND", "STATUS", "LINES", "AGE", "LEFT", ""), rows)
+
+
+def _note(listed: ListedJob) -> str:
+    from runner.cli.progress import FINISHING, is_finishing
+
+    if listed.waits_for:
+        return f"waits for {', '.join(listed.waits_for)}"
+    return FINISHING if is_finishing(listed.job, listed.lines) else _error_text(listed.job.error)
+
+
+def _lines_text(lines: LineCounts) -> str:
+    failed = f" ({lines.failed} failed)" if lines.failed else ""
+    return f"{lines.published}/{lines.total}{failed}" if lines.total else "-"
+
+
+def _error_text(error: JobError | None) -> str:
+    return redact(f"{error.code}: {error.message}") if error else ""
+
+
+def _listed_json(listed: ListedJob) -> dict[str, Any]:
+    job, lines = listed.job, listed.lines
+    return {
+        "job": job.name,
+        "kind": job.kind,
+        "status": job.status,
+        "priority": job.priority,
+        "model": job.model,
+        "claimed_s": job.claimed_s,
+        "started_s": job.started_s,
+        "finished_s": job.finished_s,
+        "lines": {"total": lines.total, "published": lines.published, "failed": lines.failed},
+        "time_left_s": _time_left_s(listed),
+        "waits_for": list(listed.waits_for),
+        "error": error_entry(job.error),
+    }
+
+
+@jobs.command("show", cls=Command, examples=("voicejobs jobs show scene-4", "voicejobs jobs show scene-4 --json"))
+@click.argument("job")
+@click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(0, 100_000), help="How many lines.")
+@json_option
+def show_(job: str, lines: int, as_json: bool) -> None:
+    """One job: its state, its lines, what happened to it, and what to do about errors."""
+    from registry.jobs.lists import show_job
+
+    instance = current_instance()
+    with _database() as database, database.read() as snapshot:
+        details = show_job(snapshot, job, lines=lines)
+    if as_json:
+        show(_details_json(details), as_json=True, text=str)
+        return
+    click.echo(redact(_details_text(details, outbox=str(instance.outbox))))
+    _tell_of_no_runner([details.listed])
+
+
+def _details_json(details: JobDetails) -> dict[str, Any]:
+    import dataclasses
+    import json
+
+    job = details.job
+    return {
+        **_listed_json(details.listed),
+        "id": job.key,
+        "dropped_name": job.dropped_name,
+        "attempts": job.attempts,
+        "warnings": [redact(warning) for warning in job.warnings],
+        "spec": _redacted(json.loads(job.spec_json)),
+        "line_list": [
+            {
+                "index": line.position,
+                "id": line.key,
+                "file": line.file,
+                "status": line.status,
+                "model": line.model,
+                "seed": line.seed,
+                "error": error_entry(line.error),
+            }
+            for line in details.lines
+        ],
+        "events": [dataclasses.replace(event, message=redact(event.message)) for event in details.events],
+    }
+
+
+def _redacted(value: Any) -> Any:
+    """What was read from JSON, without credentials."""
+    if isinstance(value, dict):
+        return {key: _redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    return redact(value) if isinstance(value, str) else value
+
+
+def _details_text(details: JobDetails, *, outbox: str) -> str:
+    job, left_s = details.job, _time_left_s(details.listed)
+    left = f", {span(left_s)} left" if left_s is not None else ""
+    facts = [
+        ("job", f"{job.name} ({job.kind}, priority {job.priority})"),
+        ("status", f"{job.status}, lines {_lines_text(details.listed.lines)}{left}"),
+        ("model", job.model or "-"),
+        ("claimed", when(job.claimed_s)),
+        ("started", when(job.started_s)),
+        ("finished", when(job.finished_s)),
+        ("outbox", f"{outbox}/{job.name}"),
+    ]
+    parts = ["\n".join(f"{name:<9} {value}" for name, value in facts)]
+    if details.listed.waits_for:
+        parts.append(f"waits for {', '.join(details.listed.waits_for)}")
+    if job.error:
+        parts.append(f"error     {job.error.code}: {job.error.message}\n          {job.error.hint}".rstrip())
+    if job.warnings:
+        parts.append("\n".join(f"warning   {warning}" for warning in job.warnings))
+    if details.lines:
+        rows = [
+            (
+                str(line.position),
+                line.status,
+                "-" if line.error else line.file,
+                short(line.request["text"], 50),
+                short(_error_text(line.error), 60),
+            )
+            for line in details.lines
+        ]
+        parts.append(table(("#", "STATUS", "FILE", "TEXT", ""), rows))
+    if details.events:
+        parts.append("\n".join(f"{when(event.at_s)}  {event.kind}: {event.message}" for event in details.events[-20:]))
+    return "\n\n".join(parts)
+
+
+def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
+    from registry.jobs import requests as job_requests
+    from runner.cli.run import what_came_of
+
+    is_active = current_instance().runner_is_active()
+    with _database() as database:
+        for name in names:
+            with database.write() as session:
+                job = job_requests.request(session, name, request, now_s=time.time())
+            say(f"{job.name}: {(is_active and what_came_of(database, job)) or done}")
+    if not is_active:
+        say(NO_RUNNER)
+
+
+@jobs.command("retry", cls=Command, examples=("voicejobs jobs retry scene-4",))
+@click.argument("names", metavar="JOB…", nargs=-1, required=True)
+def retry(names: tuple[str, ...]) -> None:
+    """Run failed, partial or cancelled jobs again; lines that are done stay done."""
+    _ask(names, "retry", done="asked to run again")
+
+
+@jobs.command("cancel", cls=Command, examples=("voicejobs jobs cancel scene-4",))
+@click.argument("names", metavar="JOB…", nargs=-1, required=True)
+def cancel(names: tuple[str, ...]) -> None:
+    """Stop jobs that wait or run; what is published stays in the outbox."""
+    _ask(names, "cancel", done="asked to stop")
+
+
+UNITS_S = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+
+
+def seconds_in(text: str) -> float:
+    """`30d` → seconds. Raises UsageProblem."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)\s*", text)
+    if match is None:
+        raise UsageProblem(f"{text!r} is no length of time.", hint="Write 12h, 30d or 8w.")
+    return float(match[1]) * UNITS_S[match[2]]
+
+
+@jobs.command(
+    "prune",
+    cls=Command,
+    examples=("voicejobs jobs prune --older-than 30d", "voicejobs jobs prune --older-than 2w --dry-run"),
+)
+@click.option("--older-than", required=True, metavar="TIME", help="How long ago they ended: 12h, 30d, 8w.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@json_option
+def prune(older_than: str, dry_run: bool, as_json: bool) -> None:
+    """Forget jobs that ended: their rows in the ledger and their folders in the outbox.
+
+    Voices, takes and candidates stay. Works while a runner is active.
+    """
+    from runner.cli.prune import prune as prune_jobs
+
+    ended_before_s = time.time() - seconds_in(older_than)
+    with _database() as database:
+        pruned = prune_jobs(current_instance(), database, older_than_s=ended_before_s, dry_run=dry_run)
+    verb = "would be pruned" if dry_run else "pruned"
+    text = f"{counted(len(pruned.jobs), 'job')} {verb}, {size(pruned.freed_bytes)}"
+    show(pruned, as_json=as_json, text=lambda _: text)

@@ -1,0 +1,307 @@
+"""`voicejobs models …`: what is installed, where, and how it gets there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from runner.cli.commands.models_output import (
+    listing,
+    model_as_json,
+    models_elsewhere,
+    models_not_installed,
+    print_json,
+    progress_bar,
+    show_plan,
+    step_as_json,
+    talk,
+)
+from runner.cli.console import Command, LazyGroup, globals_of, json_option, size
+
+if TYPE_CHECKING:
+    from runner.config.quick_settings import QuickSettings
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+MODELS_DIR_KEY = "voicejobs.models_dir"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenDirectory:
+    """What a command works on: the model directory, and what is set for the instance if there is one."""
+
+    directory: Path
+    instance: QuickSettings | None
+    environ: Mapping[str, str]
+
+    @property
+    def offline(self) -> bool:
+        return self.instance.offline if self.instance else False
+
+    @property
+    def migrate(self) -> str:
+        return self.instance.migrate if self.instance else "auto"
+
+
+def models_dir_option(command: Decorated) -> Decorated:
+    """`--models-dir` on a command, also after its name."""
+    text = "The shared model directory; wins over VOICEJOBS_MODELS_DIR, ACERVO_MODELS_DIR and voicejobs.toml."
+    return click.option("--models-dir", "models_dir", type=click.Path(path_type=Path), help=text)(command)
+
+
+@click.group("models", cls=LazyGroup, examples=("voicejobs models list", "voicejobs models pull qwen3-tts-0.6b-base"))
+@models_dir_option
+@click.pass_context
+def models(context: click.Context, models_dir: Path | None) -> None:
+    """The speech models of this machine: found, moved, fetched, checked."""
+    if models_dir is not None:
+        context.meta[MODELS_DIR_KEY] = models_dir
+
+
+def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenDirectory:
+    """The model directory that this command line means, with or without an instance.
+
+    Models are shared by all instances, so none is needed to look at them.
+    """
+    from models.store.shared_directory import resolve_models_dir
+    from runner.config.quick_settings import quick_settings
+
+    given = globals_of(context)
+    instance = quick_settings(given.get("root"), flags=given.get("settings"))
+    flag = models_dir or context.meta.get(MODELS_DIR_KEY)
+    configured = instance.models_dir if instance else None
+    directory = resolve_models_dir(flag, os.environ, configured)
+    return ChosenDirectory(directory=directory, instance=instance, environ=os.environ)
+
+
+@models.command("list", cls=Command, examples=("voicejobs models list", "voicejobs models list --all --json"))
+@click.option("--all", "show_all", is_flag=True, help="Also models in legacy places, and known ones not installed.")
+@models_dir_option
+@json_option
+@click.pass_context
+def list_command(context: click.Context, show_all: bool, models_dir: Path | None, as_json: bool) -> None:
+    """Installed models: state, size, where they lie, and which voices need them."""
+    from models.store.shared_directory import list_models
+    from runner.cli.model_use import voices_by_model
+
+    chosen = chosen_directory(context, models_dir)
+    used = voices_by_model(chosen.instance.state_dir) if chosen.instance else {}
+    rows = [model_as_json(one, used_by=used.get(one.id.casefold(), ())) for one in list_models(chosen.directory)]
+    if show_all:
+        rows += models_elsewhere(chosen.directory, environ=chosen.environ)
+        rows += models_not_installed(chosen.directory, present={row["id"] for row in rows})
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        click.echo(
+            f"No model in {chosen.directory}. `voicejobs models pull NAME` fetches one; "
+            "`models list --all` names them.",
+            err=True,
+        )
+    else:
+        click.echo(listing(rows))
+
+
+@models.command("path", cls=Command, examples=("voicejobs models path qwen3-tts-1.7b-base",))
+@click.argument("name", default="default")
+@models_dir_option
+@json_option
+@click.pass_context
+def path_command(context: click.Context, name: str, models_dir: Path | None, as_json: bool) -> None:
+    """The folder of model NAME; without a name, of the default model. Exit code 3 when it is not installed."""
+    from models.errors import ModelNotInstalled
+    from models.store.availability import Available, availability
+    from models.store.shared_directory import resolve_model
+
+    chosen = chosen_directory(context, models_dir)
+    choice = resolve_model(name, directory=chosen.directory)
+    if choice.folder is None:
+        raise ModelNotInstalled(f"{choice.id} has no folder: it needs no weights, and is ready as it is.")
+    if not isinstance(availability(choice.folder), Available):
+        hint = f"`voicejobs models pull {choice.id}` fetches it."
+        raise ModelNotInstalled(f"{choice.id} is not usable in {chosen.directory}.", hint=hint)
+    if as_json:
+        print_json({"id": choice.id, "folder": str(choice.folder)})
+    else:
+        click.echo(str(choice.folder))
+
+
+@models.command(
+    "pull",
+    cls=Command,
+    examples=(
+        "voicejobs models pull qwen3-tts-0.6b-base",
+        "voicejobs models pull mlx-community/Qwen3-TTS-12Hz-1.7B-Base-8bit",
+    ),
+)
+@click.argument("name")
+@click.option("--revision", help="A commit, tag or branch; default: the main branch.")
+@models_dir_option
+@json_option
+@click.pass_context
+def pull_command(
+    context: click.Context, name: str, revision: str | None, models_dir: Path | None, as_json: bool
+) -> None:
+    """Make model NAME usable: adopt it from a legacy place, fetch it, or fetch what is missing of it."""
+    from models.fetch.prepare import pull_model
+
+    chosen = chosen_directory(context, models_dir)
+    with progress_bar() as show:
+        prepared = pull_model(
+            name,
+            directory=chosen.directory,
+            migrate=chosen.migrate,
+            offline=chosen.offline,
+            environ=chosen.environ,
+            revision=revision,
+            on_event=show,
+            progress_every_s=0.1 if sys.stderr.isatty() else 5.0,
+        )
+    if as_json:
+        print_json(
+            {
+                "id": prepared.id,
+                "folder": str(prepared.folder) if prepared.folder else None,
+                "revision": prepared.revision,
+                "state": prepared.state.state,
+                "actions": list(prepared.actions_done),
+            }
+        )
+    else:
+        click.echo(str(prepared.folder) if prepared.folder else prepared.id)
+
+
+@models.command(
+    "verify", cls=Command, examples=("voicejobs models verify", "voicejobs models verify qwen3-tts-1.7b-base --hashes")
+)
+@click.argument("names", nargs=-1)
+@click.option("--hashes", is_flag=True, help="Also read every byte and compare it with the manifest.")
+@models_dir_option
+@json_option
+@click.pass_context
+def verify_command(
+    context: click.Context, names: tuple[str, ...], hashes: bool, models_dir: Path | None, as_json: bool
+) -> None:
+    """Check models NAMES, or all: files, sizes, structure. Exit code 1 when one is broken."""
+    from models.store.verify import verify_models
+    from runner.errors import WorkFailed
+
+    chosen = chosen_directory(context, models_dir)
+    checked = verify_models(names, directory=chosen.directory, hashes=hashes)
+    rows = [model_as_json(model) for model in checked]
+    if as_json:
+        print_json(rows)
+    else:
+        click.echo(listing(rows)) if rows else None
+        for row in rows:
+            for problem in row["problems"]:
+                click.echo(f"{row['id']}: {problem}")
+    broken = [row["id"] for row in rows if row["state"] != "available"]
+    if broken:
+        raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` mends a model.")
+
+
+@models.command(
+    "migrate",
+    cls=Command,
+    examples=("voicejobs models migrate --dry-run", "voicejobs models migrate", "voicejobs models migrate --undo"),
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan with sizes, and change nothing.")
+@click.option("--undo", is_flag=True, help="Revert the last migration, while its files are untouched.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["keep-existing", "keep-complete", "report-only"]),
+    default="keep-existing",
+    show_default=True,
+    help="When the directory has a model of that name already.",
+)
+@models_dir_option
+@json_option
+@click.pass_context
+def migrate_command(
+    context: click.Context, dry_run: bool, undo: bool, on_conflict: str, models_dir: Path | None, as_json: bool
+) -> None:
+    """Bring every model of legacy places into the shared directory.
+
+    Nothing is merged, overwritten, or deleted without having been moved.
+    """
+    from models.migrate.migration import plan_migration, recover, run_plan, undo_last
+    from runner.errors import UsageProblem, WorkFailed
+
+    if undo and dry_run:
+        raise UsageProblem("--undo and --dry-run cannot go together.")
+    chosen = chosen_directory(context, models_dir)
+    if undo:
+        undone = undo_last(chosen.directory, on_event=talk)
+        rows = [{"id": one.model, "action": "undone", "folder": str(one.source)} for one in undone]
+        print_json(rows) if as_json else None
+        return
+    if not dry_run:
+        recover(chosen.directory, on_event=talk)
+    plan = plan_migration(chosen.directory, environ=chosen.environ, on_conflict=on_conflict)
+    if dry_run:
+        show_plan(plan, as_json=as_json)
+        return
+    outcome = run_plan(plan, on_event=talk)
+    failed = set(outcome.failed)
+    if as_json:
+        print_json(
+            [{**step_as_json(step), "done": step in outcome.done, "failed": step in failed} for step in plan.steps]
+        )
+    elif not outcome.done:
+        click.echo("Nothing to move.", err=True)
+    if failed:
+        raise WorkFailed(f"{len(failed)} models stay where they were.", hint="What was said above tells why.")
+
+
+@models.command("rm", cls=Command, examples=("voicejobs models rm qwen3-tts-0.6b-base",))
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also when the current version of a voice needs it.")
+@models_dir_option
+@json_option
+@click.pass_context
+def rm_command(context: click.Context, name: str, force: bool, models_dir: Path | None, as_json: bool) -> None:
+    """Remove model NAME from the shared directory."""
+    from models.errors import ModelNeeded
+    from models.store.removal import remove_model
+    from models.store.shared_directory import resolve_model
+    from runner.cli.model_use import voices_by_model
+
+    chosen = chosen_directory(context, models_dir)
+    choice = resolve_model(name, directory=chosen.directory)
+    used = voices_by_model(chosen.instance.state_dir).get(choice.id.casefold(), ()) if chosen.instance else ()
+    if used and not force:
+        hint = "Relock them for another model first, or say --force."
+        raise ModelNeeded(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
+    removed = remove_model(choice, directory=chosen.directory)
+    if as_json:
+        print_json({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes})
+    else:
+        click.echo(f"{removed.id} is removed; {size(removed.freed_bytes)} are free again.", err=True)
+
+
+@models.command("quantize", cls=Command, examples=("voicejobs models quantize qwen3-tts-1.7b-base --bits 8",))
+@click.argument("source")
+@click.option("--bits", type=click.Choice(["8", "6", "4"]), required=True, help="Bits of each weight.")
+@click.option("--to", "target", help="Id of the new model; default: SOURCE's with the bits at its end.")
+@models_dir_option
+@json_option
+@click.pass_context
+def quantize_command(
+    context: click.Context, source: str, bits: str, target: str | None, models_dir: Path | None, as_json: bool
+) -> None:
+    """Write a smaller copy of model SOURCE with 8, 6 or 4 bits a weight, as a model of its own."""
+    from runner.cli.quantize_run import quantize_model
+
+    chosen = chosen_directory(context, models_dir)
+    made = quantize_model(source, bits=int(bits), target=target, directory=chosen.directory)
+    if as_json:
+        print_json(model_as_json(made))
+    else:
+        click.echo(str(made.folder))

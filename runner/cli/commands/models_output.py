@@ -1,0 +1,160 @@
+"""Models, plans and events → lines for people and JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.console import short, size, table
+
+if TYPE_CHECKING:
+    from models.migrate.migration import Plan, PlannedStep
+    from models.store.events import ModelEvent
+    from models.store.shared_directory import InstalledModel
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def talk(event: ModelEvent) -> None:
+    """What happens, on stderr; progress has its own bar."""
+    if event.kind != "progress":
+        click.echo(event.message, err=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[ModelEvent], None]]:
+    """A consumer of events that draws a bar on a terminal and is silent about progress elsewhere."""
+    bars: list[Any] = []
+
+    def show(event: ModelEvent) -> None:
+        if event.kind != "progress" or not sys.stderr.isatty():
+            if bars:
+                click.echo(err=True)  # the bar's line ends here; the next progress draws it anew
+            talk(event)
+            return
+        if not bars:
+            bars.append(click.progressbar(length=event.data["total_bytes"], label=event.model, file=sys.stderr))
+            bars[0].__enter__()
+        bars[0].update(event.data["done_bytes"] - bars[0].pos)
+
+    try:
+        yield show
+    finally:
+        for bar in bars:
+            bar.__exit__(None, None, None)
+
+
+def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    """One installed model, for scripts."""
+    entry = model.entry
+    return {
+        "id": model.id,
+        "name": entry.name if entry else None,
+        "state": model.state.state,
+        "missing": list(getattr(model.state, "missing", ())),
+        "problems": list(getattr(model.state, "problems", ())),
+        "progress": getattr(model.state, "progress", None),
+        "size_bytes": model.size_bytes,
+        "folder": str(model.folder),
+        "revision": model.revision,
+        "variant": model.kind.variant,
+        "parameters": model.kind.parameters,
+        "quantization": model.kind.quantization,
+        "abilities": list(model.kind.abilities),
+        "speech": model.kind.is_speech,
+        "used_by": list(used_by),
+    }
+
+
+def listing(rows: Sequence[dict[str, Any]]) -> str:
+    """Models as a table for people."""
+    headings = ("MODEL", "SHORT NAME", "SIZE", "STATE", "VOICES", "FOLDER")
+    return table(headings, [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    state = f"partial: {', '.join(row['missing'][:3])}" if row["missing"] else row["state"].replace("_", " ")
+    voices = short(", ".join(row["used_by"]), 40) or "-"
+    return (row["id"], row["name"] or "-", size(row["size_bytes"]), state, voices, row["folder"] or "-")
+
+
+def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Models in legacy places, as rows of a listing."""
+    from models.migrate.legacy_places import scan_legacy
+    from models.store import catalog
+    from models.store.availability import read_config
+    from models.store.shared_directory import InstalledModel
+
+    scan = scan_legacy(directory, environ=environ)
+    found = [
+        InstalledModel(
+            id=candidate.id,
+            folder=candidate.folder,
+            state=candidate.state,
+            size_bytes=candidate.size_bytes,
+            kind=catalog.kind_of(read_config(candidate.folder), entry),
+            revision=candidate.revision,
+            entry=entry,
+        )
+        for candidate in scan.candidates
+        for entry in [catalog.entry_named(candidate.id)]
+    ]
+    return [model_as_json(model) for model in found]
+
+
+def models_not_installed(directory: Path, *, present: set[str]) -> list[dict[str, Any]]:
+    """Known models that lie nowhere, as rows of a listing."""
+    from models.store import catalog
+    from models.store.availability import NotAvailable
+    from models.store.shared_directory import InstalledModel, slug_of
+
+    absent = [entry for entry in catalog.CATALOG if not present.intersection(entry.repositories)]
+    rows = [
+        InstalledModel(
+            id=entry.id,
+            folder=directory / slug_of(entry.id),
+            state=NotAvailable(),
+            size_bytes=entry.size_bytes,
+            kind=catalog.kind_of(None, entry),
+            revision=None,
+            entry=entry,
+        )
+        for entry in absent
+    ]
+    return [{**model_as_json(model), "folder": None} for model in rows]
+
+
+def step_as_json(step: PlannedStep) -> dict[str, Any]:
+    """One step of a migration, for scripts."""
+    return {
+        "id": step.model,
+        "action": step.action,
+        "source": str(step.source),
+        "target": str(step.target),
+        "size_bytes": step.size_bytes,
+        "place": step.place,
+        "reason": step.reason,
+    }
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """A migration before it is run: the data on stdout, the sum on stderr."""
+    if as_json:
+        print_json([step_as_json(step) for step in plan.steps])
+        return
+    for step in plan.steps:
+        way = f"-> {step.target}" if step in plan.changes else f"({step.reason})"
+        click.echo(f"{step.action:10} {size(step.size_bytes):>10}  {step.source} {way}")
+    for finding in plan.findings:
+        click.echo(f"{'closed':10} {'':>10}  {finding.folder} ({finding.reason})")
+    moved_bytes = sum(step.size_bytes for step in plan.changes)
+    click.echo(f"{len(plan.changes)} changes, {size(moved_bytes)}, into {plan.directory}", err=True)

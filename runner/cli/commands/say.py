@@ -1,0 +1,92 @@
+"""`voicejobs say`: a text aloud, with the flags that the `say` of macOS and `diga` have in common."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli.console import Command, current_instance, warn_of_unheard_settings
+from runner.errors import UsageProblem
+from runner.exit_codes import OK, USAGE
+
+MAX_TEXT_BYTES = 4 << 20
+LIST = "?"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        'voicejobs say "Hello." -v elena',
+        "voicejobs say -f chapter.txt -v elena@2 -o chapter.m4a",
+        "echo Hello. | voicejobs say -o hello.wav     # standard input, where there is a pipe",
+        "voicejobs say -v ?                           # every voice there is",
+    ),
+)
+@click.argument("text", nargs=-1)
+@click.option("-f", "--file", "--input-file", "file", metavar="FILE", help="Speak this file; - is standard input.")
+@click.option("-v", "--voice", metavar="NAME|FILE.vox|?", help="A voice, a preset or a voice file; ? lists them.")
+@click.option(
+    "-o",
+    "--output",
+    "--output-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it, and do not play; - is standard output.",
+)
+@click.option(
+    "--file-format", "format", metavar="FORMAT", help="wav, aiff, flac, mp3, ogg or m4a; else after the file's name."
+)
+@click.option("--model", metavar="MODEL", help="Short name, repository or folder.")
+@click.option("--language", metavar="LANGUAGE", help="en, pt-BR, japanese, …")
+@click.option("--instruct", metavar="TEXT", help="How it is said: whispering, …")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="The same number, the same reading.")
+@click.option("--voices", "list_voices", is_flag=True, help="List the voices.")
+@click.pass_context
+def say(ctx: click.Context, /, text: tuple[str, ...], file: str | None, list_voices: bool, **how: Any) -> int:
+    """Speak a text, as the say command of macOS does.
+
+    Silent unless something is wrong. Without -o it plays; without a runner it runs the instance itself.
+    """
+    from runner.cli import speak as speaking
+
+    if list_voices or how["voice"] == LIST:
+        instance = current_instance()
+        instance.prepare()
+        click.echo(speaking.listing(instance))
+        return OK
+    if not text and file is None and sys.stdin.isatty():
+        click.echo(ctx.get_help())
+        return USAGE
+    instance = current_instance()
+    warn_of_unheard_settings(instance)
+    content = speaking.say(instance, speaking.SayRequest(text=_text(text, file), **how))
+    if content is not None:
+        sys.stdout.buffer.write(content)
+    return OK
+
+
+def _text(words: tuple[str, ...], file: str | None) -> str:
+    if words and file is not None:
+        raise UsageProblem("Give a text or -f FILE, not both.")
+    if words:
+        return " ".join(words)
+    if file in (None, "-"):
+        return _decoded(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input")
+    assert file is not None
+    try:
+        with Path(file).open("rb") as opened:
+            return _decoded(opened.read(MAX_TEXT_BYTES + 1), file)
+    except OSError as error:
+        raise UsageProblem(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _decoded(content: bytes, name: str) -> str:
+    if len(content) > MAX_TEXT_BYTES:
+        raise UsageProblem(f"{name} holds more than {MAX_TEXT_BYTES:,} bytes of text.", hint="Write a job instead.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageProblem(f"{name} is not UTF-8 (byte {error.start}).") from None

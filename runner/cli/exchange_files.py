@@ -1,0 +1,222 @@
+"""Files and folders on a person's disk → voices in the registry, and back. What `voices import` and `export` call.
+
+Whatever needs an engine goes the way of every job. This module touches the disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from models.voices.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
+from registry.errors import NotFound, VoiceJobsError
+from registry.registry import Registry
+from runner.cli import submit as submission
+from runner.config.instance import Instance
+from runner.exchange.exporter import ExportedVoice, export_prompt, export_voice
+from runner.exchange.importer import PROMPT_SUFFIXES, add_versions, read_voice_file, store
+from runner.exchange.values import VoiceImport
+from runner.exchange.voice_file_names import VOX_SUFFIX, voice_name_from
+from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
+from runner.output_files import write_target
+from runner.worker.exchange_jobs import read_bounded
+
+IMPORTED, KNOWN, QUEUED, REFUSED, SKIPPED = "imported", "known", "queued", "refused", "skipped"
+SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one file, or of one voice of a store."""
+
+    source: str
+    status: str
+    voice: str | None = None
+    versions: tuple[str, ...] = ()
+    digest: str | None = None
+    warnings: tuple[str, ...] = ()
+    error: VoiceJobsError | None = None
+    jobs: tuple[submission.Submitted, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importer:
+    """Takes voices over into an instance, with what the person who imports adds to what the files say."""
+
+    instance: Instance
+    registry: Registry
+    voice: str | None = None
+    consent: str | None = None
+    transcript: str | None = None
+    model: str | None = None
+    set_current: bool = True
+
+    def import_path(self, path: Path) -> Iterator[Outcome]:
+        """Take over a file, diga's store, or every voice file of a folder. A file that is refused raises; in a folder
+        it becomes an outcome, and the rest goes on."""
+        if not path.exists():
+            raise NotFound(f"There is no file or folder {path}.")
+        if not path.is_dir():
+            yield self.import_file(path)
+            return
+        diga = diga_folder(path)
+        folders = dict.fromkeys([path, *([diga] if diga else [])])
+        files = [file for folder in folders for file in _voice_files(folder, with_prompts=diga is None)]
+        voices = diga_voices(diga) if diga else []
+        if not files and not voices:
+            raise NotFound(f"{path} holds no voices.", hint=f"Voice files end in {' or '.join(SUFFIXES)}.")
+        for file in files:
+            yield _or_refused(str(file), partial(self.import_file, file))
+        for voice in voices:
+            yield _or_refused(voice.name, partial(self._import_diga, voice))
+
+    def import_file(self, path: Path) -> Outcome:
+        """Take over one file. Raises VoxRefused, VoxInvalid, InvalidClonePrompt, …"""
+        found = read_voice_file(
+            read_bounded(path),
+            file_name=path.name,
+            voice=self.voice,
+            consent=self.consent,
+            transcript=self.transcript,
+        )
+        if found.needs_lock is not None:
+            job = self._submit_import(path)
+            return Outcome(source=str(path), status=QUEUED, voice=found.voice, warnings=found.warnings, jobs=(job,))
+        return self._add(found, source=str(path))
+
+    def _add(self, found: VoiceImport, *, source: str) -> Outcome:
+        store(self.registry.objects, found)
+        with self.registry.db.write() as session:
+            result = add_versions(session, found, now_s=time.time(), set_current=self.set_current)
+        chosen = result.chosen
+        return Outcome(
+            source=source,
+            status=IMPORTED if result.added else KNOWN,
+            voice=chosen.name,
+            versions=tuple(version.name for version in result.versions),
+            digest=f"sha256:{chosen.digest}",
+            warnings=result.warnings,
+        )
+
+    def _submit_import(self, path: Path) -> submission.Submitted:
+        values: dict[str, Any] = {"kind": "import", "file": path.name, "set_current": self.set_current}
+        for key in ("voice", "consent", "transcript", "model"):
+            if getattr(self, key) is not None:
+                values[key] = getattr(self, key)
+        job = submission.job_from_values(values, name=f"import-{path.stem}", folder=path.absolute().parent)
+        return submission.submit(self.instance, job)
+
+    def _import_diga(self, voice: DigaVoice) -> Outcome:
+        source = f"diga: {voice.name}"
+        if voice.prompts:
+            return self._add(_of_prompts(voice, consent=self.consent or "unknown"), source=source)
+        if voice.description and voice.kind not in BUILT_IN:
+            name = _own_name(voice.name)
+            jobs = _submit_design(self.instance, name, voice.description)
+            return Outcome(source=source, status=QUEUED, voice=name, jobs=jobs)
+        return Outcome(source=source, status=SKIPPED, voice=voice.name)
+
+
+def export_to(registry: Registry, reference: str, target: Path | None) -> tuple[ExportedVoice, Path]:
+    """Write a voice into `target`, whole or not at all; without one, into NAME.vox of the working directory."""
+    as_prompt = target is not None and target.name.lower().endswith(PROMPT_SUFFIXES)
+    voice = exported(registry, reference, as_prompt=as_prompt)
+    path = target or Path.cwd() / voice.file_name
+    write_target(path, voice.content)
+    return voice, path
+
+
+def exported(registry: Registry, reference: str, *, as_prompt: bool = False) -> ExportedVoice:
+    """The bytes that an export would write."""
+    with registry.db.read() as session:
+        if as_prompt:
+            return export_prompt(session, registry.objects, reference)
+        return export_voice(session, registry.objects, reference)
+
+
+def _voice_files(folder: Path, *, with_prompts: bool) -> list[Path]:
+    suffixes = SUFFIXES if with_prompts else (VOX_SUFFIX,)
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith(suffixes) and path.is_file() and not path.name.startswith(".")
+    ]
+
+
+def _or_refused(source: str, take_over: Callable[[], Outcome]) -> Outcome:
+    try:
+        return take_over()
+    except VoiceJobsError as error:
+        return Outcome(source=source, status=REFUSED, error=error)
+
+
+# ---- diga --------------------------------------------------------------------------------------------------------
+
+
+def _of_prompts(voice: DigaVoice, *, consent: str) -> VoiceImport:
+    """One voice with a version for each model size, the larger one last and current."""
+    name = _own_name(voice.name)
+    parts = [
+        read_voice_file(read_bounded(voice.prompts[size]), file_name=voice.prompts[size].name, voice=name)
+        for size in sorted(voice.prompts)
+    ]
+    versions = [
+        replace(
+            part.versions[0],
+            content=replace(
+                part.versions[0].content,
+                description=voice.description,
+                consent=consent,
+                provenance={**part.versions[0].content.provenance, **_method_of(voice), "store": "diga"},
+            ),
+        )
+        for part in parts
+    ]
+    return VoiceImport(
+        voice=name,
+        versions=tuple(versions),
+        chosen=len(versions) - 1,
+        objects={sha256: content for part in parts for sha256, content in part.objects.items()},
+        warnings=tuple(warning for part in parts for warning in part.warnings),
+    )
+
+
+def _method_of(voice: DigaVoice) -> dict[str, str]:
+    if voice.kind == "designed" or voice.description:
+        return {"method": "designed"}
+    return {"method": "cloned"}
+
+
+def _own_name(name: str) -> str:
+    """The name here; diga lets a custom voice hide a preset, and here presets keep their names."""
+    try:
+        return voice_name_from(name)
+    except ValueError:
+        return voice_name_from(f"diga-{name}")
+
+
+def _submit_design(instance: Instance, name: str, description: str) -> tuple[submission.Submitted, ...]:
+    """A voice that diga had only described so far: designed and locked, as diga would on its first use."""
+    design_id = f"diga-{name}-design"[:64]
+    design: dict[str, Any] = {
+        "kind": "design",
+        "id": design_id,
+        "voice": name,
+        "description": description,
+        "text": DEFAULT_CANDIDATE_TEXT,
+        "candidates": 1,
+    }
+    lock = {"kind": "lock", "id": f"diga-{name}-lock"[:64], "voice": name, "from": {"job": design_id, "candidate": 1}}
+    return tuple(
+        submission.submit(instance, submission.job_from_values(values, name=str(values["id"])))
+        for values in (design, lock)
+    )
+
+
+def refused_in(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that were refused."""
+    return [outcome for outcome in outcomes if outcome.status == REFUSED]

@@ -1,0 +1,136 @@
+"""`voicejobs`: the command line's entrance. Errors become a sentence on stderr and an exit code, here and only here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from registry.errors import VoiceJobsError, storage_error
+from runner.cli.console import HELP_WIDTH, LazyGroup, globals_of, say, wants_colour
+from runner.errors import UsageProblem
+from runner.exit_codes import INTERRUPTED, OK, USAGE, exit_code_for
+from runner.redaction import redact
+from runner.version import VERSION
+
+COMMANDS = {
+    "init": ("runner.cli.commands.setup:init", "Make an instance in DIR; without it where --root says, else here."),
+    "demo": ("runner.cli.commands.demo:demo", "Design, lock and speak in a scratch instance, and show the result."),
+    "run": ("runner.cli.commands.run:run", "Take jobs from the inbox and work on them."),
+    "submit": (
+        "runner.cli.commands.submit:submit",
+        "Drop a job file, with the files it names, into the inbox; - reads standard input.",
+    ),
+    "say": ("runner.cli.commands.say:say", "Speak a text, as the say command of macOS does."),
+    "check": ("runner.cli.commands.setup:check", "Check job files without running them; - reads standard input."),
+    "schema": ("runner.cli.commands.setup:schema", "Print the JSON Schema of job files, TOML and JSON alike."),
+    "jobs": ("runner.cli.commands.jobs:jobs", "List, show, retry, cancel and prune jobs."),
+    "voices": ("runner.cli.commands.voices:voices", "List, compare, move, import and export voices."),
+    "models": ("runner.cli.commands.models:models", "List, download, verify and move models."),
+    "doctor": ("runner.cli.commands.doctor:doctor", "Check this instance and this machine."),
+    "backup": ("runner.cli.commands.backup:backup", "Write everything that is remembered into FILE."),
+    "restore": (
+        "runner.cli.commands.backup:restore",
+        "Make this instance remember what FILE holds; FILE may come from another machine.",
+    ),
+    "completion": ("runner.cli.commands.setup:completion", "Print the completion script of a shell."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    examples=(
+        "voicejobs init studio",
+        "voicejobs --root studio run            # a daemon; drop job files into studio/inbox",
+        "voicejobs submit --wait scene.toml",
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH},
+)
+@click.option(
+    "--root", type=click.Path(path_type=Path), metavar="DIR", help="The instance, a folder with a voicejobs.toml."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of voicejobs.toml; repeatable."
+)
+@click.version_option(VERSION, message="%(prog)s %(version)s")
+@click.pass_context
+def voicejobs(ctx: click.Context, root: Path | None, settings: tuple[str, ...]) -> None:
+    """A declarative job runner for voices: drop a job file into inbox/, get speech and a receipt in outbox/.
+
+    Exit codes: 0 ok, 1 the work failed, 2 usage, 3 not found or needs action, 4 another runner is active,
+    75 try again, 130 interrupted.
+    """
+    ctx.color = wants_colour()
+    given = globals_of(ctx)
+    if root is not None:
+        given["root"] = root
+    given["settings"] = _settings_from(settings)
+
+
+def _settings_from(pairs: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageProblem(f"--set {pair}: KEY=VALUE is expected.")
+        table, dot, inner = key.strip().partition(".")
+        if dot:
+            values.setdefault(table, {})[inner] = value
+        else:
+            values[table] = value
+    return values
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    code = run_command(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is not None:  # whoever started us may have closed it
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+    sys.exit(code)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code."""
+    try:
+        result = voicejobs.main(list(arguments), prog_name="voicejobs", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    except VoiceJobsError as error:
+        return _complain(error)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what Python still wants to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except UnicodeEncodeError:
+        wrong = [argument for argument in arguments if not argument.isascii() and _is_no_text(argument)]
+        if not wrong:
+            raise
+        return _complain(UsageProblem(f"{wrong[0]!a} is no text: its bytes are not UTF-8."))
+    except OSError as error:
+        return _complain(storage_error(error, f"using {error.filename or 'a file'}"))
+    return result if isinstance(result, int) else OK
+
+
+def _is_no_text(argument: str) -> bool:
+    """Whether bytes that are not UTF-8 are in it, as Python carries them in arguments."""
+    return any("\ud800" <= character <= "\udfff" for character in argument)
+
+
+def _complain(error: VoiceJobsError) -> int:
+    say(f"voicejobs: {redact(error.message)}")
+    if error.hint:
+        say(f"  {redact(error.hint)}")
+    return exit_code_for(error)

@@ -1,0 +1,82 @@
+"""A job's state → one line on a terminal, rewritten in place; and the time its lines will still take."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from registry.jobs.values import RUNNING, Job, LineCounts
+from runner.cli.console import short, span
+
+if TYPE_CHECKING:
+    from runner.outbox.progress_file import UnderWay
+
+REDRAW_S = 0.1
+WIDTH = 24
+FINISHING = "finishing"
+LEAST_DONE = 0.02  # of a line: less makes no pace
+
+
+class ProgressLine:
+    """Draws on stderr while it is entered; silent unless enabled."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled
+        self._drawn_s = 0.0
+        self._shown = ""
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def update(self, job: Job, lines: LineCounts, under_way: UnderWay | None = None) -> None:
+        """Show how far the job is."""
+        now_s = time.monotonic()
+        text = progress_text(job, lines, under_way, now_s=time.time())
+        if not self._enabled or text == self._shown or now_s - self._drawn_s < REDRAW_S:
+            return
+        self._drawn_s, self._shown = now_s, text
+        room = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be taken back
+        sys.stderr.write(f"\r\x1b[K{short(text, max(room, 1))}")
+        sys.stderr.flush()
+
+
+def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> str:
+    """`scene: [#####     ] 12/40 lines, 3 min left`"""
+    if job.status != RUNNING or lines.total == 0:
+        return f"{job.name}: {job.status}"
+    ended = lines.published + lines.failed + lines.cancelled
+    begun = min(under_way.lines, lines.waiting + lines.taken) if under_way else 0.0
+    filled = int(WIDTH * (ended + begun) / lines.total)
+    bar = "#" * filled + " " * (WIDTH - filled)
+    left_s = time_left_s(job, lines, under_way, now_s=now_s)
+    left = f", {span(left_s)} left" if left_s is not None else f", {FINISHING}" if is_finishing(job, lines) else ""
+    return f"{job.name}: [{bar}] {ended}/{lines.total} lines{left}"
+
+
+def is_finishing(job: Job, lines: LineCounts) -> bool:
+    """Whether all lines are done, and what is made of them, the track for example, is not."""
+    return job.status == RUNNING and lines.total > 0 and lines.waiting + lines.taken == 0
+
+
+def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> float | None:
+    """What the rest of a running job will take at the pace so far; None while there is no pace.
+
+    Until its first line has ended, the pace is that of the lines under way: the model's load is not in it.
+    """
+    left, ended = lines.waiting + lines.taken, float(lines.published + lines.failed)
+    if job.status != RUNNING or job.started_s is None or left == 0:
+        return None
+    since_s, begun = job.started_s, 0.0
+    if under_way is not None:
+        begun = min(under_way.lines, left)
+        since_s = since_s if ended else under_way.since_s
+    if ended + begun < LEAST_DONE:
+        return None
+    return max(0.0, now_s - since_s) / (ended + begun) * (left - begun)

@@ -1,0 +1,90 @@
+"""Old answers → gone: `jobs prune` removes rows of the ledger and folders of the outbox, also while a runner works.
+
+Voices, candidates and takes have lives of their own and are not touched. This module touches the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.durable_files import fsync_folder
+from registry.errors import storage_error
+from registry.jobs import jobs
+from registry.jobs.lists import prunable
+from registry.jobs.values import Job
+from registry.storage.database import Database
+from runner.config.instance import Instance
+from runner.inbox.claims import Claims
+from runner.outbox.outbox import Outbox
+
+PRUNED_PREFIX = ".pruned-"
+JOBS_AT_ONCE = 50  # share a transaction and a sync of the outbox; a runner waits for it no longer than that takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What was removed, or would be."""
+
+    jobs: tuple[str, ...]
+    freed_bytes: int
+
+
+def prune(instance: Instance, database: Database, *, older_than_s: float, dry_run: bool = False) -> Pruned:
+    """Remove every job that ended before `older_than_s` (epoch seconds), its outbox folder and its claimed files.
+
+    Raises OutboxGone: what lies there would be forgotten, and stay.
+    """
+    Outbox(instance.outbox).require()
+    with database.read() as snapshot:
+        found = prunable(snapshot, older_than_s=older_than_s)
+    gone: list[Job] = []
+    freed_bytes = 0
+    for start in range(0, len(found), JOBS_AT_ONCE):
+        page = found[start : start + JOBS_AT_ONCE]
+        sizes = {job.id: folder_bytes(instance.outbox / job.name) for job in page}
+        removed = page if dry_run else _remove(instance, database, page)  # some were tried again meanwhile
+        gone += removed
+        freed_bytes += sum(sizes[job.id] for job in removed)
+    if not dry_run:
+        _sweep(instance.outbox)
+    return Pruned(jobs=tuple(job.name for job in gone), freed_bytes=freed_bytes)
+
+
+def _remove(instance: Instance, database: Database, page: Sequence[Job]) -> list[Job]:
+    """The folders are renamed away and the rows deleted in one transaction, so that the names are free at once."""
+    with database.write() as session:
+        removed = [job for job in page if jobs.forget(session, job.id)]
+        for job in removed:
+            folder = instance.outbox / job.name
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    folder.rename(instance.outbox / f"{PRUNED_PREFIX}{job.id}")
+            except OSError as error:
+                raise storage_error(error, f"removing {folder}") from error
+        fsync_folder(instance.outbox)
+    claims = Claims(instance.claimed_dir, instance.rejected_dir)
+    for job in removed:
+        if job.claim_id is not None:
+            claims.release(job.claim_id, refused=False)
+    return removed
+
+
+def _sweep(outbox: Path) -> None:
+    """Delete what was renamed away, by this prune or one that was killed."""
+    for path in outbox.glob(f"{PRUNED_PREFIX}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def folder_bytes(folder: Path) -> int:
+    """How much the files of a folder hold."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(parent, name).lstat().st_size
+    return total

@@ -1,0 +1,102 @@
+"""Run an instance, or wait for one of its jobs: what the commands `run`, `submit --wait` and `say` call.
+
+Waiting does the work itself when no runner holds the instance, and takes over when the holder leaves.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import time
+from collections.abc import Callable
+
+from registry.jobs import jobs
+from registry.jobs.lists import find_drop, line_counts, show_job
+from registry.jobs.requests import requests
+from registry.jobs.values import OPEN_STATUSES, Job, LineCounts
+from registry.storage.database import Database
+from runner.config.instance import Instance
+from runner.errors import RunnerActive
+from runner.exit_codes import INTERRUPTED, OK, TRY_AGAIN
+from runner.outbox.progress_file import NOTHING, UnderWay, lines_under_way
+from runner.worker.daemon import Runner
+
+POLL_S = 0.1
+OBEYED_WITHIN_S = 3.0  # a runner looks for requests every second, between its steps
+
+OnProgress = Callable[[Job, LineCounts, UnderWay], None]
+
+
+def run_daemon(instance: Instance) -> int:
+    """Work until a signal; returns the exit code: 0 on SIGTERM, 130 on Ctrl-C. Raises RunnerActive."""
+    with Runner(instance) as runner:
+        runner.run()
+        return INTERRUPTED if runner.last_signal == signal.SIGINT else OK
+
+
+def run_once(instance: Instance) -> int:
+    """Work until nothing is left that can be done now; returns the exit code. Raises RunnerActive."""
+    with Runner(instance) as runner:
+        result = runner.run_once()
+        if result.interrupted:
+            return INTERRUPTED if runner.last_signal == signal.SIGINT else OK
+        return result.exit_code_once
+
+
+class Waiting:
+    """One dropped file on its way to a finished job."""
+
+    def __init__(self, instance: Instance, *, dropped_name: str, key: str | None, since_s: float) -> None:
+        """`key` is the job's `id`; `since_s` a moment (epoch seconds) just before the drop."""
+        self._instance = instance
+        self._dropped_name, self._key, self._since_s = dropped_name, key, since_s
+        self._job_id: int | None = None
+        self._next_look_s = 0.0
+        self.job: Job | None = None  # as it was last seen
+
+    def wait(self, *, on_progress: OnProgress | None = None) -> Job | None:
+        """The job once it has ended; None after a signal."""
+        self._instance.prepare()
+        with Database.open(self._instance.database_path) as database:
+            is_over = functools.partial(self._look, database, on_progress)
+            while not is_over():
+                try:
+                    with Runner(self._instance, stopped_code=TRY_AGAIN) as runner:
+                        if runner.run(until=is_over).interrupted:
+                            break
+                except RunnerActive:
+                    time.sleep(POLL_S)
+            self._next_look_s = 0.0
+            return self.job if self._look(database, None) else None
+
+    def _look(self, database: Database, on_progress: OnProgress | None) -> bool:
+        """Ask the ledger, a few times a second; True when the job has ended."""
+        now_s = time.monotonic()
+        if now_s < self._next_look_s:
+            return self.job is not None and self.job.status not in OPEN_STATUSES
+        self._next_look_s = now_s + POLL_S
+        with database.read() as snapshot:
+            if self._job_id is None:
+                self.job = find_drop(snapshot, self._dropped_name, key=self._key, since_s=self._since_s)
+            else:
+                self.job = jobs.find(snapshot, self._job_id)
+            if self.job is None:
+                return False
+            self._job_id = self.job.id
+            if on_progress is not None:
+                state_dir = self._instance.state_dir
+                under_way = lines_under_way(state_dir, now_s=time.time()).get(self.job.id, NOTHING)
+                on_progress(self.job, line_counts(snapshot, self.job.id), under_way)
+        return self.job.status not in OPEN_STATUSES
+
+
+def what_came_of(database: Database, job: Job) -> str:
+    """How the active runner answered what was just asked of a job; "" when it has not done so in time."""
+    deadline_s = time.monotonic() + OBEYED_WITHIN_S
+    while True:
+        with database.read() as snapshot:
+            if all(request.job_id != job.id for request in requests(snapshot)):
+                return show_job(snapshot, job.name, lines=0).events[-1].message
+        if time.monotonic() >= deadline_s:
+            return ""
+        time.sleep(POLL_S)

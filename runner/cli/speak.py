@@ -1,0 +1,174 @@
+"""What `say` was asked → a synthesize job through the instance, and its audio to a file or a player.
+
+Everything that can be wrong with the request is found before anything is rendered. This module touches the disk.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.audio.conversion import FORMATS, encode_as, format_named, m4a_encoder
+from models.audio.files import read_audio
+from models.protocol import Waveform
+from registry.errors import InvalidInput, NotFound, nearest
+from registry.registry import open_registry
+from registry.voices.errors import VoiceNotFound
+from registry.voices.names import fold
+from runner.cli import exchange_files as exchange
+from runner.cli import player
+from runner.cli import submit as submission
+from runner.config.instance import Instance
+from runner.errors import UsageProblem, WorkFailed
+from runner.exchange.importer import PROMPT_SUFFIXES
+from runner.exchange.voice_file_names import VOX_SUFFIX
+from runner.names import PRESET_NAMES, may_be_preset, parse_voice_reference
+from runner.output_files import check_target, write_target
+
+DEFAULT_VOICE = "ryan"
+STDOUT = Path("-")
+PRIORITY = 50  # somebody waits for it
+# What each preset was made to speak; all of them speak every language of their model.
+PRESETS = {
+    "ryan": "male, English",
+    "aiden": "male, American English",
+    "vivian": "female, Chinese",
+    "serena": "female, Chinese",
+    "uncle_fu": "male, Chinese",
+    "dylan": "male, Beijing dialect",
+    "eric": "male, Sichuan dialect",
+    "anna": "female, Japanese",
+    "sohee": "female, Korean",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SayRequest:
+    """What is to be said, and how."""
+
+    text: str
+    voice: str | None = None
+    output: Path | None = None
+    format: str | None = None
+    model: str | None = None
+    language: str | None = None
+    instruct: str | None = None
+    seed: int | None = None
+
+
+def say(instance: Instance, request: SayRequest) -> bytes | None:
+    """Speak a text into a file, or through the system's player; returns the file's bytes where it is STDOUT.
+
+    Raises UsageProblem, NotFound, WorkFailed and others of the tree, those about the request first.
+    """
+    if not request.text.strip():
+        raise UsageProblem("There is no text to speak.", hint="Give it as arguments, with -f FILE, or through a pipe.")
+    instance.prepare()
+    voice = request.voice or DEFAULT_VOICE
+    is_file = voice.lower().endswith((VOX_SUFFIX, PROMPT_SUFFIXES[0]))
+    if not is_file:
+        _check_voice(instance, voice)
+    wanted = wanted_format(request)
+    command = _check_way_out(request, wanted)
+    if is_file:
+        voice = _voice_of_file(instance, Path(voice).expanduser())
+    waveform = _render(instance, request, voice=voice)
+    content = encode_as(waveform, wanted)
+    if request.output == STDOUT:
+        return content
+    if request.output is not None:
+        write_target(request.output, content)
+    else:
+        player.play_wav(content, player=command)
+    return None
+
+
+def wanted_format(request: SayRequest) -> str:
+    """The stated format, else the file's extension, else WAV. Raises UsageProblem, or InvalidInput."""
+    if request.format is not None:
+        return format_named(request.format)
+    extension = request.output.suffix if request.output else ""
+    if not extension:
+        return FORMATS[0]
+    try:
+        return format_named(extension)
+    except InvalidInput as error:
+        hint = f"{error.hint} --file-format names one for a file of any name."
+        raise UsageProblem(f"{extension!r} of {request.output} is no audio format.", hint=hint) from None
+
+
+def listing(instance: Instance) -> str:
+    """Every voice there is: those of the models, then those of the registry."""
+    lines = ["Built-in:", *(f"  {name}\t{description}" for name, description in PRESETS.items())]
+    with open_registry(instance.state_dir) as registry:
+        found = registry.voices(limit=1_000_000)
+    if found:
+        lines += ["", "Custom:", *(f"  {voice.name}\t{' '.join((voice.description or '').split())}" for voice in found)]
+    return "\n".join(lines)
+
+
+def _check_way_out(request: SayRequest, wanted: str) -> Sequence[str] | None:
+    """The player's command, or None for a file that can be written. Raises before anything costly is done."""
+    if wanted == "m4a":
+        m4a_encoder()
+    if request.output is None:
+        if request.format is not None:
+            raise UsageProblem("--file-format goes with -o FILE.")
+        return player.find_player()
+    if request.output == STDOUT:
+        return None
+    check_target(request.output)
+    return None
+
+
+def _check_voice(instance: Instance, wanted: str) -> None:
+    """Raises VoiceNotFound and its kin, before a model is loaded for nothing."""
+    try:
+        reference = parse_voice_reference(wanted)
+    except ValueError as error:
+        raise VoiceNotFound(wanted) from error
+    if not may_be_preset(reference):
+        with open_registry(instance.state_dir) as registry:
+            registry.show(wanted)
+    elif fold(reference.name) not in PRESET_NAMES:
+        raise VoiceNotFound(wanted, near=nearest(reference.name, PRESETS))
+
+
+def _voice_of_file(instance: Instance, path: Path) -> str:
+    if not path.is_file():
+        raise NotFound(f"There is no voice file {path}.")
+    with open_registry(instance.state_dir) as registry:
+        outcome = exchange.Importer(instance=instance, registry=registry, set_current=False).import_file(path)
+    for job in outcome.jobs:
+        finished = submission.wait_for(instance, job)
+        voice = finished.receipt.get("voice")
+        if finished.exit_code or voice is None:
+            raise _failure(finished.receipt)
+        return f"{voice['name']}@{voice['version']}"
+    assert outcome.voice is not None
+    return outcome.voice
+
+
+def _render(instance: Instance, request: SayRequest, *, voice: str) -> Waveform:
+    values: dict[str, Any] = {"kind": "synthesize", "voice": voice, "text": request.text, "format": "wav"}
+    values["priority"] = PRIORITY
+    for key in ("model", "language", "instruct", "seed"):
+        if getattr(request, key) is not None:
+            values[key] = getattr(request, key)
+    job = submission.job_from_values(values, name=f"say-{secrets.token_hex(6)}")
+    finished = submission.wait_for(instance, submission.submit(instance, job))
+    if finished.exit_code:
+        raise _failure(finished.receipt)
+    waveform, _ = read_audio(finished.folder / finished.receipt["track"]["file"])
+    shutil.rmtree(finished.folder, ignore_errors=True)  # its audio goes where the caller said
+    return waveform
+
+
+def _failure(receipt: dict[str, Any]) -> WorkFailed:
+    error = receipt.get("error") or {}
+    said = f"{error.get('message') or 'Nothing could be spoken.'}"
+    return WorkFailed(said, hint=error.get("hint") or "")

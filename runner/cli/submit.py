@@ -1,0 +1,153 @@
+"""A checked job file → a drop in the inbox, and the wait for what becomes of it.
+
+The drop appears by one rename, so it is taken at once. Whoever waits runs the instance itself while no runner
+does, and takes over when the one that holds it leaves. This module touches the disk and the clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.durable_files import fsync_file, fsync_folder, write_durably
+from registry.errors import storage_error
+from registry.jobs.values import Job
+from runner.cli.check import JobOnDisk
+from runner.config.instance import Instance
+from runner.config.logs import set_up_logging
+from runner.errors import UsageProblem
+from runner.exit_codes import STATUS_EXIT_CODES
+from runner.inbox.attachments import copy_below, sha256_below
+from runner.inbox.claims import free_path
+from runner.inbox.entries import has_job_suffix, is_litter, is_temporary
+from runner.jobfile.parse import parse_job
+
+if TYPE_CHECKING:
+    from runner.cli.run import OnProgress
+from runner.names import job_name_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """A drop that lies in the inbox."""
+
+    path: Path
+    key: str | None  # the job's `id`
+    dropped_s: float  # epoch seconds, just before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What became of a job."""
+
+    job: str
+    status: str
+    folder: Path  # in the outbox
+    receipt: dict[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        return STATUS_EXIT_CODES[self.status]
+
+
+def submit(instance: Instance, job: JobOnDisk, *, name: str | None = None) -> Submitted:
+    """Drop a job, with the files it names, under `name` or its own file's name, made unique in the inbox.
+
+    Raises UsageProblem for a name that the inbox would not take for a job's, StorageError when it cannot be written.
+    """
+    instance.prepare()
+    file_name = name or job.file_name
+    if "/" in file_name or "\0" in file_name or is_temporary(file_name) or is_litter(file_name):
+        raise UsageProblem(
+            f"{file_name!r} cannot be a drop's name.",
+            hint="Leave out slashes, a dot at its front, and whatever says temporary.",
+        )
+    dropped_s = time.time()
+    try:
+        path = (
+            _drop_folder(instance.inbox, job, file_name)
+            if job.referenced
+            else _drop_file(instance.inbox, job, file_name)
+        )
+    except OSError as error:
+        raise storage_error(error, f"writing into {instance.inbox}") from error
+    return Submitted(path=path, key=job.spec.id, dropped_s=dropped_s)
+
+
+def _drop_file(inbox: Path, job: JobOnDisk, file_name: str) -> Path:
+    temporary = inbox / f".submit-{secrets.token_hex(8)}.tmp"
+    write_durably(temporary, job.content)
+    return _appear(temporary, inbox, file_name)
+
+
+def _drop_folder(inbox: Path, job: JobOnDisk, file_name: str) -> Path:
+    temporary = inbox / f".submit-{secrets.token_hex(8)}.tmp"
+    temporary.mkdir()
+    try:
+        at_top = [path for path in job.referenced if "/" not in path and has_job_suffix(path)]
+        job_file = f"job{Path(file_name).suffix}" if at_top else file_name
+        for path in job.referenced:
+            copy_below(job.folder, path, temporary / path)
+        with (temporary / job_file).open("xb") as file:
+            file.write(job.content)
+            file.flush()
+            fsync_file(file.fileno())
+        for folder, _, _ in os.walk(temporary):
+            fsync_folder(Path(folder))
+        return _appear(temporary, inbox, job_name_from(file_name))
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _appear(temporary: Path, inbox: Path, name: str) -> Path:
+    target = free_path(inbox, name)
+    temporary.rename(target)
+    fsync_folder(inbox)
+    return target
+
+
+# ---- waiting -----------------------------------------------------------------------------------------------------
+
+
+def wait_for(instance: Instance, submitted: Submitted, *, on_progress: OnProgress | None = None) -> Finished:
+    """Wait until the job has its receipt, running the instance if nobody does.
+
+    Raises KeyboardInterrupt when a signal stops our own run.
+    """
+    from runner.cli.run import Waiting  # the whole runner: the drop lies in the inbox before it is loaded
+
+    set_up_logging(instance, to_stderr=False)
+    waiting = Waiting(instance, dropped_name=submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
+    job = waiting.wait(on_progress=on_progress)
+    if job is None:
+        raise KeyboardInterrupt
+    return _finished(instance, job)
+
+
+def _finished(instance: Instance, job: Job) -> Finished:
+    folder = instance.outbox / job.name
+    receipt: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # an outbox that was emptied meanwhile
+        receipt = json.loads((folder / "result.json").read_bytes())
+    return Finished(job=job.name, status=job.status, folder=folder, receipt=receipt)
+
+
+def job_from_values(values: dict[str, Any], *, name: str, folder: Path | None = None) -> JobOnDisk:
+    """A job file made by us, for commands that go the way of every job. Raises JobFileInvalid."""
+    content = json.dumps(values, ensure_ascii=False, indent=2).encode() + b"\n"
+    file_name = f"{name}.json"
+    job = JobOnDisk(
+        file_name=file_name,
+        content=content,
+        spec=parse_job(content, file_name=file_name),
+        folder=folder or Path.cwd(),
+    )
+    return replace(job, referenced={path: sha256_below(job.folder, path) for path in job.spec.references()})

@@ -1,0 +1,172 @@
+"""An instance: the folder that holds `voicejobs.toml`, and where everything of it lies.
+
+This module touches the disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.durable_files import FileLock, is_locked, make_folder_durably
+from registry.errors import Busy, StorageError
+from runner.config.settings import SETTINGS_FILE, Settings, load_settings
+from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
+
+OWN_ATTEMPTS = 5
+OWN_PAUSE_S = 0.03
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A root folder and its settings; the properties say where things lie, and create nothing."""
+
+    root: Path
+    settings: Settings
+
+    def _path(self, value: str) -> Path:
+        return self.root / Path(value).expanduser()
+
+    @functools.cached_property
+    def inbox(self) -> Path:
+        return self._path(self.settings.inbox)
+
+    @functools.cached_property
+    def outbox(self) -> Path:
+        return self._path(self.settings.outbox)
+
+    @functools.cached_property
+    def state_dir(self) -> Path:
+        return self._path(self.settings.state_dir)
+
+    @property
+    def settings_path(self) -> Path:
+        return self.root / SETTINGS_FILE
+
+    @property
+    def models_dir(self) -> Path | None:
+        """The configured model directory; None: the platform's own, which `models.store.shared_directory` knows."""
+        return self._path(self.settings.models_dir) if self.settings.models_dir else None
+
+    @property
+    def database_path(self) -> Path:
+        return self.state_dir / "registry.sqlite"
+
+    @property
+    def objects_dir(self) -> Path:
+        return self.state_dir / "objects"
+
+    @property
+    def takes_dir(self) -> Path:
+        return self.state_dir / "takes"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.state_dir / "logs"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.state_dir / "runner.lock"
+
+    @property
+    def claimed_dir(self) -> Path:
+        return self.inbox / ".claimed"
+
+    @property
+    def rejected_dir(self) -> Path:
+        return self.inbox / ".rejected"
+
+    @property
+    def orphans_dir(self) -> Path:
+        return self.inbox / ".orphans"
+
+    def check_places(self) -> None:
+        """Raises SettingsInvalid when the inbox would swallow the instance: all that lies in it is claimed."""
+        inbox = self.inbox.resolve()
+        for name, place in (("outbox", self.outbox), ("state_dir", self.state_dir), (SETTINGS_FILE, self.root)):
+            if place.resolve().is_relative_to(inbox):
+                hint = f"Set inbox to a folder of its own in {self.settings_path}."
+                raise SettingsInvalid(
+                    f"The inbox {self.inbox} holds {name}, which would be taken for a job.", hint=hint
+                )
+
+    def prepare(self) -> None:
+        """Create the folders that are missing. Raises StorageError when one cannot be created.
+
+        An inbox or outbox elsewhere is created only for an instance that never ran: later, its disk is not mounted.
+        """
+        never_ran = not self.database_path.exists()
+        folders = (self.inbox, self.outbox, self.objects_dir, self.takes_dir, self.logs_dir)
+        for folder in folders:
+            if folder in (self.inbox, self.outbox) and not never_ran and not self.holds(folder):
+                continue
+            try:
+                make_folder_durably(folder)
+            except OSError as error:
+                hint = f"Check {SETTINGS_FILE} and the permissions of {folder.parent}."
+                raise StorageError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from error
+
+    def holds(self, folder: Path) -> bool:
+        """Whether a folder lies in the instance itself, not behind a link."""
+        return Path(os.path.normpath(folder)).is_relative_to(self.root) and not folder.is_symlink()
+
+    def own(self) -> FileLock:
+        """Become this instance's runner; release the returned lock to stop being it.
+
+        Raises RunnerActive, naming the holder, when another process is the runner.
+        """
+        self.prepare()
+        lock = FileLock(self.lock_path)
+        # `runner_is_active` of another process holds a shared lock for an instant: only a lasting lock is a runner.
+        for _ in range(OWN_ATTEMPTS):
+            try:
+                lock.acquire()
+                return lock
+            except Busy:
+                time.sleep(OWN_PAUSE_S)
+        hint = "One runner owns an instance; stop that one first, or let it do the work."
+        raise RunnerActive(f"Another runner is active on {self.root}: {lock.describe_holder()}.", hint=hint)
+
+    def runner_is_active(self) -> bool:
+        """Whether some process, this one included, is the runner at this moment."""
+        return is_locked(self.lock_path)
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds a `voicejobs.toml`. Raises InstanceNotFound."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / SETTINGS_FILE).is_file():
+            return folder
+    raise InstanceNotFound(
+        f"No {SETTINGS_FILE} in {start} or above it.",
+        hint="`voicejobs init DIR` makes an instance; --root DIR or VOICEJOBS_ROOT names one elsewhere.",
+    )
+
+
+def open_instance(
+    root: Path | None = None,
+    *,
+    start: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Instance:
+    """The instance at `root` (a flag), else at VOICEJOBS_ROOT, else found upward from `start` (the working directory).
+
+    Raises InstanceNotFound or SettingsInvalid.
+    """
+    environment = os.environ if environment is None else environment
+    named = root or (Path(environment["VOICEJOBS_ROOT"]) if environment.get("VOICEJOBS_ROOT") else None)
+    found = find_root(start or Path.cwd()) if named is None else named.expanduser().absolute()
+    if not (found / SETTINGS_FILE).is_file():
+        hint = f"`voicejobs init {shlex.quote(str(named))}` makes one there."
+        raise InstanceNotFound(f"{named} holds no {SETTINGS_FILE}.", hint=hint)
+    instance = Instance(found, load_settings(found / SETTINGS_FILE, environment=environment, flags=flags))
+    instance.check_places()
+    return instance

@@ -1,0 +1,37 @@
+"""Where the runner's log goes: a rotating file in the instance, and stderr. Tokens never get into either."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+
+from runner.config.instance import Instance
+from runner.redaction import redact
+
+LOG_FILE = "runner.log"
+MAX_LOG_BYTES = 10_000_000
+KEPT_LOGS = 5
+FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class Redacting(logging.Formatter):
+    """Formats a record, its traceback included, and takes credentials out of the whole."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record)).replace("\r", "\\r")
+
+
+def set_up_logging(instance: Instance, *, to_stderr: bool = True) -> None:
+    """Send the log of this process to the instance's log folder, and to stderr if wanted."""
+    handlers: list[logging.Handler] = [
+        logging.handlers.RotatingFileHandler(
+            instance.logs_dir / LOG_FILE, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_LOGS, encoding="utf-8"
+        )
+    ]
+    if to_stderr:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    for handler in handlers:
+        handler.setFormatter(Redacting(FORMAT))
+    logging.basicConfig(level=instance.settings.log_level.upper(), handlers=handlers, force=True)
+    logging.raiseExceptions = False  # a full disk or a closed terminal must not stop the work

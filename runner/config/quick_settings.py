@@ -1,0 +1,90 @@
+"""The few settings that read-only commands need, without the time that checking all of them takes.
+
+A `voicejobs.toml` that sets nothing else is read here; any other, and any doubt, goes through `runner.config.settings`,
+which names every mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SETTINGS_FILE = "voicejobs.toml"
+PLAIN_VARIABLES = ("VOICEJOBS_ROOT", "VOICEJOBS_MODELS_DIR", "VOICEJOBS_CRASH_AT", "VOICEJOBS_SHARED")
+DEFAULTS: dict[str, Any] = {"models_dir": "", "state_dir": ".voicejobs", "offline": False, "migrate": "auto"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickSettings:
+    """What `models …` needs to know of an instance."""
+
+    root: Path
+    models_dir: Path | None
+    state_dir: Path
+    offline: bool
+    migrate: str
+
+
+def quick_settings(
+    root: Path | None = None, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> QuickSettings | None:
+    """The instance at `root`, at VOICEJOBS_ROOT, or found upward from here; None outside of any.
+
+    Raises InstanceNotFound for a root that is named and is none, and SettingsInvalid.
+    """
+    environ = os.environ if environ is None else environ
+    named = root or (Path(environ["VOICEJOBS_ROOT"]) if environ.get("VOICEJOBS_ROOT") else None)
+    found = named or _upward(Path.cwd())
+    if found is None:
+        return None
+    values = None if flags else _plain_values(found.expanduser().absolute() / SETTINGS_FILE, environ)
+    if values is None:
+        return _thorough(named or found, environ, flags or {})
+    return _settings(found.expanduser().absolute(), values)
+
+
+def _upward(start: Path) -> Path | None:
+    return next((folder for folder in (start, *start.parents) if (folder / SETTINGS_FILE).is_file()), None)
+
+
+def _plain_values(path: Path, environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """The file's values where it and the environment set nothing but what is known here; else None."""
+    if any(name.startswith("VOICEJOBS_") and name not in PLAIN_VARIABLES for name in environ):
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    known = all(key in DEFAULTS and type(value) is type(DEFAULTS[key]) for key, value in values.items())
+    merged = {**DEFAULTS, **values}
+    return merged if known and merged["state_dir"] and merged["migrate"] in ("auto", "off") else None
+
+
+def _thorough(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) -> QuickSettings:
+    from runner.config.instance import open_instance
+
+    instance = open_instance(root, environment=environ, flags=flags)
+    settings = instance.settings
+    return _settings(instance.root, {key: getattr(settings, key) for key in DEFAULTS})
+
+
+def _settings(root: Path, values: Mapping[str, Any]) -> QuickSettings:
+    def path(value: str) -> Path:
+        return root / Path(value).expanduser()
+
+    return QuickSettings(
+        root=root,
+        models_dir=path(values["models_dir"]) if values["models_dir"] else None,
+        state_dir=path(values["state_dir"]),
+        offline=values["offline"],
+        migrate=values["migrate"],
+    )

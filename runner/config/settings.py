@@ -1,0 +1,248 @@
+"""voicejobs.toml, the environment and flags → one frozen `Settings`; and back, as a commented default file.
+
+Precedence: flag > environment > voicejobs.toml > default. An unknown key or variable names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from registry.errors import nearest
+from runner.config.source_positions import nearest_position, repeated_toml_key, toml_positions
+from runner.config.validation_messages import Problem, dotted, problems_in
+from runner.errors import SettingsInvalid
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SETTINGS_FILE = "voicejobs.toml"
+ENVIRONMENT_PREFIX = "VOICEJOBS_"
+
+# Variables of ours that are no settings; any other VOICEJOBS_… that names no key is a mistake worth an error.
+NOT_SETTINGS = (
+    "VOICEJOBS_ROOT",  # the instance
+    "VOICEJOBS_CACHE_DIR",  # where measurements of this machine are kept
+    "VOICEJOBS_CRASH_AT",  # tests
+    "VOICEJOBS_SHARED",  # tests
+    "VOICEJOBS_MLX_AUDIO_PYTHON",  # benchmarks
+)
+NOT_SETTINGS_PREFIX = "VOICEJOBS_TEST_"  # switches of the test suite and its helper processes
+
+Seconds = Annotated[float, pydantic.Field(ge=0, le=10 * 365 * 86_400, allow_inf_nan=False)]
+Bytes = Annotated[int, pydantic.Field(ge=0, le=2**62)]
+
+
+class SamplingSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """How tokens are drawn; a key left out takes the model's own value."""
+
+    temperature: float | None = pydantic.Field(None, gt=0, le=5, allow_inf_nan=False, description="0.9 is usual")
+    top_k: int | None = pydantic.Field(None, ge=0, le=100_000, description="0 = no limit")
+    top_p: float | None = pydantic.Field(None, gt=0, le=1, allow_inf_nan=False, description="1 = no limit")
+    repetition_penalty: float | None = pydantic.Field(
+        None, ge=0.5, le=5, allow_inf_nan=False, description="1 = none, 1.05 is usual"
+    )
+    max_seconds: float | None = pydantic.Field(
+        None,
+        gt=0,
+        le=3_600,
+        allow_inf_nan=False,
+        description="longest audio of one line; unset = derived from its text",
+    )
+
+
+class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """Everything that can be set for an instance. Paths are relative to its root."""
+
+    inbox: str = pydantic.Field("inbox", min_length=1, description="where job files are dropped")
+    outbox: str = pydantic.Field("outbox", min_length=1, description="where audio and receipts appear")
+    state_dir: str = pydantic.Field(
+        ".voicejobs", min_length=1, description="database, takes and logs; on a local disk, never a network mount"
+    )
+    models_dir: str = pydantic.Field("", description='the shared model directory; "" = the platform\'s own')
+    model: str = pydantic.Field(
+        "default", min_length=1, description='model of jobs that name none; "draft" needs no download'
+    )
+    language: str = pydantic.Field("auto", min_length=1, description="language of jobs that name none")
+    format: Literal["wav", "flac", "mp3", "ogg"] = pydantic.Field("wav", description="wav, flac, mp3 or ogg")
+    wav_encoding: Literal["pcm16", "pcm24", "float"] = pydantic.Field("pcm16", description="pcm16, pcm24 or float")
+    settle_s: Seconds = pydantic.Field(1.0, description="how long a dropped file must be still before it is taken")
+    scan_interval_s: Annotated[float, pydantic.Field(gt=0, le=86_400, allow_inf_nan=False)] = pydantic.Field(
+        2.0, description="time between full scans of the inbox"
+    )
+    watch_events: bool = pydantic.Field(True, description="let file events wake the scan; false = polling alone")
+    orphan_after_s: Seconds = pydantic.Field(86_400, description="age at which an unused file leaves the inbox")
+    max_wait_s: Seconds = pydantic.Field(900, description="a job older than this goes next whatever its model")
+    min_free_bytes: Bytes = pydantic.Field(500_000_000, description="with less disk free nothing is claimed")
+    max_takes: int = pydantic.Field(
+        3, ge=1, le=100, description="attempts at a line whose takes fail the quality gates"
+    )
+    takes_max_bytes: Bytes = pydantic.Field(10_000_000_000, description="size of the take store before old takes go")
+    unload_after_s: Seconds = pydantic.Field(300, description="idle time after which the engine gives its memory back")
+    engine_memory_limit_bytes: Bytes = pydantic.Field(0, description="0 = 85 % of the machine's memory")
+    batch: int = pydantic.Field(0, ge=0, le=4_096, description="lines rendered together; 0 = a rule by memory")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = pydantic.Field(
+        "auto", description="auto (the checkpoint's own), float32, bfloat16 or float16"
+    )
+    migrate: Literal["auto", "off"] = pydantic.Field(
+        "auto", description="take models over from legacy caches: auto, off"
+    )
+    offline: bool = pydantic.Field(False, description="true = no network, ever")
+    memory_factor: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = pydantic.Field(
+        1.5, description="free memory wanted before a model is loaded, as a multiple of its size"
+    )
+    memory_check: Literal["warn", "refuse"] = pydantic.Field("warn", description="warn or refuse when memory is short")
+    log_level: Literal["debug", "info", "warning", "error"] = pydantic.Field(
+        "info", description="debug, info, warning or error"
+    )
+    pronunciations: str = pydantic.Field(
+        "", description='a TOML file of lines such as Nguyen = "Win"; "" = none. Whole words, in any case'
+    )
+    formulation: Literal["auto", "llvm", "numpy", "mlx"] = pydantic.Field(
+        "auto", description="what computes on a CPU: auto (llvm where installed, else numpy), llvm, numpy or mlx"
+    )
+    blas: str = pydantic.Field(
+        "auto", min_length=1, description="library under MLX's products on a CPU: auto, wheel, openblas, mkl or a file"
+    )
+    sampling: SamplingSettings = pydantic.Field(
+        default_factory=SamplingSettings, description="how tokens are drawn; a key left out takes the model's own value"
+    )
+
+
+def setting_keys() -> Iterator[tuple[str, ...]]:
+    """Every key that can be set, as a path: `("settle_s",)`, `("sampling", "top_k")`, …"""
+    for name in Settings.model_fields:
+        if name == "sampling":
+            yield from (("sampling", inner) for inner in SamplingSettings.model_fields)
+        else:
+            yield (name,)
+
+
+def environment_name(key: tuple[str, ...]) -> str:
+    """The variable that sets `key`: `VOICEJOBS_SAMPLING_TOP_K`."""
+    return ENVIRONMENT_PREFIX + "_".join(key).upper()
+
+
+def load_settings(
+    path: Path, *, environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """The settings of the file at `path`, overridden by `environment`, overridden by `flags` (None = not given).
+
+    Raises SettingsInvalid, naming every wrong key, its place and the nearest known one.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}.") from error
+    values = _checked_file(content, name=str(path))
+    _merge(values, _from_environment(environment or {}))
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    _merge(values, _converted(given, place=lambda _: "--set: "))
+    return Settings.model_validate(values)
+
+
+def _checked_file(content: bytes, *, name: str) -> dict[str, Any]:
+    try:
+        text = content.decode("utf-8-sig")
+        values: dict[str, Any] = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise SettingsInvalid(f"{name} is not UTF-8 (byte {error.start}).") from None
+    except tomllib.TOMLDecodeError as error:
+        hint = f"Mend {name}."
+        if repeated := repeated_toml_key(text, str(error)):
+            problem = Problem(repeated[0], f"the key {dotted(repeated[0])!r} stands twice.")
+            raise SettingsInvalid(_located(problem, name=name, position=repeated[1]), hint=hint) from None
+        raise SettingsInvalid(f"{name}: not valid TOML: {error}.", hint=hint) from None
+    except RecursionError:
+        raise SettingsInvalid(f"{name} is nested too deeply.") from None
+    try:
+        Settings.model_validate(values, strict=True)
+    except pydantic.ValidationError as error:
+        positions = toml_positions(text)
+        lines = [
+            _located(problem, name=name, position=nearest_position(positions, problem.path))
+            for problem in problems_in(error, Settings, raw=values)
+        ]
+        raise SettingsInvalid("\n".join(lines), hint=f"Mend {name}.") from None
+    return values
+
+
+def _located(problem: Problem, *, name: str, position: tuple[int, int] | None) -> str:
+    place = f", line {position[0]}, column {position[1]}" if position else ""
+    return f"{name}{place}: {problem.text}"
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    keys = {environment_name(key): key for key in setting_keys()}
+    values: dict[str, Any] = {}
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in NOT_SETTINGS or name.startswith(NOT_SETTINGS_PREFIX):
+            continue
+        if name not in keys:
+            near = nearest(name, [*keys, *NOT_SETTINGS])
+            hint = f"Did you mean {near[0]}?" if near else "`voicejobs init` writes a file with every key."
+            raise SettingsInvalid(f"The environment variable {name} is no setting.", hint=hint)
+        if environment[name] != "":
+            _merge(values, _nested(keys[name], environment[name]))
+    return _converted(values, place=lambda path: f"environment variable {environment_name(path)}: ")
+
+
+def _nested(key: tuple[str, ...], value: Any) -> dict[str, Any]:
+    for part in reversed(key):
+        value = {part: value}
+    return dict(value)
+
+
+def _converted(values: dict[str, Any], *, place: Callable[[tuple[str, ...]], str]) -> dict[str, Any]:
+    """Check `values` alone, text allowed for numbers and switches; returns them with their proper types."""
+    try:
+        checked = Settings.model_validate(values)
+    except pydantic.ValidationError as error:
+        problems = problems_in(error, Settings, raw=values)
+        texts = [f"{place(tuple(map(str, problem.path)))}{problem.text}" for problem in problems]
+        raise SettingsInvalid("\n".join(texts)) from None
+    return checked.model_dump(exclude_unset=True)
+
+
+def _merge(values: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(values.get(key), dict):
+            _merge(values[key], value)
+        else:
+            values[key] = value
+
+
+DEFAULT_FILE_HEAD = """\
+# The settings of one voicejobs instance; this file marks its root.
+# Every key stands here with its default. To change one, remove the # before it.
+# The environment overrides this file (settle_s: VOICEJOBS_SETTLE_S), and flags override both.
+"""
+
+
+def default_file() -> str:
+    """A voicejobs.toml in which every key is present, commented out, with its default.
+
+    `#key = value` is a key to uncomment; `# text` is prose.
+    """
+    lines = [DEFAULT_FILE_HEAD]
+    for name, field in Settings.model_fields.items():
+        if name != "sampling":
+            lines += [f"# {field.description}", f"#{name} = {_toml_value(field.default)}", ""]
+    lines += [f"# {Settings.model_fields['sampling'].description}", "#[sampling]"]
+    for name, field in SamplingSettings.model_fields.items():
+        lines.append(f"# {name} = …   ({field.description}; unset by default)")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value >= 10_000:
+        return f"{value:_}"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,313 @@
+"""An instance and its machine → findings, each with a remedy. Looks, and changes nothing that lasts.
+
+Every check is a function that yields what it found; `ok` lines are findings, too, so that one sees what was
+looked at.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from registry.errors import VoiceJobsError
+from registry.storage.database import Database
+from runner.cli.console import counted
+from runner.config.instance import Instance
+from runner.doctor import engine_checks
+from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
+from runner.scheduling.planner import load_pronunciations
+from runner.version import VERSION
+
+BUILT_AFTER_S = 1_767_225_600  # 2026-01-01: a clock before that is wrong
+NETWORK_FILE_SYSTEMS = (
+    "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "9p", "sshfs", "fuse.sshfs",
+    "fuse.rclone", "fuse.s3fs", "ceph", "glusterfs", "fuse.glusterfs", "lustre", "afs", "vboxsf", "prl_fs", "virtiofs",
+)  # fmt: skip
+# launchd agents are denied these folders of macOS without a person's consent.
+GUARDED_FOLDERS = ("Documents", "Desktop", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
+PACKAGES = ("mlx", "numpy", "pydantic", "sqlmodel", "soundfile", "soxr", "tokenizers", "huggingface_hub", "watchdog")
+
+
+def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
+    """Run every check, and with `engine` those that start engines and compute."""
+    findings: list[Finding] = []
+    for name, (_, check) in CHECKS.items():
+        if name in ENGINE_CHECKS and not engine:
+            continue
+        try:
+            found = list(check(instance))
+        except VoiceJobsError as error:
+            circular = not error.hint or "voicejobs doctor" in error.hint
+            found = [(PROBLEM, error.message, "Check its disk and its permissions." if circular else error.hint)]
+        except OSError as error:
+            told = any(one.check == "folders" and one.severity != OK for one in findings)
+            if told and isinstance(error, FileNotFoundError):
+                continue  # the first check has said which folder is absent
+            found = [
+                (
+                    PROBLEM,
+                    f"{error.filename or 'a file'}: {error.strerror}.",
+                    "Check that it is there, and its permissions.",
+                )
+            ]
+        findings += [Finding(check=name, severity=s, message=message, remedy=remedy) for s, message, remedy in found]
+    return findings
+
+
+# ---- folders -----------------------------------------------------------------------------------------------------
+
+
+def _folders(instance: Instance) -> Found:
+    for name, folder in (("inbox", instance.inbox), ("outbox", instance.outbox), ("state_dir", instance.state_dir)):
+        if not folder.is_dir() and not instance.state_dir.exists() and instance.holds(folder):
+            yield NOTE, f"{name}: {folder} is not there yet; the first run makes it.", ""
+        elif not folder.is_dir():
+            remedy = f"Mount its disk, or create it (`voicejobs run` does within the instance), or set {name} anew."
+            yield PROBLEM, f"{name}: {folder} is no folder.", remedy
+        elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            yield (
+                PROBLEM,
+                f"{name}: {folder} cannot be read and written.",
+                "Give this user the right to (chmod, chown).",
+            )
+        else:
+            yield OK, f"{name}: {folder}", ""
+
+
+def _inbox_rights(instance: Instance) -> Found:
+    mode = instance.inbox.stat().st_mode
+    if mode & stat.S_IWOTH:
+        yield WARNING, f"{instance.inbox} can be written by everybody on this machine.", f"chmod o-w {instance.inbox}"
+    else:
+        yield OK, f"{instance.inbox} can be written by {'its group' if mode & stat.S_IWGRP else 'its owner'} alone.", ""
+
+
+def _claiming(instance: Instance) -> Found:
+    inside = (instance.claimed_dir, instance.rejected_dir, instance.orphans_dir)
+    device = instance.inbox.stat().st_dev
+    apart = [folder for folder in inside if folder.exists() and folder.stat().st_dev != device]
+    if apart:
+        yield PROBLEM, f"{apart[0]} lies on another file system than the inbox.", "Unmount it: a claim is a rename."
+    else:
+        yield OK, "claims stay on the inbox's file system.", ""
+
+
+def _local_disk(instance: Instance) -> Found:
+    kind = file_system_of(instance.state_dir)
+    if kind in NETWORK_FILE_SYSTEMS:
+        message = f"state_dir {instance.state_dir} lies on {kind}; SQLite needs the locks of a local disk."
+        yield PROBLEM, message, "Set state_dir to a folder on a local disk; inbox and outbox may stay."
+    else:
+        yield OK, f"the database lies on {kind or 'a local disk'}.", ""
+    if (inbox_kind := file_system_of(instance.inbox)) in NETWORK_FILE_SYSTEMS and instance.settings.watch_events:
+        remedy = "Nothing needs to be done; watch_events = false says so."
+        yield (
+            NOTE,
+            f"the inbox lies on {inbox_kind}: drops from elsewhere give no events and are found by scans.",
+            remedy,
+        )
+
+
+def file_system_of(path: Path) -> str:
+    """The type of the file system that holds `path`, as the system calls it; "" when it does not tell."""
+    import psutil
+
+    real = path.resolve()
+    best, kind = "", ""
+    for part in psutil.disk_partitions(all=True):
+        if real.is_relative_to(part.mountpoint) and len(part.mountpoint) >= len(best):
+            best, kind = part.mountpoint, part.fstype
+    return kind.casefold()
+
+
+def _free_space(instance: Instance) -> Found:
+    wanted = instance.settings.min_free_bytes
+    for folder in filter(Path.is_dir, (instance.inbox, instance.outbox, instance.state_dir)):
+        free = shutil.disk_usage(folder).free
+        if free < wanted:
+            remedy = "Free some space, or lower min_free_bytes. `voicejobs jobs prune` trims the outbox."
+            yield PROBLEM, f"{folder}: {free:,} bytes free, {wanted:,} wanted: nothing is claimed.", remedy
+        elif free < 4 * wanted:
+            yield WARNING, f"{folder}: only {free:,} bytes free.", "Free some space; `voicejobs jobs prune` helps."
+        else:
+            yield OK, f"{folder}: {free / 1e9:.1f} GB free.", ""
+
+
+def _guarded_folder(instance: Instance) -> Found:
+    if sys.platform != "darwin":
+        yield OK, "only macOS guards folders from services.", ""
+        return
+    for name in GUARDED_FOLDERS:
+        if guarded_by(instance.root, Path.home()) == name:
+            yield (
+                WARNING,
+                f"the instance lies in ~/{name}, which launchd is denied.",
+                "Move it, to ~/voices for example.",
+            )
+            return
+    yield OK, "the instance lies where launchd may go.", ""
+
+
+def guarded_by(root: Path, home: Path) -> str | None:
+    """Which of macOS's guarded folders holds `root`."""
+    return next((name for name in GUARDED_FOLDERS if root.resolve().is_relative_to((home / name).resolve())), None)
+
+
+# ---- time, database, runner --------------------------------------------------------------------------------------
+
+
+def _clock(instance: Instance) -> Found:
+    now_s = time.time()
+    remedy = "Set the clock, and let the system keep it (NTP)."
+    if now_s < BUILT_AFTER_S:
+        yield PROBLEM, f"the clock says {time.strftime('%Y-%m-%d')}.", remedy
+        return
+    if instance.database_path.exists():
+        with Database(instance.database_path).read() as snapshot:
+            newest = snapshot.rows("SELECT max(claimed_s) AS newest FROM job")[0]["newest"]
+        if newest is not None and newest > now_s + 60:
+            yield WARNING, f"a job was claimed {newest - now_s:.0f} s in the future: the clock was set back.", remedy
+            return
+    yield OK, f"the clock says {time.strftime('%Y-%m-%d %H:%M:%S')}.", ""
+
+
+def _database(instance: Instance) -> Found:
+    if not instance.database_path.exists():
+        yield NOTE, "there is no database yet; the first run makes it.", ""
+        return
+    with Database.open(instance.database_path) as database, database.read() as snapshot:
+        found = [row["quick_check"] for row in snapshot.rows("PRAGMA quick_check(5)")]
+        journal = snapshot.rows("PRAGMA journal_mode")[0]["journal_mode"]
+    if found != ["ok"]:
+        yield PROBLEM, f"the database is damaged: {'; '.join(found)}", "Restore a backup: voicejobs restore FILE."
+    elif journal != "wal":
+        yield WARNING, f"the database's journal is {journal}, not wal.", "Put state_dir on a local disk."
+    else:
+        yield OK, f"{instance.database_path} is sound; `voicejobs voices fsck` reads every byte.", ""
+
+
+def _runner(instance: Instance) -> Found:
+    from registry.durable_files import FileLock
+
+    if instance.runner_is_active():
+        yield OK, f"a runner is active: {FileLock(instance.lock_path).describe_holder()}.", ""
+    else:
+        yield NOTE, "no runner is active.", "voicejobs run"
+
+
+def _left_over(instance: Instance) -> Found:
+    for folder, what in ((instance.rejected_dir, "refused drop"), (instance.orphans_dir, "unused attachment")):
+        count = len(list(folder.iterdir())) if folder.is_dir() else 0
+        if count:
+            yield NOTE, f"{folder} keeps {counted(count, what)}.", "Look through it, and delete what nobody needs."
+    yield OK, "looked for what the inbox left over.", ""
+
+
+def _events(instance: Instance) -> Found:
+    from runner.inbox.watcher import InboxWatcher
+
+    if not instance.settings.watch_events:
+        yield NOTE, f"file events are off; the inbox is scanned every {instance.settings.scan_interval_s:g} s.", ""
+        return
+    watcher = InboxWatcher(instance.inbox, moved=lambda _: None, wake=lambda: None)
+    if watcher.ensure():
+        yield OK, "file events of the inbox arrive.", ""
+    else:
+        yield WARNING, "the inbox cannot be watched; drops wait for a scan.", "Raise fs.inotify.max_user_instances."
+    watcher.close()
+
+
+# ---- software ----------------------------------------------------------------------------------------------------
+
+
+def _versions(instance: Instance) -> Found:
+    del instance
+    found = {name: version for name in PACKAGES if (version := _version_of(name)) is not None}
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    yield OK, f"voicejobs {VERSION}, Python {platform.python_version()} on {system}; {listed}.", ""
+    missing = [name for name in PACKAGES if name not in found]
+    if missing:
+        yield PROBLEM, f"not installed: {', '.join(missing)}.", "Install again: make venv"
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _engines(instance: Instance) -> Found:
+    wanted = instance.settings.model
+    if importlib.util.find_spec("espeakng_loader") is None:
+        severity = PROBLEM if wanted == "draft" else NOTE
+        yield severity, "the draft engine is not installed.", "pip install espeakng-loader (GPL-3), or make venv"
+    else:
+        yield OK, f"draft: eSpeak NG through espeakng-loader {_version_of('espeakng-loader')}.", ""
+    if importlib.util.find_spec("mlx") is None:
+        severity = NOTE if wanted == "draft" else PROBLEM
+        yield severity, "MLX is not installed: Qwen3-TTS cannot run.", "Install the extra cpu or cuda: make venv"
+    else:
+        yield OK, f"qwen3-tts: MLX {_version_of('mlx')}.", ""
+
+
+def _pronunciations(instance: Instance) -> Found:
+    if not instance.settings.pronunciations:
+        yield OK, "none are set.", ""
+        return
+    table = load_pronunciations(instance)
+    yield OK, f"{counted(len(table), 'word')} respelled by {instance.settings.pronunciations}.", ""
+
+
+def _audio(instance: Instance) -> Found:
+    import soundfile
+
+    known = set(soundfile.available_formats())
+    missing = [name for name in ("WAV", "FLAC", "OGG", "MP3") if name not in known]
+    if missing:
+        severity = PROBLEM if instance.settings.format.upper() in missing else NOTE
+        yield severity, f"this libsndfile cannot write {', '.join(missing)}.", "pip install --upgrade soundfile"
+    else:
+        yield OK, "wav, flac, mp3 and ogg can be written.", ""
+
+
+def _models(instance: Instance) -> Found:
+    from models.store.shared_directory import resolve_models_dir
+    from runner.doctor.model_checks import check_models
+
+    directory = resolve_models_dir(None, os.environ, instance.models_dir)
+    for found in check_models(directory, environ=os.environ, offline=instance.settings.offline):
+        yield found.severity, f"{found.check}: {found.message}", found.remedy
+
+
+CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
+    "folders": ("inbox, outbox and state folder are there and can be written", _folders),
+    "inbox-rights": ("not everybody may write into the inbox", _inbox_rights),
+    "claiming": ("a claim is a rename: inbox and .claimed share a file system", _claiming),
+    "local-disk": ("the database lies on a local disk", _local_disk),
+    "free-space": ("there is more than min_free_bytes", _free_space),
+    "guarded-folder": ("on macOS: not in Documents, Desktop, Downloads or iCloud", _guarded_folder),
+    "clock": ("the time of day is plausible", _clock),
+    "database": ("the database is sound and in WAL mode", _database),
+    "runner": ("whether a runner is active, and which", _runner),
+    "left-over": ("refused drops and unused attachments", _left_over),
+    "events": ("file events of the inbox arrive", _events),
+    "versions": ("this program and what it stands on", _versions),
+    "engines": ("which engines are installed", _engines),
+    "audio": ("which audio formats can be written", _audio),
+    "pronunciations": ("the file of respellings can be read; without it every job fails", _pronunciations),
+    "models": ("the model directory, broken and doubled models, the network switch", _models),
+    **engine_checks.CHEAP_CHECKS,
+    **engine_checks.ENGINE_CHECKS,
+}
+ENGINE_CHECKS = tuple(engine_checks.ENGINE_CHECKS)
+ALWAYS_TOLD = ("computing", *ENGINE_CHECKS)  # the answer to a question, also when all is in order

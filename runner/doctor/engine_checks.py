@@ -1,0 +1,172 @@
+"""How this machine computes, whether it computes right, and whether its engines speak → findings of the doctor.
+
+The checks behind `doctor --engine` start processes of their own, which a faulty driver may end.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from models.hardware import compute as backend
+from runner.cli.console import counted
+from runner.config.instance import Instance
+from runner.doctor.engine_trial import SelftestAnswer, selftest_answer, speak_once
+from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
+
+DRIVER = 'Update MLX or the driver; until then another device, or dtype = "float32", may compute right.'
+
+
+# ---- without starting anything -----------------------------------------------------------------------------------
+
+
+def _computing(instance: Instance) -> Found:
+    """The rule's choices, guessed without mlx; the self-test names those that hold."""
+    settings, kind = instance.settings, backend.likely_kind()
+    choices = backend.choose(
+        kind,
+        dtype=None if settings.dtype == "auto" else settings.dtype,
+        formulation=None if settings.formulation == "auto" else settings.formulation,
+        batch=settings.batch or None,
+        blas=backend.likely_blas(settings.blas),
+    )
+    asked = [name for name in ("dtype", "formulation", "batch", "blas") if name in settings.model_fields_set]
+    yield OK, f"{choices}; {'asked for: ' + ', '.join(asked) if asked else 'all by rule'}.", ""
+    if kind == backend.CPU and settings.formulation == "auto" and not backend.has_llvm():
+        gain = "LLVM is not installed: weights stored in bfloat16 are read as float32, half again as slow for one line."
+        yield NOTE, gain, "pip install llvmlite, or the extra cpu"
+
+
+def _blas(instance: Instance) -> Found:
+    if sys.platform != "linux" or backend.likely_kind() != backend.CPU:
+        yield OK, "MLX brings a fast library here.", ""
+        return
+    matters = "MLX multiplies" if _mlx_multiplies(instance) else "MLX would multiply (NumPy does; it brings its own)"
+    found = [choice.name for choice in backend.candidates()]
+    if found:
+        yield OK, f"{matters} by {backend.likely_blas(instance.settings.blas)}; found: {', '.join(found)}.", ""
+    else:
+        severity = NOTE if _mlx_multiplies(instance) else OK
+        yield severity, f"{matters} by its own, slow BLAS.", backend.how_to_install(backend.OPENBLAS)
+
+
+def _mlx_multiplies(instance: Instance) -> bool:
+    """Whether speech here hangs on MLX's BLAS: half precision and quantised products have kernels without one."""
+    return instance.settings.formulation == "mlx" and instance.settings.dtype in ("auto", backend.FLOAT32)
+
+
+# ---- engines at work ---------------------------------------------------------------------------------------------
+
+
+def _draft_speaks(instance: Instance) -> Found:
+    if importlib.util.find_spec("espeakng_loader") is None:
+        yield NOTE, "the draft engine is not installed.", "make venv"
+        return
+    trial = speak_once(instance, "draft")
+    if trial.problem:
+        yield PROBLEM, f"the draft engine does not speak: {trial.problem}", "Install it again: make venv"
+    else:
+        yield OK, f"the draft engine speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
+
+
+def _self_test(instance: Instance) -> Found:
+    """The arithmetic itself: float32, nothing rounded to TF32, every formulation of this backend."""
+    answer = selftest_answer(instance, production=False)
+    if answer.problem:
+        yield (
+            PROBLEM,
+            f"the self-test does not run: {answer.problem}",
+            "Install again: make venv; or update the driver.",
+        )
+    for report in answer.reports:
+        if report["passed"]:
+            yield OK, f"computes right: {report_text(report)}", ""
+        else:
+            yield PROBLEM, f"computes wrongly: {report_text(report)}", DRIVER
+
+
+def _self_test_production(instance: Instance) -> Found:
+    """The same as the engine computes here; what lower precision costs is no fault."""
+    yield from judged_production(selftest_answer(instance, production=True))
+
+
+def judged_production(answer: SelftestAnswer) -> Found:
+    if answer.problem:
+        yield PROBLEM, f"the self-test does not run: {answer.problem}", "Look at dtype, formulation and blas."
+    for report in answer.reports:
+        where = f"{backend.Choices(**answer.choices)}: {report_text(report)}"
+        if not report["sane"]:
+            yield PROBLEM, f"computes nonsense: {where}", DRIVER
+        elif not report["passed"]:
+            yield NOTE, f"loses precision: {where}", 'dtype = "float32" and MLX_ENABLE_TF32=0 lose none.'
+        else:
+            yield OK, f"computes right: {where}", ""
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """A report in one sentence: every stage's worst gap against its tolerance, and the codes that differ."""
+    gaps, tolerances = report["gaps"], report["tolerances"]
+    stages = [f"{stage} {gap:.1e} of {tolerances[stage]:.0e}" for stage, gap in gaps.items()]
+    codes = [f"{stage} {count} differ" for stage, count in report["differing"].items()]
+    tf32 = "with TF32" if report["tf32"] else "without TF32"
+    how = f"{report['backend']}, {report['formulation']}, {report['dtype']}, {tf32}"
+    return f"{how}: {', '.join([*stages, *codes])}."
+
+
+def _blas_speed(instance: Instance) -> Found:
+    del instance
+    if sys.platform != "linux" or backend.likely_kind() != backend.CPU:
+        yield OK, "MLX brings a fast library here.", ""
+        return
+    calibration = backend.calibrate(fresh=True)
+    for name, rates in calibration["measured"].items():
+        if not rates:
+            yield NOTE, f"MLX over {name} could not be measured.", "See what `doctor` says of blas."
+            continue
+        chosen = ", chosen" if name == calibration["choice"] else ""
+        listed = _rates_text(rates)
+        yield OK, f"float32 products of MLX over {name}{chosen}: {listed} (GFLOP/s).", ""
+    if reason := calibration.get("not_kept"):
+        remedy = "Let this user write there, or set VOICEJOBS_CACHE_DIR to another folder, here and for the runner."
+        yield WARNING, f"what was measured is not kept, so the rule chooses: {reason}", remedy
+    listed = _rates_text(backend.measure_numpy())
+    yield OK, f"float32 products of NumPy, which speaks by default: {listed} (GFLOP/s).", ""
+    if not backend.candidates():
+        gain = 'another BLAS would bring MLX to about the speed of NumPy; it matters with formulation = "mlx" alone.'
+        yield OK, gain, backend.how_to_install(backend.OPENBLAS)
+
+
+def _rates_text(rates: Mapping[str, float] | Mapping[int, float]) -> str:
+    return ", ".join(f"{rate:g} at {counted(int(rows), 'row')}" for rows, rate in rates.items())
+
+
+def _model_speaks(instance: Instance) -> Found:
+    wanted = instance.settings.model
+    if wanted == "draft":
+        yield OK, "the model of this instance is draft.", ""
+        return
+    trial = speak_once(instance, wanted)
+    if trial.not_here:
+        yield NOTE, f"the model {wanted} is not here: {trial.problem}", "voicejobs models pull"
+    elif trial.problem:
+        remedy = "`voicejobs models verify` checks its files."
+        yield PROBLEM, f"the model {wanted} does not speak: {trial.problem}", remedy
+    else:
+        yield OK, f"{trial.model} speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
+
+
+Checks = dict[str, tuple[str, Callable[[Instance], Found]]]
+
+CHEAP_CHECKS: Checks = {
+    "computing": ("dtype, formulation, BLAS and lines together, as asked for or by rule", _computing),
+    "blas": ("which BLAS libraries MLX can have on a CPU", _blas),
+}
+ENGINE_CHECKS: Checks = {
+    "draft-speaks": ("--engine: the draft engine speaks a sentence", _draft_speaks),
+    "self-test": ("--engine: a tiny model gives its recorded numbers, in float32", _self_test),
+    "self-test-production": ("--engine: the same, computed as the engine does here", _self_test_production),
+    "blas-speed": ("--engine: what each BLAS library gives, and which is chosen", _blas_speed),
+    "model-speaks": ("--engine: the instance's own model speaks a sentence", _model_speaks),
+}

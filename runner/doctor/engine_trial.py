@@ -1,0 +1,155 @@
+"""An engine's name → whether it starts and speaks here. Starts a process of its own, beside any runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.audio.quality import measure
+from models.processes.wire import LoadFailed
+from models.protocol import (
+    SAMPLE_RATE_HZ,
+    DescribedVoice,
+    EngineFacts,
+    PresetVoice,
+    SpeechDone,
+    SpeechWork,
+    VoiceSource,
+    WorkFailed,
+)
+from registry.errors import NotFound
+from runner.config.instance import Instance
+from runner.config.model_names import DRAFT, PRESETS, engine_choice, is_test_engine, model_name
+from runner.engine.client import EngineClient, EngineLost, EngineReady
+
+TEXT = "This machine can speak, and every word of it is understood."
+LONGEST_S = 600.0
+SELFTEST_S = 180.0
+TF32 = "MLX_ENABLE_TF32"
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How one sentence went."""
+
+    model: str
+    problem: str = ""
+    not_here: bool = False  # its weights do not lie on this disk
+    duration_s: float = 0.0
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelftestAnswer:
+    """What `models.processes.selftest` said."""
+
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    reports: tuple[Mapping[str, Any], ...] = ()
+    problem: str = ""
+
+
+def speak_once(instance: Instance, wanted: str) -> Trial:
+    """Load a model in an engine process and speak one sentence; nothing is downloaded."""
+    try:
+        name, folder = _located(instance, wanted)
+    except NotFound as error:
+        return Trial(model=wanted, problem=str(error), not_here=True)
+    with tempfile.TemporaryDirectory(prefix="voicejobs-doctor-") as logs:
+        client = EngineClient(log_path=Path(logs) / "engine.log", unload_after_s=None)
+        started_s = time.monotonic()
+        try:
+            client.load(engine_choice(name, settings=instance.settings, folder=folder))
+            return _spoken(client, name, started_s)
+        finally:
+            client.stop()
+
+
+def _located(instance: Instance, wanted: str) -> tuple[str, Path | None]:
+    if wanted == DRAFT or is_test_engine(wanted):
+        return wanted, None
+    from models.fetch.prepare import ensure_model
+    from runner.scheduling.voice_resolution import ModelNames
+
+    directory = ModelNames(instance).models_dir
+    name = model_name(wanted, ability=PRESETS, settings=instance.settings, models_dir=directory)
+    return name, ensure_model(name, directory=directory, migrate="off", offline=True).folder
+
+
+def _spoken(client: EngineClient, name: str, started_s: float) -> Trial:
+    while (now_s := time.monotonic()) - started_s < LONGEST_S:
+        for event in client.tick(now_s):
+            if isinstance(event, EngineReady):
+                voice = _voice_of(event.facts)
+                if voice is None:
+                    return Trial(model=name, took_s=now_s - started_s)  # it speaks with locked voices alone
+                client.submit(SpeechWork(id="trial", text=TEXT, voice=voice, seed=1, language="english"))
+            elif isinstance(event, LoadFailed | WorkFailed):
+                return Trial(model=name, problem=f"{event.message} {event.hint}".strip())
+            elif isinstance(event, EngineLost):
+                return Trial(model=name, problem=event.detail)
+            elif isinstance(event, SpeechDone):
+                return _judged(event, name, took_s=now_s - started_s)
+        time.sleep(POLL_S)
+    return Trial(model=name, problem=f"It was not done within {LONGEST_S:.0f} s.")
+
+
+def _voice_of(facts: EngineFacts) -> VoiceSource | None:
+    if facts.presets:
+        return PresetVoice(name=facts.presets[0])
+    return DescribedVoice(description="A clear adult voice.") if "design" in facts.abilities else None
+
+
+def _judged(done: SpeechDone, name: str, *, took_s: float) -> Trial:
+    quality = measure(done.waveform, text=TEXT)
+    problem = "" if quality.usable else f"what it said is no speech ({', '.join(quality.failed)})."
+    return Trial(model=name, problem=problem, duration_s=done.waveform.size / SAMPLE_RATE_HZ, took_s=took_s)
+
+
+def selftest_answer(instance: Instance, *, production: bool) -> SelftestAnswer:
+    """Run `models.processes.selftest`: without TF32 and in float32, or as the settings have the engine compute."""
+    command = [sys.executable, "-m", "models.processes.selftest", *(_production_flags(instance) if production else ())]
+    environment = {key: value for key, value in os.environ.items() if key != TF32}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=Path(__file__).parents[2],  # not the instance: a folder `models` there would shadow our package
+            env=environment if production else {**environment, TF32: "0"},
+            capture_output=True,
+            text=True,
+            timeout=SELFTEST_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        return SelftestAnswer(problem=f"no answer within {SELFTEST_S:.0f} s.")
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        return SelftestAnswer(problem=last_words(done.stderr) or f"exit status {done.returncode}")
+    return SelftestAnswer(choices=answer["choices"], reports=tuple(answer["reports"]))
+
+
+def last_words(stderr: str) -> str:
+    """Why a process ended, in one line; of one that hung and was told to dump its threads, where they were."""
+    lines = stderr.strip().splitlines()
+    if any(line.startswith("Timeout (") for line in lines):
+        places = [line.strip() for line in lines if line.startswith("  File ")]
+        return f"it hung: {'; '.join(places[:3])}"
+    return lines[-1] if lines else ""
+
+
+def _production_flags(instance: Instance) -> list[str]:
+    settings = instance.settings
+    flags = ["--production", "--blas", settings.blas]
+    flags += [] if settings.dtype == "auto" else ["--dtype", settings.dtype]
+    flags += [] if settings.formulation == "auto" else ["--formulation", settings.formulation]
+    return [*flags, *(["--batch", str(settings.batch)] if settings.batch else [])]

@@ -1,0 +1,215 @@
+"""The model that the next work needs → loaded in the engine process, fetched or adopted first where it must be.
+
+Fetching happens in threads, one a model, so that the runner goes on watching, and speaking with the models that are
+here; everything else is the engine client's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+
+from models.protocol import EngineFacts
+from models.store.events import ModelEvent, OnEvent, ignore_events
+from registry.errors import VoiceJobsError
+from registry.jobs.values import JobError
+from runner.config.instance import Instance
+from runner.config.model_names import DRAFT, engine_choice, is_test_engine
+from runner.engine.client import EngineClient, EngineLost
+from runner.scheduling.voice_resolution import ModelNames
+
+LOAD_TRIES = 3  # deaths or retryable failures before the jobs that need the model fail
+PROGRESS_EVERY_S = 15.0  # between two events of a download in the ledger
+LOAD_PAUSE_S = 1.0  # before the second try; twice as long before the third
+PATIENCE_S = 2.0  # what it may take to look at a model that is here: what takes longer holds nobody else up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A model whose weights lie on this disk, or why they do not."""
+
+    name: str
+    folder: Path | None = None
+    warnings: tuple[str, ...] = ()
+    error: VoiceJobsError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedModel:
+    """A model of which no further try is worth it, and why."""
+
+    model: str
+    error: JobError
+
+
+@dataclass(kw_only=True)
+class _Pursuit:
+    """What is being done to have one model."""
+
+    name: str
+    since_s: float = 0.0  # when the present thread began
+    tries: int = 0
+    not_before_s: float = 0.0
+    thread: threading.Thread | None = None
+    prepared: Prepared | None = None  # set by the thread, and kept until the model is loaded
+
+    def is_long(self, now_s: float) -> bool:
+        """Whether others should go on meanwhile: it is being fetched, or tried again in a while."""
+        if self.thread is not None:
+            return self.tries > 0 or now_s - self.since_s > PATIENCE_S
+        return now_s < self.not_before_s
+
+
+@dataclass
+class ModelLoader:
+    """Keeps one model loaded: the one last wanted."""
+
+    instance: Instance
+    engine: EngineClient
+    wake: Callable[[], None]  # called from the thread when it is done
+    loaded: str | None = None  # the name of the model that is ready for work
+    loading: str | None = None  # the one that the engine was asked for last, until it has answered
+    warnings: list[str] = field(default_factory=list)  # about the model just loaded, for its jobs' receipts
+    news: SimpleQueue[tuple[str, ModelEvent]] = field(default_factory=SimpleQueue)  # of a model, for the ledger
+    prepare: Callable[..., Prepared] = field(default_factory=lambda: prepare_model)
+    _pursuits: dict[str, _Pursuit] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> EngineFacts | None:
+        return self.engine.facts if self.engine.state == "ready" else None
+
+    def is_ready_for(self, name: str) -> bool:
+        """Whether work for this model can be handed over now."""
+        return self.loaded == name and self.engine.state == "ready"
+
+    def absent(self, *, now_s: float) -> frozenset[str]:
+        """The models that it takes long to have: their jobs wait, the others do not."""
+        return frozenset(name for name, pursuit in self._pursuits.items() if pursuit.is_long(now_s))
+
+    def fetch(self, name: str, *, now_s: float) -> bool:
+        """Make the weights lie on this disk, whatever the engine does meanwhile; returns whether they do."""
+        pursuit = self._pursuits.setdefault(name, _Pursuit(name=name))
+        if pursuit.thread is not None or now_s < pursuit.not_before_s:
+            return False
+        if pursuit.prepared is None and (name == DRAFT or is_test_engine(name)):
+            pursuit.prepared = Prepared(name=name)
+        if pursuit.prepared is None:
+            pursuit.since_s = now_s
+            pursuit.thread = threading.Thread(target=self._prepare, args=(pursuit,), name="model", daemon=True)
+            pursuit.thread.start()
+        return pursuit.thread is None
+
+    def want(self, name: str, *, now_s: float) -> None:
+        """Have this model loaded; nothing may be in flight when it is another one than before."""
+        if self.is_ready_for(name) or self.engine.state == "loading" or not self.fetch(name, now_s=now_s):
+            return
+        pursuit = self._pursuits[name]
+        assert pursuit.prepared is not None
+        self._load(pursuit.prepared)
+        pursuit.prepared = None  # if that fails, it is looked for again
+
+    def next_try_s(self) -> float | None:
+        """When the first of the models that could not be had is tried again."""
+        waiting = (pursuit for pursuit in self._pursuits.values() if pursuit.thread is None)
+        return min((pursuit.not_before_s for pursuit in waiting if pursuit.not_before_s), default=None)
+
+    def tick(self, *, now_s: float) -> list[FailedModel]:
+        """Go on once threads are done; returns which models cannot be had, and why."""
+        lost = []
+        for pursuit in list(self._pursuits.values()):
+            prepared = pursuit.prepared
+            if pursuit.not_before_s <= now_s:
+                pursuit.not_before_s = 0.0
+            if pursuit.thread is None or prepared is None:
+                continue
+            pursuit.thread.join()
+            pursuit.thread = None
+            if prepared.error is not None:
+                pursuit.prepared = None
+                error = JobError.of(prepared.error)
+                lost += self._failure(prepared.name, error, retryable=prepared.error.retryable, now_s=now_s)
+        return lost
+
+    def on_ready(self) -> None:
+        """The engine has loaded what was asked for."""
+        self.loaded, self.loading = self.loading, None
+        self._pursuits.pop(self.loaded or "", None)
+        self.warnings += self.engine.facts.warnings if self.engine.facts else ()
+
+    def on_failed(self, error: JobError, *, retryable: bool, now_s: float) -> list[FailedModel]:
+        """The engine could not load it; returns the error once no further try is worth it."""
+        name, self.loaded, self.loading = self.loading, None, None
+        return self._failure(name, error, retryable=retryable, now_s=now_s) if name is not None else []
+
+    def on_lost(self, lost: EngineLost, *, now_s: float) -> list[FailedModel]:
+        """The engine is gone; returns an error when it keeps dying while it loads."""
+        name, self.loaded, self.loading = self.loading, None, None
+        if not lost.was_loading or name is None:
+            return []
+        error = JobError(
+            code="engine-failure",
+            message=f"The engine died while it loaded {name}: {lost.detail}",
+            hint="`voicejobs doctor` checks the engines; the engine's log lies in the instance's logs folder.",
+        )
+        return self._failure(name, error, retryable=True, now_s=now_s)
+
+    def _failure(self, name: str, error: JobError, *, retryable: bool, now_s: float) -> list[FailedModel]:
+        pursuit = self._pursuits.setdefault(name, _Pursuit(name=name))
+        pursuit.tries += 1
+        if retryable and pursuit.tries < LOAD_TRIES:
+            pursuit.not_before_s = now_s + LOAD_PAUSE_S * 2 ** (pursuit.tries - 1)
+            return []
+        del self._pursuits[name]
+        return [FailedModel(model=name, error=error)]
+
+    def _load(self, prepared: Prepared) -> None:
+        self.warnings = list(prepared.warnings)
+        choice = engine_choice(prepared.name, settings=self.instance.settings, folder=prepared.folder)
+        self.loaded, self.loading = None, prepared.name
+        self.engine.load(choice)
+
+    def take_warnings(self) -> list[str]:
+        """What is to be said of the load in the receipts of the jobs that waited for it, once."""
+        warnings, self.warnings = self.warnings, []
+        return warnings
+
+    def _prepare(self, pursuit: _Pursuit) -> None:
+        """In the thread: make the weights lie on this disk."""
+        name = pursuit.name
+
+        def tell(event: ModelEvent) -> None:
+            self.news.put((name, event))
+            self.wake()
+
+        try:
+            pursuit.prepared = self.prepare(name, instance=self.instance, on_event=tell)
+        except VoiceJobsError as error:
+            pursuit.prepared = Prepared(name=name, error=error)
+        except Exception as error:  # the edge of a thread: nobody above would hear of it
+            pursuit.prepared = Prepared(name=name, error=VoiceJobsError(f"{name} cannot be prepared: {error!r}."))
+        self.wake()
+
+
+def prepare_model(name: str, *, instance: Instance, on_event: OnEvent = ignore_events) -> Prepared:
+    """Find, adopt or download a model, and look whether memory suffices. Raises an error of the tree."""
+    from models.fetch.prepare import ensure_model
+    from models.store.memory import memory_verdict
+
+    settings = instance.settings
+    model = ensure_model(
+        name,
+        directory=ModelNames(instance).models_dir,
+        migrate=settings.migrate,
+        offline=settings.offline,
+        on_event=on_event,
+        progress_every_s=PROGRESS_EVERY_S,
+    )
+    warnings: list[str] = []
+    if model.folder is not None:
+        verdict = memory_verdict(model.folder, factor=settings.memory_factor, policy=settings.memory_check)
+        if verdict.warning:
+            warnings.append(verdict.warning)
+    return Prepared(name=name, folder=model.folder, warnings=(*model.actions_done, *warnings))

@@ -1,0 +1,1 @@
+"""Voices in and out of the registry: .vox archives and other tools' files."""

@@ -1,0 +1,369 @@
+"""A voice in the registry → the bytes of its `.vox` file, the same bytes in every registry that holds the voice.
+
+The file carries the version that was asked for, every other living version of the voice, their records, and whatever
+came along when the voice was imported. Prompts that the Swift tools can use stand where they look for them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.errors import InvalidClonePrompt, UnsupportedRequest
+from models.languages import AUTO, language_code
+from models.store.catalog import entry_named
+from models.store.manifest import utc_text
+from models.voices import vox
+from models.voices.clone_prompt import ClonePrompt
+from models.voices.swift_prompt import FORMAT as SWIFT_FORMAT
+from models.voices.swift_prompt import MODEL_SIZES, from_clone_prompt
+from models.voices.vox_archive import MAX_ARCHIVE_BYTES
+from models.voices.vox_manifest import (
+    CONSENTS_TO_SHARE,
+    SHORTEST_DESCRIPTION,
+    VERSION,
+    Manifest,
+    errors_in,
+    parse_manifest,
+)
+from registry.errors import Conflict
+from registry.storage.database import Session
+from registry.storage.object_store import ObjectStore
+from registry.voices.lookup import aliases, living_versions, resolve
+from registry.voices.names import CURRENT
+from registry.voices.values import Version
+from runner.exchange.voice_file_names import voice_name_from
+from runner.exchange.vox_records import BASE, FORM, MANIFEST_ATTACHMENT, PROVIDER, VOX, own_attachments, record_of
+
+GENDERS = {"male": "male", "female": "female", "nonBinary": "nonbinary", "unknown": "neutral"}
+_EXTENSIONS = ((b"fLaC", "flac"), (b"RIFF", "wav"))
+
+
+class ConsentMissing(Conflict):
+    """A cloned voice may not leave without the consent of the person whose voice it is."""
+
+    code = "consent-missing"
+
+    def __init__(self, version: Version) -> None:
+        hint = 'Lock it again with consent = "self" or "granted", if that is so.'
+        if version.reference_sha256 is None:  # it came as a bare prompt: there is nothing here to lock it from
+            again = f"voicejobs voices import FILE --voice {version.voice} --consent self"
+            hint = f"Import its file again, `{again}` (or granted), if that is so."
+        super().__init__(
+            f"{version.name} was cloned from a recording, and its consent is {version.consent!r}.", hint=hint
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedVoice:
+    """A voice, ready to be written to a file."""
+
+    version: Version
+    content: bytes
+    file_name: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Where the Swift tools find the prompt of a version."""
+
+    key: str
+    entry: Mapping[str, Any]
+    content: bytes
+
+    @property
+    def file(self) -> str:
+        return str(self.entry["file"])
+
+
+@dataclass
+class _Parts:
+    """The file as it comes together."""
+
+    objects: ObjectStore
+    manifest: Manifest
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def put(self, path: str, sha256: str) -> str:
+        self.files[path] = self.objects.read(sha256)
+        return path
+
+
+def export_voice(session: Session, objects: ObjectStore, reference: str) -> ExportedVoice:
+    """The `.vox` file of a voice. Raises ConsentMissing, and as `resolve` does."""
+    chosen = resolve(session, reference)
+    if not may_be_shared(chosen):
+        raise ConsentMissing(chosen)
+    living = list(living_versions(session, chosen.voice))[::-1]  # the oldest first
+    versions = [version for version in living if may_be_shared(version)]
+    held_back = [version.name for version in living if not may_be_shared(version)]
+    warnings = [f"{name} stays here: it was cloned without known consent." for name in held_back]
+    parts = _base(objects, chosen, versions)
+    slots = _slots(objects, chosen, versions)
+    pointing = {alias.name: alias.number for alias in aliases(session, chosen.voice)}
+    _add_versions(parts, chosen, versions, slots=slots, pointing=pointing)
+    _describe(parts, chosen, versions)
+    if errors := errors_in(parts.manifest):
+        raise Conflict(f"The voice cannot be written as a .vox file: {'; '.join(errors)}.")
+    content = vox.VoxFile(parts.manifest, parts.files).to_bytes()
+    if len(content) > MAX_ARCHIVE_BYTES:
+        raise Conflict(f"The voice file would have {len(content)} bytes, more than any voicejobs reads.")
+    return ExportedVoice(version=chosen, content=content, file_name=f"{chosen.voice}.vox", warnings=tuple(warnings))
+
+
+def export_prompt(session: Session, objects: ObjectStore, reference: str) -> ExportedVoice:
+    """The clone prompt of a version as the Swift tools read it; imported ones byte for byte as they came."""
+    version = resolve(session, reference)
+    if not may_be_shared(version):
+        raise ConsentMissing(version)
+    content = _swift_bytes(objects, version)
+    if content is None:
+        raise UnsupportedRequest(f"{version.name} has no clone prompt that the Swift tools could read.")
+    return ExportedVoice(version=version, content=content, file_name=f"{version.voice}.cloneprompt")
+
+
+def method_of(version: Version) -> str:
+    """How the voice was made, in the words of the `.vox` format."""
+    stated = version.provenance.get("method")
+    if isinstance(stated, str):
+        return stated
+    return "cloned" if version.description is None or "audio" in version.provenance else "designed"
+
+
+def may_be_shared(version: Version) -> bool:
+    """Whether the consent rules let this version out."""
+    return method_of(version) != "cloned" or version.consent in CONSENTS_TO_SHARE
+
+
+def _in_order(chosen: Version, versions: Sequence[Version]) -> list[Version]:
+    """The chosen version, then the newest first: who comes first gets a place that only one can have."""
+    return [chosen, *(version for version in reversed(versions) if version.id != chosen.id)]
+
+
+def _base(objects: ObjectStore, chosen: Version, versions: Sequence[Version]) -> _Parts:
+    """The rest of the file that the voice came in; a bare manifest for a voice of our own."""
+    for version in _in_order(chosen, versions):
+        if MANIFEST_ATTACHMENT not in version.attachments:
+            continue
+        parts = _Parts(objects, parse_manifest(objects.read(version.attachments[MANIFEST_ATTACHMENT])))
+        for name, sha256 in version.attachments.items():
+            if name.startswith(BASE) and name != MANIFEST_ATTACHMENT:
+                parts.put(name.removeprefix(BASE), sha256)
+        return parts
+    first = versions[0]
+    return _Parts(objects, {"id": _identity(first), "created": utc_text(first.created_s), "voice": {}})
+
+
+def _identity(first: Version) -> str:
+    """A UUID of version 4 in form, the same whenever the voice is exported."""
+    digits = hashlib.sha256(f"{first.voice}\n{first.digest}\n{first.created_s}".encode()).hexdigest()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+# ---- prompts ---------------------------------------------------------------------------------------------------
+
+
+def _slots(objects: ObjectStore, chosen: Version, versions: Sequence[Version]) -> dict[int, _Slot]:
+    """The versions, by id, that stand where the Swift tools look: one for each model size and language."""
+    slots: dict[int, _Slot] = {}
+    taken: dict[str, str] = {}  # file -> language of the prompt there
+    for version in _in_order(chosen, versions):
+        content = _swift_bytes(objects, version)
+        if content is None:
+            continue
+        kept = version.provenance.get(VOX, {}).get("slot")
+        slot = _Slot(kept["key"], kept["entry"], content) if kept else _new_slot(version, content, taken)
+        if slot is not None and slot.file not in taken:
+            slots[version.id] = slot
+            taken[slot.file] = version.language
+    return slots
+
+
+def _swift_bytes(objects: ObjectStore, version: Version) -> bytes | None:
+    """The prompt in the Swift tools' layout; None when it has none."""
+    if version.model.engine != vox.ENGINE:
+        return None
+    content = objects.read(version.prompt_sha256)
+    if version.prompt_facts.get("format") == SWIFT_FORMAT:
+        return content
+    try:
+        prompt = from_clone_prompt(ClonePrompt.from_bytes(content))
+    except InvalidClonePrompt:
+        return None  # of another engine that calls itself so; its own bytes travel anyway
+    return prompt.to_bytes() if prompt else None
+
+
+def _new_slot(version: Version, content: bytes, taken: Mapping[str, str]) -> _Slot | None:
+    """The language-less place of the model size, or, once that is taken by another language, one of its own."""
+    size = _size_name(version)
+    entry = {"engine": vox.ENGINE, "format": "bin", "model": _repository(version.model.model)}
+    file = f"embeddings/{vox.ENGINE}/{size}/clone-prompt.bin"
+    if file not in taken:
+        return _Slot(f"{vox.ENGINE}-{size}-clone-prompt", {**entry, "file": file}, content)
+    if version.language in (AUTO, taken[file]):
+        return None
+    code = language_code(version.language)
+    file = f"embeddings/{vox.ENGINE}/{size}/{code}/clone-prompt.bin"
+    return _Slot(f"{vox.ENGINE}-{size}-{code}-clone-prompt", {**entry, "file": file, "language": code}, content)
+
+
+def _size_name(version: Version) -> str:
+    known = MODEL_SIZES.get(int(version.prompt_facts.get("embedding_size") or 0))
+    return known or re.sub(r"[^a-z0-9.]+", "-", version.model.model.rpartition("/")[2].lower()).strip("-.") or "model"
+
+
+def _repository(model: str) -> str:
+    entry = entry_named(model)
+    return entry.id if entry else model
+
+
+# ---- records ---------------------------------------------------------------------------------------------------
+
+
+def _add_versions(
+    parts: _Parts,
+    chosen: Version,
+    versions: Sequence[Version],
+    *,
+    slots: Mapping[int, _Slot],
+    pointing: Mapping[str, int],
+) -> None:
+    position_of = {version.number: position for position, version in enumerate(versions, start=1)}
+    records = [_record(parts, version, slots.get(version.id), position_of) for version in versions]
+    carried: dict[str, Any] = {"form": FORM, "chosen": position_of[chosen.number], "versions": records}
+    others = {name: position_of[at] for name, at in pointing.items() if at in position_of and name != CURRENT}
+    if others:
+        carried["aliases"] = others
+    parts.manifest["extensions"] = {**parts.manifest.get("extensions", {}), PROVIDER: carried}
+    embeddings = {
+        **parts.manifest.pop("embeddings", {}),
+        **{slot.key: dict(slot.entry) for slot in slots.values()},
+    }
+    if embeddings:
+        parts.manifest["embeddings"] = embeddings
+
+
+def _record(parts: _Parts, version: Version, slot: _Slot | None, position_of: Mapping[int, int]) -> dict[str, Any]:
+    record = record_of(version)
+    where: dict[str, str] = {"prompt": f"{PROVIDER}/prompts/{version.prompt_sha256[:16]}.bin"}
+    if slot is not None:
+        parts.files[slot.file] = slot.content
+        record["slot"] = {
+            "key": slot.key,
+            "entry": dict(slot.entry),
+            "sha256": hashlib.sha256(slot.content).hexdigest(),
+        }
+        if record["slot"]["sha256"] == version.prompt_sha256:
+            where["prompt"] = slot.file
+    if where["prompt"] not in parts.files:
+        parts.put(where["prompt"], version.prompt_sha256)
+    if version.reference_sha256:
+        where["reference"] = _put_sound(parts, _reference_folder(version), version.reference_sha256)
+    if version.audition_sha256:
+        where["audition"] = _put_sound(parts, f"{PROVIDER}/auditions", version.audition_sha256)
+    for name, sha256 in own_attachments(version).items():
+        where[f"attachment:{name}"] = parts.put(f"{PROVIDER}/attachments/{sha256[:16]}.bin", sha256)
+    if version.parent is not None and version.parent in position_of:
+        record["parent"] = position_of[version.parent]
+    return {**record, "objects": where}
+
+
+def _put_sound(parts: _Parts, folder: str, sha256: str) -> str:
+    content = parts.objects.read(sha256)
+    extension = next((name for start, name in _EXTENSIONS if content.startswith(start)), "bin")
+    path = f"{folder}/{sha256[:16]}.{extension}"
+    parts.files[path] = content
+    return path
+
+
+def _reference_folder(version: Version) -> str:
+    return "reference" if _is_listed(version) else f"{PROVIDER}/recordings"
+
+
+def _is_listed(version: Version) -> bool:
+    """Whether the recording stands among the file's reference clips; one that came in as such already does."""
+    return bool(version.transcript.strip()) and "recording" not in version.provenance.get(VOX, {})
+
+
+# ---- what other tools read -------------------------------------------------------------------------------------
+
+
+def _describe(parts: _Parts, chosen: Version, versions: Sequence[Version]) -> None:
+    manifest = parts.manifest
+    manifest["vox_version"] = VERSION
+    manifest["voice"] = _voice(dict(manifest.get("voice", {})), chosen)
+    clips = _clips(manifest.get("reference_audio", []), versions, parts.files)
+    if clips:
+        manifest["reference_audio"] = clips
+    manifest["provenance"] = _provenance(dict(manifest.get("provenance", {})), chosen, parts)
+
+
+def _voice(came: dict[str, Any], chosen: Version) -> dict[str, Any]:
+    """The voice in words; what came in a file stays as it was, but for its name and description here."""
+    voice = came or _own_words(chosen)
+    if not voice.get("name") or not _is_named(voice["name"], chosen.voice):
+        voice["name"] = chosen.voice
+    if chosen.description and len(chosen.description.strip()) >= SHORTEST_DESCRIPTION:
+        voice["description"] = chosen.description
+    voice.setdefault("description", f"Voice identity for {chosen.voice}.")
+    return voice
+
+
+def _is_named(display_name: str, voice: str) -> bool:
+    try:
+        return voice_name_from(display_name) == voice
+    except ValueError:
+        return False
+
+
+def _own_words(chosen: Version) -> dict[str, Any]:
+    character = chosen.character or {}
+    voice: dict[str, Any] = {}
+    if chosen.language != AUTO:
+        voice["language"] = language_code(chosen.language)
+    if character.get("gender") in GENDERS:
+        voice["gender"] = GENDERS[character["gender"]]
+    years = [int(text) for text in re.findall(r"\d{1,3}", str(character.get("age_range", "")))]
+    if len(years) == 2 and years[0] < years[1]:
+        voice["age_range"] = years
+    traits = [trait for trait in character.get("voice_traits", ()) if isinstance(trait, str) and trait]
+    if traits:
+        voice["tags"] = traits
+    return voice
+
+
+def _clips(kept: Iterable[Any], versions: Sequence[Version], files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    clips = [copy.deepcopy(clip) for clip in kept]
+    for version in versions:
+        start = f"reference/{(version.reference_sha256 or '-')[:16]}."
+        path = next((path for path in files if path.startswith(start)), None)
+        if path is None or not _is_listed(version) or any(clip["file"] == path for clip in clips):
+            continue
+        clip: dict[str, Any] = {"file": path, "transcript": version.transcript, "engine": version.model.engine}
+        if version.reference_duration_s is not None:
+            clip["duration_seconds"] = version.reference_duration_s
+        if version.language != AUTO:
+            clip["language"] = language_code(version.language)
+        clips.append(clip)
+    return clips
+
+
+def _provenance(provenance: dict[str, Any], chosen: Version, parts: _Parts) -> dict[str, Any]:
+    method = method_of(chosen)
+    if method:
+        provenance["method"] = method
+    provenance.setdefault("engine", chosen.model.engine)
+    if method == "cloned":
+        provenance["consent"] = chosen.consent
+        own = f"/{(chosen.reference_sha256 or chosen.prompt_sha256)[:16]}."
+        found = sorted(path for path in parts.files if own in path) or sorted(
+            path for path in parts.files if path.startswith(("reference/", "embeddings/"))
+        )
+        provenance.setdefault("source", found[:1] or ["manifest.json"])
+    return provenance

@@ -1,0 +1,177 @@
+"""A job file's bytes → a checked `JobSpec`, or every reason why it is none, with file, line, column and key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import pydantic
+
+from registry.errors import nearest
+from registry.voices.names import fold
+from runner.config.validation_messages import Problem, dotted, problems_in, shown
+from runner.errors import JobFileInvalid, RecordedOtherwise
+from runner.jobfile.specs import (
+    SPEC_CLASSES,
+    CandidateSource,
+    Character,
+    DesignSpec,
+    ExportSpec,
+    ImportSpec,
+    JobSpec,
+    LineSpec,
+    LockSpec,
+    RelockSpec,
+    SynthesizeSpec,
+)
+from runner.jobfile.syntax import MAX_FILE_BYTES, read_tree
+from runner.names import printable_name
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "CandidateSource",
+    "Character",
+    "DesignSpec",
+    "ExportSpec",
+    "ImportSpec",
+    "JobSpec",
+    "LineSpec",
+    "LockSpec",
+    "RelockSpec",
+    "SynthesizeSpec",
+    "content_sha256",
+    "job_schema",
+    "parse_job",
+    "spec_from_json",
+    "spec_to_json",
+]
+
+MAX_METADATA_BYTES = 1 << 20
+
+
+def parse_job(content: bytes, *, file_name: str) -> JobSpec:
+    """The job that a file says; `file_name` tells TOML from JSON and stands in messages.
+
+    Raises JobFileInvalid, which lists every problem found.
+    """
+    shown_name = printable_name(file_name)
+    text = read_tree(content, file_name=shown_name)
+    spec_class = SPEC_CLASSES.get(_kind_of(text.tree))
+    if spec_class is None:
+        raise text.invalid([_kind_problem(text.tree)])
+    try:
+        spec = spec_class.model_validate(text.tree, strict=True)
+    except pydantic.ValidationError as error:
+        problems = problems_in(error, spec_class, raw=text.tree)
+        raise text.invalid([*problems, *_key_combinations(text.tree)]) from None
+    except RecursionError:
+        raise JobFileInvalid(shown_name, [": the file is nested too deeply."]) from None
+    if problems := [*_key_combinations(text.tree), *_value_combinations(spec)]:
+        raise text.invalid(problems)
+    return spec
+
+
+def _kind_of(tree: Mapping[str, Any]) -> str:
+    kind = tree.get("kind")
+    return kind if isinstance(kind, str) else ""
+
+
+def _kind_problem(tree: Mapping[str, Any]) -> Problem:
+    choices = ", ".join(SPEC_CLASSES)
+    if "kind" not in tree:
+        near = nearest("kind", list(tree)[:100])
+        hint = f" (did you mean it by {near[0]!r}?)" if near else ""
+        return Problem((), f"kind is missing{hint}; it is one of {choices}.")
+    near = nearest(_kind_of(tree), SPEC_CLASSES)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return Problem(("kind",), f"kind = {shown(tree['kind'])}: {hint}It is one of {choices}.")
+
+
+def _key_combinations(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """Keys that contradict, or need, each other."""
+    kind = tree["kind"]
+    if kind == "design":
+        yield from _exactly_one(tree, ("description", "character"))
+    elif kind == "lock":
+        yield from _exactly_one(tree, ("from", "audio"))
+        has = {key for key, value in tree.items() if value is not None}
+        if "audio" in has and "transcript" not in has:
+            yield Problem(("audio",), "audio needs a transcript: the exact words spoken in it.")
+        if {"from", "transcript"} <= has:
+            yield Problem(("transcript",), "transcript goes with audio; a candidate's words are known already.")
+    elif kind == "synthesize":
+        yield from _exactly_one(tree, ("lines", "text", "text_file"))
+
+
+def _exactly_one(tree: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[Problem]:
+    present = [key for key in keys if tree.get(key) is not None]
+    choice = " or ".join(keys)
+    if not present:
+        yield Problem((), f"{choice} is missing.")
+    elif len(present) > 1:
+        yield Problem((present[1],), f"{' and '.join(present)} cannot stand together; give one of {choice}.")
+
+
+def _value_combinations(spec: JobSpec) -> Iterator[Problem]:
+    if len(json.dumps(spec.metadata)) > MAX_METADATA_BYTES:
+        yield Problem(("metadata",), f"metadata is larger than {MAX_METADATA_BYTES:,} bytes.")
+    if isinstance(spec, SynthesizeSpec):
+        yield from _line_problems(spec)
+
+
+def _line_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
+    first_with: dict[str, int] = {}
+    for index, line in enumerate(spec.lines or ()):
+        path = ("lines", index)
+        if line.voice is None and spec.voice is None:
+            yield Problem(path, f"{dotted(path)} has no voice, and neither has the job.")
+        if line.id is None:
+            continue
+        first = first_with.setdefault(fold(line.id), index)
+        if first != index:
+            yield Problem(
+                (*path, "id"), f"{dotted(path)}.id = {shown(line.id)}: {dotted(('lines', first))} has it too."
+            )
+    if spec.lines is None and spec.voice is None:
+        yield Problem((), "voice is missing.")
+
+
+# What `_key_combinations` checks, in the words of JSON Schema.
+_ALTERNATIVES: dict[str, list[tuple[str, ...]]] = {
+    "DesignSpec": [("description",), ("character",)],
+    "LockSpec": [("from",), ("audio", "transcript")],
+    "SynthesizeSpec": [("lines",), ("text",), ("text_file",)],
+}
+
+
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of job files, TOML and JSON alike."""
+    kinds = Annotated[JobSpec, pydantic.Discriminator("kind")]
+    schema = pydantic.TypeAdapter(kinds).json_schema(by_alias=True, mode="validation")
+    for name, alternatives in _ALTERNATIVES.items():
+        schema["$defs"][name]["oneOf"] = [{"required": list(keys)} for keys in alternatives]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "voicejobs job file", **schema}
+
+
+def spec_to_json(spec: JobSpec) -> str:
+    """The spec as canonical JSON: sorted keys, only what differs from the defaults. Equal specs give equal text."""
+    plain = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return json.dumps({**plain, "kind": spec.kind}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def spec_from_json(text: str) -> JobSpec:
+    """The spec that `spec_to_json` wrote. Raises RecordedOtherwise when that was another version's."""
+    tree = json.loads(text)
+    try:
+        return SPEC_CLASSES[tree["kind"]].model_validate(tree)
+    except (KeyError, pydantic.ValidationError) as error:
+        hint = "Drop the job file again, or go back to the version that recorded it."
+        raise RecordedOtherwise("Another version of voicejobs recorded this job otherwise.", hint=hint) from error
+
+
+def content_sha256(spec: JobSpec, referenced: Mapping[str, str]) -> str:
+    """What makes two drops the same: the parsed job and the SHA-256 of every file that it refers to."""
+    files = json.dumps(dict(sorted(referenced.items())), ensure_ascii=False)
+    return hashlib.sha256(f"{spec_to_json(spec)}\n{files}".encode()).hexdigest()

@@ -1,0 +1,228 @@
+"""The schema of job files: one pydantic class a kind. TOML and JSON share it; unknown keys are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from models.languages import canonical_language
+from runner import names
+from runner.config.settings import SamplingSettings
+
+MAX_LINES = 20_000
+MAX_LINE_CHARACTERS = 20_000
+MAX_TEXT_CHARACTERS = 1_000_000
+MAX_DESCRIPTION_CHARACTERS = 4_000
+MAX_CANDIDATES = 50
+DEFAULT_CANDIDATES = 3
+GENDER_WORDS = {"male": "male", "female": "female", "nonBinary": "non-binary", "unknown": "neutral"}
+# A phonetic pangram: every English phoneme once, which shows a voice better than a greeting does.
+DEFAULT_CANDIDATE_TEXT = (
+    "That quick beige fox jumped in the air over each thin dog. "
+    "Look out, I shout, for he's foiled you again, creating chaos."
+)
+
+_CONTROL_CHARACTERS = frozenset(map(chr, (*range(9), 11, 12, *range(14, 32), 127)))
+
+
+def _speakable(text: str) -> str:
+    if not text.strip():
+        raise ValueError("there is no text to speak")
+    for index, character in enumerate(text):
+        if character in _CONTROL_CHARACTERS:
+            raise ValueError(f"the text holds the control character {character!r} at position {index + 1}")
+    return text
+
+
+def _language(text: str) -> str:
+    return canonical_language(text)
+
+
+def _model(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("a model is a short name, a repository id or a folder")
+    return text
+
+
+Text = Annotated[str, pydantic.Field(min_length=1), pydantic.AfterValidator(_speakable)]
+LineText = Annotated[Text, pydantic.Field(max_length=MAX_LINE_CHARACTERS)]
+JobText = Annotated[Text, pydantic.Field(max_length=MAX_TEXT_CHARACTERS)]
+Description = Annotated[Text, pydantic.Field(max_length=MAX_DESCRIPTION_CHARACTERS)]
+Language = Annotated[str, pydantic.Field(max_length=100), pydantic.AfterValidator(_language)]
+ModelName = Annotated[str, pydantic.Field(min_length=1, max_length=500), pydantic.AfterValidator(_model)]
+NewVoiceName = Annotated[str, pydantic.AfterValidator(names.new_voice_name)]
+VoiceReferenceText = Annotated[str, pydantic.Field(max_length=200), pydantic.AfterValidator(names.voice_reference)]
+Identifier = Annotated[str, pydantic.AfterValidator(names.identifier)]
+JobName = Annotated[str, pydantic.Field(min_length=1, max_length=255)]
+RelativePath = Annotated[str, pydantic.AfterValidator(names.relative_path)]
+FileName = Annotated[str, pydantic.AfterValidator(names.plain_file_name)]
+Seed = Annotated[int, pydantic.Field(ge=0, le=2**63 - 1)]
+PauseSeconds = Annotated[float, pydantic.Field(ge=0, le=600, allow_inf_nan=False)]
+AudioFormat = Literal["wav", "flac", "mp3", "ogg"]
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+
+
+class _Job(_Part):
+    """What every kind may say."""
+
+    id: Identifier | None = pydantic.Field(None, description="Makes the drop idempotent; names the outbox folder.")
+    model: ModelName | None = pydantic.Field(None, description="Short name, repository id or folder of the model.")
+    language: Language | None = pydantic.Field(None, description="ISO 639-1, BCP-47, an English name, or auto.")
+    seed: Seed | None = pydantic.Field(None, description="Without it, seeds are derived from the content.")
+    priority: int = pydantic.Field(0, ge=-100, le=100, description="Higher goes first.")
+    metadata: dict[str, Any] = pydantic.Field(default_factory=dict, description="Any table; echoed in the receipt.")
+    sampling: SamplingSettings | None = pydantic.Field(None, description="How tokens are drawn.")
+    fresh: bool = pydantic.Field(False, description="Draw a new seed instead of reusing a take.")
+
+    def references(self) -> tuple[str, ...]:
+        """The files this job names, relative to the job file."""
+        return ()
+
+
+class Character(_Part):
+    """Who speaks; composed into a description."""
+
+    name: Annotated[str, pydantic.Field(min_length=1, max_length=200)]
+    gender: Literal["male", "female", "nonBinary", "unknown"]
+    age_range: Annotated[str, pydantic.Field(min_length=1, max_length=100)]
+    summary: Annotated[str, pydantic.Field(min_length=1, max_length=2_000)]
+    voice_traits: list[Annotated[str, pydantic.Field(min_length=1, max_length=200)]] = pydantic.Field(
+        default_factory=list, max_length=50
+    )
+
+    def description(self) -> str:
+        """The description from which the voice is designed, word for word as VoxAlta composes it.
+
+        The period after the summary is always added, also after a summary that ends in one: locks made by the Swift
+        tools carry exactly this text, and voices are compared by it.
+        """
+        traits = f" Voice traits: {', '.join(self.voice_traits)}." if self.voice_traits else ""
+        return f"A {GENDER_WORDS[self.gender]} voice, {self.age_range}. {self.summary}.{traits}"
+
+
+class DesignSpec(_Job):
+    """Make N candidate recordings of a voice from its description."""
+
+    kind: Literal["design"]
+    voice: NewVoiceName = pydantic.Field(description="The name that the voice will be locked under.")
+    description: Description | None = pydantic.Field(None, description="How the voice sounds, in plain words.")
+    character: Character | None = pydantic.Field(None, description="Instead of a description: who speaks.")
+    text: LineText = pydantic.Field(DEFAULT_CANDIDATE_TEXT, description="What the candidates say.")
+    candidates: int = pydantic.Field(DEFAULT_CANDIDATES, ge=1, le=MAX_CANDIDATES, description="How many to make.")
+
+    def design_instruction(self) -> str:
+        """The description, as written or as composed from the character."""
+        if self.character is not None:
+            return self.character.description()
+        assert self.description is not None  # parse_job has checked that one of the two is there
+        return self.description
+
+
+class CandidateSource(_Part):
+    """One candidate of a design job."""
+
+    job: JobName = pydantic.Field(description="The exact name of the design job.")
+    candidate: int = pydantic.Field(ge=1, le=MAX_CANDIDATES, description="Counted from 1.")
+
+
+class LockSpec(_Job):
+    """Make one recording and its transcript the next immutable version of a voice."""
+
+    kind: Literal["lock"]
+    voice: NewVoiceName = pydantic.Field(description="The voice that gets a new version.")
+    source: CandidateSource | None = pydantic.Field(None, alias="from", description="A candidate of a design job.")
+    audio: RelativePath | None = pydantic.Field(None, description="A recording beside the job file.")
+    transcript: LineText | None = pydantic.Field(None, description="The exact words spoken in the recording.")
+    consent: Literal["self", "granted", "unknown"] | None = pydantic.Field(
+        None, description="Whose voice it is; needed to export a cloned voice."
+    )
+    pronunciations: dict[str, str] = pydantic.Field(
+        default_factory=dict, description="How this voice speaks certain words: whole words, in any case."
+    )
+    set_current: bool = pydantic.Field(True, description="Whether the alias `current` moves to the new version.")
+
+    def references(self) -> tuple[str, ...]:
+        return (self.audio,) if self.audio else ()
+
+
+class LineSpec(_Part):
+    """One line; its own keys win over the job's."""
+
+    text: LineText
+    id: Identifier | None = pydantic.Field(None, description="Used in file names and for re-runs.")
+    voice: VoiceReferenceText | None = None
+    model: ModelName | None = None
+    instruct: Description | None = pydantic.Field(None, description="How it is said: whispering, …")
+    language: Language | None = None
+    seed: Seed | None = None
+    sampling: SamplingSettings | None = None
+    pause_after_s: PauseSeconds | None = pydantic.Field(None, description="Silence after the line in the track.")
+
+
+class SynthesizeSpec(_Job):
+    """Speak lines with locked or preset voices."""
+
+    kind: Literal["synthesize"]
+    voice: VoiceReferenceText | None = pydantic.Field(
+        None, description="name, name@N, name@alias, a preset's name, or preset:NAME; needed unless every line has one."
+    )
+    format: AudioFormat | None = pydantic.Field(None, description="wav, flac, mp3 or ogg.")
+    instruct: Description | None = pydantic.Field(None, description="How lines without an instruct are said.")
+    pause_after_s: PauseSeconds | None = pydantic.Field(None, description="Pause of lines that have none.")
+    lines: list[LineSpec] | None = pydantic.Field(None, min_length=1, max_length=MAX_LINES)
+    text: JobText | None = pydantic.Field(None, description="Instead of lines: one text.")
+    text_file: RelativePath | None = pydantic.Field(None, description="Instead of lines: a UTF-8 file.")
+
+    def without_texts(self) -> SynthesizeSpec:
+        """What still matters once the lines lie in the ledger: a book's take megabytes."""
+        return self.model_copy(update={"lines": None, "text": None})
+
+    def references(self) -> tuple[str, ...]:
+        return (self.text_file,) if self.text_file else ()
+
+
+class ExportSpec(_Job):
+    """Write a voice into the outbox as a `.vox` file."""
+
+    kind: Literal["export"]
+    voice: VoiceReferenceText
+    file: FileName | None = pydantic.Field(None, description="The file's name; without it, the voice's name.")
+
+
+class ImportSpec(_Job):
+    """Take a voice over from a `.vox` file, or clone-prompt file, that lies beside the job file."""
+
+    kind: Literal["import"]
+    file: RelativePath
+    voice: NewVoiceName | None = pydantic.Field(None, description="Its name here; without it, its name in the file.")
+    consent: Literal["self", "granted", "unknown"] | None = pydantic.Field(
+        None, description="Whose voice it is, where the file does not say."
+    )
+    transcript: LineText | None = pydantic.Field(None, description="The words of a recording that comes without them.")
+    set_current: bool = True
+
+    def references(self) -> tuple[str, ...]:
+        return (self.file,)
+
+
+class RelockSpec(_Job):
+    """Rebuild a version's clone prompt for another model, as the next version."""
+
+    kind: Literal["relock"]
+    voice: VoiceReferenceText
+    set_current: bool = pydantic.Field(False, description="A relock leaves `current` where it is, unless told.")
+
+
+JobSpec = DesignSpec | LockSpec | SynthesizeSpec | ExportSpec | ImportSpec | RelockSpec
+SPEC_CLASSES: dict[str, type[JobSpec]] = {
+    "design": DesignSpec,
+    "lock": LockSpec,
+    "synthesize": SynthesizeSpec,
+    "export": ExportSpec,
+    "import": ImportSpec,
+    "relock": RelockSpec,
+}

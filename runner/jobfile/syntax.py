@@ -1,0 +1,263 @@
+"""The bytes of a job file → a plain tree of tables, lists, strings and numbers, or the reasons why not.
+
+Everything that a hostile or careless file can do to a parser is refused here, before and after parsing: size,
+encoding, nesting, repeated keys, NaN, lone surrogates, numbers without end.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from runner.config.source_positions import (
+    Positions,
+    json_positions,
+    nearest_position,
+    repeated_json_keys,
+    repeated_toml_key,
+    toml_positions,
+)
+from runner.config.validation_messages import Problem, dotted
+from runner.errors import JobFileInvalid
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CARRIED_KEYS = ("metadata",)  # anything may stand under it
+MAX_FILE_BYTES = 8 << 20
+MAX_NESTING = 24
+MAX_DIGITS = 400
+MAX_PROBLEMS = 20
+MAX_TABLES = 60_000  # tomllib takes 20 µs a table; three for each of 20,000 lines
+MAX_VALUES = 400_000  # lines, and commas, outside of strings
+
+_LONG_DOTTED_KEY = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{MAX_NESTING}}}")
+_LONG_NUMBER = re.compile(rf"[0-9_]{{{MAX_DIGITS}}}")
+_BRACKETS = re.compile(r"[\[\]{}]")
+_BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "a byte-order mark",
+    b"\xff\xfe": "the byte-order mark of UTF-16",
+    b"\xfe\xff": "the byte-order mark of UTF-16",
+}
+
+
+@dataclass(frozen=True)
+class JobText:
+    """A job file's text and the tree it holds."""
+
+    file_name: str  # as shown in messages
+    text: str
+    tree: dict[str, Any]
+    is_json: bool
+
+    def invalid(self, problems: list[Problem]) -> JobFileInvalid:
+        """The error that lists `problems` with their places."""
+        positions: Positions = json_positions(self.text) if self.is_json else toml_positions(self.text)
+        first = problems[:MAX_PROBLEMS]
+        texts = [_placed(nearest_position(positions, problem.path), problem.text) for problem in first]
+        if len(problems) > len(first):
+            texts.append(f": and {len(problems) - len(first):,} more problems.")
+        return JobFileInvalid(self.file_name, texts)
+
+
+def _placed(position: tuple[int, int] | None, text: str) -> str:
+    return f", line {position[0]}, column {position[1]}: {text}" if position else f": {text}"
+
+
+def read_tree(content: bytes, *, file_name: str) -> JobText:
+    """Decode and parse `content`; the kind of file is told by the name's extension. Raises JobFileInvalid."""
+    text = _decoded(content, file_name)
+    is_json = PurePath(file_name).suffix.casefold() == ".json"
+    tree = _json_tree(text, file_name) if is_json else _toml_tree(text, file_name)
+    if not isinstance(tree, dict):
+        raise JobFileInvalid(file_name, [f": a job is a table of keys, not {_type_word(tree)}."])
+    parsed = JobText(file_name, text, tree, is_json)
+    if problems := list(_value_problems(tree)):
+        raise parsed.invalid(problems)
+    carried = {key: _plain(value) if key in CARRIED_KEYS else value for key, value in tree.items()}
+    return JobText(file_name, text, carried, is_json)
+
+
+def _decoded(content: bytes, file_name: str) -> str:
+    if len(content) > MAX_FILE_BYTES:
+        size = f"{len(content):,} bytes, over the limit of {MAX_FILE_BYTES:,}"
+        raise JobFileInvalid(file_name, [f": the file has {size}."], hint="Split it into several jobs.")
+    if not content.strip():
+        raise JobFileInvalid(file_name, [": the file is empty."])
+    for mark, name in _BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            raise JobFileInvalid(file_name, [f", line 1, column 1: the file starts with {name}."], hint=UTF8_HINT)
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise JobFileInvalid(file_name, [f", line {line}: the file holds a NUL byte."], hint=UTF8_HINT)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise JobFileInvalid(file_name, [f", line {line}: byte {error.start} is no UTF-8."], hint=UTF8_HINT) from None
+
+
+UTF8_HINT = "Save it as UTF-8 without a byte-order mark."
+
+
+# Where a string or comment starts in each language, and what may end it. A backslash pair is skipped whole.
+_TOML_OPENERS = re.compile(r"\"\"\"|'''|\"|'|#")
+_JSON_OPENERS = re.compile(r"\"")
+_CLOSERS = {
+    '"""': re.compile(r'(?:\\.|"""(?!"))', re.DOTALL),
+    "'''": re.compile(r"'''(?!')"),
+    '"': re.compile(r'\\.|"', re.DOTALL),
+    "'": re.compile(r"'"),
+    "#": re.compile(r"(?=\n)|\Z"),
+}
+
+
+def without_strings(text: str, *, is_json: bool) -> str:
+    """`text` with strings and comments blanked, of equal length, as far as they are closed; in linear time."""
+    openers = _JSON_OPENERS if is_json else _TOML_OPENERS
+    pieces: list[str] = []
+    at = 0
+    while opener := openers.search(text, at):
+        pieces.append(text[at : opener.start()])
+        closer = next((m for m in _CLOSERS[opener.group()].finditer(text, opener.end()) if m.group()[:1] != "\\"), None)
+        if closer is None:
+            return "".join(pieces)  # the parser stops here too
+        at = closer.end()
+        pieces.append("s" * (at - opener.start()))
+    return "".join([*pieces, text[at:]])
+
+
+def _refuse_depth(text: str, file_name: str, *, is_json: bool) -> None:
+    """Refuse what would recurse too deeply or take a parser quadratic time, before any parser sees it."""
+    bare = without_strings(text, is_json=is_json)
+    if not is_json and _LONG_DOTTED_KEY.search(bare):
+        raise JobFileInvalid(file_name, [f": a key has more than {MAX_NESTING} parts."])
+    if max(bare.count("\n"), bare.count(",")) > MAX_VALUES or (not is_json and bare.count("\n[") > MAX_TABLES):
+        raise JobFileInvalid(file_name, [f": more than {MAX_TABLES:,} tables or {MAX_VALUES:,} values."])
+    if _LONG_NUMBER.search(bare):
+        raise JobFileInvalid(file_name, [f": a number has more than {MAX_DIGITS} digits."])
+    depth = 0
+    for match in _BRACKETS.finditer(bare):
+        depth += 1 if match.group() in "[{" else -1
+        if depth > MAX_NESTING:
+            raise JobFileInvalid(file_name, [f": tables and lists are nested more than {MAX_NESTING} deep."])
+
+
+def _toml_tree(text: str, file_name: str) -> object:
+    _refuse_depth(text, file_name, is_json=False)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise JobFileInvalid(file_name, [_toml_place(str(error), text)]) from None
+    except (ValueError, OverflowError) as error:
+        raise JobFileInvalid(file_name, [f": a value cannot be read: {error}."]) from None
+    except RecursionError:
+        raise JobFileInvalid(file_name, [": the file is nested too deeply."]) from None
+
+
+def _toml_place(message: str, text: str) -> str:
+    match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
+    if repeated := repeated_toml_key(text, message):
+        return _placed(repeated[1], f"the key {dotted(repeated[0])!r} stands twice.")
+    if match:
+        return f", line {match.group(2)}, column {match.group(3)}: not valid TOML: {match.group(1)}."
+    return f": not valid TOML: {message}."
+
+
+class _NoNumber(Exception):
+    """A JSON constant that is no number: NaN, Infinity."""
+
+
+class _RepeatedKey(Exception):
+    """An object has one key twice."""
+
+
+def _refuse_constant(name: str) -> object:
+    raise _NoNumber(name)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise _RepeatedKey
+    return table
+
+
+def _json_tree(text: str, file_name: str) -> object:
+    _refuse_depth(text, file_name, is_json=True)
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        place = f", line {error.lineno}, column {error.colno}"
+        raise JobFileInvalid(file_name, [f"{place}: not valid JSON: {error.msg}."]) from None
+    except _NoNumber as error:
+        raise JobFileInvalid(file_name, [_constant_place(text, str(error))]) from None
+    except _RepeatedKey:
+        raise JobFileInvalid(file_name, _repetitions(text)) from None
+    except (ValueError, OverflowError) as error:
+        raise JobFileInvalid(file_name, [f": a value cannot be read: {error}."]) from None
+    except RecursionError:
+        raise JobFileInvalid(file_name, [": the file is nested too deeply."]) from None
+
+
+def _constant_place(text: str, constant: str) -> str:
+    bare = without_strings(text, is_json=True)
+    offset = bare.find(constant)
+    line = text.count("\n", 0, offset) + 1
+    column = offset - text.rfind("\n", 0, offset)
+    return f", line {line}, column {column}: {constant} is no number in JSON."
+
+
+def _repetitions(text: str) -> list[str]:
+    repeated = repeated_json_keys(text)[:MAX_PROBLEMS]
+    texts = [_placed(position, f"the key {dotted(path)!r} stands twice.") for path, position in repeated]
+    return texts or [": a key stands twice."]
+
+
+def _value_problems(tree: object) -> Iterator[Problem]:
+    """Values that no job can carry on: NaN and infinities, halves of characters, integers beyond 64 bits."""
+    waiting: list[tuple[tuple[str | int, ...], object]] = [((), tree)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            sound = [(key, inner) for key, inner in value.items() if not _has_surrogate(key)]
+            waiting += [((*path, key), inner) for key, inner in reversed(sound)]
+            if len(sound) < len(value):  # what stands under such a key cannot be named
+                yield Problem(path, "a key holds half of a surrogate pair.")
+        elif isinstance(value, list):
+            waiting += [((*path, index), inner) for index, inner in reversed(list(enumerate(value)))]
+        elif isinstance(value, str) and _has_surrogate(value):
+            yield Problem(path, f"{dotted(path)} holds half of a surrogate pair.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield Problem(path, f"{dotted(path)} is {value}, not a number.")
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            yield Problem(path, f"{dotted(path)} does not fit into 64 bits.")
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text) if not text.isascii() else False
+
+
+def _plain(value: Any) -> Any:
+    """Dates and times of TOML as ISO 8601 text, so that they can be written as JSON; elsewhere they are wrong types."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    return value
+
+
+def _type_word(value: object) -> str:
+    words = {list: "a list", str: "a text", bool: "a yes or no", int: "a number", float: "a number"}
+    return words.get(type(value), "null")

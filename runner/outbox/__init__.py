@@ -1,0 +1,1 @@
+"""Takes and outcomes -> audio files, tracks, captions and receipts in the outbox."""

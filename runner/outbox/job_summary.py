@@ -1,0 +1,80 @@
+"""The lines of a job, read once → what the job has come to, and what its track is made of; small, however many."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from registry.jobs.values import DONE, FAILED, PARTIAL, PUBLISHED, JobError, JsonObject, Line
+from runner.outbox import track
+from runner.outbox.receipt import gates_warning, summary_error, voice_entry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spoken:
+    """A published line."""
+
+    line_id: int
+    part: track.TrackLine
+    audio_sha256: str
+    file_sha256: str
+
+
+@dataclass(kw_only=True)
+class JobSummary:
+    """What is kept of a job's lines to end it."""
+
+    lines: int = 0
+    spoken: list[Spoken] = field(default_factory=list)
+    errors: list[JobError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # which a job that is tried again has forgotten
+    voices: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lines: Iterable[Line]) -> JobSummary:
+        """From all lines of a job, in order."""
+        summary = cls()
+        for line in lines:
+            summary.lines += 1
+            voice = line.request["voice"]
+            summary.voices.setdefault(json.dumps(voice, sort_keys=True), voice_entry(voice))
+            if line.error:
+                summary.errors.append(line.error)
+            if line.status == PUBLISHED and line.result is not None:
+                summary.spoken.append(_spoken(line, line.result))
+                if failed := line.result["quality"]["failed_gates"]:
+                    attempts = line.result["attempts"]
+                    summary.warnings.append(gates_warning(line.file, attempts=attempts, failed=failed))
+        return summary
+
+    @property
+    def samples(self) -> int:
+        """Length of the track."""
+        return track.total_samples(line.part for line in self.spoken)
+
+    @property
+    def outcome(self) -> str:
+        """done, partial or failed."""
+        if len(self.spoken) == self.lines:
+            return DONE
+        return PARTIAL if self.spoken else FAILED
+
+    @property
+    def error(self) -> JobError | None:
+        return summary_error(self.errors, lines=self.lines)
+
+    @property
+    def voice(self) -> dict[str, Any] | None:
+        """The one voice of all lines as the receipt names it; None when there are several."""
+        return next(iter(self.voices.values())) if len(self.voices) == 1 else None
+
+
+def _spoken(line: Line, result: JsonObject) -> Spoken:
+    part = track.TrackLine(
+        text=line.request["text"],
+        samples=result["samples"],
+        pause_samples=track.pause_samples(line.request["pause_after_s"]),
+    )
+    return Spoken(line_id=line.id, part=part, audio_sha256=result["audio_sha256"], file_sha256=result["file_sha256"])

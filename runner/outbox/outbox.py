@@ -1,0 +1,227 @@
+"""Finished audio, captions and receipts → whole files in `outbox/<job>/`. This module touches the disk.
+
+Every file appears by one rename and may be written again, always with the same bytes. Many are made durable at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.durable_files import (
+    crash_point,
+    fsync_file,
+    fsync_folder,
+    make_folder_durably,
+    rename_durably,
+    sha256_of,
+    temporary_beside,
+    write_all_durably,
+)
+from registry.errors import StorageError, storage_error
+from registry.voices.names import fold
+from runner.config.instance import Instance
+from runner.errors import OutboxGone
+
+RECEIPT = "result.json"
+GONE_HINT = "Mount its disk, or create it anew: work goes on by itself."
+TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `temporary_beside` gives
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """The folder where answers appear.
+
+    One that has gone is created anew only in the instance itself: below an empty mount point nobody would find them.
+    """
+
+    folder: Path
+    is_own: bool = False  # it lies in the instance, on its disk
+    mount_point: Path | None = None  # of the disk that it lay on at first
+    device: int | None = None  # that disk, as the system numbers it; mounted again, it may have another number
+
+    @classmethod
+    def of(cls, instance: Instance) -> Outbox:
+        """The outbox on the disk where it lies now, if it does; on another one it counts as gone."""
+        folder = instance.outbox
+        if not folder.is_dir():
+            return cls(folder)
+        device = folder.stat().st_dev
+        is_own = instance.holds(folder) and device == instance.state_dir.stat().st_dev
+        return cls(folder, is_own=is_own, mount_point=mount_point_of(folder), device=device)
+
+    def require(self) -> None:
+        """Raises OutboxGone when the outbox is not where it was."""
+        if self._is_there():
+            return
+        if self.is_own and not os.path.lexists(self.folder):
+            with _system_errors(f"creating {self.folder}"):
+                make_folder_durably(self.folder)
+            return
+        raise OutboxGone(f"The outbox {self.folder} is gone.", hint=GONE_HINT)
+
+    def _is_there(self) -> bool:
+        try:
+            status = self.folder.stat()
+        except OSError:
+            return False
+        is_same_disk = self.device in (None, status.st_dev) or mount_point_of(self.folder) == self.mount_point
+        return stat.S_ISDIR(status.st_mode) and is_same_disk
+
+    def names(self) -> set[str]:
+        """The folded names of everything that lies in the outbox. Raises OutboxGone, since any name may be taken."""
+        self.require()
+        try:
+            return {fold(path.name) for path in self.folder.iterdir()}
+        except OSError as error:
+            raise storage_error(error, f"listing {self.folder}") from error
+
+    def files_of(self, job_name: str) -> set[str]:
+        """The folded names of what lies in the job's folder; empty when that is gone."""
+        folder = self.folder / job_name
+        with _system_errors(f"listing {folder}"):
+            return {fold(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
+
+    def job_folder(self, job_name: str) -> Path:
+        """Where a job's files go; made when it is missing, since whoever empties the outbox may take it away."""
+        folder = self.folder / job_name
+        self.require()
+        with _system_errors(f"creating {folder}"):
+            make_folder_durably(folder)
+        return folder
+
+    def publish(self, job_name: str, files: Mapping[str, bytes]) -> None:
+        """Make these files appear in the job's folder. Raises StorageError."""
+        for error in self.publish_many({job_name: files}).values():
+            raise error
+
+    def publish_many(self, files: Mapping[str, Mapping[str, bytes]]) -> dict[str, StorageError]:
+        """Make files (by job name and file name) appear; returns the jobs whose folders cannot be written, and why.
+
+        Raises DiskFull and OutboxGone, which are every job's trouble.
+        """
+        troubles: dict[str, StorageError] = {}
+        files = {job_name: named for job_name, named in files.items() if named}
+        if files:
+            self.require()
+        self._make_folders(files, troubles)
+        contents = [
+            (self.folder / job_name / name, content)
+            for job_name, named in files.items()
+            if job_name not in troubles
+            for name, content in named.items()
+        ]
+        crash_point("publish.before-write")
+        for path, error in write_all_durably(contents).items():
+            _note(troubles, path.parent.name, storage_error(error, f"writing {path}"))
+        crash_point("publish.file")
+        return troubles
+
+    def _make_folders(self, job_names: Iterable[str], troubles: dict[str, StorageError]) -> None:
+        """The folders of these jobs, synced into the outbox all at once."""
+        made = False
+        for job_name in job_names:
+            folder = self.folder / job_name
+            try:
+                if not folder.is_dir():
+                    folder.mkdir()
+                    made = True
+            except OSError as error:
+                _note(troubles, job_name, storage_error(error, f"creating {folder}"))
+        if made:
+            with _system_errors(f"syncing {self.folder}"):
+                fsync_folder(self.folder)
+
+    def publish_stream(self, job_name: str, name: str, write: Callable[[BinaryIO], None]) -> str:
+        """Make a file appear that `write` fills piece by piece; returns its SHA-256."""
+        target = self.job_folder(job_name) / name
+        temporary = temporary_beside(target)
+        try:
+            with _system_errors(f"writing {target}"):
+                with temporary.open("w+b") as file:
+                    write(file)
+                    file.flush()
+                    fsync_file(file.fileno())
+                crash_point("publish.stream-synced")
+                digest = sha256_of(temporary)
+                temporary.replace(target)
+                fsync_folder(target.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        crash_point("publish.file")
+        return digest
+
+    def sweep(self, job_name: str) -> None:
+        """Remove what killed runners left half written: one runner owns the outbox, so nobody is writing it now."""
+        folder = self.job_folder(job_name)
+        with _system_errors(f"sweeping {folder}"):
+            for path in folder.iterdir():
+                if TEMPORARY.fullmatch(path.name) and (path.is_symlink() or not path.is_dir()):  # ours are files
+                    path.unlink(missing_ok=True)
+
+    def retire_receipt(self, job_name: str) -> None:
+        """Before a retry: `result.json` becomes `result.N.json`, N the first number that is free."""
+        self.require()
+        current = self.folder / job_name / RECEIPT
+        with _system_errors(f"renaming {current}"):
+            if not os.path.lexists(current):
+                return
+            number = 1
+            while os.path.lexists(current.with_name(f"result.{number}.json")):
+                number += 1
+            rename_durably(current, current.with_name(f"result.{number}.json"))
+        crash_point("publish.retired")
+
+
+def mount_point_of(folder: Path) -> Path:
+    """Where the disk that holds `folder` is mounted."""
+    return next(place for place in (folder, *folder.parents) if os.path.ismount(place) or place == place.parent)
+
+
+def _note(troubles: dict[str, StorageError], job_name: str, error: StorageError) -> None:
+    if error.everyones:
+        raise error
+    troubles.setdefault(job_name, error)
+
+
+def read_job_file(path: Path, *, limit_bytes: int) -> bytes | None:
+    """The job file as it was dropped; None when there is none to show (a folder without one, a link, a device)."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return None
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except (FileNotFoundError, PermissionError):
+        return None
+    except OSError as error:
+        raise storage_error(error, f"reading {path}") from error
+    return content if len(content) <= limit_bytes else None
+
+
+def job_file_name(name: str) -> str:
+    """The job file's name in the outbox: its own, unless our files need that name."""
+    plain = fold(name)
+    is_ours = plain == RECEIPT or (plain.startswith("result.") and plain.endswith(".json"))
+    return f"dropped-{name}" if is_ours else name
+
+
+def sha256_hex(content: bytes) -> str:
+    """SHA-256 as lower-case hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def _system_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, doing) from error

@@ -1,0 +1,336 @@
+"""Claimed drops → rows of the ledger: names, ids, dependencies; or the reason why a drop becomes no job.
+
+Within one batch, a drop that refers to something unknown is looked at again after the others, since files
+dropped at once may be claimed in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from registry.errors import NotFound, VoiceJobsError
+from registry.jobs import jobs
+from registry.jobs import requests as job_requests
+from registry.jobs.values import (
+    CANCELLED,
+    DUPLICATE,
+    FAILED,
+    QUEUED,
+    REJECTED,
+    RETRY,
+    RETRYABLE_STATUSES,
+    RUNNING,
+    WAITING,
+    Job,
+    JobError,
+    NewJob,
+)
+from registry.storage.database import Session
+from registry.voices.candidates import find_candidates
+from registry.voices.lookup import history, resolve
+from registry.voices.names import VoiceReference, fold
+from runner.config.model_names import DESIGN, PRESETS, likely_name
+from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
+from runner.inbox.drop import ClaimedDrop
+from runner.jobfile.parse import (
+    DesignSpec,
+    ExportSpec,
+    ImportSpec,
+    JobSpec,
+    LockSpec,
+    RelockSpec,
+    SynthesizeSpec,
+    spec_from_json,
+    spec_to_json,
+)
+from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
+from runner.scheduling.voice_resolution import sibling_for
+
+UNKNOWN_KIND = "unknown"
+LOST = (FAILED, CANCELLED)
+IMPORT = "import"
+
+
+@dataclass
+class Needs:
+    """What a job has to wait for."""
+
+    jobs: dict[int, bool] = field(default_factory=dict)
+    voices: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """What became of a drop."""
+
+    job: Job
+    freed_claim: str | None = None  # the earlier job goes on with this drop and needs its old one no more
+
+
+class Admission:
+    """Records one batch of drops within the caller's transaction."""
+
+    def __init__(
+        self, session: Session, *, taken: set[str], now_s: float, claimed_dir: Path, default_model: str
+    ) -> None:
+        self._default_model = default_model
+        self._claimed_dir = claimed_dir
+        self._session = session
+        self._taken = taken
+        self._now_s = now_s
+
+    def admit(
+        self, drops: Sequence[ClaimedDrop], *, more_to_come: bool = False
+    ) -> tuple[list[Admitted], list[ClaimedDrop]]:
+        """Record every drop; those that refer to what is unknown so far come last, in their order.
+
+        When there is `more_to_come`, which may make what they want, they are given back instead of being rejected.
+        """
+        admitted: list[Admitted] = []
+        left = list(drops)
+        while left:
+            unknown: list[tuple[ClaimedDrop, DependencyUnknown]] = []
+            for drop in left:
+                try:
+                    admitted.append(self._admit(drop))
+                except DependencyUnknown as error:
+                    unknown.append((drop, error))
+            if len(unknown) == len(left):  # nothing in this batch makes what they want
+                if more_to_come:
+                    return admitted, left
+                return [*admitted, *(self._answer(drop, REJECTED, error=error) for drop, error in unknown)], []
+            left = [drop for drop, _ in unknown]
+        return admitted, []
+
+    def _admit(self, drop: ClaimedDrop) -> Admitted:
+        """Record one drop. Raises DependencyUnknown when nothing known will make what it wants."""
+        spec = drop.spec
+        if spec is None:
+            assert drop.problem is not None, "a drop holds a job, or the reason why not"
+            return self._answer(drop, REJECTED, error=drop.problem)
+        if spec.id is not None and (holder := jobs.by_key(self._session, spec.id)) is not None:
+            return self._answer_for_holder(drop, holder)
+        try:
+            needs = self._needs(spec, made=drop.voice or voice_made_by(spec))
+        except DependencyUnknown:
+            raise
+        except VoiceJobsError as error:
+            return self._answer(drop, REJECTED, error=error)
+        return Admitted(job=self._record(drop, spec, needs))
+
+    def _record(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> Job:
+        waits = any(self._is_open(job_id) for job_id in needs.jobs)
+        failed = next((job for job in self._needed(needs) if job.status in LOST and not self._is_open(job.id)), None)
+        job = jobs.add(
+            self._session,
+            NewJob(
+                stem=spec.id or job_name_from(drop.dropped_name),
+                key=spec.id,
+                dropped_name=printable_name(drop.dropped_name),
+                kind=spec.kind,
+                content_sha256=drop.content_sha256,
+                spec_json=spec_to_json(spec),
+                claim_id=drop.claim_id,
+                claimed_s=self._now_s,
+                priority=spec.priority,
+                model=self._likely_model(spec),
+                status=WAITING if waits else QUEUED,
+                outcome="failed" if failed else None,
+                error=JobError.of(DependencyFailed(failed.name)) if failed else None,
+                makes_voice=fold(made) if (made := drop.voice or voice_made_by(spec)) else None,
+                dependencies=needs.jobs,
+                voices=tuple(dict.fromkeys(needs.voices)),
+                facts=self._file_facts(drop),
+            ),
+            taken=self._taken,
+        )
+        return self._noted(job, "claimed", f"claimed as {drop.dropped_name}")
+
+    def _likely_model(self, spec: JobSpec) -> str | None:
+        """The model that the job's work will need, so that jobs of one model run together; None when unsure."""
+        if isinstance(spec, ExportSpec | ImportSpec):
+            return None
+        wanted = spec.model
+        if isinstance(spec, SynthesizeSpec):
+            line = spec.lines[0] if spec.lines else None
+            wanted = (line.model if line else None) or wanted
+            if wanted is None:
+                return self._model_of_voice((line.voice if line else None) or spec.voice or "")
+        elif wanted is None:
+            return self._default_for(DESIGN) if isinstance(spec, DesignSpec) else None
+        return likely_name(wanted)
+
+    def _model_of_voice(self, reference: str) -> str | None:
+        if may_be_preset(parse_voice_reference(reference)):
+            return self._default_for(PRESETS)
+        try:
+            return likely_name(resolve(self._session, reference).model.model)
+        except NotFound:
+            return None  # still to be made
+
+    def _default_for(self, ability: str) -> str | None:
+        name = likely_name(self._default_model)
+        return sibling_for(name, ability) if name is not None else None
+
+    def _noted(self, job: Job, kind: str, message: str) -> Job:
+        jobs.add_event(self._session, job.id, kind=kind, message=message, at_s=self._now_s)
+        self._taken.add(fold(job.name))
+        return job
+
+    def _answer(
+        self, drop: ClaimedDrop, status: str, *, error: VoiceJobsError | None, facts: Mapping[str, Any] | None = None
+    ) -> Admitted:
+        """Record a drop that becomes no job; it holds no id."""
+        spec, reason = drop.spec, JobError.of(error) if error else None
+        job = jobs.add(
+            self._session,
+            NewJob(
+                stem=job_name_from(drop.dropped_name),
+                dropped_name=printable_name(drop.dropped_name),
+                kind=spec.kind if spec else UNKNOWN_KIND,
+                content_sha256=drop.content_sha256 or "",
+                spec_json=spec_to_json(spec) if spec else "{}",
+                claim_id=drop.claim_id,
+                claimed_s=self._now_s,
+                status=RUNNING,
+                outcome=status,
+                error=reason,
+                facts={**self._file_facts(drop), **(facts or {})},
+            ),
+            taken=self._taken,
+        )
+        return Admitted(job=self._noted(job, status, reason.message if reason else f"{status} of an earlier job"))
+
+    def _answer_for_holder(self, drop: ClaimedDrop, holder: Job) -> Admitted:
+        """An id that is held already: the same drop again, or another one."""
+        if drop.content_sha256 != holder.content_sha256:
+            message = f"The id {holder.key!r} belongs to the job {holder.name!r}, which says something else."
+            error = IdTaken(message, hint="Give the changed job another id, or none.")
+            return self._answer(drop, REJECTED, error=error)
+        if holder.status in RETRYABLE_STATUSES and not self._is_open(holder.id):
+            facts, claim_id = self._file_facts(drop), drop.claim_id
+            job_requests.resume(self._session, holder.id, claim_id=claim_id, facts=facts, now_s=self._now_s)
+            jobs.add_event(self._session, holder.id, kind=RETRY, message="dropped again", at_s=self._now_s)
+            return Admitted(job=holder, freed_claim=holder.claim_id)
+        return self._answer(drop, DUPLICATE, error=None, facts={"duplicate_of": holder.name})
+
+    def _file_facts(self, drop: ClaimedDrop) -> dict[str, Any]:
+        """Where the job file lies as it was dropped, for the outbox."""
+        if drop.job_path is None:
+            return {}
+        path = drop.job_path.relative_to(self._claimed_dir)
+        return {"job_file": path.name, "job_path": path.as_posix()}
+
+    # ---- dependencies ------------------------------------------------------------------------------------------
+
+    def _needs(self, spec: JobSpec, *, made: str | None) -> Needs:
+        """What the job waits for. Raises DependencyUnknown when nothing known will make what it wants."""
+        needs = Needs()
+        if isinstance(spec, LockSpec):
+            if spec.source is not None:
+                self._need_candidate(spec.source.job, spec.source.candidate, needs)
+            self._need_makers(spec.voice, needs, required=False)
+        elif isinstance(spec, ImportSpec) and made is not None:
+            self._need_makers(made, needs, required=False)
+        elif isinstance(spec, SynthesizeSpec):
+            for reference in dict.fromkeys(line.voice or spec.voice or "" for line in spec.lines or ()):
+                self._need_voice(reference, needs)
+            if spec.lines is None and spec.voice is not None:
+                self._need_voice(spec.voice, needs)
+        elif isinstance(spec, ExportSpec | RelockSpec):
+            self._need_voice(spec.voice, needs)
+        return needs
+
+    def _need_makers(self, voice: str, needs: Needs, *, required: bool) -> list[int]:
+        makers = jobs.open_makers(self._session, fold(voice))
+        for job_id in makers:
+            needs.jobs[job_id] = required or needs.jobs.get(job_id, False)
+        return makers
+
+    def _need_voice(self, reference: str, needs: Needs) -> None:
+        wanted = parse_voice_reference(reference)
+        if may_be_preset(wanted):
+            return
+        needs.voices.append((fold(wanted.name), reference))
+        exists = self._exists(reference)
+        if exists and (wanted.number is not None or wanted.digest is not None):
+            return  # a version never changes, whatever else is locked before
+        makers = self._need_makers(wanted.name, needs, required=True)
+        if not exists and not self._will_exist(wanted, makers):
+            self._raise_unknown(reference)
+
+    def _exists(self, reference: str) -> bool:
+        try:
+            resolve(self._session, reference)
+        except NotFound:
+            return False
+        return True
+
+    def _will_exist(self, wanted: VoiceReference, makers: Sequence[int]) -> bool:
+        """Whether the jobs that lock this voice will make what is wanted of it, or may: a file brings any number."""
+        if any(jobs.get(self._session, job_id).kind == IMPORT for job_id in makers):
+            return True  # of versions and aliases; whether it did is judged when its turn has come
+        if wanted.number is not None:
+            return bool(makers) and wanted.number <= self._newest(wanted.name) + len(makers)
+        is_current = wanted.digest is None and fold(wanted.alias or "current") == "current"
+        return is_current and bool(makers)
+
+    def _newest(self, voice: str) -> int:
+        try:
+            versions = history(self._session, voice, limit=1)
+        except NotFound:
+            return 0
+        return versions[0].number if versions else 0
+
+    def _raise_unknown(self, reference: str) -> None:
+        try:
+            resolve(self._session, reference)
+        except NotFound as error:
+            message = f"{error.message} No job that is known will make it."
+            raise DependencyUnknown(message, hint=error.hint) from error
+
+    def _need_candidate(self, job_name: str, candidate: int, needs: Needs) -> None:
+        design = jobs.find_by_name(self._session, job_name)
+        if design is not None and design.kind == "design" and self._is_open(design.id):
+            spec = spec_from_json(design.spec_json)
+            assert isinstance(spec, DesignSpec)
+            if candidate > spec.candidates:
+                raise DependencyUnknown(
+                    f"The job {design.name!r} makes {spec.candidates} candidates, so there is no candidate {candidate}."
+                )
+            needs.jobs[design.id] = True
+            return
+        found = {kept.index for kept in find_candidates(self._session, design.name if design else job_name)}
+        if candidate in found:
+            if design is not None:
+                needs.jobs.setdefault(design.id, False)  # it is not pruned, nor are its candidates replaced, before
+            return
+        if design is not None and design.kind == "design":
+            needs.jobs[design.id] = True  # it has failed, or that candidate has
+            if design.status in ("done", "partial"):
+                raise DependencyUnknown(
+                    f"The job {design.name!r} has no candidate {candidate}.",
+                    hint=f"`voicejobs jobs show {design.name}` shows which it has.",
+                )
+            return
+        hint = "`from.job` is the exact name of a design job; `voicejobs jobs list` shows them."
+        raise DependencyUnknown(f"There is no design job {job_name!r}.", hint=hint)
+
+    def _needed(self, needs: Needs) -> list[Job]:
+        return [jobs.get(self._session, job_id) for job_id, required in needs.jobs.items() if required]
+
+    def _is_open(self, job_id: int) -> bool:
+        """Whether it has not ended, or is about to be tried again."""
+        return jobs.will_end(self._session, job_id)
+
+
+def voice_made_by(spec: JobSpec) -> str | None:
+    """The voice that gets a version from this job, as far as its file says."""
+    if isinstance(spec, LockSpec | ImportSpec):
+        return spec.voice
+    if isinstance(spec, RelockSpec):
+        return parse_voice_reference(spec.voice).name
+    return None

@@ -1,0 +1,140 @@
+"""A voice as a job names it → what it means at this moment: a preset, or one version of a locked voice.
+
+Names are resolved once, when a job starts; what comes out is stored with the job and kept over every retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.errors import PromptModelMismatch
+from models.store.catalog import entry_named
+from models.store.shared_directory import resolve_models_dir
+from registry.storage.database import Session
+from registry.storage.digests import sha256_of_json
+from registry.voices.lookup import resolve
+from registry.voices.names import fold
+from registry.voices.values import Version
+from runner.config.instance import Instance
+from runner.config.model_names import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name, name_without_folder
+from runner.names import may_be_preset, parse_voice_reference
+
+SPEAKER_OF_PRESET = {"anna": "ono_anna"}  # the Swift tools' name of the same speaker
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedVoice:
+    """What a reference means. `digest` names it in take keys; `model` is a lock's own."""
+
+    source: Mapping[str, Any]  # as a line's request stores it
+    digest: str
+    ability: str
+    model: str | None = None
+    engine: str | None = None
+    pronunciations: Mapping[str, str] | None = None
+
+
+def resolve_voice(session: Session, reference: str) -> ResolvedVoice:
+    """What `elena`, `elena@2`, `elena@alias`, `ryan` or `preset:ryan` means now. Raises NotFound and its kin."""
+    wanted = parse_voice_reference(reference)
+    if may_be_preset(wanted):
+        return preset_voice(wanted.name)
+    return locked_voice(resolve(session, reference))
+
+
+def preset_voice(name: str) -> ResolvedVoice:
+    """A voice that the model brings along."""
+    speaker = SPEAKER_OF_PRESET.get(fold(name), fold(name))
+    return ResolvedVoice(source={"source": "preset", "name": speaker}, digest=f"preset:{speaker}", ability=PRESETS)
+
+
+def locked_voice(version: Version) -> ResolvedVoice:
+    """One version of a voice."""
+    source = {
+        "source": "lock",
+        "name": version.voice,
+        "version": version.number,
+        "digest": version.digest,
+        "prompt": version.prompt_sha256,
+    }
+    return ResolvedVoice(
+        source=source,
+        digest=version.digest,
+        ability=CLONE,
+        model=version.model.model,
+        engine=version.model.engine,
+        pronunciations=version.pronunciations,
+    )
+
+
+def described_voice(description: str) -> ResolvedVoice:
+    """A voice that exists only in words."""
+    source = {"source": "description", "description": description}
+    return ResolvedVoice(source=source, digest=f"description:{sha256_of_json(description)}", ability=DESIGN)
+
+
+@dataclass(frozen=True)
+class ModelNames:
+    """Which model is meant where: a job's own wish, a lock's own model, or the setting."""
+
+    instance: Instance
+
+    @property
+    def models_dir(self) -> Path:
+        return resolve_models_dir(configured=self.instance.models_dir)
+
+    def for_voice(self, voice: ResolvedVoice, *, wanted: str | None) -> str:
+        """The model that speaks with `voice`. Raises PromptModelMismatch, or UnknownModel."""
+        if wanted is None and voice.model is not None:
+            return self.named(voice.model, ability=voice.ability)
+        name = self.for_ability(voice.ability, wanted=wanted)
+        if voice.engine is not None and engine_of(name) != voice.engine:
+            raise prompt_mismatch(voice, name)
+        return name
+
+    def for_ability(self, ability: str, *, wanted: str | None) -> str:
+        """The model for work that needs an ability: the one asked for, else the instance's, or its sibling."""
+        if wanted is not None:
+            return self.named(wanted, ability=ability)
+        return sibling_for(self.named(self.instance.settings.model, ability=ability), ability)
+
+    def named(self, name: str, *, ability: str) -> str:
+        """A model's one name. Raises UnknownModel."""
+        if (simple := name_without_folder(name)) is not None:
+            return simple
+        return model_name(name, ability=ability, settings=self.instance.settings, models_dir=self.models_dir)
+
+
+def engine_of(model: str) -> str:
+    """Which engine opens a model."""
+    return model if model == DRAFT or is_test_engine(model) else "qwen3-tts"
+
+
+def sibling_for(name: str, ability: str) -> str:
+    """`name`, or the known model of the same size and quantisation that can do what it cannot."""
+    entry = entry_named(name)
+    if entry is None or ability in entry.abilities:
+        return name
+    for variant in ("base", "voicedesign", "customvoice"):
+        for parameters in (entry.parameters, "1.7B"):
+            suffix = f"-{entry.quantization}" if entry.quantization else ""
+            other = entry_named(f"qwen3-tts-{parameters.lower()}-{variant}{suffix}")
+            if other is not None and ability in other.abilities:
+                return other.name
+    return name
+
+
+def prompt_mismatch(voice: ResolvedVoice, model: str) -> PromptModelMismatch:
+    """The error for a lock that another model is to speak with."""
+    name = f"{voice.source['name']}@{voice.source['version']}"
+    return PromptModelMismatch(
+        f"{name} was locked with {voice.model} and cannot be spoken by {model}.", hint=relock_hint(name, model)
+    )
+
+
+def relock_hint(name: str, model: str) -> str:
+    """How to make a lock fit another model."""
+    return f"Leave `model` out, or run `voicejobs voices relock {name} --model {model}` for a version that fits."

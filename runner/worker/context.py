@@ -1,0 +1,40 @@
+"""What the parts of the worker share: the instance, its stores, and the time of day."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from registry.jobs.takes import TakeStore
+from registry.storage.database import Database
+from registry.storage.object_store import ObjectStore
+from runner.config.instance import Instance
+from runner.config.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One open instance."""
+
+    instance: Instance
+    database: Database
+    objects: ObjectStore
+    takes: TakeStore
+    clock: Callable[[], float] = field(default=time.time)  # epoch seconds; deadlines use the monotonic `now_s` of ticks
+
+    @property
+    def settings(self) -> Settings:
+        return self.instance.settings
+
+
+def open_context(instance: Instance, *, clock: Callable[[], float] = time.time) -> Context:
+    """Open an instance's database and stores, creating what is missing."""
+    instance.prepare()
+    return Context(
+        instance=instance,
+        database=Database.open(instance.database_path),
+        objects=ObjectStore(instance.objects_dir),
+        takes=TakeStore(ObjectStore(instance.takes_dir)),
+        clock=clock,
+    )

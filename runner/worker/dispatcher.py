@@ -1,0 +1,287 @@
+"""Whose turn it is: queued jobs are started, running ones handed to the engine, models swapped, in the right order.
+
+Starting a job resolves what it names and writes its lines; from then on it is on the floor.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeGuard
+
+from registry.errors import NotFound, StorageError, VoiceJobsError
+from registry.jobs import jobs, lines
+from registry.jobs import ready as ready_jobs
+from registry.jobs.ready import ReadyJob
+from registry.jobs.values import FAILED, Job, JobError
+from registry.storage.database import Session
+from runner.engine.model_loader import ModelLoader
+from runner.errors import DependencyFailed
+from runner.jobfile.parse import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec, spec_from_json
+from runner.scheduling.planner import Planned, Planner, load_pronunciations
+from runner.scheduling.scheduler import Choice, in_order
+from runner.scheduling.voice_resolution import ModelNames
+from runner.worker.context import Context
+from runner.worker.exchange_jobs import ExchangeJobs
+from runner.worker.finisher import Finisher
+from runner.worker.in_flight import Floor
+from runner.worker.line_tasks import ActiveJob
+from runner.worker.lock_jobs import LockJobs
+from runner.worker.lock_task import LockTask
+from runner.worker.take_writer import Recorder
+
+JOBS_AT_ONCE = 64  # running jobs held in memory
+WAITING_AT_ONCE = 8  # running jobs held in memory while their model is on its way here
+STARTS_AT_ONCE = 32  # jobs that are started in one transaction
+
+
+@dataclass(kw_only=True)
+class Turns:
+    """Decides what the engine does next."""
+
+    context: Context
+    floor: Floor
+    loader: ModelLoader
+    recorder: Recorder
+    finisher: Finisher
+    models: ModelNames
+    lock_jobs: LockJobs
+    folder_of: Callable[[Job], Path | None]  # where the files lie that a job refers to
+    exchange: ExchangeJobs
+    on_over: Callable[[Sequence[int]], None]  # these jobs were over at once: they want their answer
+    on_job_trouble: Callable[[Job, VoiceJobsError], None]  # the disk refuses what this job needs, and no other
+    may_be_ready: bool = True  # whether the ledger may hold jobs that could start
+    _absent: frozenset[str] = frozenset()  # models on their way here: their jobs hold nobody up
+    _ready: dict[int, ReadyJob] = field(default_factory=dict)
+    _next_delayed_s: float | None = None
+
+    def feed(self, now_s: float) -> None:
+        """Give the engine work: of the job whose turn it is, then of the next that its model can speak."""
+        absent = self.loader.absent(now_s=now_s)
+        self.may_be_ready |= absent != self._absent
+        self._absent = absent
+        self._fetch_ready()
+        passed: set[int] = set()
+        while not self.floor.holds_a_suspect:
+            ordered = self._ordered(passed)
+            if not ordered:
+                return
+            first = ordered[0]
+            if first.id not in self.floor.jobs:
+                self._start([choice.id for choice in self._startable(ordered)])
+                continue
+            for choice in ordered:
+                active = self.floor.jobs.get(choice.id)
+                if active is None:
+                    break  # it is to be started
+                if not self._is_loaded(active, now_s) or not self._try_hand_over(active):
+                    return
+                passed.add(choice.id)
+
+    def _try_hand_over(self, active: ActiveJob) -> bool:
+        try:
+            return self._hand_over_all(active)
+        except StorageError as error:
+            if error.everyones:
+                raise
+            self.on_job_trouble(active.job, error)
+            return True
+
+    def _hand_over_all(self, active: ActiveJob) -> bool:
+        """Give the engine all that this job has now; False when the engine takes no more before it has answered."""
+        while self.floor.capacity > 0 and not self.floor.holds_a_suspect:
+            if not self.floor.hand_over(active):
+                return not active.again  # else a suspect waits until it has the engine to itself
+        return False
+
+    def _fetch_ready(self) -> None:
+        """Look what the ledger has, when something may have come or a delayed job's time is there."""
+        wall_s = self.context.clock()
+        # A clock that was set back must not make a delayed job wait for ever: `ready` knows of that, too.
+        is_due = (
+            self._next_delayed_s is not None and not 0 < self._next_delayed_s - wall_s <= ready_jobs.LONGEST_DELAY_S
+        )
+        if not (self.may_be_ready or is_due):
+            return
+        overdue_before_s = wall_s - self.context.settings.max_wait_s
+        with self.context.database.read() as session:
+            found = ready_jobs.ready(
+                session,
+                now_s=wall_s,
+                overdue_before_s=overdue_before_s,
+                model=self.loader.loaded,
+                absent=self._absent,
+                limit=JOBS_AT_ONCE,
+            )
+            self._next_delayed_s = ready_jobs.next_delayed_s(session, now_s=wall_s)
+        self._ready = {job.id: job for job in found if job.id not in self.floor.jobs}
+        self.may_be_ready = bool(found)
+
+    def _ordered(self, passed: set[int]) -> list[Choice]:
+        choices = [
+            Choice(id=active.job.id, priority=active.job.priority, model=active.model, waits_since_s=active.served_s)
+            for active in self.floor.jobs.values()
+            if active.has_work and active.job.id not in passed and active.model not in self._absent
+        ]
+        if sum(active.model not in self._absent for active in self.floor.jobs.values()) < JOBS_AT_ONCE:
+            choices += [
+                Choice(id=job.id, priority=job.priority, model=job.model, waits_since_s=job.claimed_s)
+                for job in self._ready.values()
+                if job.model not in self._absent
+            ]
+        max_wait_s = self.context.settings.max_wait_s
+        return in_order(choices, loaded=self.loader.loaded, now_s=self.context.clock(), max_wait_s=max_wait_s)
+
+    def _startable(self, ordered: Sequence[Choice]) -> list[Choice]:
+        """The queued jobs whose turn it is, as many as the engine has room for: they start together."""
+        room = max(1, min(STARTS_AT_ONCE, self.floor.capacity))
+        leading = []
+        for choice in ordered[:room]:
+            if choice.id in self.floor.jobs or choice.model != ordered[0].model:
+                break
+            leading.append(choice)
+        return leading
+
+    def _is_loaded(self, active: ActiveJob, now_s: float) -> bool:
+        if active.model is None or self.loader.is_ready_for(active.model):
+            return active.model is not None
+        if not self.floor.owners:  # the model is swapped once its last line is spoken
+            self.loader.want(active.model, now_s=now_s)
+        elif self.loader.loading is None:
+            self.loader.fetch(active.model, now_s=now_s)
+        return False
+
+    # ---- starting ----------------------------------------------------------------------------------------------
+
+    def _start(self, job_ids: Sequence[int]) -> None:
+        """Resolve what jobs name, write their lines, and take them onto the floor, in one transaction.
+
+        No more of them than the engine has room for their lines: a long job takes megabytes from here to its end.
+        """
+        room = self.floor.capacity
+        started: list[ActiveJob] = []
+        over: list[int] = []
+        troubled: list[tuple[Job, StorageError]] = []
+        exchanges: list[tuple[Job, ExportSpec | ImportSpec]] = []
+        with self.context.database.write() as session:
+            for job_id in job_ids:
+                if started and room <= 0:
+                    break
+                self._ready.pop(job_id, None)
+                job = jobs.get(session, job_id)
+                try:
+                    spec = spec_from_json(job.spec_json)
+                    room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
+                    if isinstance(spec, ExportSpec | ImportSpec):
+                        exchanges.append((job, spec))
+                    else:
+                        started.append(self._begin(session, job, spec))
+                except VoiceJobsError as error:
+                    if is_its_own(error):
+                        troubled.append((job, error))
+                    else:
+                        self._fail(session, job_id, error)
+                        over.append(job_id)
+        for job, trouble in troubled:
+            self.on_job_trouble(job, trouble)
+        for active in self._without_those_that_wait(started):
+            self.floor.jobs[active.job.id] = active
+            if active.task is None and active.job.attempts > 1:
+                self.recorder.republish(active.job, active.spec)
+        fitting = [active for active in started if active.task is None and self._can_fetch(active)]
+        if fitting:
+            self.floor.fetch(fitting)
+        over += [job.id for job, spec in exchanges if self._exchange(job, spec)]
+        if over:
+            self.on_over(over)
+
+    def _without_those_that_wait(self, started: Sequence[ActiveJob]) -> list[ActiveJob]:
+        """A job whose model turns out to be absent goes back into the queue, when enough of them are held already."""
+        room = WAITING_AT_ONCE - sum(active.model in self._absent for active in self.floor.jobs.values())
+        waiting = [active for active in started if active.model in self._absent][max(0, room) :]
+        if waiting:
+            with self.context.database.write() as session:
+                for active in waiting:
+                    jobs.requeue(session, active.job.id, not_before_s=0.0)
+        return [active for active in started if active not in waiting]
+
+    def _can_fetch(self, active: ActiveJob) -> bool:
+        return active.model is not None and not active.drained and self.loader.is_ready_for(active.model)
+
+    def _fail(self, session: Session, job_id: int, error: VoiceJobsError) -> None:
+        """The job cannot start; what the disk refused may work later, and is raised again."""
+        if isinstance(error, StorageError) and error.retryable:
+            raise error
+        need = jobs.failed_need(session, job_id) if isinstance(error, NotFound) else None
+        reason = error if need is None else DependencyFailed(need)
+        self.finisher.set_outcome(session, job_id, FAILED, error=JobError.of(reason))
+
+    def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:
+        """Move a voice out or in; True when the job is over, False when an engine must lock it first."""
+        try:
+            if isinstance(spec, ExportSpec):
+                self.exchange.export(job, spec)
+                return True
+            begun = self.exchange.bring_in(job, spec, folder=self.folder_of(job))
+        except VoiceJobsError as error:
+            if is_its_own(error):
+                self.on_job_trouble(job, error)
+                return False
+            with self.context.database.write() as session:
+                self._fail(session, job.id, error)
+            return True
+        if begun is None:
+            return True
+        with self.context.database.write() as session:
+            self.floor.jobs[job.id] = self._on_floor(session, job, spec, *begun)
+        return False
+
+    def _on_floor(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:
+        started = jobs.start(session, job, plan={}, model=model, lines=(), now_s=self.context.clock())
+        return ActiveJob(job=started, spec=spec, model=model, task=task, served_s=job.claimed_s)
+
+    def _begin(self, session: Session, job: Job, spec: JobSpec) -> ActiveJob:
+        now_s = self.context.clock()
+        if not isinstance(spec, DesignSpec | SynthesizeSpec):
+            begun = self.lock_jobs.begin(session, job, spec, folder=self.folder_of(job))
+            return self._on_floor(session, job, spec, *begun)
+        kept = spec.without_texts() if isinstance(spec, SynthesizeSpec) else spec
+        if job.plan is None:
+            planned = self._plan(session, job, spec)
+            model = planned.model
+            started = jobs.start(session, job, plan=planned.plan, model=model, lines=planned.lines, now_s=now_s)
+            return ActiveJob(job=started, spec=kept, model=model, served_s=job.claimed_s)
+        left = lines.models_left(session, [job.id]).get(job.id)
+        started = jobs.start(session, job, plan=job.plan, model=left[0] if left else None, lines=(), now_s=now_s)
+        return ActiveJob(job=started, spec=kept, model=started.model, drained=not left, served_s=job.claimed_s)
+
+    def _plan(self, session: Session, job: Job, spec: JobSpec) -> Planned:
+        planner = Planner(
+            settings=self.context.settings,
+            models=self.models,
+            random_seed=lambda: secrets.randbits(31),
+            pronunciations=load_pronunciations(self.context.instance),
+        )
+        if isinstance(spec, DesignSpec):
+            return planner.design(spec)
+        assert isinstance(spec, SynthesizeSpec)
+        folder = self.folder_of(job) if spec.text_file is not None else None
+        return planner.synthesize(spec, session=session, folder=folder)
+
+    def fail_model(self, error: JobError, model: str) -> None:
+        """A model cannot be had: the jobs on the floor that are to be spoken with it learn why."""
+        for active in [active for active in self.floor.jobs.values() if active.model == model]:
+            if active.task is not None:
+                active.task.error = error
+            else:
+                with self.context.database.write() as session:
+                    lines.fail_waiting(session, active.job.id, error, model=model)
+            active.again.clear()
+            active.drained = True
+
+
+def is_its_own(error: VoiceJobsError) -> TypeGuard[StorageError]:
+    """Whether the disk refuses what one job needs, for now, and may give another job what that needs."""
+    return isinstance(error, StorageError) and error.retryable and not error.everyones

@@ -1,0 +1,131 @@
+"""What the engine says → the floor: takes, failures, deaths, models that are loaded or cannot be.
+
+What was done to have a model is told to the jobs that waited for it, in the ledger's events and in receipts.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from models.processes.wire import LoadFailed
+from models.protocol import EngineFacts, LockDone, Progress, SpeechDone
+from models.protocol import WorkFailed as EngineWorkFailed
+from registry.jobs import jobs
+from registry.jobs.values import JobError
+from runner.engine.client import EngineClient, EngineEvent, EngineLost, EngineReady
+from runner.engine.model_loader import FailedModel, ModelLoader
+from runner.worker.context import Context
+from runner.worker.dispatcher import Turns
+from runner.worker.in_flight import Floor
+from runner.worker.progress_writer import ProgressWriter
+from runner.worker.take_writer import Recorder
+
+logger = logging.getLogger(__name__)
+
+LISTEN_S = 0.05  # at most, to an engine that answers at once
+
+
+@dataclass(kw_only=True)
+class EngineListener:
+    """Passes on what the engine, and the threads that fetch models, say."""
+
+    context: Context
+    engine: EngineClient
+    loader: ModelLoader
+    floor: Floor
+    turns: Turns
+    recorder: Recorder
+    progress: ProgressWriter
+    _facts: EngineFacts | None = None  # of the model that was loaded last
+
+    def tick(self, now_s: float) -> None:
+        """Pass on everything that has been said since the last tick."""
+        self._note_news()
+        self._on_failed_models(self.loader.tick(now_s=now_s))
+        for event in self._events(now_s):
+            if isinstance(event, EngineReady):
+                self._on_ready(event)
+            elif isinstance(event, LoadFailed):
+                error = JobError(code=event.code, message=event.message, hint=event.hint)
+                self._on_failed_models(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s))
+            elif isinstance(event, EngineLost):
+                self.floor.on_lost(event)
+                self._on_failed_models(self.loader.on_lost(event, now_s=now_s))
+            elif isinstance(event, Progress):
+                self.progress.note(event)
+            else:
+                self._on_answer(event)
+        self.progress.tick(self.floor.owners, now_s=now_s)
+
+    def only_loads(self, now_s: float) -> None:
+        """Answers to work that was put aside find no owner; which model is loaded must be known all the same."""
+        for event in self.engine.tick(now_s):
+            if isinstance(event, EngineReady):
+                self._on_ready(event)
+            elif isinstance(event, EngineLost):
+                self.loader.on_lost(event, now_s=now_s)
+
+    def _events(self, now_s: float) -> Iterator[EngineEvent]:
+        """What the engine says; a fast one is listened to for a moment, since lines recorded together cost less."""
+        end_s = time.monotonic() + LISTEN_S
+        yield from self.engine.tick(now_s)
+        while self.floor.expects_more and time.monotonic() < end_s and _is_readable(self.engine.fileno()):
+            yield from self.engine.tick(now_s)
+
+    def _on_ready(self, event: EngineReady) -> None:
+        self.loader.on_ready()
+        self._facts = event.facts
+        self._note_load()
+
+    def _note_news(self) -> None:
+        """What the threads tell of models that they fetch: to the log, and to the jobs that wait for them."""
+        while not self.loader.news.empty():
+            wanted, event = self.loader.news.get()
+            model = event.model or wanted
+            logger.info("%s", event.message if model in event.message else f"model {model}: {event.message}")
+            with self.context.database.write() as session:
+                for job_id in self._jobs_for(wanted):
+                    kind, now_s = f"model-{event.kind}", self.context.clock()
+                    jobs.add_event(session, job_id, kind=kind, message=event.message, at_s=now_s)
+
+    def _note_load(self) -> None:
+        """The moves of a loaded model, its download and scarce memory go into the receipts of the jobs that waited."""
+        warnings, waited = self.loader.take_warnings(), self._jobs_for(self.loader.loaded)
+        if not warnings or not waited:
+            return
+        with self.context.database.write() as session:
+            for job_id in waited:
+                for warning in warnings:
+                    jobs.add_warning(session, job_id, warning)
+
+    def _jobs_for(self, model: str | None) -> list[int]:
+        return [active.job.id for active in self.floor.jobs.values() if active.model == model]
+
+    def _on_answer(self, event: SpeechDone | LockDone | EngineWorkFailed) -> None:
+        if isinstance(event, EngineWorkFailed):
+            self.floor.on_work_failed(event)
+            return
+        # The engine may have died since it answered, so the client cannot be asked which model it was.
+        assert self._facts is not None
+        if isinstance(event, SpeechDone):
+            self.floor.on_speech(event, self._facts)
+            self.recorder.begin(self.floor.basket)
+        else:
+            self.floor.on_lock(event, self._facts)
+
+    def _on_failed_models(self, lost: Iterable[FailedModel]) -> None:
+        for one in lost:
+            self.turns.fail_model(one.error, one.model)
+
+
+def _is_readable(descriptor: int | None) -> bool:
+    """Whether there is something to read, waiting a moment for it."""
+    if descriptor is None:
+        return False
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        return bool(selector.select(LISTEN_S))

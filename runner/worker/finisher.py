@@ -1,0 +1,280 @@
+"""Jobs with nothing left to do → their tracks, their outcomes in the ledger, their receipts; then those that waited.
+
+Track and captions appear first, then the outcomes are committed, then each `result.json` appears, then the jobs are
+closed. Many jobs go through each of these steps together.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from models.audio.files import encode_audio
+from models.audio.streaming import write_audio_stream
+from models.protocol import SAMPLE_RATE_HZ, Waveform
+from registry.durable_files import crash_point
+from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
+from registry.jobs import jobs, lines
+from registry.jobs.values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
+from registry.storage.database import Session
+from runner.errors import DependencyFailed
+from runner.inbox.scanner import Intake
+from runner.jobfile.parse import MAX_FILE_BYTES, JobSpec, SynthesizeSpec
+from runner.outbox import track
+from runner.outbox.job_summary import JobSummary, Spoken
+from runner.outbox.outbox import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
+from runner.outbox.receipt import encoded, receipt
+from runner.outbox.take_encoding import FileFormat, PublishedLine, file_format, take_waveform
+from runner.worker.context import Context
+from runner.worker.take_writer import RecentTakes
+
+SRT, VTT = "captions.srt", "captions.vtt"
+SHORT_SAMPLES = 60 * SAMPLE_RATE_HZ  # a track up to this is made in memory, together with others
+STARTS_WITHOUT = 4  # of a job, waiting for a file that the disk does not give; after twice as many it has no track
+
+
+@dataclass(kw_only=True)
+class Ending:
+    """A job that is about to end."""
+
+    job: Job
+    outcome: str
+    error: JobError | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)  # still to be published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finisher:
+    """Ends jobs."""
+
+    context: Context
+    outbox: Outbox
+    recent: RecentTakes
+    on_job_trouble: Callable[[Job, VoiceJobsError], None]
+    intake: Intake | None
+    closed: deque[Job] = field(default_factory=deque)  # whose receipts lie in the outbox; the worker takes them out
+
+    # ---- from lines to an outcome ------------------------------------------------------------------------------
+
+    def summaries_of(self, ended: Sequence[Job]) -> list[JobSummary]:
+        """What jobs have come to whose lines are all published, failed or cancelled. It may run in any thread."""
+        with self.context.database.read() as session:
+            return [JobSummary.of(lines.of_job(session, job.id)) for job in ended]
+
+    def ending_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> Ending | None:
+        """How this job ends; a long track is published here. None: its track cannot be made now, and it is queued.
+
+        Takes a while for a job of much speech; it may run in any thread. Raises what is every job's trouble.
+        """
+        ending = Ending(job=job, outcome=summary.outcome, error=summary.error, warnings=summary.warnings)
+        ending.facts["voice"] = summary.voice
+        if isinstance(spec, SynthesizeSpec) and summary.spoken:
+            try:
+                ending.facts["track"] = self._track(ending, spec, summary.spoken)
+            except (InvalidInput, NotFound, StorageError) as error:
+                if isinstance(error, StorageError) and error.everyones:
+                    raise
+                if self._goes_again(job, summary.spoken, error):
+                    return None
+                ending.warnings.append(f"No track was made: {error.message}")
+        return ending
+
+    def _goes_again(self, job: Job, spoken: Sequence[Spoken], error: VoiceJobsError) -> bool:
+        """Whether the job went back into the queue: to wait for the disk, or to speak lines whose takes are lost."""
+        if isinstance(error, InvalidInput):
+            return False
+        if error.retryable and job.attempts < STARTS_WITHOUT:
+            self.on_job_trouble(job, error)
+            return True
+        lost = [line.line_id for line in spoken if not self.context.takes.audio.is_whole(line.audio_sha256)]
+        if not lost:  # it was something else, or passed
+            self.on_job_trouble(job, error)
+            return True
+        if job.attempts >= 2 * STARTS_WITHOUT:
+            return False
+        warning = f"Lines were spoken again, {len(lost)} of them: {error.message}"
+        with self.context.database.write() as session:
+            for line_id in lost:
+                lines.set_waiting(session, line_id)
+            jobs.requeue(session, job.id, not_before_s=self.context.clock(), warning=warning)
+        return True
+
+    def _track(self, ending: Ending, spec: SynthesizeSpec, spoken: Sequence[Spoken]) -> dict[str, Any]:
+        parts = [line.part for line in spoken]
+        settings = self.context.settings
+        wanted = file_format(spec.format or settings.format, wav_encoding=settings.wav_encoding)
+        name, total = f"track.{wanted.format}", track.total_samples(parts)
+        sound = track.waveforms(parts, load=lambda number: self._waveform(spoken[number]))
+        if (only := self._only_line(spoken)) is not None:
+            ending.files[name], digest = only.content, only.sha256
+        elif total <= SHORT_SAMPLES:
+            whole = np.concatenate(list(sound))
+            ending.files[name] = encode_audio(whole, format=wanted.format, encoding=wanted.encoding)
+            digest = sha256_hex(ending.files[name])
+        else:
+            digest = self._publish_long(ending.job, name, sound, total, wanted)
+        captions = list(track.cues(parts))
+        ending.files |= {SRT: track.srt(captions).encode(), VTT: track.vtt(captions).encode()}
+        return {
+            "file": name,
+            "duration_s": round(total / SAMPLE_RATE_HZ, 4),
+            "sha256": digest,
+            "captions": [{"file": file, "sha256": sha256_hex(ending.files[file])} for file in (SRT, VTT)],
+        }
+
+    def _publish_long(self, job: Job, name: str, sound: Iterable[Waveform], total: int, wanted: FileFormat) -> str:
+        def write(file: BinaryIO) -> None:
+            write_audio_stream(file, sound, samples=total, format=wanted.format, encoding=wanted.encoding)
+
+        return self.outbox.publish_stream(job.name, name, write)
+
+    def _waveform(self, line: Spoken) -> Waveform:
+        recent = self.recent.get(line.audio_sha256)
+        if recent is not None and recent.waveform is not None:
+            return recent.waveform
+        return take_waveform(self.context.takes.audio.read(line.audio_sha256))
+
+    def _only_line(self, spoken: Sequence[Spoken]) -> PublishedLine | None:
+        """The file of a job's one line: it is the whole track, when nothing is silent after it."""
+        first = spoken[0]
+        recent = self.recent.get(first.audio_sha256)
+        is_all = len(spoken) == 1 and first.part.pause_samples == 0
+        # Another job may have asked for the same take in another format.
+        return recent if is_all and recent is not None and recent.sha256 == first.file_sha256 else None
+
+    # ---- from an outcome to a closed job -----------------------------------------------------------------------
+
+    def finish(self, endings: Sequence[Ending]) -> None:
+        """Publish what is left, commit the outcomes, publish the receipts and close the jobs."""
+        troubles = self._add_job_files(endings)
+        files = {ending.job.name: ending.files for ending in endings if ending.job.name not in troubles}
+        troubles |= self.outbox.publish_many(files)
+        good = self._without(troubles, {ending.job.name: ending for ending in endings})
+        with self.context.database.write() as session:
+            for ending in good:
+                for warning in ending.warnings:
+                    jobs.add_warning(session, ending.job.id, warning)
+                self.set_outcome(session, ending.job.id, ending.outcome, error=ending.error, facts=ending.facts)
+        self.answer([ending.job.id for ending in good], with_job_files=False)
+
+    def _add_job_files(self, endings: Sequence[Ending]) -> dict[str, StorageError]:
+        """The files as they were dropped; returns the jobs that wait until theirs can be read."""
+        troubles: dict[str, StorageError] = {}
+        for ending in endings:
+            try:
+                ending.files |= self._job_file(ending.job)
+            except StorageError as error:
+                if ending.job.attempts < STARTS_WITHOUT:
+                    troubles[ending.job.name] = error
+                else:
+                    ending.warnings.append(_without_job_file(error))
+        return troubles
+
+    def _without(self, troubles: Mapping[str, StorageError], endings: Mapping[str, Ending]) -> list[Ending]:
+        for name, error in troubles.items():
+            self.on_job_trouble(endings[name].job, error)
+        return [ending for name, ending in endings.items() if name not in troubles]
+
+    def set_outcome(
+        self,
+        session: Session,
+        job_id: int,
+        outcome: str,
+        *,
+        error: JobError | None = None,
+        facts: JsonObject | None = None,
+    ) -> None:
+        """Commit what a job has come to; `answer` must follow."""
+        now_s = self.context.clock()
+        jobs.set_outcome(session, job_id, outcome, now_s=now_s, error=error, facts=facts or {})
+        jobs.add_event(session, job_id, kind=outcome, message=error.message if error else outcome, at_s=now_s)
+
+    def answer(self, job_ids: Sequence[int], *, with_job_files: bool = True) -> None:
+        """Publish the receipts of jobs that have an outcome, close them, and settle the jobs that waited for them.
+
+        Those that are closed join `closed` at once: a later one's trouble must not make them forgotten.
+        """
+        while job_ids:
+            crash_point("finishing.outcome-committed")
+            answered = self._publish_answers(job_ids, with_job_files=with_job_files)
+            crash_point("finishing.receipt-published")
+            with self.context.database.write() as session:
+                jobs.close(session, [job.id for job in answered])
+                settled = jobs.settle_dependents(session, [job.id for job in answered])
+                lost = [item for item in settled if item.failed_need is not None]
+                for item in lost:
+                    reason = JobError.of(DependencyFailed(item.failed_need or ""))
+                    self.set_outcome(session, item.job_id, FAILED, error=reason)
+            self.closed.extend(answered)
+            crash_point("finishing.closed")
+            self._release(answered)
+            job_ids, with_job_files = [item.job_id for item in lost], True
+
+    def _release(self, closed: Sequence[Job]) -> None:
+        """Delete the claims of answered jobs that nothing retries."""
+        if self.intake is not None:
+            free = [job for job in closed if may_release(job)]
+            self.intake.release_all({job.claim_id: job.outcome == REJECTED for job in free if job.claim_id is not None})
+
+    def _publish_answers(self, job_ids: Sequence[int], *, with_job_files: bool) -> list[Job]:
+        """Job files first, receipts last; returns the jobs whose folders could be written."""
+        files = self._answered_files(job_ids) if with_job_files else {}
+        with self.context.database.read() as session:
+            found = {job.name: job for job in (jobs.get(session, job_id) for job_id in job_ids)}
+            receipts = {
+                name: {RECEIPT: encoded(receipt(job, lines.of_job(session, job.id)))} for name, job in found.items()
+            }
+        troubles = self.outbox.publish_many(files)
+        crash_point("publish.before-receipt")
+        for name, job in found.items():
+            if job.attempts > 1 and name not in troubles:
+                troubles |= self._swept(name)
+        good = {name: content for name, content in receipts.items() if name not in troubles}
+        troubles |= self.outbox.publish_many(good)
+        for name, error in troubles.items():
+            self.on_job_trouble(found[name], error)
+        return [job for name, job in found.items() if name not in troubles]
+
+    def _swept(self, job_name: str) -> dict[str, StorageError]:
+        try:
+            self.outbox.sweep(job_name)
+        except StorageError as error:
+            if error.everyones:
+                raise
+            return {job_name: error}
+        return {}
+
+    def _answered_files(self, job_ids: Sequence[int]) -> dict[str, dict[str, bytes]]:
+        """The files of jobs that end without having run to their end; they need their answer also without them."""
+        with self.context.database.read() as session:
+            found = [jobs.get(session, job_id) for job_id in job_ids]
+        files: dict[str, dict[str, bytes]] = {}
+        for job in found:
+            try:
+                files[job.name] = self._job_file(job)
+            except StorageError as error:
+                with self.context.database.write() as session:
+                    jobs.add_warning(session, job.id, _without_job_file(error))
+        return files
+
+    def _job_file(self, job: Job) -> dict[str, bytes]:
+        path, name = job.facts.get("job_path"), job.facts.get("job_file")
+        if not path or not name:
+            return {}
+        content = read_job_file(self.context.instance.claimed_dir / path, limit_bytes=MAX_FILE_BYTES)
+        return {} if content is None else {job_file_name(name): content}
+
+
+def _without_job_file(error: StorageError) -> str:
+    return f"The job file could not be copied: {error.message}"
+
+
+def may_release(job: Job) -> bool:
+    """Whether the claimed files of a closed job are needed no more: nothing retries it."""
+    return (job.outcome or job.status) in (DONE, REJECTED, DUPLICATE)

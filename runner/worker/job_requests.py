@@ -1,0 +1,101 @@
+"""What people ask of jobs, by the ledger → jobs cancelled or tried again; or why not, as an event of the job."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from registry.errors import StorageError
+from registry.jobs import jobs, lines
+from registry.jobs import requests as job_requests
+from registry.jobs.values import CANCEL, CANCELLED, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
+from registry.storage.database import Session
+from runner.errors import RecordedOtherwise
+from runner.jobfile.parse import spec_from_json
+from runner.outbox.outbox import Outbox
+from runner.worker.context import Context
+from runner.worker.dispatcher import Turns
+from runner.worker.finisher import Finisher
+from runner.worker.finisher_thread import Endings
+from runner.worker.in_flight import Floor
+from runner.worker.take_writer import Recorder
+
+logger = logging.getLogger(__name__)
+
+RETRY_AGAIN_S = 5.0  # between two tries at a job whose folder does not let it be tried again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """Obeys them, on the runner's main thread."""
+
+    context: Context
+    outbox: Outbox
+    floor: Floor
+    recorder: Recorder
+    finisher: Finisher
+    turns: Turns
+    endings: Endings
+    end_what_can: Callable[[], None]  # let the jobs end that are about to
+    on_over: Callable[[Sequence[int]], None]  # these jobs want their answer
+    _put_off: dict[int, float] = field(default_factory=dict)  # requests that could not be obeyed; when to try again
+
+    def obey(self, now_s: float) -> None:
+        """All that were asked. Raises StorageError when the disk or the database failed."""
+        with self.context.database.read() as session:
+            asked = [item for item in job_requests.requests(session) if self._put_off.get(item.id, now_s) <= now_s]
+        if asked:
+            self.end_what_can()  # a job may be about to end, or to fail for want of another
+        for request in sorted(asked, key=lambda item: item.job_id):  # what others wait for was recorded first
+            with self.context.database.read() as session:
+                job = jobs.get(session, request.job_id)
+            if request.request == CANCEL:
+                self._cancel(job)
+            elif job.status in RETRYABLE_STATUSES and not self._retry(job, request, now_s=now_s):
+                continue
+            with self.context.database.write() as session:
+                job_requests.drop_requests(session, [request.id])
+
+    def are_waiting(self, session: Session) -> bool:
+        """Whether there are any that can be obeyed now."""
+        return any(request.id not in self._put_off for request in job_requests.requests(session))
+
+    def _cancel(self, job: Job) -> None:
+        if job.status not in OPEN_STATUSES or job.outcome is not None or job.id in self.endings:
+            self._note(job, CANCEL, "too late: all its work was done, and it was being finished")
+            return
+        self.floor.drop(job.id)
+        if job.plan is not None:
+            with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published
+                self.recorder.republish(job, spec_from_json(job.spec_json))
+        with self.context.database.write() as session:
+            lines.cancel_waiting(session, job.id)
+            self.finisher.set_outcome(session, job.id, CANCELLED)
+        self.on_over([job.id])
+
+    def _retry(self, job: Job, request: Request, *, now_s: float) -> bool:
+        """Put a job back into the queue; False when its folder does not allow that now."""
+        try:
+            self.outbox.retire_receipt(job.name)
+            there = self.outbox.files_of(job.name)
+        except StorageError as error:
+            if error.everyones:
+                raise
+            if request.id not in self._put_off:
+                logger.warning("job %d (%s) cannot be tried again yet: %s", job.id, job.name, error)
+                self._note(job, RETRY, f"put off: {error.message}")
+            self._put_off[request.id] = now_s + RETRY_AGAIN_S
+            return False
+        self._put_off.pop(request.id, None)
+        with self.context.database.write() as session:
+            jobs.reset_for_retry(session, job.id)
+            lines.publish_again(session, job.id, unless_in=there)
+            jobs.add_event(session, job.id, kind=RETRY, message="tried again", at_s=self.context.clock())
+        self.turns.may_be_ready = True
+        return True
+
+    def _note(self, job: Job, kind: str, message: str) -> None:
+        with self.context.database.write() as session:
+            jobs.add_event(session, job.id, kind=kind, message=message, at_s=self.context.clock())

@@ -1,0 +1,173 @@
+"""Lock and relock jobs: what their files say → a LockTask; and its result → a version, an audition, an outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.errors import InvalidReferenceAudio, UnsupportedRequest
+from models.protocol import SAMPLE_RATE_HZ
+from models.text.pronunciation import checked_table
+from registry.jobs import jobs
+from registry.jobs.values import DONE, FAILED, Job
+from registry.storage.database import Session
+from registry.voices.candidates import get_candidate
+from registry.voices.lookup import resolve
+from runner.config.model_names import CLONE
+from runner.exchange.vox_records import without_file
+from runner.jobfile.parse import JobSpec, LockSpec, RelockSpec
+from runner.outbox.outbox import Outbox
+from runner.outbox.receipt import version_entry
+from runner.outbox.take_encoding import engine_entry, file_format, published, take_waveform
+from runner.scheduling.voice_resolution import ModelNames, sibling_for
+from runner.worker.context import Context
+from runner.worker.finisher import Finisher
+from runner.worker.lock_task import LockTask, ReferenceRecording, read_reference, reference_warnings, stored_reference
+
+AUDITION = "audition.wav"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockJobs:
+    """Begins and ends jobs that make versions."""
+
+    context: Context
+    models: ModelNames
+
+    def begin(self, session: Session, job: Job, spec: JobSpec, *, folder: Path | None) -> tuple[str, LockTask]:
+        """The model that locks, and the task. Raises what is wrong with the recording or its source."""
+        if isinstance(spec, LockSpec) and spec.source is not None:
+            return self._from_candidate(session, job, spec)
+        if isinstance(spec, LockSpec):
+            return self._from_file(job, spec, folder)
+        if isinstance(spec, RelockSpec):
+            return self._relock(session, job, spec)
+        raise UnsupportedRequest(f"Jobs of the kind {job.kind!r} are not run by this version.")
+
+    def _from_candidate(self, session: Session, job: Job, spec: LockSpec) -> tuple[str, LockTask]:
+        assert spec.source is not None
+        job_made = jobs.find_by_name(session, spec.source.job)
+        design = job_made.name if job_made else spec.source.job
+        content = get_candidate(session, design, spec.source.candidate).content
+        waveform = stored_reference(self.context.objects.read(content.audio_sha256))
+        state = content.design_state_sha256
+        reference = ReferenceRecording(
+            waveform=waveform,
+            transcript=content.transcript,
+            language=spec.language or content.language,
+            design_state=self.context.objects.read(state) if state else None,
+            description=content.description,
+            seed=content.seed,
+            sampling=content.sampling,
+            character=content.character,
+            provenance={
+                "job": design,
+                "candidate": spec.source.candidate,
+                "model": content.model.model,
+                "model_fingerprint": content.model.model_fingerprint,
+                "engine": content.model.engine,
+            },
+            warnings=reference_warnings(waveform, transcript=content.transcript),
+        )
+        # A candidate is locked by the engine that made it, unless the job says otherwise.
+        wanted = spec.model or sibling_for(content.model.model, CLONE)
+        model = self.models.for_ability(CLONE, wanted=wanted)
+        # A designed voice is nobody's: its consent is its maker's own.
+        return model, self._task(
+            job,
+            spec.voice,
+            reference,
+            consent=spec.consent or "self",
+            set_current=spec.set_current,
+            pronunciations=checked_table(spec.pronunciations),
+        )
+
+    def _from_file(self, job: Job, spec: LockSpec, folder: Path | None) -> tuple[str, LockTask]:
+        assert spec.audio is not None and spec.transcript is not None  # parse_job has seen to it
+        if folder is None:
+            raise InvalidReferenceAudio(f"{spec.audio} was not taken along with the job.")
+        waveform, warnings = read_reference(folder / spec.audio, transcript=spec.transcript)
+        reference = ReferenceRecording(
+            waveform=waveform,
+            transcript=spec.transcript,
+            language=spec.language or self.context.settings.language,
+            provenance={"audio": spec.audio},
+            warnings=warnings,
+        )
+        model = self.models.for_ability(CLONE, wanted=spec.model)
+        task = self._task(
+            job,
+            spec.voice,
+            reference,
+            consent=spec.consent or "unknown",
+            set_current=spec.set_current,
+            pronunciations=checked_table(spec.pronunciations),
+        )
+        return model, task
+
+    def _relock(self, session: Session, job: Job, spec: RelockSpec) -> tuple[str, LockTask]:
+        version = resolve(session, spec.voice)
+        if version.reference_sha256 is None:
+            raise InvalidReferenceAudio(
+                f"{version.name} was stored without its recording, so no other prompt can be made from it.",
+                hint="Lock the voice again from a recording.",
+            )
+        state = version.attachments.get("design_state")
+        reference = ReferenceRecording(
+            waveform=stored_reference(self.context.objects.read(version.reference_sha256)),
+            transcript=version.transcript,
+            language=spec.language or version.language,
+            design_state=self.context.objects.read(state) if state else None,
+            description=version.description,
+            seed=version.seed,
+            sampling=version.sampling,
+            character=version.character,
+            # What is said of a voice file holds for the version that came in it.
+            provenance={**without_file(version.provenance), "relocked_from": version.name},
+        )
+        model = self.models.for_ability(CLONE, wanted=spec.model)
+        task = self._task(
+            job,
+            version.voice,
+            reference,
+            consent=version.consent,
+            set_current=spec.set_current,
+            origin="relock",
+            parent=version.number,
+            pronunciations=version.pronunciations,
+        )
+        return model, task
+
+    def _task(self, job: Job, voice: str, reference: ReferenceRecording, **how: Any) -> LockTask:
+        return LockTask(context=self.context, job_id=job.id, job_name=job.name, voice=voice, reference=reference, **how)
+
+    def finish(self, job: Job, task: LockTask, *, finisher: Finisher, outbox: Outbox) -> None:
+        """Commit the version and the job's outcome together; the audition clip appears before the receipt."""
+        database, now_s = self.context.database, self.context.clock()
+        if task.error is not None:
+            with database.write() as session:
+                finisher.set_outcome(session, job.id, FAILED, error=task.error)
+            return
+        clip = published(
+            take_waveform(task.audition), file_format("wav", wav_encoding=self.context.settings.wav_encoding)
+        )
+        outbox.publish(job.name, {AUDITION: clip.content})
+        new = task.store()
+        engine = task.engine
+        assert engine is not None
+        shown = engine_entry(engine)
+        with database.write() as session:
+            version = task.commit(session, new, now_s=now_s)
+            for warning in task.warnings:
+                jobs.add_warning(session, job.id, warning)
+            facts = {
+                "voice": version_entry(version),
+                "files": [
+                    {"file": AUDITION, "sha256": clip.sha256, "duration_s": round(clip.samples / SAMPLE_RATE_HZ, 4)}
+                ],
+                "model": engine.model,
+                "versions": shown.pop("model_facts")["software"],
+                "engine": shown,
+            }
+            finisher.set_outcome(session, job.id, DONE, facts=facts)

@@ -1,0 +1,373 @@
+"""What has come of lines → takes in the store, rows in the ledger, files in the outbox; in that order.
+
+Take durable → committed → published by rename → committed. After a crash between any two of these, the next runner
+finds in the ledger what is left to do, and doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from models.protocol import EngineFacts
+from registry.durable_files import crash_point
+from registry.errors import NotFound, StorageError
+from registry.jobs import jobs, lines
+from registry.jobs.lines import TakenLine
+from registry.jobs.values import TAKEN, Job, Line, NewAttempt
+from registry.storage.database import Session
+from registry.voices.candidates import add_candidate
+from registry.voices.values import ModelFacts, NewCandidate, Take, TakeFacts
+from runner.jobfile.parse import DesignSpec, JobSpec, SynthesizeSpec
+from runner.outbox.outbox import Outbox
+from runner.outbox.receipt import gates_warning
+from runner.outbox.take_encoding import (
+    FileFormat,
+    NewTake,
+    PublishedLine,
+    file_format,
+    line_result,
+    new_take,
+    published,
+    take_waveform,
+)
+from runner.worker.context import Context
+from runner.worker.line_tasks import Accepted, ActiveJob, Basket, LineAtWork, Reused, key_of
+
+OnJobTrouble = Callable[[Job, StorageError], None]
+KEPT_BYTES = 3_000_000  # of recent takes, for the tracks that are made of them a moment later
+CODERS = 2  # threads that compress takes; each holds a waveform several times over
+REUSED_AT_ONCE = 64  # takes that are read again together,
+REUSED_AT_ONCE_S = 60.0  # of so much speech: a minute of it takes a second to code as MP3, and 6 MB
+
+
+@dataclass(kw_only=True)
+class _Ready:
+    """A line whose take lies in the store."""
+
+    job: Job
+    spec: JobSpec
+    line: Line
+    key: str
+    audio_sha256: str
+    facts: TakeFacts
+    file: PublishedLine
+    reused: bool
+    active: ActiveJob | None = None
+    attempts: Sequence[NewAttempt] = ()
+    candidate: NewCandidate | None = None
+
+
+class RecentTakes:
+    """The files made last of takes, up to a few megabytes."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[str, PublishedLine] = OrderedDict()
+        self._bytes = 0
+
+    def keep(self, audio_sha256: str, file: PublishedLine) -> None:
+        if (known := self._files.pop(audio_sha256, None)) is not None:
+            self._bytes -= _held_bytes(known)
+        self._files[audio_sha256] = file
+        self._bytes += _held_bytes(file)
+        while self._bytes > KEPT_BYTES:
+            _, oldest = self._files.popitem(last=False)
+            self._bytes -= _held_bytes(oldest)
+
+    def get(self, audio_sha256: str) -> PublishedLine | None:
+        return self._files.get(audio_sha256)
+
+
+def _held_bytes(file: PublishedLine) -> int:
+    return len(file.content) + (file.waveform.nbytes if file.waveform is not None else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What came of a basket, for the main thread to take note of."""
+
+    settled: list[ActiveJob] = field(default_factory=list)  # once for every line that is in the basket no more
+    again: list[tuple[ActiveJob, Line]] = field(default_factory=list)  # lines whose stored take could not be used
+    left: list[Reused] = field(default_factory=list)  # for another time
+    troubles: list[tuple[Job, StorageError]] = field(default_factory=list)  # jobs whose own folder refuses files
+
+
+@dataclass(kw_only=True)
+class Recorder:
+    """Writes down and publishes, for many lines at a time. Threads take turns."""
+
+    context: Context
+    outbox: Outbox
+    on_job_trouble: OnJobTrouble  # a job's own folder cannot be written
+    recent: RecentTakes = field(default_factory=RecentTakes)
+    wake: Callable[[], None] = lambda: None  # called when a long take is coded
+    coders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CODERS, thread_name_prefix="coder"))
+    long_coder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="coder"))
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _noted: dict[int, set[str]] = field(default_factory=dict)  # job id -> fingerprints of engines noted with it
+
+    def record(self, basket: Basket) -> Recorded:
+        """Everything in the basket, but of what is reused only as much as takes a moment.
+
+        Raises StorageError when the disk or the database fails.
+        """
+        with self._turn:
+            return self._record(basket)
+
+    def _record(self, basket: Basket) -> Recorded:
+        recorded = Recorded()
+        ready = self._store(basket.accepted)
+        basket.accepted.clear()  # gives back the engine's own samples
+        ready += self._reused(basket.reused, recorded)
+        crash_point("recording.takes-stored")
+        with self.context.database.write() as session:
+            self._commit_lines(session, ready)
+            self._commit_rest(session, basket)
+        crash_point("recording.lines-committed")
+        recorded.troubles.extend(self._publish(ready))
+        recorded.settled.extend(active for active, _, _ in basket.failed)
+        recorded.settled.extend(item.active for item in ready if item.active is not None)
+        return recorded
+
+    def _reused(self, reused: Sequence[Reused], recorded: Recorded) -> list[_Ready]:
+        """The next lines whose takes exist; those whose takes are gone, and those that must wait, are `recorded`."""
+        takes = self._find([key for _, _, key in reused[:REUSED_AT_ONCE]])
+        ready: list[_Ready] = []
+        waiting = deque(reused)
+        speech_s = 0.0
+        while waiting and len(reused) - len(waiting) < REUSED_AT_ONCE and speech_s < REUSED_AT_ONCE_S:
+            active, line, key = waiting.popleft()
+            found = self._reuse(active.job, active.spec, line, takes.get(key))
+            if found is None:
+                recorded.again.append((active, line))
+                continue
+            found.active = active
+            ready.append(found)
+            speech_s += found.facts.duration_s
+        recorded.left.extend(waiting)
+        return ready
+
+    def republish(self, job: Job, spec: JobSpec) -> None:
+        """Publish the lines of a job whose takes were committed before a crash; a take that is gone is made again."""
+        with self._turn:
+            troubles = self._republish(job, spec)
+        for trouble in troubles:
+            self.on_job_trouble(*trouble)
+
+    def _republish(self, job: Job, spec: JobSpec) -> list[tuple[Job, StorageError]]:
+        with self.context.database.read() as session:
+            taken = lines.with_status(session, job.id, TAKEN)
+        takes = self._find([line.take_key or "" for line in taken])
+        ready = []
+        for line in taken:
+            found = self._reuse(job, spec, line, takes.get(line.take_key or ""))
+            with self.context.database.write() as session:
+                if found is None:
+                    lines.set_waiting(session, line.id)
+                    continue
+                if found.file.sha256 != (line.result or {}).get("file_sha256"):
+                    self._commit_lines(session, [found])  # written by another version of an audio library
+            ready.append(found)
+        return self._publish(ready)
+
+    def _publish(self, ready: Sequence[_Ready]) -> list[tuple[Job, StorageError]]:
+        """Make the files of committed lines appear, then commit that they did; returns whose could not."""
+        files: dict[str, dict[str, bytes]] = defaultdict(dict)
+        for item in ready:
+            files[item.job.name][item.line.file] = item.file.content
+        troubles = self.outbox.publish_many(files)
+        crash_point("recording.published")
+        done = [item for item in ready if item.job.name not in troubles]
+        if done:
+            with self.context.database.write() as session:
+                lines.set_published(session, [item.line.id for item in done])
+        crash_point("recording.published-committed")
+        by_name = {item.job.name: item.job for item in ready}
+        return [(by_name[job_name], error) for job_name, error in troubles.items()]
+
+    # ---- takes -------------------------------------------------------------------------------------------------
+
+    def begin(self, basket: Basket) -> None:
+        """Have the takes coded, in threads, that have come since the last time."""
+        for item in reversed(basket.accepted):
+            if item.coding is not None:
+                return
+            item.coding = self._coding(item)
+
+    def _coding(self, item: Accepted) -> Future[NewTake]:
+        assert item.work.best is not None
+        pool = self.long_coder if item.is_long else self.coders
+        coding = pool.submit(new_take, item.work.best.done.waveform, self._format(item.active.spec))
+        if item.is_long:
+            coding.add_done_callback(lambda _: self.wake())
+        return coding
+
+    def _store(self, accepted: Sequence[Accepted]) -> list[_Ready]:
+        """Make the audio of new takes durable, all at once."""
+        takes = [(item.coding or self._coding(item)).result() for item in accepted]
+        self.context.takes.audio.put_named({take.sha256: take.content for take in takes})
+        return [
+            self._stored(item.active, item.work, item.facts, take) for item, take in zip(accepted, takes, strict=True)
+        ]
+
+    def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, take: NewTake) -> _Ready:
+        # The one line of a job is its whole track: the file will do.
+        self.recent.keep(take.sha256, replace(take.file, waveform=None) if active.has_one_line else take.file)
+        assert work.best is not None
+        kept, state = work.take_facts(facts), work.best.done.design_state
+        if state is not None:
+            kept = replace(kept, engine={**kept.engine, "design_state": self.context.objects.put(state)})
+        return _Ready(
+            job=active.job,
+            spec=active.spec,
+            line=work.line,
+            key=key_of(work.line, facts),
+            audio_sha256=take.sha256,
+            facts=kept,
+            file=take.file,
+            reused=False,
+            active=active,
+            attempts=work.attempts,
+            candidate=self._candidate(active.spec, work.line, kept, take.content),
+        )
+
+    def _published(self, take: Take, content: bytes, spec: JobSpec) -> PublishedLine:
+        file = published(take_waveform(content), self._format(spec))
+        self.recent.keep(take.audio_sha256, file)
+        return file
+
+    def _candidate(self, spec: JobSpec, line: Line, facts: TakeFacts, content: bytes) -> NewCandidate | None:
+        """The registry's own copy of a designed voice's recording; None for lines of other jobs."""
+        if not isinstance(spec, DesignSpec):
+            return None
+        request = line.request
+        return NewCandidate(
+            audio_sha256=self.context.objects.put(content),
+            design_state_sha256=facts.engine.get("design_state"),
+            transcript=request["text"],
+            description=request["voice"]["description"],
+            language=request["language"],
+            seed=facts.accepted_seed,
+            model=ModelFacts(**facts.engine["model_facts"]),
+            frames=facts.frames,
+            duration_s=facts.duration_s,
+            sampling=request["sampling"],
+            quality={"failed_gates": list(facts.failed_gates), **facts.quality},
+            character=spec.character.model_dump() if spec.character else None,
+        )
+
+    def _find(self, keys: Sequence[str]) -> dict[str, Take]:
+        """The takes of these keys, marked as used."""
+        if not keys:
+            return {}
+        with self.context.database.write() as session:
+            now_s = self.context.clock()
+            found = {key: self.context.takes.find(session, key, now_s=now_s) for key in keys}
+        return {key: take for key, take in found.items() if take is not None}
+
+    def _reuse(self, job: Job, spec: JobSpec, line: Line, take: Take | None) -> _Ready | None:
+        """A stored take as a line; None when it cannot be used after all."""
+        if take is None:
+            return None
+        try:
+            content = self.context.takes.read(take)
+            if (state := take.facts.engine.get("design_state")) is not None:
+                self.context.objects.put(self.context.objects.read(state))  # looks new to `gc` until it is referred to
+            candidate = self._candidate(spec, line, take.facts, content)
+        except (NotFound, StorageError) as error:
+            if isinstance(error, StorageError) and error.retryable:
+                raise
+            return None  # gone or damaged: it is spoken again
+        return _Ready(
+            job=job,
+            spec=spec,
+            line=line,
+            key=take.key,
+            audio_sha256=take.audio_sha256,
+            facts=take.facts,
+            file=self._published(take, content, spec),
+            reused=line.status != TAKEN or bool((line.result or {}).get("reused")),
+            candidate=candidate,
+        )
+
+    def _format(self, spec: JobSpec) -> FileFormat:
+        settings = self.context.settings
+        chosen = (spec.format or settings.format) if isinstance(spec, SynthesizeSpec) else "wav"
+        return file_format(chosen, wav_encoding=settings.wav_encoding)
+
+    # ---- rows --------------------------------------------------------------------------------------------------
+
+    def _commit_lines(self, session: Session, ready: Iterable[_Ready]) -> None:
+        now_s = self.context.clock()
+        taken: list[TakenLine] = []
+        attempts: list[NewAttempt] = []
+        for item in ready:
+            if item.line.status != TAKEN:
+                attempts += self._commit_take(session, item, now_s=now_s)
+            result = line_result(
+                item.line, take=item.facts, audio_sha256=item.audio_sha256, file=item.file, reused=item.reused
+            )
+            taken.append(TakenLine(line_id=item.line.id, take_key=item.key, result=result))
+            if item.candidate is not None:
+                add_candidate(session, item.job.name, item.line.position, item.candidate, now_s=now_s)
+            self._note(session, item)
+        lines.set_taken(session, taken)
+        lines.add_attempts(session, attempts)
+
+    def _commit_take(self, session: Session, item: _Ready, *, now_s: float) -> Sequence[NewAttempt]:
+        if item.reused:
+            reused = NewAttempt(
+                line_id=item.line.id, number=0, seed=item.facts.accepted_seed, outcome="reused", finished_s=now_s
+            )
+            return [reused]
+        take = self.context.takes.add(session, item.key, item.audio_sha256, item.facts, now_s=now_s)
+        if take.audio_sha256 != item.audio_sha256:
+            # Two jobs spoke one line at once: the take that was first is the one that both publish.
+            item.file = self._published(take, self.context.takes.read(take), item.spec)
+            item.facts, item.audio_sha256 = take.facts, take.audio_sha256
+        return item.attempts
+
+    def _note(self, session: Session, item: _Ready) -> None:
+        """Things that the receipt says of the whole job."""
+        engine: Mapping[str, Any] = item.facts.engine
+        noted, fingerprint = self._noted.setdefault(item.job.id, set()), str(engine.get("fingerprint"))
+        if fingerprint not in noted:
+            shown = {key: value for key, value in engine.items() if key not in ("design_state", "model_facts")}
+            software = engine.get("model_facts", {}).get("software", {})
+            jobs.note_facts(session, item.job.id, engine=shown, model=engine.get("model"), versions=software)
+            noted.add(fingerprint)
+        if item.facts.failed_gates:
+            warning = gates_warning(item.line.file, attempts=item.facts.attempts, failed=item.facts.failed_gates)
+            jobs.add_warning(session, item.job.id, warning)
+
+    def close(self) -> None:
+        """End the threads that code, with what they have begun."""
+        for pool in (self.coders, self.long_coder):
+            pool.shutdown(cancel_futures=True)
+
+    def forget_all(self) -> None:
+        """What was noted may have been rolled back."""
+        self._noted.clear()
+
+    def forget(self, job_id: int) -> None:
+        """The job has ended."""
+        self._noted.pop(job_id, None)
+
+    def _commit_rest(self, session: Session, basket: Basket) -> None:
+        now_s = self.context.clock()
+        lines.add_strikes(session, [work.line.id for work in basket.struck])
+        lines.add_failures(session, [work.line.id for work in basket.stumbled])
+        attempts = [_attempt(work, "engine-lost", now_s) for work in basket.struck]
+        attempts += [_attempt(work, "failed", now_s) for work in basket.stumbled]
+        for _, work, error in basket.failed:
+            attempts += work.attempts
+            lines.set_failed(session, work.line.id, error)
+        lines.add_attempts(session, attempts)
+
+
+def _attempt(work: LineAtWork, outcome: str, now_s: float) -> NewAttempt:
+    return NewAttempt(line_id=work.line.id, number=work.attempt, seed=work.seed, outcome=outcome, finished_s=now_s)
