@@ -193,7 +193,7 @@ def command_line(options: argparse.Namespace) -> Iterator[Figure]:
 
 def large_registry(options: argparse.Namespace) -> Iterator[Figure]:
     """`voices list` and `voices show` in a registry of many versions, interpreter included."""
-    from tests.registry.test_many_voices import fill
+    from tests.registry.voices.test_many_voices import fill
 
     with scratch() as instance:
         (instance.root / ".voicejobs").mkdir()

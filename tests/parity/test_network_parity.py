@@ -8,8 +8,8 @@ import pytest
 
 from models.qwen3_tts.checkpoint.config import SPECIAL_CODES
 from models.qwen3_tts.prompt.sampling import Sampling, process_logits
+from tests.models.qwen3_tts.speaking import FORMULATIONS, model, requests_of
 from tests.reference import assert_close, call, golden, info
-from tests.speaking import FORMULATIONS, model, requests_of
 
 CASES = [
     ("base", "icl_streaming"),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from models.qwen3_tts import Speech
+from tests.models.qwen3_tts.speaking import model, requests_of
 from tests.reference import CHECKPOINTS, assert_close, call, cases, golden, info, recorded_windows
 from tests.sharing import shared_folder
-from tests.speaking import model, requests_of
 
 SAMPLES_PER_FRAME = 1_920
 ALONE = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.models.qwen3_tts.speaking import model, requests_of
 from tests.reference import golden, info
-from tests.speaking import model, requests_of
 
 TEMPLATES = {
     "ids": "{}",

@@ -1,6 +1,6 @@
 """The process dies at every named step of its way, at the first visit and at later ones: the next run makes it good.
 
-Later visits are the long regime's; tests/runner/test_worker_crashes.py walks them within one process.
+Later visits are the long regime's; tests/runner/worker/test_worker_crashes.py walks them within one process.
 """
 
 import re

@@ -9,7 +9,7 @@ from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.inbox.scanner import Intake
 from tests.regimes.fuzzing import drop_fuzzed, drop_hostile
-from tests.runner.bench import Bench, speak
+from tests.runner.worker.bench import Bench, speak
 
 SEED = 20_260_211
 

@@ -15,7 +15,7 @@ from models.protocol import PresetVoice, SpeechWork
 from runner.engine.client import Deadlines, EngineClient
 from tests.engines.noop import tone_for
 from tests.patience import PATIENCE_S
-from tests.runner.bench import Bench, speak
+from tests.runner.worker.bench import Bench, speak
 
 MODEL = "tests.engines.misbehaving:open_engine"
 QUIET_S = 0.3

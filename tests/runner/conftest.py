@@ -5,7 +5,7 @@ import pytest
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.inbox.scanner import Intake
-from tests.runner.bench import Bench
+from tests.runner.worker.bench import Bench
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from runner.config.logs import LOG_FILE, Redacting, set_up_logging
 from runner.config.settings import Settings
 from runner.outbox.receipt import receipt
 from runner.redaction import REDACTED, redact
-from tests.runner.bench import speak
+from tests.runner.worker.bench import speak
 
 SECRETS = [
     "hf_abcdefghijklmnopqrstuv",

@@ -13,7 +13,7 @@ from models.qwen3_tts.network.code_predictor import CodePredictor
 from models.qwen3_tts.network.generate import Loop
 from models.qwen3_tts.network.kv_cache import SlotCache
 from models.qwen3_tts.prompt.prompt import prefill_groups, shared_prefix
-from tests.speaking import model, requests_of
+from tests.models.qwen3_tts.speaking import model, requests_of
 
 GREEDY = Sampling.greedy()
 DRAWN = Sampling(temperature=1.0, top_k=20, predictor_temperature=0.8, predictor_top_k=10)

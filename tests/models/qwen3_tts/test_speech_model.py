@@ -18,8 +18,8 @@ from models.errors import (
 from models.qwen3_tts import ClonePrompt, Sampling, SpeechRequest, load_speech_model
 from registry.errors import InvalidInput
 from tests.checkpoints import write_checkpoint
+from tests.models.qwen3_tts.speaking import model, recorded_prompt, requests_of
 from tests.reference import audio
-from tests.speaking import model, recorded_prompt, requests_of
 
 GREEDY = Sampling.greedy()
 DRAWN = Sampling(temperature=1.0, top_k=0, predictor_temperature=1.0, predictor_top_k=0)

@@ -1,0 +1,101 @@
+"""What is told of a job while it is waited for."""
+
+import dataclasses
+
+import pytest
+
+from models.protocol import Progress
+from registry.jobs import jobs
+from registry.jobs.lists import show_job
+from registry.jobs.values import LineCounts
+from runner.cli.progress import ProgressLine, progress_text, time_left_s
+from runner.outbox.progress_file import lines_under_way
+from tests.runner.worker.bench import speak
+
+
+@pytest.fixture
+def job(bench):
+    bench.drop("scene.toml", speak("Hello."))
+    bench.run()
+    with bench.context.database.read() as session:
+        done = jobs.by_name(session, "scene")
+    return dataclasses.replace(done, status="running", started_s=100.0)
+
+
+def test_a_running_job_shows_how_far_it_is_and_what_is_left(job):
+    lines = LineCounts(waiting=3, published=1)
+    assert time_left_s(job, lines, now_s=110.0) == 30.0
+    text = progress_text(job, lines, now_s=110.0)
+    assert text == f"scene: [{'#' * 6}{' ' * 18}] 1/4 lines, 30 s left"
+
+
+def test_without_a_pace_no_time_is_promised(job):
+    assert time_left_s(job, LineCounts(waiting=4), now_s=110.0) is None
+    assert "left" not in progress_text(job, LineCounts(waiting=4), now_s=110.0)
+
+
+def test_a_job_whose_track_is_being_made_is_finishing_and_promises_no_time(job):
+    lines = LineCounts(published=3, failed=1)
+    assert time_left_s(job, lines, now_s=110.0) is None
+    assert progress_text(job, lines, now_s=110.0).endswith("4/4 lines, finishing")
+
+
+def test_a_job_that_does_not_run_shows_its_state(job):
+    waiting = dataclasses.replace(job, status="queued")
+    assert progress_text(waiting, LineCounts(waiting=4), now_s=0.0) == "scene: queued"
+
+
+def test_nothing_is_drawn_where_no_terminal_is(job, capsys):
+    with ProgressLine(enabled=False) as line:
+        line.update(job, LineCounts(waiting=1))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_is_left_clean(job, capsys):
+    with ProgressLine(enabled=True) as line:
+        line.update(job, LineCounts(waiting=1))
+    assert capsys.readouterr().err.endswith("\r\x1b[K")
+
+
+@pytest.fixture
+def long_line(bench):
+    """A job of one line, of which the engine tells that 40 frames, 3.2 s, are spoken: again and again."""
+    bench.engine.answers_per_tick = 0
+    bench.drop("scene.toml", speak("This sentence lasts for some eight seconds. " * 3))
+    bench.tick(3)
+    progress = Progress(id=bench.engine.submitted[0].id, frames=40)
+    bench.engine.tick = lambda _now_s: [progress]
+    return bench
+
+
+def test_a_job_of_one_long_line_tells_how_far_that_line_is(long_line):
+    long_line.tick(5)
+    now_s = long_line.context.clock()
+    with long_line.context.database.read() as session:
+        listed = show_job(session, "scene").listed
+    under_way = lines_under_way(long_line.instance.state_dir, now_s=now_s)[listed.job.id]
+    assert 0.1 < under_way.lines < 0.9
+    left_s = time_left_s(listed.job, listed.lines, under_way, now_s=now_s)
+    assert left_s == pytest.approx((now_s - under_way.since_s) / under_way.lines * (1 - under_way.lines))
+    text = progress_text(listed.job, listed.lines, under_way, now_s=now_s)
+    assert "[##" in text
+    assert "0/1 lines" in text
+    assert "left" in text
+
+
+def test_what_was_told_of_lines_is_written_every_five_seconds_and_grows_old(long_line):
+    path = long_line.instance.state_dir / "progress.json"
+    long_line.tick()
+    first = path.read_bytes()
+    long_line.tick(4)
+    assert path.read_bytes() == first
+    long_line.tick(2)
+    assert path.read_bytes() != first
+    assert lines_under_way(path.parent, now_s=long_line.context.clock() + 60) == {}
+
+
+def test_lines_that_have_ended_are_under_way_no_more(long_line):
+    long_line.tick()
+    long_line.worker.floor.clear()
+    long_line.worker.listener.progress.tick({}, now_s=long_line.now_s)
+    assert not long_line.worker.listener.progress._frames

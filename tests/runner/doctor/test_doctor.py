@@ -1,0 +1,203 @@
+"""The doctor: what it looks at, and what it finds."""
+
+import contextlib
+import dataclasses
+import json
+import re
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from models.hardware import compute as backend
+from registry.storage.database import Database
+from runner.cli.program import run_command
+from runner.config.instance import Instance
+from runner.config.settings import SETTINGS_FILE, Settings
+from runner.doctor import checks as doctor
+from runner.doctor import engine_checks
+from runner.doctor.engine_trial import SelftestAnswer, last_words, speak_once
+from tests.runner.worker.bench import MODEL
+
+REPORT = {
+    "backend": "cuda", "formulation": "mlx", "dtype": "bfloat16", "tf32": True, "gaps": {"hidden": 0.02},
+    "tolerances": {"hidden": 1e-3}, "differing": {"codes": 3},
+}  # fmt: skip
+
+
+@pytest.fixture
+def instance(tmp_path, monkeypatch) -> Instance:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACERVO_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / SETTINGS_FILE).write_text("min_free_bytes = 1\n")
+    made = Instance(tmp_path, Settings(min_free_bytes=1))
+    made.prepare()
+    made.inbox.chmod(0o755)
+    return made
+
+
+def found(instance: Instance, check: str) -> set[str]:
+    return {finding.severity for finding in doctor.examine(instance) if finding.check == check}
+
+
+def test_a_healthy_instance_gives_no_finding(instance, capsys):
+    Database.open(instance.database_path).close()
+    findings = doctor.examine(instance)
+    assert [finding for finding in findings if finding.counts] == []
+    assert {finding.check for finding in findings} == set(doctor.CHECKS) - set(doctor.ENGINE_CHECKS)
+    assert run_command(["doctor"]) == 0
+    assert "0 findings" in capsys.readouterr().out
+
+
+def test_an_instance_that_never_ran_has_nothing_to_mend(tmp_path):
+    checks = ("folders", "inbox-rights", "free-space", "database", "runner")
+    assert [
+        found for found in doctor.examine(Instance(tmp_path, Settings())) if found.check in checks and found.counts
+    ] == []
+
+
+def test_every_finding_names_a_remedy(instance):
+    instance.inbox.chmod(0o777)
+    short = Instance(instance.root, Settings(min_free_bytes=2**62, outbox="absent"))
+    counted = [finding for finding in doctor.examine(short) if finding.counts]
+    assert {finding.check for finding in counted} == {"folders", "inbox-rights", "free-space"}
+    assert all(finding.remedy for finding in counted)
+
+
+def test_findings_make_the_exit_code_1(instance, capsys):
+    instance.inbox.chmod(0o777)
+    assert run_command(["doctor", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"]
+    assert "chmod o-w" in next(item["remedy"] for item in report["findings"] if item["check"] == "inbox-rights")
+
+
+@pytest.mark.usefixtures("instance")
+def test_the_checks_are_listed(capsys):
+    assert run_command(["doctor", "--list-checks"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in doctor.CHECKS)
+
+
+def test_a_damaged_database_is_found(instance):
+    Database.open(instance.database_path).close()
+    content = bytearray(instance.database_path.read_bytes())
+    content[5_000:9_000] = b"\xff" * 4_000
+    instance.database_path.write_bytes(content)
+    assert found(instance, "database") == {"problem"}
+
+
+def test_a_clock_that_was_set_back_is_found(instance):
+    Database.open(instance.database_path).close()
+    with contextlib.closing(sqlite3.connect(instance.database_path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO job (name, folded, stem, suffix, kind, status, content_sha256, spec_json, dropped_name, "
+            "claimed_s) VALUES ('a', 'a', 'a', 1, 'design', 'done', '', '{}', 'a', ?)",
+            (time.time() + 86_400,),
+        )
+    assert found(instance, "clock") == {"warning"}
+
+
+def test_a_database_on_a_network_disk_is_found(instance, monkeypatch):
+    monkeypatch.setattr(doctor, "file_system_of", lambda _: "nfs4")
+    assert found(instance, "local-disk") == {"problem", "note"}
+
+
+def test_the_file_system_of_a_folder_is_known(tmp_path):
+    assert doctor.file_system_of(tmp_path) != ""
+
+
+@pytest.mark.parametrize(
+    ("folder", "guard"),
+    [("Documents/voices", "Documents"), ("Library/Mobile Documents/x", "Library/Mobile Documents"), ("voices", None)],
+)
+def test_the_folders_that_macos_guards_are_known(tmp_path, folder, guard):
+    assert doctor.guarded_by(tmp_path / folder, tmp_path) == guard
+
+
+def test_what_the_inbox_left_over_is_told(instance):
+    instance.rejected_dir.mkdir()
+    (instance.rejected_dir / "bad.toml").touch()
+    assert "note" in found(instance, "left-over")
+
+
+def test_an_active_runner_is_named(instance):
+    lock = instance.own()
+    assert found(instance, "runner") == {"ok"}
+    lock.release()
+    assert found(instance, "runner") == {"note"}
+
+
+def test_a_trial_speaks_a_sentence_in_a_process_of_its_own(instance, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    trial = speak_once(instance, MODEL)
+    assert (trial.problem, trial.duration_s > 1) == ("", True)
+
+
+def test_a_trial_of_a_model_that_is_not_here_downloads_nothing(instance):
+    trial = speak_once(instance, "qwen3-tts-0.6b-base")
+    assert trial.not_here
+    assert not Path(instance.root / "models").exists() or not any(Path(instance.root / "models").iterdir())
+
+
+def test_every_choice_of_how_to_compute_is_told_with_who_made_it(instance):
+    asked = Instance(instance.root, Settings(min_free_bytes=1, formulation="mlx", batch=3, blas="wheel"))
+    by_rule, by_wish = (next(f for f in doctor.examine(each) if f.check == "computing") for each in (instance, asked))
+    assert "all by rule" in by_rule.message
+    assert "network by mlx, convolutions by mlx" in by_wish.message
+    assert "3 lines together; asked for: formulation, batch, blas." in by_wish.message
+
+
+def test_the_self_test_says_how_far_every_stage_is_off(instance):
+    findings = list(engine_checks.ENGINE_CHECKS["self-test"][1](instance))
+    assert {severity for severity, _, _ in findings} == {"ok"}
+    assert all("without TF32" in message and "codes 0 differ" in message for _, message, _ in findings)
+    assert all(re.search(r"waveform \d\.\de-\d+ of 1e-03", message) for _, message, _ in findings)
+
+
+@pytest.mark.parametrize(("sane", "severity"), [(True, "note"), (False, "problem")])
+def test_lost_precision_is_a_note_and_nonsense_a_problem(sane, severity):
+    choices = dataclasses.asdict(backend.choose("cuda"))
+    answer = SelftestAnswer(choices=choices, reports=({**REPORT, "passed": False, "sane": sane},))
+    ((found_severity, message, _),) = engine_checks.judged_production(answer)
+    assert found_severity == severity
+    assert "hidden 2.0e-02 of 1e-03, codes 3 differ" in message
+
+
+def test_a_process_that_hung_says_where():
+    dump = 'Timeout (0:01:30)!\nThread 0x1 (most recent call first):\n  File "a.py", line 3 in eval\n'
+    assert last_words(dump) == 'it hung: File "a.py", line 3 in eval'
+    assert last_words("Traceback\nImportError: no mlx\n") == "ImportError: no mlx"
+    assert last_words("") == ""
+
+
+def test_settings_that_cannot_go_together_are_a_problem_and_no_crash(instance):
+    wrong = Instance(instance.root, Settings(dtype="float16", formulation="numpy", min_free_bytes=1))
+    (finding,) = [each for each in doctor.examine(wrong) if each.check == "computing"]
+    assert finding.severity == "problem"
+    assert "float16" in finding.message
+    assert "dtype" in finding.remedy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MLX brings a fast library elsewhere")
+def test_what_was_measured_is_shown_also_where_it_cannot_be_kept(instance, monkeypatch):
+    blocked = instance.root / "voicejobs.toml" / "cache"
+    monkeypatch.setenv("VOICEJOBS_CACHE_DIR", str(blocked))
+    monkeypatch.setattr(backend, "likely_kind", lambda: backend.CPU)
+    monkeypatch.setattr(backend, "_measured_apart", lambda _: {"1": 7.25})
+    monkeypatch.setattr(backend, "MEASURED_FOR_S", 0.0)
+    findings = list(engine_checks.ENGINE_CHECKS["blas-speed"][1](instance))
+    assert "7.25 at 1 row " in findings[0][1]
+    ((severity, message, remedy),) = [finding for finding in findings if finding[0] != "ok"]
+    assert (severity, str(blocked) in message) == ("warning", True)
+    assert "VOICEJOBS_CACHE_DIR" in remedy
+
+
+@pytest.mark.slow
+def test_every_engine_check_passes_here(instance):
+    findings = [each for each in doctor.examine(instance, engine=True) if each.check in doctor.ENGINE_CHECKS]
+    assert {finding.check for finding in findings} == set(doctor.ENGINE_CHECKS)
+    assert [finding for finding in findings if finding.counts] == []
