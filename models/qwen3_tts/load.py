@@ -19,7 +19,6 @@ from models.qwen3_tts.checkpoint.weight_reader import Reader
 from models.qwen3_tts.codec.codec import Codec, open_codec
 from models.qwen3_tts.codec.ops import Kernels as CodecKernels
 from models.qwen3_tts.codec.ops import kernels_named
-from models.qwen3_tts.codec.ops_numpy import Workers
 from models.qwen3_tts.codec.speaker_encoder import PREFIX as SPEAKER_ENCODER
 from models.qwen3_tts.codec.speaker_encoder import SpeakerEncoder, open_speaker_encoder
 from models.qwen3_tts.network.backend import MlxNetwork, Network
@@ -29,6 +28,7 @@ from models.qwen3_tts.network.talker import Talker
 from models.qwen3_tts.network_cpu.network import NumpyNetwork, can_compute
 from models.qwen3_tts.prompt.tokenizer import TextTokenizer
 from models.qwen3_tts.speech_model import SpeechModel
+from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
 
 FORMULATIONS = ("numpy", "llvm", "mlx")

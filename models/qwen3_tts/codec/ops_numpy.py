@@ -7,70 +7,22 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-import threadpoolctl
+
+from models.qwen3_tts.worker_threads import Workers
 
 Floats = Any  # arrays of float32: the stubs of NumPy lose the type in most operations
 
 BLOCK_POSITIONS = 1024  # windows gathered for one matrix product
 BLOCK_OUTPUTS = 128  # outputs of one matrix product where there are few positions
 SHARED_PRODUCTS = 1 << 24  # multiplications above which a matrix product is shared among cores
-SHARED_WEIGHTS = 1 << 18  # weights above which a product of few positions is worth sharing
 BLOCK_FLOATS = 1 << 16  # of an elementwise operation: 256 KiB and its temporaries stay in a core's own cache
 BLOCKS_AT_ONCE = 4
-MOST_THREADS = 8
-
-Item = TypeVar("Item")
-
-
-class Workers:
-    """The cores, sharing work piece by piece: a core that other programs keep busy just does fewer pieces.
-
-    NumPy's own BLAS threads are switched off for the process, since they would wait for one another actively: on a
-    machine with other work that made the decoder four times slower, not faster.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="codec")  # its threads start when first needed
-        numpy_libraries = threadpoolctl.ThreadpoolController().select(filepath=_numpy_libraries())
-        numpy_libraries.limit(limits=1)
-
-    def ranges(self, outputs: int, *, weights: int, at_least: int = 1) -> list[tuple[int, int]]:
-        """How to cut a product of so many weights: (first, last) outputs, none fewer than `at_least` but the last.
-
-        Two pieces for each core, so that a busy core can leave one to another; a small product stays whole.
-        """
-        parts = 2 * self._threads if weights >= SHARED_WEIGHTS else 1
-        step = max(at_least, -(-outputs // parts))
-        return [(first, min(first + step, outputs)) for first in range(0, outputs, step)]
-
-    def run(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
-        """`work` on every item, in any order. Raises what `work` raises."""
-        queue = iter(items)  # taking the next item of a list is one step for Python, and so safe between threads
-
-        def drain() -> None:
-            for item in queue:
-                work(item)
-
-        helpers = [self._pool.submit(drain) for _ in range(min(self._threads, len(items)) - 1)]
-        drain()
-        for helper in helpers:
-            if not helper.cancel():  # one that has not started has nothing left to do
-                helper.result()
-
-
-def _numpy_libraries() -> list[str]:
-    """The BLAS libraries that NumPy brought along; MLX's keeps its threads."""
-    loaded = threadpoolctl.threadpool_info()
-    return [each["filepath"] for each in loaded if each["user_api"] == "blas" and "numpy" in each["filepath"]]
 
 
 class NumpyKernels:
@@ -80,7 +32,7 @@ class NumpyKernels:
     frames_at_once = 24  # the widest layer's samples are then 18 MB at published sizes
 
     def __init__(self, *, threads: int | None = None) -> None:
-        self._workers = Workers(threads or min(MOST_THREADS, os.cpu_count() or 1))
+        self._workers = Workers(threads)
 
     def array(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> Floats:  # noqa: ARG002 - always float32
         return np.asarray(value, np.float32)

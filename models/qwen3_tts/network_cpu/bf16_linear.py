@@ -12,8 +12,8 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.codec.ops_numpy import Workers
 from models.qwen3_tts.network_cpu.bf16_kernels import OUTPUTS_AT_ONCE, Floats, Halves, address, half_kernels
+from models.qwen3_tts.worker_threads import Workers
 
 MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
 BLOCK_WEIGHTS = 1 << 19  # widened at a time: 2 MiB stay in the shared cache

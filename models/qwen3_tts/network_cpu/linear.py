@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from models.qwen3_tts.checkpoint.tensor_file import BFLOAT16, as_floats
 from models.qwen3_tts.checkpoint.weight_reader import Linear, StoredLinear
-from models.qwen3_tts.codec.ops_numpy import Workers
+from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
 
 Floats = npt.NDArray[np.float32]

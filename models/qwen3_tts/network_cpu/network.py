@@ -12,7 +12,6 @@ Rows of any length run as one list of positions, without padding: `(N, D)`, N be
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +22,6 @@ import numpy.typing as npt
 from models.qwen3_tts.checkpoint.config import PredictorConfig, TalkerConfig
 from models.qwen3_tts.checkpoint.tensor_file import HalfTable
 from models.qwen3_tts.checkpoint.weight_reader import Linear, StoredLinear
-from models.qwen3_tts.codec.ops_numpy import MOST_THREADS, Workers
 from models.qwen3_tts.network.backend import Filler
 from models.qwen3_tts.network.code_predictor import CodePredictor, by_codebook
 from models.qwen3_tts.network.decoder_layer import DecoderLayer
@@ -32,6 +30,7 @@ from models.qwen3_tts.network_cpu.linear import product_of, seen
 from models.qwen3_tts.network_cpu.sampler import NumpySampler
 from models.qwen3_tts.prompt.prompt import PromptPlan
 from models.qwen3_tts.prompt.sampling import Sampling
+from models.qwen3_tts.worker_threads import Workers
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -172,7 +171,7 @@ class NumpyNetwork:
     def __init__(self, talker: Talker, predictor: CodePredictor) -> None:
         self.name = "llvm" if holds_halves(talker, predictor) else "numpy"
         self.talker, self.config, self.codes = talker, talker.config, talker.codes
-        workers = Workers(min(MOST_THREADS, os.cpu_count() or 1))
+        workers = Workers()
         self.layers = [NumpyLayer(layer, workers) for layer in talker.layers]
         self.norm, self.head = seen(talker.norm), product_of(talker.codec_head, workers)
         projection = talker.text_projection

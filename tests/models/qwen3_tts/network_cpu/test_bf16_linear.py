@@ -12,7 +12,6 @@ import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.checkpoint.weight_reader import Linear
-from models.qwen3_tts.codec.ops_numpy import Workers
 from models.qwen3_tts.network_cpu.bf16_kernels import (
     AVX,
     AVX512,
@@ -25,6 +24,7 @@ from models.qwen3_tts.network_cpu.bf16_kernels import (
 )
 from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, StoredProduct
 from models.qwen3_tts.network_cpu.linear import Product, product_of
+from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
 from tests.checkpoints import write_checkpoint
 
