@@ -12,20 +12,19 @@ import json
 import os
 import shutil
 import sys
-import time
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runner.text_format import table
+
 if TYPE_CHECKING:
     from runner.config.instance import Instance
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 HELP_WIDTH = 100
-LEAST_LAST_COLUMN = 20
 NO_RUNNER = "No runner is active; work goes on when one starts: voicejobs run"
 
 
@@ -185,67 +184,10 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns, as wide as their widest cell; the last one runs free, and on a terminal to its edge."""
-    lines = [[str(cell) for cell in row] for row in (headings, *rows)]
-    widths = [max(columns_of(line[column]) for line in lines) for column in range(len(headings))]
-    if sys.stdout is not None and sys.stdout.isatty():
-        room = shutil.get_terminal_size().columns - sum(width + 2 for width in widths[:-1])
-        lines = [[*line[:-1], short(line[-1], max(room, LEAST_LAST_COLUMN))] for line in lines]
-    return "\n".join(
-        "  ".join(cell + " " * (width - columns_of(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def columns_of(text: str) -> int:
-    """How many columns of a terminal a text takes: letters of East Asia take two, accents by themselves none."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)
-
-
-def counted(number: int, thing: str) -> str:
-    """`1 job`, `2 jobs`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def ago(then_s: float | None, *, now_s: float | None = None) -> str:
-    """`3 min` since a time of day."""
-    if then_s is None:
-        return "-"
-    return span(max(0.0, (time.time() if now_s is None else now_s) - then_s))
-
-
-def span(seconds: float | None) -> str:
-    """A length of time in its largest fitting unit."""
-    if seconds is None:
-        return "-"
-    for unit, size_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size_s:
-            return f"{seconds / size_s:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-
-
-def when(then_s: float | None) -> str:
-    """A time of day in the local zone."""
-    return "-" if then_s is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(then_s))
-
-
-def size(size_bytes: float) -> str:
-    """`1.5 GB`, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(size_bytes) < 1000 or unit == "TB":
-            break
-        size_bytes /= 1000
-    return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-
-
-def short(text: str | None, width: int = 50) -> str:
-    """One line of at most `width` characters."""
-    line = " ".join((text or "").split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+def terminal_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Table for stdout: on a terminal the last column is cut at its edge."""
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return table(headings, rows, columns=shutil.get_terminal_size().columns if on_terminal else None)
 
 
 def has_terminal() -> bool:

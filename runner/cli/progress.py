@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from registry.jobs.values import RUNNING, Job, LineCounts
-from runner.cli.console import short, span
+from runner.text_format import short, span
 
 if TYPE_CHECKING:
     from runner.outbox.progress_file import UnderWay

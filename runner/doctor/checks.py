@@ -19,11 +19,11 @@ from pathlib import Path
 
 from registry.errors import VoiceJobsError
 from registry.storage.database import Database
-from runner.cli.console import counted
 from runner.config.instance import Instance
 from runner.doctor import engine_checks
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
 from runner.scheduling.planner import load_pronunciations
+from runner.text_format import counted
 from runner.version import VERSION
 
 BUILT_AFTER_S = 1_767_225_600  # 2026-01-01: a clock before that is wrong

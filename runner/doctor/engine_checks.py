@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from models.hardware import compute as backend
-from runner.cli.console import counted
 from runner.config.instance import Instance
 from runner.doctor.engine_trial import SelftestAnswer, selftest_answer, speak_once
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
+from runner.text_format import counted
 
 DRIVER = 'Update MLX or the driver; until then another device, or dtype = "float32", may compute right.'
 

@@ -18,8 +18,8 @@ from models.store.availability import Partial, download_in_flight
 from models.store.journal import Journal
 from models.store.shared_directory import InstalledModel, list_models
 from registry.errors import StorageError
-from runner.cli.console import counted
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Finding
+from runner.text_format import counted
 
 LOW_SPACE_BYTES = 5_000_000_000
 

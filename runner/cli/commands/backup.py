@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.console import Command, counted, current_instance, json_option, say, show, size, when
+from runner.cli.console import Command, current_instance, json_option, say, show
+from runner.text_format import counted, size, when
 
 if TYPE_CHECKING:
     from runner.config.instance import Instance

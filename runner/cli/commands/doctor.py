@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from runner.cli.console import Command, counted, current_instance, json_option, table, to_json
+from runner.cli.console import Command, current_instance, json_option, terminal_table, to_json
 from runner.exit_codes import FAILED, OK
+from runner.text_format import counted
 
 
 @click.command(
@@ -32,7 +33,7 @@ def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int
     if list_checks:
         listed = [{"check": name, "what": what} for name, (what, _) in CHECKS.items()]
         rows = [(item["check"], item["what"]) for item in listed]
-        click.echo(to_json(listed) if as_json else table(("CHECK", "WHAT"), rows))
+        click.echo(to_json(listed) if as_json else terminal_table(("CHECK", "WHAT"), rows))
         return OK
     findings = examine(current_instance(), engine=engine)
     to_mend = [finding for finding in findings if finding.counts]

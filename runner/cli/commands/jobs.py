@@ -8,25 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.console import (
-    NO_RUNNER,
-    Command,
-    LazyGroup,
-    ago,
-    counted,
-    current_instance,
-    json_option,
-    say,
-    short,
-    show,
-    size,
-    span,
-    table,
-    when,
-)
+from runner.cli.console import NO_RUNNER, Command, LazyGroup, current_instance, json_option, say, show, terminal_table
 from runner.errors import UsageProblem
 from runner.outbox.receipt import error_entry
 from runner.redaction import redact
+from runner.text_format import ago, counted, short, size, span, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,7 +94,7 @@ def _list_text(found: list[ListedJob]) -> str:
         )
         for listed in found
     ]
-    return table(("JOB", "KIND", "STATUS", "LINES", "AGE", "LEFT", ""), rows)
+    return terminal_table(("JOB", "KIND", "STATUS", "LINES", "AGE", "LEFT", ""), rows)
 
 
 def _note(listed: ListedJob) -> str:
@@ -231,7 +217,7 @@ def _details_text(details: JobDetails, *, outbox: str) -> str:
             )
             for line in details.lines
         ]
-        parts.append(table(("#", "STATUS", "FILE", "TEXT", ""), rows))
+        parts.append(terminal_table(("#", "STATUS", "FILE", "TEXT", ""), rows))
     if details.events:
         parts.append("\n".join(f"{when(event.at_s)}  {event.kind}: {event.message}" for event in details.events[-20:]))
     return "\n\n".join(parts)

@@ -22,7 +22,8 @@ from runner.cli.commands.models_output import (
     step_as_json,
     talk,
 )
-from runner.cli.console import Command, LazyGroup, globals_of, json_option, size
+from runner.cli.console import Command, LazyGroup, globals_of, json_option
+from runner.text_format import size
 
 if TYPE_CHECKING:
     from runner.config.quick_settings import QuickSettings

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.console import short, size, table
+from runner.cli.console import terminal_table
+from runner.text_format import short, size
 
 if TYPE_CHECKING:
     from models.migrate.migration import Plan, PlannedStep
@@ -78,7 +79,7 @@ def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> di
 def listing(rows: Sequence[dict[str, Any]]) -> str:
     """Models as a table for people."""
     headings = ("MODEL", "SHORT NAME", "SIZE", "STATE", "VOICES", "FOLDER")
-    return table(headings, [_cells(row) for row in rows])
+    return terminal_table(headings, [_cells(row) for row in rows])
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

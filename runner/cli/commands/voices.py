@@ -11,21 +11,17 @@ import click
 from runner.cli.console import (
     Command,
     LazyGroup,
-    ago,
-    counted,
     current_instance,
     has_terminal,
     json_option,
     say,
-    short,
     show,
-    size,
-    table,
+    terminal_table,
     to_json,
-    when,
 )
 from runner.errors import UsageProblem
 from runner.exit_codes import FAILED, OK
+from runner.text_format import ago, counted, short, size, when
 
 if TYPE_CHECKING:
     from registry.registry import Registry
@@ -93,14 +89,14 @@ def _list_text(found: list[VoiceSummary]) -> str:
             f"@{voice.current}" if voice.current is not None else "-",
             f"@{voice.newest}",
             str(voice.versions),
-            ago(voice.changed_s),
+            ago(voice.changed_s, now_s=time.time()),
             voice.language or "-",
             short(voice.model, 30) or "-",
             short(voice.description, 60),
         )
         for voice in found
     ]
-    return table(("VOICE", "CURRENT", "NEWEST", "VERSIONS", "AGE", "LANGUAGE", "MODEL", "DESCRIPTION"), rows)
+    return terminal_table(("VOICE", "CURRENT", "NEWEST", "VERSIONS", "AGE", "LANGUAGE", "MODEL", "DESCRIPTION"), rows)
 
 
 @voices.command(
@@ -178,7 +174,7 @@ def history(voice: str, limit: int, as_json: bool) -> None:
         )
         for version in versions
     ]
-    click.echo(table(("VERSION", "MADE", "BY", "JOB", "MODEL", ""), rows))
+    click.echo(terminal_table(("VERSION", "MADE", "BY", "JOB", "MODEL", ""), rows))
     for move in moves:
         said = f"{_at(move.from_number)} → {_at(move.to_number)}"
         click.echo(f"{when(move.moved_s)}  {move.name}: {said}  {move.why}")
@@ -246,7 +242,7 @@ def alias(voice: str, alias: str | None, remove: bool, as_json: bool) -> None:
         found = registry.aliases(name)
     if alias is None or as_json:
         rows = [(item.name, f"@{item.number}", when(item.moved_s)) for item in found]
-        show(found, as_json=as_json, text=lambda _: table(("ALIAS", "VERSION", "MOVED"), rows))
+        show(found, as_json=as_json, text=lambda _: terminal_table(("ALIAS", "VERSION", "MOVED"), rows))
 
 
 @voices.command(

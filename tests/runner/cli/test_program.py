@@ -12,7 +12,7 @@ import click
 import pytest
 
 from registry.errors import VoiceJobsError, storage_error
-from runner.cli.console import Command, LazyGroup, table, to_json
+from runner.cli.console import Command, LazyGroup, to_json
 from runner.cli.program import run_command, voicejobs
 from runner.config.settings import SETTINGS_FILE
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
@@ -198,11 +198,6 @@ def test_exit_codes_come_from_the_class_of_the_error():
 def test_what_the_system_does_not_permit_is_nothing_to_try_again():
     assert exit_code_for(storage_error(OSError(errno.EROFS, "read-only"), "writing /x")) == 3
     assert exit_code_for(storage_error(OSError(errno.EIO, "input/output error"), "writing /x")) == 75
-
-
-def test_columns_stand_under_each_other_in_every_script():
-    lines = table(("NAME", "N"), [("你好", "1"), ("Zoe\u0308", "2")]).splitlines()
-    assert lines == ["NAME  N", "你好  1", "Zoe\u0308   2"]
 
 
 def test_values_are_printed_as_json_whatever_they_hold():
