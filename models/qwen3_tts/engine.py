@@ -82,7 +82,7 @@ class QwenEngine:
             versions={name: _version_of(name) for name in ("mlx", "numpy", "tokenizers", "voicejobs")},
             details={
                 "formulation": model.network.name,
-                "codec": model.codec.kernels.name,
+                "codec": model.codec.ops.name,
                 "blas": self._blas,
                 "variant": model.variant,
                 "size": model.config.tts_model_size,

@@ -17,8 +17,7 @@ from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, Misfits, read_che
 from models.qwen3_tts.checkpoint.config import ModelConfig, generation_config, model_config
 from models.qwen3_tts.checkpoint.weight_reader import Reader
 from models.qwen3_tts.codec.codec import Codec, open_codec
-from models.qwen3_tts.codec.ops import Kernels as CodecKernels
-from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.ops import Ops, ops_named
 from models.qwen3_tts.codec.speaker_encoder import PREFIX as SPEAKER_ENCODER
 from models.qwen3_tts.codec.speaker_encoder import SpeakerEncoder, open_speaker_encoder
 from models.qwen3_tts.network.backend import MlxNetwork, Network
@@ -71,7 +70,7 @@ def load_speech_model(
             reader,
             meanwhile,
             kernels=kernels or (PlainKernels() if backend.kind() == backend.CPU else FastKernels(fused=True)),
-            codec_kernels=kernels_named(codec_formulation) if codec_formulation else None,
+            codec_ops=ops_named(codec_formulation) if codec_formulation else None,
         )
     return SpeechModel(
         folder=folder,
@@ -93,19 +92,19 @@ def _read_weights(
     meanwhile: ThreadPoolExecutor,
     *,
     kernels: Kernels,
-    codec_kernels: CodecKernels | None,
+    codec_ops: Ops | None,
 ) -> tuple[Talker, CodePredictor, Codec, SpeakerEncoder | None]:
     """Everything that has weights. Raises UnsupportedCheckpoint naming all that does not fit, before any is read."""
     checkpoint, misfits = reader.checkpoint, Misfits()
     reading = reader.reading
-    voice = misfits.gather(lambda: open_speaker_encoder(checkpoint, kernels=codec_kernels, reading=reading))
+    voice = misfits.gather(lambda: open_speaker_encoder(checkpoint, ops=codec_ops, reading=reading))
     checkpoint.tensors.take_all(SPEAKER_ENCODER)
     talker = Talker(config.talker_config, reader, kernels)
     predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
     misfits.gather(lambda: reader.finish(str(checkpoint.folder)))
     # The codec is stored and computed in float32, whatever the talker's dtype.
     codec_folder = checkpoint.folder / "speech_tokenizer"
-    codec = misfits.gather(lambda: open_codec(codec_folder, kernels=codec_kernels, reading=reading))
+    codec = misfits.gather(lambda: open_codec(codec_folder, ops=codec_ops, reading=reading))
     misfits.raise_if_any()
     assert codec is not None
     workers = Workers(READERS)

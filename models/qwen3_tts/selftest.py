@@ -112,7 +112,7 @@ def run_selftest(*, dtype: str = "float32", formulation: str | None = None, code
         sane=is_sane(gaps),
         backend=backend.kind(),
         formulation=model.network.name,
-        codec=model.codec.kernels.name,
+        codec=model.codec.ops.name,
         dtype=dtype,
         tf32=os.environ.get("MLX_ENABLE_TF32", "1") != "0",
         gaps=gaps,

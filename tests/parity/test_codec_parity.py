@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.qwen3_tts.codec.codec import load_codec
-from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.ops import ops_named
 from tests.reference import REFERENCE, assert_close, call, cases, golden, info, recorded_windows
 
 WAVEFORM_ATOL = 2e-5
@@ -15,7 +15,7 @@ SAMPLES_PER_FRAME = 1920
 
 @pytest.fixture(scope="module", params=("numpy", "mlx"))
 def codec(request):
-    return load_codec(REFERENCE / "base" / "speech_tokenizer", kernels=kernels_named(request.param))
+    return load_codec(REFERENCE / "base" / "speech_tokenizer", ops=ops_named(request.param))
 
 
 def assert_wave_matches(ours, recorded, *, case, what):
@@ -38,7 +38,7 @@ def waves(checkpoint, case):
 @pytest.mark.parametrize("case", cases("base", "codec"))
 def test_decoding_gives_the_official_samples(codec, case):
     for item, codes, _, recorded in waves("base", case):
-        if codec.kernels.name == "mlx" and len(codes) > 40:
+        if codec.ops.name == "mlx" and len(codes) > 40:
             pytest.skip("MLX's convolutions are slow on a CPU; the shorter cases take the same path")
         chunk_frames = 300 if len(codes) > 300 else None
         ours = codec.decode(codes, chunk_frames=chunk_frames)

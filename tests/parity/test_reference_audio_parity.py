@@ -8,7 +8,7 @@ from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import Reading
 from models.qwen3_tts.codec.codec import load_codec
 from models.qwen3_tts.codec.mel import log_mel
-from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.ops import ops_named
 from models.qwen3_tts.codec.speaker_encoder import load_speaker_encoder
 from models.qwen3_tts.codec.weights import load_quantizers
 from tests.reference import REFERENCE, assert_close, audio, call, cases, golden, info
@@ -20,7 +20,7 @@ SINGLE_PROMPTS = [case for case in cases("base", "prompt") if isinstance(call("b
 
 @pytest.fixture(scope="module", params=("numpy", "mlx"))
 def codec(request):
-    return load_codec(FOLDER, kernels=kernels_named(request.param))
+    return load_codec(FOLDER, ops=ops_named(request.param))
 
 
 def waveform_of(case):
@@ -43,7 +43,7 @@ def test_every_codebook_of_the_encoder_agrees(codec, case):
         codec.config, stored, mlx_layout=False, what="the golden", codebooks=32, reading=reading
     )
     reading.finish()
-    vectors = codec.encoder(waveform_of(case), codec.kernels)
+    vectors = codec.encoder(waveform_of(case), codec.ops)
     codes = np.concatenate([quantizer(vectors) for quantizer in quantizers], axis=1)
     np.testing.assert_array_equal(codes.T, golden("base", case)["codes_all_quantizers"][0])
 
@@ -51,16 +51,16 @@ def test_every_codebook_of_the_encoder_agrees(codec, case):
 @pytest.mark.parametrize("case", SINGLE_PROMPTS)
 def test_every_stage_of_the_encoder_agrees(codec, case):
     recorded = golden("base", case)
-    convolved = codec.encoder.convolve(waveform_of(case), codec.kernels)
-    attended = codec.encoder.encoder_transformer(convolved, codec.kernels)
-    halved = codec.encoder.downsample(attended, codec.kernels)
+    convolved = codec.encoder.run_convolutions(waveform_of(case), codec.ops)
+    attended = codec.encoder.encoder_transformer(convolved, codec.ops)
+    halved = codec.encoder.downsample(attended, codec.ops)
     stages = {
         "enc_conv": convolved.swapaxes(1, 2),
         "enc_transformer": attended,
         "enc_downsample": halved.swapaxes(1, 2),
     }
     for name, ours in stages.items():
-        assert_close(codec.kernels.host(ours), recorded[name], atol=FEATURE_ATOL, what=f"{case} {name}")
+        assert_close(codec.ops.to_numpy(ours), recorded[name], atol=FEATURE_ATOL, what=f"{case} {name}")
 
 
 @pytest.mark.parametrize("case", cases("base", "codec"))
@@ -72,7 +72,7 @@ def test_a_round_trip_starts_from_the_official_codes(codec, case):
 
 @pytest.fixture(scope="module", params=("numpy", "mlx"))
 def speaker_encoder(request):
-    return load_speaker_encoder(read_checkpoint(REFERENCE / "base"), kernels=kernels_named(request.param))
+    return load_speaker_encoder(read_checkpoint(REFERENCE / "base"), ops=ops_named(request.param))
 
 
 CLIPS = [(case, item) for case in cases("base", "prompt") for item in range(len(info("base", case)["ref_frames"]))]
@@ -99,9 +99,9 @@ def test_speaker_embeddings_agree(speaker_encoder, case, item):
 
 def test_every_block_of_the_speaker_encoder_agrees(speaker_encoder):
     recorded = golden("base", "prompt_short")
-    kernels = speaker_encoder.kernels
-    value = kernels.array(recorded["mel.0"][None], mx.float32)
+    ops = speaker_encoder.ops
+    value = ops.from_numpy(recorded["mel.0"][None], mx.float32)
     for index, block in enumerate(speaker_encoder.network.blocks):
-        value = block(value, kernels)
-        ours = kernels.host(value.swapaxes(1, 2))
+        value = block(value, ops)
+        ours = ops.to_numpy(value.swapaxes(1, 2))
         assert_close(ours, recorded[f"speaker_block{index}.0"], atol=1e-4, what=f"block {index}")

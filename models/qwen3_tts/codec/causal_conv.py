@@ -1,7 +1,7 @@
-"""Causal convolutions that can stop anywhere and go on: layers over a `Kernels`, and the history between two calls.
+"""Causal convolutions that can stop anywhere and go on: layers over `Ops`, and the streaming state between two calls.
 
-Every layer takes the positions that it needs from before its input out of a `History`, and leaves there what the
-next call needs. The histories of all layers, in the order in which they run, are the streaming state.
+Every layer takes the positions before its input that it needs from a `StreamState`, and leaves there what the next
+call needs.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ from collections.abc import Iterator
 import mlx.core as mx
 from mlx import nn
 
-from models.qwen3_tts.codec.ops import Array, Kernels
+from models.qwen3_tts.codec.ops import Array, Ops
 
-Tails = tuple[Array, ...]
+ConvState = tuple[Array, ...]  # the last input positions of every layer, in the order in which the layers run
 
 
-class History:
-    """One pass through a stack of layers: reads the tails of the last pass, collects the new ones.
+class StreamState:
+    """One pass through a stack of layers: reads the state that the last pass left, collects the new one.
 
-    `tails` is None at the very start of the audio, which every layer then precedes with zeros.
+    `conv_state` is None at the very start of the audio, which every layer then precedes with zeros.
     """
 
-    def __init__(self, kernels: Kernels, tails: Tails | None = None) -> None:
-        self._kernels = kernels
-        self._old: Iterator[Array] | None = None if tails is None else iter(tails)
+    def __init__(self, ops: Ops, conv_state: ConvState | None = None) -> None:
+        self._ops = ops
+        self._old: Iterator[Array] | None = None if conv_state is None else iter(conv_state)
         self._new: list[Array] = []
 
     def extend(self, value: Array, positions: int) -> Array:
-        """`(B, S, C)` -> `(B, positions + S, C)`: the value behind the last `positions` positions before it."""
+        """`(B, S, C)` -> `(B, positions + S, C)`: the last `positions` positions of the pass before, then the value."""
         if positions == 0:
             return value
         if self._old is None:
-            before = self._kernels.zeros((value.shape[0], positions, value.shape[2]), like=value)
+            before = self._ops.zeros((value.shape[0], positions, value.shape[2]), like=value)
         else:
             before = next(self._old)
-        joined = self._kernels.join([before, value])
-        self._new.append(self._kernels.last(joined, positions))
+        joined = self._ops.concat([before, value])
+        self._new.append(self._ops.tail(joined, positions))
         return joined
 
     @property
-    def tails(self) -> Tails:
-        """What the next pass starts from. Old tails are never changed."""
+    def conv_state(self) -> ConvState:
+        """State that the next pass starts from. The old one is never changed."""
         return tuple(self._new)
 
 
-class Convolution(nn.Module):
+class Conv1d(nn.Module):
     """Weights of a convolution in MLX's layout, `(O, K, C)`."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, *, bias: bool = True, groups: int = 1) -> None:
@@ -59,7 +59,7 @@ class Convolution(nn.Module):
         return self.get("bias")
 
 
-class CausalConvolution(nn.Module):
+class CausalConv1d(nn.Module):
     """Each output position sees its own and earlier input positions only. `(B, S, C)` -> `(B, S / stride, O)`.
 
     With a stride, an input that is no multiple of it is filled with zeros on the right: only the last piece of a
@@ -70,23 +70,21 @@ class CausalConvolution(nn.Module):
         self, channels: int, out_channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, bias: bool = True
     ) -> None:
         super().__init__()
-        self.conv = Convolution(channels, out_channels, kernel, bias=bias)
+        self.conv = Conv1d(channels, out_channels, kernel, bias=bias)
         self.stride = stride
         self.dilation = dilation
         self.past = (kernel - 1) * dilation + 1 - stride
 
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
         missing = -value.shape[1] % self.stride
         if missing:
-            filling = kernels.zeros((value.shape[0], missing, value.shape[2]), like=value)
-            value = kernels.join([value, filling])
-        joined = history.extend(value, self.past)
-        return kernels.convolve(
-            joined, self.conv.weight, self.conv.bias_or_none, stride=self.stride, dilation=self.dilation
-        )
+            filling = ops.zeros((value.shape[0], missing, value.shape[2]), like=value)
+            value = ops.concat([value, filling])
+        joined = stream.extend(value, self.past)
+        return ops.conv1d(joined, self.conv.weight, self.conv.bias_or_none, stride=self.stride, dilation=self.dilation)
 
 
-class ExpandingConvolution(nn.Module):
+class CausalTransposedConv1d(nn.Module):
     """Transposed convolution without its overhang: `(B, S, C)` -> `(B, S * stride, O)`.
 
     Computed as an ordinary convolution over `taps` input positions, which makes the `stride` outputs of one input
@@ -96,17 +94,17 @@ class ExpandingConvolution(nn.Module):
     def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int) -> None:
         super().__init__()
         self.taps = -(-kernel // stride)
-        self.expand = ExpandingWeights(channels, out_channels, taps=self.taps, stride=stride)
+        self.transposed = TransposedConv1dWeights(channels, out_channels, taps=self.taps, stride=stride)
 
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
-        stride, out_channels, taps, channels = self.expand.weight.shape
-        joined = history.extend(value, taps - 1)
-        weight = self.expand.weight.reshape(stride * out_channels, taps, channels)
-        expanded = kernels.convolve(joined, weight, self.expand.bias.reshape(stride * out_channels))
-        return expanded.reshape(value.shape[0], value.shape[1] * stride, out_channels)
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
+        stride, out_channels, taps, channels = self.transposed.weight.shape
+        joined = stream.extend(value, taps - 1)
+        weight = self.transposed.weight.reshape(stride * out_channels, taps, channels)
+        flat = ops.conv1d(joined, weight, self.transposed.bias.reshape(stride * out_channels))
+        return flat.reshape(value.shape[0], value.shape[1] * stride, out_channels)
 
 
-class ExpandingWeights(nn.Module):
+class TransposedConv1dWeights(nn.Module):
     def __init__(self, channels: int, out_channels: int, *, taps: int, stride: int) -> None:
         super().__init__()
         self.weight = mx.zeros((stride, out_channels, taps, channels))
@@ -121,11 +119,11 @@ class SnakeBeta(nn.Module):
         self.frequency = mx.ones((channels,))
         self.strength = mx.ones((channels,))
 
-    def __call__(self, value: Array, kernels: Kernels) -> Array:
-        return kernels.snake(value, self.frequency, self.strength)
+    def __call__(self, value: Array, ops: Ops) -> Array:
+        return ops.snake(value, self.frequency, self.strength)
 
 
-def expanding_layout(weight: Array, *, stride: int) -> Array:
+def transposed_conv_layout(weight: Array, *, stride: int) -> Array:
     """A transposed convolution's `(C, O, K)`, as PyTorch stores it -> `(stride, O, taps, C)`, taps = K / stride."""
     channels, out_channels, kernel = weight.shape
     by_age = weight.reshape(channels, out_channels, kernel // stride, stride)[:, :, ::-1]  # the oldest input first

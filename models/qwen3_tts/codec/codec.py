@@ -22,7 +22,7 @@ from models.qwen3_tts.checkpoint.codec_config import CodecConfig, codec_config
 from models.qwen3_tts.checkpoint.tensor_file import Reading
 from models.qwen3_tts.codec.decoder import CodecDecoder, DecoderState
 from models.qwen3_tts.codec.encoder import CodecEncoder
-from models.qwen3_tts.codec.ops import Array, Kernels, default_kernels
+from models.qwen3_tts.codec.ops import Array, Ops, default_ops
 from models.qwen3_tts.codec.rvq import ResidualQuantizer
 from models.qwen3_tts.codec.weights import (
     KNOWN_PARTS,
@@ -47,11 +47,11 @@ class Codec:
         decoder: CodecDecoder,
         encoder: CodecEncoder | None,
         quantizers: tuple[ResidualQuantizer, ...],
-        kernels: Kernels,
+        ops: Ops,
         later: Reading | None = None,
     ) -> None:
         self.config = config
-        self.kernels = kernels
+        self.ops = ops
         self.samples_per_frame = config.decoder_config.samples_per_frame
         self.codebooks = config.decoder_config.num_quantizers
         self.decoder = decoder
@@ -79,7 +79,7 @@ class Codec:
         if encoder is None:
             raise UnsupportedRequest("This checkpoint has no codec encoder, so it cannot take a recording.")
         samples = checked_waveform(waveform)
-        vectors = encoder(samples, self.kernels)
+        vectors = encoder(samples, self.ops)
         frames = -(-len(samples) // self.config.encode_downsample_rate)
         codes = np.concatenate([quantizer(vectors) for quantizer in self._quantizers], axis=1)
         return np.ascontiguousarray(codes[:frames])
@@ -113,7 +113,7 @@ class Codec:
 
     def state(self, reference_codes: npt.ArrayLike | None = None) -> DecoderState:
         """The decoder after `reference_codes` `(T, Q)`, or at the very start. States are never changed in place."""
-        start = self.decoder.initial_state(self.kernels)
+        start = self.decoder.initial_state(self.ops)
         if reference_codes is None:
             return start
         return self.decode_next(reference_codes, start)[1]
@@ -129,13 +129,11 @@ class Codec:
         checked = [self.checked_codes(codes) for codes in rows]
         waveforms: list[list[Waveform]] = [[] for _ in checked]
         after = list(states)
-        for indices, start, frames in batches([len(codes) for codes in checked], at_once=self.kernels.frames_at_once):
+        for indices, start, frames in batches([len(codes) for codes in checked], at_once=self.ops.frames_at_once):
             batch = np.stack([checked[index][start : start + frames] for index in indices])
-            samples, state = self.decoder(
-                batch, join_states([after[index] for index in indices], self.kernels), self.kernels
-            )
-            self.kernels.evaluate([samples, *state.keys, *state.values, *state.tails])
-            rendered = self.kernels.host(samples)
+            samples, state = self.decoder(batch, join_states([after[index] for index in indices], self.ops), self.ops)
+            self.ops.eval([samples, *state.keys, *state.values, *state.conv_state])
+            rendered = self.ops.to_numpy(samples)
             for position, index in enumerate(indices):
                 waveforms[index].append(rendered[position].copy())
                 after[index] = row_of_state(state, position) if len(indices) > 1 else state
@@ -188,7 +186,7 @@ def batches(lengths: Sequence[int], *, at_once: int) -> Iterator[tuple[list[int]
             yield indices, start, frames
 
 
-def join_states(states: Sequence[DecoderState], kernels: Kernels) -> DecoderState:
+def join_states(states: Sequence[DecoderState], ops: Ops) -> DecoderState:
     """States of single rows -> one state of all of them."""
     if len(states) == 1:
         return states[0]
@@ -196,13 +194,13 @@ def join_states(states: Sequence[DecoderState], kernels: Kernels) -> DecoderStat
     def join(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
         pattern = max(parts, key=len)
         filled = [part or tuple(array * 0 for array in pattern) for part in parts]  # a row at its very start has none
-        return tuple(kernels.join(arrays, axis=0) for arrays in zip(*filled, strict=True))
+        return tuple(ops.concat(arrays, axis=0) for arrays in zip(*filled, strict=True))
 
     return DecoderState(
         frames=np.concatenate([state.frames for state in states]),
         keys=join([state.keys for state in states]),
         values=join([state.values for state in states]),
-        tails=join([state.tails for state in states]),
+        conv_state=join([state.conv_state for state in states]),
     )
 
 
@@ -216,20 +214,18 @@ def row_of_state(state: DecoderState, row: int) -> DecoderState:
         frames=state.frames[row : row + 1],
         keys=pick(state.keys),
         values=pick(state.values),
-        tails=pick(state.tails),
+        conv_state=pick(state.conv_state),
     )
 
 
-def load_codec(
-    folder: Path, *, dtype: mx.Dtype = mx.float32, kernels: Kernels | None = None, encoder: bool = True
-) -> Codec:
+def load_codec(folder: Path, *, dtype: mx.Dtype = mx.float32, ops: Ops | None = None, encoder: bool = True) -> Codec:
     """The codec in `folder` (a checkpoint's `speech_tokenizer`).
 
     `dtype` is ignored by the NumPy formulation, which always computes in float32. `encoder=False` leaves the half
     that takes recordings unread. Raises UnsupportedCheckpoint.
     """
     reading = Reading()
-    codec = open_codec(folder, dtype=dtype, kernels=kernels, encoder=encoder, reading=reading)
+    codec = open_codec(folder, dtype=dtype, ops=ops, encoder=encoder, reading=reading)
     reading.finish()
     codec.read_encoder()
     return codec
@@ -240,14 +236,14 @@ def open_codec(
     *,
     reading: Reading,
     dtype: mx.Dtype = mx.float32,
-    kernels: Kernels | None = None,
+    ops: Ops | None = None,
     encoder: bool = True,
 ) -> Codec:
     """`load_codec`, which can be used once `reading` is done.
 
     NumPy reads the encoder when the first recording comes: most processes never see one.
     """
-    kernels = kernels or default_kernels()
+    ops = ops or default_ops()
     checkpoint = read_checkpoint(folder)
     config = codec_config(checkpoint.config, where=str(folder / "config.json"))
     stored, what, mlx_layout = checkpoint.tensors, f"the codec in {folder}", checkpoint.layout == MLX_LAYOUT
@@ -258,7 +254,7 @@ def open_codec(
             stored,
             prefix=f"{part}.",
             mlx_layout=mlx_layout,
-            dtype=None if kernels.name == "numpy" else dtype,
+            dtype=None if ops.name == "numpy" else dtype,
             what=what,
             reading=reading,
             unread=unread,
@@ -271,7 +267,7 @@ def open_codec(
     misfits.gather(lambda: fill(decoder, "decoder", UNREAD_BY_THE_DECODER, reading))
     if not encoder or not any(name.startswith("encoder.") for name in stored):
         misfits.raise_if_any()
-        return Codec(config=config, decoder=decoder, encoder=None, quantizers=(), kernels=kernels)
+        return Codec(config=config, decoder=decoder, encoder=None, quantizers=(), ops=ops)
     network, later = CodecEncoder(config.encoder_config), Reading()
     misfits.gather(lambda: fill(network, "encoder", UNREAD_BY_THE_ENCODER, later))
     codebooks = config.encoder_valid_num_quantizers
@@ -280,4 +276,4 @@ def open_codec(
     )
     misfits.raise_if_any()
     assert quantizers is not None
-    return Codec(config=config, decoder=decoder, encoder=network, quantizers=quantizers, kernels=kernels, later=later)
+    return Codec(config=config, decoder=decoder, encoder=network, quantizers=quantizers, ops=ops, later=later)

@@ -15,14 +15,14 @@ from mlx import nn
 
 from models.qwen3_tts.checkpoint.codec_config import DecoderConfig, EncoderConfig
 from models.qwen3_tts.codec.causal_conv import (
-    CausalConvolution,
-    Convolution,
-    ExpandingConvolution,
-    History,
+    CausalConv1d,
+    CausalTransposedConv1d,
+    Conv1d,
+    ConvState,
     SnakeBeta,
-    Tails,
+    StreamState,
 )
-from models.qwen3_tts.codec.ops import Array, Kernels
+from models.qwen3_tts.codec.ops import Array, Ops
 from models.qwen3_tts.codec.rvq import SplitCodebookSum
 
 PRE_CONV_KERNEL = 3
@@ -44,7 +44,7 @@ class DecoderState:
     frames: npt.NDArray[np.int32]
     keys: tuple[Array, ...]
     values: tuple[Array, ...]
-    tails: Tails  # of the convolutions; none at the very start
+    conv_state: ConvState  # empty at the very start
 
 
 class Attention(nn.Module):
@@ -62,24 +62,24 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(size, self.kv_heads * head, bias=config.attention_bias)
         self.o_proj = nn.Linear(self.heads * head, size, bias=config.attention_bias)
 
-    def project(self, hidden: Array, kernels: Kernels) -> tuple[Array, Array, Array]:
+    def project(self, hidden: Array, ops: Ops) -> tuple[Array, Array, Array]:
         """`(B, T, D)` -> queries `(B, H, T, E)`, keys and values `(B, G, T, E)`, none of them rotated."""
         rows, frames, _ = hidden.shape
         layers = ((self.q_proj, self.heads), (self.k_proj, self.kv_heads), (self.v_proj, self.kv_heads))
         query, key, value = (
-            linear(layer, hidden, kernels).reshape(rows, frames, heads, self.head_dim).transpose(0, 2, 1, 3)
+            linear(layer, hidden, ops).reshape(rows, frames, heads, self.head_dim).transpose(0, 2, 1, 3)
             for layer, heads in layers
         )
         return query, key, value
 
-    def merge(self, attended: Array, kernels: Kernels) -> Array:
+    def merge(self, attended: Array, ops: Ops) -> Array:
         """`(B, H, T, E)` -> `(B, T, D)`."""
         rows, heads, frames, width = attended.shape
-        return linear(self.o_proj, attended.transpose(0, 2, 1, 3).reshape(rows, frames, heads * width), kernels)
+        return linear(self.o_proj, attended.transpose(0, 2, 1, 3).reshape(rows, frames, heads * width), ops)
 
 
-def linear(layer: nn.Linear, value: Array, kernels: Kernels) -> Array:
-    return kernels.linear(value, layer.weight, layer.get("bias"))
+def linear(layer: nn.Linear, value: Array, ops: Ops) -> Array:
+    return ops.linear(value, layer.weight, layer.get("bias"))
 
 
 class DecoderMlp(nn.Module):
@@ -89,9 +89,9 @@ class DecoderMlp(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
-    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
-        gate = kernels.silu(linear(self.gate_proj, hidden, kernels))
-        return linear(self.down_proj, gate * linear(self.up_proj, hidden, kernels), kernels)
+    def __call__(self, hidden: Array, ops: Ops) -> Array:
+        gate = ops.silu(linear(self.gate_proj, hidden, ops))
+        return linear(self.down_proj, gate * linear(self.up_proj, hidden, ops), ops)
 
 
 class LayerScale(nn.Module):
@@ -99,8 +99,8 @@ class LayerScale(nn.Module):
         super().__init__()
         self.scale = mx.ones((size,))
 
-    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
-        return kernels.multiply(hidden, self.scale)
+    def __call__(self, hidden: Array, ops: Ops) -> Array:
+        return ops.multiply(hidden, self.scale)
 
 
 class DecoderLayer(nn.Module):
@@ -117,30 +117,29 @@ class DecoderLayer(nn.Module):
         self.mlp_layer_scale = LayerScale(config.hidden_size)
 
     def __call__(
-        self, hidden: Array, past: tuple[Array, Array], mask: npt.NDArray[np.bool_], kernels: Kernels
+        self, hidden: Array, past: tuple[Array, Array], mask: npt.NDArray[np.bool_], ops: Ops
     ) -> tuple[Array, Array, Array]:
-        normed = kernels.rms_norm(hidden, self.input_layernorm.weight, epsilon=self.epsilon)
-        attended, keys, values = self.attend(normed, past, mask, kernels)
-        hidden = hidden + self.self_attn_layer_scale(attended, kernels)
-        normed = kernels.rms_norm(hidden, self.post_attention_layernorm.weight, epsilon=self.epsilon)
-        return hidden + self.mlp_layer_scale(self.mlp(normed, kernels), kernels), keys, values
+        normed = ops.rms_norm(hidden, self.input_layernorm.weight, epsilon=self.epsilon)
+        attended, keys, values = self.attend(normed, past, mask, ops)
+        hidden = hidden + self.self_attn_layer_scale(attended, ops)
+        normed = ops.rms_norm(hidden, self.post_attention_layernorm.weight, epsilon=self.epsilon)
+        return hidden + self.mlp_layer_scale(self.mlp(normed, ops), ops), keys, values
 
     def attend(
-        self, normed: Array, past: tuple[Array, Array], mask: npt.NDArray[np.bool_], kernels: Kernels
+        self, normed: Array, past: tuple[Array, Array], mask: npt.NDArray[np.bool_], ops: Ops
     ) -> tuple[Array, Array, Array]:
         """The attended frames, and the keys and values to remember."""
         remembered = past[0].shape[2]
-        query, key, value = self.self_attn.project(normed, kernels)
-        keys = kernels.join([past[0], key], axis=2)
-        values = kernels.join([past[1], value], axis=2)
+        query, key, value = self.self_attn.project(normed, ops)
+        keys = ops.concat([past[0], key], axis=2)
+        values = ops.concat([past[1], value], axis=2)
         # Rotation counts from the oldest key in sight, not from the first frame: only differences matter, every
         # row of a batch gets the same angles, and they stay small however long the audio is.
         base = self.self_attn.rope_theta
-        attended = kernels.attend(
-            kernels.rotate(query, base=base, offset=remembered), kernels.rotate(keys, base=base, offset=0), values, mask
-        )
-        tails = (kernels.last(part, remembered, axis=2) for part in (keys, values))
-        return self.self_attn.merge(attended, kernels), *tails
+        rotated = ops.apply_rotary(query, base=base, offset=remembered)
+        attended = ops.attend(rotated, ops.apply_rotary(keys, base=base, offset=0), values, mask)
+        kept = (ops.tail(part, remembered, axis=2) for part in (keys, values))
+        return self.self_attn.merge(attended, ops), *kept
 
 
 class DecoderTransformer(nn.Module):
@@ -156,17 +155,17 @@ class DecoderTransformer(nn.Module):
         self.output_proj = nn.Linear(config.hidden_size, config.latent_dim)
 
     def __call__(
-        self, latent: Array, state: DecoderState, kernels: Kernels
+        self, latent: Array, state: DecoderState, ops: Ops
     ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
-        hidden = linear(self.input_proj, latent, kernels)
+        hidden = linear(self.input_proj, latent, ops)
         mask = window_mask(state.frames, frames=latent.shape[1], window=self.window)
         keys, values = [], []
         for layer, past in zip(self.layers, zip(state.keys, state.values, strict=True), strict=True):
-            hidden, layer_keys, layer_values = layer(hidden, past, mask, kernels)
+            hidden, layer_keys, layer_values = layer(hidden, past, mask, ops)
             keys.append(layer_keys)
             values.append(layer_values)
-        normed = kernels.rms_norm(hidden, self.norm.weight, epsilon=self.epsilon)
-        return linear(self.output_proj, normed, kernels), tuple(keys), tuple(values)
+        normed = ops.rms_norm(hidden, self.norm.weight, epsilon=self.epsilon)
+        return linear(self.output_proj, normed, ops), tuple(keys), tuple(values)
 
 
 def window_mask(seen: npt.NDArray[np.int32], *, frames: int, window: int) -> npt.NDArray[np.bool_]:
@@ -187,40 +186,40 @@ def window_mask(seen: npt.NDArray[np.int32], *, frames: int, window: int) -> npt
 class ConvNextBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.dwconv = DepthwiseConvolution(channels, CONVNEXT_KERNEL)
+        self.dwconv = DepthwiseConv1d(channels, CONVNEXT_KERNEL)
         self.norm = nn.LayerNorm(channels, eps=CONVNEXT_EPSILON)
         self.pwconv1 = nn.Linear(channels, CONVNEXT_EXPANSION * channels)
         self.pwconv2 = nn.Linear(CONVNEXT_EXPANSION * channels, channels)
         self.gamma = mx.ones((channels,))
 
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
-        mixed = self.dwconv(value, history, kernels)
-        mixed = kernels.layer_norm(mixed, self.norm.weight, self.norm.bias, epsilon=CONVNEXT_EPSILON)
-        mixed = linear(self.pwconv2, kernels.gelu(linear(self.pwconv1, mixed, kernels)), kernels)
-        return value + kernels.multiply(mixed, self.gamma)
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
+        mixed = self.dwconv(value, stream, ops)
+        mixed = ops.layer_norm(mixed, self.norm.weight, self.norm.bias, epsilon=CONVNEXT_EPSILON)
+        mixed = linear(self.pwconv2, ops.gelu(linear(self.pwconv1, mixed, ops)), ops)
+        return value + ops.multiply(mixed, self.gamma)
 
 
-class DepthwiseConvolution(nn.Module):
+class DepthwiseConv1d(nn.Module):
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv = Convolution(channels, channels, kernel, groups=channels)
+        self.conv = Conv1d(channels, channels, kernel, groups=channels)
         self.past = kernel - 1
 
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
-        return kernels.convolve_each(history.extend(value, self.past), self.conv.weight, self.conv.bias_or_none)
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
+        return ops.depthwise_conv1d(stream.extend(value, self.past), self.conv.weight, self.conv.bias_or_none)
 
 
 class ResidualUnit(nn.Module):
     def __init__(self, channels: int, *, dilation: int) -> None:
         super().__init__()
         self.act1 = SnakeBeta(channels)
-        self.conv1 = CausalConvolution(channels, channels, DECODER_KERNEL, dilation=dilation)
+        self.conv1 = CausalConv1d(channels, channels, DECODER_KERNEL, dilation=dilation)
         self.act2 = SnakeBeta(channels)
-        self.conv2 = CausalConvolution(channels, channels, 1)
+        self.conv2 = CausalConv1d(channels, channels, 1)
 
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
-        mixed = self.conv1(self.act1(value, kernels), history, kernels)
-        mixed = self.conv2(self.act2(mixed, kernels), history, kernels)
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
+        mixed = self.conv1(self.act1(value, ops), stream, ops)
+        mixed = self.conv2(self.act2(mixed, ops), stream, ops)
         return value + mixed
 
 
@@ -231,15 +230,15 @@ class DecoderBlock(nn.Module):
         super().__init__()
         self.block = [
             SnakeBeta(channels),
-            ExpandingConvolution(channels, out_channels, 2 * rate, stride=rate),
+            CausalTransposedConv1d(channels, out_channels, 2 * rate, stride=rate),
             *(ResidualUnit(out_channels, dilation=dilation) for dilation in RESIDUAL_DILATIONS),
         ]
 
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
-        snake, expand, *units = self.block
-        value = expand(snake(value, kernels), history, kernels)
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
+        snake, upsample, *units = self.block
+        value = upsample(snake(value, ops), stream, ops)
         for unit in units:
-            value = unit(value, history, kernels)
+            value = unit(value, stream, ops)
         return value
 
 
@@ -253,44 +252,42 @@ class CodecDecoder(nn.Module):
         self.quantizer = SplitCodebookSum(
             num_quantizers=config.num_quantizers, codebook_size=config.codebook_size, codebook_dim=config.codebook_dim
         )
-        self.pre_conv = CausalConvolution(config.codebook_dim, latent, PRE_CONV_KERNEL)
+        self.pre_conv = CausalConv1d(config.codebook_dim, latent, PRE_CONV_KERNEL)
         self.pre_transformer = DecoderTransformer(config)
         self.upsample = [
-            [ExpandingConvolution(latent, latent, ratio, stride=ratio), ConvNextBlock(latent)]
+            [CausalTransposedConv1d(latent, latent, ratio, stride=ratio), ConvNextBlock(latent)]
             for ratio in config.upsampling_ratios
         ]
         widths = [width // 2**stage for stage in range(len(config.upsample_rates) + 1)]
         self.decoder = [
-            CausalConvolution(latent, width, DECODER_KERNEL),
+            CausalConv1d(latent, width, DECODER_KERNEL),
             *(
                 DecoderBlock(widths[stage], widths[stage + 1], rate=rate)
                 for stage, rate in enumerate(config.upsample_rates)
             ),
             SnakeBeta(widths[-1]),
-            CausalConvolution(widths[-1], 1, DECODER_KERNEL),
+            CausalConv1d(widths[-1], 1, DECODER_KERNEL),
         ]
 
-    def initial_state(self, kernels: Kernels) -> DecoderState:
+    def initial_state(self, ops: Ops) -> DecoderState:
         """The state of one row before its first frame."""
         config = self.config
         shape = (1, config.num_key_value_heads, config.sliding_window - 1, config.attention_head_dim)
-        nothing = kernels.array(np.zeros(shape, np.float32), self.pre_transformer.norm.weight.dtype)
+        nothing = ops.from_numpy(np.zeros(shape, np.float32), self.pre_transformer.norm.weight.dtype)
         layers = (nothing,) * config.num_hidden_layers
-        return DecoderState(frames=np.zeros((1,), np.int32), keys=layers, values=layers, tails=())
+        return DecoderState(frames=np.zeros((1,), np.int32), keys=layers, values=layers, conv_state=())
 
-    def __call__(
-        self, codes: npt.NDArray[np.int32], state: DecoderState, kernels: Kernels
-    ) -> tuple[Array, DecoderState]:
-        history = History(kernels, state.tails or None)
-        value = self.pre_conv(self.quantizer(codes, kernels), history, kernels)
-        value, keys, values = self.pre_transformer(value, state, kernels)
-        for expand, mix in self.upsample:
-            value = mix(expand(value, history, kernels), history, kernels)
+    def __call__(self, codes: npt.NDArray[np.int32], state: DecoderState, ops: Ops) -> tuple[Array, DecoderState]:
+        stream = StreamState(ops, state.conv_state or None)
+        value = self.pre_conv(self.quantizer(codes, ops), stream, ops)
+        value, keys, values = self.pre_transformer(value, state, ops)
+        for transposed_conv, mix in self.upsample:
+            value = mix(transposed_conv(value, stream, ops), stream, ops)
         first, *blocks, snake, last = self.decoder
-        value = first(value, history, kernels)
+        value = first(value, stream, ops)
         for block in blocks:
-            value = block(value, history, kernels)
-        value = last(snake(value, kernels), history, kernels)
+            value = block(value, stream, ops)
+        value = last(snake(value, ops), stream, ops)
         frames = np.minimum(state.frames + codes.shape[1], self.config.sliding_window - 1).astype(np.int32)
-        after = DecoderState(frames=frames, keys=keys, values=values, tails=history.tails)
-        return kernels.clip(value)[..., 0], after
+        after = DecoderState(frames=frames, keys=keys, values=values, conv_state=stream.conv_state)
+        return ops.clip(value)[..., 0], after

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from mlx import nn
 
 from models.qwen3_tts.checkpoint.codec_config import EncoderConfig
-from models.qwen3_tts.codec.causal_conv import CausalConvolution, Convolution, History
+from models.qwen3_tts.codec.causal_conv import CausalConv1d, Conv1d, StreamState
 from models.qwen3_tts.codec.decoder import Attention, LayerScale, linear
-from models.qwen3_tts.codec.ops import Array, Kernels
+from models.qwen3_tts.codec.ops import Array, Ops
 
 DOWNSAMPLE_STRIDE = 2
 PIECE_POSITIONS = 75  # transformer positions convolved at a time: 3 s of audio, about 100 MB at published sizes
@@ -28,21 +28,21 @@ class EncoderResidual(nn.Module):
     def __init__(self, config: EncoderConfig, channels: int, *, dilation: int) -> None:
         super().__init__()
         hidden = channels // config.compress
-        narrow = CausalConvolution(channels, hidden, config.residual_kernel_size, dilation=dilation)
-        self.block = [Elu(), narrow, Elu(), CausalConvolution(hidden, channels, 1)]
+        narrow = CausalConv1d(channels, hidden, config.residual_kernel_size, dilation=dilation)
+        self.block = [Elu(), narrow, Elu(), CausalConv1d(hidden, channels, 1)]
         if config.use_conv_shortcut:
-            self.shortcut = CausalConvolution(channels, channels, 1)
+            self.shortcut = CausalConv1d(channels, channels, 1)
 
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
-        beside = self.shortcut(value, history, kernels) if "shortcut" in self else value
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
+        beside = self.shortcut(value, stream, ops) if "shortcut" in self else value
         for layer in self.block:
-            value = layer(value, history, kernels)
+            value = layer(value, stream, ops)
         return beside + value
 
 
 class Elu(nn.Module):
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:  # noqa: ARG002 - as its neighbours
-        return kernels.elu(value)
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:  # noqa: ARG002 - as its neighbours
+        return ops.elu(value)
 
 
 class EncoderConvolutions(nn.Module):
@@ -51,19 +51,19 @@ class EncoderConvolutions(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         width = config.num_filters
-        self.layers: list[nn.Module] = [CausalConvolution(config.audio_channels, width, config.kernel_size)]
+        self.layers: list[nn.Module] = [CausalConv1d(config.audio_channels, width, config.kernel_size)]
         for ratio in reversed(config.upsampling_ratios):
             self.layers += [
                 EncoderResidual(config, width, dilation=config.dilation_growth_rate**depth)
                 for depth in range(config.num_residual_layers)
             ]
-            self.layers += [Elu(), CausalConvolution(width, 2 * width, 2 * ratio, stride=ratio)]
+            self.layers += [Elu(), CausalConv1d(width, 2 * width, 2 * ratio, stride=ratio)]
             width *= 2
-        self.layers += [Elu(), CausalConvolution(width, config.hidden_size, config.last_kernel_size)]
+        self.layers += [Elu(), CausalConv1d(width, config.hidden_size, config.last_kernel_size)]
 
-    def __call__(self, value: Array, history: History, kernels: Kernels) -> Array:
+    def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
         for layer in self.layers:
-            value = layer(value, history, kernels)
+            value = layer(value, stream, ops)
         return value
 
 
@@ -73,8 +73,8 @@ class EncoderMlp(nn.Module):
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
-    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
-        return linear(self.fc2, kernels.gelu(linear(self.fc1, hidden, kernels)), kernels)
+    def __call__(self, hidden: Array, ops: Ops) -> Array:
+        return linear(self.fc2, ops.gelu(linear(self.fc1, hidden, ops)), ops)
 
 
 class EncoderLayer(nn.Module):
@@ -88,30 +88,30 @@ class EncoderLayer(nn.Module):
         self.self_attn_layer_scale = LayerScale(config.hidden_size)
         self.mlp_layer_scale = LayerScale(config.hidden_size)
 
-    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
-        attended = self.attend(self._normed(self.input_layernorm, hidden, kernels), kernels)
-        hidden = hidden + self.self_attn_layer_scale(attended, kernels)
-        mixed = self.mlp(self._normed(self.post_attention_layernorm, hidden, kernels), kernels)
-        return hidden + self.mlp_layer_scale(mixed, kernels)
+    def __call__(self, hidden: Array, ops: Ops) -> Array:
+        attended = self.attend(self._normed(self.input_layernorm, hidden, ops), ops)
+        hidden = hidden + self.self_attn_layer_scale(attended, ops)
+        mixed = self.mlp(self._normed(self.post_attention_layernorm, hidden, ops), ops)
+        return hidden + self.mlp_layer_scale(mixed, ops)
 
-    def attend(self, normed: Array, kernels: Kernels) -> Array:
+    def attend(self, normed: Array, ops: Ops) -> Array:
         """`(1, L, D)` -> the same. Queries in groups, so that the scores in memory stay bounded for any length."""
-        query, key, value = self.self_attn.project(normed, kernels)
+        query, key, value = self.self_attn.project(normed, ops)
         base = self.self_attn.rope_theta
-        query, key = (kernels.rotate(part, base=base, offset=0) for part in (query, key))
+        query, key = (ops.apply_rotary(part, base=base, offset=0) for part in (query, key))
         heads, positions = query.shape[1], query.shape[2]
         group = max(1, ATTENTION_SCORES // (heads * positions))
         attended = []
         for start in range(0, positions, group):
             stop = min(start + group, positions)
             mask = np.arange(stop)[None, :] <= np.arange(start, stop)[:, None]
-            part = kernels.attend(query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], mask[None, None])
-            kernels.evaluate([part])
+            part = ops.attend(query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], mask[None, None])
+            ops.eval([part])
             attended.append(part)
-        return self.self_attn.merge(kernels.join(attended, axis=2), kernels)
+        return self.self_attn.merge(ops.concat(attended, axis=2), ops)
 
-    def _normed(self, norm: nn.LayerNorm, hidden: Array, kernels: Kernels) -> Array:
-        return kernels.layer_norm(hidden, norm.weight, norm.bias, epsilon=self.epsilon)
+    def _normed(self, norm: nn.LayerNorm, hidden: Array, ops: Ops) -> Array:
+        return ops.layer_norm(hidden, norm.weight, norm.bias, epsilon=self.epsilon)
 
 
 class EncoderTransformer(nn.Module):
@@ -121,10 +121,10 @@ class EncoderTransformer(nn.Module):
         super().__init__()
         self.layers = [EncoderLayer(config) for _ in range(config.num_hidden_layers)]
 
-    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
+    def __call__(self, hidden: Array, ops: Ops) -> Array:
         for layer in self.layers:
-            hidden = layer(hidden, kernels)
-            kernels.evaluate([hidden])
+            hidden = layer(hidden, ops)
+            ops.eval([hidden])
         return hidden
 
 
@@ -133,13 +133,13 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv = Convolution(channels, channels, kernel, bias=False)
+        self.conv = Conv1d(channels, channels, kernel, bias=False)
         self.past = kernel - DOWNSAMPLE_STRIDE
 
-    def __call__(self, hidden: Array, kernels: Kernels) -> Array:
+    def __call__(self, hidden: Array, ops: Ops) -> Array:
         missing = -hidden.shape[1] % DOWNSAMPLE_STRIDE
-        padded = kernels.join([hidden[:, :1]] * self.past + [hidden] + [hidden[:, -1:]] * missing)
-        return kernels.convolve(padded, self.conv.weight, stride=DOWNSAMPLE_STRIDE)
+        padded = ops.concat([hidden[:, :1]] * self.past + [hidden] + [hidden[:, -1:]] * missing)
+        return ops.conv1d(padded, self.conv.weight, stride=DOWNSAMPLE_STRIDE)
 
 
 class CodecEncoder(nn.Module):
@@ -153,23 +153,23 @@ class CodecEncoder(nn.Module):
         if config.downsample_kernel is not None:
             self.downsample = Downsample(config.hidden_size, config.downsample_kernel)
 
-    def __call__(self, waveform: npt.NDArray[np.float32], kernels: Kernels) -> npt.NDArray[np.float32]:
-        hidden = self.encoder_transformer(self.convolve(waveform, kernels), kernels)
+    def __call__(self, waveform: npt.NDArray[np.float32], ops: Ops) -> npt.NDArray[np.float32]:
+        hidden = self.encoder_transformer(self.run_convolutions(waveform, ops), ops)
         if "downsample" in self:
-            hidden = self.downsample(hidden, kernels)
-        vectors: npt.NDArray[np.float32] = kernels.host(hidden)[0]
+            hidden = self.downsample(hidden, ops)
+        vectors: npt.NDArray[np.float32] = ops.to_numpy(hidden)[0]
         return vectors
 
-    def convolve(self, waveform: npt.NDArray[np.float32], kernels: Kernels) -> Array:
+    def run_convolutions(self, waveform: npt.NDArray[np.float32], ops: Ops) -> Array:
         """`(S,)` -> `(1, L, hidden_size)`, piece by piece: the memory does not grow with the audio."""
         dtype = self.encoder.layers[0].conv.weight.dtype
         piece = PIECE_POSITIONS * math.prod(self.config.upsampling_ratios)
-        tails = None
+        conv_state = None
         pieces = []
         for start in range(0, len(waveform), piece):
-            samples = kernels.array(waveform[start : start + piece], dtype)[None, :, None]
-            history = History(kernels, tails)
-            pieces.append(self.encoder(samples, history, kernels))
-            tails = history.tails
-            kernels.evaluate([pieces[-1], *tails])
-        return kernels.join(pieces)
+            samples = ops.from_numpy(waveform[start : start + piece], dtype)[None, :, None]
+            stream = StreamState(ops, conv_state)
+            pieces.append(self.encoder(samples, stream, ops))
+            conv_state = stream.conv_state
+            ops.eval([pieces[-1], *conv_state])
+        return ops.concat(pieces)

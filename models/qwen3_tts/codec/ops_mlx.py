@@ -1,4 +1,4 @@
-"""The codec's operations as plain MLX, lazy, in the weights' dtype. `codec_kernels.py` says what each does."""
+"""The codec's operations as plain MLX, lazy, in the weights' dtype. `ops.py` says what each does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mlx import nn
 
 
-class MlxKernels:
+class MlxOps:
     """For GPUs, and the reference on any backend. `fused` compiles the activation; the CPU would need a compiler."""
 
     name = "mlx"
@@ -20,26 +20,26 @@ class MlxKernels:
     def __init__(self, *, fused: bool) -> None:
         self._snake = mx.compile(_snake, shapeless=True) if fused else _snake
 
-    def array(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> mx.array:
+    def from_numpy(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> mx.array:
         return mx.array(value).astype(dtype)
 
-    def host(self, value: mx.array) -> npt.NDArray[Any]:
+    def to_numpy(self, value: mx.array) -> npt.NDArray[Any]:
         return np.array(value.astype(mx.float32))
 
     def zeros(self, shape: tuple[int, ...], *, like: mx.array) -> mx.array:
         return mx.zeros(shape, dtype=like.dtype)
 
-    def join(self, parts: Sequence[mx.array], *, axis: int = 1) -> mx.array:
+    def concat(self, parts: Sequence[mx.array], *, axis: int = 1) -> mx.array:
         return mx.concatenate(list(parts), axis=axis)
 
-    def last(self, value: mx.array, positions: int, *, axis: int = 1) -> mx.array:
+    def tail(self, value: mx.array, positions: int, *, axis: int = 1) -> mx.array:
         kept = mx.arange(value.shape[axis] - positions, value.shape[axis])
         return mx.take(value, kept, axis=axis)  # a slice would share, and so keep, the whole buffer
 
-    def evaluate(self, values: Sequence[mx.array]) -> None:
+    def eval(self, values: Sequence[mx.array]) -> None:
         mx.eval(*values)
 
-    def words(self, table: mx.array, codes: npt.NDArray[np.int32]) -> mx.array:
+    def embed_codes(self, table: mx.array, codes: npt.NDArray[np.int32]) -> mx.array:
         codebooks, codebook_size, channels = table.shape
         rows = mx.array(codes) + mx.arange(codebooks) * codebook_size  # all codebooks as one table: one gather
         return table.reshape(codebooks * codebook_size, channels)[rows].sum(axis=-2)
@@ -47,13 +47,13 @@ class MlxKernels:
     def linear(self, value: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
         return value @ weight.T if bias is None else mx.addmm(bias, value, weight.T)
 
-    def convolve(
+    def conv1d(
         self, value: mx.array, weight: mx.array, bias: mx.array | None = None, *, stride: int = 1, dilation: int = 1
     ) -> mx.array:
         convolved = mx.conv1d(value, weight, stride=stride, dilation=dilation)
         return convolved if bias is None else convolved + bias
 
-    def convolve_each(self, value: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
+    def depthwise_conv1d(self, value: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
         convolved = mx.conv1d(value, weight, groups=weight.shape[0])
         return convolved if bias is None else convolved + bias
 
@@ -87,7 +87,7 @@ class MlxKernels:
     def tanh(self, value: mx.array) -> mx.array:
         return mx.tanh(value)
 
-    def root(self, value: mx.array, *, at_least: float) -> mx.array:
+    def sqrt(self, value: mx.array, *, at_least: float) -> mx.array:
         return mx.sqrt(mx.maximum(value, at_least))
 
     def softmax_over_positions(self, value: mx.array) -> mx.array:
@@ -96,7 +96,7 @@ class MlxKernels:
     def clip(self, value: mx.array) -> mx.array:
         return mx.clip(value, -1.0, 1.0)
 
-    def rotate(self, value: mx.array, *, base: float, offset: int) -> mx.array:
+    def apply_rotary(self, value: mx.array, *, base: float, offset: int) -> mx.array:
         return mx.fast.rope(value, value.shape[-1], traditional=False, base=base, scale=1.0, offset=offset)
 
     def attend(self, queries: mx.array, keys: mx.array, values: mx.array, mask: npt.NDArray[np.bool_]) -> mx.array:

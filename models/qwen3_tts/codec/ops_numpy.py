@@ -1,6 +1,6 @@
 """The codec's operations for CPUs: float32, computed at once, in blocks that fit the caches.
 
-`codec_kernels.py` says what each does. Weights are MLX arrays; NumPy reads their memory in place.
+`ops.py` says what each does. Weights are MLX arrays; NumPy reads their memory in place.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCK_FLOATS = 1 << 16  # of an elementwise operation: 256 KiB and its temporari
 BLOCKS_AT_ONCE = 4
 
 
-class NumpyKernels:
+class NumpyOps:
     """For CPUs."""
 
     name = "numpy"
@@ -34,26 +34,26 @@ class NumpyKernels:
     def __init__(self, *, threads: int | None = None) -> None:
         self._workers = Workers(threads)
 
-    def array(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> Floats:  # noqa: ARG002 - always float32
+    def from_numpy(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> Floats:  # noqa: ARG002 - always float32
         return np.asarray(value, np.float32)
 
-    def host(self, value: Floats) -> Floats:
+    def to_numpy(self, value: Floats) -> Floats:
         return value
 
     def zeros(self, shape: tuple[int, ...], *, like: Floats) -> Floats:  # noqa: ARG002 - always float32
         return np.zeros(shape, np.float32)
 
-    def join(self, parts: Sequence[Floats], *, axis: int = 1) -> Floats:
+    def concat(self, parts: Sequence[Floats], *, axis: int = 1) -> Floats:
         return np.concatenate(parts, axis=axis)
 
-    def last(self, value: Floats, positions: int, *, axis: int = 1) -> Floats:
+    def tail(self, value: Floats, positions: int, *, axis: int = 1) -> Floats:
         kept = slice(value.shape[axis] - positions, None)
         return value[(slice(None),) * axis + (kept,)].copy()
 
-    def evaluate(self, values: Sequence[Floats]) -> None:
+    def eval(self, values: Sequence[Floats]) -> None:
         """Nothing is lazy here."""
 
-    def words(self, table: mx.array, codes: npt.NDArray[np.int32]) -> Floats:
+    def embed_codes(self, table: mx.array, codes: npt.NDArray[np.int32]) -> Floats:
         codebooks, codebook_size, channels = table.shape
         rows = codes + np.arange(codebooks, dtype=np.int64) * codebook_size
         return np.asarray(table).reshape(codebooks * codebook_size, channels)[rows].sum(axis=-2)
@@ -63,7 +63,7 @@ class NumpyKernels:
         product = self._product(flat, np.asarray(weight).T, None if bias is None else np.asarray(bias))
         return product.reshape(*value.shape[:-1], weight.shape[0])
 
-    def convolve(
+    def conv1d(
         self, value: Floats, weight: mx.array, bias: mx.array | None = None, *, stride: int = 1, dilation: int = 1
     ) -> Floats:
         outputs, kernel, channels = weight.shape
@@ -108,7 +108,7 @@ class NumpyKernels:
         self._workers.run(work, parts)
         return result
 
-    def convolve_each(self, value: Floats, weight: mx.array, bias: mx.array | None = None) -> Floats:
+    def depthwise_conv1d(self, value: Floats, weight: mx.array, bias: mx.array | None = None) -> Floats:
         factors = np.asarray(weight)[:, :, 0]  # (C, K)
         kernel = factors.shape[1]
         positions = value.shape[1] - kernel + 1
@@ -182,7 +182,7 @@ class NumpyKernels:
     def tanh(self, value: Floats) -> Floats:
         return np.tanh(value)
 
-    def root(self, value: Floats, *, at_least: float) -> Floats:
+    def sqrt(self, value: Floats, *, at_least: float) -> Floats:
         return np.sqrt(np.maximum(value, np.float32(at_least)))
 
     def softmax_over_positions(self, value: Floats) -> Floats:
@@ -196,9 +196,9 @@ class NumpyKernels:
     def clip(self, value: Floats) -> Floats:
         return np.clip(value, -1.0, 1.0)
 
-    def rotate(self, value: Floats, *, base: float, offset: int) -> Floats:
+    def apply_rotary(self, value: Floats, *, base: float, offset: int) -> Floats:
         positions, width = value.shape[-2:]
-        cosine, sine = _rotation(positions, width, base, offset)
+        cosine, sine = _rotary_angles(positions, width, base, offset)
         first, second = value[..., : width // 2], value[..., width // 2 :]
         return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
@@ -227,7 +227,7 @@ def erf(value: Floats) -> Floats:
 
 
 @functools.lru_cache(maxsize=64)
-def _rotation(positions: int, width: int, base: float, offset: int) -> tuple[Floats, Floats]:
+def _rotary_angles(positions: int, width: int, base: float, offset: int) -> tuple[Floats, Floats]:
     """Cosines and sines of the rotary angles, each `(positions, width / 2)`."""
     rates = base ** (-np.arange(0, width, 2, dtype=np.float64) / width)
     angles = np.arange(offset, offset + positions, dtype=np.float64)[:, None] * rates

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from models.qwen3_tts.codec.ops import Array, Kernels
+from models.qwen3_tts.codec.ops import Array, Ops
 
 SMALLEST_USAGE = 1e-5  # a dead codeword has usage 0; the official code divides by this instead
 
@@ -27,8 +27,8 @@ class CodebookSum(nn.Module):
         self.table = mx.zeros((codebooks, codebook_size, channels))
         self.output_proj = nn.Linear(channels, out_channels, bias=False)
 
-    def __call__(self, codes: npt.NDArray[np.int32], kernels: Kernels) -> Array:
-        return kernels.linear(kernels.words(self.table, codes), self.output_proj.weight)
+    def __call__(self, codes: npt.NDArray[np.int32], ops: Ops) -> Array:
+        return ops.linear(ops.embed_codes(self.table, codes), self.output_proj.weight)
 
 
 class SplitCodebookSum(nn.Module):
@@ -40,8 +40,8 @@ class SplitCodebookSum(nn.Module):
         self.rvq_first = CodebookSum(codebooks=1, **sizes)
         self.rvq_rest = CodebookSum(codebooks=num_quantizers - 1, **sizes)
 
-    def __call__(self, codes: npt.NDArray[np.int32], kernels: Kernels) -> Array:
-        return self.rvq_first(codes[..., :1], kernels) + self.rvq_rest(codes[..., 1:], kernels)
+    def __call__(self, codes: npt.NDArray[np.int32], ops: Ops) -> Array:
+        return self.rvq_first(codes[..., :1], ops) + self.rvq_rest(codes[..., 1:], ops)
 
 
 class ResidualQuantizer:

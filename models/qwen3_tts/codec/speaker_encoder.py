@@ -15,10 +15,10 @@ from models.errors import InvalidReferenceAudio
 from models.qwen3_tts.checkpoint.checkpoint import MLX_LAYOUT, Checkpoint
 from models.qwen3_tts.checkpoint.codec_config import SpeakerEncoderConfig, speaker_encoder_config
 from models.qwen3_tts.checkpoint.tensor_file import Reading
-from models.qwen3_tts.codec.causal_conv import Convolution
+from models.qwen3_tts.codec.causal_conv import Conv1d
 from models.qwen3_tts.codec.codec import checked_waveform
 from models.qwen3_tts.codec.mel import HOP_SAMPLES, log_mel
-from models.qwen3_tts.codec.ops import Array, Kernels, default_kernels
+from models.qwen3_tts.codec.ops import Array, Ops, default_ops
 from models.qwen3_tts.codec.weights import load_network
 
 SHORTEST_S = 0.1
@@ -31,23 +31,23 @@ class TimeDelayLayer(nn.Module):
 
     def __init__(self, channels: int, out_channels: int, *, kernel: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv = Convolution(channels, out_channels, kernel)
+        self.conv = Conv1d(channels, out_channels, kernel)
         self.dilation = dilation
         self.missing = dilation * (kernel - 1)
 
-    def __call__(self, value: Array, kernels: Kernels) -> Array:
-        padded = mirror(value, kernels, left=self.missing // 2, right=self.missing - self.missing // 2)
-        return kernels.relu(kernels.convolve(padded, self.conv.weight, self.conv.bias, dilation=self.dilation))
+    def __call__(self, value: Array, ops: Ops) -> Array:
+        padded = mirror(value, ops, left=self.missing // 2, right=self.missing - self.missing // 2)
+        return ops.relu(ops.conv1d(padded, self.conv.weight, self.conv.bias, dilation=self.dilation))
 
 
-def mirror(value: Array, kernels: Kernels, *, left: int, right: int) -> Array:
+def mirror(value: Array, ops: Ops, *, left: int, right: int) -> Array:
     """`(B, T, C)` with `left` and `right` frames mirrored at its ends, the outermost frames not repeated."""
     if not left + right:
         return value
     last = value.shape[1] - 1
     before = [value[:, place : place + 1] for place in range(left, 0, -1)]
     after = [value[:, place : place + 1] for place in range(last - 1, last - 1 - right, -1)]
-    return kernels.join([*before, value, *after])
+    return ops.concat([*before, value, *after])
 
 
 class Res2NetLayer(nn.Module):
@@ -59,12 +59,12 @@ class Res2NetLayer(nn.Module):
         self.width = width
         self.blocks = [TimeDelayLayer(width, width, kernel=kernel, dilation=dilation) for _ in range(scale - 1)]
 
-    def __call__(self, value: Array, kernels: Kernels) -> Array:
+    def __call__(self, value: Array, ops: Ops) -> Array:
         groups = [value[..., start : start + self.width] for start in range(0, value.shape[-1], self.width)]
         outputs = groups[:1]
         for place, block in enumerate(self.blocks, start=1):
-            outputs.append(block(groups[1] if place == 1 else groups[place] + outputs[-1], kernels))
-        return kernels.join(outputs, axis=2)
+            outputs.append(block(groups[1] if place == 1 else groups[place] + outputs[-1], ops))
+        return ops.concat(outputs, axis=2)
 
 
 class SqueezeExcitation(nn.Module):
@@ -72,17 +72,17 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
-        self.conv1 = Convolution(channels, squeezed, 1)
-        self.conv2 = Convolution(squeezed, channels, 1)
+        self.conv1 = Conv1d(channels, squeezed, 1)
+        self.conv2 = Conv1d(squeezed, channels, 1)
 
-    def __call__(self, value: Array, kernels: Kernels) -> Array:
-        squeezed = kernels.relu(pointwise(self.conv1, value.mean(axis=1, keepdims=True), kernels))
-        return value * kernels.sigmoid(pointwise(self.conv2, squeezed, kernels))
+    def __call__(self, value: Array, ops: Ops) -> Array:
+        squeezed = ops.relu(pointwise(self.conv1, value.mean(axis=1, keepdims=True), ops))
+        return value * ops.sigmoid(pointwise(self.conv2, squeezed, ops))
 
 
-def pointwise(layer: Convolution, value: Array, kernels: Kernels) -> Array:
+def pointwise(layer: Conv1d, value: Array, ops: Ops) -> Array:
     """A convolution of width 1."""
-    return kernels.convolve(value, layer.weight, layer.bias)
+    return ops.conv1d(value, layer.weight, layer.bias)
 
 
 class SpeakerBlock(nn.Module):
@@ -98,9 +98,9 @@ class SpeakerBlock(nn.Module):
         self.tdnn2 = TimeDelayLayer(out_channels, out_channels)
         self.se_block = SqueezeExcitation(out_channels, config.enc_se_channels)
 
-    def __call__(self, value: Array, kernels: Kernels) -> Array:
-        mixed = self.res2net_block(self.tdnn1(value, kernels), kernels)
-        return value + self.se_block(self.tdnn2(mixed, kernels), kernels)
+    def __call__(self, value: Array, ops: Ops) -> Array:
+        mixed = self.res2net_block(self.tdnn1(value, ops), ops)
+        return value + self.se_block(self.tdnn2(mixed, ops), ops)
 
 
 class AttentivePooling(nn.Module):
@@ -109,21 +109,21 @@ class AttentivePooling(nn.Module):
     def __init__(self, channels: int, attention_channels: int) -> None:
         super().__init__()
         self.tdnn = TimeDelayLayer(3 * channels, attention_channels)
-        self.conv = Convolution(attention_channels, channels, 1)
+        self.conv = Conv1d(attention_channels, channels, 1)
 
-    def __call__(self, value: Array, kernels: Kernels) -> Array:
-        mean, deviation = _statistics(value, 1 / value.shape[1], kernels)
-        context = kernels.join([value, mean + 0 * value, deviation + 0 * value], axis=2)
-        scores = pointwise(self.conv, kernels.tanh(self.tdnn(context, kernels)), kernels)
-        return kernels.join(_statistics(value, kernels.softmax_over_positions(scores), kernels), axis=2)
+    def __call__(self, value: Array, ops: Ops) -> Array:
+        mean, deviation = _statistics(value, 1 / value.shape[1], ops)
+        context = ops.concat([value, mean + 0 * value, deviation + 0 * value], axis=2)
+        scores = pointwise(self.conv, ops.tanh(self.tdnn(context, ops)), ops)
+        return ops.concat(_statistics(value, ops.softmax_over_positions(scores), ops), axis=2)
 
 
-def _statistics(value: Array, weights: Array | float, kernels: Kernels) -> list[Array]:
+def _statistics(value: Array, weights: Array | float, ops: Ops) -> list[Array]:
     """Weighted mean and deviation over time, each `(B, 1, C)`."""
     mean = (weights * value).sum(axis=1, keepdims=True)
     centred = value - mean
     variance = (weights * centred * centred).sum(axis=1, keepdims=True)
-    return [mean, kernels.root(variance, at_least=SMALLEST_VARIANCE)]
+    return [mean, ops.sqrt(variance, at_least=SMALLEST_VARIANCE)]
 
 
 class SpeakerNetwork(nn.Module):
@@ -143,24 +143,24 @@ class SpeakerNetwork(nn.Module):
             widths[-1], widths[-1], kernel=config.enc_kernel_sizes[-1], dilation=config.enc_dilations[-1]
         )
         self.asp = AttentivePooling(widths[-1], config.enc_attention_channels)
-        self.fc = Convolution(2 * widths[-1], config.enc_dim, 1)
+        self.fc = Conv1d(2 * widths[-1], config.enc_dim, 1)
 
-    def __call__(self, mel: Array, kernels: Kernels) -> Array:
+    def __call__(self, mel: Array, ops: Ops) -> Array:
         outputs = [mel]
         for block in self.blocks:
-            outputs.append(block(outputs[-1], kernels))
-        gathered = kernels.join(outputs[2:], axis=2)  # without the mel frames and the first block
-        pooled = self.asp(self.mfa(gathered, kernels), kernels)
-        return pointwise(self.fc, pooled, kernels)[:, 0]
+            outputs.append(block(outputs[-1], ops))
+        gathered = ops.concat(outputs[2:], axis=2)  # without the mel frames and the first block
+        pooled = self.asp(self.mfa(gathered, ops), ops)
+        return pointwise(self.fc, pooled, ops)[:, 0]
 
 
 class SpeakerEncoder:
     """Waveform -> speaker embedding."""
 
-    def __init__(self, config: SpeakerEncoderConfig, network: SpeakerNetwork, kernels: Kernels) -> None:
+    def __init__(self, config: SpeakerEncoderConfig, network: SpeakerNetwork, ops: Ops) -> None:
         self.config = config
         self.network = network
-        self.kernels = kernels
+        self.ops = ops
 
     @property
     def shortest_samples(self) -> int:
@@ -176,37 +176,37 @@ class SpeakerEncoder:
                 f"this has {len(samples)} samples at {self.config.sample_rate} Hz."
             )
         mel = log_mel(samples, mel_bins=self.config.mel_dim, sample_rate_hz=self.config.sample_rate)
-        frames = self.kernels.array(mel[None], self.network.fc.weight.dtype)
-        return np.array(self.kernels.host(self.network(frames, self.kernels))[0], np.float32)
+        frames = self.ops.from_numpy(mel[None], self.network.fc.weight.dtype)
+        return np.array(self.ops.to_numpy(self.network(frames, self.ops))[0], np.float32)
 
 
 def load_speaker_encoder(
-    checkpoint: Checkpoint, *, dtype: mx.Dtype = mx.float32, kernels: Kernels | None = None
+    checkpoint: Checkpoint, *, dtype: mx.Dtype = mx.float32, ops: Ops | None = None
 ) -> SpeakerEncoder | None:
     """The speaker encoder of an opened checkpoint, or None where it has none. Raises UnsupportedCheckpoint."""
     reading = Reading()
-    encoder = open_speaker_encoder(checkpoint, dtype=dtype, kernels=kernels, reading=reading)
+    encoder = open_speaker_encoder(checkpoint, dtype=dtype, ops=ops, reading=reading)
     reading.finish()
     return encoder
 
 
 def open_speaker_encoder(
-    checkpoint: Checkpoint, *, reading: Reading, dtype: mx.Dtype = mx.float32, kernels: Kernels | None = None
+    checkpoint: Checkpoint, *, reading: Reading, dtype: mx.Dtype = mx.float32, ops: Ops | None = None
 ) -> SpeakerEncoder | None:
     """`load_speaker_encoder`, which can be used once `reading` is done."""
     if not any(name.startswith(PREFIX) for name in checkpoint.tensors):
         return None
     where = str(checkpoint.folder / "config.json")
     config = speaker_encoder_config(checkpoint.config.get("speaker_encoder_config") or {}, where=where)
-    kernels = kernels or default_kernels()
+    ops = ops or default_ops()
     network = SpeakerNetwork(config)
     load_network(
         network,
         checkpoint.tensors,
         prefix=PREFIX,
         mlx_layout=checkpoint.layout == MLX_LAYOUT,
-        dtype=None if kernels.name == "numpy" else dtype,
+        dtype=None if ops.name == "numpy" else dtype,
         what=f"the speaker encoder in {checkpoint.folder}",
         reading=reading,
     )
-    return SpeakerEncoder(config, network, kernels)
+    return SpeakerEncoder(config, network, ops)

@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten
 from models.qwen3_tts.checkpoint.checkpoint import Problems, Tensors, shape_problem
 from models.qwen3_tts.checkpoint.codec_config import CodecConfig
 from models.qwen3_tts.checkpoint.tensor_file import Reading, StoredTensor
-from models.qwen3_tts.codec.causal_conv import expanding_layout
+from models.qwen3_tts.codec.causal_conv import transposed_conv_layout
 from models.qwen3_tts.codec.rvq import ResidualQuantizer, codewords
 
 Shape = tuple[int, ...]
@@ -58,8 +58,8 @@ def recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
         return Recipe(
             stored=((name.removesuffix("strength") + "beta", shape),), make=lambda xp, beta: 1.0 / (xp.exp(beta) + 1e-9)
         )
-    if ".expand." in name:
-        return expanding_recipe(name.replace(".expand.", ".conv."), shape, mlx_layout=mlx_layout)
+    if ".transposed." in name:
+        return transposed_conv_recipe(name.replace(".transposed.", ".conv."), shape, mlx_layout=mlx_layout)
     if len(shape) == 3:
         out_channels, kernel, channels = shape
         if mlx_layout:
@@ -86,7 +86,7 @@ def codebook_recipe(prefix: str, shape: Shape) -> Recipe:
     return Recipe(stored=sums + counts, make=stack)
 
 
-def expanding_recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
+def transposed_conv_recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
     """Weight `(stride, O, taps, C)` or bias `(stride, O)`, from a transposed convolution."""
     stride, out_channels, *others = shape
     if not others:
@@ -96,10 +96,11 @@ def expanding_recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
     if mlx_layout:  # (out, kernel, in), where PyTorch has (in, out, kernel)
         return Recipe(
             stored=((name, (out_channels, kernel, channels)),),
-            make=lambda _, value: expanding_layout(value.transpose(2, 0, 1), stride=stride),
+            make=lambda _, value: transposed_conv_layout(value.transpose(2, 0, 1), stride=stride),
         )
     return Recipe(
-        stored=((name, (channels, out_channels, kernel)),), make=lambda _, value: expanding_layout(value, stride=stride)
+        stored=((name, (channels, out_channels, kernel)),),
+        make=lambda _, value: transposed_conv_layout(value, stride=stride),
     )
 
 

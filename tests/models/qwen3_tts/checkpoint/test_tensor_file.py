@@ -14,7 +14,7 @@ from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, MisfittingWeights
 from models.qwen3_tts.checkpoint.tensor_file import Reading, StoredTable
 from models.qwen3_tts.checkpoint.weight_reader import Reader
 from models.qwen3_tts.codec.codec import open_codec
-from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.ops import ops_named
 from models.qwen3_tts.codec.weights import laid_out
 from tests.checkpoints import write_checkpoint, write_codec
 
@@ -112,7 +112,7 @@ def test_what_could_not_be_read_remains_to_be_read():
 
 
 def test_a_recording_is_not_encoded_from_a_file_that_has_changed(tmp_path):
-    codec = open_codec(write_codec(tmp_path / "codec"), kernels=kernels_named("numpy"), reading=Reading())
+    codec = open_codec(write_codec(tmp_path / "codec"), ops=ops_named("numpy"), reading=Reading())
     overwrite(tmp_path / "codec" / "model.safetensors")
     for _ in range(2):
         with pytest.raises(EngineFailure, match="has changed since"):

@@ -8,7 +8,7 @@ import pytest
 
 from models.errors import InvalidReferenceAudio, UnsupportedCheckpoint, UnsupportedRequest
 from models.qwen3_tts.codec.codec import batches, load_codec
-from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.ops import ops_named
 from registry.errors import InvalidInput
 from tests.checkpoints import write_codec
 from tests.reference import REFERENCE
@@ -23,7 +23,7 @@ def some_codes(frames, *, seed=0, codebooks=16, size=64):
 
 @pytest.fixture(scope="module")
 def codec():
-    return load_codec(FOLDER, kernels=kernels_named("numpy"))
+    return load_codec(FOLDER, ops=ops_named("numpy"))
 
 
 def streamed(codec, codes, steps, state=None):
@@ -44,7 +44,7 @@ def test_a_stream_gives_the_samples_of_the_whole(codec):
 
 
 def test_plain_mlx_streams_the_samples_of_the_whole_too():
-    codec = load_codec(FOLDER, kernels=kernels_named("mlx"))
+    codec = load_codec(FOLDER, ops=ops_named("mlx"))
     codes = some_codes(14)
     ours, _ = streamed(codec, codes, [1, 3, 10])
     np.testing.assert_allclose(ours, codec.decode(codes), atol=SAME)
@@ -138,10 +138,10 @@ def test_impossible_audio_is_refused(codec, waveform):
 def test_long_audio_is_encoded_in_pieces_as_in_one(monkeypatch):
     codec = load_codec(FOLDER)
     waveform = np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)
-    whole = codec.encoder(waveform, codec.kernels)
+    whole = codec.encoder(waveform, codec.ops)
     monkeypatch.setattr("models.qwen3_tts.codec.encoder.PIECE_POSITIONS", 3)
     monkeypatch.setattr("models.qwen3_tts.codec.encoder.ATTENTION_SCORES", 100)
-    np.testing.assert_allclose(codec.encoder(waveform, codec.kernels), whole, atol=1e-5)
+    np.testing.assert_allclose(codec.encoder(waveform, codec.ops), whole, atol=1e-5)
 
 
 OTHER_DIMENSIONS = {
@@ -166,7 +166,7 @@ OTHER_DIMENSIONS = {
 @pytest.mark.parametrize("name", OTHER_DIMENSIONS)
 def test_other_dimensions_load_and_both_formulations_agree(tmp_path, name):
     folder = write_codec(tmp_path / name, **OTHER_DIMENSIONS[name])
-    ours, plain = (load_codec(folder, kernels=kernels_named(formulation)) for formulation in ("numpy", "mlx"))
+    ours, plain = (load_codec(folder, ops=ops_named(formulation)) for formulation in ("numpy", "mlx"))
     codes = some_codes(6, codebooks=ours.codebooks, size=32)
     np.testing.assert_allclose(ours.decode(codes), plain.decode(codes), atol=1e-5)
     whole, _ = streamed(ours, codes, [3, 1, 2])
@@ -207,7 +207,7 @@ def test_a_codec_without_an_encoder_speaks_but_cannot_listen(tmp_path):
 
 def test_a_codec_in_mlx_layout_gives_the_same_samples(tmp_path, codec):
     folder = write_codec(tmp_path / "codec", seed=3)
-    before = load_codec(folder, kernels=codec.kernels)
+    before = load_codec(folder, ops=codec.ops)
     transposed = ("upsample.0.0", "upsample.1.0", "block.1.conv")
     path = folder / "model.safetensors"
     tensors = {name: mx.array(np.array(value)) for name, value in mx.load(str(path)).items()}
@@ -216,7 +216,7 @@ def test_a_codec_in_mlx_layout_gives_the_same_samples(tmp_path, codec):
             expanding = name.startswith("decoder.") and any(part in name for part in transposed)
             tensors[name] = value.transpose(1, 2, 0) if expanding else value.swapaxes(1, 2)
     mx.save_safetensors(str(path), tensors, metadata={"format": "mlx"})
-    after = load_codec(folder, kernels=codec.kernels)
+    after = load_codec(folder, ops=codec.ops)
     codes, waveform = some_codes(5), np.random.default_rng(1).normal(0, 0.1, 5_000).astype(np.float32)
     np.testing.assert_array_equal(before.decode(codes), after.decode(codes))
     np.testing.assert_array_equal(before.encode(waveform), after.encode(waveform))

@@ -1,4 +1,4 @@
-"""The CPU's formulation of the codec's operations equals the plain one, operation by operation."""
+"""The codec's operations by NumPy equal those by MLX, one by one."""
 
 import math
 
@@ -6,12 +6,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.codec.causal_conv import expanding_layout
-from models.qwen3_tts.codec.ops import kernels_named
+from models.qwen3_tts.codec.causal_conv import transposed_conv_layout
+from models.qwen3_tts.codec.ops import ops_named
 from models.qwen3_tts.codec.ops_numpy import erf
 from registry.errors import InvalidInput
 
-FAST, PLAIN = kernels_named("numpy"), kernels_named("mlx")
+FAST, PLAIN = ops_named("numpy"), ops_named("mlx")
 
 
 def normal(*shape, seed=0):
@@ -19,11 +19,11 @@ def normal(*shape, seed=0):
 
 
 def both(operation, value, *weights, **options):
-    """The operation on one input in both formulations, as arrays of the host."""
+    """The operation on one input by both backends, as arrays of the host."""
     arrays = [mx.array(weight) for weight in weights]
     return [
-        kernels.host(getattr(kernels, operation)(kernels.array(value, mx.float32), *arrays, **options))
-        for kernels in (FAST, PLAIN)
+        ops.to_numpy(getattr(ops, operation)(ops.from_numpy(value, mx.float32), *arrays, **options))
+        for ops in (FAST, PLAIN)
     ]
 
 
@@ -32,12 +32,12 @@ def both(operation, value, *weights, **options):
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(7, 1, 1), (7, 1, 9), (8, 4, 1), (1, 1, 1), (4, 2, 1)])
 def test_convolutions_agree(rows, positions, kernel, stride, dilation):
     value, weight, bias = normal(rows, positions + 60, 5), normal(6, kernel, 5, seed=1), normal(6, seed=2)
-    fast, plain = both("convolve", value, weight, bias, stride=stride, dilation=dilation)
+    fast, plain = both("conv1d", value, weight, bias, stride=stride, dilation=dilation)
     np.testing.assert_allclose(fast, plain, atol=2e-5)
 
 
 def test_convolution_of_each_channel_agrees():
-    fast, plain = both("convolve_each", normal(2, 40, 6), normal(6, 7, 1, seed=1), normal(6, seed=2))
+    fast, plain = both("depthwise_conv1d", normal(2, 40, 6), normal(6, 7, 1, seed=1), normal(6, seed=2))
     np.testing.assert_allclose(fast, plain, atol=1e-5)
 
 
@@ -45,10 +45,10 @@ def test_convolution_of_each_channel_agrees():
 def test_transposed_convolution_is_mlx_own(kernel, stride):
     value, stored = normal(2, 11, 6), normal(6, 4, kernel, seed=1)  # (in, out, kernel), as PyTorch stores it
     theirs = mx.conv_transpose1d(mx.array(value), mx.array(stored.transpose(1, 2, 0)), stride=stride)
-    weight = expanding_layout(mx.array(stored), stride=stride)
+    weight = transposed_conv_layout(mx.array(stored), stride=stride)
     _, out, taps, channels = weight.shape
     padded = np.pad(value, [(0, 0), (taps - 1, 0), (0, 0)])
-    ours = FAST.convolve(padded, weight.reshape(stride * out, taps, channels)).reshape(2, 11 * stride, out)
+    ours = FAST.conv1d(padded, weight.reshape(stride * out, taps, channels)).reshape(2, 11 * stride, out)
     np.testing.assert_allclose(ours, np.array(theirs)[:, : 11 * stride], atol=1e-5)
 
 
@@ -76,7 +76,7 @@ def test_norms_agree():
 
 @pytest.mark.parametrize("offset", [0, 71])
 def test_rotations_agree(offset):
-    fast, plain = both("rotate", normal(2, 3, 20, 16), base=10_000.0, offset=offset)
+    fast, plain = both("apply_rotary", normal(2, 3, 20, 16), base=10_000.0, offset=offset)
     np.testing.assert_allclose(fast, plain, atol=1e-5)
 
 
@@ -91,7 +91,7 @@ def test_attention_agrees(groups):
 
 def test_sums_of_codewords_agree():
     table, codes = mx.array(normal(3, 8, 5)), np.array([[[0, 7, 3], [1, 1, 1]]], np.int32)
-    np.testing.assert_allclose(FAST.words(table, codes), np.array(PLAIN.words(table, codes)), atol=1e-6)
+    np.testing.assert_allclose(FAST.embed_codes(table, codes), np.array(PLAIN.embed_codes(table, codes)), atol=1e-6)
 
 
 def test_the_error_function_is_exact_to_single_precision():
@@ -102,10 +102,10 @@ def test_the_error_function_is_exact_to_single_precision():
 
 def test_the_last_positions_do_not_keep_the_rest_in_memory():
     value = normal(1, 100, 4)
-    assert FAST.last(value, 3).base is None
-    np.testing.assert_array_equal(FAST.last(value, 3), value[:, -3:])
+    assert FAST.tail(value, 3).base is None
+    np.testing.assert_array_equal(FAST.tail(value, 3), value[:, -3:])
 
 
-def test_an_unknown_formulation_is_refused():
+def test_an_unknown_backend_is_refused():
     with pytest.raises(InvalidInput, match="cuda"):
-        kernels_named("cuda")
+        ops_named("cuda")
