@@ -77,9 +77,9 @@ def _located(instance: Instance, wanted: str) -> tuple[str, Path | None]:
     if wanted == DRAFT or is_test_engine(wanted):
         return wanted, None
     from models.fetch.prepare import ensure_model
-    from runner.scheduling.voice_resolution import ModelNames
+    from models.store.shared_directory import resolve_models_dir
 
-    directory = ModelNames(instance).models_dir
+    directory = resolve_models_dir(configured=instance.models_dir)
     name = model_name(wanted, ability=PRESETS, settings=instance.settings, models_dir=directory)
     return name, ensure_model(name, directory=directory, migrate="off", offline=True).folder
 

@@ -19,7 +19,6 @@ from registry.jobs.values import JobError
 from runner.config.instance import Instance
 from runner.config.model_names import DRAFT, engine_choice, is_test_engine
 from runner.engine.client import EngineClient, EngineLost
-from runner.scheduling.voice_resolution import ModelNames
 
 LOAD_TRIES = 3  # deaths or retryable failures before the jobs that need the model fail
 PROGRESS_EVERY_S = 15.0  # between two events of a download in the ledger
@@ -197,11 +196,12 @@ def prepare_model(name: str, *, instance: Instance, on_event: OnEvent = ignore_e
     """Find, adopt or download a model, and look whether memory suffices. Raises an error of the tree."""
     from models.fetch.prepare import ensure_model
     from models.store.memory import memory_verdict
+    from models.store.shared_directory import resolve_models_dir
 
     settings = instance.settings
     model = ensure_model(
         name,
-        directory=ModelNames(instance).models_dir,
+        directory=resolve_models_dir(configured=instance.models_dir),
         migrate=settings.migrate,
         offline=settings.offline,
         on_event=on_event,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from models.errors import PromptModelMismatch
@@ -82,10 +81,6 @@ class ModelNames:
 
     instance: Instance
 
-    @property
-    def models_dir(self) -> Path:
-        return resolve_models_dir(configured=self.instance.models_dir)
-
     def for_voice(self, voice: ResolvedVoice, *, wanted: str | None) -> str:
         """The model that speaks with `voice`. Raises PromptModelMismatch, or UnknownModel."""
         if wanted is None and voice.model is not None:
@@ -105,7 +100,8 @@ class ModelNames:
         """A model's one name. Raises UnknownModel."""
         if (simple := name_without_folder(name)) is not None:
             return simple
-        return model_name(name, ability=ability, settings=self.instance.settings, models_dir=self.models_dir)
+        models_dir = resolve_models_dir(configured=self.instance.models_dir)
+        return model_name(name, ability=ability, settings=self.instance.settings, models_dir=models_dir)
 
 
 def engine_of(model: str) -> str:
