@@ -69,7 +69,7 @@ class StorageError(VoiceJobsError):
 
     code = "storage"
     retryable = True
-    everyones: ClassVar[bool] = False  # whether any other work would meet it, too
+    is_instance_wide: ClassVar[bool] = False  # whether any other work would meet it, too
 
     def __init__(self, message: str, *, hint: str = "", errno: int | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -80,14 +80,14 @@ class DiskFull(StorageError):
     """No space left on the device, or over quota: the same work succeeds once there is room."""
 
     code = "disk-full"
-    everyones = True
+    is_instance_wide = True
 
 
 class DatabaseLocked(StorageError):
     """Another process held the database's write lock for longer than we wait."""
 
     code = "database-locked"
-    everyones = True
+    is_instance_wide = True
 
 
 class DamagedData(StorageError):

@@ -77,7 +77,7 @@ class RunnerActive(Busy):
 
 class OutboxGone(StorageError):
     code = "outbox-gone"
-    everyones = True
+    is_instance_wide = True
 
 
 class DependencyFailed(VoiceJobsError):

@@ -140,7 +140,7 @@ def cancel_waiting(session: Session, job_id: int) -> None:
     session.execute_many("UPDATE line SET status = 'cancelled' WHERE job_id = ? AND status = 'waiting'", [(job_id,)])
 
 
-def add_strikes(session: Session, line_ids: Iterable[int]) -> None:
+def add_crashes(session: Session, line_ids: Iterable[int]) -> None:
     """The engine died over these lines."""
     session.execute_many("UPDATE line SET strikes = strikes + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 

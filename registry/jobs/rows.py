@@ -49,7 +49,7 @@ def line_from(row: Row) -> Line:
         request=json.loads(row["request_json"]),
         seed=row["seed"],
         take_key=row["take_key"],
-        strikes=row["strikes"],
+        crash_count=row["strikes"],
         failures=row["failures"],
         result=json.loads(row["result_json"]) if row["result_json"] else None,
         error=error_from(row),

@@ -119,7 +119,7 @@ class Line:
     request: JsonObject
     seed: int
     take_key: str | None
-    strikes: int
+    crash_count: int
     failures: int
     result: JsonObject | None
     error: JobError | None

@@ -188,7 +188,7 @@ def mount_point_of(folder: Path) -> Path:
 
 
 def _note(troubles: dict[str, StorageError], job_name: str, error: StorageError) -> None:
-    if error.everyones:
+    if error.is_instance_wide:
         raise error
     troubles.setdefault(job_name, error)
 

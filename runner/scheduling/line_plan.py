@@ -18,8 +18,8 @@ from registry.storage.digests import canonical_json
 from registry.voices.names import fold
 
 SEED_LIMIT = 1 << 31
-STRIKES = 3  # engine deaths over one line or recording before it is quarantined
-FAILURES = 3  # failed renderings of it that a retry might have mended
+MAX_CRASHES = 3  # engine deaths over one line or recording before it is quarantined
+MAX_FAILURES = 3  # failed renderings of it that a retry might have mended
 MAX_LINE_CHARACTERS = 2_000  # of a text that is cut into lines; the engine cuts further where its model must
 PARAGRAPH_PAUSE_S = 0.6
 SENTENCE_PAUSE_S = 0.2

@@ -42,7 +42,7 @@ RandomSeed = Callable[[], int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class JobPlan:
     """What a job is going to do, fixed for good."""
 
     model: str
@@ -52,14 +52,14 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Planner:
-    """Turns the specs of jobs that speak into lines."""
+    """Dispatcher the specs of jobs that speak into lines."""
 
     settings: Settings
     models: ModelNames
     random_seed: RandomSeed
     pronunciations: Mapping[str, str] = field(default_factory=dict)  # the instance's own
 
-    def design(self, spec: DesignSpec) -> Planned:
+    def design(self, spec: DesignSpec) -> JobPlan:
         """N candidates: one text, one description, N seeds."""
         voice = described_voice(spec.design_instruction())
         model = self.models.for_ability(voice.ability, wanted=spec.model)
@@ -75,9 +75,9 @@ class Planner:
             )
             for n in range(1, spec.candidates + 1)
         ]
-        return Planned(model=model, lines=lines)
+        return JobPlan(model=model, lines=lines)
 
-    def synthesize(self, spec: SynthesizeSpec, *, session: Session, folder: Path | None) -> Planned:
+    def synthesize(self, spec: SynthesizeSpec, *, session: Session, folder: Path | None) -> JobPlan:
         """Lines with their voices; `folder` holds what the job refers to. Raises NotFound, InvalidInput, …"""
         check_can_write(spec.format or self.settings.format)
         parts = line_specs(spec, folder=folder)
@@ -96,7 +96,7 @@ class Planner:
                 NewLine(position=position, file=file, model=model, request_json=content, seed=seed, key=part.id)
             )
         resolved = {name: dict(voice.source) for name, voice in voices.items()}
-        return Planned(model=lines[0].model, lines=lines, plan={"voices": resolved})
+        return JobPlan(model=lines[0].model, lines=lines, plan={"voices": resolved})
 
     def _voices(self, session: Session, references: Sequence[str]) -> dict[str, ResolvedVoice]:
         return {reference: resolve_voice(session, reference) for reference in dict.fromkeys(references)}

@@ -20,17 +20,17 @@ from registry.storage.database import Session
 from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
 from runner.jobfile.parse import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec, spec_from_json
-from runner.scheduling.planner import Planned, Planner, load_pronunciations
+from runner.scheduling.planner import JobPlan, Planner, load_pronunciations
 from runner.scheduling.scheduler import Choice, in_order
 from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
 from runner.worker.exchange_jobs import ExchangeJobs
 from runner.worker.finisher import Finisher
-from runner.worker.in_flight import Floor
+from runner.worker.in_flight import InFlight
 from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.lock_task import LockTask
-from runner.worker.take_writer import Recorder
+from runner.worker.take_writer import TakeWriter
 
 JOBS_AT_ONCE = 64  # running jobs held in memory
 WAITING_AT_ONCE = 8  # running jobs held in memory while their model is on its way here
@@ -38,62 +38,62 @@ STARTS_AT_ONCE = 32  # jobs that are started in one transaction
 
 
 @dataclass(kw_only=True)
-class Turns:
+class Dispatcher:
     """Decides what the engine does next."""
 
     context: Context
-    floor: Floor
+    in_flight: InFlight
     loader: ModelLoader
-    recorder: Recorder
+    take_writer: TakeWriter
     finisher: Finisher
     models: ModelNames
     lock_jobs: LockJobs
     folder_of: Callable[[Job], Path | None]  # where the files lie that a job refers to
     exchange: ExchangeJobs
-    on_over: Callable[[Sequence[int]], None]  # these jobs were over at once: they want their answer
+    ended: Callable[[Sequence[int]], None]  # these jobs were over at once: they want their answer
     on_job_trouble: Callable[[Job, VoiceJobsError], None]  # the disk refuses what this job needs, and no other
     may_be_ready: bool = True  # whether the ledger may hold jobs that could start
     _absent: frozenset[str] = frozenset()  # models on their way here: their jobs hold nobody up
     _ready: dict[int, ReadyJob] = field(default_factory=dict)
     _next_delayed_s: float | None = None
 
-    def feed(self, now_s: float) -> None:
+    def dispatch(self, now_s: float) -> None:
         """Give the engine work: of the job whose turn it is, then of the next that its model can speak."""
         absent = self.loader.absent(now_s=now_s)
         self.may_be_ready |= absent != self._absent
         self._absent = absent
         self._fetch_ready()
         passed: set[int] = set()
-        while not self.floor.holds_a_suspect:
+        while not self.in_flight.has_isolated:
             ordered = self._ordered(passed)
             if not ordered:
                 return
             first = ordered[0]
-            if first.id not in self.floor.jobs:
+            if first.id not in self.in_flight.jobs:
                 self._start([choice.id for choice in self._startable(ordered)])
                 continue
             for choice in ordered:
-                active = self.floor.jobs.get(choice.id)
+                active = self.in_flight.jobs.get(choice.id)
                 if active is None:
                     break  # it is to be started
-                if not self._is_loaded(active, now_s) or not self._try_hand_over(active):
+                if not self._is_loaded(active, now_s) or not self._try_submit(active):
                     return
                 passed.add(choice.id)
 
-    def _try_hand_over(self, active: ActiveJob) -> bool:
+    def _try_submit(self, active: ActiveJob) -> bool:
         try:
-            return self._hand_over_all(active)
+            return self._submit_all(active)
         except StorageError as error:
-            if error.everyones:
+            if error.is_instance_wide:
                 raise
             self.on_job_trouble(active.job, error)
             return True
 
-    def _hand_over_all(self, active: ActiveJob) -> bool:
+    def _submit_all(self, active: ActiveJob) -> bool:
         """Give the engine all that this job has now; False when the engine takes no more before it has answered."""
-        while self.floor.capacity > 0 and not self.floor.holds_a_suspect:
-            if not self.floor.hand_over(active):
-                return not active.again  # else a suspect waits until it has the engine to itself
+        while self.in_flight.capacity > 0 and not self.in_flight.has_isolated:
+            if not self.in_flight.submit(active):
+                return not active.pending  # else a suspect waits until it has the engine to itself
         return False
 
     def _fetch_ready(self) -> None:
@@ -116,16 +116,21 @@ class Turns:
                 limit=JOBS_AT_ONCE,
             )
             self._next_delayed_s = ready_jobs.next_delayed_s(session, now_s=wall_s)
-        self._ready = {job.id: job for job in found if job.id not in self.floor.jobs}
+        self._ready = {job.id: job for job in found if job.id not in self.in_flight.jobs}
         self.may_be_ready = bool(found)
 
     def _ordered(self, passed: set[int]) -> list[Choice]:
         choices = [
-            Choice(id=active.job.id, priority=active.job.priority, model=active.model, waits_since_s=active.served_s)
-            for active in self.floor.jobs.values()
+            Choice(
+                id=active.job.id,
+                priority=active.job.priority,
+                model=active.model,
+                waits_since_s=active.last_scheduled_s,
+            )
+            for active in self.in_flight.jobs.values()
             if active.has_work and active.job.id not in passed and active.model not in self._absent
         ]
-        if sum(active.model not in self._absent for active in self.floor.jobs.values()) < JOBS_AT_ONCE:
+        if sum(active.model not in self._absent for active in self.in_flight.jobs.values()) < JOBS_AT_ONCE:
             choices += [
                 Choice(id=job.id, priority=job.priority, model=job.model, waits_since_s=job.claimed_s)
                 for job in self._ready.values()
@@ -136,10 +141,10 @@ class Turns:
 
     def _startable(self, ordered: Sequence[Choice]) -> list[Choice]:
         """The queued jobs whose turn it is, as many as the engine has room for: they start together."""
-        room = max(1, min(STARTS_AT_ONCE, self.floor.capacity))
+        room = max(1, min(STARTS_AT_ONCE, self.in_flight.capacity))
         leading = []
         for choice in ordered[:room]:
-            if choice.id in self.floor.jobs or choice.model != ordered[0].model:
+            if choice.id in self.in_flight.jobs or choice.model != ordered[0].model:
                 break
             leading.append(choice)
         return leading
@@ -147,7 +152,7 @@ class Turns:
     def _is_loaded(self, active: ActiveJob, now_s: float) -> bool:
         if active.model is None or self.loader.is_ready_for(active.model):
             return active.model is not None
-        if not self.floor.owners:  # the model is swapped once its last line is spoken
+        if not self.in_flight.job_of_work:  # the model is swapped once its last line is spoken
             self.loader.want(active.model, now_s=now_s)
         elif self.loader.loading is None:
             self.loader.fetch(active.model, now_s=now_s)
@@ -160,7 +165,7 @@ class Turns:
 
         No more of them than the engine has room for their lines: a long job takes megabytes from here to its end.
         """
-        room = self.floor.capacity
+        room = self.in_flight.capacity
         started: list[ActiveJob] = []
         over: list[int] = []
         troubled: list[tuple[Job, StorageError]] = []
@@ -179,7 +184,7 @@ class Turns:
                     else:
                         started.append(self._begin(session, job, spec))
                 except VoiceJobsError as error:
-                    if is_its_own(error):
+                    if is_job_local(error):
                         troubled.append((job, error))
                     else:
                         self._fail(session, job_id, error)
@@ -187,19 +192,19 @@ class Turns:
         for job, trouble in troubled:
             self.on_job_trouble(job, trouble)
         for active in self._without_those_that_wait(started):
-            self.floor.jobs[active.job.id] = active
+            self.in_flight.jobs[active.job.id] = active
             if active.task is None and active.job.attempts > 1:
-                self.recorder.republish(active.job, active.spec)
+                self.take_writer.republish(active.job, active.spec)
         fitting = [active for active in started if active.task is None and self._can_fetch(active)]
         if fitting:
-            self.floor.fetch(fitting)
+            self.in_flight.fetch(fitting)
         over += [job.id for job, spec in exchanges if self._exchange(job, spec)]
         if over:
-            self.on_over(over)
+            self.ended(over)
 
     def _without_those_that_wait(self, started: Sequence[ActiveJob]) -> list[ActiveJob]:
         """A job whose model turns out to be absent goes back into the queue, when enough of them are held already."""
-        room = WAITING_AT_ONCE - sum(active.model in self._absent for active in self.floor.jobs.values())
+        room = WAITING_AT_ONCE - sum(active.model in self._absent for active in self.in_flight.jobs.values())
         waiting = [active for active in started if active.model in self._absent][max(0, room) :]
         if waiting:
             with self.context.database.write() as session:
@@ -226,7 +231,7 @@ class Turns:
                 return True
             begun = self.exchange.bring_in(job, spec, folder=self.folder_of(job))
         except VoiceJobsError as error:
-            if is_its_own(error):
+            if is_job_local(error):
                 self.on_job_trouble(job, error)
                 return False
             with self.context.database.write() as session:
@@ -235,12 +240,12 @@ class Turns:
         if begun is None:
             return True
         with self.context.database.write() as session:
-            self.floor.jobs[job.id] = self._on_floor(session, job, spec, *begun)
+            self.in_flight.jobs[job.id] = self._on_floor(session, job, spec, *begun)
         return False
 
     def _on_floor(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:
         started = jobs.start(session, job, plan={}, model=model, lines=(), now_s=self.context.clock())
-        return ActiveJob(job=started, spec=spec, model=model, task=task, served_s=job.claimed_s)
+        return ActiveJob(job=started, spec=spec, model=model, task=task, last_scheduled_s=job.claimed_s)
 
     def _begin(self, session: Session, job: Job, spec: JobSpec) -> ActiveJob:
         now_s = self.context.clock()
@@ -252,12 +257,12 @@ class Turns:
             planned = self._plan(session, job, spec)
             model = planned.model
             started = jobs.start(session, job, plan=planned.plan, model=model, lines=planned.lines, now_s=now_s)
-            return ActiveJob(job=started, spec=kept, model=model, served_s=job.claimed_s)
+            return ActiveJob(job=started, spec=kept, model=model, last_scheduled_s=job.claimed_s)
         left = lines.models_left(session, [job.id]).get(job.id)
         started = jobs.start(session, job, plan=job.plan, model=left[0] if left else None, lines=(), now_s=now_s)
-        return ActiveJob(job=started, spec=kept, model=started.model, drained=not left, served_s=job.claimed_s)
+        return ActiveJob(job=started, spec=kept, model=started.model, drained=not left, last_scheduled_s=job.claimed_s)
 
-    def _plan(self, session: Session, job: Job, spec: JobSpec) -> Planned:
+    def _plan(self, session: Session, job: Job, spec: JobSpec) -> JobPlan:
         planner = Planner(
             settings=self.context.settings,
             models=self.models,
@@ -272,16 +277,16 @@ class Turns:
 
     def fail_model(self, error: JobError, model: str) -> None:
         """A model cannot be had: the jobs on the floor that are to be spoken with it learn why."""
-        for active in [active for active in self.floor.jobs.values() if active.model == model]:
+        for active in [active for active in self.in_flight.jobs.values() if active.model == model]:
             if active.task is not None:
                 active.task.error = error
             else:
                 with self.context.database.write() as session:
                     lines.fail_waiting(session, active.job.id, error, model=model)
-            active.again.clear()
+            active.pending.clear()
             active.drained = True
 
 
-def is_its_own(error: VoiceJobsError) -> TypeGuard[StorageError]:
+def is_job_local(error: VoiceJobsError) -> TypeGuard[StorageError]:
     """Whether the disk refuses what one job needs, for now, and may give another job what that needs."""
-    return isinstance(error, StorageError) and error.retryable and not error.everyones
+    return isinstance(error, StorageError) and error.retryable and not error.is_instance_wide

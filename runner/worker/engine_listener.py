@@ -19,10 +19,10 @@ from registry.jobs.values import JobError
 from runner.engine.client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.engine.model_loader import FailedModel, ModelLoader
 from runner.worker.context import Context
-from runner.worker.dispatcher import Turns
-from runner.worker.in_flight import Floor
+from runner.worker.dispatcher import Dispatcher
+from runner.worker.in_flight import InFlight
 from runner.worker.progress_writer import ProgressWriter
-from runner.worker.take_writer import Recorder
+from runner.worker.take_writer import TakeWriter
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ class EngineListener:
     context: Context
     engine: EngineClient
     loader: ModelLoader
-    floor: Floor
-    turns: Turns
-    recorder: Recorder
+    in_flight: InFlight
+    dispatcher: Dispatcher
+    take_writer: TakeWriter
     progress: ProgressWriter
     _facts: EngineFacts | None = None  # of the model that was loaded last
 
@@ -53,13 +53,13 @@ class EngineListener:
                 error = JobError(code=event.code, message=event.message, hint=event.hint)
                 self._on_failed_models(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s))
             elif isinstance(event, EngineLost):
-                self.floor.on_lost(event)
+                self.in_flight.on_lost(event)
                 self._on_failed_models(self.loader.on_lost(event, now_s=now_s))
             elif isinstance(event, Progress):
                 self.progress.note(event)
             else:
                 self._on_answer(event)
-        self.progress.tick(self.floor.owners, now_s=now_s)
+        self.progress.tick(self.in_flight.job_of_work, now_s=now_s)
 
     def only_loads(self, now_s: float) -> None:
         """Answers to work that was put aside find no owner; which model is loaded must be known all the same."""
@@ -73,7 +73,7 @@ class EngineListener:
         """What the engine says; a fast one is listened to for a moment, since lines recorded together cost less."""
         end_s = time.monotonic() + LISTEN_S
         yield from self.engine.tick(now_s)
-        while self.floor.expects_more and time.monotonic() < end_s and _is_readable(self.engine.fileno()):
+        while self.in_flight.expects_more and time.monotonic() < end_s and _is_readable(self.engine.fileno()):
             yield from self.engine.tick(now_s)
 
     def _on_ready(self, event: EngineReady) -> None:
@@ -103,23 +103,23 @@ class EngineListener:
                     jobs.add_warning(session, job_id, warning)
 
     def _jobs_for(self, model: str | None) -> list[int]:
-        return [active.job.id for active in self.floor.jobs.values() if active.model == model]
+        return [active.job.id for active in self.in_flight.jobs.values() if active.model == model]
 
     def _on_answer(self, event: SpeechDone | LockDone | EngineWorkFailed) -> None:
         if isinstance(event, EngineWorkFailed):
-            self.floor.on_work_failed(event)
+            self.in_flight.on_work_failed(event)
             return
         # The engine may have died since it answered, so the client cannot be asked which model it was.
         assert self._facts is not None
         if isinstance(event, SpeechDone):
-            self.floor.on_speech(event, self._facts)
-            self.recorder.begin(self.floor.basket)
+            self.in_flight.on_speech(event, self._facts)
+            self.take_writer.begin(self.in_flight.results)
         else:
-            self.floor.on_lock(event, self._facts)
+            self.in_flight.on_lock(event, self._facts)
 
     def _on_failed_models(self, lost: Iterable[FailedModel]) -> None:
         for one in lost:
-            self.turns.fail_model(one.error, one.model)
+            self.dispatcher.fail_model(one.error, one.model)
 
 
 def _is_readable(descriptor: int | None) -> bool:

@@ -38,7 +38,7 @@ STARTS_WITHOUT = 4  # of a job, waiting for a file that the disk does not give; 
 
 
 @dataclass(kw_only=True)
-class Ending:
+class JobResult:
     """A job that is about to end."""
 
     job: Job
@@ -67,23 +67,23 @@ class Finisher:
         with self.context.database.read() as session:
             return [JobSummary.of(lines.of_job(session, job.id)) for job in ended]
 
-    def ending_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> Ending | None:
+    def result_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> JobResult | None:
         """How this job ends; a long track is published here. None: its track cannot be made now, and it is queued.
 
         Takes a while for a job of much speech; it may run in any thread. Raises what is every job's trouble.
         """
-        ending = Ending(job=job, outcome=summary.outcome, error=summary.error, warnings=summary.warnings)
-        ending.facts["voice"] = summary.voice
+        result = JobResult(job=job, outcome=summary.outcome, error=summary.error, warnings=summary.warnings)
+        result.facts["voice"] = summary.voice
         if isinstance(spec, SynthesizeSpec) and summary.spoken:
             try:
-                ending.facts["track"] = self._track(ending, spec, summary.spoken)
+                result.facts["track"] = self._track(result, spec, summary.spoken)
             except (InvalidInput, NotFound, StorageError) as error:
-                if isinstance(error, StorageError) and error.everyones:
+                if isinstance(error, StorageError) and error.is_instance_wide:
                     raise
                 if self._goes_again(job, summary.spoken, error):
                     return None
-                ending.warnings.append(f"No track was made: {error.message}")
-        return ending
+                result.warnings.append(f"No track was made: {error.message}")
+        return result
 
     def _goes_again(self, job: Job, spoken: Sequence[Spoken], error: VoiceJobsError) -> bool:
         """Whether the job went back into the queue: to wait for the disk, or to speak lines whose takes are lost."""
@@ -105,27 +105,27 @@ class Finisher:
             jobs.requeue(session, job.id, not_before_s=self.context.clock(), warning=warning)
         return True
 
-    def _track(self, ending: Ending, spec: SynthesizeSpec, spoken: Sequence[Spoken]) -> dict[str, Any]:
+    def _track(self, result: JobResult, spec: SynthesizeSpec, spoken: Sequence[Spoken]) -> dict[str, Any]:
         parts = [line.part for line in spoken]
         settings = self.context.settings
         wanted = file_format(spec.format or settings.format, wav_encoding=settings.wav_encoding)
         name, total = f"track.{wanted.format}", track.total_samples(parts)
         sound = track.waveforms(parts, load=lambda number: self._waveform(spoken[number]))
         if (only := self._only_line(spoken)) is not None:
-            ending.files[name], digest = only.content, only.sha256
+            result.files[name], digest = only.content, only.sha256
         elif total <= SHORT_SAMPLES:
             whole = np.concatenate(list(sound))
-            ending.files[name] = encode_audio(whole, format=wanted.format, encoding=wanted.encoding)
-            digest = sha256_hex(ending.files[name])
+            result.files[name] = encode_audio(whole, format=wanted.format, encoding=wanted.encoding)
+            digest = sha256_hex(result.files[name])
         else:
-            digest = self._publish_long(ending.job, name, sound, total, wanted)
+            digest = self._publish_long(result.job, name, sound, total, wanted)
         captions = list(track.cues(parts))
-        ending.files |= {SRT: track.srt(captions).encode(), VTT: track.vtt(captions).encode()}
+        result.files |= {SRT: track.srt(captions).encode(), VTT: track.vtt(captions).encode()}
         return {
             "file": name,
             "duration_s": round(total / SAMPLE_RATE_HZ, 4),
             "sha256": digest,
-            "captions": [{"file": file, "sha256": sha256_hex(ending.files[file])} for file in (SRT, VTT)],
+            "captions": [{"file": file, "sha256": sha256_hex(result.files[file])} for file in (SRT, VTT)],
         }
 
     def _publish_long(self, job: Job, name: str, sound: Iterable[Waveform], total: int, wanted: FileFormat) -> str:
@@ -150,36 +150,36 @@ class Finisher:
 
     # ---- from an outcome to a closed job -----------------------------------------------------------------------
 
-    def finish(self, endings: Sequence[Ending]) -> None:
+    def finish(self, results: Sequence[JobResult]) -> None:
         """Publish what is left, commit the outcomes, publish the receipts and close the jobs."""
-        troubles = self._add_job_files(endings)
-        files = {ending.job.name: ending.files for ending in endings if ending.job.name not in troubles}
+        troubles = self._add_job_files(results)
+        files = {result.job.name: result.files for result in results if result.job.name not in troubles}
         troubles |= self.outbox.publish_many(files)
-        good = self._without(troubles, {ending.job.name: ending for ending in endings})
+        good = self._without(troubles, {result.job.name: result for result in results})
         with self.context.database.write() as session:
-            for ending in good:
-                for warning in ending.warnings:
-                    jobs.add_warning(session, ending.job.id, warning)
-                self.set_outcome(session, ending.job.id, ending.outcome, error=ending.error, facts=ending.facts)
-        self.answer([ending.job.id for ending in good], with_job_files=False)
+            for result in good:
+                for warning in result.warnings:
+                    jobs.add_warning(session, result.job.id, warning)
+                self.set_outcome(session, result.job.id, result.outcome, error=result.error, facts=result.facts)
+        self.publish_receipts([result.job.id for result in good], with_job_files=False)
 
-    def _add_job_files(self, endings: Sequence[Ending]) -> dict[str, StorageError]:
+    def _add_job_files(self, results: Sequence[JobResult]) -> dict[str, StorageError]:
         """The files as they were dropped; returns the jobs that wait until theirs can be read."""
         troubles: dict[str, StorageError] = {}
-        for ending in endings:
+        for result in results:
             try:
-                ending.files |= self._job_file(ending.job)
+                result.files |= self._job_file(result.job)
             except StorageError as error:
-                if ending.job.attempts < STARTS_WITHOUT:
-                    troubles[ending.job.name] = error
+                if result.job.attempts < STARTS_WITHOUT:
+                    troubles[result.job.name] = error
                 else:
-                    ending.warnings.append(_without_job_file(error))
+                    result.warnings.append(_without_job_file(error))
         return troubles
 
-    def _without(self, troubles: Mapping[str, StorageError], endings: Mapping[str, Ending]) -> list[Ending]:
+    def _without(self, troubles: Mapping[str, StorageError], results: Mapping[str, JobResult]) -> list[JobResult]:
         for name, error in troubles.items():
-            self.on_job_trouble(endings[name].job, error)
-        return [ending for name, ending in endings.items() if name not in troubles]
+            self.on_job_trouble(results[name].job, error)
+        return [result for name, result in results.items() if name not in troubles]
 
     def set_outcome(
         self,
@@ -190,12 +190,12 @@ class Finisher:
         error: JobError | None = None,
         facts: JsonObject | None = None,
     ) -> None:
-        """Commit what a job has come to; `answer` must follow."""
+        """Commit what a job has come to; `publish_receipts` must follow."""
         now_s = self.context.clock()
         jobs.set_outcome(session, job_id, outcome, now_s=now_s, error=error, facts=facts or {})
         jobs.add_event(session, job_id, kind=outcome, message=error.message if error else outcome, at_s=now_s)
 
-    def answer(self, job_ids: Sequence[int], *, with_job_files: bool = True) -> None:
+    def publish_receipts(self, job_ids: Sequence[int], *, with_job_files: bool = True) -> None:
         """Publish the receipts of jobs that have an outcome, close them, and settle the jobs that waited for them.
 
         Those that are closed join `closed` at once: a later one's trouble must not make them forgotten.
@@ -245,7 +245,7 @@ class Finisher:
         try:
             self.outbox.sweep(job_name)
         except StorageError as error:
-            if error.everyones:
+            if error.is_instance_wide:
                 raise
             return {job_name: error}
         return {}

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from registry.errors import StorageError
 from runner.outbox.job_summary import JobSummary
-from runner.worker.finisher import SHORT_SAMPLES, Ending, Finisher
+from runner.worker.finisher import SHORT_SAMPLES, Finisher, JobResult
 from runner.worker.line_tasks import ActiveJob
 
 SHORT_LINES = 200  # a job of more lines is long, without a look at them
@@ -21,16 +21,16 @@ MOST_WAITING = 64  # jobs that may wait for the next batch
 LONG_TRACKS_AT_ONCE = 2  # so that a track of minutes need not wait for one of ten hours
 
 
-class Endings:
+class FinisherThread:
     """What is being ended. All methods belong to the runner's main thread."""
 
     def __init__(self, *, finisher: Finisher, wake: Callable[[], None]) -> None:
         self._finisher, self._wake = finisher, wake
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ending")
-        self._long_pool = ThreadPoolExecutor(LONG_TRACKS_AT_ONCE, thread_name_prefix="long-ending")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="finisher")
+        self._long_pool = ThreadPoolExecutor(LONG_TRACKS_AT_ONCE, thread_name_prefix="long-result")
         self._waiting: list[ActiveJob] = []
-        self._making: dict[Future[Ending | None], int] = {}  # long jobs, by their ledger ids
-        self._made: list[Ending] = []
+        self._making: dict[Future[JobResult | None], int] = {}  # long jobs, by their ledger ids
+        self._made: list[JobResult] = []
         self._batch: Future[list[tuple[ActiveJob, JobSummary]]] | None = None
         self._batch_ids: set[int] = set()
 
@@ -38,26 +38,26 @@ class Endings:
         return bool(self._waiting or self._making or self._made or self._batch)
 
     def __contains__(self, job_id: int) -> bool:
-        waiting = {active.job.id for active in self._waiting} | {ending.job.id for ending in self._made}
+        waiting = {active.job.id for active in self._waiting} | {result.job.id for result in self._made}
         return job_id in waiting or job_id in self._batch_ids or job_id in self._making.values()
 
     def add(self, ended: Sequence[ActiveJob]) -> None:
         """These jobs are to be ended."""
         for active in ended:
-            if active.after <= SHORT_LINES:
+            if active.cursor <= SHORT_LINES:
                 self._waiting.append(active)
             else:
                 self._make(active)
 
     def _make(self, active: ActiveJob, summary: JobSummary | None = None) -> None:
-        future = self._long_pool.submit(self._ending_of, active, summary)
+        future = self._long_pool.submit(self._result_of, active, summary)
         self._making[future] = active.job.id
         future.add_done_callback(lambda _: self._wake())
 
-    def _ending_of(self, active: ActiveJob, summary: JobSummary | None) -> Ending | None:
+    def _result_of(self, active: ActiveJob, summary: JobSummary | None) -> JobResult | None:
         if summary is None:
             [summary] = self._finisher.summaries_of([active.job])
-        return self._finisher.ending_of(active.job, active.spec, summary)
+        return self._finisher.result_of(active.job, active.spec, summary)
 
     def tick(self, *, wait: bool = False) -> bool:
         """Take in what the threads have done and begin the next batch; whether anything was done.
@@ -68,8 +68,8 @@ class Endings:
         for future in [future for future in self._making if future.done()]:
             done = True
             del self._making[future]
-            if (ending := future.result()) is not None:
-                self._made.append(ending)
+            if (result := future.result()) is not None:
+                self._made.append(result)
         while self._batch is not None or self._waiting or self._made:
             wait = wait or len(self._waiting) >= MOST_WAITING
             if self._batch is None:
@@ -84,7 +84,7 @@ class Endings:
     def _begin(self) -> None:
         ended, self._waiting = self._waiting, []
         made, self._made = self._made, []
-        self._batch_ids = {active.job.id for active in ended} | {ending.job.id for ending in made}
+        self._batch_ids = {active.job.id for active in ended} | {result.job.id for result in made}
         self._batch = self._pool.submit(self._end, ended, made)
         self._batch.add_done_callback(lambda _: self._wake())
 
@@ -95,12 +95,12 @@ class Endings:
         finally:
             self._batch, self._batch_ids = None, set()
 
-    def _end(self, ended: Sequence[ActiveJob], made: Sequence[Ending]) -> list[tuple[ActiveJob, JobSummary]]:
+    def _end(self, ended: Sequence[ActiveJob], made: Sequence[JobResult]) -> list[tuple[ActiveJob, JobSummary]]:
         """In the thread: everything that is left to do; returns the jobs that turn out to be long."""
         summaries = self._finisher.summaries_of([active.job for active in ended])
         pairs = list(zip(ended, summaries, strict=True))
-        endings = [self._ending_of(*pair) for pair in pairs if pair[1].samples <= SHORT_SAMPLES]
-        self._finisher.finish([*made, *(ending for ending in endings if ending is not None)])
+        results = [self._result_of(*pair) for pair in pairs if pair[1].samples <= SHORT_SAMPLES]
+        self._finisher.finish([*made, *(result for result in results if result is not None)])
         return [pair for pair in pairs if pair[1].samples > SHORT_SAMPLES]
 
     def give_up(self) -> None:

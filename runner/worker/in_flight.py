@@ -1,4 +1,4 @@
-"""Where jobs are worked on: running jobs in memory, lines handed to the engine, its answers sorted into a basket.
+"""Where jobs are worked on: running jobs in memory, lines handed to the engine, its answers sorted into a batch.
 
 The floor decides and moves; what has come of a line is recorded and published by `runner/worker/take_writer.py`.
 Everything here can be thrown away at any moment and made anew from the ledger.
@@ -18,14 +18,14 @@ from registry.jobs import lines
 from registry.jobs.values import JobError, Line
 from runner.engine.client import EngineClient, EngineLost
 from runner.engine.model_loader import ModelLoader
-from runner.scheduling.line_plan import FAILURES, STRIKES
+from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
 from runner.scheduling.voice_resolution import relock_hint
 from runner.worker.context import Context
 from runner.worker.line_tasks import (
     Accepted,
     ActiveJob,
-    Basket,
-    LineAtWork,
+    LineTask,
+    ResultBatch,
     Reused,
     key_of,
     no_usable_take,
@@ -47,15 +47,15 @@ MISMATCH = "prompt-model-mismatch"
 
 
 @dataclass(kw_only=True)
-class Floor:
+class InFlight:
     """Running jobs by their ledger id, and whose each piece of work in flight is."""
 
     context: Context
     engine: EngineClient
     loader: ModelLoader
     jobs: dict[int, ActiveJob] = field(default_factory=dict)
-    owners: dict[str, ActiveJob] = field(default_factory=dict)
-    basket: Basket = field(default_factory=Basket)
+    job_of_work: dict[str, ActiveJob] = field(default_factory=dict)
+    results: ResultBatch = field(default_factory=ResultBatch)
     line_s: float = 1.0  # how long a line takes lately: a fast engine is given many at once
     _prompts: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
 
@@ -64,88 +64,88 @@ class Floor:
         """How many more pieces of work the engine may hold: enough to keep its batch full, few to lose."""
         facts = self.loader.facts
         if facts is None:
-            return -len(self.owners)
+            return -len(self.job_of_work)
         a_moment = int(QUEUED_S / self.line_s) if self.line_s > 0 else FEWEST_IN_FLIGHT
         wanted = max(FEWEST_IN_FLIGHT, 2 * facts.batch, min(MOST_IN_FLIGHT, a_moment))
-        return wanted - len(self.owners)
+        return wanted - len(self.job_of_work)
 
     @property
     def expects_more(self) -> bool:
         """Whether the engine is so fast that its next answers are worth a moment's wait, and there is room for them."""
-        return bool(self.owners) and self.line_s < FAST_LINE_S and not self.holds_much
+        return bool(self.job_of_work) and self.line_s < FAST_LINE_S and not self.holds_much
 
     @property
     def holds_much(self) -> bool:
-        """Whether the takes in the basket have grown so large that they should be recorded before more come."""
-        takes = (item.work.best for item in self.basket.accepted)
+        """Whether the takes in the batch have grown so large that they should be recorded before more come."""
+        takes = (item.work.best for item in self.results.accepted)
         return sum(take.done.waveform.size for take in takes if take is not None) >= MOST_HELD_SAMPLES
 
     def clear(self) -> None:
         """Forget all that is under way; late answers find no owner."""
-        for work_id in self.owners:
+        for work_id in self.job_of_work:
             self.engine.cancel(work_id)
         self.jobs.clear()
-        self.owners.clear()
-        self.basket = Basket()
+        self.job_of_work.clear()
+        self.results = ResultBatch()
 
     def drop(self, job_id: int) -> None:
         """Forget one job."""
         active = self.jobs.pop(job_id, None)
         if active is None:
             return
-        self.basket.reused = [item for item in self.basket.reused if item[0] is not active]
-        for work_id in [work_id for work_id, owner in self.owners.items() if owner is active]:
+        self.results.reused = [item for item in self.results.reused if item[0] is not active]
+        for work_id in [work_id for work_id, owner in self.job_of_work.items() if owner is active]:
             self.engine.cancel(work_id)
-            del self.owners[work_id]
+            del self.job_of_work[work_id]
 
     def put_back(self, reused: Sequence[Reused]) -> None:
         """What was not recorded yet; of a job that was dropped meanwhile, nothing."""
-        self.basket.reused += [item for item in reused if self.jobs.get(item[0].job.id) is item[0]]
+        self.results.reused += [item for item in reused if self.jobs.get(item[0].job.id) is item[0]]
 
     # ---- to the engine -----------------------------------------------------------------------------------------
 
-    def hand_over(self, active: ActiveJob) -> bool:
+    def submit(self, active: ActiveJob) -> bool:
         """Give the engine this job's next piece of work; False when it has none now."""
         now_s = self.context.clock()
-        if now_s - active.served_s <= self.context.settings.max_wait_s:
-            active.served_s = now_s  # a job whose turn came because it had waited too long keeps it to its end
+        if now_s - active.last_scheduled_s <= self.context.settings.max_wait_s:
+            active.last_scheduled_s = now_s  # a job whose turn came because it had waited too long keeps it to its end
         if active.task is not None:
-            return self._hand_over_task(active, active.task)
-        if not active.again and not active.drained and len(self.basket.reused) < PAGE_LINES:
+            return self._submit_lock(active, active.task)
+        if not active.pending and not active.drained and len(self.results.reused) < PAGE_LINES:
             self.fetch([active])
-        if not active.again:
+        if not active.pending:
             return False
-        work = active.again[0]
-        if work.alone and self.owners:
+        work = active.pending[0]
+        if work.isolated and self.job_of_work:
             return False  # it waits until it has the engine to itself
-        active.again.popleft()
-        return self._submit(active, work)
+        active.pending.popleft()
+        return self._submit_line(active, work)
 
     @property
-    def holds_a_suspect(self) -> bool:
+    def has_isolated(self) -> bool:
         """Whether a line is being rendered that nothing else may be rendered with."""
-        return any(work.alone for owner in self.owners.values() for work in owner.in_flight.values())
+        return any(work.isolated for owner in self.job_of_work.values() for work in owner.in_flight.values())
 
-    def _hand_over_task(self, active: ActiveJob, task: LockTask) -> bool:
+    def _submit_lock(self, active: ActiveJob, task: LockTask) -> bool:
         work = task.next_work()
         if work is None:
             return False
-        self.owners[work.id] = active
+        self.job_of_work[work.id] = active
         self.engine.submit(work, expected_s=task.expected_s)
         return True
 
-    def _submit(self, active: ActiveJob, work: LineAtWork) -> bool:
+    def _submit_line(self, active: ActiveJob, work: LineTask) -> bool:
         voice = work.line.request["voice"]
         try:
             prompt = self._prompt(voice["prompt"]) if voice["source"] == "lock" else b""
         except VoiceJobsError as error:
             if error.retryable:
-                active.again.appendleft(work)
+                active.pending.appendleft(work)
                 raise
             self._fail(active, work, JobError.of(error))
             return True
         active.in_flight[work.work_id] = work
-        self.owners[work.work_id] = active
+        self.job_of_work[work.work_id] = active
         self.engine.submit(work.work(voice_source(voice, prompt=prompt)), expected_s=work.expected_s())
         return True
 
@@ -165,30 +165,30 @@ class Floor:
         with self.context.database.read() as session:
             for active in jobs:
                 assert active.model is not None
-                page = lines.waiting(session, active.job.id, model=active.model, after=active.after, limit=PAGE_LINES)
+                page = lines.waiting(session, active.job.id, model=active.model, after=active.cursor, limit=PAGE_LINES)
                 found.append((active, page))
             keys = {line.id: key_of(line, facts) for _, page in found for line in page}
             existing = lines.existing_takes(session, keys.values())
         for active, page in found:
-            self._take_on(active, page, keys, existing)
+            self._enqueue(active, page, keys, existing)
 
-    def _take_on(self, active: ActiveJob, found: list[Line], keys: Mapping[int, str], existing: set[str]) -> None:
-        """Lines whose take exists go straight into the basket."""
+    def _enqueue(self, active: ActiveJob, found: list[Line], keys: Mapping[int, str], existing: set[str]) -> None:
+        """Lines whose take exists go straight into the batch."""
         active.drained = len(found) < PAGE_LINES
         if found:
-            active.after = found[-1].position
+            active.cursor = found[-1].position
         for line in found:
             if keys[line.id] in existing:
-                active.unrecorded += 1
-                self.basket.reused.append((active, line, keys[line.id]))
+                active.unwritten += 1
+                self.results.reused.append((active, line, keys[line.id]))
             else:
-                active.again.append(LineAtWork.of(line))
+                active.pending.append(LineTask.of(line))
 
     # ---- from the engine ---------------------------------------------------------------------------------------
 
     def on_speech(self, done: SpeechDone, facts: EngineFacts) -> None:
         """A take has come: good enough, or to be tried again."""
-        active = self.owners.pop(done.id, None)
+        active = self.job_of_work.pop(done.id, None)
         if active is None:
             return  # its job was cancelled, or dropped for want of space
         if active.task is not None:
@@ -197,26 +197,26 @@ class Floor:
         work = active.in_flight.pop(done.id)
         self.line_s += (done.render_s / max(1, done.batch) - self.line_s) / 4
         if done.finish_reason == "cancelled":
-            active.again.append(work)
+            active.pending.append(work)
             return
         settings, now_s = self.context.settings, self.context.clock()
-        if not work.take_in(done, max_takes=settings.max_takes, now_s=now_s):
-            active.again.appendleft(work)
+        if not work.add_result(done, max_takes=settings.max_takes, now_s=now_s):
+            active.pending.appendleft(work)
         elif work.best is not None and work.best.quality.usable:
-            active.unrecorded += 1
-            self.basket.accepted.append(Accepted(active=active, work=work, facts=facts))
+            active.unwritten += 1
+            self.results.accepted.append(Accepted(active=active, work=work, facts=facts))
         else:
             self._fail(active, work, no_usable_take(work))
 
     def on_lock(self, done: LockDone, facts: EngineFacts) -> None:
         """A clone prompt has come."""
-        active = self.owners.pop(done.id, None)
+        active = self.job_of_work.pop(done.id, None)
         if active is not None and active.task is not None:
             active.task.on_lock(done, facts)
 
     def on_work_failed(self, failed: EngineWorkFailed) -> None:
         """The engine could not do it, and lives."""
-        active = self.owners.pop(failed.id, None)
+        active = self.job_of_work.pop(failed.id, None)
         if active is None:
             return
         error = JobError(code=failed.code, message=failed.message, hint=failed.hint)
@@ -225,9 +225,9 @@ class Floor:
             return
         work = active.in_flight.pop(failed.id)
         work.failures += 1
-        if failed.retryable and work.failures < FAILURES:
-            self.basket.stumbled.append(work)
-            active.again.append(work)
+        if failed.retryable and work.failures < MAX_FAILURES:
+            self.results.to_retry.append(work)
+            active.pending.append(work)
         else:
             self._fail(active, work, _with_relock_hint(error, work.line))
 
@@ -236,7 +236,7 @@ class Floor:
         logger.warning("engine lost (%s) with %d lines in flight: %s", lost.reason, len(lost.in_flight), lost.detail)
         suspects = set(lost.started)
         for work_id in reversed(lost.in_flight):
-            active = self.owners.pop(work_id, None)
+            active = self.job_of_work.pop(work_id, None)
             if active is None:
                 continue
             if active.task is not None:
@@ -244,19 +244,19 @@ class Floor:
             else:
                 self._go_again(active, active.in_flight.pop(work_id), work_id in suspects, lost.detail)
 
-    def _go_again(self, active: ActiveJob, work: LineAtWork, suspected: bool, detail: str) -> None:
+    def _go_again(self, active: ActiveJob, work: LineTask, suspected: bool, detail: str) -> None:
         if suspected:
-            work.strikes += 1
-            work.alone = True
-            self.basket.struck.append(work)
-            if work.strikes >= STRIKES:
+            work.crash_count += 1
+            work.isolated = True
+            self.results.crashed.append(work)
+            if work.crash_count >= MAX_CRASHES:
                 self._fail(active, work, quarantined(detail))
                 return
-        active.again.appendleft(work)
+        active.pending.appendleft(work)
 
-    def _fail(self, active: ActiveJob, work: LineAtWork, error: JobError) -> None:
-        active.unrecorded += 1
-        self.basket.failed.append((active, work, error))
+    def _fail(self, active: ActiveJob, work: LineTask, error: JobError) -> None:
+        active.unwritten += 1
+        self.results.failed.append((active, work, error))
 
 
 def _with_relock_hint(error: JobError, line: Line) -> JobError:

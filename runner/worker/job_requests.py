@@ -16,11 +16,11 @@ from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
 from runner.outbox.outbox import Outbox
 from runner.worker.context import Context
-from runner.worker.dispatcher import Turns
+from runner.worker.dispatcher import Dispatcher
 from runner.worker.finisher import Finisher
-from runner.worker.finisher_thread import Endings
-from runner.worker.in_flight import Floor
-from runner.worker.take_writer import Recorder
+from runner.worker.finisher_thread import FinisherThread
+from runner.worker.in_flight import InFlight
+from runner.worker.take_writer import TakeWriter
 
 logger = logging.getLogger(__name__)
 
@@ -28,21 +28,21 @@ RETRY_AGAIN_S = 5.0  # between two tries at a job whose folder does not let it b
 
 
 @dataclass(frozen=True, kw_only=True)
-class Requests:
+class JobRequests:
     """Obeys them, on the runner's main thread."""
 
     context: Context
     outbox: Outbox
-    floor: Floor
-    recorder: Recorder
+    in_flight: InFlight
+    take_writer: TakeWriter
     finisher: Finisher
-    turns: Turns
-    endings: Endings
+    dispatcher: Dispatcher
+    finisher_thread: FinisherThread
     end_what_can: Callable[[], None]  # let the jobs end that are about to
-    on_over: Callable[[Sequence[int]], None]  # these jobs want their answer
+    ended: Callable[[Sequence[int]], None]  # these jobs want their answer
     _put_off: dict[int, float] = field(default_factory=dict)  # requests that could not be obeyed; when to try again
 
-    def obey(self, now_s: float) -> None:
+    def apply(self, now_s: float) -> None:
         """All that were asked. Raises StorageError when the disk or the database failed."""
         with self.context.database.read() as session:
             asked = [item for item in job_requests.requests(session) if self._put_off.get(item.id, now_s) <= now_s]
@@ -63,17 +63,17 @@ class Requests:
         return any(request.id not in self._put_off for request in job_requests.requests(session))
 
     def _cancel(self, job: Job) -> None:
-        if job.status not in OPEN_STATUSES or job.outcome is not None or job.id in self.endings:
+        if job.status not in OPEN_STATUSES or job.outcome is not None or job.id in self.finisher_thread:
             self._note(job, CANCEL, "too late: all its work was done, and it was being finished")
             return
-        self.floor.drop(job.id)
+        self.in_flight.drop(job.id)
         if job.plan is not None:
             with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published
-                self.recorder.republish(job, spec_from_json(job.spec_json))
+                self.take_writer.republish(job, spec_from_json(job.spec_json))
         with self.context.database.write() as session:
             lines.cancel_waiting(session, job.id)
             self.finisher.set_outcome(session, job.id, CANCELLED)
-        self.on_over([job.id])
+        self.ended([job.id])
 
     def _retry(self, job: Job, request: Request, *, now_s: float) -> bool:
         """Put a job back into the queue; False when its folder does not allow that now."""
@@ -81,7 +81,7 @@ class Requests:
             self.outbox.retire_receipt(job.name)
             there = self.outbox.files_of(job.name)
         except StorageError as error:
-            if error.everyones:
+            if error.is_instance_wide:
                 raise
             if request.id not in self._put_off:
                 logger.warning("job %d (%s) cannot be tried again yet: %s", job.id, job.name, error)
@@ -93,7 +93,7 @@ class Requests:
             jobs.reset_for_retry(session, job.id)
             lines.publish_again(session, job.id, unless_in=there)
             jobs.add_event(session, job.id, kind=RETRY, message="tried again", at_s=self.context.clock())
-        self.turns.may_be_ready = True
+        self.dispatcher.may_be_ready = True
         return True
 
     def _note(self, job: Job, kind: str, message: str) -> None:

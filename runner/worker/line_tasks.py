@@ -27,7 +27,7 @@ from registry.storage.digests import take_key
 from registry.voices.values import TakeFacts
 from runner.jobfile.parse import JobSpec
 from runner.outbox.take_encoding import NewTake, engine_entry
-from runner.scheduling.line_plan import STRIKES, retry_seed
+from runner.scheduling.line_plan import MAX_CRASHES, retry_seed
 from runner.worker.lock_task import LockTask
 
 LONG_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute takes a second to code as MP3
@@ -43,21 +43,21 @@ class Rendered:
 
 
 @dataclass(kw_only=True)
-class LineAtWork:
+class LineTask:
     """A line that is being spoken, perhaps not for the first time."""
 
     line: Line
     attempt: int = 1
     best: Rendered | None = None
-    alone: bool = False  # the engine died over it: nothing else is rendered with it
+    isolated: bool = False  # the engine died over it: nothing else is rendered with it
     attempts: list[NewAttempt] = field(default_factory=list)  # not yet recorded
-    strikes: int = 0
+    crash_count: int = 0
     failures: int = 0
 
     @classmethod
-    def of(cls, line: Line) -> LineAtWork:
-        """A line as the ledger knows it: what killed an engine before is rendered alone."""
-        return cls(line=line, alone=line.strikes > 0, strikes=line.strikes, failures=line.failures)
+    def of(cls, line: Line) -> LineTask:
+        """A line as the ledger knows it: what killed an engine before is rendered by itself."""
+        return cls(line=line, isolated=line.crash_count > 0, crash_count=line.crash_count, failures=line.failures)
 
     @property
     def work_id(self) -> str:
@@ -85,7 +85,7 @@ class LineAtWork:
         """How long the line lasts, roughly: deadlines follow from it."""
         return expected_duration_s(spoken_text(self.line.request))
 
-    def take_in(self, done: SpeechDone, *, max_takes: int, now_s: float) -> bool:
+    def add_result(self, done: SpeechDone, *, max_takes: int, now_s: float) -> bool:
         """Measure a take; True when the line needs no further one."""
         text = spoken_text(self.line.request)
         quality = measure(done.waveform, text=text, finish_reason=done.finish_reason)
@@ -168,9 +168,9 @@ class Accepted:
     """A line with a take that is good enough."""
 
     active: ActiveJob
-    work: LineAtWork
+    work: LineTask
     facts: EngineFacts
-    coding: Future[NewTake] | None = None  # the take as it will be stored, once its making has begun
+    encoding: Future[NewTake] | None = None  # the take as it will be stored, once its making has begun
 
     @property
     def is_long(self) -> bool:
@@ -179,18 +179,18 @@ class Accepted:
     @property
     def takes_a_while(self) -> bool:
         """Whether it is still being coded, and not for a moment only."""
-        return self.is_long and self.coding is not None and not self.coding.done()
+        return self.is_long and self.encoding is not None and not self.encoding.done()
 
 
 @dataclass(kw_only=True)
-class Basket:
+class ResultBatch:
     """What has come of lines and is not recorded yet."""
 
     accepted: list[Accepted] = field(default_factory=list)
     reused: list[Reused] = field(default_factory=list)
-    failed: list[tuple[ActiveJob, LineAtWork, JobError]] = field(default_factory=list)
-    struck: list[LineAtWork] = field(default_factory=list)  # the engine died over them
-    stumbled: list[LineAtWork] = field(default_factory=list)  # failed, and to be tried again
+    failed: list[tuple[ActiveJob, LineTask, JobError]] = field(default_factory=list)
+    crashed: list[LineTask] = field(default_factory=list)  # the engine died over them
+    to_retry: list[LineTask] = field(default_factory=list)  # failed, and to be tried again
 
     def __bool__(self) -> bool:
         return self.holds_news or bool(self.reused)
@@ -198,7 +198,7 @@ class Basket:
     @property
     def holds_news(self) -> bool:
         """Whether anything in it came from the engine, and from nowhere else."""
-        return bool(self.accepted or self.failed or self.struck or self.stumbled)
+        return bool(self.accepted or self.failed or self.crashed or self.to_retry)
 
 
 @dataclass(kw_only=True)
@@ -208,42 +208,42 @@ class ActiveJob:
     job: Job
     spec: JobSpec
     model: str | None
-    served_s: float  # when it was claimed, or last got the engine (epoch seconds): it waits since then
-    after: int = 0  # position of the last line that was fetched for this model
-    again: deque[LineAtWork] = field(default_factory=deque)  # fetched, and waiting to be rendered
-    in_flight: dict[str, LineAtWork] = field(default_factory=dict)
-    unrecorded: int = 0  # lines in the basket
+    last_scheduled_s: float  # when it was claimed, or last got the engine (epoch seconds): it waits since then
+    cursor: int = 0  # position of the last line that was fetched for this model
+    pending: deque[LineTask] = field(default_factory=deque)  # fetched, and waiting to be rendered
+    in_flight: dict[str, LineTask] = field(default_factory=dict)
+    unwritten: int = 0  # lines in the batch
     drained: bool = False  # the ledger has no further lines for this model
     task: LockTask | None = None  # of a job that locks a voice, and has no lines
 
     def rewind(self, model: str | None) -> None:
         """Begin again with the lines of another model."""
-        self.model, self.after, self.drained = model, 0, False
+        self.model, self.cursor, self.drained = model, 0, False
 
     @property
     def has_one_line(self) -> bool:
         """Whether the job's first line is also the last for this model."""
-        return self.drained and self.after == 1
+        return self.drained and self.cursor == 1
 
     @property
     def has_work(self) -> bool:
         """Whether something can be handed to the engine now."""
         if self.task is not None:
             return self.task.has_work
-        return bool(self.again) or not self.drained
+        return bool(self.pending) or not self.drained
 
     @property
     def is_idle(self) -> bool:
         """Nothing is under way, and the ledger has no more for this model."""
         if self.task is not None:
             return self.task.is_over
-        return not self.again and not self.in_flight and not self.unrecorded and self.drained
+        return not self.pending and not self.in_flight and not self.unwritten and self.drained
 
 
 Reused = tuple[ActiveJob, Line, str]  # a line whose take exists, and the key of that take
 
 
-def no_usable_take(work: LineAtWork) -> JobError:
+def no_usable_take(work: LineTask) -> JobError:
     """The error of a line of which no take was speech."""
     assert work.best is not None
     gates = ", ".join(work.best.quality.failed)
@@ -259,6 +259,6 @@ def quarantined(detail: str) -> JobError:
     """The error of a line that has killed the engine too often."""
     return JobError(
         code="quarantined",
-        message=f"The engine died {STRIKES} times over this line; it is not tried again. {detail}".strip(),
+        message=f"The engine died {MAX_CRASHES} times over this line; it is not tried again. {detail}".strip(),
         hint="Change the text, or report it with the engine's log.",
     )

@@ -33,7 +33,7 @@ from registry.voices.values import NewVersion, Version
 from registry.voices.versions import add_version
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
 from runner.outbox.take_encoding import model_facts
-from runner.scheduling.line_plan import FAILURES, STRIKES, derived_seed, retry_seed
+from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, derived_seed, retry_seed
 from runner.worker.context import Context
 
 SHORTEST_S, LONGEST_S = 1.0, 60.0  # hard bounds of a reference recording
@@ -142,7 +142,7 @@ class LockTask:
     _audition: bytes | None = None
     _in_flight: bool = False
     _attempt: int = 1
-    _strikes: int = 0
+    _crash_count: int = 0
     _failures: int = 0
 
     @property
@@ -216,15 +216,15 @@ class LockTask:
         """The engine could not do it, and lives."""
         self._in_flight = False
         self._failures += 1
-        if not retryable or self._failures >= FAILURES:
+        if not retryable or self._failures >= MAX_FAILURES:
             self.error = error
 
     def on_lost(self, *, suspected: bool, detail: str) -> None:
         """The engine died."""
         self._in_flight = False
-        self._strikes += suspected
-        if self._strikes >= STRIKES:
-            message = f"The engine died {STRIKES} times while it locked this recording. {detail}"
+        self._crash_count += suspected
+        if self._crash_count >= MAX_CRASHES:
+            message = f"The engine died {MAX_CRASHES} times while it locked this recording. {detail}"
             self.error = JobError(code="quarantined", message=message, hint="Lock another recording.")
 
     def store(self) -> NewVersion:

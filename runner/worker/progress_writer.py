@@ -34,24 +34,27 @@ class ProgressWriter:
         self._since_s.setdefault(progress.id, self.clock())
         self._frames[progress.id] = progress.frames
 
-    def tick(self, owners: Mapping[str, ActiveJob], *, now_s: float) -> None:
+    def tick(self, job_of_work: Mapping[str, ActiveJob], *, now_s: float) -> None:
         """Forget what has ended; write now and then, if there is anything to tell."""
-        self._frames = {work_id: frames for work_id, frames in self._frames.items() if work_id in owners}
+        self._frames = {work_id: frames for work_id, frames in self._frames.items() if work_id in job_of_work}
         self._since_s = {work_id: self._since_s[work_id] for work_id in self._frames}
         if not any(self._frames.values()) or now_s < self._next_write_s:
             return
         self._next_write_s = now_s + WRITE_EVERY_S
-        content = {"at_s": self.clock(), "jobs": {key: asdict(value) for key, value in self._by_job(owners).items()}}
+        content = {
+            "at_s": self.clock(),
+            "jobs": {key: asdict(value) for key, value in self._by_job(job_of_work).items()},
+        }
         path = self.state_dir / FILE
         with contextlib.suppress(OSError):  # a full disk is noticed by what matters
             temporary = path.with_suffix(".tmp")
             temporary.write_text(json.dumps(content), encoding="utf-8")
             temporary.replace(path)
 
-    def _by_job(self, owners: Mapping[str, ActiveJob]) -> dict[int, UnderWay]:
+    def _by_job(self, job_of_work: Mapping[str, ActiveJob]) -> dict[int, UnderWay]:
         found: dict[int, UnderWay] = {}
         for work_id, frames in self._frames.items():
-            active = owners[work_id]
+            active = job_of_work[work_id]
             if work_id not in active.in_flight:
                 continue  # a lock's recording: its job has no lines
             expected_s = max(0.1, active.in_flight[work_id].expected_s())

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 60.0  # monotonic; a look sums up the sizes of all takes
 
 
-class Housekeeping:
+class TakeEviction:
     """Evicts takes. Only the worker's own thread calls it, between steps, so no take is being added meanwhile."""
 
     def __init__(self, context: Context) -> None:
@@ -39,7 +39,7 @@ class Housekeeping:
         try:
             self.evict()
         except StorageError as error:
-            if error.everyones:
+            if error.is_instance_wide:
                 raise
             logger.warning("old takes were not evicted: %s", error)  # which is no reason to stop working
 

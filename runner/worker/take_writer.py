@@ -36,11 +36,11 @@ from runner.outbox.take_encoding import (
     take_waveform,
 )
 from runner.worker.context import Context
-from runner.worker.line_tasks import Accepted, ActiveJob, Basket, LineAtWork, Reused, key_of
+from runner.worker.line_tasks import Accepted, ActiveJob, LineTask, ResultBatch, Reused, key_of
 
 OnJobTrouble = Callable[[Job, StorageError], None]
 KEPT_BYTES = 3_000_000  # of recent takes, for the tracks that are made of them a moment later
-CODERS = 2  # threads that compress takes; each holds a waveform several times over
+ENCODERS = 2  # threads that compress takes; each holds a waveform several times over
 REUSED_AT_ONCE = 64  # takes that are read again together,
 REUSED_AT_ONCE_S = 60.0  # of so much speech: a minute of it takes a second to code as MP3, and 6 MB
 
@@ -87,17 +87,17 @@ def _held_bytes(file: PublishedLine) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What came of a basket, for the main thread to take note of."""
+class Written:
+    """What came of a batch, for the main thread to take note of."""
 
-    settled: list[ActiveJob] = field(default_factory=list)  # once for every line that is in the basket no more
-    again: list[tuple[ActiveJob, Line]] = field(default_factory=list)  # lines whose stored take could not be used
+    settled: list[ActiveJob] = field(default_factory=list)  # once for every line that is in the batch no more
+    pending: list[tuple[ActiveJob, Line]] = field(default_factory=list)  # lines whose stored take could not be used
     left: list[Reused] = field(default_factory=list)  # for another time
     troubles: list[tuple[Job, StorageError]] = field(default_factory=list)  # jobs whose own folder refuses files
 
 
 @dataclass(kw_only=True)
-class Recorder:
+class TakeWriter:
     """Writes down and publishes, for many lines at a time. Threads take turns."""
 
     context: Context
@@ -105,36 +105,40 @@ class Recorder:
     on_job_trouble: OnJobTrouble  # a job's own folder cannot be written
     recent: RecentTakes = field(default_factory=RecentTakes)
     wake: Callable[[], None] = lambda: None  # called when a long take is coded
-    coders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CODERS, thread_name_prefix="coder"))
-    long_coder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="coder"))
+    encoders: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(ENCODERS, thread_name_prefix="encoder")
+    )
+    long_encoder: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="encoder")
+    )
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _noted: dict[int, set[str]] = field(default_factory=dict)  # job id -> fingerprints of engines noted with it
 
-    def record(self, basket: Basket) -> Recorded:
-        """Everything in the basket, but of what is reused only as much as takes a moment.
+    def write(self, batch: ResultBatch) -> Written:
+        """Everything in the batch, but of what is reused only as much as takes a moment.
 
         Raises StorageError when the disk or the database fails.
         """
         with self._turn:
-            return self._record(basket)
+            return self._write(batch)
 
-    def _record(self, basket: Basket) -> Recorded:
-        recorded = Recorded()
-        ready = self._store(basket.accepted)
-        basket.accepted.clear()  # gives back the engine's own samples
-        ready += self._reused(basket.reused, recorded)
+    def _write(self, batch: ResultBatch) -> Written:
+        written = Written()
+        ready = self._store(batch.accepted)
+        batch.accepted.clear()  # gives back the engine's own samples
+        ready += self._reused(batch.reused, written)
         crash_point("recording.takes-stored")
         with self.context.database.write() as session:
             self._commit_lines(session, ready)
-            self._commit_rest(session, basket)
+            self._commit_rest(session, batch)
         crash_point("recording.lines-committed")
-        recorded.troubles.extend(self._publish(ready))
-        recorded.settled.extend(active for active, _, _ in basket.failed)
-        recorded.settled.extend(item.active for item in ready if item.active is not None)
-        return recorded
+        written.troubles.extend(self._publish(ready))
+        written.settled.extend(active for active, _, _ in batch.failed)
+        written.settled.extend(item.active for item in ready if item.active is not None)
+        return written
 
-    def _reused(self, reused: Sequence[Reused], recorded: Recorded) -> list[_Ready]:
-        """The next lines whose takes exist; those whose takes are gone, and those that must wait, are `recorded`."""
+    def _reused(self, reused: Sequence[Reused], written: Written) -> list[_Ready]:
+        """The next lines whose takes exist; those whose takes are gone, and those that must wait, are `written`."""
         takes = self._find([key for _, _, key in reused[:REUSED_AT_ONCE]])
         ready: list[_Ready] = []
         waiting = deque(reused)
@@ -143,12 +147,12 @@ class Recorder:
             active, line, key = waiting.popleft()
             found = self._reuse(active.job, active.spec, line, takes.get(key))
             if found is None:
-                recorded.again.append((active, line))
+                written.pending.append((active, line))
                 continue
             found.active = active
             ready.append(found)
             speech_s += found.facts.duration_s
-        recorded.left.extend(waiting)
+        written.left.extend(waiting)
         return ready
 
     def republish(self, job: Job, spec: JobSpec) -> None:
@@ -191,30 +195,30 @@ class Recorder:
 
     # ---- takes -------------------------------------------------------------------------------------------------
 
-    def begin(self, basket: Basket) -> None:
+    def begin(self, batch: ResultBatch) -> None:
         """Have the takes coded, in threads, that have come since the last time."""
-        for item in reversed(basket.accepted):
-            if item.coding is not None:
+        for item in reversed(batch.accepted):
+            if item.encoding is not None:
                 return
-            item.coding = self._coding(item)
+            item.encoding = self._encoding(item)
 
-    def _coding(self, item: Accepted) -> Future[NewTake]:
+    def _encoding(self, item: Accepted) -> Future[NewTake]:
         assert item.work.best is not None
-        pool = self.long_coder if item.is_long else self.coders
-        coding = pool.submit(new_take, item.work.best.done.waveform, self._format(item.active.spec))
+        pool = self.long_encoder if item.is_long else self.encoders
+        encoding = pool.submit(new_take, item.work.best.done.waveform, self._format(item.active.spec))
         if item.is_long:
-            coding.add_done_callback(lambda _: self.wake())
-        return coding
+            encoding.add_done_callback(lambda _: self.wake())
+        return encoding
 
     def _store(self, accepted: Sequence[Accepted]) -> list[_Ready]:
         """Make the audio of new takes durable, all at once."""
-        takes = [(item.coding or self._coding(item)).result() for item in accepted]
+        takes = [(item.encoding or self._encoding(item)).result() for item in accepted]
         self.context.takes.audio.put_named({take.sha256: take.content for take in takes})
         return [
             self._stored(item.active, item.work, item.facts, take) for item, take in zip(accepted, takes, strict=True)
         ]
 
-    def _stored(self, active: ActiveJob, work: LineAtWork, facts: EngineFacts, take: NewTake) -> _Ready:
+    def _stored(self, active: ActiveJob, work: LineTask, facts: EngineFacts, take: NewTake) -> _Ready:
         # The one line of a job is its whole track: the file will do.
         self.recent.keep(take.sha256, replace(take.file, waveform=None) if active.has_one_line else take.file)
         assert work.best is not None
@@ -346,7 +350,7 @@ class Recorder:
 
     def close(self) -> None:
         """End the threads that code, with what they have begun."""
-        for pool in (self.coders, self.long_coder):
+        for pool in (self.encoders, self.long_encoder):
             pool.shutdown(cancel_futures=True)
 
     def forget_all(self) -> None:
@@ -357,17 +361,17 @@ class Recorder:
         """The job has ended."""
         self._noted.pop(job_id, None)
 
-    def _commit_rest(self, session: Session, basket: Basket) -> None:
+    def _commit_rest(self, session: Session, batch: ResultBatch) -> None:
         now_s = self.context.clock()
-        lines.add_strikes(session, [work.line.id for work in basket.struck])
-        lines.add_failures(session, [work.line.id for work in basket.stumbled])
-        attempts = [_attempt(work, "engine-lost", now_s) for work in basket.struck]
-        attempts += [_attempt(work, "failed", now_s) for work in basket.stumbled]
-        for _, work, error in basket.failed:
+        lines.add_crashes(session, [work.line.id for work in batch.crashed])
+        lines.add_failures(session, [work.line.id for work in batch.to_retry])
+        attempts = [_attempt(work, "engine-lost", now_s) for work in batch.crashed]
+        attempts += [_attempt(work, "failed", now_s) for work in batch.to_retry]
+        for _, work, error in batch.failed:
             attempts += work.attempts
             lines.set_failed(session, work.line.id, error)
         lines.add_attempts(session, attempts)
 
 
-def _attempt(work: LineAtWork, outcome: str, now_s: float) -> NewAttempt:
+def _attempt(work: LineTask, outcome: str, now_s: float) -> NewAttempt:
     return NewAttempt(line_id=work.line.id, number=work.attempt, seed=work.seed, outcome=outcome, finished_s=now_s)

@@ -29,20 +29,20 @@ from runner.outbox.outbox import Outbox
 from runner.scheduling.admission import Admission
 from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
-from runner.worker.dispatcher import Turns
+from runner.worker.dispatcher import Dispatcher
 from runner.worker.engine_listener import EngineListener
 from runner.worker.exchange_jobs import ExchangeJobs
 from runner.worker.finisher import Finisher, may_release
-from runner.worker.finisher_thread import Endings
-from runner.worker.in_flight import Floor
-from runner.worker.job_requests import Requests
+from runner.worker.finisher_thread import FinisherThread
+from runner.worker.in_flight import InFlight
+from runner.worker.job_requests import JobRequests
 from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.lock_task import LockTask
 from runner.worker.progress_writer import ProgressWriter
-from runner.worker.take_eviction import Housekeeping
-from runner.worker.take_writer import RecentTakes, Recorder
-from runner.worker.take_writer_thread import BackgroundRecorder
+from runner.worker.take_eviction import TakeEviction
+from runner.worker.take_writer import RecentTakes, TakeWriter
+from runner.worker.take_writer_thread import TakeWriterThread
 
 logger = logging.getLogger(__name__)
 
@@ -61,38 +61,42 @@ class Worker:
         self.context, self.engine, self.intake = context, engine, intake
         self.outbox = Outbox.of(context.instance)
         self.loader = ModelLoader(context.instance, engine, wake)
-        self.floor = Floor(context=context, engine=engine, loader=self.loader)
+        self.in_flight = InFlight(context=context, engine=engine, loader=self.loader)
         recent, trouble = RecentTakes(), self._on_job_trouble
-        self.recorder = Recorder(context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, wake=wake)
-        self.recording = BackgroundRecorder(recorder=self.recorder, floor=self.floor, on_job_trouble=trouble, wake=wake)
+        self.take_writer = TakeWriter(
+            context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, wake=wake
+        )
+        self.take_writer_thread = TakeWriterThread(
+            take_writer=self.take_writer, in_flight=self.in_flight, on_job_trouble=trouble, wake=wake
+        )
         self.finisher = Finisher(
             context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, intake=intake
         )
         models = ModelNames(context.instance)
         self.lock_jobs = LockJobs(context=context, models=models)
-        self.turns = Turns(
+        self.dispatcher = Dispatcher(
             context=context,
-            floor=self.floor,
+            in_flight=self.in_flight,
             loader=self.loader,
-            recorder=self.recorder,
+            take_writer=self.take_writer,
             finisher=self.finisher,
             models=models,
             lock_jobs=self.lock_jobs,
             folder_of=self._folder_of,
             exchange=ExchangeJobs(context=context, models=models, outbox=self.outbox, finisher=self.finisher),
-            on_over=self._answer,
+            ended=self._answer,
             on_job_trouble=trouble,
         )
         self.listener = EngineListener(
             context=context,
             engine=engine,
             loader=self.loader,
-            floor=self.floor,
-            turns=self.turns,
-            recorder=self.recorder,
+            in_flight=self.in_flight,
+            dispatcher=self.dispatcher,
+            take_writer=self.take_writer,
             progress=ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock),
         )
-        self.housekeeping = Housekeeping(context)
+        self.take_eviction = TakeEviction(context)
         self.is_stopping = False
         self.outcomes: Counter[str] = Counter()  # what the jobs that ended under this worker came to
         self._drops: list[ClaimedDrop] = []  # claimed and not yet recorded
@@ -101,22 +105,22 @@ class Worker:
         self._pause_until_s = 0.0
         self._pauses = 0
         self._trouble: StorageError | None = None
-        self._warned: dict[int, str] = {}  # jobs that the trouble sent back, and what to tell their owners
+        self._warned: dict[int, str] = {}  # jobs that the trouble sent back, and what to tell their job_of_work
         self._next_scan_s = 0.0
-        self._sent_back: Counter[int] = Counter()  # how often a job was, for the trouble that it alone had
+        self._sent_back: Counter[int] = Counter()  # how often a job was, for trouble of its own
         self._unanswered = False  # whether a receipt could not be written
         self._next_answer_s = 0.0
-        self.endings = Endings(finisher=self.finisher, wake=wake)
-        self.requests = Requests(
+        self.finisher_thread = FinisherThread(finisher=self.finisher, wake=wake)
+        self.requests = JobRequests(
             context=context,
             outbox=self.outbox,
-            floor=self.floor,
-            recorder=self.recorder,
+            in_flight=self.in_flight,
+            take_writer=self.take_writer,
             finisher=self.finisher,
-            turns=self.turns,
-            endings=self.endings,
+            dispatcher=self.dispatcher,
+            finisher_thread=self.finisher_thread,
             end_what_can=self._end_what_can,
-            on_over=self._answer,
+            ended=self._answer,
         )
 
     # ---- starting up -------------------------------------------------------------------------------------------
@@ -139,7 +143,7 @@ class Worker:
         self._answer(unpublished)
         if self.intake is not None:
             self._sweep_claims(self.intake)
-        self._must_recover, self._warned, self.turns.may_be_ready = False, {}, True
+        self._must_recover, self._warned, self.dispatcher.may_be_ready = False, {}, True
 
     def _is_recorded(self, claim_id: str) -> bool:
         with self.context.database.read() as session:
@@ -165,7 +169,7 @@ class Worker:
             self._has_written = False
             self._step(now_s)
             # A step that had nothing to write proves nothing: without this, each try would look like the first.
-            if self._trouble is not None and (self._has_written or not self.floor.jobs):
+            if self._trouble is not None and (self._has_written or not self.in_flight.jobs):
                 logger.info("work goes on")
                 self._trouble, self._pauses = None, 0
         except StorageError as error:
@@ -174,23 +178,23 @@ class Worker:
             self._put_aside(storage_error(error, "working"), now_s=now_s)
 
     def _step(self, now_s: float) -> None:
-        self.requests.obey(now_s)
+        self.requests.apply(now_s)
         self._take_drops(now_s)
         self.listener.tick(now_s)
         if not self.is_stopping:
-            self.turns.feed(now_s)  # first, so that the engine goes on while its answers are recorded
-        self._note_recorded(self.recording.tick())
+            self.dispatcher.dispatch(now_s)  # first, so that the engine goes on while its answers are recorded
+        self._note_recorded(self.take_writer_thread.tick())
         self._end_jobs()
         if self._unanswered and now_s >= self._next_answer_s:
             self._tick_endings(wait=True)  # two threads must not write one receipt
             self._answer_again(now_s)
-        if not self.is_stopping and self.housekeeping.is_due(now_s):
-            self._note_recorded(self.recording.settle())
-            self.housekeeping.look(now_s)
+        if not self.is_stopping and self.take_eviction.is_due(now_s):
+            self._note_recorded(self.take_writer_thread.settle())
+            self.take_eviction.look(now_s)
 
     def _note_recorded(self, was_recorded: bool) -> None:
         if was_recorded:
-            self.housekeeping.takes_were_added()
+            self.take_eviction.takes_were_added()
             self._has_written = True
 
     def look_at_inbox(self) -> None:
@@ -201,7 +205,7 @@ class Worker:
         """Seconds until another tick is due, if nothing happens before."""
         if now_s < self._pause_until_s:
             return min(self._pause_until_s - now_s, REQUEST_LOOK_S)
-        if self.floor.basket and not self.recording:
+        if self.in_flight.results and not self.take_writer_thread:
             return 0.0
         dues = [now_s + REQUEST_LOOK_S]
         if self.intake is not None and not self.is_stopping:
@@ -213,13 +217,19 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         """Whether the engine holds work of ours, lines are being recorded, or jobs are being ended."""
-        return bool(self.floor.owners or self.recording or self.endings)
+        return bool(self.in_flight.job_of_work or self.take_writer_thread or self.finisher_thread)
 
     def is_drained(self) -> bool:
         """Whether nothing is left in inbox and ledger that could be worked on at this moment."""
         if self._must_recover:
             return self._trouble is not None and self._pauses >= TRIES_BEFORE_GIVING_UP
-        if self.floor.jobs or self.floor.basket or self._drops or self.recording or self.endings:
+        if (
+            self.in_flight.jobs
+            or self.in_flight.results
+            or self._drops
+            or self.take_writer_thread
+            or self.finisher_thread
+        ):
             return False
         if self.intake is not None and self.intake.busy and self.intake.problem is None:
             return False
@@ -239,16 +249,16 @@ class Worker:
     def tidy_up(self) -> None:
         """When the work is over: what `run --once` leaves behind fits its limits, too."""
         try:
-            self.recording.settle()
-            self.housekeeping.evict()
+            self.take_writer_thread.settle()
+            self.take_eviction.evict()
         except StorageError as error:
             logger.warning("not all was tidied up at the end: %s", error)
 
     def close(self) -> None:
         """End the threads; what they were doing is done again by the next runner."""
-        self.recorder.close()
-        self.recording.close()
-        self.endings.close()
+        self.take_writer.close()
+        self.take_writer_thread.close()
+        self.finisher_thread.close()
 
     # ---- trouble with the disk ---------------------------------------------------------------------------------
 
@@ -257,16 +267,16 @@ class Worker:
         if self._trouble is None:
             logger.warning("work is put aside: %s", error)
         self._trouble = error
-        self.housekeeping.hurry()
-        self.recording.give_up()
-        self.endings.give_up()
+        self.take_eviction.hurry()
+        self.take_writer_thread.give_up()
+        self.finisher_thread.give_up()
         self._note_closed()
         self._pause_until_s = now_s + min(LONGEST_PAUSE_S, 0.25 * 2 ** min(self._pauses, 10))
         self._pauses += 1
         warning = f"Work was put aside and went on later: {error.message}"
-        self._warned |= {job_id: warning for job_id in self.floor.jobs if job_id not in self._warned}
-        self.floor.clear()
-        self.recorder.forget_all()
+        self._warned |= {job_id: warning for job_id in self.in_flight.jobs if job_id not in self._warned}
+        self.in_flight.clear()
+        self.take_writer.forget_all()
         self._must_recover = True
 
     def _may_go_on(self, now_s: float) -> bool:
@@ -275,8 +285,8 @@ class Worker:
             self.outbox.require()
         if not isinstance(self._trouble, DiskFull):
             return True
-        if self.housekeeping.is_due(now_s):
-            self.housekeeping.look(now_s)
+        if self.take_eviction.is_due(now_s):
+            self.take_eviction.look(now_s)
         instance = self.context.instance
         free_bytes = min(shutil.disk_usage(folder).free for folder in (instance.outbox, instance.state_dir))
         if free_bytes >= self.context.settings.min_free_bytes:
@@ -288,7 +298,7 @@ class Worker:
     def _on_job_trouble(self, job: Job, error: VoiceJobsError) -> None:
         """One job's folder or takes are out of reach: that job waits, the others go on."""
         logger.warning("job %d (%s) waits: %s", job.id, job.name, error)
-        self.floor.drop(job.id)
+        self.in_flight.drop(job.id)
         with self.context.database.write() as session:
             now = jobs.get(session, job.id)
             if now.outcome is not None:
@@ -297,7 +307,7 @@ class Worker:
             self._sent_back[job.id] += 1
             delay_s = min(60.0, 2.0 ** min(self._sent_back[job.id], 6))
             jobs.requeue(session, job.id, not_before_s=self.context.clock() + delay_s, warning=error.message)
-        self.turns.may_be_ready = True  # else nobody would look when its time has come
+        self.dispatcher.may_be_ready = True  # else nobody would look when its time has come
 
     def _answer_again(self, now_s: float) -> None:
         """Receipts that could not be written are tried again now and then."""
@@ -332,7 +342,7 @@ class Worker:
         self._drops = later
         for item in admitted:
             logger.info("job %d (%s): claimed as %s", item.job.id, item.job.name, printable_name(item.job.dropped_name))
-        self.turns.may_be_ready = True
+        self.dispatcher.may_be_ready = True
         self._answer([item.job.id for item in admitted if item.job.outcome is not None and item.freed_claim is None])
 
     def _folder_of(self, job: Job) -> Path | None:
@@ -344,7 +354,7 @@ class Worker:
 
     def _end_jobs(self) -> None:
         """Jobs of which nothing is left: the next model's lines, or the receipt."""
-        idle = [active for active in self.floor.jobs.values() if active.is_idle]
+        idle = [active for active in self.in_flight.jobs.values() if active.is_idle]
         if idle:
             with self.context.database.read() as session:
                 left = lines.models_left(session, [active.job.id for active in idle])
@@ -352,31 +362,31 @@ class Worker:
                 if active.task is None and (models := left.get(active.job.id)):
                     active.rewind(models[0])
             self._finish([active for active in idle if active.is_idle])
-        self._tick_endings(wait=not self.floor.owners)  # else the next lines are spoken meanwhile
+        self._tick_endings(wait=not self.in_flight.job_of_work)  # else the next lines are spoken meanwhile
 
     def _end_what_can(self) -> None:
         """Record what has come and end the jobs that this completes, instead of speaking on meanwhile."""
-        self._note_recorded(self.recording.settle())
+        self._note_recorded(self.take_writer_thread.settle())
         self._end_jobs()
         self._tick_endings(wait=True)
 
     def _tick_endings(self, *, wait: bool) -> None:
-        if self.endings.tick(wait=wait):
-            self.turns.may_be_ready = True  # what waited for a closed job, or one that could not be ended
+        if self.finisher_thread.tick(wait=wait):
+            self.dispatcher.may_be_ready = True  # what waited for a closed job, or one that could not be ended
         self._note_closed()
 
     def _finish(self, ended: Sequence[ActiveJob]) -> None:
         for active in ended:
-            del self.floor.jobs[active.job.id]
+            del self.in_flight.jobs[active.job.id]
             if active.task is not None:
                 self._finish_task(active.job, active.task)
-        self.endings.add([active for active in ended if active.task is None])
+        self.finisher_thread.add([active for active in ended if active.task is None])
 
     def _finish_task(self, job: Job, task: LockTask) -> None:
         try:
             self.lock_jobs.finish(job, task, finisher=self.finisher, outbox=self.outbox)
         except StorageError as error:
-            if error.everyones:
+            if error.is_instance_wide:
                 raise
             self._on_job_trouble(job, error)
         else:
@@ -384,7 +394,7 @@ class Worker:
 
     def _answer(self, job_ids: Sequence[int]) -> None:
         if job_ids:
-            self.finisher.answer(job_ids)
+            self.finisher.publish_receipts(job_ids)
             self._note_closed()
 
     def _note_closed(self) -> None:
@@ -392,10 +402,10 @@ class Worker:
         closed = self.finisher.closed
         while closed:
             job = closed.popleft()
-            self._has_written = self.turns.may_be_ready = True
+            self._has_written = self.dispatcher.may_be_ready = True
             outcome = job.outcome or job.status
             self.outcomes[outcome] += 1
-            self.recorder.forget(job.id)
+            self.take_writer.forget(job.id)
             self._sent_back.pop(job.id, None)
             level = logging.INFO if outcome == DONE else logging.WARNING
             reason = f": {job.error.message}" if job.error else ""

@@ -47,8 +47,8 @@ class Bench:
         """So many steps of the worker, each with what its threads have to do: how fast that is must not matter."""
         for _ in range(times):
             self.tick_without_rest(step_s=step_s)
-            self.worker.recording.rest()
-            if (batch := self.worker.endings._batch) is not None:
+            self.worker.take_writer_thread.rest()
+            if (batch := self.worker.finisher_thread._batch) is not None:
                 wait([batch], PATIENCE_S)
 
     def tick_without_rest(self, *, step_s=1.0):
@@ -68,7 +68,7 @@ class Bench:
 
     def wait_for_threads(self):
         """Tracks of long jobs, and models that are fetched."""
-        wait(self.worker.endings._making, PATIENCE_S)
+        wait(self.worker.finisher_thread._making, PATIENCE_S)
         for pursuit in self.worker.loader._pursuits.values():
             if pursuit.thread is not None:
                 pursuit.thread.join(PATIENCE_S)

@@ -84,7 +84,7 @@ def test_more_jobs_than_are_held_in_memory_may_wait_for_a_download(bench, downlo
     bench.drop("near.toml", speak("Meanwhile.", priority=-9))
     bench.tick(12)
     assert bench.status("near") == "done"
-    assert len(bench.worker.floor.jobs) <= 4
+    assert len(bench.worker.in_flight.jobs) <= 4
     downloads.finish()
     bench.run()
     assert sum(bench.worker.outcomes.values()) == bench.worker.outcomes["done"] == 9
@@ -143,7 +143,7 @@ def test_a_try_whose_time_has_come_is_not_waited_for_again(bench, downloads):
     downloads.finish()
     bench.tick()
     assert bench.worker.loader.next_try_s() == bench.now_s
-    bench.worker.floor.clear()
+    bench.worker.in_flight.clear()
     bench.worker.listener.tick(bench.now_s)
     assert bench.worker.loader.next_try_s() is None
 
@@ -169,7 +169,7 @@ def test_a_job_is_not_held_up_by_a_model_that_another_ability_needs(make_bench, 
     bench = make_bench(model="qwen3-tts-1.7b-base")
     bench.drop("job.toml", job)
     bench.worker.is_stopping = False
-    bench.worker.turns.feed = lambda _now_s: None
+    bench.worker.dispatcher.dispatch = lambda _now_s: None
     bench.tick()
     with bench.context.database.read() as session:
         assert show_job(session, "job").job.model == f"qwen3-tts-1.7b-{model}"

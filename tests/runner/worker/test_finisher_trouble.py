@@ -12,8 +12,7 @@ import pytest
 from registry.jobs import requests as job_requests
 from registry.jobs.lists import show_job
 from registry.jobs.values import CANCEL, QUEUED, RETRY
-from runner.worker import finisher as finishing
-from runner.worker import finisher_thread as endings
+from runner.worker import finisher, finisher_thread
 from runner.worker.take_writer import RecentTakes
 from tests.patience import PATIENCE_S
 from tests.runner.worker.bench import design, lock, speak
@@ -129,7 +128,7 @@ def test_a_take_that_the_disk_never_gives_back_is_spoken_again_in_the_end(bench,
 
 
 def test_a_job_whose_takes_rot_again_and_again_ends_without_its_track(bench, monkeypatch):
-    monkeypatch.setattr(finishing, "STARTS_WITHOUT", 1)
+    monkeypatch.setattr(finisher, "STARTS_WITHOUT", 1)
     spoken(bench)
     for _ in range(8):
         for path in bench.instance.takes_dir.glob("*/*"):
@@ -174,7 +173,7 @@ def ask(bench, job, request):
 
 @pytest.mark.parametrize("length", ["SHORT_LINES", "SHORT_SAMPLES"])
 def test_a_cancel_that_comes_while_a_long_track_is_made_is_answered_with_why_it_is_too_late(bench, monkeypatch, length):
-    monkeypatch.setattr(endings, length, 0)  # a track of many lines, or of much speech
+    monkeypatch.setattr(finisher_thread, length, 0)  # a track of many lines, or of much speech
     may_go_on = threading.Event()
     spoken(bench)
     with monkeypatch.context() as patch:

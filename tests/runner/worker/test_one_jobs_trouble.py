@@ -25,7 +25,7 @@ def cast(bench):
     bench.drop("d.toml", design(candidates=1), age_s=9)
     bench.drop("l.toml", lock(job="d"), age_s=8)
     bench.run()
-    bench.worker.floor._prompts.clear()
+    bench.worker.in_flight._prompts.clear()
     return bench
 
 

@@ -96,7 +96,7 @@ def test_long_jobs_that_come_together_are_held_in_memory_one_after_the_other(ben
     bench.tick(10)
     with bench.context.database.read() as session:
         assert open_jobs(session) == 3
-    assert len(bench.worker.floor.jobs) == 1
+    assert len(bench.worker.in_flight.jobs) == 1
     bench.engine.answers_per_tick = None
     bench.run()
     assert [bench.status(f"job-{job}") for job in range(3)] == ["done"] * 3

@@ -54,7 +54,7 @@ def test_work_waits_with_one_warning_while_the_disk_fails_and_goes_on_by_itself(
     disk.error = error
     for _ in range(40):
         bench.tick()
-        assert not (bench.worker.floor.jobs and bench.worker.is_drained()), "gave up while a try was under way"
+        assert not (bench.worker.in_flight.jobs and bench.worker.is_drained()), "gave up while a try was under way"
     assert not (bench.instance.outbox / "hello" / "result.json").exists()
     disk.error = None
     bench.tick(30)  # the longest pause between two tries
@@ -123,7 +123,7 @@ def test_a_receipt_that_could_not_be_written_is_tried_again_while_other_jobs_are
     (bench.instance.outbox / "hello" / "result.json").mkdir(parents=True)
     bench.tick(6)
     assert details(bench, "hello").job.outcome == "done"
-    bench.worker.endings._making[Future()] = 0  # a long track, which takes for ever
+    bench.worker.finisher_thread._making[Future()] = 0  # a long track, which takes for ever
     (bench.instance.outbox / "hello" / "result.json").rmdir()
     bench.tick(8)
     assert bench.status("hello") == "done"
@@ -209,15 +209,15 @@ def test_drops_are_taken_and_lines_are_spoken_while_a_slow_disk_takes_what_came_
     fsync, disk_is_awake = os.fsync, threading.Event()
 
     def slow(descriptor):
-        assert not threading.current_thread().name.startswith("recording") or disk_is_awake.wait(PATIENCE_S)
+        assert not threading.current_thread().name.startswith("take-writer") or disk_is_awake.wait(PATIENCE_S)
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow)
     bench.drop("first.toml", speak("One."))
-    while not bench.worker.recording:
+    while not bench.worker.take_writer_thread:
         bench.tick_without_rest()
     bench.drop("second.toml", speak("Two."))
-    while not bench.worker.floor.basket:
+    while not bench.worker.in_flight.results:
         bench.tick_without_rest()
     assert not (bench.instance.outbox / "first").exists()
     disk_is_awake.set()
@@ -232,7 +232,7 @@ LONG = "A line of more than a minute. " * 38
 def long_take_being_coded(bench):
     """A job of one long line, which has been spoken; it is coded when the event is set."""
     may_go_on = threading.Event()
-    bench.worker.recorder.long_coder.submit(may_go_on.wait, 30)
+    bench.worker.take_writer.long_encoder.submit(may_go_on.wait, 30)
     bench.drop("long.toml", speak(LONG))
     bench.tick(4)
     yield may_go_on
@@ -245,7 +245,7 @@ def test_a_long_take_that_is_being_coded_holds_nothing_else_up(bench, long_take_
     assert bench.status("short") == "done"
     assert not (bench.instance.outbox / "long").exists()
     long_take_being_coded.set()
-    bench.worker.recorder.long_coder.submit(int).result(30)  # it codes one after the other
+    bench.worker.take_writer.long_encoder.submit(int).result(30)  # it codes one after the other
     bench.run()
     assert bench.status("long") == "done"
 
