@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from models.hardware import compute as backend
-from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, Misfits, read_checkpoint, read_json
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, read_checkpoint, read_json
 from models.qwen3_tts.checkpoint.config import ModelConfig, generation_config, model_config
 from models.qwen3_tts.checkpoint.weight_reader import Reader
 from models.qwen3_tts.codec.codec import Codec, open_codec
@@ -78,7 +78,7 @@ def load_speech_model(
         generation=generation,
         tokenizer=tokenizer.result(),
         network=network_of(talker, predictor, formulation=formulation),
-        host_bytes=reader.reading.nbytes + codec.encoder_bytes,
+        host_bytes=reader.reads.nbytes + codec.encoder_bytes,
         dtype=str(compute).removeprefix("mlx.core."),
         codec=codec,
         speaker_encoder=voice,
@@ -95,20 +95,18 @@ def _read_weights(
     codec_ops: Ops | None,
 ) -> tuple[Talker, CodePredictor, Codec, SpeakerEncoder | None]:
     """Everything that has weights. Raises UnsupportedCheckpoint naming all that does not fit, before any is read."""
-    checkpoint, misfits = reader.checkpoint, Misfits()
-    reading = reader.reading
-    voice = misfits.gather(lambda: open_speaker_encoder(checkpoint, ops=codec_ops, reading=reading))
+    checkpoint, reads, errors = reader.checkpoint, reader.reads, LoadErrors()
+    voice = open_speaker_encoder(checkpoint, ops=codec_ops, reads=reads, errors=errors)
     checkpoint.tensors.take_all(SPEAKER_ENCODER)
     talker = Talker(config.talker_config, reader, kernels)
     predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
-    misfits.gather(lambda: reader.finish(str(checkpoint.folder)))
+    reader.finish(str(checkpoint.folder), errors)
     # The codec is stored and computed in float32, whatever the talker's dtype.
     codec_folder = checkpoint.folder / "speech_tokenizer"
-    codec = misfits.gather(lambda: open_codec(codec_folder, ops=codec_ops, reading=reading))
-    misfits.raise_if_any()
-    assert codec is not None
+    codec = open_codec(codec_folder, ops=codec_ops, reads=reads, errors=errors)
+    errors.raise_if_any()
     workers = Workers(READERS)
-    others = meanwhile.submit(reading.finish, lambda tasks: workers.run(lambda task: task(), tasks))
+    others = meanwhile.submit(reads.finish, lambda tasks: workers.run(lambda task: task(), tasks))
     talker.materialize()  # by MLX, which wants one thread
     predictor.materialize()
     others.result()

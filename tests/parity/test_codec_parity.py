@@ -1,12 +1,12 @@
-"""The codec computes what the official package computed: goldens of every stage, in both formulations."""
+"""The codec computes what the official package computed: goldens of every stage, by both backends."""
 
 import functools
 
 import numpy as np
 import pytest
 
-from models.qwen3_tts.codec.codec import load_codec
 from models.qwen3_tts.codec.ops import ops_named
+from tests.models.qwen3_tts.codec.loaded import load_codec
 from tests.reference import REFERENCE, assert_close, call, cases, golden, info, recorded_windows
 
 WAVEFORM_ATOL = 2e-5
@@ -56,7 +56,7 @@ SPOKEN = [
 @pytest.fixture(scope="module")
 def codecs():
     """One codec a checkpoint, for as long as the tests of this file run."""
-    return functools.cache(lambda checkpoint: load_codec(REFERENCE / checkpoint / "speech_tokenizer", encoder=False))
+    return functools.cache(lambda checkpoint: load_codec(REFERENCE / checkpoint / "speech_tokenizer"))
 
 
 @pytest.mark.parametrize(("checkpoint", "case"), SPOKEN, ids=["/".join(pair) for pair in SPOKEN])

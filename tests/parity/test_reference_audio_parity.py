@@ -1,16 +1,14 @@
 """Recordings become the official codes, mel spectrograms and speaker embeddings."""
 
-import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
-from models.qwen3_tts.checkpoint.tensor_file import Reading
-from models.qwen3_tts.codec.codec import load_codec
+from models.qwen3_tts.checkpoint.checkpoint import LoadErrors, read_checkpoint
+from models.qwen3_tts.checkpoint.tensor_file import DeferredReads
 from models.qwen3_tts.codec.mel import log_mel
 from models.qwen3_tts.codec.ops import ops_named
-from models.qwen3_tts.codec.speaker_encoder import load_speaker_encoder
 from models.qwen3_tts.codec.weights import load_quantizers
+from tests.models.qwen3_tts.codec.loaded import load_codec, load_speaker_encoder
 from tests.reference import REFERENCE, assert_close, audio, call, cases, golden, info
 
 FEATURE_ATOL = 1e-4
@@ -37,12 +35,12 @@ def test_a_recording_becomes_the_official_codes(codec, case):
 
 @pytest.mark.parametrize("case", SINGLE_PROMPTS)
 def test_every_codebook_of_the_encoder_agrees(codec, case):
-    stored = read_checkpoint(FOLDER).tensors
-    reading = Reading()
+    reads, errors = DeferredReads(), LoadErrors()
     quantizers = load_quantizers(
-        codec.config, stored, mlx_layout=False, what="the golden", codebooks=32, reading=reading
+        codec.config, read_checkpoint(FOLDER), what="the golden", codebooks=32, reads=reads, errors=errors
     )
-    reading.finish()
+    errors.raise_if_any()
+    reads.finish()
     vectors = codec.encoder(waveform_of(case), codec.ops)
     codes = np.concatenate([quantizer(vectors) for quantizer in quantizers], axis=1)
     np.testing.assert_array_equal(codes.T, golden("base", case)["codes_all_quantizers"][0])
@@ -72,7 +70,7 @@ def test_a_round_trip_starts_from_the_official_codes(codec, case):
 
 @pytest.fixture(scope="module", params=("numpy", "mlx"))
 def speaker_encoder(request):
-    return load_speaker_encoder(read_checkpoint(REFERENCE / "base"), ops=ops_named(request.param))
+    return load_speaker_encoder(REFERENCE / "base", ops=ops_named(request.param))
 
 
 CLIPS = [(case, item) for case in cases("base", "prompt") for item in range(len(info("base", case)["ref_frames"]))]
@@ -100,7 +98,7 @@ def test_speaker_embeddings_agree(speaker_encoder, case, item):
 def test_every_block_of_the_speaker_encoder_agrees(speaker_encoder):
     recorded = golden("base", "prompt_short")
     ops = speaker_encoder.ops
-    value = ops.from_numpy(recorded["mel.0"][None], mx.float32)
+    value = ops.from_numpy(recorded["mel.0"][None])
     for index, block in enumerate(speaker_encoder.network.blocks):
         value = block(value, ops)
         ours = ops.to_numpy(value.swapaxes(1, 2))

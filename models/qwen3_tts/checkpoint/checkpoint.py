@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mlx.core as mx
 
@@ -24,7 +24,7 @@ PYTORCH_LAYOUT = "pt"  # convolution weights (out, in, kernel), as the official 
 MLX_LAYOUT = "mlx"  # convolution weights (out, kernel, in), as the MLX community's converter writes them
 BITS_PER_WORD = 32  # quantised weights are packed into uint32
 MAX_HEADER_BYTES = 100_000_000
-Part = TypeVar("Part")
+Shape = tuple[int, ...]
 _FORMATS = {None: PYTORCH_LAYOUT, "pt": PYTORCH_LAYOUT, "mlx": MLX_LAYOUT}
 
 
@@ -74,6 +74,10 @@ class Checkpoint:
     config: dict[str, Any]
     tensors: Tensors
     layout: str  # PYTORCH_LAYOUT or MLX_LAYOUT
+
+    @property
+    def has_mlx_layout(self) -> bool:
+        return self.layout == MLX_LAYOUT
 
     def quantization_of(self, path: str) -> Quantization | None:
         """How the linear at `path` is stored, or None when it is plain: it has `scales` when it is quantised.
@@ -177,45 +181,40 @@ def stated_quantization(config: Mapping[str, Any], path: str, *, where: str) -> 
     return Quantization(bits=bits, group_size=group_size)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problems:
-    """What stands between a checkpoint and a network; raised as one error."""
-
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    misshapen: tuple[str, ...] = ()  # "name (2, 3), expected (3, 2)"
-
-    def raise_if_any(self, what: str) -> None:
-        parts = {"missing": self.missing, "unexpected": self.unexpected, "misshapen": self.misshapen}
-        named = [f"{kind}: {', '.join(sorted(names))}" for kind, names in parts.items() if names]
-        if named:
-            raise MisfittingWeights(f"The weights of {what} do not fit its config. {'; '.join(named)}.")
-
-
-class MisfittingWeights(UnsupportedCheckpoint):
-    """Tensors are missing, unexpected or misshapen; the message names them all."""
-
-
-class Misfits:
-    """What does not fit in the parts of a checkpoint, gathered while they are loaded one after the other."""
+class LoadErrors:
+    """Tensors that do not fit their networks, noted while the parts of a checkpoint are opened; raised as one error."""
 
     def __init__(self) -> None:
         self._messages: list[str] = []
 
-    def gather(self, load: Callable[[], Part]) -> Part | None:
-        """What `load` returns, or None when its tensors do not fit."""
-        try:
-            return load()
-        except MisfittingWeights as error:
-            self._messages.append(str(error))
-            return None
+    def add(
+        self, what: str, *, missing: Iterable[str] = (), unexpected: Iterable[str] = (), misshapen: Iterable[str] = ()
+    ) -> bool:
+        """Note the tensors of `what` that do not fit; false when there are none."""
+        parts = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+        named = [f"{kind}: {', '.join(names)}" for kind, found in parts.items() if (names := sorted(found))]
+        if named:
+            self._messages.append(f"The weights of {what} do not fit its config. {'; '.join(named)}.")
+        return bool(named)
+
+    def compare(self, what: str, expected: Mapping[str, Shape], present: Mapping[str, Shape]) -> bool:
+        """Note every tensor that is missing, unexpected or misshapen; false when there are none."""
+        wrong = [name for name in expected.keys() & present.keys() if present[name] != expected[name]]
+        return self.add(
+            what,
+            missing=expected.keys() - present.keys(),
+            unexpected=present.keys() - expected.keys(),
+            misshapen=[shape_error(name, present[name], expected[name]) for name in wrong],
+        )
 
     def raise_if_any(self) -> None:
+        """Raises UnsupportedCheckpoint naming them all."""
         if self._messages:
-            raise MisfittingWeights(" ".join(self._messages))
+            raise UnsupportedCheckpoint(" ".join(self._messages))
 
 
-def shape_problem(name: str, found: Iterable[int], expected: Iterable[int]) -> str:
+def shape_error(name: str, found: Iterable[int], expected: Iterable[int]) -> str:
+    """How `misshapen` names a tensor."""
     return f"{name} {tuple(found)}, expected {tuple(expected)}"
 
 

@@ -31,8 +31,8 @@ ONE_CALL_BYTES = 1 << 30  # the most that Linux and macOS read in one call is a 
 _NUMPY = {BFLOAT16: "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
-class Reading:
-    """What is read once everything is known to fit: in any order, by any thread, the largest pieces first."""
+class DeferredReads:
+    """Reads that wait until everything is known to fit: then in any order, by any thread, the largest first."""
 
     def __init__(self) -> None:
         self._tasks: list[tuple[int, Callable[[], None]]] = []
@@ -43,7 +43,7 @@ class Reading:
         self.nbytes += nbytes
 
     def finish(self, run: Callable[[list[Callable[[], None]]], object] | None = None) -> None:
-        """Do what remains, by `run` or one after the other. What fails remains, all of it, for the next call."""
+        """Do the reads, by `run` or one after the other. Should one fail, all remain for the next call."""
         tasks = [task for _, task in sorted(self._tasks, key=lambda task: -task[0])]
         if run is not None:
             run(tasks)

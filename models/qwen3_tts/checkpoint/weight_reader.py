@@ -14,8 +14,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, Problems, Quantization, packed_shape, shape_problem
-from models.qwen3_tts.checkpoint.tensor_file import BFLOAT16, HalfTable, Reading, StoredTable, StoredTensor
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, Quantization, packed_shape, shape_error
+from models.qwen3_tts.checkpoint.tensor_file import BFLOAT16, DeferredReads, HalfTable, StoredTable, StoredTensor
 
 FLOATS = (mx.float32, mx.bfloat16, mx.float16, mx.float64)
 PACKED = (mx.uint32,)
@@ -90,7 +90,7 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredLinear:
-    """A linear layer of NumPy's network whose weight stays bfloat16, and is there once `reading` is done."""
+    """A linear layer of NumPy's network whose weight stays bfloat16, and is there once `reads` are done."""
 
     weight: npt.NDArray[np.uint16]  # (out, in)
     bias: mx.array | None = None
@@ -116,15 +116,15 @@ Projection = Linear | QuantizedLinear | StoredLinear | Side
 class Reader:
     """Takes the tensors of a checkpoint one after the other, in `dtype`, and remembers what did not fit.
 
-    With `keep_halves`, for NumPy's network alone, weights that are stored in bfloat16 stay so, and `reading` has what
-    is left to read of them.
+    With `keep_halves`, for NumPy's network alone, weights that are stored in bfloat16 stay so, and are read with
+    `reads`.
     """
 
     checkpoint: Checkpoint
     dtype: mx.Dtype
     dequantize: bool = False
     keep_halves: bool = False
-    reading: Reading = field(default_factory=Reading)
+    reads: DeferredReads = field(default_factory=DeferredReads)
 
     def __post_init__(self) -> None:
         self._missing: list[str] = []
@@ -150,7 +150,7 @@ class Reader:
     def tables(self, shapes: Mapping[str, tuple[int, int]]) -> mx.array | HalfTable:
         """Embedding tables one below the other in the compute dtype, and a row of zeros.
 
-        With `keep_halves` they are NumPy's, in bfloat16, and filled once `reading` is done.
+        With `keep_halves` they are NumPy's, in bfloat16, and filled once `reads` are done.
         """
         width = next(iter(shapes.values()))[1]
         stored = self._halves([name.removesuffix(".weight") for name in shapes])
@@ -235,13 +235,11 @@ class Reader:
         return StoredLinear(weight=weight, bias=_rows(mx.concatenate(biases), rows) if biases else None)
 
     def _read_later(self, place: StoredTensor, target: npt.NDArray[np.uint16], *, first: int) -> None:
-        self.reading.add(lambda: place.read_rows(target, first=first), nbytes=target.nbytes)
+        self.reads.add(lambda: place.read_rows(target, first=first), nbytes=target.nbytes)
 
-    def finish(self, what: str) -> None:
-        """Raises UnsupportedCheckpoint naming all that was missing, misshapen or never asked for."""
-        unexpected = tuple(self.checkpoint.tensors)
-        missing, misshapen = tuple(self._missing), tuple(self._misshapen)
-        Problems(missing=missing, unexpected=unexpected, misshapen=misshapen).raise_if_any(what)
+    def finish(self, what: str, errors: LoadErrors) -> None:
+        """Note in `errors` every tensor that was missing, misshapen or never asked for."""
+        errors.add(what, missing=self._missing, unexpected=self.checkpoint.tensors, misshapen=self._misshapen)
 
     def _take(self, name: str, shape: tuple[int, ...], kinds: Sequence[mx.Dtype] = FLOATS) -> mx.array:
         if name not in self.checkpoint.tensors:
@@ -253,7 +251,7 @@ class Reader:
         if value.shape == shape:
             self._misshapen.append(f"{name} holds {str(value.dtype).removeprefix('mlx.core.')} numbers")
         else:
-            self._misshapen.append(shape_problem(name, value.shape, shape))
+            self._misshapen.append(shape_error(name, value.shape, shape))
         return mx.zeros(shape)
 
     def _packed(self, path: str, shape: tuple[int, int], stored: Quantization) -> tuple[mx.array, mx.array, mx.array]:

@@ -32,7 +32,7 @@ class StreamState:
         if positions == 0:
             return value
         if self._old is None:
-            before = self._ops.zeros((value.shape[0], positions, value.shape[2]), like=value)
+            before = self._ops.zeros(value.shape[0], positions, value.shape[2])
         else:
             before = next(self._old)
         joined = self._ops.concat([before, value])
@@ -78,8 +78,7 @@ class CausalConv1d(nn.Module):
     def __call__(self, value: Array, stream: StreamState, ops: Ops) -> Array:
         missing = -value.shape[1] % self.stride
         if missing:
-            filling = ops.zeros((value.shape[0], missing, value.shape[2]), like=value)
-            value = ops.concat([value, filling])
+            value = ops.concat([value, ops.zeros(value.shape[0], missing, value.shape[2])])
         joined = stream.extend(value, self.past)
         return ops.conv1d(joined, self.conv.weight, self.conv.bias_or_none, stride=self.stride, dilation=self.dilation)
 

@@ -1,6 +1,6 @@
 """The codec: waveform -> codec frames -> waveform. Arrays cross this boundary as NumPy.
 
-`load_codec(folder)` reads a checkpoint's `speech_tokenizer`. Decoding whole, in pieces and as a stream is one
+`open_codec(folder)` opens a checkpoint's `speech_tokenizer`. Decoding whole, in pieces and as a stream is one
 computation that carries its state along, so all three give the same samples.
 """
 
@@ -11,15 +11,14 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
-from models.qwen3_tts.checkpoint.checkpoint import MLX_LAYOUT, Misfits, Problems, read_checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import LoadErrors, read_checkpoint
 from models.qwen3_tts.checkpoint.codec_config import CodecConfig, codec_config
-from models.qwen3_tts.checkpoint.tensor_file import Reading
+from models.qwen3_tts.checkpoint.tensor_file import DeferredReads
 from models.qwen3_tts.codec.decoder import CodecDecoder, DecoderState
 from models.qwen3_tts.codec.encoder import CodecEncoder
 from models.qwen3_tts.codec.ops import Array, Ops, default_ops
@@ -48,7 +47,7 @@ class Codec:
         encoder: CodecEncoder | None,
         quantizers: tuple[ResidualQuantizer, ...],
         ops: Ops,
-        later: Reading | None = None,
+        encoder_reads: DeferredReads | None = None,
     ) -> None:
         self.config = config
         self.ops = ops
@@ -56,22 +55,18 @@ class Codec:
         self.codebooks = config.decoder_config.num_quantizers
         self.decoder = decoder
         self._encoder, self._quantizers = encoder, quantizers
-        self._later = later or Reading()  # the encoder and the quantizers
+        self._encoder_reads = encoder_reads or DeferredReads()  # of the quantizers, too
 
     @property
     def encoder(self) -> CodecEncoder | None:
-        """The encoder, which is read when it is first needed."""
-        self.read_encoder()
+        """The encoder, which is read when it is first needed. Raises ModelChanged."""
+        self._encoder_reads.finish()
         return self._encoder
-
-    def read_encoder(self) -> None:
-        """Read the encoder unless it has been. Raises ModelChanged."""
-        self._later.finish()
 
     @property
     def encoder_bytes(self) -> int:
         """Memory of the encoder outside MLX, be it read or not."""
-        return self._later.nbytes
+        return self._encoder_reads.nbytes
 
     def encode(self, waveform: npt.ArrayLike) -> Codes:
         """Mono float32 `(S,)` at 24 kHz, any length above 0 -> codes `(T, Q)`, T = S / 1920 rounded up."""
@@ -218,62 +213,36 @@ def row_of_state(state: DecoderState, row: int) -> DecoderState:
     )
 
 
-def load_codec(folder: Path, *, dtype: mx.Dtype = mx.float32, ops: Ops | None = None, encoder: bool = True) -> Codec:
-    """The codec in `folder` (a checkpoint's `speech_tokenizer`).
+def open_codec(folder: Path, *, reads: DeferredReads, errors: LoadErrors, ops: Ops | None = None) -> Codec:
+    """The codec in `folder` (a checkpoint's `speech_tokenizer`), usable once `reads` are done.
 
-    `dtype` is ignored by the NumPy formulation, which always computes in float32. `encoder=False` leaves the half
-    that takes recordings unread. Raises UnsupportedCheckpoint.
-    """
-    reading = Reading()
-    codec = open_codec(folder, dtype=dtype, ops=ops, encoder=encoder, reading=reading)
-    reading.finish()
-    codec.read_encoder()
-    return codec
-
-
-def open_codec(
-    folder: Path,
-    *,
-    reading: Reading,
-    dtype: mx.Dtype = mx.float32,
-    ops: Ops | None = None,
-    encoder: bool = True,
-) -> Codec:
-    """`load_codec`, which can be used once `reading` is done.
-
-    NumPy reads the encoder when the first recording comes: most processes never see one.
+    NumPy reads the encoder when the first recording comes: most processes never see one. Tensors that do not fit are
+    noted in `errors`. Raises UnsupportedCheckpoint for what else cannot be used.
     """
     ops = ops or default_ops()
     checkpoint = read_checkpoint(folder)
     config = codec_config(checkpoint.config, where=str(folder / "config.json"))
-    stored, what, mlx_layout = checkpoint.tensors, f"the codec in {folder}", checkpoint.layout == MLX_LAYOUT
+    names, what = list(checkpoint.tensors), f"the codec in {folder}"
 
-    def fill(network: nn.Module, part: str, unread: re.Pattern[str], reading: Reading) -> None:
+    def fill(network: nn.Module, part: str, unread: re.Pattern[str], reads: DeferredReads) -> None:
         load_network(
             network,
-            stored,
+            checkpoint,
             prefix=f"{part}.",
-            mlx_layout=mlx_layout,
-            dtype=None if ops.name == "numpy" else dtype,
             what=what,
-            reading=reading,
+            by_numpy=ops.name == "numpy",
+            reads=reads,
+            errors=errors,
             unread=unread,
         )
 
-    misfits = Misfits()
-    strays = tuple(name for name in stored if not KNOWN_PARTS.match(name))
-    misfits.gather(lambda: Problems(unexpected=strays).raise_if_any(what))
+    errors.add(what, unexpected=[name for name in names if not KNOWN_PARTS.match(name)])
     decoder = CodecDecoder(config.decoder_config)
-    misfits.gather(lambda: fill(decoder, "decoder", UNREAD_BY_THE_DECODER, reading))
-    if not encoder or not any(name.startswith("encoder.") for name in stored):
-        misfits.raise_if_any()
+    fill(decoder, "decoder", UNREAD_BY_THE_DECODER, reads)
+    if not any(name.startswith("encoder.") for name in names):
         return Codec(config=config, decoder=decoder, encoder=None, quantizers=(), ops=ops)
-    network, later = CodecEncoder(config.encoder_config), Reading()
-    misfits.gather(lambda: fill(network, "encoder", UNREAD_BY_THE_ENCODER, later))
+    encoder, later = CodecEncoder(config.encoder_config), DeferredReads()
+    fill(encoder, "encoder", UNREAD_BY_THE_ENCODER, later)
     codebooks = config.encoder_valid_num_quantizers
-    quantizers = misfits.gather(
-        lambda: load_quantizers(config, stored, mlx_layout=mlx_layout, what=what, codebooks=codebooks, reading=later)
-    )
-    misfits.raise_if_any()
-    assert quantizers is not None
-    return Codec(config=config, decoder=decoder, encoder=network, quantizers=quantizers, ops=ops, later=later)
+    quantizers = load_quantizers(config, checkpoint, what=what, codebooks=codebooks, reads=later, errors=errors)
+    return Codec(config=config, decoder=decoder, encoder=encoder, quantizers=quantizers, ops=ops, encoder_reads=later)

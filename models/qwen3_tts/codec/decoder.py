@@ -272,8 +272,7 @@ class CodecDecoder(nn.Module):
     def initial_state(self, ops: Ops) -> DecoderState:
         """The state of one row before its first frame."""
         config = self.config
-        shape = (1, config.num_key_value_heads, config.sliding_window - 1, config.attention_head_dim)
-        nothing = ops.from_numpy(np.zeros(shape, np.float32), self.pre_transformer.norm.weight.dtype)
+        nothing = ops.zeros(1, config.num_key_value_heads, config.sliding_window - 1, config.attention_head_dim)
         layers = (nothing,) * config.num_hidden_layers
         return DecoderState(frames=np.zeros((1,), np.int32), keys=layers, values=layers, conv_state=())
 

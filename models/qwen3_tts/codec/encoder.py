@@ -162,12 +162,11 @@ class CodecEncoder(nn.Module):
 
     def run_convolutions(self, waveform: npt.NDArray[np.float32], ops: Ops) -> Array:
         """`(S,)` -> `(1, L, hidden_size)`, piece by piece: the memory does not grow with the audio."""
-        dtype = self.encoder.layers[0].conv.weight.dtype
         piece = PIECE_POSITIONS * math.prod(self.config.upsampling_ratios)
         conv_state = None
         pieces = []
         for start in range(0, len(waveform), piece):
-            samples = ops.from_numpy(waveform[start : start + piece], dtype)[None, :, None]
+            samples = ops.from_numpy(waveform[start : start + piece])[None, :, None]
             stream = StreamState(ops, conv_state)
             pieces.append(self.encoder(samples, stream, ops))
             conv_state = stream.conv_state

@@ -25,20 +25,16 @@ Array = Any  # mx.array or np.ndarray, as the backend has it
 
 
 class Ops(Protocol):
-    """One backend. Signals are `(B, S, C)`: rows, positions, channels."""
+    """One backend, in float32. Signals are `(B, S, C)`: rows, positions, channels."""
 
     name: str
     frames_at_once: int  # codec frames of all rows together that one pass through the decoder should compute
 
-    def from_numpy(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> Array:
-        """An array of the backend. `dtype` is that of the weights; NumPy computes in float32 whatever it is."""
-        ...
+    def from_numpy(self, value: npt.NDArray[Any]) -> Array: ...
 
-    def to_numpy(self, value: Array) -> npt.NDArray[Any]:
-        """An array of NumPy, floats as float32."""
-        ...
+    def to_numpy(self, value: Array) -> npt.NDArray[Any]: ...
 
-    def zeros(self, shape: tuple[int, ...], *, like: Array) -> Array: ...
+    def zeros(self, *shape: int) -> Array: ...
 
     def concat(self, parts: Sequence[Array], *, axis: int = 1) -> Array: ...
 

@@ -1,4 +1,4 @@
-"""The codec's operations as plain MLX, lazy, in the weights' dtype. `ops.py` says what each does."""
+"""The codec's operations as plain MLX, lazy. `ops.py` says what each does."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class MlxOps:
     def __init__(self, *, fused: bool) -> None:
         self._snake = mx.compile(_snake, shapeless=True) if fused else _snake
 
-    def from_numpy(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> mx.array:
-        return mx.array(value).astype(dtype)
+    def from_numpy(self, value: npt.NDArray[Any]) -> mx.array:
+        return mx.array(value, dtype=mx.float32)
 
     def to_numpy(self, value: mx.array) -> npt.NDArray[Any]:
-        return np.array(value.astype(mx.float32))
+        return np.array(value)
 
-    def zeros(self, shape: tuple[int, ...], *, like: mx.array) -> mx.array:
-        return mx.zeros(shape, dtype=like.dtype)
+    def zeros(self, *shape: int) -> mx.array:
+        return mx.zeros(shape)
 
     def concat(self, parts: Sequence[mx.array], *, axis: int = 1) -> mx.array:
         return mx.concatenate(list(parts), axis=axis)

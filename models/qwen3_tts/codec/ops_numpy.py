@@ -1,4 +1,4 @@
-"""The codec's operations for CPUs: float32, computed at once, in blocks that fit the caches.
+"""The codec's operations for CPUs: computed at once, in blocks that fit the caches.
 
 `ops.py` says what each does. Weights are MLX arrays; NumPy reads their memory in place.
 """
@@ -34,13 +34,13 @@ class NumpyOps:
     def __init__(self, *, threads: int | None = None) -> None:
         self._workers = Workers(threads)
 
-    def from_numpy(self, value: npt.NDArray[Any], dtype: mx.Dtype) -> Floats:  # noqa: ARG002 - always float32
+    def from_numpy(self, value: npt.NDArray[Any]) -> Floats:
         return np.asarray(value, np.float32)
 
     def to_numpy(self, value: Floats) -> Floats:
         return value
 
-    def zeros(self, shape: tuple[int, ...], *, like: Floats) -> Floats:  # noqa: ARG002 - always float32
+    def zeros(self, *shape: int) -> Floats:
         return np.zeros(shape, np.float32)
 
     def concat(self, parts: Sequence[Floats], *, axis: int = 1) -> Floats:

@@ -6,15 +6,14 @@ Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSSpeakerEncoder, and the mel f
 
 from __future__ import annotations
 
-import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
 from models.errors import InvalidReferenceAudio
-from models.qwen3_tts.checkpoint.checkpoint import MLX_LAYOUT, Checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors
 from models.qwen3_tts.checkpoint.codec_config import SpeakerEncoderConfig, speaker_encoder_config
-from models.qwen3_tts.checkpoint.tensor_file import Reading
+from models.qwen3_tts.checkpoint.tensor_file import DeferredReads
 from models.qwen3_tts.codec.causal_conv import Conv1d
 from models.qwen3_tts.codec.codec import checked_waveform
 from models.qwen3_tts.codec.mel import HOP_SAMPLES, log_mel
@@ -176,24 +175,17 @@ class SpeakerEncoder:
                 f"this has {len(samples)} samples at {self.config.sample_rate} Hz."
             )
         mel = log_mel(samples, mel_bins=self.config.mel_dim, sample_rate_hz=self.config.sample_rate)
-        frames = self.ops.from_numpy(mel[None], self.network.fc.weight.dtype)
-        return np.array(self.ops.to_numpy(self.network(frames, self.ops))[0], np.float32)
-
-
-def load_speaker_encoder(
-    checkpoint: Checkpoint, *, dtype: mx.Dtype = mx.float32, ops: Ops | None = None
-) -> SpeakerEncoder | None:
-    """The speaker encoder of an opened checkpoint, or None where it has none. Raises UnsupportedCheckpoint."""
-    reading = Reading()
-    encoder = open_speaker_encoder(checkpoint, dtype=dtype, ops=ops, reading=reading)
-    reading.finish()
-    return encoder
+        embedding = self.network(self.ops.from_numpy(mel[None]), self.ops)
+        return np.array(self.ops.to_numpy(embedding)[0], np.float32)
 
 
 def open_speaker_encoder(
-    checkpoint: Checkpoint, *, reading: Reading, dtype: mx.Dtype = mx.float32, ops: Ops | None = None
+    checkpoint: Checkpoint, *, reads: DeferredReads, errors: LoadErrors, ops: Ops | None = None
 ) -> SpeakerEncoder | None:
-    """`load_speaker_encoder`, which can be used once `reading` is done."""
+    """The speaker encoder of a checkpoint, or None where it has none; usable once `reads` are done.
+
+    Tensors that do not fit are noted in `errors`. Raises UnsupportedCheckpoint for its config.
+    """
     if not any(name.startswith(PREFIX) for name in checkpoint.tensors):
         return None
     where = str(checkpoint.folder / "config.json")
@@ -202,11 +194,11 @@ def open_speaker_encoder(
     network = SpeakerNetwork(config)
     load_network(
         network,
-        checkpoint.tensors,
+        checkpoint,
         prefix=PREFIX,
-        mlx_layout=checkpoint.layout == MLX_LAYOUT,
-        dtype=None if ops.name == "numpy" else dtype,
         what=f"the speaker encoder in {checkpoint.folder}",
-        reading=reading,
+        by_numpy=ops.name == "numpy",
+        reads=reads,
+        errors=errors,
     )
     return SpeakerEncoder(config, network, ops)

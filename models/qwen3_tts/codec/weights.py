@@ -19,13 +19,12 @@ import numpy.typing as npt
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from models.qwen3_tts.checkpoint.checkpoint import Problems, Tensors, shape_problem
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, Shape
 from models.qwen3_tts.checkpoint.codec_config import CodecConfig
-from models.qwen3_tts.checkpoint.tensor_file import Reading, StoredTensor
+from models.qwen3_tts.checkpoint.tensor_file import DeferredReads, StoredTensor
 from models.qwen3_tts.codec.causal_conv import transposed_conv_layout
 from models.qwen3_tts.codec.rvq import ResidualQuantizer, codewords
 
-Shape = tuple[int, ...]
 FLOAT_BYTES = 4
 BLOCK_OUTPUTS, BLOCK_CHANNELS = 8, 128  # of a convolution laid out anew
 CODEBOOK_TABLE = re.compile(r"quantizer\.(rvq_\w+)\.table")
@@ -106,39 +105,39 @@ def transposed_conv_recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Reci
 
 def load_network(
     network: nn.Module,
-    stored: Tensors,
+    checkpoint: Checkpoint,
     *,
     prefix: str,
-    mlx_layout: bool,
-    dtype: mx.Dtype | None,
     what: str,
-    reading: Reading,
+    by_numpy: bool,
+    reads: DeferredReads,
+    errors: LoadErrors,
     unread: re.Pattern[str] = NOTHING,
 ) -> None:
     """Fill `network` from the tensors whose names begin with `prefix`, each read, made and freed before the next.
 
-    In a `dtype` MLX reads them at once. None is NumPy, in float32: what is left to do is then added to `reading`.
-    Raises UnsupportedCheckpoint naming every tensor that is missing, unexpected or misshapen.
+    MLX reads them at once, NumPy with `reads`. Tensors that do not fit are noted in `errors`, and then none is read.
     """
+    stored = checkpoint.tensors
     parameters: Any = tree_flatten(network.parameters())
     shapes = {name: tuple(value.shape) for name, value in parameters}
-    recipes = {name: recipe(name, shape, mlx_layout=mlx_layout) for name, shape in shapes.items()}
+    recipes = {name: recipe(name, shape, mlx_layout=checkpoint.has_mlx_layout) for name, shape in shapes.items()}
     expected = {prefix + part: shape for one in recipes.values() for part, shape in one.stored}
     present = {name for name in stored if name.startswith(prefix) and not unread.fullmatch(name)}
-    refuse_misfits(expected, {name: tuple(stored[name].shape) for name in present}, what=what)
+    if errors.compare(what, expected, {name: tuple(stored[name].shape) for name in present}):
+        return
     places_of = {
         name: [stored.stored[prefix + part].readable() for part, _ in one.stored] for name, one in recipes.items()
     }
-    if dtype is None:
+    if by_numpy:
         for name, one in recipes.items():
-            places = places_of[name]
-            nbytes = FLOAT_BYTES * math.prod(shapes[name])
-            reading.add(functools.partial(_fill_by_numpy, network, name, one.make, places), nbytes=nbytes)
+            fill = functools.partial(_fill_by_numpy, network, name, one.make, places_of[name])
+            reads.add(fill, nbytes=FLOAT_BYTES * math.prod(shapes[name]))
         return
     made = []
     for name, one in recipes.items():
         parts = [stored[prefix + part].astype(mx.float32) for part, _ in one.stored]
-        value = mx.contiguous(one.make(mx, *parts).astype(dtype))
+        value = mx.contiguous(one.make(mx, *parts))
         mx.eval(value)
         made.append((name, value))
     network.load_weights(made, strict=True)
@@ -168,25 +167,20 @@ def laid_out(value: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return result
 
 
-def refuse_misfits(expected: Mapping[str, Shape], present: Mapping[str, Shape], *, what: str) -> None:
-    """Raise UnsupportedCheckpoint, naming every tensor that is missing, unexpected or misshapen."""
-    common = sorted(expected.keys() & present.keys())
-    Problems(
-        missing=tuple(expected.keys() - present.keys()),
-        unexpected=tuple(present.keys() - expected.keys()),
-        misshapen=tuple(
-            shape_problem(name, present[name], expected[name]) for name in common if present[name] != expected[name]
-        ),
-    ).raise_if_any(what)
-
-
 def load_quantizers(
-    config: CodecConfig, stored: Tensors, *, mlx_layout: bool, what: str, codebooks: int, reading: Reading
+    config: CodecConfig,
+    checkpoint: Checkpoint,
+    *,
+    what: str,
+    codebooks: int,
+    reads: DeferredReads,
+    errors: LoadErrors,
 ) -> tuple[ResidualQuantizer, ...]:
     """The encoder's semantic and acoustic quantizers, which together give the first `codebooks` codes of a frame.
 
-    They are filled once `reading` is done. Raises UnsupportedCheckpoint.
+    They are filled with `reads`. Tensors that do not fit are noted in `errors`, and then there are no quantizers.
     """
+    stored = checkpoint.tensors
     encoder = config.encoder_config
     semantic = min(encoder.num_semantic_quantizers, codebooks)
     counts = {SEMANTIC: semantic, ACOUSTIC: codebooks - semantic}
@@ -198,22 +192,26 @@ def load_quantizers(
             expected[f"{name}.cluster_usage"] = (encoder.codebook_size,)
         width, size = encoder.vector_quantization_hidden_dimension, encoder.hidden_size
         if width != size:
-            expected[f"{prefixes[group]}.input_proj.weight"] = (width, 1, size) if mlx_layout else (width, size, 1)
+            shape = (width, 1, size) if checkpoint.has_mlx_layout else (width, size, 1)
+            expected[f"{prefixes[group]}.input_proj.weight"] = shape
     present = {name: tuple(stored[name].shape) for name in expected.keys() & stored.keys()}
-    refuse_misfits(expected, present, what=what)
+    if errors.compare(what, expected, present):
+        return ()
     used = [(prefixes[group], count) for group, count in counts.items() if count]
-    return tuple(_quantizer(prefix, stored.stored, count=count, reading=reading) for prefix, count in used)
+    return tuple(_quantizer(prefix, stored.stored, count=count, reads=reads) for prefix, count in used)
 
 
-def _quantizer(prefix: str, stored: Mapping[str, StoredTensor], *, count: int, reading: Reading) -> ResidualQuantizer:
+def _quantizer(
+    prefix: str, stored: Mapping[str, StoredTensor], *, count: int, reads: DeferredReads
+) -> ResidualQuantizer:
     projection = stored.get(f"{prefix}.input_proj.weight")
     quantizer = ResidualQuantizer(codebooks=count)
     if projection is not None:
-        reading.add(lambda: quantizer.project_by(projection.floats()), nbytes=projection.nbytes)
+        reads.add(lambda: quantizer.project_by(projection.floats()), nbytes=projection.nbytes)
     for index in range(count):
         name = f"{prefix}.layers.{index}.codebook"
         sums, usage = (stored[f"{name}.{part}"].readable() for part in ("embed_sum", "cluster_usage"))
-        reading.add(functools.partial(_fill_codebook, quantizer, index, sums, usage), nbytes=sums.nbytes)
+        reads.add(functools.partial(_fill_codebook, quantizer, index, sums, usage), nbytes=sums.nbytes)
     return quantizer
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from models.errors import InvalidReferenceAudio, UnsupportedCheckpoint, UnsupportedRequest
-from models.qwen3_tts.codec.codec import batches, load_codec
+from models.qwen3_tts.codec.codec import batches
 from models.qwen3_tts.codec.ops import ops_named
 from registry.errors import InvalidInput
 from tests.checkpoints import write_codec
+from tests.models.qwen3_tts.codec.loaded import load_codec
 from tests.reference import REFERENCE
 
 SAME = 2e-6  # of samples in -1 … 1: sums in another order
@@ -164,9 +165,9 @@ OTHER_DIMENSIONS = {
 
 
 @pytest.mark.parametrize("name", OTHER_DIMENSIONS)
-def test_other_dimensions_load_and_both_formulations_agree(tmp_path, name):
+def test_other_dimensions_load_and_both_backends_agree(tmp_path, name):
     folder = write_codec(tmp_path / name, **OTHER_DIMENSIONS[name])
-    ours, plain = (load_codec(folder, ops=ops_named(formulation)) for formulation in ("numpy", "mlx"))
+    ours, plain = (load_codec(folder, ops=ops_named(backend)) for backend in ("numpy", "mlx"))
     codes = some_codes(6, codebooks=ours.codebooks, size=32)
     np.testing.assert_allclose(ours.decode(codes), plain.decode(codes), atol=1e-5)
     whole, _ = streamed(ours, codes, [3, 1, 2])

@@ -21,10 +21,7 @@ def normal(*shape, seed=0):
 def both(operation, value, *weights, **options):
     """The operation on one input by both backends, as arrays of the host."""
     arrays = [mx.array(weight) for weight in weights]
-    return [
-        ops.to_numpy(getattr(ops, operation)(ops.from_numpy(value, mx.float32), *arrays, **options))
-        for ops in (FAST, PLAIN)
-    ]
+    return [ops.to_numpy(getattr(ops, operation)(ops.from_numpy(value), *arrays, **options)) for ops in (FAST, PLAIN)]
 
 
 @pytest.mark.parametrize("rows", [1, 3])
