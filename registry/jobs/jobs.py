@@ -15,14 +15,12 @@ from typing import Any
 from registry.errors import NotFound, nearest
 from registry.jobs.rows import job_from
 from registry.jobs.values import (
-    CANCELLED,
-    FAILED,
+    LOST_STATUSES,
     OPEN_STATUSES,
-    PARTIAL,
-    QUEUED,
-    WAITING,
+    RETRYABLE_STATUSES,
     Job,
     JobError,
+    JobStatus,
     JsonObject,
     NewJob,
     NewLine,
@@ -253,21 +251,27 @@ INSERT_LINE = """
 
 
 def start(
-    session: Session, job: Job, *, plan: JsonObject, model: str | None, lines: Iterable[NewLine], now_s: float
+    session: Session,
+    job: Job,
+    *,
+    model: str | None,
+    now_s: float,
+    plan: JsonObject | None = None,
+    lines: Iterable[NewLine] = (),
 ) -> Job:
-    """The job runs: its plan and its lines are fixed from now on, over every retry. Returns it as it is now."""
-    if job.plan is None:
+    """The job runs: the plan and the lines of its first start hold over every retry. Returns it as it is now."""
+    if not job.is_planned:
         rows = (
             (job.id, line.position, line.key, line.file, line.model, line.request_json, line.seed) for line in lines
         )
         session.execute_many(INSERT_LINE, list(rows))
-    values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan))}
+    values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan or {}))}
     return job_from(session.rows(START_JOB, values)[0])
 
 
 def requeue(session: Session, job_id: int, *, not_before_s: float, warning: str | None = None) -> None:
     """Put a running job back into the queue."""
-    _update(session, job_id, status=QUEUED, not_before_s=not_before_s)
+    _update(session, job_id, status=JobStatus.QUEUED, not_before_s=not_before_s)
     if warning:
         add_warning(session, job_id, warning)
 
@@ -283,7 +287,13 @@ def _facts_and(session: Session, job_id: int, facts: JsonObject) -> str:
 
 
 def set_outcome(
-    session: Session, job_id: int, outcome: str, *, now_s: float, facts: JsonObject, error: JobError | None = None
+    session: Session,
+    job_id: int,
+    outcome: JobStatus,
+    *,
+    now_s: float,
+    facts: JsonObject,
+    error: JobError | None = None,
 ) -> None:
     """Nothing is left to do but to publish the receipt, which says this for ever; `facts` join those noted."""
     noted = {"facts_json": _facts_and(session, job_id, facts)} if facts else {}
@@ -318,7 +328,7 @@ def settle_dependents(session: Session, finished_ids: Sequence[int]) -> list[Set
         if failed is None and any(status in OPEN_STATUSES for _, status, _ in needs):
             continue
         if failed is None:
-            _update(session, job_id, status=QUEUED)
+            _update(session, job_id, status=JobStatus.QUEUED)
         settled.append(Settled(job_id=job_id, failed_need=failed))
     return settled
 
@@ -334,10 +344,10 @@ def _waiting_for(session: Session, finished_ids: Sequence[int]) -> list[int]:
 
 def failed_need(session: Session, job_id: int) -> str | None:
     """The name of a job that this one cannot do without, and that has failed, if only in part."""
-    return _lost(_needs_of(session, job_id), statuses=(FAILED, CANCELLED, PARTIAL))
+    return _lost(_needs_of(session, job_id), statuses=RETRYABLE_STATUSES)
 
 
-def _lost(needs: Iterable[tuple[str, str, bool]], *, statuses: Collection[str] = (FAILED, CANCELLED)) -> str | None:
+def _lost(needs: Iterable[tuple[str, str, bool]], *, statuses: Collection[str] = LOST_STATUSES) -> str | None:
     return next((name for name, status, required in needs if required and status in statuses), None)
 
 
@@ -362,7 +372,7 @@ def reset_for_retry(session: Session, job_id: int) -> None:
     _update(
         session,
         job_id,
-        status=WAITING if waits else QUEUED,
+        status=JobStatus.WAITING if waits else JobStatus.QUEUED,
         outcome=None,
         finished_s=None,
         not_before_s=0.0,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from registry.jobs.rows import line_from
-from registry.jobs.values import PUBLISHED, Attempt, JobError, JsonObject, Line, NewAttempt
+from registry.jobs.values import Attempt, JobError, JsonObject, Line, LineStatus, NewAttempt
 from registry.storage.database import Session
 from registry.storage.digests import canonical_json
 from registry.voices.names import fold
@@ -29,7 +29,7 @@ def waiting(session: Session, job_id: int, *, model: str, after: int, limit: int
     return [line_from(row) for row in rows]
 
 
-def with_status(session: Session, job_id: int, status: str) -> list[Line]:
+def with_status(session: Session, job_id: int, status: LineStatus) -> list[Line]:
     """Every line of a job in this state, in order."""
     question = "SELECT * FROM line WHERE job_id = :job AND status = :status ORDER BY position"
     return [line_from(row) for row in session.rows(question, {"job": job_id, "status": status})]
@@ -97,19 +97,19 @@ def set_waiting(session: Session, line_id: int) -> None:
 
 def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) -> None:
     """Published lines whose file is not among these (folded names) are to be spoken, or rather reused, once more."""
-    for line in with_status(session, job_id, PUBLISHED):
+    for line in with_status(session, job_id, LineStatus.PUBLISHED):
         if fold(line.file) not in unless_in:
             set_waiting(session, line.id)
 
 
 def publish_all_again(session: Session) -> None:
     """What open jobs have published lies in another outbox: it is to be spoken, or rather reused, once more."""
-    session.execute_many(
+    session.rows(
         """
         UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL
-        WHERE status = ? AND job_id IN (SELECT id FROM job WHERE status IN ('waiting', 'queued', 'running'))
-        """,
-        [(PUBLISHED,)],
+        WHERE status = 'published'
+            AND job_id IN (SELECT id FROM job WHERE status IN ('waiting', 'queued', 'running'))
+        """
     )
 
 

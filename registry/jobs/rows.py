@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from registry.jobs.values import Job, JobError, Line
+from registry.jobs.line_request import LineRequest
+from registry.jobs.values import Job, JobError, JobStatus, Line, LineStatus
 from registry.storage.database import Row
 
 
@@ -15,8 +16,8 @@ def job_from(row: Row) -> Job:
         name=row["name"],
         key=row["key"],
         kind=row["kind"],
-        status=row["status"],
-        outcome=row["outcome"],
+        status=JobStatus(row["status"]),
+        outcome=JobStatus(row["outcome"]) if row["outcome"] else None,
         content_sha256=row["content_sha256"],
         spec_json=row["spec_json"],
         claim_id=row["claim_id"],
@@ -24,7 +25,7 @@ def job_from(row: Row) -> Job:
         priority=row["priority"],
         model=row["model"],
         makes_voice=row["makes_voice"],
-        plan=json.loads(row["plan_json"]) if row["plan_json"] else None,
+        is_planned=row["plan_json"] is not None,
         attempts=row["attempts"],
         not_before_s=row["not_before_s"],
         claimed_s=row["claimed_s"],
@@ -44,9 +45,9 @@ def line_from(row: Row) -> Line:
         position=row["position"],
         key=row["key"],
         file=row["file"],
-        status=row["status"],
+        status=LineStatus(row["status"]),
         model=row["model"],
-        request=json.loads(row["request_json"]),
+        request=LineRequest.from_json(json.loads(row["request_json"])),
         seed=row["seed"],
         take_key=row["take_key"],
         crash_count=row["strikes"],

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from registry.errors import VoiceJobsError
+from registry.jobs.line_request import LineRequest
 
 JsonObject = Mapping[str, Any]
 
-WAITING, QUEUED, RUNNING = "waiting", "queued", "running"  # waiting: for another job
-DONE, PARTIAL, FAILED, REJECTED = "done", "partial", "failed", "rejected"
-CANCELLED, DUPLICATE = "cancelled", "duplicate"
-OPEN_STATUSES = (WAITING, QUEUED, RUNNING)
-RETRYABLE_STATUSES = (PARTIAL, FAILED, CANCELLED)
-
-# A line's own: waiting → taken (its take is durable) → published; or failed, or cancelled.
-TAKEN, PUBLISHED = "taken", "published"
-
 CANCEL, RETRY = "cancel", "retry"
+
+
+class JobStatus(str, enum.Enum):
+    """How far a job has come; its word in the ledger, in receipts and on the command line."""
+
+    WAITING = "waiting"  # for another job
+    QUEUED = "queued"  # may start
+    RUNNING = "running"  # belongs to the runner, or to one that died
+    DONE = "done"
+    PARTIAL = "partial"  # some lines are published, and some failed
+    FAILED = "failed"
+    REJECTED = "rejected"  # never became a job: something is wrong with what was dropped
+    CANCELLED = "cancelled"
+    DUPLICATE = "duplicate"  # never became a job: an earlier one has its `id` and its content
+
+    __str__ = str.__str__  # the plain word also in f-strings, as in JSON and SQL
+
+
+OPEN_STATUSES = (JobStatus.WAITING, JobStatus.QUEUED, JobStatus.RUNNING)
+LOST_STATUSES = (JobStatus.FAILED, JobStatus.CANCELLED)  # others cannot go on without what it was to make
+RETRYABLE_STATUSES = (JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class LineStatus(str, enum.Enum):
+    """How far a line has come."""
+
+    WAITING = "waiting"  # to be spoken
+    TAKEN = "taken"  # its take is durable
+    PUBLISHED = "published"  # its file lies in the outbox
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    __str__ = str.__str__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +79,8 @@ class NewJob:
     claimed_s: float
     claim_id: str | None = None
     key: str | None = None
-    status: str = QUEUED
-    outcome: str | None = None
+    status: JobStatus = JobStatus.QUEUED
+    outcome: JobStatus | None = None
     priority: int = 0
     model: str | None = None
     makes_voice: str | None = None
@@ -73,8 +99,8 @@ class Job:
     name: str
     key: str | None
     kind: str
-    status: str
-    outcome: str | None
+    status: JobStatus
+    outcome: JobStatus | None  # the status it will have once its receipt lies in the outbox
     content_sha256: str
     spec_json: str
     claim_id: str | None
@@ -82,7 +108,7 @@ class Job:
     priority: int
     model: str | None
     makes_voice: str | None
-    plan: JsonObject | None
+    is_planned: bool  # its lines are fixed
     attempts: int
     not_before_s: float
     claimed_s: float
@@ -100,7 +126,7 @@ class NewLine:
     position: int
     file: str
     model: str
-    request_json: str  # what is to be spoken: encoded at once, since a book's requests take ten times the room
+    request_json: str  # a LineRequest, encoded at once: a book's requests take ten times the room
     seed: int
     key: str | None = None
 
@@ -114,9 +140,9 @@ class Line:
     position: int
     key: str | None
     file: str
-    status: str
+    status: LineStatus
     model: str
-    request: JsonObject
+    request: LineRequest
     seed: int
     take_key: str | None
     crash_count: int
@@ -132,7 +158,7 @@ class NewAttempt:
     line_id: int
     number: int
     seed: int
-    outcome: str  # accepted | kept | rejected | failed | engine-lost | reused
+    outcome: str  # passed | failed-gates | failed | engine-lost | reused
     finished_s: float
     detail: JsonObject = field(default_factory=dict)
 

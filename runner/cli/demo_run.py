@@ -15,7 +15,7 @@ from typing import Any
 from models.audio.files import read_audio
 from models.audio.quality import measure
 from models.protocol import SAMPLE_RATE_HZ
-from registry.jobs.values import DONE
+from registry.jobs.values import JobStatus
 from registry.storage.database import Database
 from registry.voices.lookup import resolve
 from runner.config.instance import Instance
@@ -105,7 +105,7 @@ def demo_jobs() -> dict[str, str]:
 
 def _result(instance: Instance, jobs: list[str]) -> DemoResult:
     receipts = {job: _receipt(instance, job) for job in jobs}
-    failed = [f"{job}: {_why(receipt)}" for job, receipt in receipts.items() if receipt["status"] != DONE]
+    failed = [f"{job}: {_why(receipt)}" for job, receipt in receipts.items() if receipt["status"] != JobStatus.DONE]
     if failed:
         raise WorkFailed(f"The demo failed. {' '.join(failed)}", hint=f"Everything lies in {instance.root}.")
     audio = sorted(path for job in jobs for path in (instance.outbox / job).glob("*.wav") if path.stem != "track")

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from registry.jobs.values import RUNNING, Job, LineCounts
+from registry.jobs.values import Job, JobStatus, LineCounts
 from runner.text_format import short, span
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ProgressLine:
 
 def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> str:
     """`scene: [#####     ] 12/40 lines, 3 min left`"""
-    if job.status != RUNNING or lines.total == 0:
+    if job.status != JobStatus.RUNNING or lines.total == 0:
         return f"{job.name}: {job.status}"
     ended = lines.published + lines.failed + lines.cancelled
     begun = min(under_way.lines, lines.waiting + lines.taken) if under_way else 0.0
@@ -62,7 +62,7 @@ def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None
 
 def is_finishing(job: Job, lines: LineCounts) -> bool:
     """Whether all lines are done, and what is made of them, the track for example, is not."""
-    return job.status == RUNNING and lines.total > 0 and lines.waiting + lines.taken == 0
+    return job.status == JobStatus.RUNNING and lines.total > 0 and lines.waiting + lines.taken == 0
 
 
 def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> float | None:
@@ -71,7 +71,7 @@ def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, 
     Until its first line has ended, the pace is that of the lines under way: the model's load is not in it.
     """
     left, ended = lines.waiting + lines.taken, float(lines.published + lines.failed)
-    if job.status != RUNNING or job.started_s is None or left == 0:
+    if job.status != JobStatus.RUNNING or job.started_s is None or left == 0:
         return None
     since_s, begun = job.started_s, 0.0
     if under_way is not None:

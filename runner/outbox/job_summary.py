@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.jobs.values import DONE, FAILED, PARTIAL, PUBLISHED, JobError, JsonObject, Line
+from registry.jobs.line_request import VoiceSource
+from registry.jobs.values import JobError, JobStatus, JsonObject, Line, LineStatus
 from runner.outbox import track
 from runner.outbox.receipt import gates_warning, summary_error, voice_entry
 
@@ -30,7 +30,7 @@ class JobSummary:
     spoken: list[Spoken] = field(default_factory=list)
     errors: list[JobError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # which a job that is tried again has forgotten
-    voices: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    voices: set[VoiceSource] = field(default_factory=set)
 
     @classmethod
     def of(cls, lines: Iterable[Line]) -> JobSummary:
@@ -38,11 +38,10 @@ class JobSummary:
         summary = cls()
         for line in lines:
             summary.lines += 1
-            voice = line.request["voice"]
-            summary.voices.setdefault(json.dumps(voice, sort_keys=True), voice_entry(voice))
+            summary.voices.add(line.request.voice)
             if line.error:
                 summary.errors.append(line.error)
-            if line.status == PUBLISHED and line.result is not None:
+            if line.status == LineStatus.PUBLISHED and line.result is not None:
                 summary.spoken.append(_spoken(line, line.result))
                 if failed := line.result["quality"]["failed_gates"]:
                     attempts = line.result["attempts"]
@@ -55,11 +54,11 @@ class JobSummary:
         return track.total_samples(line.part for line in self.spoken)
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> JobStatus:
         """done, partial or failed."""
         if len(self.spoken) == self.lines:
-            return DONE
-        return PARTIAL if self.spoken else FAILED
+            return JobStatus.DONE
+        return JobStatus.PARTIAL if self.spoken else JobStatus.FAILED
 
     @property
     def error(self) -> JobError | None:
@@ -68,13 +67,13 @@ class JobSummary:
     @property
     def voice(self) -> dict[str, Any] | None:
         """The one voice of all lines as the receipt names it; None when there are several."""
-        return next(iter(self.voices.values())) if len(self.voices) == 1 else None
+        return voice_entry(*self.voices) if len(self.voices) == 1 else None
 
 
 def _spoken(line: Line, result: JsonObject) -> Spoken:
     part = track.TrackLine(
-        text=line.request["text"],
+        text=line.request.text,
         samples=result["samples"],
-        pause_samples=track.pause_samples(line.request["pause_after_s"]),
+        pause_samples=track.pause_samples(line.request.pause_after_s),
     )
     return Spoken(line_id=line.id, part=part, audio_sha256=result["audio_sha256"], file_sha256=result["file_sha256"])

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from registry.jobs.values import PUBLISHED, Job, JobError, Line
+from registry.jobs.line_request import VoiceSource
+from registry.jobs.values import Job, JobError, Line, LineStatus
 from registry.voices.values import Version
 from runner.redaction import redact
 
 SCHEMA = 1
-LINE_STATUS = {PUBLISHED: "done", "failed": "failed", "cancelled": "cancelled"}
 
 
 class Encoded(str):
@@ -90,14 +90,14 @@ _compact = json.JSONEncoder(ensure_ascii=False).encode
 def line_entry(line: Line) -> dict[str, Any]:
     """One line of the receipt."""
     result = line.result or {}
-    is_done = line.status == PUBLISHED
+    is_done = line.status == LineStatus.PUBLISHED
     return {
         "index": line.position,
         "id": line.key,
-        "status": LINE_STATUS.get(line.status, line.status),
+        "status": "done" if is_done else line.status,
         "file": line.file if is_done else None,
-        "text": line.request["text"],
-        "voice": voice_entry(line.request["voice"]),
+        "text": line.request.text,
+        "voice": voice_entry(line.request.voice),
         "model": result.get("model", line.model),
         "revision": result.get("revision"),
         "seed": result.get("seed", line.seed),
@@ -137,13 +137,13 @@ def gates_warning(file: str, *, attempts: int, failed: Iterable[str]) -> str:
     return f"{file}: {best} {' and '.join(faults)}."
 
 
-def voice_entry(voice: Mapping[str, Any]) -> dict[str, Any] | None:
+def voice_entry(voice: VoiceSource) -> dict[str, Any] | None:
     """A line's voice as `{name, version, digest}`; a preset has neither version nor digest, a description no name."""
-    if voice["source"] == "description":
+    if voice.kind == "description":
         return None
-    if voice["source"] == "preset":
-        return {"name": f"preset:{voice['name']}", "version": None, "digest": None}
-    return {"name": voice["name"], "version": voice["version"], "digest": f"sha256:{voice['digest']}"}
+    if voice.kind == "preset":
+        return {"name": f"preset:{voice.name}", "version": None, "digest": None}
+    return {"name": voice.name, "version": voice.version, "digest": f"sha256:{voice.digest}"}
 
 
 def version_entry(version: Version) -> dict[str, Any]:

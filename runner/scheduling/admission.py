@@ -14,20 +14,7 @@ from typing import Any
 from registry.errors import NotFound, VoiceJobsError
 from registry.jobs import jobs
 from registry.jobs import requests as job_requests
-from registry.jobs.values import (
-    CANCELLED,
-    DUPLICATE,
-    FAILED,
-    QUEUED,
-    REJECTED,
-    RETRY,
-    RETRYABLE_STATUSES,
-    RUNNING,
-    WAITING,
-    Job,
-    JobError,
-    NewJob,
-)
+from registry.jobs.values import LOST_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobError, JobStatus, NewJob
 from registry.storage.database import Session
 from registry.voices.candidates import find_candidates
 from registry.voices.lookup import history, resolve
@@ -50,7 +37,6 @@ from runner.names import job_name_from, may_be_preset, parse_voice_reference, pr
 from runner.scheduling.voice_resolution import sibling_for
 
 UNKNOWN_KIND = "unknown"
-LOST = (FAILED, CANCELLED)
 IMPORT = "import"
 
 
@@ -101,7 +87,10 @@ class Admission:
             if len(unknown) == len(left):  # nothing in this batch makes what they want
                 if more_to_come:
                     return admitted, left
-                return [*admitted, *(self._answer(drop, REJECTED, error=error) for drop, error in unknown)], []
+                return [
+                    *admitted,
+                    *(self._answer(drop, JobStatus.REJECTED, error=error) for drop, error in unknown),
+                ], []
             left = [drop for drop, _ in unknown]
         return admitted, []
 
@@ -110,7 +99,7 @@ class Admission:
         spec = drop.spec
         if spec is None:
             assert drop.problem is not None, "a drop holds a job, or the reason why not"
-            return self._answer(drop, REJECTED, error=drop.problem)
+            return self._answer(drop, JobStatus.REJECTED, error=drop.problem)
         if spec.id is not None and (holder := jobs.by_key(self._session, spec.id)) is not None:
             return self._answer_for_holder(drop, holder)
         try:
@@ -118,12 +107,14 @@ class Admission:
         except DependencyUnknown:
             raise
         except VoiceJobsError as error:
-            return self._answer(drop, REJECTED, error=error)
+            return self._answer(drop, JobStatus.REJECTED, error=error)
         return Admitted(job=self._record(drop, spec, needs))
 
     def _record(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> Job:
         waits = any(self._is_open(job_id) for job_id in needs.jobs)
-        failed = next((job for job in self._needed(needs) if job.status in LOST and not self._is_open(job.id)), None)
+        failed = next(
+            (job for job in self._needed(needs) if job.status in LOST_STATUSES and not self._is_open(job.id)), None
+        )
         job = jobs.add(
             self._session,
             NewJob(
@@ -137,8 +128,8 @@ class Admission:
                 claimed_s=self._now_s,
                 priority=spec.priority,
                 model=self._likely_model(spec),
-                status=WAITING if waits else QUEUED,
-                outcome="failed" if failed else None,
+                status=JobStatus.WAITING if waits else JobStatus.QUEUED,
+                outcome=JobStatus.FAILED if failed else None,
                 error=JobError.of(DependencyFailed(failed.name)) if failed else None,
                 makes_voice=fold(made) if (made := drop.voice or voice_made_by(spec)) else None,
                 dependencies=needs.jobs,
@@ -181,7 +172,12 @@ class Admission:
         return job
 
     def _answer(
-        self, drop: ClaimedDrop, status: str, *, error: VoiceJobsError | None, facts: Mapping[str, Any] | None = None
+        self,
+        drop: ClaimedDrop,
+        status: JobStatus,
+        *,
+        error: VoiceJobsError | None,
+        facts: Mapping[str, Any] | None = None,
     ) -> Admitted:
         """Record a drop that becomes no job; it holds no id."""
         spec, reason = drop.spec, JobError.of(error) if error else None
@@ -195,7 +191,7 @@ class Admission:
                 spec_json=spec_to_json(spec) if spec else "{}",
                 claim_id=drop.claim_id,
                 claimed_s=self._now_s,
-                status=RUNNING,
+                status=JobStatus.RUNNING,
                 outcome=status,
                 error=reason,
                 facts={**self._file_facts(drop), **(facts or {})},
@@ -209,13 +205,13 @@ class Admission:
         if drop.content_sha256 != holder.content_sha256:
             message = f"The id {holder.key!r} belongs to the job {holder.name!r}, which says something else."
             error = IdTaken(message, hint="Give the changed job another id, or none.")
-            return self._answer(drop, REJECTED, error=error)
+            return self._answer(drop, JobStatus.REJECTED, error=error)
         if holder.status in RETRYABLE_STATUSES and not self._is_open(holder.id):
             facts, claim_id = self._file_facts(drop), drop.claim_id
             job_requests.resume(self._session, holder.id, claim_id=claim_id, facts=facts, now_s=self._now_s)
             jobs.add_event(self._session, holder.id, kind=RETRY, message="dropped again", at_s=self._now_s)
             return Admitted(job=holder, freed_claim=holder.claim_id)
-        return self._answer(drop, DUPLICATE, error=None, facts={"duplicate_of": holder.name})
+        return self._answer(drop, JobStatus.DUPLICATE, error=None, facts={"duplicate_of": holder.name})
 
     def _file_facts(self, drop: ClaimedDrop) -> dict[str, Any]:
         """Where the job file lies as it was dropped, for the outbox."""
@@ -310,7 +306,7 @@ class Admission:
             return
         if design is not None and design.kind == "design":
             needs.jobs[design.id] = True  # it has failed, or that candidate has
-            if design.status in ("done", "partial"):
+            if design.status in (JobStatus.DONE, JobStatus.PARTIAL):
                 raise DependencyUnknown(
                     f"The job {design.name!r} has no candidate {candidate}.",
                     hint=f"`voicejobs jobs show {design.name}` shows which it has.",

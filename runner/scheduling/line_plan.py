@@ -14,6 +14,7 @@ from typing import Any
 
 from models.languages import AUTO
 from models.text.sentences import split_text
+from registry.jobs.line_request import LineRequest
 from registry.storage.digests import canonical_json
 from registry.voices.names import fold
 
@@ -102,6 +103,13 @@ def merged_sampling(*layers: Mapping[str, Any] | None) -> dict[str, float]:
     return merged
 
 
-def spoken_content(request: Mapping[str, Any]) -> dict[str, Any]:
+def spoken_content(request: LineRequest) -> dict[str, Any]:
     """The part of a line's request that decides how it sounds."""
-    return {key: request[key] for key in ("text", "instruct", "language", "sampling", "max_seconds", "voice_digest")}
+    return {
+        "text": request.text,
+        "instruct": request.instruct,
+        "language": request.language,
+        "sampling": dict(request.sampling),
+        "max_seconds": request.max_seconds,
+        "voice_digest": request.voice_digest,
+    }

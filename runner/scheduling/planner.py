@@ -13,6 +13,7 @@ import pydantic
 from models.audio.files import check_can_write
 from models.text.pronunciation import checked_table, merged, respelled
 from registry.errors import InvalidInput
+from registry.jobs.line_request import LineRequest
 from registry.jobs.values import NewLine
 from registry.storage.database import Session
 from registry.storage.digests import canonical_json
@@ -70,7 +71,7 @@ class Planner:
                 position=n,
                 file=f"candidate-{n}.wav",
                 model=model,
-                request_json=canonical_json(request),
+                request_json=canonical_json(request.to_json()),
                 seed=(first_seed + n - 1) % SEED_LIMIT,  # consecutive: `DescribedVoice` promises it to engines
             )
             for n in range(1, spec.candidates + 1)
@@ -91,11 +92,11 @@ class Planner:
             pause_s = part.pause_after_s if part.pause_after_s is not None else spec.pause_after_s
             request = self._request(spec, part, text=part.text, voice=voice, pause_s=pause_s or 0.0)
             seed = seeds(request, part.seed)
-            content = canonical_json(request)
+            content = canonical_json(request.to_json())
             lines.append(
                 NewLine(position=position, file=file, model=model, request_json=content, seed=seed, key=part.id)
             )
-        resolved = {name: dict(voice.source) for name, voice in voices.items()}
+        resolved = {name: voice.source.to_json() for name, voice in voices.items()}
         return JobPlan(model=lines[0].model, lines=lines, plan={"voices": resolved})
 
     def _voices(self, session: Session, references: Sequence[str]) -> dict[str, ResolvedVoice]:
@@ -109,30 +110,30 @@ class Planner:
         text: str,
         voice: ResolvedVoice,
         pause_s: float,
-    ) -> dict[str, Any]:
+    ) -> LineRequest:
         layers = (self.settings.sampling, spec.sampling, part.sampling if part else None)
         sampling = merged_sampling(*(layer.model_dump() for layer in layers if layer is not None))
         job_instruct = spec.instruct if isinstance(spec, SynthesizeSpec) else None
         spoken = text
         if isinstance(spec, SynthesizeSpec):  # what a candidate says is its transcript, word for word
             spoken = respelled(text, merged(self.pronunciations, voice.pronunciations or {}))
-        return {
-            "text": text,
-            **({"spoken": spoken} if spoken != text else {}),
-            "instruct": (part.instruct if part else None) or job_instruct,
-            "language": (part.language if part else None) or spec.language or self.settings.language,
-            "max_seconds": sampling.pop("max_seconds", None),
-            "sampling": sampling,
-            "voice": dict(voice.source),
-            "voice_digest": voice.digest,
-            "pause_after_s": pause_s,
-        }
+        return LineRequest(
+            text=text,
+            spoken=spoken,
+            instruct=(part.instruct if part else None) or job_instruct,
+            language=(part.language if part else None) or spec.language or self.settings.language,
+            max_seconds=sampling.pop("max_seconds", None),
+            sampling=sampling,
+            voice=voice.source,
+            voice_digest=voice.digest,
+            pause_after_s=pause_s,
+        )
 
-    def _seeds(self, spec: DesignSpec | SynthesizeSpec) -> Callable[[Mapping[str, Any], int | None], int]:
+    def _seeds(self, spec: DesignSpec | SynthesizeSpec) -> Callable[[LineRequest, int | None], int]:
         """(request, the line's own seed) -> seed, for the lines of one job in order."""
         ordinals = Ordinals()
 
-        def seed_for(request: Mapping[str, Any], own: int | None) -> int:
+        def seed_for(request: LineRequest, own: int | None) -> int:
             content = spoken_content(request)
             ordinal = ordinals.next(content)
             if own is not None:

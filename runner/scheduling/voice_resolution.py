@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from models.errors import PromptModelMismatch
 from models.store.catalog import entry_named
 from models.store.shared_directory import resolve_models_dir
+from registry.jobs.line_request import VoiceSource
 from registry.storage.database import Session
 from registry.storage.digests import sha256_of_json
 from registry.voices.lookup import resolve
@@ -28,7 +28,7 @@ SPEAKER_OF_PRESET = {"anna": "ono_anna"}  # the Swift tools' name of the same sp
 class ResolvedVoice:
     """What a reference means. `digest` names it in take keys; `model` is a lock's own."""
 
-    source: Mapping[str, Any]  # as a line's request stores it
+    source: VoiceSource
     digest: str
     ability: str
     model: str | None = None
@@ -47,20 +47,19 @@ def resolve_voice(session: Session, reference: str) -> ResolvedVoice:
 def preset_voice(name: str) -> ResolvedVoice:
     """A voice that the model brings along."""
     speaker = SPEAKER_OF_PRESET.get(fold(name), fold(name))
-    return ResolvedVoice(source={"source": "preset", "name": speaker}, digest=f"preset:{speaker}", ability=PRESETS)
+    return ResolvedVoice(source=VoiceSource(kind="preset", name=speaker), digest=f"preset:{speaker}", ability=PRESETS)
 
 
 def locked_voice(version: Version) -> ResolvedVoice:
     """One version of a voice."""
-    source = {
-        "source": "lock",
-        "name": version.voice,
-        "version": version.number,
-        "digest": version.digest,
-        "prompt": version.prompt_sha256,
-    }
     return ResolvedVoice(
-        source=source,
+        source=VoiceSource(
+            kind="lock",
+            name=version.voice,
+            version=version.number,
+            digest=version.digest,
+            prompt=version.prompt_sha256,
+        ),
         digest=version.digest,
         ability=CLONE,
         model=version.model.model,
@@ -71,7 +70,7 @@ def locked_voice(version: Version) -> ResolvedVoice:
 
 def described_voice(description: str) -> ResolvedVoice:
     """A voice that exists only in words."""
-    source = {"source": "description", "description": description}
+    source = VoiceSource(kind="description", description=description)
     return ResolvedVoice(source=source, digest=f"description:{sha256_of_json(description)}", ability=DESIGN)
 
 
@@ -125,7 +124,7 @@ def sibling_for(name: str, ability: str) -> str:
 
 def prompt_mismatch(voice: ResolvedVoice, model: str) -> PromptModelMismatch:
     """The error for a lock that another model is to speak with."""
-    name = f"{voice.source['name']}@{voice.source['version']}"
+    name = f"{voice.source.name}@{voice.source.version}"
     return PromptModelMismatch(
         f"{name} was locked with {voice.model} and cannot be spoken by {model}.", hint=relock_hint(name, model)
     )

@@ -15,7 +15,7 @@ from registry.errors import NotFound, StorageError, VoiceJobsError
 from registry.jobs import jobs, lines
 from registry.jobs import ready as ready_jobs
 from registry.jobs.ready import ReadyJob
-from registry.jobs.values import FAILED, Job, JobError
+from registry.jobs.values import Job, JobError, JobStatus
 from registry.storage.database import Session
 from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
@@ -221,7 +221,7 @@ class Dispatcher:
             raise error
         need = jobs.failed_need(session, job_id) if isinstance(error, NotFound) else None
         reason = error if need is None else DependencyFailed(need)
-        self.finisher.set_outcome(session, job_id, FAILED, error=JobError.of(reason))
+        self.finisher.set_outcome(session, job_id, JobStatus.FAILED, error=JobError.of(reason))
 
     def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:
         """Move a voice out or in; True when the job is over, False when an engine must lock it first."""
@@ -244,7 +244,7 @@ class Dispatcher:
         return False
 
     def _on_floor(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:
-        started = jobs.start(session, job, plan={}, model=model, lines=(), now_s=self.context.clock())
+        started = jobs.start(session, job, model=model, now_s=self.context.clock())
         return ActiveJob(job=started, spec=spec, model=model, task=task, last_scheduled_s=job.claimed_s)
 
     def _begin(self, session: Session, job: Job, spec: JobSpec) -> ActiveJob:
@@ -253,13 +253,13 @@ class Dispatcher:
             begun = self.lock_jobs.begin(session, job, spec, folder=self.folder_of(job))
             return self._on_floor(session, job, spec, *begun)
         kept = spec.without_texts() if isinstance(spec, SynthesizeSpec) else spec
-        if job.plan is None:
+        if not job.is_planned:
             planned = self._plan(session, job, spec)
             model = planned.model
             started = jobs.start(session, job, plan=planned.plan, model=model, lines=planned.lines, now_s=now_s)
             return ActiveJob(job=started, spec=kept, model=model, last_scheduled_s=job.claimed_s)
         left = lines.models_left(session, [job.id]).get(job.id)
-        started = jobs.start(session, job, plan=job.plan, model=left[0] if left else None, lines=(), now_s=now_s)
+        started = jobs.start(session, job, model=left[0] if left else None, now_s=now_s)
         return ActiveJob(job=started, spec=kept, model=started.model, drained=not left, last_scheduled_s=job.claimed_s)
 
     def _plan(self, session: Session, job: Job, spec: JobSpec) -> JobPlan:

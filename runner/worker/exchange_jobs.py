@@ -12,7 +12,7 @@ from typing import Any
 from models.audio.files import decode_audio
 from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.jobs import jobs
-from registry.jobs.values import DONE, Job
+from registry.jobs.values import Job, JobStatus
 from registry.storage.database import Session
 from runner.config.model_names import CLONE
 from runner.errors import AttachmentMissing
@@ -53,7 +53,7 @@ class ExchangeJobs:
             self._begin(session, job)
             for warning in voice.warnings:
                 jobs.add_warning(session, job.id, warning)
-            self.finisher.set_outcome(session, job.id, DONE, facts=_export_facts(voice, name))
+            self.finisher.set_outcome(session, job.id, JobStatus.DONE, facts=_export_facts(voice, name))
 
     def bring_in(self, job: Job, spec: ImportSpec, *, folder: Path | None) -> tuple[str, LockTask] | None:
         """Add the file's versions and commit the outcome with them; or the model and task that must lock it first."""
@@ -70,11 +70,11 @@ class ExchangeJobs:
             result = add_versions(session, found, now_s=now_s, set_current=spec.set_current, made_by_job=job.name)
             for warning in result.warnings:
                 jobs.add_warning(session, job.id, warning)
-            self.finisher.set_outcome(session, job.id, DONE, facts={"voice": version_entry(result.chosen)})
+            self.finisher.set_outcome(session, job.id, JobStatus.DONE, facts={"voice": version_entry(result.chosen)})
         return None
 
     def _begin(self, session: Session, job: Job) -> None:
-        jobs.start(session, job, plan={}, model=None, lines=(), now_s=self.context.clock())
+        jobs.start(session, job, model=None, now_s=self.context.clock())
 
     def _lock(self, job: Job, spec: ImportSpec, found: VoiceImport, needed: LockNeeded) -> LockTask:
         waveform, facts = decode_audio(needed.audio, name=needed.file, max_duration_s=LONGEST_RECORDING_S)

@@ -19,7 +19,7 @@ from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.jobs import jobs, lines
-from registry.jobs.values import DONE, DUPLICATE, FAILED, REJECTED, Job, JobError, JsonObject
+from registry.jobs.values import Job, JobError, JobStatus, JsonObject
 from registry.storage.database import Session
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import Intake
@@ -42,7 +42,7 @@ class JobResult:
     """A job that is about to end."""
 
     job: Job
-    outcome: str
+    outcome: JobStatus
     error: JobError | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -185,7 +185,7 @@ class Finisher:
         self,
         session: Session,
         job_id: int,
-        outcome: str,
+        outcome: JobStatus,
         *,
         error: JobError | None = None,
         facts: JsonObject | None = None,
@@ -210,7 +210,7 @@ class Finisher:
                 lost = [item for item in settled if item.failed_need is not None]
                 for item in lost:
                     reason = JobError.of(DependencyFailed(item.failed_need or ""))
-                    self.set_outcome(session, item.job_id, FAILED, error=reason)
+                    self.set_outcome(session, item.job_id, JobStatus.FAILED, error=reason)
             self.closed.extend(answered)
             crash_point("finishing.closed")
             self._release(answered)
@@ -220,7 +220,9 @@ class Finisher:
         """Delete the claims of answered jobs that nothing retries."""
         if self.intake is not None:
             free = [job for job in closed if may_release(job)]
-            self.intake.release_all({job.claim_id: job.outcome == REJECTED for job in free if job.claim_id is not None})
+            self.intake.release_all(
+                {job.claim_id: job.outcome == JobStatus.REJECTED for job in free if job.claim_id is not None}
+            )
 
     def _publish_answers(self, job_ids: Sequence[int], *, with_job_files: bool) -> list[Job]:
         """Job files first, receipts last; returns the jobs whose folders could be written."""
@@ -277,4 +279,4 @@ def _without_job_file(error: StorageError) -> str:
 
 def may_release(job: Job) -> bool:
     """Whether the claimed files of a closed job are needed no more: nothing retries it."""
-    return (job.outcome or job.status) in (DONE, REJECTED, DUPLICATE)
+    return (job.outcome or job.status) in (JobStatus.DONE, JobStatus.REJECTED, JobStatus.DUPLICATE)

@@ -27,10 +27,10 @@ from runner.worker.line_tasks import (
     LineTask,
     ResultBatch,
     Reused,
+    engine_voice,
     key_of,
     no_usable_take,
     quarantined,
-    voice_source,
 )
 from runner.worker.lock_task import LockTask
 
@@ -135,9 +135,9 @@ class InFlight:
         return True
 
     def _submit_line(self, active: ActiveJob, work: LineTask) -> bool:
-        voice = work.line.request["voice"]
+        voice = work.line.request.voice
         try:
-            prompt = self._prompt(voice["prompt"]) if voice["source"] == "lock" else b""
+            prompt = self._prompt(voice.prompt) if voice.is_lock else b""
         except VoiceJobsError as error:
             if error.retryable:
                 active.pending.appendleft(work)
@@ -146,7 +146,7 @@ class InFlight:
             return True
         active.in_flight[work.work_id] = work
         self.job_of_work[work.work_id] = active
-        self.engine.submit(work.work(voice_source(voice, prompt=prompt)), expected_s=work.expected_s())
+        self.engine.submit(work.work(engine_voice(voice, prompt=prompt)), expected_s=work.expected_s())
         return True
 
     def _prompt(self, sha256: str) -> bytes:
@@ -260,8 +260,8 @@ class InFlight:
 
 
 def _with_relock_hint(error: JobError, line: Line) -> JobError:
-    voice = line.request["voice"]
-    if error.code != MISMATCH or voice["source"] != "lock":
+    voice = line.request.voice
+    if error.code != MISMATCH or not voice.is_lock:
         return error
-    hint = relock_hint(f"{voice['name']}@{voice['version']}", line.model)
+    hint = relock_hint(f"{voice.name}@{voice.version}", line.model)
     return JobError(code=error.code, message=error.message, hint=hint)

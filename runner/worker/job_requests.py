@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from registry.errors import StorageError
 from registry.jobs import jobs, lines
 from registry.jobs import requests as job_requests
-from registry.jobs.values import CANCEL, CANCELLED, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, Request
+from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, Request
 from registry.storage.database import Session
 from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
@@ -67,12 +67,12 @@ class JobRequests:
             self._note(job, CANCEL, "too late: all its work was done, and it was being finished")
             return
         self.in_flight.drop(job.id)
-        if job.plan is not None:
+        if job.is_planned:
             with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published
                 self.take_writer.republish(job, spec_from_json(job.spec_json))
         with self.context.database.write() as session:
             lines.cancel_waiting(session, job.id)
-            self.finisher.set_outcome(session, job.id, CANCELLED)
+            self.finisher.set_outcome(session, job.id, JobStatus.CANCELLED)
         self.ended([job.id])
 
     def _retry(self, job: Job, request: Request, *, now_s: float) -> bool:

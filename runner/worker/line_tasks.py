@@ -6,10 +6,8 @@ Values and pure decisions; the worker records and publishes what they lead to.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 from models.audio.quality import Quality, expected_duration_s, measure
 from models.protocol import (
@@ -20,8 +18,9 @@ from models.protocol import (
     PresetVoice,
     SpeechDone,
     SpeechWork,
-    VoiceSource,
 )
+from models.protocol import VoiceSource as EngineVoice
+from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import Job, JobError, Line, NewAttempt
 from registry.storage.digests import take_key
 from registry.voices.values import TakeFacts
@@ -67,27 +66,27 @@ class LineTask:
     def seed(self) -> int:
         return retry_seed(self.line.seed, attempt=self.attempt)
 
-    def work(self, voice: VoiceSource) -> SpeechWork:
+    def work(self, voice: EngineVoice) -> SpeechWork:
         """What the engine is asked for."""
         request = self.line.request
         return SpeechWork(
             id=self.work_id,
-            text=spoken_text(request),
+            text=request.spoken,
             voice=voice,
             seed=self.seed,
-            language=request["language"],
-            instruct=request["instruct"],
-            sampling=request["sampling"],
-            max_seconds=request["max_seconds"],
+            language=request.language,
+            instruct=request.instruct,
+            sampling=request.sampling,
+            max_seconds=request.max_seconds,
         )
 
     def expected_s(self) -> float:
         """How long the line lasts, roughly: deadlines follow from it."""
-        return expected_duration_s(spoken_text(self.line.request))
+        return expected_duration_s(self.line.request.spoken)
 
     def add_result(self, done: SpeechDone, *, max_takes: int, now_s: float) -> bool:
         """Measure a take; True when the line needs no further one."""
-        text = spoken_text(self.line.request)
+        text = self.line.request.spoken
         quality = measure(done.waveform, text=text, finish_reason=done.finish_reason)
         rendered = Rendered(done=done, quality=quality, attempt=self.attempt)
         if self.best is None or quality.badness() < self.best.quality.badness():
@@ -131,22 +130,17 @@ class LineTask:
         )
 
 
-def spoken_text(request: Mapping[str, Any]) -> str:
-    """What reaches the engine: the line's text, with pronunciations in place."""
-    return str(request.get("spoken", request["text"]))
-
-
 def key_of(line: Line, facts: EngineFacts) -> str:
     """The take that this line would be, from this model."""
     request = line.request
-    sampling = dict(request["sampling"])
-    if request["max_seconds"] is not None:
-        sampling["max_seconds"] = request["max_seconds"]
+    sampling = dict(request.sampling)
+    if request.max_seconds is not None:
+        sampling["max_seconds"] = request.max_seconds
     return take_key(
-        voice_digest=request["voice_digest"],
-        text=spoken_text(request),
-        instruct=request["instruct"],
-        language=request["language"],
+        voice_digest=request.voice_digest,
+        text=request.spoken,
+        instruct=request.instruct,
+        language=request.language,
         sampling=sampling,
         seed=line.seed,
         model_fingerprint=facts.model_fingerprint,
@@ -154,13 +148,13 @@ def key_of(line: Line, facts: EngineFacts) -> str:
     )
 
 
-def voice_source(voice: Mapping[str, Any], *, prompt: bytes = b"") -> VoiceSource:
-    """A stored voice as the engine takes it; `prompt` holds a lock's bytes."""
-    if voice["source"] == "preset":
-        return PresetVoice(name=voice["name"])
-    if voice["source"] == "description":
-        return DescribedVoice(description=voice["description"])
-    return LockedVoice(prompt=prompt, prompt_sha256=voice["prompt"])
+def engine_voice(voice: VoiceSource, *, prompt: bytes = b"") -> EngineVoice:
+    """A line's voice as the engine takes it; `prompt` holds a lock's bytes."""
+    if voice.kind == "preset":
+        return PresetVoice(name=voice.name)
+    if voice.kind == "description":
+        return DescribedVoice(description=voice.description)
+    return LockedVoice(prompt=prompt, prompt_sha256=voice.prompt)
 
 
 @dataclass(kw_only=True)

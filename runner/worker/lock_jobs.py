@@ -10,7 +10,7 @@ from models.errors import InvalidReferenceAudio, UnsupportedRequest
 from models.protocol import SAMPLE_RATE_HZ
 from models.text.pronunciation import checked_table
 from registry.jobs import jobs
-from registry.jobs.values import DONE, FAILED, Job
+from registry.jobs.values import Job, JobStatus
 from registry.storage.database import Session
 from registry.voices.candidates import get_candidate
 from registry.voices.lookup import resolve
@@ -147,7 +147,7 @@ class LockJobs:
         database, now_s = self.context.database, self.context.clock()
         if task.error is not None:
             with database.write() as session:
-                finisher.set_outcome(session, job.id, FAILED, error=task.error)
+                finisher.set_outcome(session, job.id, JobStatus.FAILED, error=task.error)
             return
         clip = published(
             take_waveform(task.audition), file_format("wav", wav_encoding=self.context.settings.wav_encoding)
@@ -170,4 +170,4 @@ class LockJobs:
                 "versions": shown.pop("model_facts")["software"],
                 "engine": shown,
             }
-            finisher.set_outcome(session, job.id, DONE, facts=facts)
+            finisher.set_outcome(session, job.id, JobStatus.DONE, facts=facts)

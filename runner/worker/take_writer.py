@@ -18,7 +18,7 @@ from registry.durable_files import crash_point
 from registry.errors import NotFound, StorageError
 from registry.jobs import jobs, lines
 from registry.jobs.lines import TakenLine
-from registry.jobs.values import TAKEN, Job, Line, NewAttempt
+from registry.jobs.values import Job, Line, LineStatus, NewAttempt
 from registry.storage.database import Session
 from registry.voices.candidates import add_candidate
 from registry.voices.values import ModelFacts, NewCandidate, Take, TakeFacts
@@ -164,7 +164,7 @@ class TakeWriter:
 
     def _republish(self, job: Job, spec: JobSpec) -> list[tuple[Job, StorageError]]:
         with self.context.database.read() as session:
-            taken = lines.with_status(session, job.id, TAKEN)
+            taken = lines.with_status(session, job.id, LineStatus.TAKEN)
         takes = self._find([line.take_key or "" for line in taken])
         ready = []
         for line in taken:
@@ -252,14 +252,14 @@ class TakeWriter:
         return NewCandidate(
             audio_sha256=self.context.objects.put(content),
             design_state_sha256=facts.engine.get("design_state"),
-            transcript=request["text"],
-            description=request["voice"]["description"],
-            language=request["language"],
+            transcript=request.text,
+            description=request.voice.description,
+            language=request.language,
             seed=facts.accepted_seed,
             model=ModelFacts(**facts.engine["model_facts"]),
             frames=facts.frames,
             duration_s=facts.duration_s,
-            sampling=request["sampling"],
+            sampling=request.sampling,
             quality={"failed_gates": list(facts.failed_gates), **facts.quality},
             character=spec.character.model_dump() if spec.character else None,
         )
@@ -294,7 +294,7 @@ class TakeWriter:
             audio_sha256=take.audio_sha256,
             facts=take.facts,
             file=self._published(take, content, spec),
-            reused=line.status != TAKEN or bool((line.result or {}).get("reused")),
+            reused=line.status != LineStatus.TAKEN or bool((line.result or {}).get("reused")),
             candidate=candidate,
         )
 
@@ -310,7 +310,7 @@ class TakeWriter:
         taken: list[TakenLine] = []
         attempts: list[NewAttempt] = []
         for item in ready:
-            if item.line.status != TAKEN:
+            if item.line.status != LineStatus.TAKEN:
                 attempts += self._commit_take(session, item, now_s=now_s)
             result = line_result(
                 item.line, take=item.facts, audio_sha256=item.audio_sha256, file=item.file, reused=item.reused

@@ -18,7 +18,7 @@ from registry.jobs import jobs, lines
 from registry.jobs import ready as ready_jobs
 from registry.jobs import requests as job_requests
 from registry.jobs.lists import open_jobs
-from registry.jobs.values import DONE, OPEN_STATUSES, REJECTED, Job
+from registry.jobs.values import OPEN_STATUSES, Job, JobStatus
 from runner.engine.client import EngineClient
 from runner.engine.model_loader import ModelLoader
 from runner.errors import OutboxGone
@@ -154,7 +154,7 @@ class Worker:
             with self.context.database.read() as session:
                 job = jobs.by_claim(session, claim_id)
             if job is not None and job.status not in OPEN_STATUSES and may_release(job):
-                intake.release(claim_id, refused=job.status == REJECTED)
+                intake.release(claim_id, refused=job.status == JobStatus.REJECTED)
 
     # ---- one step ----------------------------------------------------------------------------------------------
 
@@ -407,6 +407,6 @@ class Worker:
             self.outcomes[outcome] += 1
             self.take_writer.forget(job.id)
             self._sent_back.pop(job.id, None)
-            level = logging.INFO if outcome == DONE else logging.WARNING
+            level = logging.INFO if outcome == JobStatus.DONE else logging.WARNING
             reason = f": {job.error.message}" if job.error else ""
             logger.log(level, "job %d (%s): %s%s", job.id, job.name, outcome, reason)

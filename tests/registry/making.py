@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 from typing import Any
 
+from registry.jobs.line_request import LineRequest, VoiceSource
+from registry.storage.digests import canonical_json
 from registry.voices.values import ModelFacts, NewCandidate, NewVersion, TakeFacts
 
 BASE = ModelFacts(
@@ -14,6 +16,20 @@ BASE = ModelFacts(
     model_fingerprint="f" * 64,
     model_revision="main",
     software={"voicejobs": "0.1.0"},
+)
+
+REQUEST_JSON = canonical_json(
+    LineRequest(
+        text="x",
+        spoken="x",
+        voice=VoiceSource(kind="preset", name="ryan"),
+        voice_digest="preset:ryan",
+        language="auto",
+        instruct=None,
+        sampling={},
+        max_seconds=None,
+        pause_after_s=0.0,
+    ).to_json()
 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from registry.jobs.values import JobStatus
 from runner.cli.console import NO_RUNNER, Command, LazyGroup, current_instance, json_option, say, show, terminal_table
 from runner.errors import UsageProblem
 from runner.outbox.receipt import error_entry
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from registry.jobs.values import JobDetails, JobError, LineCounts, ListedJob
     from registry.storage.database import Database
 
-STATUSES = ("waiting", "queued", "running", "done", "partial", "failed", "rejected", "cancelled", "duplicate")
+STATUSES = [str(status) for status in JobStatus]
 
 
 @click.group(
@@ -73,7 +74,7 @@ def _time_left_s(listed: ListedJob) -> float | None:
 
     now_s = time.time()
     job = listed.job
-    under_way = lines_under_way(current_instance().state_dir, now_s=now_s) if job.status == "running" else {}
+    under_way = lines_under_way(current_instance().state_dir, now_s=now_s) if job.status == JobStatus.RUNNING else {}
     return time_left_s(job, listed.lines, under_way.get(job.id), now_s=now_s)
 
 
@@ -212,7 +213,7 @@ def _details_text(details: JobDetails, *, outbox: str) -> str:
                 str(line.position),
                 line.status,
                 "-" if line.error else line.file,
-                short(line.request["text"], 50),
+                short(line.request.text, 50),
                 short(_error_text(line.error), 60),
             )
             for line in details.lines

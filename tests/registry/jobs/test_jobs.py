@@ -9,13 +9,14 @@ import pytest
 from registry.jobs import jobs
 from registry.jobs import ready as ready_jobs
 from registry.jobs import requests as job_requests
-from registry.jobs.values import CANCEL, REJECTED, RETRY, WAITING, JobError, NewJob, NewLine
+from registry.jobs.values import CANCEL, RETRY, JobError, JobStatus, NewJob, NewLine
 from registry.storage.database import Database
+from tests.registry.making import REQUEST_JSON
 
 NEW = NewJob(
     stem="hello", dropped_name="hello.toml", kind="synthesize", content_sha256="0" * 64, spec_json="{}", claimed_s=100
 )
-LINES = [NewLine(position=n, file=f"line-{n}.wav", model="draft", request_json='{"text":"x"}', seed=n) for n in (1, 2)]
+LINES = [NewLine(position=n, file=f"line-{n}.wav", model="draft", request_json=REQUEST_JSON, seed=n) for n in (1, 2)]
 NOBODY = JobError(code="gone", message="It is gone.")
 
 
@@ -78,13 +79,13 @@ def test_a_plan_is_made_once_and_kept_over_retries(db):
         with db.write() as session:
             jobs.start(session, jobs.get(session, job.id), plan=plan, model="draft", lines=LINES, now_s=150)
     with db.read() as session:
-        assert jobs.get(session, job.id).plan == {"elena": 1}
+        assert session.rows("SELECT plan_json FROM job") == [{"plan_json": '{"elena":1}'}]
         assert jobs.get(session, job.id).attempts == 2
 
 
 def test_a_job_that_waits_is_queued_when_the_last_of_its_needs_is_done(db):
     first, second = add(db), add(db)
-    waiting = add(db, status=WAITING, dependencies={first.id: True, second.id: True})
+    waiting = add(db, status=JobStatus.WAITING, dependencies={first.id: True, second.id: True})
     assert finish(db, first.id, "done") == []
     assert finish(db, second.id, "partial") == [jobs.Settled(job_id=waiting.id)]
     assert ready(db) == [waiting.id]
@@ -93,18 +94,18 @@ def test_a_job_that_waits_is_queued_when_the_last_of_its_needs_is_done(db):
 @pytest.mark.parametrize(("required", "lost"), [(True, "hello"), (False, None)])
 def test_a_failed_need_is_told_unless_only_its_order_mattered(db, required, lost):
     need = add(db)
-    waiting = add(db, status=WAITING, dependencies={need.id: required})
+    waiting = add(db, status=JobStatus.WAITING, dependencies={need.id: required})
     assert finish(db, need.id, "failed") == [jobs.Settled(job_id=waiting.id, failed_need=lost)]
 
 
 def test_an_answer_stays_unpublished_until_it_is_closed(db):
-    job = add(db, outcome=REJECTED, error=NOBODY)
+    job = add(db, outcome=JobStatus.REJECTED, error=NOBODY)
     with db.write() as session:
         assert [found.id for found in jobs.unpublished(session)] == [job.id]
         jobs.close(session, [job.id])
     with db.read() as session:
         assert jobs.unpublished(session) == []
-        assert jobs.get(session, job.id).status == REJECTED
+        assert jobs.get(session, job.id).status == JobStatus.REJECTED
 
 
 def test_only_open_jobs_are_cancelled_and_only_unfinished_ones_retried(db):
@@ -121,7 +122,7 @@ def test_only_open_jobs_are_cancelled_and_only_unfinished_ones_retried(db):
 
 def test_one_job_at_a_time_holds_an_id(db):
     add(db, key="ep1")
-    add(db, outcome=REJECTED)
+    add(db, outcome=JobStatus.REJECTED)
     with db.read() as session:
         held = jobs.by_key(session, "ep1")
     assert held is not None

@@ -9,12 +9,13 @@ import pytest
 from registry.jobs import jobs
 from registry.jobs import requests as job_requests
 from registry.jobs.lists import find_drop, list_jobs, open_jobs, prunable, show_job
-from registry.jobs.values import WAITING, NewJob, NewLine
+from registry.jobs.values import JobStatus, NewJob, NewLine
+from tests.registry.making import REQUEST_JSON
 
 NEW = NewJob(
     stem="hello", dropped_name="hello.toml", kind="synthesize", content_sha256="0" * 64, spec_json="{}", claimed_s=100
 )
-LINES = [NewLine(position=n, file=f"line-{n}.wav", model="draft", request_json='{"text":"x"}', seed=n) for n in (1, 2)]
+LINES = [NewLine(position=n, file=f"line-{n}.wav", model="draft", request_json=REQUEST_JSON, seed=n) for n in (1, 2)]
 
 
 def add(db, **changes):
@@ -38,7 +39,7 @@ def test_the_latest_jobs_come_first(db):
 
 def test_a_list_tells_lines_and_what_a_job_waits_for(db):
     need = add(db)
-    add(db, status=WAITING, dependencies={need.id: True})
+    add(db, status=JobStatus.WAITING, dependencies={need.id: True})
     with db.write() as session:
         jobs.start(session, jobs.get(session, need.id), plan={}, model="draft", lines=LINES, now_s=150)
     with db.read() as snapshot:

@@ -11,7 +11,7 @@ import pytest
 
 from registry.jobs import requests as job_requests
 from registry.jobs.lists import show_job
-from registry.jobs.values import CANCEL, QUEUED, RETRY
+from registry.jobs.values import CANCEL, RETRY, JobStatus
 from runner.worker import finisher, finisher_thread
 from runner.worker.take_writer import RecentTakes
 from tests.patience import PATIENCE_S
@@ -73,7 +73,7 @@ def test_a_take_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other(ben
         bench.tick(4)
         assert disk.reads > 0
         assert bench.worker._trouble is None
-        assert details(bench, "hello").job.status == QUEUED
+        assert details(bench, "hello").job.status == JobStatus.QUEUED
     bench.tick(10)
     receipt = bench.receipt("hello")
     assert (receipt["status"], receipt["track"]["file"]) == ("done", "track.wav")
@@ -98,7 +98,7 @@ def test_a_job_file_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other
         bench.tick(6)
         assert bench.worker._trouble is None
         assert bench.status("other") == "done"
-        assert details(bench, "hello").job.status == QUEUED
+        assert details(bench, "hello").job.status == JobStatus.QUEUED
     bench.tick(20)
     assert bench.status("hello") == "done"
 
@@ -147,7 +147,7 @@ def test_a_job_that_waits_for_its_folder_goes_on_without_any_other_event(bench):
     folder = bench.instance.outbox / "hello"
     folder.write_text("in the way")
     bench.tick(4)
-    assert details(bench, "hello").job.status == QUEUED
+    assert details(bench, "hello").job.status == JobStatus.QUEUED
     folder.unlink()
     bench.tick(20)
     assert bench.status("hello") == "done"

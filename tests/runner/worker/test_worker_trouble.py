@@ -13,7 +13,7 @@ from registry.errors import DiskFull
 from registry.jobs import lines
 from registry.jobs import requests as job_requests
 from registry.jobs.lists import show_job
-from registry.jobs.values import CANCEL, QUEUED
+from registry.jobs.values import CANCEL, JobStatus
 from tests.engines.inline import InlineEngine
 from tests.engines.noop import NoopEngine
 from tests.patience import PATIENCE_S
@@ -109,7 +109,7 @@ def test_a_job_whose_folder_cannot_be_written_waits_and_the_others_go_on(bench):
     bench.drop("other.toml", speak("Two."))
     bench.tick(8)
     assert bench.status("other") == "done"
-    assert details(bench, "hello").job.status == QUEUED
+    assert details(bench, "hello").job.status == JobStatus.QUEUED
     (bench.instance.outbox / "hello").unlink()
     bench.tick(200)
     assert bench.status("hello") == "done"

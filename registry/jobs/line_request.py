@@ -1,0 +1,68 @@
+"""A line's `request_json` → what is to be spoken and by whom, every name resolved; and back, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+VoiceKind = Literal["preset", "lock", "description"]
+KEYS: Mapping[VoiceKind, tuple[str, ...]] = {
+    "preset": ("name",),
+    "lock": ("name", "version", "digest", "prompt"),
+    "description": ("description",),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VoiceSource:
+    """Where a line's voice comes from: a preset of the model, one version of a locked voice, or words alone."""
+
+    kind: VoiceKind
+    name: str = ""
+    version: int = 0
+    digest: str = ""  # of the version
+    prompt: str = ""  # SHA-256 of the version's clone prompt
+    description: str = ""
+
+    @property
+    def is_lock(self) -> bool:
+        return self.kind == "lock"
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that this kind of voice has."""
+        return {"source": self.kind, **{key: getattr(self, key) for key in KEYS[self.kind]}}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> VoiceSource:
+        """The reverse of `to_json`."""
+        kind: VoiceKind = content["source"]
+        return cls(kind=kind, **{key: content[key] for key in KEYS[kind]})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineRequest:
+    """One line as it was asked for."""
+
+    text: str
+    spoken: str  # the text as the engine gets it, with pronunciations in place
+    voice: VoiceSource
+    voice_digest: str  # names the voice in take keys, whatever its kind
+    language: str
+    instruct: str | None
+    sampling: Mapping[str, float]
+    max_seconds: float | None
+    pause_after_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `spoken` only where it differs from the text."""
+        content = {name: getattr(self, name) for name in self.__slots__}
+        if self.spoken == self.text:
+            del content["spoken"]
+        return {**content, "voice": self.voice.to_json(), "sampling": dict(self.sampling)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LineRequest:
+        """The reverse of `to_json`."""
+        voice = VoiceSource.from_json(content["voice"])
+        return cls(**{"spoken": content["text"], **content, "voice": voice})
