@@ -1,31 +1,46 @@
-"""A small file of the runner → how far the lines in flight are, for the commands that show progress.
+"""How far the engine is with lines in flight → a small file of the runner, and back, for commands that show progress.
 
-A line may take many minutes. `runner/worker/progress_writer.py` writes the file.
+A line may take many minutes. The file is written every few seconds at most and never made durable: it is out of date
+when its runner dies. Touches the disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from models.protocol import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Progress
 
 FILE = "progress.json"
 OUT_OF_DATE_S = 30.0
+WRITE_EVERY_S = 5.0
+MOST_OF_A_LINE = 0.95  # its length is known when it has ended
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnderWay:
-    """What has been spoken of lines that have not ended, as a part of one line or more, and since when (epoch)."""
+    """Speech made of lines that have not ended, as a part of one line or more, and since when (epoch)."""
 
     lines: float = 0.0
     since_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineInFlight:
+    """A line that the engine has, and how long it will last."""
+
+    job_id: int
+    expected_s: float
 
 
 NOTHING = UnderWay()
 
 
 def lines_under_way(state_dir: Path, *, now_s: float) -> dict[int, UnderWay]:
-    """By the job's ledger id; empty where no runner has told anything lately."""
+    """Lines in flight by their job's ledger id; empty where no runner has told anything lately."""
     try:
         content = json.loads((state_dir / FILE).read_bytes())
         if abs(now_s - content["at_s"]) > OUT_OF_DATE_S:
@@ -33,3 +48,48 @@ def lines_under_way(state_dir: Path, *, now_s: float) -> dict[int, UnderWay]:
         return {int(job_id): UnderWay(**values) for job_id, values in content["jobs"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # absent, or of another version: nothing depends on it
+
+
+@dataclass(kw_only=True)
+class ProgressWriter:
+    """Gathers the engine's progress by work id, and writes the file."""
+
+    state_dir: Path
+    clock: Callable[[], float]
+    _frames: dict[str, int] = field(default_factory=dict)
+    _since_s: dict[str, float] = field(default_factory=dict)
+    _next_write_s: float = 0.0
+
+    def note(self, progress: Progress) -> None:
+        """The engine has told how far a piece of work is."""
+        self._since_s.setdefault(progress.id, self.clock())
+        self._frames[progress.id] = progress.frames
+
+    def keep_only(self, work_ids: Container[str]) -> None:
+        """Forget work that has ended."""
+        self._frames = {work_id: frames for work_id, frames in self._frames.items() if work_id in work_ids}
+        self._since_s = {work_id: self._since_s[work_id] for work_id in self._frames}
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether there is anything to tell, and the last time is a while ago."""
+        return any(self._frames.values()) and now_s >= self._next_write_s
+
+    def write(self, lines: Mapping[str, LineInFlight], *, now_s: float) -> None:
+        """Write how far these lines are, by their work ids; a lock's recording is none."""
+        self._next_write_s = now_s + WRITE_EVERY_S
+        under_way = {job_id: asdict(value) for job_id, value in self._by_job(lines).items()}
+        path = self.state_dir / FILE
+        with contextlib.suppress(OSError):  # a full disk is noticed by what matters
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"at_s": self.clock(), "jobs": under_way}), encoding="utf-8")
+            temporary.replace(path)
+
+    def _by_job(self, lines: Mapping[str, LineInFlight]) -> dict[int, UnderWay]:
+        found: dict[int, UnderWay] = {}
+        for work_id in self._frames.keys() & lines.keys():
+            line, since_s = lines[work_id], self._since_s[work_id]
+            spoken_s = self._frames[work_id] * SAMPLES_PER_FRAME / SAMPLE_RATE_HZ
+            part = min(MOST_OF_A_LINE, spoken_s / max(0.1, line.expected_s))
+            before = found.get(line.job_id, UnderWay(since_s=since_s))
+            found[line.job_id] = UnderWay(lines=before.lines + part, since_s=min(before.since_s, since_s))
+        return found

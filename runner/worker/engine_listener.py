@@ -18,10 +18,10 @@ from registry.jobs import jobs
 from registry.jobs.values import JobError
 from runner.engine.client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.engine.model_loader import FailedModel, ModelLoader
+from runner.outbox.progress_file import ProgressWriter
 from runner.worker.context import Context
 from runner.worker.dispatcher import Dispatcher
 from runner.worker.in_flight import InFlight
-from runner.worker.progress_writer import ProgressWriter
 from runner.worker.take_writer import TakeWriter
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,9 @@ class EngineListener:
                 self.progress.note(event)
             else:
                 self._on_answer(event)
-        self.progress.tick(self.in_flight.job_of_work, now_s=now_s)
+        self.progress.keep_only(self.in_flight.job_of_work)
+        if self.progress.is_due(now_s):
+            self.progress.write(self.in_flight.lines(), now_s=now_s)
 
     def only_loads(self, now_s: float) -> None:
         """Answers to work that was put aside find no owner; which model is loaded must be known all the same."""

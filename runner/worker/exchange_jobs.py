@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.audio.files import decode_audio
+from models.audio.reference_check import reference_warnings
 from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobStatus
@@ -27,7 +28,7 @@ from runner.outbox.receipt import version_entry
 from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
 from runner.worker.finisher import Finisher
-from runner.worker.lock_task import LockTask, ReferenceRecording, reference_warnings
+from runner.worker.lock_task import LockTask, ReferenceRecording
 
 LONGEST_RECORDING_S = 300.0
 

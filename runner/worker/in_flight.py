@@ -18,6 +18,7 @@ from registry.jobs import lines
 from registry.jobs.values import JobError, Line
 from runner.engine.client import EngineClient, EngineLost
 from runner.engine.model_loader import ModelLoader
+from runner.outbox.progress_file import LineInFlight
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
 from runner.scheduling.voice_resolution import relock_hint
 from runner.worker.context import Context
@@ -79,6 +80,14 @@ class InFlight:
         """Whether the takes in the batch have grown so large that they should be recorded before more come."""
         takes = (item.work.best for item in self.results.accepted)
         return sum(take.done.waveform.size for take in takes if take is not None) >= MOST_HELD_SAMPLES
+
+    def lines(self) -> dict[str, LineInFlight]:
+        """The lines that the engine has, by their work ids."""
+        return {
+            work_id: LineInFlight(job_id=active.job.id, expected_s=active.in_flight[work_id].expected_s())
+            for work_id, active in self.job_of_work.items()
+            if work_id in active.in_flight
+        }
 
     def clear(self) -> None:
         """Forget all that is under way; late answers find no owner."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.audio.files import decode_audio
+from models.audio.reference_check import read_reference, reference_warnings
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
-from models.protocol import SAMPLE_RATE_HZ
+from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.pronunciation import checked_table
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobStatus
@@ -23,7 +25,7 @@ from runner.outbox.take_encoding import engine_entry, file_format, published, ta
 from runner.scheduling.voice_resolution import ModelNames, sibling_for
 from runner.worker.context import Context
 from runner.worker.finisher import Finisher
-from runner.worker.lock_task import LockTask, ReferenceRecording, read_reference, reference_warnings, stored_reference
+from runner.worker.lock_task import LockTask, ReferenceRecording
 
 AUDITION = "audition.wav"
 
@@ -50,7 +52,7 @@ class LockJobs:
         job_made = jobs.find_by_name(session, spec.source.job)
         design = job_made.name if job_made else spec.source.job
         content = get_candidate(session, design, spec.source.candidate).content
-        waveform = stored_reference(self.context.objects.read(content.audio_sha256))
+        waveform = self._stored(content.audio_sha256)
         state = content.design_state_sha256
         reference = ReferenceRecording(
             waveform=waveform,
@@ -115,7 +117,7 @@ class LockJobs:
             )
         state = version.attachments.get("design_state")
         reference = ReferenceRecording(
-            waveform=stored_reference(self.context.objects.read(version.reference_sha256)),
+            waveform=self._stored(version.reference_sha256),
             transcript=version.transcript,
             language=spec.language or version.language,
             design_state=self.context.objects.read(state) if state else None,
@@ -138,6 +140,10 @@ class LockJobs:
             pronunciations=version.pronunciations,
         )
         return model, task
+
+    def _stored(self, sha256: str) -> Waveform:
+        waveform, _ = decode_audio(self.context.objects.read(sha256), name="the stored recording")
+        return waveform
 
     def _task(self, job: Job, voice: str, reference: ReferenceRecording, **how: Any) -> LockTask:
         return LockTask(context=self.context, job_id=job.id, job_name=job.name, voice=voice, reference=reference, **how)

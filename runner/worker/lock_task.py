@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from models.audio.files import AudioFacts, decode_audio, encode_audio, read_audio
-from models.audio.quality import expected_duration_s, loudest_rms, measure
-from models.errors import InvalidReferenceAudio
+from models.audio.files import encode_audio
+from models.audio.quality import expected_duration_s, measure
 from models.protocol import (
     SAMPLE_RATE_HZ,
     EngineFacts,
@@ -36,15 +32,6 @@ from runner.outbox.take_encoding import model_facts
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, derived_seed, retry_seed
 from runner.worker.context import Context
 
-SHORTEST_S, LONGEST_S = 1.0, 60.0  # hard bounds of a reference recording
-RECOMMENDED_S = (3.0, 30.0)
-LOWEST_RATE_HZ = 8_000
-RECOMMENDED_RATE_HZ = 16_000
-CLIPPED_SHARE, CLIPPED_WARNING = 0.02, 0.001
-SILENT_RMS = 0.003
-# Characters a second: a transcript far off the clip's length makes cloning repeat itself or collapse.
-FASTEST, SLOWEST = 3.0, 0.2
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceRecording:
@@ -61,63 +48,6 @@ class ReferenceRecording:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     attachments: Mapping[str, str] = field(default_factory=dict)  # name -> sha256 of what else is kept with it
     warnings: tuple[str, ...] = ()
-
-
-def reference_warnings(waveform: Waveform, *, transcript: str, facts: AudioFacts | None = None) -> tuple[str, ...]:
-    """What could be better about a recording `(S,)` at 24 kHz. Raises InvalidReferenceAudio when it cannot be used."""
-    duration_s = waveform.size / SAMPLE_RATE_HZ
-    if not SHORTEST_S <= duration_s <= LONGEST_S:
-        raise InvalidReferenceAudio(
-            f"The recording lasts {duration_s:.1f} s; {SHORTEST_S:g} to {LONGEST_S:g} s can be used.",
-            hint=f"{RECOMMENDED_S[0]:g} to {RECOMMENDED_S[1]:g} s of clear speech work best.",
-        )
-    if loudest_rms(waveform) < SILENT_RMS:
-        raise InvalidReferenceAudio("The recording is silent.", hint="Check the microphone, or the file.")
-    clipped = float((np.abs(waveform) >= 0.999).mean())
-    if clipped > CLIPPED_SHARE:
-        raise InvalidReferenceAudio(f"{clipped:.0%} of the recording is clipped.", hint="Record it less loudly.")
-    _check_transcript(transcript, duration_s)
-    return tuple(_softer_warnings(duration_s, clipped, facts))
-
-
-def _check_transcript(transcript: str, duration_s: float) -> None:
-    expected_s = expected_duration_s(transcript)
-    if expected_s > duration_s * FASTEST:
-        raise InvalidReferenceAudio(
-            f"The transcript takes about {expected_s:.0f} s to say, and the recording lasts {duration_s:.1f} s.",
-            hint="The transcript must hold exactly the words spoken in the recording.",
-        )
-    if expected_s < duration_s * SLOWEST:
-        raise InvalidReferenceAudio(
-            f"The transcript takes about {expected_s:.1f} s to say, and the recording lasts {duration_s:.0f} s.",
-            hint="Write down every word that is spoken in it, or cut the recording.",
-        )
-
-
-def _softer_warnings(duration_s: float, clipped: float, facts: AudioFacts | None) -> list[str]:
-    warnings = []
-    low_s, high_s = RECOMMENDED_S
-    if not low_s <= duration_s <= high_s:
-        warnings.append(f"The recording lasts {duration_s:.1f} s; {low_s:g} to {high_s:g} s are recommended.")
-    if clipped > CLIPPED_WARNING:
-        warnings.append(f"{clipped:.1%} of the recording is clipped.")
-    if facts is not None and facts.sample_rate_hz < LOWEST_RATE_HZ:
-        raise InvalidReferenceAudio(f"A sample rate of {facts.sample_rate_hz} Hz is too low; 16 kHz or more is needed.")
-    if facts is not None and facts.sample_rate_hz < RECOMMENDED_RATE_HZ:
-        warnings.append(f"The sample rate is {facts.sample_rate_hz} Hz; 16 kHz or more is recommended.")
-    return warnings
-
-
-def read_reference(path: Path, *, transcript: str) -> tuple[Waveform, tuple[str, ...]]:
-    """A recording from a file, checked. Raises InvalidReferenceAudio."""
-    waveform, facts = read_audio(path)
-    return waveform, reference_warnings(waveform, transcript=transcript, facts=facts)
-
-
-def stored_reference(content: bytes) -> Waveform:
-    """A recording as the registry keeps it."""
-    waveform, _ = decode_audio(content, name="the stored recording")
-    return waveform
 
 
 @dataclass(kw_only=True)

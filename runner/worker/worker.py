@@ -26,6 +26,7 @@ from runner.inbox.drop import ClaimedDrop
 from runner.inbox.scanner import Intake
 from runner.names import printable_name
 from runner.outbox.outbox import Outbox
+from runner.outbox.progress_file import ProgressWriter
 from runner.scheduling.admission import Admission
 from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
@@ -39,7 +40,6 @@ from runner.worker.job_requests import JobRequests
 from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.lock_task import LockTask
-from runner.worker.progress_writer import ProgressWriter
 from runner.worker.take_eviction import TakeEviction
 from runner.worker.take_writer import RecentTakes, TakeWriter
 from runner.worker.take_writer_thread import TakeWriterThread

@@ -97,5 +97,5 @@ def test_what_was_told_of_lines_is_written_every_five_seconds_and_grows_old(long
 def test_lines_that_have_ended_are_under_way_no_more(long_line):
     long_line.tick()
     long_line.worker.in_flight.clear()
-    long_line.worker.listener.progress.tick({}, now_s=long_line.now_s)
-    assert not long_line.worker.listener.progress._frames
+    long_line.worker.listener.progress.keep_only(())
+    assert not long_line.worker.listener.progress.is_due(long_line.now_s + 60)
