@@ -144,14 +144,14 @@ def scan_of_a_full_inbox(options: argparse.Namespace) -> Iterator[Figure]:
     """One full scan over waiting files that are not jobs yet: attachments and jobs still settling."""
     from runner.config.instance import Instance
     from runner.config.settings import Settings
-    from runner.inbox.scanner import Intake
+    from runner.inbox.scanner import InboxScanner
 
     with scratch() as instance:
         for number in range(options.files):
             (instance.inbox / f"waiting{number:05d}.wav").write_bytes(b"x")
-        intake = Intake(Instance(instance.root, Settings(settle_s=3_600)))
-        intake.tick(time.monotonic())
-        seconds = [_timed_s(lambda: intake.tick(time.monotonic())) for _ in range(5)]
+        scanner = InboxScanner(Instance(instance.root, Settings(settle_s=3_600)))
+        scanner.tick(time.monotonic())
+        seconds = [_timed_s(lambda: scanner.tick(time.monotonic())) for _ in range(5)]
         yield Figure(f"scan of {options.files} waiting files", statistics.median(seconds), "s", "<= 1")
 
 

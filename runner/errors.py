@@ -18,8 +18,7 @@ VoiceJobsError
 ├── DependencyFailed           a job that this one needs did not succeed
 ├── IdTaken                    the `id` belongs to another job
 ├── RecordedOtherwise          another version put the job into the ledger, in words that this one does not know
-├── WorkFailed                 a job, or a check, ended badly
-└── TryAgain                   work still waits; the same command can succeed later
+└── WorkFailed                 a job, or a check, ended badly
 """
 
 from __future__ import annotations
@@ -98,8 +97,3 @@ class RecordedOtherwise(VoiceJobsError):
 
 class WorkFailed(VoiceJobsError):
     code = "work-failed"
-
-
-class TryAgain(VoiceJobsError):
-    code = "try-again"
-    retryable = True

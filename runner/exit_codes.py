@@ -83,7 +83,6 @@ EXIT_CODES: dict[str, int] = {
     # another runner
     "runner-active": RUNNER_ACTIVE,
     # the same command can succeed later
-    "try-again": TRY_AGAIN,
     "busy": TRY_AGAIN,
     "model-in-use": TRY_AGAIN,
     "hub-unreachable": TRY_AGAIN,

@@ -10,7 +10,9 @@ from registry.errors import NotFound, VoiceJobsError, storage_error
 from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
-from runner.jobfile.parse import MAX_FILE_BYTES, JobSpec, content_sha256, parse_job
+from runner.jobfile.parse import content_sha256, parse_job
+from runner.jobfile.specs import JobSpec
+from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from models.voices.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
 from registry.errors import NotFound, VoiceJobsError
 from registry.registry import Registry
-from runner.cli import submit as submission
+from runner.cli.submit import Submitted, job_from_values, submit_job
 from runner.config.instance import Instance
 from runner.exchange.exporter import ExportedVoice, export_prompt, export_voice
 from runner.exchange.importer import PROMPT_SUFFIXES, add_versions, read_voice_file, store
@@ -40,7 +40,7 @@ class Outcome:
     digest: str | None = None
     warnings: tuple[str, ...] = ()
     error: VoiceJobsError | None = None
-    jobs: tuple[submission.Submitted, ...] = ()
+    jobs: tuple[Submitted, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +102,13 @@ class Importer:
             warnings=result.warnings,
         )
 
-    def _submit_import(self, path: Path) -> submission.Submitted:
+    def _submit_import(self, path: Path) -> Submitted:
         values: dict[str, Any] = {"kind": "import", "file": path.name, "set_current": self.set_current}
         for key in ("voice", "consent", "transcript", "model"):
             if getattr(self, key) is not None:
                 values[key] = getattr(self, key)
-        job = submission.job_from_values(values, name=f"import-{path.stem}", folder=path.absolute().parent)
-        return submission.submit(self.instance, job)
+        job = job_from_values(values, name=f"import-{path.stem}", folder=path.absolute().parent)
+        return submit_job(self.instance, job)
 
     def _import_diga(self, voice: DigaVoice) -> Outcome:
         source = f"diga: {voice.name}"
@@ -199,7 +199,7 @@ def _own_name(name: str) -> str:
         return voice_name_from(f"diga-{name}")
 
 
-def _submit_design(instance: Instance, name: str, description: str) -> tuple[submission.Submitted, ...]:
+def _submit_design(instance: Instance, name: str, description: str) -> tuple[Submitted, ...]:
     """A voice that diga had only described so far: designed and locked, as diga would on its first use."""
     design_id = f"diga-{name}-design"[:64]
     design: dict[str, Any] = {
@@ -211,10 +211,7 @@ def _submit_design(instance: Instance, name: str, description: str) -> tuple[sub
         "candidates": 1,
     }
     lock = {"kind": "lock", "id": f"diga-{name}-lock"[:64], "voice": name, "from": {"job": design_id, "candidate": 1}}
-    return tuple(
-        submission.submit(instance, submission.job_from_values(values, name=str(values["id"])))
-        for values in (design, lock)
-    )
+    return tuple(submit_job(instance, job_from_values(values, name=str(values["id"]))) for values in (design, lock))
 
 
 def refused_in(outcomes: Sequence[Outcome]) -> list[Outcome]:

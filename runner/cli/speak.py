@@ -19,9 +19,9 @@ from registry.errors import InvalidInput, NotFound, nearest
 from registry.registry import open_registry
 from registry.voices.errors import VoiceNotFound
 from registry.voices.names import fold
-from runner.cli import exchange_files as exchange
-from runner.cli import player
-from runner.cli import submit as submission
+from runner.cli.exchange_files import Importer
+from runner.cli.player import find_player, play_wav
+from runner.cli.submit import job_from_values, submit_job, wait_for
 from runner.config.instance import Instance
 from runner.errors import UsageProblem, WorkFailed
 from runner.exchange.importer import PROMPT_SUFFIXES
@@ -83,7 +83,7 @@ def say(instance: Instance, request: SayRequest) -> bytes | None:
     if request.output is not None:
         write_target(request.output, content)
     else:
-        player.play_wav(content, player=command)
+        play_wav(content, player=command)
     return None
 
 
@@ -118,7 +118,7 @@ def _check_way_out(request: SayRequest, wanted: str) -> Sequence[str] | None:
     if request.output is None:
         if request.format is not None:
             raise UsageProblem("--file-format goes with -o FILE.")
-        return player.find_player()
+        return find_player()
     if request.output == STDOUT:
         return None
     check_target(request.output)
@@ -142,9 +142,9 @@ def _voice_of_file(instance: Instance, path: Path) -> str:
     if not path.is_file():
         raise NotFound(f"There is no voice file {path}.")
     with open_registry(instance.state_dir) as registry:
-        outcome = exchange.Importer(instance=instance, registry=registry, set_current=False).import_file(path)
+        outcome = Importer(instance=instance, registry=registry, set_current=False).import_file(path)
     for job in outcome.jobs:
-        finished = submission.wait_for(instance, job)
+        finished = wait_for(instance, job)
         voice = finished.receipt.get("voice")
         if finished.exit_code or voice is None:
             raise _failure(finished.receipt)
@@ -159,8 +159,8 @@ def _render(instance: Instance, request: SayRequest, *, voice: str) -> Waveform:
     for key in ("model", "language", "instruct", "seed"):
         if getattr(request, key) is not None:
             values[key] = getattr(request, key)
-    job = submission.job_from_values(values, name=f"say-{secrets.token_hex(6)}")
-    finished = submission.wait_for(instance, submission.submit(instance, job))
+    job = job_from_values(values, name=f"say-{secrets.token_hex(6)}")
+    finished = wait_for(instance, submit_job(instance, job))
     if finished.exit_code:
         raise _failure(finished.receipt)
     waveform, _ = read_audio(finished.folder / finished.receipt["track"]["file"])

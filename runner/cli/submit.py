@@ -57,7 +57,7 @@ class Finished:
         return STATUS_EXIT_CODES[self.status]
 
 
-def submit(instance: Instance, job: JobOnDisk, *, name: str | None = None) -> Submitted:
+def submit_job(instance: Instance, job: JobOnDisk, *, name: str | None = None) -> Submitted:
     """Drop a job, with the files it names, under `name` or its own file's name, made unique in the inbox.
 
     Raises UsageProblem for a name that the inbox would not take for a job's, StorageError when it cannot be written.

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.hardware import compute as backend
+from models.hardware import compute
 from runner.config.instance import Instance
 from runner.doctor.engine_trial import SelftestAnswer, selftest_answer, speak_once
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
@@ -24,37 +24,37 @@ DRIVER = 'Update MLX or the driver; until then another device, or dtype = "float
 
 def _computing(instance: Instance) -> Found:
     """The rule's choices, guessed without mlx; the self-test names those that hold."""
-    settings, kind = instance.settings, backend.likely_kind()
-    choices = backend.choose(
+    settings, kind = instance.settings, compute.likely_kind()
+    choices = compute.choose(
         kind,
         dtype=None if settings.dtype == "auto" else settings.dtype,
         formulation=None if settings.formulation == "auto" else settings.formulation,
         batch=settings.batch or None,
-        blas=backend.likely_blas(settings.blas),
+        blas=compute.likely_blas(settings.blas),
     )
     asked = [name for name in ("dtype", "formulation", "batch", "blas") if name in settings.model_fields_set]
     yield OK, f"{choices}; {'asked for: ' + ', '.join(asked) if asked else 'all by rule'}.", ""
-    if kind == backend.CPU and settings.formulation == "auto" and not backend.has_llvm():
+    if kind == compute.CPU and settings.formulation == "auto" and not compute.has_llvm():
         gain = "LLVM is not installed: weights stored in bfloat16 are read as float32, half again as slow for one line."
         yield NOTE, gain, "pip install llvmlite, or the extra cpu"
 
 
 def _blas(instance: Instance) -> Found:
-    if sys.platform != "linux" or backend.likely_kind() != backend.CPU:
+    if sys.platform != "linux" or compute.likely_kind() != compute.CPU:
         yield OK, "MLX brings a fast library here.", ""
         return
     matters = "MLX multiplies" if _mlx_multiplies(instance) else "MLX would multiply (NumPy does; it brings its own)"
-    found = [choice.name for choice in backend.candidates()]
+    found = [choice.name for choice in compute.candidates()]
     if found:
-        yield OK, f"{matters} by {backend.likely_blas(instance.settings.blas)}; found: {', '.join(found)}.", ""
+        yield OK, f"{matters} by {compute.likely_blas(instance.settings.blas)}; found: {', '.join(found)}.", ""
     else:
         severity = NOTE if _mlx_multiplies(instance) else OK
-        yield severity, f"{matters} by its own, slow BLAS.", backend.how_to_install(backend.OPENBLAS)
+        yield severity, f"{matters} by its own, slow BLAS.", compute.how_to_install(compute.OPENBLAS)
 
 
 def _mlx_multiplies(instance: Instance) -> bool:
     """Whether speech here hangs on MLX's BLAS: half precision and quantised products have kernels without one."""
-    return instance.settings.formulation == "mlx" and instance.settings.dtype in ("auto", backend.FLOAT32)
+    return instance.settings.formulation == "mlx" and instance.settings.dtype in ("auto", compute.FLOAT32)
 
 
 # ---- engines at work ---------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def _draft_speaks(instance: Instance) -> Found:
 
 
 def _self_test(instance: Instance) -> Found:
-    """The arithmetic itself: float32, nothing rounded to TF32, every formulation of this backend."""
+    """The arithmetic itself: float32, nothing rounded to TF32, every formulation of this compute."""
     answer = selftest_answer(instance, production=False)
     if answer.problem:
         yield (
@@ -96,7 +96,7 @@ def judged_production(answer: SelftestAnswer) -> Found:
     if answer.problem:
         yield PROBLEM, f"the self-test does not run: {answer.problem}", "Look at dtype, formulation and blas."
     for report in answer.reports:
-        where = f"{backend.Choices(**answer.choices)}: {report_text(report)}"
+        where = f"{compute.Choices(**answer.choices)}: {report_text(report)}"
         if not report["sane"]:
             yield PROBLEM, f"computes nonsense: {where}", DRIVER
         elif not report["passed"]:
@@ -117,10 +117,10 @@ def report_text(report: Mapping[str, Any]) -> str:
 
 def _blas_speed(instance: Instance) -> Found:
     del instance
-    if sys.platform != "linux" or backend.likely_kind() != backend.CPU:
+    if sys.platform != "linux" or compute.likely_kind() != compute.CPU:
         yield OK, "MLX brings a fast library here.", ""
         return
-    calibration = backend.calibrate(fresh=True)
+    calibration = compute.calibrate(fresh=True)
     for name, rates in calibration["measured"].items():
         if not rates:
             yield NOTE, f"MLX over {name} could not be measured.", "See what `doctor` says of blas."
@@ -131,11 +131,11 @@ def _blas_speed(instance: Instance) -> Found:
     if reason := calibration.get("not_kept"):
         remedy = "Let this user write there, or set VOICEJOBS_CACHE_DIR to another folder, here and for the runner."
         yield WARNING, f"what was measured is not kept, so the rule chooses: {reason}", remedy
-    listed = _rates_text(backend.measure_numpy())
+    listed = _rates_text(compute.measure_numpy())
     yield OK, f"float32 products of NumPy, which speaks by default: {listed} (GFLOP/s).", ""
-    if not backend.candidates():
+    if not compute.candidates():
         gain = 'another BLAS would bring MLX to about the speed of NumPy; it matters with formulation = "mlx" alone.'
-        yield OK, gain, backend.how_to_install(backend.OPENBLAS)
+        yield OK, gain, compute.how_to_install(compute.OPENBLAS)
 
 
 def _rates_text(rates: Mapping[str, float] | Mapping[int, float]) -> str:

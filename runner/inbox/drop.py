@@ -27,18 +27,9 @@ from runner.inbox.attachments import (
 )
 from runner.inbox.claims import Claims
 from runner.inbox.entries import VOICE_SUFFIXES, Signature, has_job_suffix, is_litter, is_utf8, signature_of
-from runner.jobfile.parse import (
-    MAX_FILE_BYTES,
-    DesignSpec,
-    ExportSpec,
-    ImportSpec,
-    JobSpec,
-    LockSpec,
-    RelockSpec,
-    SynthesizeSpec,
-    content_sha256,
-    parse_job,
-)
+from runner.jobfile.parse import content_sha256, parse_job
+from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, LockSpec, RelockSpec, SynthesizeSpec
+from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import PRESET_NAMES, job_name_from, parse_voice_reference, printable_name
 
 STILL_WRITTEN_S = 600.0  # how long a file under a temporary name is awaited

@@ -45,7 +45,7 @@ class _Sighting:
     whole: bool  # proven by a rename: no need to wait
 
 
-class Intake:
+class InboxScanner:
     """The inbox of one instance. All methods but `note_moved` belong to the runner's main thread."""
 
     def __init__(self, instance: Instance) -> None:

@@ -13,40 +13,9 @@ from registry.errors import nearest
 from registry.voices.names import fold
 from runner.config.validation_messages import Problem, dotted, problems_in, shown
 from runner.errors import JobFileInvalid, RecordedOtherwise
-from runner.jobfile.specs import (
-    SPEC_CLASSES,
-    CandidateSource,
-    Character,
-    DesignSpec,
-    ExportSpec,
-    ImportSpec,
-    JobSpec,
-    LineSpec,
-    LockSpec,
-    RelockSpec,
-    SynthesizeSpec,
-)
-from runner.jobfile.syntax import MAX_FILE_BYTES, read_tree
+from runner.jobfile.specs import SPEC_CLASSES, JobSpec, SynthesizeSpec
+from runner.jobfile.syntax import read_tree
 from runner.names import printable_name
-
-__all__ = [
-    "MAX_FILE_BYTES",
-    "CandidateSource",
-    "Character",
-    "DesignSpec",
-    "ExportSpec",
-    "ImportSpec",
-    "JobSpec",
-    "LineSpec",
-    "LockSpec",
-    "RelockSpec",
-    "SynthesizeSpec",
-    "content_sha256",
-    "job_schema",
-    "parse_job",
-    "spec_from_json",
-    "spec_to_json",
-]
 
 MAX_METADATA_BYTES = 1 << 20
 

@@ -22,17 +22,8 @@ from registry.voices.names import VoiceReference, fold
 from runner.config.model_names import DESIGN, PRESETS, likely_name
 from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.inbox.drop import ClaimedDrop
-from runner.jobfile.parse import (
-    DesignSpec,
-    ExportSpec,
-    ImportSpec,
-    JobSpec,
-    LockSpec,
-    RelockSpec,
-    SynthesizeSpec,
-    spec_from_json,
-    spec_to_json,
-)
+from runner.jobfile.parse import spec_from_json, spec_to_json
+from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, LockSpec, RelockSpec, SynthesizeSpec
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
 from runner.scheduling.voice_resolution import sibling_for
 

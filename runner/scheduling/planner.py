@@ -20,8 +20,7 @@ from registry.storage.digests import canonical_json
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.inbox.attachments import lost_or_refused
-from runner.jobfile.parse import DesignSpec, LineSpec, SynthesizeSpec
-from runner.jobfile.specs import MAX_LINES
+from runner.jobfile.specs import MAX_LINES, DesignSpec, LineSpec, SynthesizeSpec
 from runner.scheduling.line_plan import (
     SEED_LIMIT,
     Ordinals,
@@ -152,7 +151,7 @@ def line_specs(spec: SynthesizeSpec, *, folder: Path | None) -> Sequence[LineSpe
     if spec.text is not None:
         text = spec.text
     else:
-        assert spec.text_file is not None and folder is not None  # parse_job and intake have seen to it
+        assert spec.text_file is not None and folder is not None  # parse_job and the inbox have checked that
         text = read_text(folder / spec.text_file)
     pieces = cut_text(text)
     if len(pieces) > MAX_LINES:

@@ -23,7 +23,7 @@ from registry.durable_files import FileLock
 from runner.config.instance import Instance
 from runner.engine.client import EngineClient, default_memory_limit_bytes
 from runner.exit_codes import INTERRUPTED, OK, STATUS_EXIT_CODES, TRY_AGAIN
-from runner.inbox.scanner import Intake
+from runner.inbox.scanner import InboxScanner
 from runner.inbox.watcher import InboxWatcher
 from runner.worker.context import open_context
 from runner.worker.worker import Worker
@@ -95,15 +95,15 @@ class Runner:
         self._waker = Waker()
         self._inbox_events = False
         self.context = open_context(instance)
-        self.intake = Intake(instance)
+        self.scanner = InboxScanner(instance)
         self.engine = EngineClient(
             log_path=instance.logs_dir / "engine.log",
             memory_limit_bytes=settings.engine_memory_limit_bytes or default_memory_limit_bytes(),
             unload_after_s=settings.unload_after_s or None,
         )
-        self.worker = Worker(self.context, engine=self.engine, intake=self.intake, wake=self._waker.wake)
+        self.worker = Worker(self.context, engine=self.engine, scanner=self.scanner, wake=self._waker.wake)
         self._watcher = (
-            InboxWatcher(instance.inbox, moved=self.intake.note_moved, wake=self._on_inbox_event)
+            InboxWatcher(instance.inbox, moved=self.scanner.note_moved, wake=self._on_inbox_event)
             if settings.watch_events
             else None
         )

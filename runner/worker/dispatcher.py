@@ -19,7 +19,8 @@ from registry.jobs.values import Job, JobError, JobStatus
 from registry.storage.database import Session
 from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
-from runner.jobfile.parse import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec, spec_from_json
+from runner.jobfile.parse import spec_from_json
+from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec
 from runner.scheduling.planner import JobPlan, Planner, load_pronunciations
 from runner.scheduling.scheduler import Choice, in_order
 from runner.scheduling.voice_resolution import ModelNames

@@ -22,7 +22,7 @@ from runner.exchange.importer import PROMPT_SUFFIXES, add_versions, read_voice_f
 from runner.exchange.values import LockNeeded, VoiceImport
 from runner.exchange.voice_file_names import VOX_SUFFIX
 from runner.inbox.attachments import lost_or_refused
-from runner.jobfile.parse import ExportSpec, ImportSpec
+from runner.jobfile.specs import ExportSpec, ImportSpec
 from runner.outbox.outbox import Outbox, sha256_hex
 from runner.outbox.receipt import version_entry
 from runner.scheduling.voice_resolution import ModelNames

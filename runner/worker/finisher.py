@@ -22,8 +22,9 @@ from registry.jobs import jobs, lines
 from registry.jobs.values import Job, JobError, JobStatus, JsonObject
 from registry.storage.database import Session
 from runner.errors import DependencyFailed
-from runner.inbox.scanner import Intake
-from runner.jobfile.parse import MAX_FILE_BYTES, JobSpec, SynthesizeSpec
+from runner.inbox.scanner import InboxScanner
+from runner.jobfile.specs import JobSpec, SynthesizeSpec
+from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.outbox import track
 from runner.outbox.job_summary import JobSummary, Spoken
 from runner.outbox.outbox import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
@@ -57,7 +58,7 @@ class Finisher:
     outbox: Outbox
     recent: RecentTakes
     on_job_trouble: Callable[[Job, VoiceJobsError], None]
-    intake: Intake | None
+    scanner: InboxScanner | None
     closed: deque[Job] = field(default_factory=deque)  # whose receipts lie in the outbox; the worker takes them out
 
     # ---- from lines to an outcome ------------------------------------------------------------------------------
@@ -218,9 +219,9 @@ class Finisher:
 
     def _release(self, closed: Sequence[Job]) -> None:
         """Delete the claims of answered jobs that nothing retries."""
-        if self.intake is not None:
+        if self.scanner is not None:
             free = [job for job in closed if may_release(job)]
-            self.intake.release_all(
+            self.scanner.release_all(
                 {job.claim_id: job.outcome == JobStatus.REJECTED for job in free if job.claim_id is not None}
             )
 

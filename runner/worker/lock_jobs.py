@@ -18,7 +18,7 @@ from registry.voices.candidates import get_candidate
 from registry.voices.lookup import resolve
 from runner.config.model_names import CLONE
 from runner.exchange.vox_records import without_file
-from runner.jobfile.parse import JobSpec, LockSpec, RelockSpec
+from runner.jobfile.specs import JobSpec, LockSpec, RelockSpec
 from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import version_entry
 from runner.outbox.take_encoding import engine_entry, file_format, published, take_waveform

@@ -22,7 +22,7 @@ from registry.jobs.values import Job, Line, LineStatus, NewAttempt
 from registry.storage.database import Session
 from registry.voices.candidates import add_candidate
 from registry.voices.values import ModelFacts, NewCandidate, Take, TakeFacts
-from runner.jobfile.parse import DesignSpec, JobSpec, SynthesizeSpec
+from runner.jobfile.specs import DesignSpec, JobSpec, SynthesizeSpec
 from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import gates_warning
 from runner.outbox.take_encoding import (

@@ -23,7 +23,7 @@ from runner.engine.client import EngineClient
 from runner.engine.model_loader import ModelLoader
 from runner.errors import OutboxGone
 from runner.inbox.drop import ClaimedDrop
-from runner.inbox.scanner import Intake
+from runner.inbox.scanner import InboxScanner
 from runner.names import printable_name
 from runner.outbox.outbox import Outbox
 from runner.outbox.progress_file import ProgressWriter
@@ -56,9 +56,14 @@ class Worker:
     """Everything between the inbox and the outbox of one instance."""
 
     def __init__(
-        self, context: Context, *, engine: EngineClient, intake: Intake | None, wake: Callable[[], None] = lambda: None
+        self,
+        context: Context,
+        *,
+        engine: EngineClient,
+        scanner: InboxScanner | None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self.context, self.engine, self.intake = context, engine, intake
+        self.context, self.engine, self.scanner = context, engine, scanner
         self.outbox = Outbox.of(context.instance)
         self.loader = ModelLoader(context.instance, engine, wake)
         self.in_flight = InFlight(context=context, engine=engine, loader=self.loader)
@@ -70,7 +75,7 @@ class Worker:
             take_writer=self.take_writer, in_flight=self.in_flight, on_job_trouble=trouble, wake=wake
         )
         self.finisher = Finisher(
-            context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, intake=intake
+            context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, scanner=scanner
         )
         models = ModelNames(context.instance)
         self.lock_jobs = LockJobs(context=context, models=models)
@@ -128,8 +133,8 @@ class Worker:
     def recover(self, now_s: float) -> None:
         """Take up what a dead runner left: call it once before the first tick, which does it."""
         self._must_recover = True
-        if self.intake is not None:
-            self._drops += self.intake.recover(self._is_recorded, now_s=now_s)
+        if self.scanner is not None:
+            self._drops += self.scanner.recover(self._is_recorded, now_s=now_s)
 
     def _recover(self) -> None:
         """Unpublished answers, running jobs, and claims whose job was answered just before the end."""
@@ -141,20 +146,20 @@ class Worker:
         if count:
             logger.info("jobs that were running, and go on: %d", count)
         self._answer(unpublished)
-        if self.intake is not None:
-            self._sweep_claims(self.intake)
+        if self.scanner is not None:
+            self._sweep_claims(self.scanner)
         self._must_recover, self._warned, self.dispatcher.may_be_ready = False, {}, True
 
     def _is_recorded(self, claim_id: str) -> bool:
         with self.context.database.read() as session:
             return jobs.is_recorded(session, claim_id)
 
-    def _sweep_claims(self, intake: Intake) -> None:
-        for claim_id in intake.claim_ids():
+    def _sweep_claims(self, scanner: InboxScanner) -> None:
+        for claim_id in scanner.claim_ids():
             with self.context.database.read() as session:
                 job = jobs.by_claim(session, claim_id)
             if job is not None and job.status not in OPEN_STATUSES and may_release(job):
-                intake.release(claim_id, refused=job.status == JobStatus.REJECTED)
+                scanner.release(claim_id, refused=job.status == JobStatus.REJECTED)
 
     # ---- one step ----------------------------------------------------------------------------------------------
 
@@ -208,7 +213,7 @@ class Worker:
         if self.in_flight.results and not self.take_writer_thread:
             return 0.0
         dues = [now_s + REQUEST_LOOK_S]
-        if self.intake is not None and not self.is_stopping:
+        if self.scanner is not None and not self.is_stopping:
             dues.append(self._next_scan_s)
         if (load_s := self.loader.next_try_s()) is not None:
             dues.append(load_s)
@@ -231,7 +236,7 @@ class Worker:
             or self.finisher_thread
         ):
             return False
-        if self.intake is not None and self.intake.busy and self.intake.problem is None:
+        if self.scanner is not None and self.scanner.busy and self.scanner.problem is None:
             return False
         with self.context.database.read() as session:
             now_s = self.context.clock()
@@ -241,7 +246,7 @@ class Worker:
 
     def work_waits(self) -> bool:
         """Whether inbox or ledger hold work that is not done."""
-        if self._drops or (self.intake is not None and self.intake.busy):
+        if self._drops or (self.scanner is not None and self.scanner.busy):
             return True
         with self.context.database.read() as session:
             return open_jobs(session) > 0 or bool(job_requests.requests(session))
@@ -319,9 +324,9 @@ class Worker:
     # ---- drops -------------------------------------------------------------------------------------------------
 
     def _take_drops(self, now_s: float) -> None:
-        if self.intake is not None and not self.is_stopping and now_s >= self._next_scan_s:
-            self._drops += self.intake.tick(now_s)
-            self._next_scan_s = now_s + self.intake.next_look_s(now_s)
+        if self.scanner is not None and not self.is_stopping and now_s >= self._next_scan_s:
+            self._drops += self.scanner.tick(now_s)
+            self._next_scan_s = now_s + self.scanner.next_look_s(now_s)
         if not self._drops:
             return
         taken = self.outbox.names()
@@ -333,11 +338,11 @@ class Worker:
                 claimed_dir=self.context.instance.claimed_dir,
                 default_model=self.context.settings.model,
             )
-            more_to_come = self.intake is not None and self.intake.has_more and self.intake.problem is None
+            more_to_come = self.scanner is not None and self.scanner.has_more and self.scanner.problem is None
             admitted, later = admission.admit(self._drops, more_to_come=more_to_come)
             freed = {item.freed_claim: False for item in admitted if item.freed_claim is not None}
-            if self.intake is not None:  # before the commit: after it, a runner that dies would leave them as new drops
-                self.intake.release_all(freed)
+            if self.scanner is not None:  # before the commit: after it, a runner that dies leaves them as new drops
+                self.scanner.release_all(freed)
         crash_point("worker.drops-recorded")
         self._drops = later
         for item in admitted:
@@ -346,9 +351,9 @@ class Worker:
         self._answer([item.job.id for item in admitted if item.job.outcome is not None and item.freed_claim is None])
 
     def _folder_of(self, job: Job) -> Path | None:
-        if self.intake is None or job.claim_id is None:
+        if self.scanner is None or job.claim_id is None:
             return None
-        return self.intake.folder_of(job.claim_id)
+        return self.scanner.folder_of(job.claim_id)
 
     # ---- ending ------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pytest
 
 from runner.config.instance import Instance
 from runner.config.settings import Settings
-from runner.inbox.scanner import Intake
+from runner.inbox.scanner import InboxScanner
 from tests.regimes.fuzzing import drop_fuzzed, drop_hostile
 from tests.runner.worker.bench import Bench, speak
 
@@ -34,46 +34,46 @@ def visible(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
 
 
-def take_everything(intake: Intake, *, now_s: float) -> list:
+def take_everything(scanner: InboxScanner, *, now_s: float) -> list:
     """Tick until nothing is left to wait for."""
     claimed = []
     for step in range(200):
-        claimed += intake.tick(now_s + step)
-        if not intake.busy:
+        claimed += scanner.tick(now_s + step)
+        if not scanner.busy:
             return claimed
     raise AssertionError("the inbox was never done with")
 
 
-def answer(intake: Intake, claimed: list) -> None:
+def answer(scanner: InboxScanner, claimed: list) -> None:
     for item in claimed:
         assert (item.spec is None) != (item.problem is None)
         assert item.problem is None or (item.problem.message and item.problem.code)
-        intake.release(item.claim_id, refused=item.problem is not None)
+        scanner.release(item.claim_id, refused=item.problem is not None)
 
 
 def test_every_hostile_entry_is_answered_and_nothing_outside_is_touched(instance, outside):
     before = {path.name: path.read_bytes() for path in outside.iterdir()}
     dropped = list(drop_hostile(instance.inbox, outside))
-    intake = Intake(instance)
-    claimed = take_everything(intake, now_s=0.0)
+    scanner = InboxScanner(instance)
+    claimed = take_everything(scanner, now_s=0.0)
     assert sorted(item.dropped_name for item in claimed) == sorted(dropped)
-    answer(intake, claimed)
+    answer(scanner, claimed)
     assert visible(instance.inbox) == visible(instance.claimed_dir) == []
     assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
     (instance.inbox / "hello.toml").write_text(speak("Still alive."))
-    assert len(intake.tick(1000.0)) == 1
+    assert len(scanner.tick(1000.0)) == 1
 
 
 def fuzz(instance: Instance, *, count: int, at_once: int) -> dict[str, int]:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
-    intake = Intake(instance)
+    scanner = InboxScanner(instance)
     tally = {"accepted": 0, "refused": 0}
     for first in range(0, count, at_once):
         wanted = drop_fuzzed(instance.inbox, chance, min(at_once, count - first))
-        claimed = take_everything(intake, now_s=first * 1000.0)
+        claimed = take_everything(scanner, now_s=first * 1000.0)
         assert len(claimed) == wanted
-        answer(intake, claimed)
+        answer(scanner, claimed)
         assert visible(instance.inbox) == visible(instance.claimed_dir) == []
         for item in claimed:
             tally["accepted" if item.spec is not None else "refused"] += 1

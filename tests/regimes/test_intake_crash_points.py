@@ -8,7 +8,7 @@ import pytest
 from registry.durable_files import CRASH_EXIT_STATUS
 from runner.config.instance import Instance
 from runner.config.settings import Settings
-from runner.inbox.scanner import Intake
+from runner.inbox.scanner import InboxScanner
 from tests.forked import run_program
 
 LOCK = 'kind = "lock"\nvoice = "elena"\naudio = "elena.wav"\ntranscript = "Hi."\n'
@@ -37,14 +37,14 @@ def root(tmp_path) -> Path:
 def take_in(root: str | Path) -> None:
     """Take everything in, write each claim down as a ledger would, and answer it."""
     ledger = Path(root) / "ledger"
-    intake = Intake(Instance(Path(root), Settings(settle_s=0, min_free_bytes=0, orphan_after_s=0)))
-    drops = intake.recover(lambda claim_id: (ledger / claim_id).exists(), now_s=0.0)
+    scanner = InboxScanner(Instance(Path(root), Settings(settle_s=0, min_free_bytes=0, orphan_after_s=0)))
+    drops = scanner.recover(lambda claim_id: (ledger / claim_id).exists(), now_s=0.0)
     for now_s in (1.0, 2.0, 3.0):
-        drops += intake.tick(now_s)
+        drops += scanner.tick(now_s)
     for drop in drops:
         (ledger / drop.claim_id).write_text(drop.dropped_name if drop.spec else "refused")
     for path in ledger.iterdir():
-        intake.release(path.name, refused=path.read_text() == "refused")
+        scanner.release(path.name, refused=path.read_text() == "refused")
 
 
 def die_at(root: Path, crash_at: str) -> int:
@@ -70,7 +70,7 @@ def test_a_death_at_any_step_loses_no_drop_and_doubles_none(root, point, visit):
 
 def test_a_claim_that_is_taken_up_again_is_the_same_job(root):
     assert die_at(root, "intake.attachments-copied") == CRASH_EXIT_STATUS
-    intake = Intake(Instance(root, Settings(settle_s=0, min_free_bytes=0)))
-    found = {drop.dropped_name: drop for drop in intake.recover(lambda _: False, now_s=0.0)}
+    scanner = InboxScanner(Instance(root, Settings(settle_s=0, min_free_bytes=0)))
+    found = {drop.dropped_name: drop for drop in scanner.recover(lambda _: False, now_s=0.0)}
     assert found["a.toml"].spec is not None
     assert (found["a.toml"].folder / "elena.wav").read_text() == "RIFF"

@@ -4,7 +4,7 @@ import pytest
 
 from runner.config.instance import Instance
 from runner.config.settings import Settings
-from runner.inbox.scanner import Intake
+from runner.inbox.scanner import InboxScanner
 from tests.runner.worker.bench import Bench
 
 
@@ -43,5 +43,5 @@ def inbox(instance) -> Path:
 
 
 @pytest.fixture
-def intake(instance) -> Intake:
-    return Intake(instance)
+def scanner(instance) -> InboxScanner:
+    return InboxScanner(instance)

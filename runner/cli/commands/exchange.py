@@ -69,13 +69,13 @@ def _talk(outcome: Outcome) -> None:
 
 
 def _wait(instance: Instance, outcome: Outcome) -> int:
-    from runner.cli import submit as submission
     from runner.cli.progress import ProgressLine
+    from runner.cli.submit import wait_for
 
     worst = OK
     for job in outcome.jobs:
         with ProgressLine(enabled=has_terminal()) as line:
-            finished = submission.wait_for(instance, job, on_progress=line.update)
+            finished = wait_for(instance, job, on_progress=line.update)
         worst = max(worst, finished.exit_code)
         if error := finished.receipt.get("error"):
             say(f"{outcome.source}: {error['message']} {error.get('hint') or ''}".strip())
@@ -115,17 +115,17 @@ def export_voice(voice: str, output: Path | None, as_json: bool) -> None:
     A cloned voice leaves only with the consent `self` or `granted`.
     """
     from registry.registry import open_registry
-    from runner.cli import exchange_files as exchange
+    from runner.cli.exchange_files import export_to, exported
 
     instance = current_instance()
     instance.prepare()
     with open_registry(instance.state_dir) as registry:
         if str(output) == "-":
-            found = exchange.exported(registry, voice)
+            found = exported(registry, voice)
             sys.stdout.buffer.write(found.content)
             path = None
         else:
-            found, path = exchange.export_to(registry, voice, output)
+            found, path = export_to(registry, voice, output)
     for warning in found.warnings:
         say(warning)
     if as_json and path is not None:

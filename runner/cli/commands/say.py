@@ -50,19 +50,19 @@ def say(ctx: click.Context, /, text: tuple[str, ...], file: str | None, list_voi
 
     Silent unless something is wrong. Without -o it plays; without a runner it runs the instance itself.
     """
-    from runner.cli import speak as speaking
+    from runner.cli import speak
 
     if list_voices or how["voice"] == LIST:
         instance = current_instance()
         instance.prepare()
-        click.echo(speaking.listing(instance))
+        click.echo(speak.listing(instance))
         return OK
     if not text and file is None and sys.stdin.isatty():
         click.echo(ctx.get_help())
         return USAGE
     instance = current_instance()
     warn_of_unheard_settings(instance)
-    content = speaking.say(instance, speaking.SayRequest(text=_text(text, file), **how))
+    content = speak.say(instance, speak.SayRequest(text=_text(text, file), **how))
     if content is not None:
         sys.stdout.buffer.write(content)
     return OK

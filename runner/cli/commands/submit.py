@@ -40,8 +40,8 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
     """
     from pathlib import Path
 
-    from runner.cli import submit as submission
     from runner.cli.check import read_job
+    from runner.cli.submit import submit_job, wait_for
 
     instance = current_instance()
     warn_of_unheard_settings(instance)
@@ -49,7 +49,7 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
     if name is None and Path(file).is_dir():
         name = Path(file).resolve().name  # a folder names its job
     suffix = Path(job.file_name).suffix
-    submitted = submission.submit(instance, job, name=f"{name}{suffix}" if name else None)
+    submitted = submit_job(instance, job, name=f"{name}{suffix}" if name else None)
     if not wait:
         if as_json:
             click.echo(to_json({"dropped": submitted.path, "kind": job.spec.kind}))
@@ -59,7 +59,7 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
                 say(NO_RUNNER)
         return 0
     with ProgressLine(enabled=has_terminal()) as line:
-        finished = submission.wait_for(instance, submitted, on_progress=line.update)
+        finished = wait_for(instance, submitted, on_progress=line.update)
     if as_json:
         click.echo(to_json(finished.receipt))
         return finished.exit_code

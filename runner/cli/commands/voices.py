@@ -290,7 +290,7 @@ def restore(version: str) -> None:
 def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
     """Rebuild a version for another model from its recording, as the next version. This is a job."""
     from runner.cli.progress import ProgressLine
-    from runner.cli.submit import job_from_values, submit, wait_for
+    from runner.cli.submit import job_from_values, submit_job, wait_for
     from runner.names import parse_voice_reference
 
     instance = current_instance()
@@ -298,7 +298,7 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
         version = registry.show(_reference(voice))  # an unknown voice is told here, not in a receipt
     values = {"kind": "relock", "voice": version.name, "set_current": set_current}
     name = f"relock-{parse_voice_reference(voice).name}"
-    submitted = submit(instance, job_from_values({**values, **({"model": model} if model else {})}, name=name))
+    submitted = submit_job(instance, job_from_values({**values, **({"model": model} if model else {})}, name=name))
     if not wait:
         say(f"dropped {submitted.path}")
         return OK

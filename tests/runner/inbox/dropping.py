@@ -1,9 +1,9 @@
-"""Drops of the intake's tests: files put into an inbox, and looks at it until they lie still."""
+"""Drops of the scanner's tests: files put into an inbox, and looks at it until they lie still."""
 
 import os
 from pathlib import Path
 
-from runner.inbox.scanner import Intake
+from runner.inbox.scanner import InboxScanner
 
 SPEAK = 'kind = "synthesize"\nvoice = "elena"\ntext = "Hello."\n'
 LOCK = 'kind = "lock"\nvoice = "elena"\naudio = "elena.wav"\ntranscript = "Hi."\n'
@@ -18,9 +18,9 @@ def drop(inbox: Path, name: str, content: str = SPEAK, *, mtime_s: float | None 
     return path
 
 
-def settled(intake: Intake, *, start_s: float = 0.0, wait_s: float = 1.0):
-    intake.tick(start_s)
-    return intake.tick(start_s + wait_s)
+def settled(scanner: InboxScanner, *, start_s: float = 0.0, wait_s: float = 1.0):
+    scanner.tick(start_s)
+    return scanner.tick(start_s + wait_s)
 
 
 def visible(folder: Path) -> set[str]:

@@ -7,17 +7,8 @@ import jsonschema
 import pytest
 
 from runner.errors import JobFileInvalid
-from runner.jobfile.parse import (
-    DesignSpec,
-    ExportSpec,
-    LockSpec,
-    SynthesizeSpec,
-    content_sha256,
-    job_schema,
-    parse_job,
-    spec_from_json,
-    spec_to_json,
-)
+from runner.jobfile.parse import content_sha256, job_schema, parse_job, spec_from_json, spec_to_json
+from runner.jobfile.specs import DesignSpec, ExportSpec, LockSpec, SynthesizeSpec
 from runner.jobfile.syntax import tomllib
 
 DESIGN = 'kind = "design"\nvoice = "elena"\ndescription = "A warm voice."\n'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry.errors import InvalidInput
-from runner.jobfile.parse import SynthesizeSpec
+from runner.jobfile.specs import SynthesizeSpec
 from runner.scheduling import planner as starting
 from runner.scheduling.line_plan import Ordinals, cut_text, derived_seed, line_files, merged_sampling, retry_seed
 

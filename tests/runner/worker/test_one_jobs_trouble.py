@@ -135,7 +135,7 @@ def test_a_job_whose_text_is_gone_fails_and_says_so(bench):
     bench.drop("a.toml", 'kind = "synthesize"\nvoice = "ryan"\ntext_file = "words.txt"\n')
     bench.worker.look_at_inbox()
     bench.worker._take_drops(bench.now_s)
-    shutil.rmtree(bench.worker.intake.folder_of(details(bench, "a").job.claim_id))
+    shutil.rmtree(bench.worker.scanner.folder_of(details(bench, "a").job.claim_id))
     bench.drop("other.toml", speak("Two."))
     bench.tick(6)
     assert bench.status("other") == "done"
