@@ -60,9 +60,9 @@ class Ours:
     """This project's engine, through its public API."""
 
     def load(self, folder: Path, *, dtype: str) -> None:
-        from models.hardware import compute as backend
+        from models.hardware.blas import load_blas
 
-        backend.prepare()  # the fast BLAS must be in place before mlx is imported
+        load_blas()  # the fast BLAS must be in place before mlx is imported
         from models.qwen3_tts import load_speech_model
 
         self.folder = folder
@@ -75,7 +75,7 @@ class Ours:
 
         del self.model  # two of them need not be in memory at once
         kernels = FastKernels(fused=True)
-        self.model = load_speech_model(self.folder, dtype="float32", formulation="mlx", kernels=kernels)
+        self.model = load_speech_model(self.folder, dtype="float32", backend="mlx", kernels=kernels)
 
     def _request(self, text: str, *, voice: str, frames: int) -> Any:
         from models.qwen3_tts import SpeechRequest

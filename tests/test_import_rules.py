@@ -77,7 +77,7 @@ PROCESSES_START_IN = {
     "runner.engine", "runner.doctor.engine_trial", "runner.cli.player", "runner.cli.quantize_run",
     "models.audio.conversion",  # afconvert and ffmpeg
     "models.fetch.download_process",
-    "models.hardware.compute",  # asks the machine what it is
+    "models.hardware.blas",  # measures each library in a process of its own
 }  # fmt: skip
 KNOW_NO_DATABASE = {f"runner.{package}" for package in ("config", "jobfile", "inbox", "outbox", "engine")}
 PURE = {"runner.jobfile", "runner.scheduling.line_plan", "runner.scheduling.scheduler"}

@@ -39,18 +39,18 @@ def _open_draft(choice: ModelChoice) -> Engine:
 def _open_qwen3_tts(choice: ModelChoice) -> Engine:
     if choice.folder is None:
         raise UnsupportedRequest(f"The model {choice.model!r} needs the folder of its weights.")
-    from models.hardware import compute as backend
+    from models.hardware.blas import AUTO, load_blas
 
-    backend.prepare(blas=choice.blas or backend.AUTO)  # before mlx is imported: it binds its BLAS as it loads
-    from models.qwen3_tts.engine import open_engine as open_speech_model
+    load_blas(choice.blas or AUTO)  # before mlx is imported: it binds its BLAS as it loads
+    from models.qwen3_tts.engine import open_qwen3_tts
 
-    return open_speech_model(
+    return open_qwen3_tts(
         Path(choice.folder),
         model=choice.model,
         dtype=choice.dtype,
         batch=choice.batch,
         memory_limit_bytes=choice.memory_limit_bytes,
-        formulation=choice.formulation,
+        backend=choice.formulation,
         memory_factor=choice.memory_factor,
         memory_check=choice.memory_check,
     )

@@ -1,6 +1,6 @@
 """`python -m models.processes.selftest`: the numerical self-test, in a process that a faulty driver may end.
 
-Without flags: float32, in every formulation that this backend has; run it with MLX_ENABLE_TF32=0 to test the
+Without flags: float32, by every backend that this device has; run it with MLX_ENABLE_TF32=0 to test the
 arithmetic itself. With `--production`: as the engine would compute. Prints one JSON object: `{"choices", "reports"}`.
 """
 
@@ -13,7 +13,8 @@ import json
 import sys
 from typing import Any
 
-from models.hardware import compute as backend
+from models.hardware import compute
+from models.hardware.blas import AUTO, load_blas, loaded_blas
 from registry.errors import VoiceJobsError
 
 HUNG_S = 90.0  # it takes a few seconds
@@ -26,15 +27,15 @@ def main() -> int:
     parser.add_argument("--dtype")
     parser.add_argument("--formulation")
     parser.add_argument("--batch", type=int)
-    parser.add_argument("--blas", default=backend.AUTO)
+    parser.add_argument("--blas", default=AUTO)
     arguments = parser.parse_args()
     faulthandler.dump_traceback_later(HUNG_S, exit=True)  # a device that hangs is told from one that is slow
     try:
-        backend.prepare(blas=arguments.blas)  # before the self-test imports mlx
+        load_blas(arguments.blas)  # before the self-test imports mlx
         answer = examine(
             production=arguments.production,
             dtype=arguments.dtype,
-            formulation=arguments.formulation,
+            backend=arguments.formulation,
             batch=arguments.batch,
         )
     except VoiceJobsError as error:
@@ -44,21 +45,21 @@ def main() -> int:
     return 0 if all(report["passed"] for report in answer["reports"]) else 1
 
 
-def examine(*, production: bool, dtype: str | None, formulation: str | None, batch: int | None) -> dict[str, Any]:
+def examine(*, production: bool, dtype: str | None, backend: str | None, batch: int | None) -> dict[str, Any]:
     """What is chosen here, and a report for each run. Imports mlx."""
     from models.qwen3_tts.selftest import run_selftest
 
-    kind, blas = backend.kind(), backend.prepared().name
+    device, blas = compute.mlx_device(), loaded_blas().name
     if production:
-        choices = backend.choose(kind, dtype=dtype, formulation=formulation, batch=batch, blas=blas)
+        choices = compute.choose(device, dtype=dtype, backend=backend, batch=batch, blas=blas)
         dtype = choices.dtype or GPU_DTYPE
-        reports = [run_selftest(dtype=dtype, formulation=choices.formulation, codec=choices.codec)]
+        reports = [run_selftest(dtype=dtype, backend=choices.backend, codec=choices.codec)]
     else:
-        choices = backend.choose(kind, blas=blas)
-        by_llvm = ("llvm",) if backend.has_llvm() else ()
-        formulations = (*by_llvm, "numpy", "mlx") if kind == backend.CPU else ("mlx",)
-        codecs = {each: backend.choose(kind, dtype=backend.FLOAT32, formulation=each).codec for each in formulations}
-        reports = [run_selftest(formulation=each, codec=codec) for each, codec in codecs.items()]
+        choices = compute.choose(device, blas=blas)
+        by_llvm = ("llvm",) if compute.has_llvm() else ()
+        backends = (*by_llvm, "numpy", "mlx") if device == compute.CPU else ("mlx",)
+        codecs = {each: compute.choose(device, dtype=compute.FLOAT32, backend=each).codec for each in backends}
+        reports = [run_selftest(backend=each, codec=codec) for each, codec in codecs.items()]
     return {"choices": dataclasses.asdict(choices), "reports": [dataclasses.asdict(report) for report in reports]}
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,8 @@ from pathlib import Path
 import mlx.core as mx
 
 from models.errors import InvalidClonePrompt
-from models.hardware import compute as backend
+from models.hardware.blas import loaded_blas, package_version
+from models.hardware.compute import choose, mlx_device
 from models.hardware.device_memory import free_device_bytes, wired_limit
 from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
 from models.qwen3_tts.imported_prompt import speakable_prompt
@@ -72,7 +72,7 @@ class QwenEngine:
             model_fingerprint=model.fingerprint,
             model_revision=self._revision,
             quantization=model.quantization,
-            backend=backend.kind(),
+            backend=mlx_device(),
             dtype=self._dtype,
             batch=self._batch,
             abilities=_abilities(model),
@@ -183,24 +183,23 @@ class QwenEngine:
         mx.clear_cache()
 
 
-def open_engine(
+def open_qwen3_tts(
     folder: Path,
     *,
     model: str,
     dtype: str | None,
     batch: int | None,
     memory_limit_bytes: int | None,
-    formulation: str | None = None,
+    backend: str | None = None,
     memory_factor: float = MEMORY_FACTOR,
     memory_check: str = "warn",
 ) -> QwenEngine:
-    """Load the checkpoint in `folder`, computing by `backend.choose`.
+    """Load the checkpoint in `folder`, computing as `models.hardware.compute.choose` says.
 
     Raises UnsupportedCheckpoint, NotEnoughMemory when the device's is too short and `memory_check` is "refuse", or
     Busy while somebody moves or removes it.
     """
-    blas = backend.prepared().name
-    choices = backend.choose(backend.kind(), dtype=dtype, formulation=formulation, batch=batch, blas=blas)
+    choices = choose(mlx_device(), dtype=dtype, backend=backend, batch=batch, blas=loaded_blas().name)
     lock = hold_for_loading(folder)
     try:
         warnings = check_device_memory(folder, free_device_bytes(), factor=memory_factor, policy=memory_check)
@@ -208,8 +207,8 @@ def open_engine(
             folder,
             choices.dtype,
             dequantize=choices.dequantize,
-            formulation=choices.formulation,
-            codec_formulation=choices.codec,
+            backend=choices.backend,
+            codec_backend=choices.codec,
         )
     except BaseException:
         if lock is not None:
@@ -252,7 +251,4 @@ def _failure(work: SpeechWork, error: VoiceJobsError) -> WorkFailed:
 
 
 def _version_of(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"  # run from a source tree that is not installed
+    return package_version(package) or "unknown"  # run from a source tree that is not installed

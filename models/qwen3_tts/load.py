@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from models.hardware import compute as backend
+from models.hardware.compute import CPU, has_llvm, mlx_device
 from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, read_checkpoint, read_json
 from models.qwen3_tts.checkpoint.config import ModelConfig, generation_config, model_config
 from models.qwen3_tts.checkpoint.weight_reader import Reader
@@ -30,7 +30,7 @@ from models.qwen3_tts.speech_model import SpeechModel
 from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
 
-FORMULATIONS = ("numpy", "llvm", "mlx")
+BACKENDS = ("numpy", "llvm", "mlx")
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 READERS = 2  # threads that read weights: more do not make memory faster
 
@@ -40,15 +40,15 @@ def load_speech_model(
     dtype: str | None = None,
     *,
     dequantize: bool = False,
-    formulation: str | None = None,
-    codec_formulation: str | None = None,
+    backend: str | None = None,
+    codec_backend: str | None = None,
     kernels: Kernels | None = None,
 ) -> SpeechModel:
     """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
 
-    `formulation` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is, for
+    `backend` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is, for
     plain weights in float32 on a CPU, LLVM where it is installed and else NumPy, and MLX for all else.
-    `codec_formulation`, that of the codec and the speaker encoder, is by itself NumPy on a CPU and MLX on a GPU.
+    `codec_backend`, that of the codec and the speaker encoder, is by itself NumPy on a CPU and MLX on a GPU.
     Raises UnsupportedCheckpoint, naming all that does not fit.
     """
     folder = Path(folder)
@@ -57,7 +57,7 @@ def load_speech_model(
     generation_file = folder / "generation_config.json"
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
     compute = compute_dtype(checkpoint, dtype)
-    keep_halves = keeps_halves(formulation) and compute == mx.float32
+    keep_halves = keeps_halves(backend) and compute == mx.float32
     is_plain = dequantize or not any(name.endswith(".scales") for name in checkpoint.tensors)
     reader = Reader(checkpoint, compute, dequantize, keep_halves and is_plain)
     # Reading weights waits for disk and memory: what only Python has to do is done meanwhile.
@@ -69,15 +69,15 @@ def load_speech_model(
             config,
             reader,
             meanwhile,
-            kernels=kernels or (PlainKernels() if backend.kind() == backend.CPU else FastKernels(fused=True)),
-            codec_ops=ops_named(codec_formulation) if codec_formulation else None,
+            kernels=kernels or (PlainKernels() if mlx_device() == CPU else FastKernels(fused=True)),
+            codec_ops=ops_named(codec_backend) if codec_backend else None,
         )
     return SpeechModel(
         folder=folder,
         config=config,
         generation=generation,
         tokenizer=tokenizer.result(),
-        network=network_of(talker, predictor, formulation=formulation),
+        network=network_of(talker, predictor, backend=backend),
         host_bytes=reader.reads.nbytes + codec.encoder_bytes,
         dtype=str(compute).removeprefix("mlx.core."),
         codec=codec,
@@ -119,19 +119,19 @@ def _make_kernels() -> None:
     half_kernels()
 
 
-def keeps_halves(formulation: str | None) -> bool:
+def keeps_halves(backend: str | None) -> bool:
     """Whether weights in bfloat16 may stay so under a computation in float32. Raises InvalidInput."""
-    if formulation not in (None, *FORMULATIONS):
-        raise InvalidInput(f"There is no formulation {formulation!r}; choose {', '.join(FORMULATIONS)}, or none.")
-    if formulation == "llvm" and not backend.has_llvm():
-        raise InvalidInput("The formulation 'llvm' needs LLVM.", hint="`pip install llvmlite`.")
-    return formulation == "llvm" or (formulation is None and backend.has_llvm() and backend.kind() == backend.CPU)
+    if backend not in (None, *BACKENDS):
+        raise InvalidInput(f"There is no backend {backend!r}; choose {', '.join(BACKENDS)}, or none.")
+    if backend == "llvm" and not has_llvm():
+        raise InvalidInput("The backend 'llvm' needs LLVM.", hint="`pip install llvmlite`.")
+    return backend == "llvm" or (backend is None and has_llvm() and mlx_device() == CPU)
 
 
-def network_of(talker: Talker, predictor: CodePredictor, *, formulation: str | None) -> Network:
-    """The formulation asked for, or the one that is fast here. Raises InvalidInput when it cannot compute this."""
+def network_of(talker: Talker, predictor: CodePredictor, *, backend: str | None) -> Network:
+    """The backend asked for, or the one that is fast here. Raises InvalidInput when it cannot compute this."""
     can = can_compute(talker, predictor)
-    if formulation == "mlx" or (formulation is None and not (backend.kind() == backend.CPU and can)):
+    if backend == "mlx" or (backend is None and not (mlx_device() == CPU and can)):
         return MlxNetwork(talker, predictor)
     if not can:
         raise InvalidInput("NumPy computes plain float32 weights only.", hint='Use dtype="float32", dequantize=True.')

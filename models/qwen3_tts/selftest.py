@@ -2,7 +2,7 @@
 
 `python -m models.qwen3_tts.selftest` prints a report as JSON. Run it with MLX_ENABLE_TF32=0 to test the arithmetic
 itself, and without to see what production settings cost in precision. The recorded results were computed by the
-formulation that the parity tests hold equal to the official package, in float32 on a CPU.
+backend that the parity tests hold equal to the official package, in float32 on a CPU.
 This module writes a few files to a temporary folder, which it removes.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers.pre_tokenizers import ByteLevel
 
-from models.hardware import compute as backend
+from models.hardware.compute import mlx_device
 from models.qwen3_tts.checkpoint.codec_config import codec_config, speaker_encoder_config
 from models.qwen3_tts.checkpoint.config import model_config
 from models.qwen3_tts.load import load_speech_model
@@ -83,9 +83,9 @@ class SelftestReport:
 
     passed: bool
     sane: bool  # no more is lost than low precision explains
+    device: str
     backend: str
-    formulation: str
-    codec: str  # formulation of its convolutions
+    codec: str  # backend of its convolutions
     dtype: str
     tf32: bool  # whether MLX may round products to TF32
     gaps: Mapping[str, float]
@@ -94,15 +94,15 @@ class SelftestReport:
     took_s: float
 
 
-def run_selftest(*, dtype: str = "float32", formulation: str | None = None, codec: str | None = None) -> SelftestReport:
+def run_selftest(*, dtype: str = "float32", backend: str | None = None, codec: str | None = None) -> SelftestReport:
     """Make the tiny model, run it, and compare every stage with what is recorded.
 
-    `formulation` and `codec` are as `backend.choose` gives them; None is what a load chooses by itself.
+    `backend` and `codec` are as `models.hardware.compute.choose` gives them; None leaves them to the load.
     """
     started_s = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="voicejobs-selftest-") as folder:
         write_tiny_checkpoint(Path(folder))
-        model = load_speech_model(folder, dtype=dtype, formulation=formulation, codec_formulation=codec)
+        model = load_speech_model(folder, dtype=dtype, backend=backend, codec_backend=codec)
         found = stages(model)
     gaps = {name: relative_gap(found[name], np.array(RECORDED[name], np.float32)) for name in TOLERANCES}
     differing = {name: int((found[name] != np.array(RECORDED[name])).sum()) for name in EXACT}
@@ -110,8 +110,8 @@ def run_selftest(*, dtype: str = "float32", formulation: str | None = None, code
     return SelftestReport(
         passed=within and not any(differing.values()),
         sane=is_sane(gaps),
-        backend=backend.kind(),
-        formulation=model.network.name,
+        device=mlx_device(),
+        backend=model.network.name,
         codec=model.codec.ops.name,
         dtype=dtype,
         tf32=os.environ.get("MLX_ENABLE_TF32", "1") != "0",
@@ -215,10 +215,10 @@ def _write(path: Path, value: Any) -> None:
 
 
 def record() -> str:
-    """`selftest_results.py`, computed anew by the reference formulation."""
+    """`selftest_results.py`, computed again by the reference backend."""
     with tempfile.TemporaryDirectory(prefix="voicejobs-selftest-") as folder:
         write_tiny_checkpoint(Path(folder))
-        found = stages(load_speech_model(folder, dtype="float32", formulation="mlx"))
+        found = stages(load_speech_model(folder, dtype="float32", backend="mlx"))
     lines = [f"    {name!r}: {[_short(number) for number in values.tolist()]}," for name, values in found.items()]
     return "RECORDED: dict[str, list[float]] = {\n" + "\n".join(lines) + "\n}\n"
 

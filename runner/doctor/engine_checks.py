@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.hardware import compute
+from models.hardware import blas, compute
 from runner.config.instance import Instance
 from runner.doctor.engine_trial import SelftestAnswer, selftest_answer, speak_once
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
@@ -24,32 +24,32 @@ DRIVER = 'Update MLX or the driver; until then another device, or dtype = "float
 
 def _computing(instance: Instance) -> Found:
     """The rule's choices, guessed without mlx; the self-test names those that hold."""
-    settings, kind = instance.settings, compute.likely_kind()
+    settings, device = instance.settings, compute.likely_device()
     choices = compute.choose(
-        kind,
+        device,
         dtype=None if settings.dtype == "auto" else settings.dtype,
-        formulation=None if settings.formulation == "auto" else settings.formulation,
+        backend=None if settings.formulation == "auto" else settings.formulation,
         batch=settings.batch or None,
-        blas=compute.likely_blas(settings.blas),
+        blas=blas.likely_blas(settings.blas),
     )
     asked = [name for name in ("dtype", "formulation", "batch", "blas") if name in settings.model_fields_set]
     yield OK, f"{choices}; {'asked for: ' + ', '.join(asked) if asked else 'all by rule'}.", ""
-    if kind == compute.CPU and settings.formulation == "auto" and not compute.has_llvm():
+    if device == compute.CPU and settings.formulation == "auto" and not compute.has_llvm():
         gain = "LLVM is not installed: weights stored in bfloat16 are read as float32, half again as slow for one line."
         yield NOTE, gain, "pip install llvmlite, or the extra cpu"
 
 
 def _blas(instance: Instance) -> Found:
-    if sys.platform != "linux" or compute.likely_kind() != compute.CPU:
+    if sys.platform != "linux" or compute.likely_device() != compute.CPU:
         yield OK, "MLX brings a fast library here.", ""
         return
     matters = "MLX multiplies" if _mlx_multiplies(instance) else "MLX would multiply (NumPy does; it brings its own)"
-    found = [choice.name for choice in compute.candidates()]
+    found = [choice.name for choice in blas.blas_libraries()]
     if found:
-        yield OK, f"{matters} by {compute.likely_blas(instance.settings.blas)}; found: {', '.join(found)}.", ""
+        yield OK, f"{matters} by {blas.likely_blas(instance.settings.blas)}; found: {', '.join(found)}.", ""
     else:
         severity = NOTE if _mlx_multiplies(instance) else OK
-        yield severity, f"{matters} by its own, slow BLAS.", compute.how_to_install(compute.OPENBLAS)
+        yield severity, f"{matters} by its own, slow BLAS.", blas.how_to_install(blas.OPENBLAS)
 
 
 def _mlx_multiplies(instance: Instance) -> bool:
@@ -72,7 +72,7 @@ def _draft_speaks(instance: Instance) -> Found:
 
 
 def _self_test(instance: Instance) -> Found:
-    """The arithmetic itself: float32, nothing rounded to TF32, every formulation of this compute."""
+    """The arithmetic itself: float32, nothing rounded to TF32, every backend of this device."""
     answer = selftest_answer(instance, production=False)
     if answer.problem:
         yield (
@@ -111,16 +111,16 @@ def report_text(report: Mapping[str, Any]) -> str:
     stages = [f"{stage} {gap:.1e} of {tolerances[stage]:.0e}" for stage, gap in gaps.items()]
     codes = [f"{stage} {count} differ" for stage, count in report["differing"].items()]
     tf32 = "with TF32" if report["tf32"] else "without TF32"
-    how = f"{report['backend']}, {report['formulation']}, {report['dtype']}, {tf32}"
+    how = f"{report['device']}, {report['backend']}, {report['dtype']}, {tf32}"
     return f"{how}: {', '.join([*stages, *codes])}."
 
 
 def _blas_speed(instance: Instance) -> Found:
     del instance
-    if sys.platform != "linux" or compute.likely_kind() != compute.CPU:
+    if sys.platform != "linux" or compute.likely_device() != compute.CPU:
         yield OK, "MLX brings a fast library here.", ""
         return
-    calibration = compute.calibrate(fresh=True)
+    calibration = blas.calibrate(fresh=True)
     for name, rates in calibration["measured"].items():
         if not rates:
             yield NOTE, f"MLX over {name} could not be measured.", "See what `doctor` says of blas."
@@ -131,11 +131,11 @@ def _blas_speed(instance: Instance) -> Found:
     if reason := calibration.get("not_kept"):
         remedy = "Let this user write there, or set VOICEJOBS_CACHE_DIR to another folder, here and for the runner."
         yield WARNING, f"what was measured is not kept, so the rule chooses: {reason}", remedy
-    listed = _rates_text(compute.measure_numpy())
+    listed = _rates_text(blas.measure_numpy())
     yield OK, f"float32 products of NumPy, which speaks by default: {listed} (GFLOP/s).", ""
-    if not compute.candidates():
+    if not blas.blas_libraries():
         gain = 'another BLAS would bring MLX to about the speed of NumPy; it matters with formulation = "mlx" alone.'
-        yield OK, gain, compute.how_to_install(compute.OPENBLAS)
+        yield OK, gain, blas.how_to_install(blas.OPENBLAS)
 
 
 def _rates_text(rates: Mapping[str, float] | Mapping[int, float]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from models.qwen3_tts.checkpoint.config import SPECIAL_CODES
 from models.qwen3_tts.prompt.sampling import Sampling, process_logits
-from tests.models.qwen3_tts.speaking import FORMULATIONS, model, requests_of
+from tests.models.qwen3_tts.speaking import BACKENDS, model, requests_of
 from tests.reference import assert_close, call, golden, info
 
 CASES = [
@@ -21,9 +21,9 @@ CASES = [
 ]
 
 
-def hidden_states(checkpoint, case, index, *, formulation):
+def hidden_states(checkpoint, case, index, *, backend):
     """The talker's hidden states over a whole recorded run, fed with the recorded codes. `(S, D)`"""
-    speaker, codes = model(checkpoint, formulation), golden(checkpoint, case)[f"codes.{index}"]
+    speaker, codes = model(checkpoint, backend), golden(checkpoint, case)[f"codes.{index}"]
     network, plan = speaker.network, speaker.prepare(requests_of(checkpoint, case)[index]).plan
     texts = [*plan.trailing_ids, *[speaker.config.tts_pad_token_id] * len(codes)]
     cache = network.make_cache()
@@ -37,26 +37,26 @@ def hidden_states(checkpoint, case, index, *, formulation):
 
 
 def as_codes(network, codes):
-    """Recorded codes in the formulation's own kind of array."""
+    """Recorded codes in the backend's own kind of array."""
     return codes.astype(np.int64) if network.name == "numpy" else mx.array(codes)
 
 
-@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("checkpoint", "case"), CASES)
-def test_talker_states_and_logits_are_the_official_ones(checkpoint, case, formulation):
-    recorded, network = golden(checkpoint, case), model(checkpoint, formulation).network
+def test_talker_states_and_logits_are_the_official_ones(checkpoint, case, backend):
+    recorded, network = golden(checkpoint, case), model(checkpoint, backend).network
     for index, frames in enumerate(info(checkpoint, case)["frames"]):
         steps = min(frames + 1, recorded["talker_hidden"].shape[1])  # a finished row of a batch is fed on
-        hidden = hidden_states(checkpoint, case, index, formulation=formulation)[:steps]
+        hidden = hidden_states(checkpoint, case, index, backend=backend)[:steps]
         assert_close(np.array(hidden), recorded["talker_hidden"][index, :steps], atol=5e-5, what="hidden")
         logits = np.array(network.logits(hidden))
         assert_close(logits, recorded["talker_logits"][index, :steps], atol=5e-5, what="logits")
 
 
-@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("checkpoint", "case"), CASES)
-def test_predictor_logits_are_the_official_ones(checkpoint, case, formulation):
-    recorded, network = golden(checkpoint, case), model(checkpoint, formulation).network
+def test_predictor_logits_are_the_official_ones(checkpoint, case, backend):
+    recorded, network = golden(checkpoint, case), model(checkpoint, backend).network
     codes = np.stack([recorded[f"codes.{index}"][:3] for index in range(info(checkpoint, case)["batch"])])  # (B, 3, Q)
     for frame in range(codes.shape[1]):
         logits = []

@@ -1,140 +1,32 @@
-"""The BLAS library of the engine process: chosen before mlx is imported, by name, rule or measurement."""
-
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""How a machine computes: by rule, or as somebody asks."""
 
 import pytest
 
-from models.hardware import compute as backend
+from models.hardware import compute
 from registry.errors import InvalidInput
-
-ROOT = Path(__file__).parents[3]
-FOUND = {each.name for each in backend.candidates()}
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems' MLX brings a fast library")
-
-
-def run_apart(program, **environment):
-    """The JSON that a program prints in a fresh process, where mlx is not imported yet."""
-    finished = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
-    )
-    assert finished.returncode == 0, finished.stderr
-    return json.loads(finished.stdout)
-
-
-MULTIPLY = """
-import json
-from models.hardware import compute as backend
-chosen = backend.prepare()
-import mlx.core as mx
-mx.set_default_device(mx.cpu)
-left, right = mx.arange(12.0).reshape(3, 4), mx.arange(20.0).reshape(4, 5)
-print(json.dumps({"name": chosen.name, "product": (left @ right).tolist()}))
-"""
-
-
-@on_linux
-@pytest.mark.parametrize("name", ["wheel", "openblas", "mkl"])
-def test_every_library_multiplies_alike(name):
-    if name != "wheel" and name not in FOUND:
-        pytest.skip(f"{name} is not installed")
-    answer = run_apart(MULTIPLY, VOICEJOBS_BLAS=name)
-    assert answer["name"] == name
-    assert answer["product"][2] == [310, 348, 386, 424, 462]
-
-
-@on_linux
-def test_without_a_wish_the_first_library_found_is_taken(tmp_path):
-    answer = run_apart(MULTIPLY, VOICEJOBS_CACHE_DIR=str(tmp_path))
-    assert answer["name"] == (backend.candidates() or (backend.Blas(name="wheel"),))[0].name
-
-
-@on_linux
-def test_after_mlx_is_imported_only_its_own_library_is_left(monkeypatch):
-    import mlx.core
-
-    assert mlx.core
-    monkeypatch.setattr(backend, "_prepared", [])
-    assert backend.prepare().name == "wheel"
-
-
-@on_linux
-def test_a_library_asked_for_by_name_that_comes_too_late_is_an_error(monkeypatch):
-    import mlx.core
-
-    assert mlx.core
-    monkeypatch.setattr(backend, "_prepared", [])
-    with pytest.raises(InvalidInput, match="imported already"):
-        backend.prepare(blas="openblas")
-
-
-def test_the_first_choice_of_a_process_stays(monkeypatch):
-    monkeypatch.setattr(backend, "_prepared", [])
-    first = backend.prepare(blas="wheel")
-    assert backend.prepare(blas="nonsense") is first
-
-
-@on_linux
-@pytest.mark.parametrize("content", [None, b"no library"], ids=["absent", "broken"])
-def test_a_file_that_is_no_library_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "libfast.so"
-    if content is not None:
-        path.write_bytes(content)
-    program = f"""
-import json
-from models.hardware import compute as backend
-try:
-    backend.prepare(blas={str(path)!r})
-except Exception as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-"""
-    kind, message = run_apart(program, VOICEJOBS_BLAS="")
-    assert kind == "InvalidInput"
-    assert str(path) in message
-
-
-def test_a_calibration_of_another_machine_is_not_used(tmp_path, monkeypatch):
-    monkeypatch.setenv("VOICEJOBS_CACHE_DIR", str(tmp_path))
-    kept = {"machine": {**backend.machine(), "cores": -1}, "measured": {}, "choice": "mkl"}
-    (tmp_path / backend.CALIBRATION_FILE).write_text(json.dumps(kept))
-    assert backend.read_calibration() is None
-
-
-def test_a_calibration_is_made_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("VOICEJOBS_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(backend, "candidates", lambda: ())
-    first = backend.calibrate()
-    assert first["choice"] == "wheel"
-    assert set(first["measured"]["wheel"]) == {"1", "8", "32"}
-    monkeypatch.setattr(backend, "_measured_apart", lambda choice: pytest.fail(f"{choice} was measured again"))
-    assert backend.calibrate() == first
-
 
 RULES = {
     "cpu": ("cpu", {}, ("float32", "llvm", "numpy", "numpy", 16)),
-    "cpu without llvm": ("cpu", {"formulation": "numpy"}, ("float32", "numpy", "numpy", "numpy", 16)),
-    "cpu by mlx": ("cpu", {"formulation": "mlx"}, ("float32", "mlx", "mlx", "openblas", 16)),
+    "cpu without llvm": ("cpu", {"backend": "numpy"}, ("float32", "numpy", "numpy", "numpy", 16)),
+    "cpu by mlx": ("cpu", {"backend": "mlx"}, ("float32", "mlx", "mlx", "openblas", 16)),
     "cpu in half": ("cpu", {"dtype": "bfloat16"}, ("bfloat16", "mlx", "numpy", "openblas", 16)),
     "metal": ("metal", {"batch": 3}, (None, "mlx", "mlx", None, 3)),
     "cuda": ("cuda", {"dtype": "float32"}, ("float32", "mlx", "mlx", None, 64)),
 }
 
 
-@pytest.mark.parametrize(("kind", "asked", "expected"), RULES.values(), ids=RULES)
-def test_a_rule_chooses_what_nobody_asked_for(kind, asked, expected):
-    chosen = backend.choose(kind, blas="openblas", **asked)
-    assert (chosen.dtype, chosen.formulation, chosen.codec, chosen.blas, chosen.batch) == expected
-    assert chosen.dequantize == (kind == "cpu")
+@pytest.mark.parametrize(("device", "asked", "expected"), RULES.values(), ids=RULES)
+def test_a_rule_chooses_what_nobody_asked_for(device, asked, expected):
+    chosen = compute.choose(device, blas="openblas", **asked)
+    assert (chosen.dtype, chosen.backend, chosen.codec, chosen.blas, chosen.batch) == expected
+    assert chosen.dequantize == (device == "cpu")
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("cuda", None), ("cpu", "float16")])
-def test_numpy_is_refused_where_it_cannot_compute(kind, dtype):
+@pytest.mark.parametrize(("device", "dtype"), [("cuda", None), ("cpu", "float16")])
+def test_numpy_is_refused_where_it_cannot_compute(device, dtype):
     with pytest.raises(InvalidInput, match="NumPy"):
-        backend.choose(kind, formulation="numpy", dtype=dtype)
+        compute.choose(device, backend="numpy", dtype=dtype)
 
 
 def test_the_guess_without_mlx_is_what_mlx_says():
-    assert backend.likely_kind() == backend.kind()
+    assert compute.likely_device() == compute.mlx_device()

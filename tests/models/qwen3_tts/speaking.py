@@ -10,15 +10,15 @@ from models.qwen3_tts import ClonePrompt, Sampling, SpeechModel, SpeechRequest, 
 from models.qwen3_tts.network.mlx_ops import FastKernels
 from tests.reference import REFERENCE, call, golden
 
-FORMULATIONS = ("numpy", "mlx", "mlx-fast")
+BACKENDS = ("numpy", "mlx", "mlx-fast")
 
 
 @functools.cache
-def model(checkpoint: str, formulation: str = "numpy") -> SpeechModel:
+def model(checkpoint: str, backend: str = "numpy") -> SpeechModel:
     """A reference checkpoint; "mlx-fast" computes as on a GPU, with the kernels of `mx.fast`."""
-    name, _, fast = formulation.partition("-")
+    name, _, fast = backend.partition("-")
     kernels = FastKernels(fused=shutil.which("g++") is not None) if fast else None
-    return load_speech_model(REFERENCE / checkpoint, dtype="float32", formulation=name, kernels=kernels)
+    return load_speech_model(REFERENCE / checkpoint, dtype="float32", backend=name, kernels=kernels)
 
 
 def requests_of(checkpoint: str, case: str) -> list[SpeechRequest]:

@@ -74,28 +74,28 @@ MORE = pytest.mark.slow  # of the same
 
 
 @pytest.mark.parametrize(
-    ("formulation", "batch"),
+    ("backend", "batch"),
     [("mlx", 7), ("mlx-fast", 2), pytest.param("mlx", 2, marks=MORE), pytest.param("mlx-fast", 7, marks=MORE)],
 )
-def test_launching_ahead_changes_nothing(formulation, batch, monkeypatch):
-    speaker = model("custom_voice", formulation)
+def test_launching_ahead_changes_nothing(backend, batch, monkeypatch):
+    speaker = model("custom_voice", backend)
     expected = dict(speaker.synthesize_batch(mixed_rows(), batch=batch))
     monkeypatch.setattr(speaker, "launch_ahead", True)
     for index, speech in speaker.synthesize_batch(mixed_rows(), batch=batch):
         np.testing.assert_array_equal(speech.codes, expected[index].codes)
 
 
-@pytest.mark.parametrize("formulation", ["mlx", "mlx-fast"])
-def test_every_formulation_speaks_the_same_codes_greedily(formulation):
+@pytest.mark.parametrize("backend", ["mlx", "mlx-fast"])
+def test_every_backend_speaks_the_same_codes_greedily(backend):
     requests = [dataclasses.replace(row, sampling=GREEDY) for row in mixed_rows()]
     expected = dict(model("custom_voice").synthesize_batch(requests, batch=3))
-    for index, speech in model("custom_voice", formulation).synthesize_batch(requests, batch=3):
+    for index, speech in model("custom_voice", backend).synthesize_batch(requests, batch=3):
         np.testing.assert_array_equal(speech.codes, expected[index].codes)
 
 
-@pytest.mark.parametrize("formulation", ["mlx"])
-def test_mixed_rows_of_mlx_speak_as_they_do_alone(formulation):
-    speaker, rows = model("custom_voice", formulation), mixed_rows()[:4]
+@pytest.mark.parametrize("backend", ["mlx"])
+def test_mixed_rows_of_mlx_speak_as_they_do_alone(backend):
+    speaker, rows = model("custom_voice", backend), mixed_rows()[:4]
     together = dict(speaker.synthesize_batch(rows, batch=3))
     for index, row in enumerate(rows):
         np.testing.assert_array_equal(together[index].codes, speaker.synthesize(row).codes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.errors import NotEnoughMemory, UnsupportedRequest
-from models.hardware import compute as backend
+from models.hardware import blas, compute
 from models.protocol import (
     SAMPLES_PER_FRAME,
     DescribedVoice,
@@ -19,7 +19,7 @@ from models.protocol import (
     SpeechWork,
     WorkFailed,
 )
-from models.qwen3_tts.engine import check_device_memory, open_engine
+from models.qwen3_tts.engine import check_device_memory, open_qwen3_tts
 from models.qwen3_tts.text_pieces import as_plain_text, pieces_of
 from tests.reference import REFERENCE, audio
 
@@ -27,7 +27,7 @@ LONG_TEXT = " ".join(f"Sentence number {number} is spoken in the same voice as a
 
 
 def engine_of(checkpoint, *, batch=4):
-    return open_engine(REFERENCE / checkpoint, model=checkpoint, dtype=None, batch=batch, memory_limit_bytes=None)
+    return open_qwen3_tts(REFERENCE / checkpoint, model=checkpoint, dtype=None, batch=batch, memory_limit_bytes=None)
 
 
 @pytest.fixture(scope="module")
@@ -145,17 +145,17 @@ def test_facts_name_the_weights_and_how_they_are_computed(presets):
 
 
 def test_a_small_memory_limit_makes_the_batch_small_and_not_the_engine_fail():
-    engine = open_engine(REFERENCE / "custom_voice", model="m", dtype=None, batch=8, memory_limit_bytes=1)
+    engine = open_qwen3_tts(REFERENCE / "custom_voice", model="m", dtype=None, batch=8, memory_limit_bytes=1)
     assert engine.facts().batch == 1
 
 
 def test_who_computes_can_be_chosen_and_is_a_fact():
-    engine = open_engine(
-        REFERENCE / "custom_voice", model="m", dtype=None, batch=2, memory_limit_bytes=None, formulation="mlx"
+    engine = open_qwen3_tts(
+        REFERENCE / "custom_voice", model="m", dtype=None, batch=2, memory_limit_bytes=None, backend="mlx"
     )
     details = engine.facts().details
     assert (details["formulation"], details["codec"]) == ("mlx", "mlx")
-    assert details["blas"] == (backend.prepared().name if backend.kind() == "cpu" else None)
+    assert details["blas"] == (blas.loaded_blas().name if compute.mlx_device() == "cpu" else None)
 
 
 @pytest.mark.parametrize(("free_bytes", "warnings"), [(None, 0), (1 << 40, 0), (1000, 1)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.protocol import LockedVoice, LockWork, SpeechDone, SpeechWork, WorkFailed
-from models.qwen3_tts.engine import open_engine
+from models.qwen3_tts.engine import open_qwen3_tts
 from models.voices.clone_prompt import ClonePrompt
 from models.voices.swift_prompt import from_clone_prompt
 from tests.reference import REFERENCE, audio
@@ -15,7 +15,7 @@ from tests.reference import REFERENCE, audio
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine(REFERENCE / "base", model="base", dtype=None, batch=1, memory_limit_bytes=None)
+    return open_qwen3_tts(REFERENCE / "base", model="base", dtype=None, batch=1, memory_limit_bytes=None)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def folder(directory):
 
 
 def open_engine(folder):
-    return engine_module.open_engine(folder, model=BASE, dtype=None, batch=1, memory_limit_bytes=None)
+    return engine_module.open_qwen3_tts(folder, model=BASE, dtype=None, batch=1, memory_limit_bytes=None)
 
 
 def test_a_loaded_model_cannot_be_removed_until_it_is_closed(folder, directory):

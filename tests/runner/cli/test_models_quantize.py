@@ -33,7 +33,7 @@ def quantize(directory, *arguments):
 
 
 def test_a_quantised_model_is_a_model_of_its_own_and_loads(plain, directory):
-    from models.qwen3_tts.engine import open_engine
+    from models.qwen3_tts.engine import open_qwen3_tts
 
     before = contents(plain)
     made = json.loads(quantize(directory, "qwen3-tts-0.6b-base", "--bits", "8", "--json"))
@@ -42,7 +42,7 @@ def test_a_quantised_model_is_a_model_of_its_own_and_loads(plain, directory):
     assert read_manifest(directory / slug(SMALLER)).model_id == SMALLER
     assert contents(plain) == before
     folder = directory / slug(SMALLER)
-    engine = open_engine(folder, model=SMALLER, dtype=None, batch=1, memory_limit_bytes=None)
+    engine = open_qwen3_tts(folder, model=SMALLER, dtype=None, batch=1, memory_limit_bytes=None)
     assert engine.facts().quantization == "8-bit"
     engine.close()
 

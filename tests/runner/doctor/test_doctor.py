@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.hardware import compute as backend
+from models.hardware import blas, compute
 from registry.storage.database import Database
 from runner.cli.program import run_command
 from runner.config.instance import Instance
@@ -22,7 +22,7 @@ from runner.doctor.engine_trial import SelftestAnswer, last_words, speak_once
 from tests.runner.worker.bench import MODEL
 
 REPORT = {
-    "backend": "cuda", "formulation": "mlx", "dtype": "bfloat16", "tf32": True, "gaps": {"hidden": 0.02},
+    "device": "cuda", "backend": "mlx", "dtype": "bfloat16", "tf32": True, "gaps": {"hidden": 0.02},
     "tolerances": {"hidden": 1e-3}, "differing": {"codes": 3},
 }  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_the_self_test_says_how_far_every_stage_is_off(instance):
 
 @pytest.mark.parametrize(("sane", "severity"), [(True, "note"), (False, "problem")])
 def test_lost_precision_is_a_note_and_nonsense_a_problem(sane, severity):
-    choices = dataclasses.asdict(backend.choose("cuda"))
+    choices = dataclasses.asdict(compute.choose("cuda"))
     answer = SelftestAnswer(choices=choices, reports=({**REPORT, "passed": False, "sane": sane},))
     ((found_severity, message, _),) = engine_checks.judged_production(answer)
     assert found_severity == severity
@@ -186,9 +186,9 @@ def test_settings_that_cannot_go_together_are_a_problem_and_no_crash(instance):
 def test_what_was_measured_is_shown_also_where_it_cannot_be_kept(instance, monkeypatch):
     blocked = instance.root / "voicejobs.toml" / "cache"
     monkeypatch.setenv("VOICEJOBS_CACHE_DIR", str(blocked))
-    monkeypatch.setattr(backend, "likely_kind", lambda: backend.CPU)
-    monkeypatch.setattr(backend, "_measured_apart", lambda _: {"1": 7.25})
-    monkeypatch.setattr(backend, "MEASURED_FOR_S", 0.0)
+    monkeypatch.setattr(compute, "likely_device", lambda: compute.CPU)
+    monkeypatch.setattr(blas, "_measured_apart", lambda _: {"1": 7.25})
+    monkeypatch.setattr(blas, "MEASURED_FOR_S", 0.0)
     findings = list(engine_checks.ENGINE_CHECKS["blas-speed"][1](instance))
     assert "7.25 at 1 row " in findings[0][1]
     ((severity, message, remedy),) = [finding for finding in findings if finding[0] != "ok"]

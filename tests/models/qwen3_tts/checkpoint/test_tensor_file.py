@@ -82,7 +82,7 @@ def test_a_file_that_another_one_replaces_is_read_as_it_was(tmp_path):
 
 def test_a_loaded_model_says_so_when_its_file_has_changed(tmp_path):
     folder = write_checkpoint(tmp_path, variant="custom_voice", dtype=mx.bfloat16)
-    model = load_speech_model(folder, "float32", formulation="llvm")
+    model = load_speech_model(folder, "float32", backend="llvm")
     overwrite(folder / "model.safetensors")
     with pytest.raises(EngineFailure, match="has changed since the model was loaded"):
         model.synthesize(SpeechRequest("Hello.", speaker="ryan", max_frames=1), Sampling.greedy())

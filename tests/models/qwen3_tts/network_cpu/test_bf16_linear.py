@@ -111,8 +111,8 @@ def spoken(model, *, batch):
 
 
 def test_speech_has_the_codes_of_plain_float32(checkpoint):
-    plain = spoken(load_speech_model(checkpoint, "float32", formulation="numpy"), batch=1)
-    model = load_speech_model(checkpoint, "float32", formulation="llvm")
+    plain = spoken(load_speech_model(checkpoint, "float32", backend="numpy"), batch=1)
+    model = load_speech_model(checkpoint, "float32", backend="llvm")
     for batch in (1, 3, len(TEXTS)):
         halved = spoken(model, batch=batch)
         for index, speech in plain.items():
@@ -123,7 +123,7 @@ def test_speech_has_the_codes_of_plain_float32(checkpoint):
 def test_a_code_predictor_as_wide_as_the_talker_reads_the_codes_embeddings_as_they_are(tmp_path):
     folder = write_checkpoint(tmp_path, variant="custom_voice", dtype=mx.bfloat16, predictor={"hidden_size": 64})
     request = SpeechRequest("Hello.", speaker="ryan", max_frames=3)
-    models = [load_speech_model(folder, "float32", formulation=name) for name in ("llvm", "numpy")]
+    models = [load_speech_model(folder, "float32", backend=name) for name in ("llvm", "numpy")]
     assert models[0].network.predictor.projection is None
     halved, plain = (model.synthesize(request, Sampling.greedy()).codes for model in models)
     np.testing.assert_array_equal(halved, plain)
@@ -131,7 +131,7 @@ def test_a_code_predictor_as_wide_as_the_talker_reads_the_codes_embeddings_as_th
 
 def test_the_prompt_and_its_embeddings_are_those_of_plain_float32(checkpoint):
     request = SpeechRequest("Hello there.", language="english", speaker="ryan")
-    plain, halved = (load_speech_model(checkpoint, "float32", formulation=name) for name in ("numpy", "llvm"))
+    plain, halved = (load_speech_model(checkpoint, "float32", backend=name) for name in ("numpy", "llvm"))
     assert (plain.network.name, halved.network.name) == ("numpy", "llvm")
     for expected, found in zip(plain.prefill(request), halved.prefill(request), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -145,6 +145,6 @@ def test_on_a_cpu_it_is_what_computes_weights_in_bfloat16(checkpoint, tmp_path):
     assert load_speech_model(full, "float32").network.name == "numpy"
 
 
-def test_unknown_formulations_are_refused_by_name(checkpoint):
+def test_unknown_backends_are_refused_by_name(checkpoint):
     with pytest.raises(InvalidInput, match="llvm"):
-        load_speech_model(checkpoint, formulation="torch")
+        load_speech_model(checkpoint, backend="torch")
