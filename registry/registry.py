@@ -15,10 +15,8 @@ from registry.jobs import jobs
 from registry.jobs.takes import TakeStore
 from registry.storage.database import Database
 from registry.storage.object_store import ObjectStore
-from registry.voices import lookup
-from registry.voices import versions as voices
-from registry.voices.diff import compare
-from registry.voices.names import fold, parse_voice_reference
+from registry.voices import lookup, versions
+from registry.voices.names import name_key, parse_voice_reference
 from registry.voices.values import Alias, AliasMove, Version, VersionDiff, VoiceSummary
 
 if TYPE_CHECKING:
@@ -74,25 +72,25 @@ class Registry:
         """What changed between two versions, removed ones included."""
         with self.db.read() as snapshot:
             old = lookup.resolve(snapshot, before, removed=True)
-            return compare(old, lookup.resolve(snapshot, after, removed=True))
+            return lookup.compare(old, lookup.resolve(snapshot, after, removed=True))
 
     def set_alias(self, reference: str, alias: str, *, now_s: float) -> Version:
         """Make an alias point at a version."""
         with self.db.write() as session:
-            return voices.set_alias(session, reference, alias, now_s=now_s)
+            return versions.set_alias(session, reference, alias, now_s=now_s)
 
     def remove_alias(self, voice: str, alias: str, *, now_s: float) -> None:
         """Remove an alias."""
         with self.db.write() as session:
-            voices.remove_alias(session, voice, alias, now_s=now_s)
+            versions.remove_alias(session, voice, alias, now_s=now_s)
 
     def remove(self, reference: str, *, now_s: float, why: str = "") -> Version:
         """Put a tombstone on a version. Raises VersionInUse while an alias or an unfinished job needs it."""
         from registry.voices import tombstones
 
         with self.db.write() as session:
-            folded = fold(parse_voice_reference(reference).name)
-            needed_by = jobs.open_references(session, folded)
+            voice_key = name_key(parse_voice_reference(reference).name)
+            needed_by = jobs.open_references(session, voice_key)
             return tombstones.remove_version(session, reference, now_s=now_s, why=why, needed_by=needed_by)
 
     def remove_voice(self, voice: str, *, now_s: float, why: str = "") -> list[Version]:
@@ -100,7 +98,7 @@ class Registry:
         from registry.voices import tombstones
 
         with self.db.write() as session:
-            needed_by = jobs.open_references(session, fold(voice))
+            needed_by = jobs.open_references(session, name_key(voice))
             return tombstones.remove_voice(session, voice, now_s=now_s, why=why, needed_by=needed_by)
 
     def restore_version(self, reference: str, *, now_s: float) -> Version:

@@ -1,6 +1,6 @@
 """What a person may call things: voices, jobs, lines and files, as pure checks on strings.
 
-Names compare as `registry.voice_names.fold` has them. Every check returns the checked value, or raises ValueError with
+Names compare by `registry.voices.names.name_key`. Every check returns the checked value, or raises ValueError with
 a sentence that says what is allowed.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from registry.voices.names import DIGEST_PREFIX, NAME, NUMBER, PRESET_PREFIX, VoiceReference, fold
+from registry.voices.names import DIGEST_PREFIX, NAME, NUMBER, PRESET_PREFIX, VoiceReference, name_key
 
 # Speakers that the CustomVoice models bring along; `anna` is the Swift tools' name of `ono_anna`.
 PRESET_NAMES = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "ono_anna", "sohee")
@@ -35,7 +35,7 @@ def voice_name(name: str) -> str:
 def new_voice_name(name: str) -> str:
     """A name under which a voice may be designed or locked: no preset's name."""
     name = voice_name(name)
-    if fold(name) in PRESET_NAMES:
+    if name_key(name) in PRESET_NAMES:
         raise ValueError(f"{name!r} is a preset voice; choose another name, such as {name + '-2'!r}")
     return name
 
@@ -54,7 +54,7 @@ def _is_number(alias: str) -> bool:
 
 def may_be_preset(reference: VoiceReference) -> bool:
     """True for `preset:ryan` and for a bare `ryan`."""
-    return reference.preset or fold(str(reference)) in PRESET_NAMES
+    return reference.preset or name_key(str(reference)) in PRESET_NAMES
 
 
 def parse_voice_reference(text: str) -> VoiceReference:

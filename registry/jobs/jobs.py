@@ -28,7 +28,7 @@ from registry.jobs.values import (
 from registry.storage.database import Session
 from registry.storage.digests import canonical_json
 from registry.voices.candidates import forget_candidates
-from registry.voices.names import fold
+from registry.voices.names import name_key
 
 IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
 IS_ASKED_AGAIN = """
@@ -66,11 +66,11 @@ INSERT_JOB = """
 
 
 def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) -> Job:
-    """Record a claimed drop under a free name; `taken` holds the folded names that lie in the outbox already."""
+    """Record a claimed drop under a free name; `taken` holds the name keys that lie in the outbox already."""
     name, stem, suffix = _free_name(session, new.stem, taken=taken)
     values = {
         "name": name,
-        "folded": fold(name),
+        "folded": name_key(name),
         "stem": stem,
         "suffix": suffix,
         "key": new.key,
@@ -93,7 +93,7 @@ def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) 
     job = job_from(session.rows(INSERT_JOB, values)[0])
     needs = [(job.id, needs_id, required) for needs_id, required in new.dependencies.items()]
     session.execute_many("INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
-    voices = [(job.id, folded_voice, reference) for folded_voice, reference in new.voices]
+    voices = [(job.id, voice_key, reference) for voice_key, reference in new.voices]
     session.execute_many("INSERT INTO voice_need (job_id, folded, reference) VALUES (?, ?, ?)", voices)
     if new.kind == "design" and new.outcome is None:
         forget_candidates(session, name)  # a pruned job may have left some under this name
@@ -110,12 +110,12 @@ def _error_columns(error: JobError | None) -> dict[str, str | None]:
 
 def _free_name(session: Session, wanted: str, *, taken: Collection[str]) -> tuple[str, str, int]:
     """`hello`, else `hello-2`, `hello-3`, …: unused in the ledger and on disk."""
-    stem = fold(wanted)
+    stem = name_key(wanted)
     if stem not in taken and not _is_recorded_name(session, stem):
         return wanted, stem, 1
     highest = session.rows("SELECT max(suffix) AS highest FROM job WHERE stem = :stem", {"stem": stem})[0]["highest"]
     suffix = max(2, (highest or 1) + 1)
-    while fold(f"{wanted}-{suffix}") in taken or _is_recorded_name(session, fold(f"{wanted}-{suffix}")):
+    while name_key(f"{wanted}-{suffix}") in taken or _is_recorded_name(session, name_key(f"{wanted}-{suffix}")):
         suffix += 1
     return f"{wanted}-{suffix}", stem, suffix
 
@@ -174,7 +174,7 @@ def find(session: Session, job_id: int) -> Job | None:
 
 
 def by_name(session: Session, name: str) -> Job:
-    """The job of this exact name (compared folded). Raises JobNotFound, which names those nearest."""
+    """The job of this exact name (in any case). Raises JobNotFound, which names those nearest."""
     job = find_by_name(session, name)
     if job is None:
         names = session.rows("SELECT name FROM job ORDER BY id DESC LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM})
@@ -185,8 +185,8 @@ def by_name(session: Session, name: str) -> Job:
 
 
 def find_by_name(session: Session, name: str) -> Job | None:
-    """The job of this exact name (compared folded), if any."""
-    found = session.rows("SELECT * FROM job WHERE folded = :folded", {"folded": fold(name)})
+    """The job of this exact name (in any case), if any."""
+    found = session.rows("SELECT * FROM job WHERE folded = :folded", {"folded": name_key(name)})
     return job_from(found[0]) if found else None
 
 
@@ -212,19 +212,19 @@ def will_end(session: Session, job_id: int) -> bool:
     return bool(session.rows(f"SELECT 1 FROM job WHERE id = :id AND {WILL_END}", {"id": job_id}))
 
 
-def open_makers(session: Session, folded_voice: str) -> list[int]:
+def open_makers(session: Session, voice_key: str) -> list[int]:
     """Ids of the unfinished jobs that will give this voice a version, in the order in which they were claimed."""
     question = f"SELECT id FROM job WHERE makes_voice = :voice AND {WILL_END} ORDER BY id"
-    return [row["id"] for row in session.rows(question, {"voice": folded_voice})]
+    return [row["id"] for row in session.rows(question, {"voice": voice_key})]
 
 
-def open_references(session: Session, folded_voice: str) -> list[tuple[str, str]]:
+def open_references(session: Session, voice_key: str) -> list[tuple[str, str]]:
     """(job name, reference as written) of every unfinished job that names this voice."""
     question = f"""
         SELECT job.name, voice_need.reference FROM voice_need JOIN job ON job.id = voice_need.job_id
         WHERE voice_need.folded = :voice AND {WILL_END} ORDER BY job.id
     """
-    return [(row["name"], row["reference"]) for row in session.rows(question, {"voice": folded_voice})]
+    return [(row["name"], row["reference"]) for row in session.rows(question, {"voice": voice_key})]
 
 
 def open_take_keys(session: Session) -> set[str]:

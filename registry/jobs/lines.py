@@ -14,7 +14,7 @@ from registry.jobs.rows import line_from
 from registry.jobs.values import Attempt, JobError, JsonObject, Line, LineStatus, NewAttempt
 from registry.storage.database import Session
 from registry.storage.digests import canonical_json
-from registry.voices.names import fold
+from registry.voices.names import name_key
 
 PAGE = 500
 
@@ -96,9 +96,9 @@ def set_waiting(session: Session, line_id: int) -> None:
 
 
 def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) -> None:
-    """Published lines whose file is not among these (folded names) are to be spoken, or rather reused, once more."""
+    """Published lines whose file is not among these (name keys) are to be spoken, or rather reused, once more."""
     for line in with_status(session, job_id, LineStatus.PUBLISHED):
-        if fold(line.file) not in unless_in:
+        if name_key(line.file) not in unless_in:
             set_waiting(session, line.id)
 
 

@@ -22,7 +22,7 @@ class ReadyJob:
     claimed_s: float
 
 
-def ready(
+def ready_jobs(
     session: Session,
     *,
     now_s: float,

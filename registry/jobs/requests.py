@@ -18,7 +18,7 @@ class JobFinished(Conflict):
     code = "job-finished"
 
 
-def request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
+def add_request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
     """Ask the runner to cancel or retry a job. Raises JobNotFound, JobFinished or JobNotRetryable."""
     job = by_name(session, name)
     if wanted == CANCEL and job.status not in OPEN_STATUSES:
@@ -28,21 +28,21 @@ def request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
             f"The job {job.name!r} is {job.status}; only partial, failed and cancelled jobs can be retried.",
             hint="" if job.status in OPEN_STATUSES else "Drop the job file again for a new run.",
         )
-    _add_request(session, job.id, wanted, now_s=now_s)
+    _insert(session, job.id, wanted, now_s=now_s)
     return job
 
 
 def resume(session: Session, job_id: int, *, claim_id: str, facts: JsonObject, now_s: float) -> None:
     """The same job was dropped again after it had failed: it is to be retried, with the files of the new drop."""
     change_claim(session, job_id, claim_id, facts=facts)
-    _add_request(session, job_id, RETRY, now_s=now_s)
+    _insert(session, job_id, RETRY, now_s=now_s)
 
 
-def _add_request(session: Session, job_id: int, wanted: str, *, now_s: float) -> None:
+def _insert(session: Session, job_id: int, wanted: str, *, now_s: float) -> None:
     session.execute_many("INSERT INTO job_request (job_id, request, at_s) VALUES (?, ?, ?)", [(job_id, wanted, now_s)])
 
 
-def requests(session: Session) -> list[Request]:
+def open_requests(session: Session) -> list[Request]:
     """What was asked and not yet obeyed, oldest first."""
     rows = session.rows("SELECT id, job_id, request FROM job_request ORDER BY id")
     return [Request(**row) for row in rows]

@@ -88,7 +88,7 @@ class NewJob:
     warnings: tuple[str, ...] = ()
     facts: JsonObject = field(default_factory=dict)
     dependencies: Mapping[int, bool] = field(default_factory=dict)  # needed job id -> whether it must succeed
-    voices: tuple[tuple[str, str], ...] = ()  # (folded voice name, reference as written)
+    voices: tuple[tuple[str, str], ...] = ()  # (the voice's name key, reference as written)
 
 
 @dataclass(frozen=True, kw_only=True)

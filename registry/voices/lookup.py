@@ -6,17 +6,21 @@ takes either kind of transaction, `db.read()` or `db.write()`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
 
 from registry.errors import DamagedData, nearest
 from registry.storage.database import Row, Session
 from registry.voices.errors import AliasNotFound, AmbiguousDigest, VersionNotFound, VoiceNotFound
-from registry.voices.names import CURRENT, DIGEST_PREFIX, VoiceReference, fold, parse_voice_reference
-from registry.voices.values import Alias, AliasMove, Version, VoiceSummary
+from registry.voices.names import CURRENT, DIGEST_PREFIX, VoiceReference, name_key, parse_voice_reference
+from registry.voices.values import Alias, AliasMove, Change, ModelFacts, Version, VersionDiff, VoiceSummary
 from registry.voices.version_rows import digest_of, version_from
 
 NAMES_TO_GUESS_FROM = 1000  # of 100,000 voices, only those that begin alike are compared with a misspelt name
 PAGE = 50
+NOT_COMPARED = {"id", "voice", "number", "created_s", "speaker_embedding", "deleted_s", "deleted_why", "purged_s"}
 
 VERSION_QUESTION = """
     SELECT version.*, voice.name AS voice_name, parent.number AS parent_number
@@ -76,13 +80,13 @@ def get_version(session: Session, version_id: int) -> Version:
 def find_by_idempotency_key(session: Session, *, voice: str, key: str) -> Version | None:
     """The version of a voice that was made under this key, if any."""
     condition = "voice.folded = :a AND version.idempotency_key = :b"
-    found = _versions(session, condition, a=fold(voice), b=key)
+    found = _versions(session, condition, a=name_key(voice), b=key)
     return found[0] if found else None
 
 
 def voice_id_of(session: Session, name: str) -> int:
     """The row id of a voice. Raises VoiceNotFound, with the names nearest to the wanted one."""
-    found = session.rows("SELECT id FROM voice WHERE folded = :folded", {"folded": fold(name)})
+    found = session.rows("SELECT id FROM voice WHERE folded = :folded", {"folded": name_key(name)})
     if not found:
         raise VoiceNotFound(name, near=_names_near(session, name))
     return int(found[0]["id"])
@@ -90,7 +94,7 @@ def voice_id_of(session: Session, name: str) -> int:
 
 def list_voices(session: Session, *, after: str = "", containing: str = "", limit: int = PAGE) -> list[VoiceSummary]:
     """One page of voices with at least one version, by name; the next page begins `after` the last name of this."""
-    parameters = {"after": fold(after), "containing": fold(containing), "limit": limit}
+    parameters = {"after": name_key(after), "containing": name_key(containing), "limit": limit}
     return [VoiceSummary(**row) for row in session.rows(LIST_QUESTION, parameters)]
 
 
@@ -131,10 +135,35 @@ def alias_log(session: Session, name: str, *, limit: int = PAGE) -> list[AliasMo
     ]
 
 
+def compare(before: Version, after: Version) -> VersionDiff:
+    """Every field that differs, the model's facts one by one, and the cosine of the speaker embeddings."""
+    old, new = _flat(before), _flat(after)
+    changes = tuple(Change(field=name, before=old[name], after=new[name]) for name in old if old[name] != new[name])
+    cosine = cosine_of(before.speaker_embedding, after.speaker_embedding)
+    return VersionDiff(before=before.name, after=after.name, changes=changes, speaker_cosine=cosine)
+
+
+def cosine_of(first: Sequence[float] | None, second: Sequence[float] | None) -> float | None:
+    """The cosine between two embeddings `(D,)`; None when one is missing or empty, or they differ in size."""
+    if first is None or second is None or len(first) != len(second):
+        return None
+    lengths = math.hypot(*first) * math.hypot(*second)
+    if not lengths or not math.isfinite(lengths):
+        return None
+    dot = math.fsum(a * b for a, b in zip(first, second, strict=True))
+    return max(-1.0, min(1.0, dot / lengths))
+
+
+def _flat(version: Version) -> dict[str, Any]:
+    own = {field.name: getattr(version, field.name) for field in fields(Version) if field.name not in NOT_COMPARED}
+    model: ModelFacts = own.pop("model")
+    return {**own, **{field.name: getattr(model, field.name) for field in fields(ModelFacts)}}
+
+
 def _by_alias(session: Session, reference: VoiceReference, *, voice_id: int) -> list[Version]:
     wanted = reference.alias or CURRENT
     condition = "version.id = (SELECT version_id FROM alias WHERE voice_id = :a AND folded = :b)"
-    found = _versions(session, condition, a=voice_id, b=fold(wanted))
+    found = _versions(session, condition, a=voice_id, b=name_key(wanted))
     if not found:
         known = [alias.name for alias in aliases(session, reference.name)]
         raise AliasNotFound(wanted, voice=reference.name, known=known)
@@ -186,7 +215,7 @@ def _names_near(session: Session, name: str) -> list[str]:
     """Names like the wanted one: of all voices when they are few, else of those that begin alike."""
     everybody = session.rows("SELECT name FROM voice LIMIT :limit", {"limit": NAMES_TO_GUESS_FROM + 1})
     if len(everybody) > NAMES_TO_GUESS_FROM:
-        start = fold(name)[:2]
+        start = name_key(name)[:2]
         question = "SELECT name FROM voice WHERE folded >= :start AND folded < :end LIMIT :limit"
         bounds = {"start": start, "end": start + "\U0010ffff", "limit": NAMES_TO_GUESS_FROM}
         everybody = session.rows(question, bounds)

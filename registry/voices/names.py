@@ -36,7 +36,7 @@ class VoiceReference:
         return self.name if which is None else f"{self.name}@{which}"
 
 
-def fold(name: str) -> str:
+def name_key(name: str) -> str:
     """What names are compared by: NFC and casefold, so that `Zoë`, `zoe\u0308` and `ZOË` are one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from registry.storage.database import Row, Session
 from registry.voices.errors import AliasNotFound
 from registry.voices.lookup import aliases, find_by_idempotency_key, get_version, resolve, voice_id_of
-from registry.voices.names import CURRENT, VoiceReference, check_alias_name, check_voice_name, fold
+from registry.voices.names import CURRENT, VoiceReference, check_alias_name, check_voice_name, name_key
 from registry.voices.values import NewVersion, Version
 from registry.voices.version_rows import columns_of, idempotency_key
 
@@ -66,11 +66,11 @@ def point_alias(session: Session, version: Version, alias: str, *, now_s: float,
     voice_id = voice_id_of(session, version.voice)
     known = _pointing(session, voice_id, alias)
     if known is None:
-        values = {"voice_id": voice_id, "folded": fold(alias), "name": alias}
+        values = {"voice_id": voice_id, "folded": name_key(alias), "name": alias}
         session.insert("alias", {**values, "version_id": version.id, "moved_s": now_s})
     else:
         moved = "UPDATE alias SET version_id = ?, moved_s = ? WHERE voice_id = ? AND folded = ?"
-        session.execute_many(moved, [(version.id, now_s, voice_id, fold(alias))])
+        session.execute_many(moved, [(version.id, now_s, voice_id, name_key(alias))])
     move = {"from_number": known["number"] if known else None, "to_number": version.number}
     _log_move(session, voice_id, known["name"] if known else alias, **move, moved_s=now_s, why=why)
 
@@ -80,7 +80,7 @@ def drop_alias(session: Session, voice_id: int, alias: str, *, now_s: float, why
     known = _pointing(session, voice_id, alias)
     if known is None:
         return False
-    session.execute_many("DELETE FROM alias WHERE voice_id = ? AND folded = ?", [(voice_id, fold(alias))])
+    session.execute_many("DELETE FROM alias WHERE voice_id = ? AND folded = ?", [(voice_id, name_key(alias))])
     _log_move(session, voice_id, known["name"], from_number=known["number"], to_number=None, moved_s=now_s, why=why)
     return True
 
@@ -91,7 +91,7 @@ def _pointing(session: Session, voice_id: int, alias: str) -> Row | None:
         SELECT alias.name, version.number FROM alias JOIN version ON version.id = alias.version_id
         WHERE alias.voice_id = :voice_id AND alias.folded = :folded
     """
-    found = session.rows(question, {"voice_id": voice_id, "folded": fold(alias)})
+    found = session.rows(question, {"voice_id": voice_id, "folded": name_key(alias)})
     return found[0] if found else None
 
 
@@ -101,7 +101,7 @@ def _log_move(session: Session, voice_id: int, name: str, **move: float | str | 
 
 def _voice_id(session: Session, name: str, *, now_s: float) -> int:
     """The voice of this name, made when there is none."""
-    found = session.rows("SELECT id FROM voice WHERE folded = :folded", {"folded": fold(name)})
+    found = session.rows("SELECT id FROM voice WHERE folded = :folded", {"folded": name_key(name)})
     if found:
         return int(found[0]["id"])
-    return session.insert("voice", {"name": name, "folded": fold(name), "last_number": 0, "created_s": now_s})
+    return session.insert("voice", {"name": name, "folded": name_key(name), "last_number": 0, "created_s": now_s})

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from registry.jobs import jobs
 from registry.jobs.lists import find_drop, line_counts, show_job
-from registry.jobs.requests import requests
+from registry.jobs.requests import open_requests
 from registry.jobs.values import OPEN_STATUSES, Job, LineCounts
 from registry.storage.database import Database
 from runner.config.instance import Instance
@@ -95,7 +95,7 @@ def what_came_of(database: Database, job: Job) -> str:
     deadline_s = time.monotonic() + OBEYED_WITHIN_S
     while True:
         with database.read() as snapshot:
-            if all(request.job_id != job.id for request in requests(snapshot)):
+            if all(request.job_id != job.id for request in open_requests(snapshot)):
                 return show_job(snapshot, job.name, lines=0).events[-1].message
         if time.monotonic() >= deadline_s:
             return ""

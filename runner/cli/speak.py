@@ -18,7 +18,7 @@ from models.protocol import Waveform
 from registry.errors import InvalidInput, NotFound, nearest
 from registry.registry import open_registry
 from registry.voices.errors import VoiceNotFound
-from registry.voices.names import fold
+from registry.voices.names import name_key
 from runner.cli.exchange_files import Importer
 from runner.cli.player import find_player, play_wav
 from runner.cli.submit import job_from_values, submit_job, wait_for
@@ -134,7 +134,7 @@ def _check_voice(instance: Instance, wanted: str) -> None:
     if not may_be_preset(reference):
         with open_registry(instance.state_dir) as registry:
             registry.show(wanted)
-    elif fold(reference.name) not in PRESET_NAMES:
+    elif name_key(reference.name) not in PRESET_NAMES:
         raise VoiceNotFound(wanted, near=nearest(reference.name, PRESETS))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from registry.durable_files import CHUNK_BYTES, fsync_file
 from registry.errors import InvalidInput, VoiceJobsError, storage_error
-from registry.voices.names import fold
+from registry.voices.names import name_key
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
 from runner.inbox.entries import Signature, is_temporary, signature_of
 from runner.names import printable_name, relative_path
@@ -83,17 +83,17 @@ def _spelled(descriptor: int, part: str) -> str | None:
         os.stat(part, dir_fd=descriptor, follow_symlinks=False)
         return part
     except FileNotFoundError:
-        wanted = fold(part)
-        same = [name for name in os.listdir(descriptor) if fold(name) == wanted]
+        wanted = name_key(part)
+        same = [name for name in os.listdir(descriptor) if name_key(name) == wanted]
         return same[0] if len(same) == 1 else None
 
 
 def _missing(descriptor: int, part: str, path: str) -> AttachmentMissing:
     shown = printable_name(path)
-    wanted = fold(part)
+    wanted = name_key(part)
     names = os.listdir(descriptor)
     starts = (f".{wanted}.", f"{wanted}.")  # .elena.wav.Xy12Z (rsync), elena.wav.part (browsers)
-    if any(is_temporary(name) and fold(name).startswith(starts) for name in names):
+    if any(is_temporary(name) and name_key(name).startswith(starts) for name in names):
         return StillArriving(f"The job names {shown!r}, which is still being written.")
     return AttachmentMissing(
         f"The job names {shown!r}, which is not there.",

@@ -13,7 +13,7 @@ import pydantic
 
 from registry.durable_files import crash_point, fsync_folder
 from registry.errors import VoiceJobsError
-from registry.voices.names import fold
+from registry.voices.names import name_key
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
 from runner.exchange.voice_file_names import voice_in
 from runner.inbox.attachments import (
@@ -261,10 +261,10 @@ class Drop:
         is_nameless = isinstance(earlier._spec, ImportSpec) and earlier._spec.voice is None
         if is_nameless and names_needed(self._spec) - set(PRESET_NAMES):
             return True  # the voice's name stands in a file that is still arriving
-        made = {fold(earlier._spec.id or job_name_from(earlier.name))}
+        made = {name_key(earlier._spec.id or job_name_from(earlier.name))}
         if isinstance(earlier._spec, LockSpec | ImportSpec | RelockSpec) and earlier._spec.voice:
-            made.add(fold(parse_voice_reference(earlier._spec.voice).name))
-        same_id = self._spec.id is not None and fold(self._spec.id) in made
+            made.add(name_key(parse_voice_reference(earlier._spec.voice).name))
+        same_id = self._spec.id is not None and name_key(self._spec.id) in made
         return same_id or bool(made & names_needed(self._spec))
 
 
@@ -272,7 +272,7 @@ def names_needed(spec: JobSpec) -> set[str]:
     """Folded names of the voices and jobs that a job speaks with, locks from or exports."""
     if isinstance(spec, LockSpec):
         names = [spec.voice, *([spec.source.job] if spec.source else [])]
-        return {fold(name) for name in names}
+        return {name_key(name) for name in names}
     if isinstance(spec, SynthesizeSpec):
         voices = [spec.voice, *(line.voice for line in spec.lines or ())]
     elif isinstance(spec, ExportSpec | RelockSpec):
@@ -280,7 +280,7 @@ def names_needed(spec: JobSpec) -> set[str]:
     else:
         assert isinstance(spec, DesignSpec | ImportSpec)
         return set()
-    return {fold(parse_voice_reference(voice).name) for voice in voices if voice}
+    return {name_key(parse_voice_reference(voice).name) for voice in voices if voice}
 
 
 def _import_spec(name: str) -> ImportSpec:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pydantic
 
 from registry.errors import nearest
-from registry.voices.names import fold
+from registry.voices.names import name_key
 from runner.config.validation_messages import Problem, dotted, problems_in, shown
 from runner.errors import JobFileInvalid, RecordedOtherwise
 from runner.jobfile.specs import SPEC_CLASSES, JobSpec, SynthesizeSpec
@@ -98,7 +98,7 @@ def _line_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
             yield Problem(path, f"{dotted(path)} has no voice, and neither has the job.")
         if line.id is None:
             continue
-        first = first_with.setdefault(fold(line.id), index)
+        first = first_with.setdefault(name_key(line.id), index)
         if first != index:
             yield Problem(
                 (*path, "id"), f"{dotted(path)}.id = {shown(line.id)}: {dotted(('lines', first))} has it too."

@@ -26,7 +26,7 @@ from registry.durable_files import (
     write_all_durably,
 )
 from registry.errors import StorageError, storage_error
-from registry.voices.names import fold
+from registry.voices.names import name_key
 from runner.config.instance import Instance
 from runner.errors import OutboxGone
 
@@ -76,18 +76,18 @@ class Outbox:
         return stat.S_ISDIR(status.st_mode) and is_same_disk
 
     def names(self) -> set[str]:
-        """The folded names of everything that lies in the outbox. Raises OutboxGone, since any name may be taken."""
+        """Name keys of everything that lies in the outbox. Raises OutboxGone, since any name may be taken."""
         self.require()
         try:
-            return {fold(path.name) for path in self.folder.iterdir()}
+            return {name_key(path.name) for path in self.folder.iterdir()}
         except OSError as error:
             raise storage_error(error, f"listing {self.folder}") from error
 
     def files_of(self, job_name: str) -> set[str]:
-        """The folded names of what lies in the job's folder; empty when that is gone."""
+        """Name keys of what lies in the job's folder; empty when that is gone."""
         folder = self.folder / job_name
         with _system_errors(f"listing {folder}"):
-            return {fold(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
+            return {name_key(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
 
     def job_folder(self, job_name: str) -> Path:
         """Where a job's files go; made when it is missing, since whoever empties the outbox may take it away."""
@@ -209,7 +209,7 @@ def read_job_file(path: Path, *, limit_bytes: int) -> bytes | None:
 
 def job_file_name(name: str) -> str:
     """The job file's name in the outbox: its own, unless our files need that name."""
-    plain = fold(name)
+    plain = name_key(name)
     is_ours = plain == RECEIPT or (plain.startswith("result.") and plain.endswith(".json"))
     return f"dropped-{name}" if is_ours else name
 

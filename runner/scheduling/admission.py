@@ -13,12 +13,12 @@ from typing import Any
 
 from registry.errors import NotFound, VoiceJobsError
 from registry.jobs import jobs
-from registry.jobs import requests as job_requests
+from registry.jobs.requests import resume
 from registry.jobs.values import LOST_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobError, JobStatus, NewJob
 from registry.storage.database import Session
 from registry.voices.candidates import find_candidates
 from registry.voices.lookup import history, resolve
-from registry.voices.names import VoiceReference, fold
+from registry.voices.names import VoiceReference, name_key
 from runner.config.model_names import DESIGN, PRESETS, likely_name
 from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.inbox.drop import ClaimedDrop
@@ -122,7 +122,7 @@ class Admission:
                 status=JobStatus.WAITING if waits else JobStatus.QUEUED,
                 outcome=JobStatus.FAILED if failed else None,
                 error=JobError.of(DependencyFailed(failed.name)) if failed else None,
-                makes_voice=fold(made) if (made := drop.voice or voice_made_by(spec)) else None,
+                makes_voice=name_key(made) if (made := drop.voice or voice_made_by(spec)) else None,
                 dependencies=needs.jobs,
                 voices=tuple(dict.fromkeys(needs.voices)),
                 facts=self._file_facts(drop),
@@ -159,7 +159,7 @@ class Admission:
 
     def _noted(self, job: Job, kind: str, message: str) -> Job:
         jobs.add_event(self._session, job.id, kind=kind, message=message, at_s=self._now_s)
-        self._taken.add(fold(job.name))
+        self._taken.add(name_key(job.name))
         return job
 
     def _answer(
@@ -199,7 +199,7 @@ class Admission:
             return self._answer(drop, JobStatus.REJECTED, error=error)
         if holder.status in RETRYABLE_STATUSES and not self._is_open(holder.id):
             facts, claim_id = self._file_facts(drop), drop.claim_id
-            job_requests.resume(self._session, holder.id, claim_id=claim_id, facts=facts, now_s=self._now_s)
+            resume(self._session, holder.id, claim_id=claim_id, facts=facts, now_s=self._now_s)
             jobs.add_event(self._session, holder.id, kind=RETRY, message="dropped again", at_s=self._now_s)
             return Admitted(job=holder, freed_claim=holder.claim_id)
         return self._answer(drop, JobStatus.DUPLICATE, error=None, facts={"duplicate_of": holder.name})
@@ -232,7 +232,7 @@ class Admission:
         return needs
 
     def _need_makers(self, voice: str, needs: Needs, *, required: bool) -> list[int]:
-        makers = jobs.open_makers(self._session, fold(voice))
+        makers = jobs.open_makers(self._session, name_key(voice))
         for job_id in makers:
             needs.jobs[job_id] = required or needs.jobs.get(job_id, False)
         return makers
@@ -241,7 +241,7 @@ class Admission:
         wanted = parse_voice_reference(reference)
         if may_be_preset(wanted):
             return
-        needs.voices.append((fold(wanted.name), reference))
+        needs.voices.append((name_key(wanted.name), reference))
         exists = self._exists(reference)
         if exists and (wanted.number is not None or wanted.digest is not None):
             return  # a version never changes, whatever else is locked before
@@ -262,7 +262,7 @@ class Admission:
             return True  # of versions and aliases; whether it did is judged when its turn has come
         if wanted.number is not None:
             return bool(makers) and wanted.number <= self._newest(wanted.name) + len(makers)
-        is_current = wanted.digest is None and fold(wanted.alias or "current") == "current"
+        is_current = wanted.digest is None and name_key(wanted.alias or "current") == "current"
         return is_current and bool(makers)
 
     def _newest(self, voice: str) -> int:

@@ -16,7 +16,7 @@ from models.languages import AUTO
 from models.text.sentences import split_text
 from registry.jobs.line_request import LineRequest
 from registry.storage.digests import canonical_json
-from registry.voices.names import fold
+from registry.voices.names import name_key
 
 SEED_LIMIT = 1 << 31
 MAX_CRASHES = 3  # engine deaths over one line or recording before it is quarantined
@@ -66,10 +66,10 @@ def line_files(ids: Sequence[str | None], *, extension: str) -> list[str]:
     for position, line_id in enumerate(ids, start=1):
         stem = _safe_stem(line_id) if line_id else f"line-{position:0{width}d}"
         unique, number = stem, 1
-        while fold(unique) in used:
+        while name_key(unique) in used:
             number += 1
             unique = f"{stem}_{number}"
-        used.add(fold(unique))
+        used.add(name_key(unique))
         names.append(f"{unique}.{extension}")
     return names
 
@@ -78,7 +78,9 @@ def _safe_stem(line_id: str) -> str:
     """An id as a file name: ids are letters, digits, `_`, `.` and `-`, but some such names mean something."""
     stem = line_id.encode()[:MAX_STEM_BYTES].decode("utf-8", "ignore").strip(".") or "line"
     first = stem.split(".")[0]
-    special = fold(first) in RESERVED_STEMS or _RESERVED_PATTERN.fullmatch(stem) or _RESERVED_PATTERN.fullmatch(first)
+    special = (
+        name_key(first) in RESERVED_STEMS or _RESERVED_PATTERN.fullmatch(stem) or _RESERVED_PATTERN.fullmatch(first)
+    )
     return f"_{stem}" if special else stem
 
 

@@ -15,7 +15,7 @@ from registry.jobs.line_request import VoiceSource
 from registry.storage.database import Session
 from registry.storage.digests import sha256_of_json
 from registry.voices.lookup import resolve
-from registry.voices.names import fold
+from registry.voices.names import name_key
 from registry.voices.values import Version
 from runner.config.instance import Instance
 from runner.config.model_names import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name, name_without_folder
@@ -46,7 +46,7 @@ def resolve_voice(session: Session, reference: str) -> ResolvedVoice:
 
 def preset_voice(name: str) -> ResolvedVoice:
     """A voice that the model brings along."""
-    speaker = SPEAKER_OF_PRESET.get(fold(name), fold(name))
+    speaker = SPEAKER_OF_PRESET.get(name_key(name), name_key(name))
     return ResolvedVoice(source=VoiceSource(kind="preset", name=speaker), digest=f"preset:{speaker}", ability=PRESETS)
 
 

@@ -13,8 +13,7 @@ from typing import TypeGuard
 
 from registry.errors import NotFound, StorageError, VoiceJobsError
 from registry.jobs import jobs, lines
-from registry.jobs import ready as ready_jobs
-from registry.jobs.ready import ReadyJob
+from registry.jobs.ready import LONGEST_DELAY_S, ReadyJob, next_delayed_s, ready_jobs
 from registry.jobs.values import Job, JobError, JobStatus
 from registry.storage.database import Session
 from runner.engine.model_loader import ModelLoader
@@ -101,14 +100,12 @@ class Dispatcher:
         """Look what the ledger has, when something may have come or a delayed job's time is there."""
         wall_s = self.context.clock()
         # A clock that was set back must not make a delayed job wait for ever: `ready` knows of that, too.
-        is_due = (
-            self._next_delayed_s is not None and not 0 < self._next_delayed_s - wall_s <= ready_jobs.LONGEST_DELAY_S
-        )
+        is_due = self._next_delayed_s is not None and not 0 < self._next_delayed_s - wall_s <= LONGEST_DELAY_S
         if not (self.may_be_ready or is_due):
             return
         overdue_before_s = wall_s - self.context.settings.max_wait_s
         with self.context.database.read() as session:
-            found = ready_jobs.ready(
+            found = ready_jobs(
                 session,
                 now_s=wall_s,
                 overdue_before_s=overdue_before_s,
@@ -116,7 +113,7 @@ class Dispatcher:
                 absent=self._absent,
                 limit=JOBS_AT_ONCE,
             )
-            self._next_delayed_s = ready_jobs.next_delayed_s(session, now_s=wall_s)
+            self._next_delayed_s = next_delayed_s(session, now_s=wall_s)
         self._ready = {job.id: job for job in found if job.id not in self.in_flight.jobs}
         self.may_be_ready = bool(found)
 

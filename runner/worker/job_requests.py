@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from registry.errors import StorageError
 from registry.jobs import jobs, lines
-from registry.jobs import requests as job_requests
+from registry.jobs.requests import drop_requests, open_requests
 from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, Request
 from registry.storage.database import Session
 from runner.errors import RecordedOtherwise
@@ -45,7 +45,7 @@ class JobRequests:
     def apply(self, now_s: float) -> None:
         """All that were asked. Raises StorageError when the disk or the database failed."""
         with self.context.database.read() as session:
-            asked = [item for item in job_requests.requests(session) if self._put_off.get(item.id, now_s) <= now_s]
+            asked = [item for item in open_requests(session) if self._put_off.get(item.id, now_s) <= now_s]
         if asked:
             self.end_what_can()  # a job may be about to end, or to fail for want of another
         for request in sorted(asked, key=lambda item: item.job_id):  # what others wait for was recorded first
@@ -56,11 +56,11 @@ class JobRequests:
             elif job.status in RETRYABLE_STATUSES and not self._retry(job, request, now_s=now_s):
                 continue
             with self.context.database.write() as session:
-                job_requests.drop_requests(session, [request.id])
+                drop_requests(session, [request.id])
 
     def are_waiting(self, session: Session) -> bool:
         """Whether there are any that can be obeyed now."""
-        return any(request.id not in self._put_off for request in job_requests.requests(session))
+        return any(request.id not in self._put_off for request in open_requests(session))
 
     def _cancel(self, job: Job) -> None:
         if job.status not in OPEN_STATUSES or job.outcome is not None or job.id in self.finisher_thread:

@@ -15,9 +15,9 @@ from pathlib import Path
 from registry.durable_files import crash_point
 from registry.errors import DiskFull, StorageError, VoiceJobsError, storage_error
 from registry.jobs import jobs, lines
-from registry.jobs import ready as ready_jobs
-from registry.jobs import requests as job_requests
 from registry.jobs.lists import open_jobs
+from registry.jobs.ready import ready_jobs
+from registry.jobs.requests import open_requests
 from registry.jobs.values import OPEN_STATUSES, Job, JobStatus
 from runner.engine.client import EngineClient
 from runner.engine.model_loader import ModelLoader
@@ -240,7 +240,7 @@ class Worker:
             return False
         with self.context.database.read() as session:
             now_s = self.context.clock()
-            return not self.requests.are_waiting(session) and not ready_jobs.ready(
+            return not self.requests.are_waiting(session) and not ready_jobs(
                 session, now_s=now_s, overdue_before_s=0, model=None, limit=1
             )
 
@@ -249,7 +249,7 @@ class Worker:
         if self._drops or (self.scanner is not None and self.scanner.busy):
             return True
         with self.context.database.read() as session:
-            return open_jobs(session) > 0 or bool(job_requests.requests(session))
+            return open_jobs(session) > 0 or bool(open_requests(session))
 
     def tidy_up(self) -> None:
         """When the work is over: what `run --once` leaves behind fits its limits, too."""

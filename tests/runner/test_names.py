@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.voices.names import fold
+from registry.voices.names import name_key
 from runner.names import PRESET_NAMES, job_name_from, may_be_preset, parse_voice_reference, printable_name
 
 
@@ -37,7 +37,7 @@ def test_a_job_name_is_always_a_plain_file_name(dropped):
 
 @given(st.text(max_size=20))
 def test_equal_names_stay_equal_when_folded_again(text):
-    assert fold(fold(text)) == fold(text)
+    assert name_key(name_key(text)) == name_key(text)
 
 
 def test_a_reference_is_printed_as_it_was_written():

@@ -55,10 +55,10 @@ def _registry() -> Registry:
 
 def _reference(voice: str) -> str:
     """A preset's name alone means the preset, here as in jobs."""
-    from registry.voices.names import PRESET_PREFIX, fold
+    from registry.voices.names import PRESET_PREFIX, name_key
     from runner.names import PRESET_NAMES
 
-    return f"{PRESET_PREFIX}{voice}" if fold(voice) in PRESET_NAMES else voice
+    return f"{PRESET_PREFIX}{voice}" if name_key(voice) in PRESET_NAMES else voice
 
 
 # ---- looking -----------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from registry.jobs import jobs
-from registry.jobs import ready as ready_jobs
-from registry.jobs import requests as job_requests
+from registry.jobs.ready import ready_jobs
+from registry.jobs.requests import JobFinished, JobNotRetryable, add_request, open_requests
 from registry.jobs.values import CANCEL, RETRY, JobError, JobStatus, NewJob, NewLine
 from registry.storage.database import Database
 from tests.registry.making import REQUEST_JSON
@@ -29,7 +29,7 @@ def add(db: Database, **changes: object) -> jobs.Job:
 def ready(db: Database, **changes: object) -> list[int]:
     wanted = {"now_s": 200, "overdue_before_s": 0, "model": None, "limit": 10} | changes
     with db.read() as session:
-        return [job.id for job in ready_jobs.ready(session, **wanted)]
+        return [job.id for job in ready_jobs(session, **wanted)]
 
 
 def finish(db: Database, job_id: int, outcome: str) -> list[jobs.Settled]:
@@ -110,14 +110,14 @@ def test_an_answer_stays_unpublished_until_it_is_closed(db):
 
 def test_only_open_jobs_are_cancelled_and_only_unfinished_ones_retried(db):
     job = add(db)
-    with db.write() as session, pytest.raises(job_requests.JobNotRetryable):
-        job_requests.request(session, "hello", RETRY, now_s=1)
+    with db.write() as session, pytest.raises(JobNotRetryable):
+        add_request(session, "hello", RETRY, now_s=1)
     finish(db, job.id, "failed")
     with db.write() as session:
-        job_requests.request(session, "HELLO", RETRY, now_s=1)
-        assert [request.request for request in job_requests.requests(session)] == [RETRY]
-    with db.write() as session, pytest.raises(job_requests.JobFinished):
-        job_requests.request(session, "hello", CANCEL, now_s=1)
+        add_request(session, "HELLO", RETRY, now_s=1)
+        assert [request.request for request in open_requests(session)] == [RETRY]
+    with db.write() as session, pytest.raises(JobFinished):
+        add_request(session, "hello", CANCEL, now_s=1)
 
 
 def test_one_job_at_a_time_holds_an_id(db):

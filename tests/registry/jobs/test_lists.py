@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from registry.jobs import jobs
-from registry.jobs import requests as job_requests
 from registry.jobs.lists import find_drop, list_jobs, open_jobs, prunable, show_job
+from registry.jobs.requests import resume
 from registry.jobs.values import JobStatus, NewJob, NewLine
 from tests.registry.making import REQUEST_JSON
 
@@ -73,7 +73,7 @@ def test_a_job_is_shown_with_its_lines_and_events_and_a_misspelt_name_is_guessed
 def test_a_drop_is_found_by_its_name_or_by_the_id_it_resumed(db):
     job = add(db, key="ep1")
     with db.write() as session:
-        job_requests.resume(session, job.id, claim_id="c2", facts={}, now_s=500)
+        resume(session, job.id, claim_id="c2", facts={}, now_s=500)
         jobs.add_event(session, job.id, kind="retry", message="dropped again", at_s=500)
     with db.read() as snapshot:
         assert find_drop(snapshot, "hello.toml", key=None, since_s=50).id == job.id

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from registry.errors import VoiceJobsError
 from registry.registry import open_registry
 from registry.voices.lookup import alias_log
-from registry.voices.names import fold
+from registry.voices.names import name_key
 from registry.voices.versions import add_version
 from tests.registry.making import a_version
 
@@ -38,7 +38,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule(name=NAMES, words=st.text(max_size=5), set_current=st.booleans())
     def lock(self, name: str, words: str, set_current: bool) -> None:
-        versions = self.versions.setdefault(fold(name), [])
+        versions = self.versions.setdefault(name_key(name), [])
         stored = {"prompt_sha256": self.registry.objects.put(words.encode()), "reference_sha256": None}
         new = a_version(name, transcript=words, audition_sha256=None, attachments={}, **stored)
         with self.registry.db.write() as session:
@@ -46,37 +46,37 @@ class AnyHistory(RuleBasedStateMachine):
         versions.append({"digest": version.digest, "prompt": words.encode(), "removed_s": None, "purged": False})
         assert version.number == len(versions)
         if set_current:
-            self.aliases.setdefault(fold(name), {})["current"] = version.number
+            self.aliases.setdefault(name_key(name), {})["current"] = version.number
 
     @rule(name=NAMES, number=NUMBERS, alias=ALIASES)
     def point(self, name: str, number: int, alias: str) -> None:
         allowed = self._is_alive(name, number) and alias != "2"
         if self._did(allowed, lambda: self.registry.set_alias(f"{name}@{number}", alias, now_s=self.now_s)):
-            self.aliases.setdefault(fold(name), {})[fold(alias)] = number
+            self.aliases.setdefault(name_key(name), {})[name_key(alias)] = number
 
     @rule(name=NAMES, alias=ALIASES)
     def unpoint(self, name: str, alias: str) -> None:
-        allowed = fold(alias) in self.aliases.get(fold(name), {})
+        allowed = name_key(alias) in self.aliases.get(name_key(name), {})
         if self._did(allowed, lambda: self.registry.remove_alias(name, alias, now_s=self.now_s)):
-            del self.aliases[fold(name)][fold(alias)]
+            del self.aliases[name_key(name)][name_key(alias)]
 
     @rule(name=NAMES, number=NUMBERS)
     def remove(self, name: str, number: int) -> None:
-        pointing = {alias for alias, target in self.aliases.get(fold(name), {}).items() if target == number}
-        alive = [version for version in self.versions.get(fold(name), []) if version["removed_s"] is None]
+        pointing = {alias for alias, target in self.aliases.get(name_key(name), {}).items() if target == number}
+        alive = [version for version in self.versions.get(name_key(name), []) if version["removed_s"] is None]
         allowed = self._is_alive(name, number) and pointing <= ({"current"} if len(alive) == 1 else set())
         if self._did(allowed, lambda: self.registry.remove(f"{name}@{number}", now_s=self.now_s)):
-            self.versions[fold(name)][number - 1]["removed_s"] = self.now_s
+            self.versions[name_key(name)][number - 1]["removed_s"] = self.now_s
             for alias in pointing:
-                del self.aliases[fold(name)][alias]
+                del self.aliases[name_key(name)][alias]
 
     @rule(name=NAMES, number=NUMBERS)
     def bring_back(self, name: str, number: int) -> None:
-        versions = self.versions.get(fold(name), [])
+        versions = self.versions.get(name_key(name), [])
         allowed = number <= len(versions) and not versions[number - 1]["purged"]
         if self._did(allowed, lambda: self.registry.restore_version(f"{name}@{number}", now_s=self.now_s)):
             versions[number - 1]["removed_s"] = None
-            self.aliases.setdefault(fold(name), {}).setdefault("current", number)
+            self.aliases.setdefault(name_key(name), {}).setdefault("current", number)
 
     @rule(pass_s=st.sampled_from([0.0, GRACE_S / 2, GRACE_S * 10]))
     def collect(self, pass_s: float) -> None:
@@ -98,7 +98,7 @@ class AnyHistory(RuleBasedStateMachine):
                 assert (found.purged_s is not None) == expected["purged"]
                 if not expected["purged"]:
                     assert self.registry.objects.read(found.prompt_sha256) == expected["prompt"]
-            assert {fold(alias.name): alias.number for alias in self.registry.aliases(name)} == self.aliases.get(
+            assert {name_key(alias.name): alias.number for alias in self.registry.aliases(name)} == self.aliases.get(
                 name, {}
             )
 
@@ -107,7 +107,7 @@ class AnyHistory(RuleBasedStateMachine):
         alive = {
             name: sum(version["removed_s"] is None for version in versions) for name, versions in self.versions.items()
         }
-        listed = {fold(voice.name): (voice.versions, voice.current) for voice in self.registry.voices(limit=1_000)}
+        listed = {name_key(voice.name): (voice.versions, voice.current) for voice in self.registry.voices(limit=1_000)}
         expected = {name: (count, self.aliases.get(name, {}).get("current")) for name, count in alive.items() if count}
         assert listed == expected
 
@@ -117,8 +117,8 @@ class AnyHistory(RuleBasedStateMachine):
             for name in self.versions:
                 last: dict[str, int | None] = {}
                 for move in reversed(alias_log(snapshot, name, limit=10_000)):
-                    assert last.get(fold(move.name)) == move.from_number
-                    last[fold(move.name)] = move.to_number
+                    assert last.get(name_key(move.name)) == move.from_number
+                    last[name_key(move.name)] = move.to_number
                 pointing = {alias: number for alias, number in last.items() if number is not None}
                 assert pointing == self.aliases.get(name, {})
 
@@ -127,7 +127,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.registry.fsck().findings == ()
 
     def _is_alive(self, name: str, number: int) -> bool:
-        versions = self.versions.get(fold(name), [])
+        versions = self.versions.get(name_key(name), [])
         return number <= len(versions) and versions[number - 1]["removed_s"] is None
 
     def _did(self, allowed: bool, act: Any) -> bool:

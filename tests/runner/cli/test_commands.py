@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.jobs.requests import requests
+from registry.jobs.requests import open_requests
 from registry.registry import open_registry
 from registry.voices.versions import add_version
 from runner.cli.player import NoPlayer, PlaybackFailed, find_player, play
@@ -198,7 +198,7 @@ def test_cancel_says_what_an_active_runner_made_of_it(root, run, monkeypatch):
 
     def is_asked():
         with bench.context.database.read() as session:
-            return requests(session)
+            return open_requests(session)
 
     def obey():
         wait_until(is_asked, what="the request")

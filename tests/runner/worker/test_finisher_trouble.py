@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.jobs import requests as job_requests
 from registry.jobs.lists import show_job
+from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, RETRY, JobStatus
 from runner.worker import finisher, finisher_thread
 from runner.worker.take_writer import RecentTakes
@@ -168,7 +168,7 @@ class ReadOnly:
 
 def ask(bench, job, request):
     with bench.context.database.write() as session:
-        job_requests.request(session, job, request, now_s=1.0)
+        add_request(session, job, request, now_s=1.0)
 
 
 @pytest.mark.parametrize("length", ["SHORT_LINES", "SHORT_SAMPLES"])

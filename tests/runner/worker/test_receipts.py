@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from registry.jobs import jobs
-from registry.jobs import requests as job_requests
+from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL
 from runner.outbox.receipt import Totals, timings
 from tests.runner.worker.bench import design, lock, speak
@@ -41,7 +41,7 @@ def test_receipts_of_every_kind_and_outcome_keep_to_the_schema(bench):
     bench.drop("stop.toml", speak("One more."))
     bench.tick()
     with bench.context.database.write() as session:
-        job_requests.request(session, "stop", CANCEL, now_s=1)
+        add_request(session, "stop", CANCEL, now_s=1)
     bench.run()
     receipts = every_receipt(bench)
     for receipt in receipts.values():

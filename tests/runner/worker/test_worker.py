@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from registry.errors import DiskFull
-from registry.jobs import requests as job_requests
+from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, RETRY
 from runner.worker import take_writer as recording
 from tests.runner.worker.bench import design, lock, speak
@@ -24,7 +24,7 @@ def cast(bench):
 
 def ask(bench, job, request):
     with bench.context.database.write() as session:
-        job_requests.request(session, job, request, now_s=1.0)
+        add_request(session, job, request, now_s=1.0)
 
 
 def test_five_files_dropped_at_once_order_themselves(bench):

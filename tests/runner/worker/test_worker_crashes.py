@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from registry import durable_files as files
+from registry import durable_files
 from tests.runner.worker.bench import design, lock, speak
 
 STEPS = [
@@ -49,7 +49,7 @@ def kill_at(monkeypatch):
 
     def arm(step):
         monkeypatch.setattr(os, "_exit", die)
-        monkeypatch.setattr(files, "_crash_visits", {})
+        monkeypatch.setattr(durable_files, "_crash_visits", {})
         monkeypatch.setenv("VOICEJOBS_CRASH_AT", step)
 
     yield arm

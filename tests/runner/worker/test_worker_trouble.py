@@ -11,8 +11,8 @@ import pytest
 
 from registry.errors import DiskFull
 from registry.jobs import lines
-from registry.jobs import requests as job_requests
 from registry.jobs.lists import show_job
+from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, JobStatus
 from tests.engines.inline import InlineEngine
 from tests.engines.noop import NoopEngine
@@ -252,7 +252,7 @@ def test_a_long_take_that_is_being_coded_holds_nothing_else_up(bench, long_take_
 
 def test_a_job_that_is_cancelled_while_its_long_take_is_coded_publishes_nothing_of_it(bench, long_take_being_coded):
     with bench.context.database.write() as session:
-        job_requests.request(session, "long", CANCEL, now_s=1.0)
+        add_request(session, "long", CANCEL, now_s=1.0)
     bench.tick(3)
     long_take_being_coded.set()
     bench.run()

@@ -2,8 +2,7 @@
 
 import pytest
 
-from registry.voices.diff import compare, cosine_of
-from registry.voices.lookup import resolve
+from registry.voices.lookup import compare, cosine_of, resolve
 from registry.voices.versions import add_version
 from tests.registry.making import a_version
 
