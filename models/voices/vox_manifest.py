@@ -1,6 +1,6 @@
-"""The manifest of a `.vox` file: its bytes ↔ JSON, what is wrong with it, and what old versions meant.
+"""The manifest of a `.vox` file: its bytes ↔ JSON, the errors in it, and its form in the newest version.
 
-Keys that the format does not know are no fault, and stay.
+Keys that the format does not know are no error, and stay.
 """
 
 from __future__ import annotations
@@ -37,13 +37,22 @@ Manifest = dict[str, Any]
 def parse_manifest(content: bytes) -> Manifest:
     """The JSON object in these bytes. Raises VoxRefused."""
     try:
-        manifest = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        json.dumps(manifest, ensure_ascii=False).encode()  # half characters would break what we write later
+        manifest = strict_json(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise VoxRefused(f"The manifest.json is no JSON that can be read: {str(error)[:200]}.") from None
     if not isinstance(manifest, dict):
         raise VoxRefused("The manifest.json is no JSON object.")
     return manifest
+
+
+def strict_json(text: str) -> Any:
+    """The value of a JSON text that can be written again. Raises ValueError or RecursionError.
+
+    Half characters, `NaN` and numbers beyond a float's range would break files that we write later.
+    """
+    value = json.loads(text, parse_constant=_refuse_constant)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
@@ -52,7 +61,7 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
 
 
 def errors_in(manifest: Manifest) -> list[str]:
-    """What makes the manifest invalid, in words; empty when nothing does."""
+    """Errors that make the manifest invalid, in words."""
     shape = [
         f"{key} is not {'an object' if kind is dict else 'a list'}"
         for key, kind in _PARTS.items()
@@ -70,7 +79,7 @@ def errors_in(manifest: Manifest) -> list[str]:
 
 
 def warnings_in(manifest: Manifest, paths: Collection[str]) -> list[str]:
-    """What is odd in a manifest without errors; `paths` are those of the archive."""
+    """Warnings about a manifest without errors; `paths` are those of the archive."""
     embeddings, clips = manifest.get("embeddings", {}), manifest.get("reference_audio", [])
     declared = [*(entry["file"] for entry in embeddings.values()), *(clip["file"] for clip in clips)]
     found = [f"{path} is declared but absent from the archive" for path in declared if path not in paths]
@@ -101,13 +110,13 @@ def migrated(manifest: Manifest, paths: Collection[str]) -> Manifest:
 def _head_errors(manifest: Manifest) -> Iterator[str]:
     version, identity, created = (manifest.get(key) for key in ("vox_version", "id", "created"))
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        yield f"vox_version is {_shown(version)}, not of the form 0.4.0"
+        yield f"vox_version is {shown(version)}, not of the form 0.4.0"
     elif int(version.split(".")[0]) > 0:
         yield f"vox_version is {version}; voicejobs reads 0.1.0 to {VERSION}"
     if not isinstance(identity, str) or not _UUID4.fullmatch(identity.lower()):
-        yield f"id is {_shown(identity)}, not a UUID of version 4"
+        yield f"id is {shown(identity)}, not a UUID of version 4"
     if not isinstance(created, str) or not _is_timestamp(created):
-        yield f"created is {_shown(created)}, not a time such as 2026-02-14T12:00:00Z"
+        yield f"created is {shown(created)}, not a time such as 2026-02-14T12:00:00Z"
 
 
 def _is_timestamp(text: str) -> bool:
@@ -124,15 +133,15 @@ def _voice_errors(voice: object) -> Iterator[str]:
         return
     name, description, age = voice.get("name"), voice.get("description"), voice.get("age_range")
     if not isinstance(name, str) or not name.strip():
-        yield f"voice.name is {_shown(name)}, not a name"
+        yield f"voice.name is {shown(name)}, not a name"
     if not isinstance(description, str) or len(description.strip()) < SHORTEST_DESCRIPTION:
-        yield f"voice.description is {_shown(description)}, shorter than {SHORTEST_DESCRIPTION} characters"
+        yield f"voice.description is {shown(description)}, shorter than {SHORTEST_DESCRIPTION} characters"
     if voice.get("gender") is not None and voice["gender"] not in GENDERS:
-        yield f"voice.gender is {_shown(voice['gender'])}, none of {', '.join(GENDERS)}"
+        yield f"voice.gender is {shown(voice['gender'])}, none of {', '.join(GENDERS)}"
     if age is not None and not _is_age_range(age):
-        yield f"voice.age_range is {_shown(age)}, not two whole numbers of which the first is smaller"
+        yield f"voice.age_range is {shown(age)}, not two whole numbers of which the first is smaller"
     if voice.get("language") is not None and not isinstance(voice["language"], str):
-        yield f"voice.language is {_shown(voice['language'])}, not text"
+        yield f"voice.language is {shown(voice['language'])}, not text"
 
 
 def _is_age_range(age: object) -> bool:
@@ -145,41 +154,46 @@ def _reference_errors(clips: list[Any]) -> Iterator[str]:
         if not isinstance(clip, dict):
             yield f"reference_audio[{index}] is not an object"
         elif not _is_text(clip.get("file")):
-            yield f"reference_audio[{index}].file is {_shown(clip.get('file'))}"
+            yield f"reference_audio[{index}].file is {shown(clip.get('file'))}"
         else:
             yield from _wrong_texts(clip, ("transcript", "language", "model"), f"reference_audio[{index}]")
 
 
 def _embedding_errors(embeddings: dict[str, Any]) -> Iterator[str]:
     for key, entry in embeddings.items():
-        where = f"embeddings.{key[:60]}"
-        if not isinstance(entry, dict):
-            yield f"{where} is not an object"
-            continue
-        for field in ("model", "file"):
-            if not _is_text(entry.get(field)):
-                yield f"{where}.{field} is {_shown(entry.get(field))}"
-        if _is_text(entry.get("file")) and not entry["file"].startswith(EMBEDDINGS):
-            yield f"{where}.file is {_shown(entry['file'])}, which is not under {EMBEDDINGS}"
-        yield from _wrong_texts(entry, ("language", "engine", "format"), where)
+        yield from entry_errors(entry, f"embeddings.{key[:60]}")
+
+
+def entry_errors(entry: object, where: str) -> Iterator[str]:
+    """Errors of one entry of the embeddings map."""
+    if not isinstance(entry, dict):
+        yield f"{where} is not an object"
+        return
+    for field in ("model", "file"):
+        if not _is_text(entry.get(field)):
+            yield f"{where}.{field} is {shown(entry.get(field))}"
+    if _is_text(entry.get("file")) and not entry["file"].startswith(EMBEDDINGS):
+        yield f"{where}.file is {shown(entry['file'])}, which is not under {EMBEDDINGS}"
+    yield from _wrong_texts(entry, ("language", "engine", "format"), where)
 
 
 def _provenance_errors(provenance: dict[str, Any]) -> Iterator[str]:
     consent = provenance.get("consent")
     if consent is not None and consent not in CONSENTS:
-        yield f"provenance.consent is {_shown(consent)}, none of {', '.join(CONSENTS)}"
+        yield f"provenance.consent is {shown(consent)}, none of {', '.join(CONSENTS)}"
+    yield from _wrong_texts(provenance, ("method",), "provenance")
     if provenance.get("method") != "cloned":
         return
     if not isinstance(provenance.get("source"), list) or not provenance["source"]:
         yield "provenance.source is missing: a cloned voice names the recordings it was made from"
     if consent not in CONSENTS_TO_SHARE:
-        yield f"provenance.consent is {_shown(consent)}: a cloned voice needs the consent self or granted"
+        yield f"provenance.consent is {shown(consent)}: a cloned voice needs the consent self or granted"
 
 
 def _wrong_texts(values: Mapping[str, Any], keys: tuple[str, ...], where: str) -> Iterator[str]:
     for key in keys:
         if values.get(key) is not None and not isinstance(values[key], str):
-            yield f"{where}.{key} is {_shown(values[key])}, not text"
+            yield f"{where}.{key} is {shown(values[key])}, not text"
 
 
 def _extension_pointers(extensions: Mapping[str, Any], inside: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -212,7 +226,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value in an error message, cut short."""
     text = "missing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
 

@@ -18,9 +18,9 @@ from registry.registry import Registry
 from runner.cli.submit import Submitted, job_from_values, submit_job
 from runner.config.instance import Instance
 from runner.exchange.exporter import ExportedVoice, export_prompt, export_voice
-from runner.exchange.importer import PROMPT_SUFFIXES, add_versions, read_voice_file, store
-from runner.exchange.values import VoiceImport
-from runner.exchange.voice_file_names import VOX_SUFFIX, voice_name_from
+from runner.exchange.importer import add_versions, read_voice_file, store
+from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX, voice_name_from
+from runner.exchange.voice_import import VoiceImport
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
 from runner.output_files import write_target
 from runner.worker.exchange_jobs import read_bounded

@@ -24,8 +24,7 @@ from runner.cli.player import find_player, play_wav
 from runner.cli.submit import job_from_values, submit_job, wait_for
 from runner.config.instance import Instance
 from runner.errors import UsageProblem, WorkFailed
-from runner.exchange.importer import PROMPT_SUFFIXES
-from runner.exchange.voice_file_names import VOX_SUFFIX
+from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX
 from runner.names import PRESET_NAMES, may_be_preset, parse_voice_reference
 from runner.output_files import check_target, write_target
 

@@ -6,10 +6,9 @@ came along when the voice was imported. Prompts that the Swift tools can use sta
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,29 +16,27 @@ from models.errors import InvalidClonePrompt, UnsupportedRequest
 from models.languages import AUTO, language_code
 from models.store.catalog import entry_named
 from models.store.manifest import utc_text
-from models.voices import vox
 from models.voices.clone_prompt import ClonePrompt
 from models.voices.swift_prompt import FORMAT as SWIFT_FORMAT
 from models.voices.swift_prompt import MODEL_SIZES, from_clone_prompt
+from models.voices.vox import ENGINE, write_vox
 from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from models.voices.vox_manifest import (
     CONSENTS_TO_SHARE,
-    SHORTEST_DESCRIPTION,
-    VERSION,
     Manifest,
     errors_in,
     parse_manifest,
 )
+from models.voices.vox_records import FORM, PROVIDER
 from registry.errors import Conflict
 from registry.storage.database import Session
 from registry.storage.object_store import ObjectStore
 from registry.voices.lookup import aliases, living_versions, resolve
 from registry.voices.names import CURRENT
 from registry.voices.values import Version
-from runner.exchange.voice_file_names import voice_name_from
-from runner.exchange.vox_records import BASE, FORM, MANIFEST_ATTACHMENT, PROVIDER, VOX, own_attachments, record_of
+from runner.exchange.manifest_words import describe, is_listed, method_of
+from runner.exchange.version_record import BASE, MANIFEST_ATTACHMENT, VOX, own_attachments, record_of
 
-GENDERS = {"male": "male", "female": "female", "nonBinary": "nonbinary", "unknown": "neutral"}
 _EXTENSIONS = ((b"fLaC", "flac"), (b"RIFF", "wav"))
 
 
@@ -107,10 +104,10 @@ def export_voice(session: Session, objects: ObjectStore, reference: str) -> Expo
     slots = _slots(objects, chosen, versions)
     pointing = {alias.name: alias.number for alias in aliases(session, chosen.voice)}
     _add_versions(parts, chosen, versions, slots=slots, pointing=pointing)
-    _describe(parts, chosen, versions)
+    describe(parts.manifest, chosen, versions, paths=parts.files)
     if errors := errors_in(parts.manifest):
         raise Conflict(f"The voice cannot be written as a .vox file: {'; '.join(errors)}.")
-    content = vox.VoxFile(parts.manifest, parts.files).to_bytes()
+    content = write_vox(parts.manifest, parts.files)
     if len(content) > MAX_ARCHIVE_BYTES:
         raise Conflict(f"The voice file would have {len(content)} bytes, more than any voicejobs reads.")
     return ExportedVoice(version=chosen, content=content, file_name=f"{chosen.voice}.vox", warnings=tuple(warnings))
@@ -125,14 +122,6 @@ def export_prompt(session: Session, objects: ObjectStore, reference: str) -> Exp
     if content is None:
         raise UnsupportedRequest(f"{version.name} has no clone prompt that the Swift tools could read.")
     return ExportedVoice(version=version, content=content, file_name=f"{version.voice}.cloneprompt")
-
-
-def method_of(version: Version) -> str:
-    """How the voice was made, in the words of the `.vox` format."""
-    stated = version.provenance.get("method")
-    if isinstance(stated, str):
-        return stated
-    return "cloned" if version.description is None or "audio" in version.provenance else "designed"
 
 
 def may_be_shared(version: Version) -> bool:
@@ -187,7 +176,7 @@ def _slots(objects: ObjectStore, chosen: Version, versions: Sequence[Version]) -
 
 def _swift_bytes(objects: ObjectStore, version: Version) -> bytes | None:
     """The prompt in the Swift tools' layout; None when it has none."""
-    if version.model.engine != vox.ENGINE:
+    if version.model.engine != ENGINE:
         return None
     content = objects.read(version.prompt_sha256)
     if version.prompt_facts.get("format") == SWIFT_FORMAT:
@@ -202,15 +191,15 @@ def _swift_bytes(objects: ObjectStore, version: Version) -> bytes | None:
 def _new_slot(version: Version, content: bytes, taken: Mapping[str, str]) -> _Slot | None:
     """The language-less place of the model size, or, once that is taken by another language, one of its own."""
     size = _size_name(version)
-    entry = {"engine": vox.ENGINE, "format": "bin", "model": _repository(version.model.model)}
-    file = f"embeddings/{vox.ENGINE}/{size}/clone-prompt.bin"
+    entry = {"engine": ENGINE, "format": "bin", "model": _repository(version.model.model)}
+    file = f"embeddings/{ENGINE}/{size}/clone-prompt.bin"
     if file not in taken:
-        return _Slot(f"{vox.ENGINE}-{size}-clone-prompt", {**entry, "file": file}, content)
+        return _Slot(f"{ENGINE}-{size}-clone-prompt", {**entry, "file": file}, content)
     if version.language in (AUTO, taken[file]):
         return None
     code = language_code(version.language)
-    file = f"embeddings/{vox.ENGINE}/{size}/{code}/clone-prompt.bin"
-    return _Slot(f"{vox.ENGINE}-{size}-{code}-clone-prompt", {**entry, "file": file, "language": code}, content)
+    file = f"embeddings/{ENGINE}/{size}/{code}/clone-prompt.bin"
+    return _Slot(f"{ENGINE}-{size}-{code}-clone-prompt", {**entry, "file": file, "language": code}, content)
 
 
 def _size_name(version: Version) -> str:
@@ -283,87 +272,4 @@ def _put_sound(parts: _Parts, folder: str, sha256: str) -> str:
 
 
 def _reference_folder(version: Version) -> str:
-    return "reference" if _is_listed(version) else f"{PROVIDER}/recordings"
-
-
-def _is_listed(version: Version) -> bool:
-    """Whether the recording stands among the file's reference clips; one that came in as such already does."""
-    return bool(version.transcript.strip()) and "recording" not in version.provenance.get(VOX, {})
-
-
-# ---- what other tools read -------------------------------------------------------------------------------------
-
-
-def _describe(parts: _Parts, chosen: Version, versions: Sequence[Version]) -> None:
-    manifest = parts.manifest
-    manifest["vox_version"] = VERSION
-    manifest["voice"] = _voice(dict(manifest.get("voice", {})), chosen)
-    clips = _clips(manifest.get("reference_audio", []), versions, parts.files)
-    if clips:
-        manifest["reference_audio"] = clips
-    manifest["provenance"] = _provenance(dict(manifest.get("provenance", {})), chosen, parts)
-
-
-def _voice(came: dict[str, Any], chosen: Version) -> dict[str, Any]:
-    """The voice in words; what came in a file stays as it was, but for its name and description here."""
-    voice = came or _own_words(chosen)
-    if not voice.get("name") or not _is_named(voice["name"], chosen.voice):
-        voice["name"] = chosen.voice
-    if chosen.description and len(chosen.description.strip()) >= SHORTEST_DESCRIPTION:
-        voice["description"] = chosen.description
-    voice.setdefault("description", f"Voice identity for {chosen.voice}.")
-    return voice
-
-
-def _is_named(display_name: str, voice: str) -> bool:
-    try:
-        return voice_name_from(display_name) == voice
-    except ValueError:
-        return False
-
-
-def _own_words(chosen: Version) -> dict[str, Any]:
-    character = chosen.character or {}
-    voice: dict[str, Any] = {}
-    if chosen.language != AUTO:
-        voice["language"] = language_code(chosen.language)
-    if character.get("gender") in GENDERS:
-        voice["gender"] = GENDERS[character["gender"]]
-    years = [int(text) for text in re.findall(r"\d{1,3}", str(character.get("age_range", "")))]
-    if len(years) == 2 and years[0] < years[1]:
-        voice["age_range"] = years
-    traits = [trait for trait in character.get("voice_traits", ()) if isinstance(trait, str) and trait]
-    if traits:
-        voice["tags"] = traits
-    return voice
-
-
-def _clips(kept: Iterable[Any], versions: Sequence[Version], files: Mapping[str, bytes]) -> list[dict[str, Any]]:
-    clips = [copy.deepcopy(clip) for clip in kept]
-    for version in versions:
-        start = f"reference/{(version.reference_sha256 or '-')[:16]}."
-        path = next((path for path in files if path.startswith(start)), None)
-        if path is None or not _is_listed(version) or any(clip["file"] == path for clip in clips):
-            continue
-        clip: dict[str, Any] = {"file": path, "transcript": version.transcript, "engine": version.model.engine}
-        if version.reference_duration_s is not None:
-            clip["duration_seconds"] = version.reference_duration_s
-        if version.language != AUTO:
-            clip["language"] = language_code(version.language)
-        clips.append(clip)
-    return clips
-
-
-def _provenance(provenance: dict[str, Any], chosen: Version, parts: _Parts) -> dict[str, Any]:
-    method = method_of(chosen)
-    if method:
-        provenance["method"] = method
-    provenance.setdefault("engine", chosen.model.engine)
-    if method == "cloned":
-        provenance["consent"] = chosen.consent
-        own = f"/{(chosen.reference_sha256 or chosen.prompt_sha256)[:16]}."
-        found = sorted(path for path in parts.files if own in path) or sorted(
-            path for path in parts.files if path.startswith(("reference/", "embeddings/"))
-        )
-        provenance.setdefault("source", found[:1] or ["manifest.json"])
-    return provenance
+    return "reference" if is_listed(version) else f"{PROVIDER}/recordings"

@@ -1,4 +1,4 @@
-"""A voice file's bytes → what it would add to the registry, decided before anything is stored; then the versions.
+"""A voice file's bytes → versions in the registry.
 
 `read_voice_file` touches nothing. `store` writes the bytes, `add_versions` the rows; a voice that is here already is
 found by its digest and not added twice.
@@ -7,11 +7,11 @@ found by its digest and not added twice.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from models.errors import InvalidClonePrompt
 from models.voices.swift_prompt import other_kind
-from models.voices.vox import read_vox
+from models.voices.vox import read_prompt, read_vox
 from registry.errors import NotFound
 from registry.storage.database import Session
 from registry.storage.object_store import ObjectStore
@@ -21,12 +21,19 @@ from registry.voices.names import CURRENT
 from registry.voices.values import NewVersion, Version
 from registry.voices.version_rows import digest_of
 from registry.voices.versions import add_version, set_alias
-from runner.exchange.values import Imported, VoiceImport
-from runner.exchange.voice_file_names import VOX_SUFFIX
-from runner.exchange.vox_reader import VoiceFileReader
+from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX, prompt_stem
+from runner.exchange.voice_import import VoiceImport, VoiceMapping
 from runner.names import printable_name
 
-PROMPT_SUFFIXES = (".cloneprompt", ".bin")
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """Versions of the file as they are in the registry now."""
+
+    chosen: Version
+    versions: tuple[Version, ...]
+    added: int
+    warnings: tuple[str, ...] = ()
 
 
 def read_voice_file(
@@ -42,14 +49,14 @@ def read_voice_file(
     `voice` renames it, `consent` and `transcript` add what the file does not say. Raises VoxRefused, VoxInvalid,
     InvalidClonePrompt or NothingToSpeakWith.
     """
-    reader = VoiceFileReader(file_name=file_name, voice=voice, consent=consent, transcript=transcript)
+    mapping = VoiceMapping(file_name=file_name, voice=voice, consent=consent, transcript=transcript)
     if content.startswith(b"PK") or file_name.lower().endswith(VOX_SUFFIX):
-        return reader.from_vox(read_vox(content))
+        return mapping.from_vox(read_vox(content))
     is_named_prompt = file_name.lower().endswith(PROMPT_SUFFIXES)
     if not is_named_prompt and content[4:5] != b"{" and other_kind(content) is None:
         hint = f"Voice files end in {VOX_SUFFIX} or {PROMPT_SUFFIXES[0]}."
         raise InvalidClonePrompt(f"{printable_name(file_name)} is neither a voice file nor a clone prompt.", hint=hint)
-    return reader.from_prompt(content)
+    return mapping.from_prompt(read_prompt(content, key=prompt_stem(file_name), entry={}))
 
 
 def store(objects: ObjectStore, found: VoiceImport) -> None:

@@ -13,6 +13,7 @@ from runner.names import new_voice_name
 
 LONGEST = 64
 VOX_SUFFIX = ".vox"
+PROMPT_SUFFIXES = (".cloneprompt", ".bin")
 
 
 def voice_name_from(text: str) -> str:

@@ -18,9 +18,9 @@ from registry.storage.database import Session
 from runner.config.model_names import CLONE
 from runner.errors import AttachmentMissing
 from runner.exchange.exporter import ExportedVoice, export_prompt, export_voice
-from runner.exchange.importer import PROMPT_SUFFIXES, add_versions, read_voice_file, store
-from runner.exchange.values import LockNeeded, VoiceImport
-from runner.exchange.voice_file_names import VOX_SUFFIX
+from runner.exchange.importer import add_versions, read_voice_file, store
+from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX
+from runner.exchange.voice_import import LockNeeded, VoiceImport
 from runner.inbox.attachments import lost_or_refused
 from runner.jobfile.specs import ExportSpec, ImportSpec
 from runner.outbox.outbox import Outbox, sha256_hex

@@ -17,7 +17,7 @@ from registry.storage.database import Session
 from registry.voices.candidates import get_candidate
 from registry.voices.lookup import resolve
 from runner.config.model_names import CLONE
-from runner.exchange.vox_records import without_file
+from runner.exchange.version_record import without_file
 from runner.jobfile.specs import JobSpec, LockSpec, RelockSpec
 from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import version_entry

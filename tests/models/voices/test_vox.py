@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from models.errors import VoxInvalid, VoxRefused
-from models.voices.vox import prompt_slots, read_vox, recordings
+from models.voices.vox import read_vox, write_vox
 from models.voices.vox_archive import read_archive, write_archive
 from models.voices.vox_manifest import errors_in, migrated, warnings_in
 from tests.models.voices.vox_making import (
@@ -35,8 +35,8 @@ def test_a_file_of_the_seed_era_is_read_and_its_prompt_found(deflate):
     files = {SEED_PATH: a_swift_prompt().to_bytes(), f"{ROOT}/sample-audio.wav": a_wav()}
     vox = read_vox(an_archive(a_manifest(vox_version="0.1.0"), deflate=deflate, **files))
     assert vox.manifest["vox_version"] == "0.4.0"
-    assert [slot.content for slot in prompt_slots(vox)] == [files[SEED_PATH]]
-    assert [recording.file for recording in recordings(vox)] == [f"{ROOT}/sample-audio.wav"]
+    assert [slot.content for slot in vox.prompts] == [files[SEED_PATH]]
+    assert [recording.file for recording in vox.recordings] == [f"{ROOT}/sample-audio.wav"]
 
 
 def test_a_pointer_in_the_extensions_names_the_prompt():
@@ -46,52 +46,66 @@ def test_a_pointer_in_the_extensions_names_the_prompt():
     )
     vox = read_vox(content)
     assert list(vox.manifest["embeddings"]) == ["qwen3-tts-clone_prompt"]
-    assert [slot.size for slot in prompt_slots(vox)] == ["1.7b"]
+    assert [slot.size for slot in vox.prompts] == ["1.7b"]
 
 
 def test_every_prompt_is_listed_with_its_size_and_language():
-    slots = prompt_slots(read_vox(many_sized_vox()))
+    slots = read_vox(many_sized_vox()).prompts
     assert {(slot.size, slot.language) for slot in slots} == {("1.7b", None), ("1.7b", "es"), ("0.6b", None)}
 
 
 def test_a_prompt_in_the_slot_of_the_other_size_is_known_by_its_embedding():
     embeddings = {"qwen3-tts-1.7b-clone-prompt": entry(f"{ROOT}/1.7b/clone-prompt.bin")}
     small = a_swift_prompt(1024).to_bytes()
-    slots = prompt_slots(
-        read_vox(an_archive(a_manifest(embeddings=embeddings), **{f"{ROOT}/1.7b/clone-prompt.bin": small}))
-    )
-    assert [(slot.size, slot.content) for slot in slots] == [("0.6b", small)]
+    vox = read_vox(an_archive(a_manifest(embeddings=embeddings), **{f"{ROOT}/1.7b/clone-prompt.bin": small}))
+    assert [(slot.size, slot.stated_size, slot.content) for slot in vox.prompts] == [("0.6b", "1.7b", small)]
 
 
 def test_a_sample_is_never_taken_for_a_prompt():
     embeddings = {"qwen3-tts-1.7b": entry(f"{ROOT}/1.7b/sample-audio.wav", format="wav")}
     vox = read_vox(an_archive(a_manifest(embeddings=embeddings), **{f"{ROOT}/1.7b/sample-audio.wav": a_wav()}))
-    assert prompt_slots(vox) == []
-    assert [recording.file for recording in recordings(vox)] == [f"{ROOT}/1.7b/sample-audio.wav"]
+    assert vox.prompts == ()
+    assert [recording.file for recording in vox.recordings] == [f"{ROOT}/1.7b/sample-audio.wav"]
 
 
 def test_a_recording_in_the_slot_of_the_prompt_is_recognised_and_still_of_use():
     vox = read_vox(an_archive(a_manifest(vox_version="0.1.0"), **{SEED_PATH: a_wav()}))
-    (slot,) = prompt_slots(vox)
-    assert "a WAV recording" in slot.problem
-    assert [recording.file for recording in recordings(vox)] == [SEED_PATH]
+    assert vox.prompts == ()
+    assert any("a WAV recording" in warning for warning in vox.warnings)
+    assert [recording.file for recording in vox.recordings] == [SEED_PATH]
+
+
+def test_a_prompt_is_given_the_sample_beside_it():
+    assert {slot.key: slot.recording.file for slot in read_vox(many_sized_vox()).prompts if slot.recording} == {
+        "qwen3-tts-1.7b-clone-prompt": f"{ROOT}/1.7b/sample-audio.wav",
+        "qwen3-tts-1.7b-es-clone-prompt": f"{ROOT}/1.7b/sample-audio.wav",
+    }
+
+
+def test_the_rest_of_a_file_is_what_no_prompt_holds():
+    vox = read_vox(many_sized_vox())
+    assert set(vox.files) - set(vox.rest) == {slot.entry["file"] for slot in vox.prompts}
+    left = json.loads(vox.rest["manifest.json"])
+    assert (list(left["embeddings"]), left["x_studio"]) == (["qwen3-tts-1.7b-sample-audio"], {"take": 3})
 
 
 def test_unknown_entries_and_keys_survive_a_round_trip():
     vox = read_vox(many_sized_vox())
-    again = read_vox(vox.to_bytes())
+    again = read_vox(write_vox(vox.manifest, vox.files))
     assert again == vox
     assert again.files["notes/unknown.txt"] == b"kept as it is"
     assert again.manifest["x_studio"] == {"take": 3}
 
 
 def test_what_is_written_is_stored_dateless_sorted_and_begins_with_the_manifest():
-    content = read_vox(many_sized_vox()).to_bytes()
+    vox = read_vox(many_sized_vox())
+    content = write_vox(vox.manifest, vox.files)
     infos = zipfile.ZipFile(io.BytesIO(content)).infolist()
     assert infos[0].filename == "manifest.json"
     assert [info.filename for info in infos[1:]] == sorted(info.filename for info in infos[1:])
     assert {(info.compress_type, info.date_time[0]) for info in infos} == {(zipfile.ZIP_STORED, 1980)}
-    assert content == read_vox(content).to_bytes()
+    again = read_vox(content)
+    assert content == write_vox(again.manifest, again.files)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +137,7 @@ def test_what_is_written_is_stored_dateless_sorted_and_begins_with_the_manifest(
         ({"provenance": {**CONSENTED, "consent": "unknown"}}, "consent"),
         ({"provenance": {**CONSENTED, "consent": None}}, "consent"),
         ({"provenance": {"consent": "perhaps"}}, "consent"),
+        ({"provenance": {"method": ["designed"]}}, r"provenance\.method is \['designed'\], not text"),
         ({"extensions": 3}, "extensions"),
     ],
 )
@@ -152,11 +167,9 @@ def test_what_the_rules_allow_is_no_error(changes):
         ({"reference_audio": [{"file": "reference/a.wav", "transcript": "Hi.", "model": "m"}]}, "for 'm'"),
     ],
 )
-def test_what_is_odd_is_a_warning_and_under_strict_an_error(changes, warning):
+def test_what_is_odd_is_a_warning(changes, warning):
     content = an_archive(a_manifest(**changes), **{"reference/a.wav": b"x"})
     assert any(warning in found for found in read_vox(content).warnings)
-    with pytest.raises(VoxInvalid, match=warning):
-        read_vox(content, strict=True)
 
 
 def linked(mode):
@@ -220,6 +233,7 @@ HOSTILE = {
     "no utf-8": (an_archive(b'{"a":"\xff"}'), "no JSON"),
     "half a character": (an_archive(b'{"a":"\\ud800"}'), "no JSON"),
     "nan": (an_archive(b'{"a":NaN}'), "no JSON"),
+    "an infinite number": (an_archive(b'{"a":1e999}'), "no JSON"),
     "a json list": (an_archive(b"[]"), "no JSON object"),
 }
 
@@ -250,7 +264,7 @@ def test_every_real_archive_is_read_and_has_nothing_to_speak_with():
     files = sorted(SAMPLES.glob("*.vox"))
     assert len(files) >= 6
     voices = [read_vox(file.read_bytes()) for file in files]
-    assert [prompt_slots(vox) + recordings(vox) for vox in voices] == [[]] * len(files)
+    assert [(*vox.prompts, *vox.recordings) for vox in voices] == [()] * len(files)
 
 
 @needs_samples
@@ -264,8 +278,8 @@ def test_every_real_archive_is_read_and_has_nothing_to_speak_with():
     ],
 )
 def test_the_good_samples_hold_the_prompts_they_should(name, sizes):
-    slots = prompt_slots(read_vox((SAMPLES / "synthetic" / f"{name}.vox").read_bytes()))
-    assert sorted(slot.size for slot in slots if slot.prompt) == sizes
+    vox = read_vox((SAMPLES / "synthetic" / f"{name}.vox").read_bytes())
+    assert sorted(slot.size for slot in vox.prompts) == sizes
 
 
 @needs_samples
@@ -282,8 +296,6 @@ def test_the_bad_samples_are_refused(name, reason):
 def test_a_declared_file_that_is_absent_is_a_warning():
     content = (SAMPLES / "synthetic" / "bad-missing-declared.vox").read_bytes()
     assert any("absent" in warning for warning in read_vox(content).warnings)
-    with pytest.raises(VoxInvalid, match="absent"):
-        read_vox(content, strict=True)
 
 
 @needs_samples
@@ -302,4 +314,4 @@ def test_a_map_made_from_paths_names_every_file():
 
 
 def test_a_seed_era_file_from_a_designed_voice_is_ready():
-    assert [slot.size for slot in prompt_slots(read_vox(seed_era_vox()))] == ["1.7b"]
+    assert [slot.size for slot in read_vox(seed_era_vox()).prompts] == ["1.7b"]

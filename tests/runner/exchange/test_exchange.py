@@ -1,5 +1,7 @@
 """Voices between registries: what leaves comes back, byte for byte, and nothing else gets in."""
 
+import base64
+import hashlib
 import io
 import json
 import zipfile
@@ -17,7 +19,7 @@ from registry.voices.tombstones import remove_version
 from registry.voices.versions import set_alias
 from runner.exchange.exporter import ConsentMissing, export_prompt
 from runner.exchange.importer import read_voice_file
-from runner.exchange.values import NothingToSpeakWith
+from runner.exchange.voice_import import NothingToSpeakWith
 from tests.models.voices.vox_making import (
     SEED_PATH,
     a_manifest,
@@ -212,14 +214,9 @@ def records_of(manifest):
         (lambda m, _: records_of(m).update(form=99), "form"),
         (lambda m, _: records_of(m).update(chosen=7), "chosen"),
         (lambda m, _: records_of(m).update(versions=[]), "no usable versions"),
-        (lambda m, _: records_of(m).update(versions=[3]), "not an object"),
+        (lambda m, _: records_of(m).update(versions=[3]), r"versions\[0\] is not an object"),
         (lambda m, _: records_of(m).update(aliases={"7": 1}), "alias"),
         (lambda m, _: records_of(m).update(aliases={"warm": 9}), "nowhere"),
-        (lambda m, _: records_of(m)["versions"][0].update(details="{"), "details"),
-        (lambda m, _: records_of(m)["versions"][0].update(seed="7"), "seed"),
-        (lambda m, _: records_of(m)["versions"][0].update(consent="perhaps"), "consent"),
-        (lambda m, _: records_of(m)["versions"][0].update(prompt_sha256="../../x"), "cannot be used|digest"),
-        (lambda m, _: records_of(m)["versions"][0].update(speaker_embedding="é"), "speaker_embedding"),
         (lambda m, _: m["extensions"].update(voicejobs=3), "form"),
     ],
 )
@@ -228,6 +225,63 @@ def test_a_file_whose_records_were_changed_is_refused(home, away, change, reason
     with pytest.raises(VoxInvalid, match=reason):
         imported(away, tampered(exported(home).content, change))
     assert away.voices() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sampling", True),
+        ("sampling", {"temperature": "hot"}),
+        ("sampling", {"temperature": True}),
+        ("seed", "7"),
+        ("seed", 1 << 63),
+        ("consent", "perhaps"),
+        ("consent", ["self"]),
+        ("prompt_sha256", "../../x"),
+        ("digest", 3),
+        ("transcript", None),
+        ("engine", None),
+        ("reference_duration_s", 10**400),
+        ("speaker_embedding", "é"),
+        ("speaker_embedding", base64.b64encode(b"\0\0\xc0\x7f").decode()),
+        ("pronunciations", {"Nguyen": 3}),
+        ("attachments", {"design_state": "x"}),
+        ("objects", ["prompt"]),
+        ("parent", 1),
+        ("slot", {"key": 3}),
+        ("slot", {"key": "k", "entry": {"file": "reference/a.wav", "model": "m"}}),
+        ("details", "{"),
+        ("details", '{"metadata": {"x": 1e999}}'),
+        ("details", '{"metadata": {"x": "\\ud800"}}'),
+        ("details", '{"provenance": []}'),
+        ("details", '{"character": {"gender": ["female"]}}'),
+        ("details", '{"character": {"voice_traits": 3}}'),
+        ("details", '{"prompt_facts": {"embedding_size": "large"}}'),
+        ("details", '{"software": {"mlx": 3}}'),
+        ("details", '{"provenance": {"vox": {"slot": 3}}}'),
+    ],
+    ids=str,
+)
+def test_a_record_with_a_value_of_another_kind_is_refused_and_the_value_named(home, away, key, value):
+    locked(home)
+    content = tampered(exported(home).content, lambda m, _: records_of(m)["versions"][0].update({key: value}))
+    with pytest.raises(VoxInvalid, match=rf"extensions\.voicejobs\.versions\[0\]\.{key}"):
+        imported(away, content)
+    assert away.voices() == []
+
+
+def test_a_record_cannot_bring_files_of_another_archive_along(home, away):
+    """Attachments under the prefix of a file's rest would be written into the next archive under any path."""
+    locked(home)
+
+    def climb(manifest, files):
+        record = records_of(manifest)["versions"][0]
+        record["attachments"]["vox/../../evil"] = hashlib.sha256(b"evil").hexdigest()
+        record["objects"]["attachment:vox/../../evil"] = "evil.bin"
+        files["evil.bin"] = b"evil"
+
+    with pytest.raises(VoxInvalid, match="vox/"):
+        imported(away, tampered(exported(home).content, climb))
 
 
 def test_a_prompt_that_another_tool_added_becomes_a_version(home, away):

@@ -19,7 +19,7 @@ from registry.errors import VoiceJobsError
 from registry.registry import open_registry
 from runner.exchange.exporter import ConsentMissing, export_voice
 from runner.exchange.importer import add_versions, read_voice_file, store
-from runner.exchange.values import VoiceImport
+from runner.exchange.voice_import import VoiceImport
 from tests.models.voices.vox_making import a_manifest, a_swift_prompt, a_wav, an_archive, many_sized_vox, seed_era_vox
 
 MAX_MEMORY_BYTES = 96 << 20
