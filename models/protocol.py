@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from registry.errors import VoiceJobsError
+
 PROTOCOL_VERSION = 1
 SAMPLE_RATE_HZ = 24_000
 SAMPLES_PER_FRAME = 1_920
@@ -128,6 +130,10 @@ class WorkFailed:
     message: str
     hint: str = ""
     retryable: bool = False
+
+    @classmethod
+    def from_error(cls, work_id: str, error: VoiceJobsError) -> WorkFailed:
+        return cls(id=work_id, code=error.code, message=error.message, hint=error.hint, retryable=error.retryable)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ LAYERS = {
         "network",
         "network_cpu",
         "speech_model text_pieces random_checkpoint",
-        "memory_limits imported_prompt selftest_results",
+        "memory_limits selftest_results",
         "load",
         "engine selftest quantize",
     ),

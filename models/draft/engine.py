@@ -91,9 +91,7 @@ class DraftEngine:
             try:
                 yield self._render(line, progress)
             except VoiceJobsError as error:
-                yield WorkFailed(
-                    id=line.id, code=error.code, message=error.message, hint=error.hint, retryable=error.retryable
-                )
+                yield WorkFailed.from_error(line.id, error)
 
     def close(self) -> None:
         """Nothing is held between two lines."""

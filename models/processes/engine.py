@@ -245,9 +245,7 @@ def cancelled(work: SpeechWork | LockWork) -> SpeechDone | WorkFailed:
 def failure_of(work_id: str, error: Exception) -> WorkFailed:
     """An exception as the answer to a piece of work. One that is not of our tree is a defect; its trace is kept."""
     if isinstance(error, VoiceJobsError):
-        return WorkFailed(
-            id=work_id, code=error.code, message=error.message, hint=error.hint, retryable=error.retryable
-        )
+        return WorkFailed.from_error(work_id, error)
     traceback.print_exception(error)
     return WorkFailed(id=work_id, code=EngineFailure.code, message=f"The engine failed: {error!r}.", retryable=True)
 

@@ -19,17 +19,17 @@ from models.hardware.blas import loaded_blas, package_version
 from models.hardware.compute import choose, mlx_device
 from models.hardware.device_memory import free_device_bytes, wired_limit
 from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
-from models.qwen3_tts.imported_prompt import speakable_prompt
 from models.qwen3_tts.load import load_speech_model
 from models.qwen3_tts.memory_limits import rows_that_fit, set_memory_limits, wired_bytes
 from models.qwen3_tts.prompt.request import SpeechRequest
 from models.qwen3_tts.prompt.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel
-from models.qwen3_tts.text_pieces import Speaking, answer_of, as_plain_text, pieces_of, requests_of
+from models.qwen3_tts.text_pieces import ActiveSpeech, as_plain_text
 from models.store.catalog import MEMORY_FACTOR
 from models.store.memory import memory_verdict
 from models.store.shared_directory import hold_for_loading, revision_of
 from models.voices.clone_prompt import ClonePrompt
+from models.voices.swift_prompt import is_swift_prompt, parse_swift_prompt, to_clone_prompt
 from registry.durable_files import FileLock
 from registry.errors import InvalidInput, VoiceJobsError
 
@@ -108,54 +108,51 @@ class QwenEngine:
     def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
         """One running batch over all that comes; see the protocol."""
         failed: list[WorkFailed] = []
-        rows: dict[int, tuple[Speaking, int]] = {}  # by the index of the request: whose piece it is, and which
+        rows: dict[int, tuple[ActiveSpeech, int]] = {}  # index of a request -> its speech, and the number of its piece
 
         def note_progress(index: int, frames: int) -> bool:
-            speaking, piece = rows[index]
-            speaking.frames[piece] = frames
-            if not speaking.cancelled and not progress(speaking.work.id, sum(speaking.frames.values())):
-                speaking.cancelled = True
-            return not speaking.cancelled
+            active, piece = rows[index]
+            active.frames[piece] = frames
+            if not active.cancelled and not progress(active.work.id, sum(active.frames.values())):
+                active.cancelled = True
+            return not active.cancelled
 
         rendering = self._model.render(self._requests(work, rows, failed), batch=self._batch, progress=note_progress)
         with wired_limit(wired_bytes(self._model, rows=self._batch)):
             for finished in rendering:
                 for index, speech in finished:
-                    speaking, piece = rows.pop(index)
-                    speaking.spoken[piece] = speech
-                    if speaking.is_done:
-                        yield answer_of(speaking, batch=self._batch)
+                    active, piece = rows.pop(index)
+                    active.spoken[piece] = speech
+                    if active.is_done:
+                        yield active.done(batch=self._batch)
                 while failed:
                     yield failed.pop()
         yield from failed
 
     def _requests(
-        self, work: Iterable[SpeechWork | None], rows: dict[int, tuple[Speaking, int]], failed: list[WorkFailed]
+        self, work: Iterable[SpeechWork | None], rows: dict[int, tuple[ActiveSpeech, int]], failed: list[WorkFailed]
     ) -> Iterator[SpeechRequest | None]:
-        """The pieces of all work as they are pulled; work that cannot be done is put aside."""
+        """Requests for the pieces of all work, as they are pulled; work that cannot be done goes to `failed`."""
         indices = itertools.count()
         for item in work:
             if item is None:
                 yield None
                 continue
-            speaking = Speaking(item, pieces_of(item.text, item.language))
+            active = ActiveSpeech.of(item)
             try:
-                requests = requests_of(
-                    speaking,
-                    sampling=self._sampling,
-                    clone_prompt=self._prompt_of(item),
-                    added_tokens=self._added_tokens,
+                requests = active.requests(
+                    sampling=self._sampling, clone_prompt=self._prompt_of(item), added_tokens=self._added_tokens
                 )
                 for request in requests:
                     self._model.prepare(request)
             except VoiceJobsError as error:
-                failed.append(_failure(item, error))
+                failed.append(WorkFailed.from_error(item.id, error))
                 yield None  # hands the failure over
                 continue
             for number, request in enumerate(requests):
-                if not speaking.cancelled:
-                    rows[next(indices)] = (speaking, number)
-                    speaking.frames[number] = 0
+                if not active.cancelled:
+                    rows[next(indices)] = (active, number)
+                    active.frames[number] = 0
                     yield request
 
     def _prompt_of(self, work: SpeechWork) -> ClonePrompt | None:
@@ -166,13 +163,26 @@ class QwenEngine:
         if key not in self._prompts:
             if hashlib.sha256(work.voice.prompt).hexdigest() != key:
                 raise InvalidClonePrompt("The clone prompt's bytes are not those that its digest names.")
-            prompt = speakable_prompt(work.voice.prompt, self._model)
+            prompt = self._read_prompt(work.voice.prompt)
             transcript = prompt.transcript and as_plain_text(prompt.transcript, self._added_tokens)
             self._prompts[key] = dataclasses.replace(prompt, transcript=transcript)
         self._prompts.move_to_end(key)
         while len(self._prompts) > REMEMBERED_PROMPTS:
             self._prompts.popitem(last=False)
         return self._prompts[key]
+
+    def _read_prompt(self, content: bytes) -> ClonePrompt:
+        """The clone prompt in our bytes or the Swift tools', whose missing speaker embedding is that of its own codes.
+
+        Raises InvalidClonePrompt, and InvalidReferenceAudio when no embedding can be made.
+        """
+        if not is_swift_prompt(content):
+            return ClonePrompt.from_bytes(content)
+        prompt = parse_swift_prompt(content)
+        if prompt.embedding is not None:
+            return to_clone_prompt(prompt)
+        spoken = self._model.decode_codes(prompt.reference_codes())
+        return to_clone_prompt(prompt, speaker_embedding=self._model.speaker_embedding(spoken))
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -231,7 +241,7 @@ def open_qwen3_tts(
 
 
 def check_device_memory(folder: Path, free_bytes: int | None, *, factor: float, policy: str) -> tuple[str, ...]:
-    """What to warn of before the weights in `folder` go to a device that has its own memory; None = it has not.
+    """Warnings before the weights in `folder` go to a device with memory of its own; `free_bytes` None: it has none.
 
     Raises NotEnoughMemory.
     """
@@ -244,10 +254,6 @@ def check_device_memory(folder: Path, free_bytes: int | None, *, factor: float, 
 def _abilities(model: SpeechModel) -> tuple[str, ...]:
     own = {"base": "clone", "voice_design": "design", "custom_voice": "presets"}[model.variant]
     return (own,) if model.config.ignores_instruct else (own, "instruct")
-
-
-def _failure(work: SpeechWork, error: VoiceJobsError) -> WorkFailed:
-    return WorkFailed(id=work.id, code=error.code, message=error.message, hint=error.hint, retryable=error.retryable)
 
 
 def _version_of(package: str) -> str:

@@ -12,14 +12,13 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
 from models.qwen3_tts.checkpoint.codec_config import CodecConfig, DecoderConfig, EncoderConfig, SpeakerEncoderConfig
-from models.qwen3_tts.checkpoint.config import ModelConfig, TalkerConfig
+from models.qwen3_tts.checkpoint.config import ModelConfig, TransformerConfig
 from models.qwen3_tts.codec.decoder import (
     CONVNEXT_EXPANSION,
     CONVNEXT_KERNEL,
@@ -87,7 +86,7 @@ def model_plan(config: ModelConfig, speaker: SpeakerEncoderConfig | None) -> Pla
     return plan if speaker is None else plan | speaker_plan(speaker)
 
 
-def transformer_plan(prefix: str, config: TalkerConfig | Any) -> Plan:
+def transformer_plan(prefix: str, config: TransformerConfig) -> Plan:
     """The layers of the talker or of its code predictor, which have the same form."""
     hidden, head = config.hidden_size, config.head_dim
     queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head

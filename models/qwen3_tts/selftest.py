@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -215,12 +216,13 @@ def _write(path: Path, value: Any) -> None:
 
 
 def record() -> str:
-    """`selftest_results.py`, computed again by the reference backend."""
+    """The table of `selftest_results.py`, computed again by the reference backend."""
     with tempfile.TemporaryDirectory(prefix="voicejobs-selftest-") as folder:
         write_tiny_checkpoint(Path(folder))
         found = stages(load_speech_model(folder, dtype="float32", backend="mlx"))
-    lines = [f"    {name!r}: {[_short(number) for number in values.tolist()]}," for name, values in found.items()]
-    return "RECORDED: dict[str, list[float]] = {\n" + "\n".join(lines) + "\n}\n"
+    lines = [f'"{name}": {[_short(number) for number in values.tolist()]},' for name, values in found.items()]
+    wrapped = [textwrap.fill(line, 120, initial_indent=" " * 4, subsequent_indent=" " * 8) for line in lines]
+    return "RECORDED: dict[str, list[float]] = {\n" + "\n".join(wrapped) + "\n}  # fmt: skip\n"
 
 
 def _short(number: float) -> float:

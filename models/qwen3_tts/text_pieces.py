@@ -38,8 +38,8 @@ SEED_MASK = (1 << 63) - 1
 
 
 @dataclass
-class Speaking:
-    """One piece of work while its pieces are spoken."""
+class ActiveSpeech:
+    """One piece of work while the pieces of its text are spoken."""
 
     work: SpeechWork
     pieces: list[Piece]
@@ -48,10 +48,53 @@ class Speaking:
     spoken: dict[int, Speech] = field(default_factory=dict)
     cancelled: bool = False
 
+    @classmethod
+    def of(cls, work: SpeechWork) -> ActiveSpeech:
+        return cls(work, pieces_of(work.text, work.language))
+
     @property
     def is_done(self) -> bool:
         """Every piece is there, or those begun before it was cancelled."""
         return len(self.spoken) == len(self.frames if self.cancelled else self.pieces)
+
+    def requests(
+        self, *, sampling: Sampling, clone_prompt: ClonePrompt | None, added_tokens: Sequence[str]
+    ) -> list[SpeechRequest]:
+        """A request for each piece. Raises InvalidInput."""
+        work = self.work
+        speaker, instruct = _voice_and_manner(work.voice, work.instruct)
+        return [
+            SpeechRequest(
+                text=as_plain_text(piece.text, added_tokens),
+                language=work.language,
+                speaker=speaker,
+                instruct=None if instruct is None else as_plain_text(instruct, added_tokens),
+                clone_prompt=clone_prompt,
+                sampling=with_settings(sampling, work.sampling),
+                seed=(work.seed + number * SEED_STRIDE) & SEED_MASK if number else work.seed,
+                max_frames=cap,
+            )
+            for number, (piece, cap) in enumerate(zip(self.pieces, _caps(self.pieces, work), strict=True))
+        ]
+
+    def done(self, *, batch: int) -> SpeechDone:
+        """The spoken pieces as one speech."""
+        spoken = [self.spoken[number] for number in sorted(self.spoken)]
+        reasons = {speech.finish_reason for speech in spoken}
+        reason = next((reason for reason in ("cancelled", "length") if reason in reasons), "eos")
+        warnings = list(dict.fromkeys(warning for speech in spoken for warning in speech.warnings))
+        if isinstance(self.work.voice, DescribedVoice) and len(spoken) > 1:
+            warnings.append("The text was spoken in pieces; a voice that is only described may change between them.")
+        return SpeechDone(
+            id=self.work.id,
+            waveform=_joined(spoken, self.pieces),
+            frames=sum(len(speech.codes) for speech in spoken),
+            finish_reason="cancelled" if self.cancelled else reason,
+            seed=self.work.seed,
+            render_s=time.monotonic() - self.started_s,
+            batch=batch,
+            warnings=tuple(warnings),
+        )
 
 
 def pieces_of(text: str, language: str) -> list[Piece]:
@@ -62,30 +105,8 @@ def pieces_of(text: str, language: str) -> list[Piece]:
     return split_pieces(text, language=language, max_characters=math.floor(len(text) * SAFE_S / expected_s))
 
 
-def requests_of(
-    speaking: Speaking, *, sampling: Sampling, clone_prompt: ClonePrompt | None, added_tokens: Sequence[str]
-) -> list[SpeechRequest]:
-    """A request for each piece. Raises InvalidInput."""
-    work = speaking.work
-    speaker, instruct = _voice_and_manner(work.voice, work.instruct)
-    caps = _caps(speaking.pieces, work)
-    return [
-        SpeechRequest(
-            text=as_plain_text(piece.text, added_tokens),
-            language=work.language,
-            speaker=speaker,
-            instruct=None if instruct is None else as_plain_text(instruct, added_tokens),
-            clone_prompt=clone_prompt,
-            sampling=with_settings(sampling, work.sampling),
-            seed=(work.seed + number * SEED_STRIDE) & SEED_MASK if number else work.seed,
-            max_frames=cap,
-        )
-        for number, (piece, cap) in enumerate(zip(speaking.pieces, caps, strict=True))
-    ]
-
-
 def _voice_and_manner(voice: VoiceSource, instruct: str | None) -> tuple[str | None, str | None]:
-    """The preset's name and the instruct; a description is an instruct, and how to speak is added to it."""
+    """Preset name and instruct; a description is an instruct, and the manner of speaking is added to it."""
     if isinstance(voice, PresetVoice):
         return voice.name, instruct
     if isinstance(voice, DescribedVoice):
@@ -95,7 +116,7 @@ def _voice_and_manner(voice: VoiceSource, instruct: str | None) -> tuple[str | N
 
 
 def _caps(pieces: Sequence[Piece], work: SpeechWork) -> list[int | None]:
-    """The frames each piece may take: its share of `max_seconds`, or what the model derives from its text."""
+    """Frames that each piece may take: its share of `max_seconds`; None has the model derive them from the text."""
     if work.max_seconds is None:
         return [None] * len(pieces)
     expected_s = [expected_seconds(piece.text, work.language) for piece in pieces]
@@ -104,7 +125,7 @@ def _caps(pieces: Sequence[Piece], work: SpeechWork) -> list[int | None]:
 
 
 def with_settings(sampling: Sampling, settings: Mapping[str, float]) -> Sampling:
-    """`sampling` with what a job sets. Raises InvalidInput."""
+    """`sampling` with the settings of a job. Raises InvalidInput."""
     known = {entry.name for entry in dataclasses.fields(Sampling)}
     if unknown := sorted(settings.keys() - known):
         raise InvalidInput(f"sampling has no {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
@@ -113,30 +134,10 @@ def with_settings(sampling: Sampling, settings: Mapping[str, float]) -> Sampling
 
 
 def as_plain_text(text: str, added_tokens: Sequence[str]) -> str:
-    """A text in which nothing is a control token: those of the tokenizer are torn apart by a space."""
+    """The text without control tokens: those of the tokenizer are split by a space."""
     for token in added_tokens:
         text = text.replace(token, f"{token[:1]} {token[1:]}")
     return text
-
-
-def answer_of(speaking: Speaking, *, batch: int) -> SpeechDone:
-    """The pieces as one speech."""
-    spoken = [speaking.spoken[number] for number in sorted(speaking.spoken)]
-    reasons = {speech.finish_reason for speech in spoken}
-    reason = next((reason for reason in ("cancelled", "length") if reason in reasons), "eos")
-    warnings = list(dict.fromkeys(warning for speech in spoken for warning in speech.warnings))
-    if isinstance(speaking.work.voice, DescribedVoice) and len(spoken) > 1:
-        warnings.append("The text was spoken in pieces; a voice that is only described may change between them.")
-    return SpeechDone(
-        id=speaking.work.id,
-        waveform=_joined(spoken, speaking.pieces),
-        frames=sum(len(speech.codes) for speech in spoken),
-        finish_reason="cancelled" if speaking.cancelled else reason,
-        seed=speaking.work.seed,
-        render_s=time.monotonic() - speaking.started_s,
-        batch=batch,
-        warnings=tuple(warnings),
-    )
 
 
 def _joined(spoken: Sequence[Speech], pieces: Sequence[Piece]) -> Waveform:

@@ -17,7 +17,7 @@ from models.errors import UnsupportedCheckpoint
 
 Config = TypeVar("Config")
 
-# What transformers writes into every config, what only training reads, and what our own parts say elsewhere.
+# Keys that transformers writes into every config, that only training reads, or that our own parts say elsewhere.
 _IGNORED = (
     "add_cross_attention cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample early_stopping "
     "encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task forced_bos_token_id "
@@ -79,8 +79,8 @@ def _fits(key: str, value: Any, kind: Any) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictorConfig:
-    """The code predictor: first code of a frame → the others."""
+class TransformerConfig:
+    """Fields that the talker and its code predictor share."""
 
     hidden_size: int
     intermediate_size: int
@@ -92,7 +92,7 @@ class PredictorConfig:
     vocab_size: int
     rms_norm_eps: float = 1e-6
     rope_theta: float = 1_000_000.0
-    rope_scaling: Mapping[str, Any] | None = None
+    rope_scaling: Mapping[str, Any] | None = None  # the talker's M-RoPE sections all see the same position: plain RoPE
     hidden_act: str = "silu"
     attention_bias: bool = False
     sliding_window: int | None = None
@@ -100,18 +100,15 @@ class PredictorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TalkerConfig:
+class PredictorConfig(TransformerConfig):
+    """The code predictor: first code of a frame → the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TalkerConfig(TransformerConfig):
     """The talker: text and past frames → the first code of the next frame."""
 
     code_predictor_config: PredictorConfig
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    num_code_groups: int
-    vocab_size: int
     text_hidden_size: int
     text_vocab_size: int
     codec_pad_id: int
@@ -124,13 +121,6 @@ class TalkerConfig:
     codec_language_id: Mapping[str, int]
     spk_id: Mapping[str, int] = field(default_factory=dict)
     spk_is_dialect: Mapping[str, str | bool] = field(default_factory=dict)
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 1_000_000.0
-    rope_scaling: Mapping[str, Any] | None = None  # its M-RoPE sections all see the same position: plain RoPE
-    hidden_act: str = "silu"
-    attention_bias: bool = False
-    sliding_window: int | None = None
-    use_sliding_window: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

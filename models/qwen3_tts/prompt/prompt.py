@@ -1,4 +1,4 @@
-"""A request → what the talker reads: for every position a text token, and beside it what the codec side says there.
+"""A request → the talker's prompt: for every position a text token, and beside it the codec tokens there.
 
 The plan is plain numbers, so that it can be compared and tested without a network; `Talker.embed_prompt` turns it
 into embeddings. Mirrors Qwen3-TTS `modeling_qwen3_tts.py`, Qwen3TTSForConditionalGeneration.generate.
@@ -23,7 +23,7 @@ REFERENCE_TAIL_TOKENS = 2  # <|im_end|> \n
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What a cloned voice brings: its speaker embedding, and for in-context cloning codes and their transcript."""
+    """Speaker embedding of a cloned voice, and for in-context cloning reference codes and their transcript."""
 
     speaker_embedding: npt.NDArray[np.float32]  # (D,)
     codes: npt.NDArray[np.int32] | None = None  # (T, Q)
@@ -45,7 +45,7 @@ class PromptPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wording:
+class PromptTokens:
     """The token ids of a request's parts."""
 
     role: list[int]
@@ -54,13 +54,13 @@ class Wording:
     reference: list[int]
 
 
-def word(tokenize: Tokenize, *, text: str, instruct: str | None, transcript: str | None) -> Wording:
-    """Each part in its official template, cut where the official package cuts it."""
+def tokenize_prompt(tokenize: Tokenize, *, text: str, instruct: str | None, transcript: str | None) -> PromptTokens:
+    """Tokens of each part in its official template, cut where the official package cuts it."""
     ids = tokenize(f"<|im_start|>assistant\n{text}<|im_end|>\n<|im_start|>assistant\n")
     reference: list[int] = []
     if transcript is not None:
         reference = tokenize(f"<|im_start|>assistant\n{transcript}<|im_end|>\n")[ROLE_TOKENS:-REFERENCE_TAIL_TOKENS]
-    return Wording(
+    return PromptTokens(
         role=ids[:ROLE_TOKENS],
         text=ids[ROLE_TOKENS:-TEXT_TAIL_TOKENS],
         instruct=tokenize(f"<|im_start|>user\n{instruct}<|im_end|>\n") if instruct else [],
@@ -95,7 +95,7 @@ class _Positions:
 
 def plan_prompt(
     config: ModelConfig,
-    wording: Wording,
+    tokens: PromptTokens,
     *,
     language_id: int | None,
     speaker_id: int | None,
@@ -105,7 +105,7 @@ def plan_prompt(
     """Lay the parts out as the official package does. `interleave_text` is its `non_streaming_mode=False`."""
     talker = config.talker_config
     positions = _Positions(talker.num_code_groups)
-    for token in (*wording.instruct, *wording.role):
+    for token in (*tokens.instruct, *tokens.role):
         positions.add(token)
     prefix = [talker.codec_nothink_id, talker.codec_think_bos_id, talker.codec_think_eos_id]
     if language_id is not None:
@@ -120,24 +120,24 @@ def plan_prompt(
         positions.add(config.tts_pad_token_id, speaker_id)
     positions.add(config.tts_bos_token_id, talker.codec_pad_id)
     if reference is not None and reference.codes is not None:
-        trailing = _lay_out_in_context(config, wording, positions, reference.codes, interleave_text=interleave_text)
+        trailing = _lay_out_in_context(config, tokens, positions, reference.codes, interleave_text=interleave_text)
     else:
-        trailing = _lay_out_text(config, wording, positions, interleave_text=interleave_text)
+        trailing = _lay_out_text(config, tokens, positions, interleave_text=interleave_text)
     embedding = None if reference is None else reference.speaker_embedding
     return positions.plan(trailing, speaker_at=speaker_at, speaker_embedding=embedding)
 
 
 def _lay_out_text(
-    config: ModelConfig, wording: Wording, positions: _Positions, *, interleave_text: bool
+    config: ModelConfig, tokens: PromptTokens, positions: _Positions, *, interleave_text: bool
 ) -> Sequence[int]:
     """The text and the start of speech; returns the text left over for the frames to come."""
     talker = config.talker_config
     if interleave_text:
         # The official slices are of the whole template, so an empty text begins with the token that ends it.
-        first = wording.text[0] if wording.text else config.im_end_token_id
+        first = tokens.text[0] if tokens.text else config.im_end_token_id
         positions.add(first, talker.codec_bos_id)
-        return [*wording.text[1:], config.tts_eos_token_id]
-    for token in (*wording.text, config.tts_eos_token_id):
+        return [*tokens.text[1:], config.tts_eos_token_id]
+    for token in (*tokens.text, config.tts_eos_token_id):
         positions.add(token, talker.codec_pad_id)
     positions.add(config.tts_pad_token_id, talker.codec_bos_id)
     return [config.tts_pad_token_id]
@@ -145,7 +145,7 @@ def _lay_out_text(
 
 def _lay_out_in_context(
     config: ModelConfig,
-    wording: Wording,
+    tokens: PromptTokens,
     positions: _Positions,
     codes: npt.NDArray[np.int32],
     *,
@@ -153,7 +153,7 @@ def _lay_out_in_context(
 ) -> Sequence[int]:
     """Both texts over the reference's frames, or before them; returns the text left over for the frames to come."""
     talker = config.talker_config
-    texts = [*wording.reference, *wording.text, config.tts_eos_token_id]
+    texts = [*tokens.reference, *tokens.text, config.tts_eos_token_id]
     start = [talker.codec_bos_id, *[-1] * (talker.num_code_groups - 1)]
     frames: list[Sequence[int]] = [start, *codes.tolist()]
     trailing: Sequence[int] = [config.tts_pad_token_id]
@@ -182,7 +182,7 @@ MAX_LENGTH_RATIO = 2.0  # prompts run together are padded to the longest
 
 
 def prefill_groups(plans: Sequence[PromptPlan]) -> list[PrefillGroup]:
-    """How to run several prompts with little work: equal beginnings once, the others with bounded padding."""
+    """Groups in which prompts run with little work: equal beginnings once, the others with bounded padding."""
     groups = []
     alone: list[int] = []
     left = list(range(len(plans)))
@@ -212,7 +212,7 @@ def _of_similar_length(plans: Sequence[PromptPlan], indices: Sequence[int]) -> l
 
 
 def shared_prefix(one: PromptPlan, other: PromptPlan) -> int:
-    """The number of positions at the beginning that read the same."""
+    """Number of equal positions at the beginning of two prompts."""
     length = min(len(one), len(other))
     differs = (one.text_ids[:length] != other.text_ids[:length]) | (one.codes[:length] != other.codes[:length]).any(1)
     if (one.speaker_at is not None or other.speaker_at is not None) and not _same_speaker(one, other):

@@ -1,4 +1,4 @@
-"""What is asked of the model → what it means for this checkpoint: ids, defaults, limits; or an error that says why."""
+"""A request → its prompt, sampling, seed and limits for this checkpoint, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.errors import LanguageNotSpoken, UnknownLanguage, UnknownSpeaker, Un
 from models.languages import AUTO, resolve_language
 from models.protocol import Waveform
 from models.qwen3_tts.checkpoint.config import ModelConfig, TalkerConfig
-from models.qwen3_tts.prompt.prompt import PromptPlan, Reference, Tokenize, plan_prompt, word
+from models.qwen3_tts.prompt.prompt import PromptPlan, Reference, Tokenize, plan_prompt, tokenize_prompt
 from models.qwen3_tts.prompt.sampling import Sampling
 from models.text.sentences import expected_seconds
 from models.voices.clone_prompt import ClonePrompt
@@ -29,7 +29,7 @@ SEED_BITS = 63
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """One text and the voice that speaks it. What is None has the model's own default.
+    """One text and the voice that speaks it. None is the model's own default.
 
     `interleave_text` None is the official default: text and speech side by side for clones, all text first otherwise.
     `max_frames` stops without drawing again, so an end of speech on the next draw is reported as "length".
@@ -63,7 +63,7 @@ _KINDS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Speech:
-    """What was spoken: codes `(T, Q)` int32, and their sound `(S,)` float32 at 24 kHz, S = T * 1920."""
+    """Codes `(T, Q)` int32 of one request, and their sound `(S,)` float32 at 24 kHz, S = T * 1920."""
 
     codes: npt.NDArray[np.int32]
     waveform: Waveform
@@ -81,13 +81,13 @@ class Prepared:
     sampling: Sampling
     seed: int
     max_frames: int
-    reference_codes: npt.NDArray[np.int32] | None = None  # (T, Q) what the decoder heard before
+    reference_codes: npt.NDArray[np.int32] | None = None  # (T, Q) that the decoder starts after
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparer:
-    """What one checkpoint makes of requests."""
+    """Requests → what this checkpoint speaks them from."""
 
     config: ModelConfig
     tokenize: Tokenize
@@ -107,7 +107,7 @@ class Preparer:
         interleave = request.interleave_text
         plan = plan_prompt(
             config,
-            word(self.tokenize, text=request.text, instruct=instruct, transcript=transcript),
+            tokenize_prompt(self.tokenize, text=request.text, instruct=instruct, transcript=transcript),
             language_id=language_id_of(language, speaker, config.talker_config),
             speaker_id=None if speaker is None else config.talker_config.spk_id[speaker],
             reference=reference,
