@@ -1,6 +1,7 @@
 """What may import what: rooms, the packages within them, and the few places that may act on the world."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -251,3 +252,11 @@ def test_neither_the_registry_nor_the_runner_loads_mlx():
 def test_the_upkeep_of_the_registry_is_loaded_when_asked_for():
     loaded = loaded_with(["registry.registry", "runner.worker.daemon"])
     assert [name for name in loaded if lies_in(name, {"registry.upkeep"})] == []
+
+
+@pytest.mark.parametrize("room", LAYERS)
+def test_the_architecture_page_shows_the_layers_of_this_test(room):
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    here = [set(line.split()) - TO_COME.get(room, set()) for line in LAYERS[room]]
+    (shown,) = re.findall(rf"^- `{room.replace('.', '/')}`: (.*<.*)$", page, re.MULTILINE)
+    assert [set(re.findall(r"\w+", line)) for line in shown.split(" < ")] == [line for line in here if line]

@@ -190,11 +190,6 @@ def terminal_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     return table(headings, rows, columns=shutil.get_terminal_size().columns if on_terminal else None)
 
 
-def has_terminal() -> bool:
-    """Whether progress may be drawn: stderr is a terminal."""
-    return sys.stderr.isatty()
-
-
 def wants_colour() -> bool | None:
     """None lets click decide by the terminal; NO_COLOR forbids."""
     return False if os.environ.get("NO_COLOR") else None

@@ -20,19 +20,19 @@ from runner.version import VERSION
 
 COMMANDS = {
     "init": ("runner.cli.commands.setup:init", "Make an instance in DIR; without it where --root says, else here."),
-    "demo": ("runner.cli.commands.demo:demo", "Design, lock and speak in a scratch instance, and show the result."),
+    "demo": ("runner.cli.commands.setup:demo", "Design, lock and speak in a scratch instance, and show the result."),
     "run": ("runner.cli.commands.run:run", "Take jobs from the inbox and work on them."),
     "submit": (
-        "runner.cli.commands.submit:submit",
+        "runner.cli.commands.run:submit",
         "Drop a job file, with the files it names, into the inbox; - reads standard input.",
     ),
     "say": ("runner.cli.commands.say:say", "Speak a text, as the say command of macOS does."),
-    "check": ("runner.cli.commands.setup:check", "Check job files without running them; - reads standard input."),
-    "schema": ("runner.cli.commands.setup:schema", "Print the JSON Schema of job files, TOML and JSON alike."),
+    "check": ("runner.cli.commands.run:check", "Check job files without running them; - reads standard input."),
+    "schema": ("runner.cli.commands.run:schema", "Print the JSON Schema of job files, TOML and JSON alike."),
     "jobs": ("runner.cli.commands.jobs:jobs", "List, show, retry, cancel and prune jobs."),
     "voices": ("runner.cli.commands.voices:voices", "List, compare, move, import and export voices."),
     "models": ("runner.cli.commands.models:models", "List, download, verify and move models."),
-    "doctor": ("runner.cli.commands.doctor:doctor", "Check this instance and this machine."),
+    "doctor": ("runner.cli.commands.setup:doctor", "Check this instance and this machine."),
     "backup": ("runner.cli.commands.backup:backup", "Write everything that is remembered into FILE."),
     "restore": (
         "runner.cli.commands.backup:restore",

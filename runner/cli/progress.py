@@ -11,6 +11,8 @@ from registry.jobs.values import Job, JobStatus, LineCounts
 from runner.text_format import short, span
 
 if TYPE_CHECKING:
+    from runner.cli.submit import Finished, Submitted
+    from runner.config.instance import Instance
     from runner.outbox.progress_file import UnderWay
 
 REDRAW_S = 0.1
@@ -45,6 +47,14 @@ class ProgressLine:
         room = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be taken back
         sys.stderr.write(f"\r\x1b[K{short(text, max(room, 1))}")
         sys.stderr.flush()
+
+
+def wait_with_progress(instance: Instance, submitted: Submitted) -> Finished:
+    """Wait for a job as `wait_for` does, drawing its progress where stderr is a terminal."""
+    from runner.cli.submit import wait_for
+
+    with ProgressLine(enabled=sys.stderr.isatty()) as line:
+        return wait_for(instance, submitted, on_progress=line.update)
 
 
 def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> str:

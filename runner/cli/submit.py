@@ -28,10 +28,10 @@ from runner.inbox.attachments import copy_below, sha256_below
 from runner.inbox.claims import free_path
 from runner.inbox.entries import has_job_suffix, is_litter, is_temporary
 from runner.jobfile.parse import parse_job
+from runner.names import job_name_from
 
 if TYPE_CHECKING:
     from runner.cli.run import OnProgress
-from runner.names import job_name_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,12 @@ class Finished:
     @property
     def exit_code(self) -> int:
         return STATUS_EXIT_CODES[self.status]
+
+    @property
+    def error_text(self) -> str:
+        """Message and hint of its error; "" when there is none."""
+        error = self.receipt.get("error") or {}
+        return f"{error.get('message') or ''} {error.get('hint') or ''}".strip()
 
 
 def submit_job(instance: Instance, job: JobOnDisk, *, name: str | None = None) -> Submitted:

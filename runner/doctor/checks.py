@@ -285,8 +285,7 @@ def _models(instance: Instance) -> Found:
     from runner.doctor.model_checks import check_models
 
     directory = resolve_models_dir(None, os.environ, instance.models_dir)
-    for found in check_models(directory, environ=os.environ, offline=instance.settings.offline):
-        yield found.severity, f"{found.check}: {found.message}", found.remedy
+    yield from check_models(directory, environ=os.environ, offline=instance.settings.offline)
 
 
 CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.console import Command, current_instance, has_terminal, json_option, say, to_json
+from runner.cli.console import Command, current_instance, json_option, say, to_json
 from runner.exit_codes import FAILED, OK
 
 if TYPE_CHECKING:
@@ -69,16 +69,14 @@ def _talk(outcome: Outcome) -> None:
 
 
 def _wait(instance: Instance, outcome: Outcome) -> int:
-    from runner.cli.progress import ProgressLine
-    from runner.cli.submit import wait_for
+    from runner.cli.progress import wait_with_progress
 
     worst = OK
     for job in outcome.jobs:
-        with ProgressLine(enabled=has_terminal()) as line:
-            finished = wait_for(instance, job, on_progress=line.update)
+        finished = wait_with_progress(instance, job)
         worst = max(worst, finished.exit_code)
-        if error := finished.receipt.get("error"):
-            say(f"{outcome.source}: {error['message']} {error.get('hint') or ''}".strip())
+        if finished.error_text:
+            say(f"{outcome.source}: {finished.error_text}")
     return worst
 
 

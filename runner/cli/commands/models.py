@@ -16,13 +16,13 @@ from runner.cli.commands.models_output import (
     model_as_json,
     models_elsewhere,
     models_not_installed,
-    print_json,
     progress_bar,
     show_plan,
     step_as_json,
     talk,
+    voices_by_model,
 )
-from runner.cli.console import Command, LazyGroup, globals_of, json_option
+from runner.cli.console import Command, LazyGroup, globals_of, json_option, say, to_json
 from runner.text_format import size
 
 if TYPE_CHECKING:
@@ -88,7 +88,6 @@ def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenD
 def list_command(context: click.Context, show_all: bool, models_dir: Path | None, as_json: bool) -> None:
     """Installed models: state, size, where they lie, and which voices need them."""
     from models.store.shared_directory import list_models
-    from runner.cli.model_use import voices_by_model
 
     chosen = chosen_directory(context, models_dir)
     used = voices_by_model(chosen.instance.state_dir) if chosen.instance else {}
@@ -97,13 +96,11 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
         rows += models_elsewhere(chosen.directory, environ=chosen.environ)
         rows += models_not_installed(chosen.directory, present={row["id"] for row in rows})
     if as_json:
-        print_json(rows)
+        click.echo(to_json(rows))
         return
     if not rows:
-        click.echo(
-            f"No model in {chosen.directory}. `voicejobs models pull NAME` fetches one; "
-            "`models list --all` names them.",
-            err=True,
+        say(
+            f"No model in {chosen.directory}. `voicejobs models pull NAME` fetches one; `models list --all` names them."
         )
     else:
         click.echo(listing(rows))
@@ -128,7 +125,7 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
         hint = f"`voicejobs models pull {choice.id}` fetches it."
         raise ModelNotInstalled(f"{choice.id} is not usable in {chosen.directory}.", hint=hint)
     if as_json:
-        print_json({"id": choice.id, "folder": str(choice.folder)})
+        click.echo(to_json({"id": choice.id, "folder": str(choice.folder)}))
     else:
         click.echo(str(choice.folder))
 
@@ -165,14 +162,16 @@ def pull_command(
             progress_every_s=0.1 if sys.stderr.isatty() else 5.0,
         )
     if as_json:
-        print_json(
-            {
-                "id": prepared.id,
-                "folder": str(prepared.folder) if prepared.folder else None,
-                "revision": prepared.revision,
-                "state": prepared.state.state,
-                "actions": list(prepared.actions_done),
-            }
+        click.echo(
+            to_json(
+                {
+                    "id": prepared.id,
+                    "folder": str(prepared.folder) if prepared.folder else None,
+                    "revision": prepared.revision,
+                    "state": prepared.state.state,
+                    "actions": list(prepared.actions_done),
+                }
+            )
         )
     else:
         click.echo(str(prepared.folder) if prepared.folder else prepared.id)
@@ -197,7 +196,7 @@ def verify_command(
     checked = verify_models(names, directory=chosen.directory, hashes=hashes)
     rows = [model_as_json(model) for model in checked]
     if as_json:
-        print_json(rows)
+        click.echo(to_json(rows))
     else:
         click.echo(listing(rows)) if rows else None
         for row in rows:
@@ -241,7 +240,7 @@ def migrate_command(
     if undo:
         undone = undo_last(chosen.directory, on_event=talk)
         rows = [{"id": one.model, "action": "undone", "folder": str(one.source)} for one in undone]
-        print_json(rows) if as_json else None
+        click.echo(to_json(rows)) if as_json else None
         return
     if not dry_run:
         recover(chosen.directory, on_event=talk)
@@ -252,11 +251,13 @@ def migrate_command(
     outcome = run_plan(plan, on_event=talk)
     failed = set(outcome.failed)
     if as_json:
-        print_json(
-            [{**step_as_json(step), "done": step in outcome.done, "failed": step in failed} for step in plan.steps]
+        click.echo(
+            to_json(
+                [{**step_as_json(step), "done": step in outcome.done, "failed": step in failed} for step in plan.steps]
+            )
         )
     elif not outcome.done:
-        click.echo("Nothing to move.", err=True)
+        say("Nothing to move.")
     if failed:
         raise WorkFailed(f"{len(failed)} models stay where they were.", hint="What was said above tells why.")
 
@@ -272,7 +273,6 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
     from models.errors import ModelNeeded
     from models.store.removal import remove_model
     from models.store.shared_directory import resolve_model
-    from runner.cli.model_use import voices_by_model
 
     chosen = chosen_directory(context, models_dir)
     choice = resolve_model(name, directory=chosen.directory)
@@ -282,9 +282,9 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
         raise ModelNeeded(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
     removed = remove_model(choice, directory=chosen.directory)
     if as_json:
-        print_json({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes})
+        click.echo(to_json({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes}))
     else:
-        click.echo(f"{removed.id} is removed; {size(removed.freed_bytes)} are free again.", err=True)
+        say(f"{removed.id} is removed; {size(removed.freed_bytes)} are free again.")
 
 
 @models.command("quantize", cls=Command, examples=("voicejobs models quantize qwen3-tts-1.7b-base --bits 8",))
@@ -303,6 +303,6 @@ def quantize_command(
     chosen = chosen_directory(context, models_dir)
     made = quantize_model(source, bits=int(bits), target=target, directory=chosen.directory)
     if as_json:
-        print_json(model_as_json(made))
+        click.echo(to_json(model_as_json(made)))
     else:
         click.echo(str(made.folder))

@@ -1,9 +1,9 @@
-"""Models, plans and events → lines for people and JSON for scripts."""
+"""Models, their voices, plans and events → lines for people and JSON for scripts."""
 
 from __future__ import annotations
 
-import json
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.console import terminal_table
+from runner.cli.console import say, terminal_table, to_json
 from runner.text_format import short, size
 
 if TYPE_CHECKING:
@@ -20,15 +20,13 @@ if TYPE_CHECKING:
     from models.store.shared_directory import InstalledModel
 
 
-def print_json(value: Any) -> None:
-    """A value as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+VOICES_A_PAGE = 1_000
 
 
 def talk(event: ModelEvent) -> None:
     """What happens, on stderr; progress has its own bar."""
     if event.kind != "progress":
-        click.echo(event.message, err=True)
+        say(event.message)
 
 
 @contextmanager
@@ -150,7 +148,7 @@ def step_as_json(step: PlannedStep) -> dict[str, Any]:
 def show_plan(plan: Plan, *, as_json: bool) -> None:
     """A migration before it is run: the data on stdout, the sum on stderr."""
     if as_json:
-        print_json([step_as_json(step) for step in plan.steps])
+        click.echo(to_json([step_as_json(step) for step in plan.steps]))
         return
     for step in plan.steps:
         way = f"-> {step.target}" if step in plan.changes else f"({step.reason})"
@@ -159,3 +157,37 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         click.echo(f"{'closed':10} {'':>10}  {finding.folder} ({finding.reason})")
     moved_bytes = sum(step.size_bytes for step in plan.changes)
     click.echo(f"{len(plan.changes)} changes, {size(moved_bytes)}, into {plan.directory}", err=True)
+
+
+# ---- voices that need a model ----------------------------------------------------------------------------------------
+
+
+def voices_by_model(state_dir: Path) -> dict[str, tuple[str, ...]]:
+    """Model id, in lower case → the voices, as `name@N`, whose current version was locked with it."""
+    if not state_dir.is_dir():
+        return {}  # before the registry is loaded, which takes longer than a listing
+    from registry.registry import DATABASE_NAME, open_registry
+
+    if not (state_dir / DATABASE_NAME).exists():
+        return {}
+    found: dict[str, list[str]] = defaultdict(list)
+    with open_registry(state_dir) as registry:
+        after = ""
+        while page := registry.voices(after=after, limit=VOICES_A_PAGE):
+            for voice in page:
+                if voice.model is not None and voice.current is not None:
+                    for model_id in ids_meant_by(voice.model):
+                        found[model_id].append(f"{voice.name}@{voice.current}")
+            after = page[-1].name
+    return {model_id: tuple(voices) for model_id, voices in found.items()}
+
+
+def ids_meant_by(model: str) -> tuple[str, ...]:
+    """The ids, in lower case, of the models that a recorded name may mean: short name, repository id or folder."""
+    from models.store import catalog
+
+    entry = catalog.entry_named(model)
+    if entry is None:
+        return (model.casefold(),)
+    exact = [repository for repository in entry.repositories if repository.casefold() == model.casefold()]
+    return tuple(repository.casefold() for repository in exact or entry.repositories)

@@ -1,13 +1,111 @@
-"""`voicejobs run`: the runner itself."""
+"""`voicejobs check`, `schema`, `submit` and `run`: job files checked, dropped into the inbox, and worked on."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 import click
 
-from runner.cli.console import Command, current_instance, say
+from runner.cli.console import (
+    NO_RUNNER,
+    Command,
+    current_instance,
+    json_option,
+    say,
+    show,
+    to_json,
+    warn_of_unheard_settings,
+)
+from runner.cli.progress import wait_with_progress
+from runner.exit_codes import FAILED, OK
+
+
+@click.command(
+    cls=Command,
+    examples=("voicejobs check hello.toml", "voicejobs check examples/*.toml", "voicejobs check --json - < hello.json"),
+)
+@click.argument("files", metavar="FILE…", nargs=-1, required=True)
+@json_option
+def check(files: tuple[str, ...], as_json: bool) -> int:
+    """Check job files without running them; - reads standard input.
+
+    Exit code 1 when one of them is wrong. The files that a job names are looked for, too.
+    """
+    from runner.cli.check import check_file
+
+    verdicts = [check_file(name, stdin=sys.stdin.buffer) for name in files]
+    if as_json:
+        click.echo(to_json(verdicts))
+    else:
+        for verdict in verdicts:
+            say("\n".join(verdict.problems) if verdict.problems else f"{verdict.file}: ok, {_kind_text(verdict.kind)}")
+            if verdict.hint:
+                say(f"  {verdict.hint}")
+    return FAILED if any(verdict.problems for verdict in verdicts) else OK
+
+
+def _kind_text(kind: str | None) -> str:
+    return f"{'an' if kind in ('export', 'import') else 'a'} {kind} job"
+
+
+@click.command(cls=Command, examples=("voicejobs schema > job.schema.json",))
+def schema() -> None:
+    """Print the JSON Schema of job files, TOML and JSON alike."""
+    from runner.jobfile.parse import job_schema
+
+    show(job_schema(), as_json=True, text=str)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "voicejobs submit hello.toml",
+        "voicejobs submit --wait scene.toml          # shows progress; the exit code is the job's",
+        "voicejobs submit examples/audiobook         # a folder: its job file and what that names",
+        "generate-lines | voicejobs submit --name scene-4 -",
+    ),
+)
+@click.argument("file", metavar="FILE")
+@click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner does.")
+@click.option("--name", metavar="NAME", help="Drop it under this name, which names a job without an id.")
+@json_option
+def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
+    """Drop a job file, with the files it names, into the inbox; - reads standard input.
+
+    The file is checked first, and nothing is dropped when it is wrong. With --wait the exit code says how the
+    job ended: 0 done, duplicate or cancelled, 1 partial, failed or rejected.
+    """
+    from runner.cli.check import read_job
+    from runner.cli.submit import submit_job
+
+    instance = current_instance()
+    warn_of_unheard_settings(instance)
+    job = read_job(file, stdin=sys.stdin.buffer)
+    if name is None and Path(file).is_dir():
+        name = Path(file).resolve().name  # a folder names its job
+    suffix = Path(job.file_name).suffix
+    submitted = submit_job(instance, job, name=f"{name}{suffix}" if name else None)
+    if not wait:
+        if as_json:
+            click.echo(to_json({"dropped": submitted.path, "kind": job.spec.kind}))
+        else:
+            say(f"dropped {submitted.path}")
+            if not instance.runner_is_active():
+                say(NO_RUNNER)
+        return OK
+    finished = wait_with_progress(instance, submitted)
+    if as_json:
+        click.echo(to_json(finished.receipt))
+        return finished.exit_code
+    say(f"{finished.job}: {finished.status}")
+    if finished.error_text:
+        say(finished.error_text)
+    for path in sorted(finished.folder.glob("*")):
+        click.echo(path)
+    return finished.exit_code
 
 
 @click.command(

@@ -1,16 +1,16 @@
-"""`voicejobs init`, `check`, `schema` and `completion`: what needs no runner and no registry."""
+"""`voicejobs init`, `demo`, `doctor` and `completion`: an instance made, tried and examined."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import cast
 
 import click
 
-from runner.cli.console import Command, globals_of, json_option, say, show, to_json
+from runner.cli.console import Command, current_instance, globals_of, json_option, say, terminal_table, to_json
 from runner.exit_codes import FAILED, OK
+from runner.text_format import counted
 
 
 @click.command(
@@ -46,38 +46,65 @@ def init(folder: Path | None, force: bool) -> None:
 
 @click.command(
     cls=Command,
-    examples=("voicejobs check hello.toml", "voicejobs check examples/*.toml", "voicejobs check --json - < hello.json"),
+    examples=("voicejobs demo", "voicejobs demo --dir /tmp/voices   # an instance to look at and go on with"),
 )
-@click.argument("files", metavar="FILE…", nargs=-1, required=True)
+@click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Where; else a new temporary folder."
+)
 @json_option
-def check(files: tuple[str, ...], as_json: bool) -> int:
-    """Check job files without running them; - reads standard input.
+def demo(folder: Path | None, as_json: bool) -> None:
+    """Design, lock and speak in a scratch instance, and show the result.
 
-    Exit code 1 when one of them is wrong. The files that a job names are looked for, too.
+    Drops five job files at once: two voices designed and locked, and a scene spoken by both. It speaks with the
+    draft engine, which needs no download, and fails unless every receipt says done and the track holds speech.
     """
-    from runner.cli.check import check_file
+    from runner.cli.demo import demo_text, run_demo
 
-    verdicts = [check_file(name, stdin=sys.stdin.buffer) for name in files]
+    result = run_demo(folder, say=say)
+    click.echo(to_json(result) if as_json else demo_text(result))
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "voicejobs doctor",
+        "voicejobs doctor --engine      # speaks and computes, too",
+        "voicejobs doctor --json",
+    ),
+)
+@click.option("--engine", is_flag=True, help="Start engines as well: do they speak, does MLX compute right?")
+@click.option("--list-checks", is_flag=True, help="Say what is checked, and check nothing.")
+@click.option("--verbose", is_flag=True, help="Show what is in order, too.")
+@json_option
+def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int:
+    """Check this instance and this machine.
+
+    Every finding names a remedy. Exit code 1 when there is a warning or a problem.
+    """
+    from runner.doctor.checks import ALWAYS_TOLD, CHECKS, examine
+    from runner.doctor.findings import NOTE
+    from runner.doctor.findings import OK as GOOD
+
+    if list_checks:
+        listed = [{"check": name, "what": what} for name, (what, _) in CHECKS.items()]
+        rows = [(item["check"], item["what"]) for item in listed]
+        click.echo(to_json(listed) if as_json else terminal_table(("CHECK", "WHAT"), rows))
+        return OK
+    findings = examine(current_instance(), engine=engine)
+    to_mend = [finding for finding in findings if finding.counts]
     if as_json:
-        click.echo(to_json(verdicts))
-    else:
-        for verdict in verdicts:
-            say("\n".join(verdict.problems) if verdict.problems else f"{verdict.file}: ok, {_kind_text(verdict.kind)}")
-            if verdict.hint:
-                say(f"  {verdict.hint}")
-    return FAILED if any(verdict.problems for verdict in verdicts) else OK
-
-
-def _kind_text(kind: str | None) -> str:
-    return f"{'an' if kind in ('export', 'import') else 'a'} {kind} job"
-
-
-@click.command(cls=Command, examples=("voicejobs schema > job.schema.json",))
-def schema() -> None:
-    """Print the JSON Schema of job files, TOML and JSON alike."""
-    from runner.jobfile.parse import job_schema
-
-    show(job_schema(), as_json=True, text=str)
+        click.echo(to_json({"ok": not to_mend, "findings": findings}))
+        return FAILED if to_mend else OK
+    for finding in findings:
+        if finding.severity == GOOD and not verbose and finding.check not in ALWAYS_TOLD:
+            continue
+        click.echo(f"{finding.severity:<8} {finding.check}: {finding.message}")
+        if finding.remedy and finding.severity != GOOD:
+            click.echo(f"{'':<8}   → {finding.remedy}")
+    checks = len({finding.check for finding in findings})
+    notes = sum(finding.severity == NOTE for finding in findings)
+    click.echo(f"{checks} checks: {counted(len(to_mend), 'finding')}, {counted(notes, 'note')}")
+    return FAILED if to_mend else OK
 
 
 @click.command(

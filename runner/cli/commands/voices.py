@@ -12,7 +12,6 @@ from runner.cli.console import (
     Command,
     LazyGroup,
     current_instance,
-    has_terminal,
     json_option,
     say,
     show,
@@ -289,8 +288,8 @@ def restore(version: str) -> None:
 @click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner does.")
 def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
     """Rebuild a version for another model from its recording, as the next version. This is a job."""
-    from runner.cli.progress import ProgressLine
-    from runner.cli.submit import job_from_values, submit_job, wait_for
+    from runner.cli.progress import wait_with_progress
+    from runner.cli.submit import job_from_values, submit_job
     from runner.names import parse_voice_reference
 
     instance = current_instance()
@@ -302,14 +301,11 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
     if not wait:
         say(f"dropped {submitted.path}")
         return OK
-    with ProgressLine(enabled=has_terminal()) as line:
-        finished = wait_for(instance, submitted, on_progress=line.update)
-    made = (finished.receipt.get("voice") or {}).get("version")
-    error = finished.receipt.get("error") or {}
+    finished = wait_with_progress(instance, submitted)
     if finished.exit_code == OK:
-        say(f"{version.voice}@{made}")
+        say(f"{version.voice}@{finished.receipt['voice']['version']}")
     else:
-        say(f"{finished.status}: {error.get('message', '')} {error.get('hint') or ''}".strip())
+        say(f"{finished.status}: {finished.error_text}")
     return finished.exit_code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.cli.demo_run import LINES, demo_text, run_demo
+from runner.cli.demo import LINES, demo_text, run_demo
 from runner.errors import WorkFailed
 from tests.runner.worker.bench import MODEL
 

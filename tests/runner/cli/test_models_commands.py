@@ -194,21 +194,21 @@ def test_no_command_imports_mlx_or_downloads_anything_by_being_imported():
 
 def findings(directory, home, **more):
     found = check_models(directory, environ=home_environment(home), **more)
-    return {(one.check, one.severity): one for one in found}
+    return {(message.partition(":")[0], severity): (message, remedy) for severity, message, remedy in found}
 
 
 def test_the_doctor_is_content_with_whole_models(directory, home):
     speech_model(directory / slug(BASE))
     found = findings(directory, home)
     assert ("models directory", "ok") in found or ("models directory", "warning") in found
-    assert "1 model, none broken" in found["broken models", "ok"].message
+    assert "1 model, none broken" in found["broken models", "ok"][0]
 
 
 def test_the_doctor_names_broken_models_and_the_remedy(directory, home):
     (speech_model(directory / slug(BASE)) / "model.safetensors").write_bytes(b"")
-    finding = findings(directory, home)["broken models", "problem"]
-    assert "model.safetensors" in finding.message
-    assert f"models pull {BASE}" in finding.remedy
+    message, remedy = findings(directory, home)["broken models", "problem"]
+    assert "model.safetensors" in message
+    assert f"models pull {BASE}" in remedy
 
 
 def test_the_doctor_counts_copies_but_not_hard_links(directory, home, tmp_path):
@@ -217,7 +217,7 @@ def test_the_doctor_counts_copies_but_not_hard_links(directory, home, tmp_path):
     run_plan_of(directory, home)
     assert ("duplicates", "warning") not in findings(directory, home)
     speech_model(home / CACHES / "TTS" / slug(BASE), elements=600_000)
-    assert "wastes 0.00 GB" in findings(directory, home)["duplicates", "warning"].message
+    assert "wastes 0.00 GB" in findings(directory, home)["duplicates", "warning"][0]
 
 
 def run_plan_of(directory, home):
@@ -229,10 +229,10 @@ def run_plan_of(directory, home):
 def test_the_doctor_sees_legacy_models_and_the_offline_switch(directory, home):
     other_model(home / CACHES / "LLM" / "mlx-community_Llama")
     found = findings(directory, home, offline=True)
-    assert "1 model" in found["legacy models", "note"].message
-    assert "Offline mode is on" in found["network", "note"].message
+    assert "1 model" in found["legacy models", "note"][0]
+    assert "offline mode is on" in found["network", "note"][0]
 
 
 def test_the_doctor_sees_an_interrupted_download(directory, home):
     (directory / ".incoming" / f"{slug(BASE)}.download").mkdir(parents=True)
-    assert slug(BASE) in findings(directory, home)["interrupted work", "warning"].message
+    assert slug(BASE) in findings(directory, home)["interrupted work", "warning"][0]
