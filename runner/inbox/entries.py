@@ -80,7 +80,7 @@ def has_job_suffix(name: str) -> bool:
     return name.casefold().endswith(JOB_SUFFIXES)
 
 
-def look(inbox: Path) -> list[Entry]:
+def list_entries(inbox: Path) -> list[Entry]:
     """Every entry of the inbox, folders with their whole tree. Raises OSError when the inbox cannot be read."""
     entries = []
     with os.scandir(inbox) as found:
