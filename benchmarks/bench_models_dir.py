@@ -28,8 +28,8 @@ sys.path.insert(0, str(ROOT))
 
 from models.migrate.migration import plan_migration, run_plan  # noqa: E402
 from models.store.availability import Available, availability  # noqa: E402 - after the path is set
+from models.store.installed import list_models  # noqa: E402
 from models.store.manifest import make_manifest, write_manifest  # noqa: E402
-from models.store.shared_directory import list_models  # noqa: E402
 
 TALKER_TENSORS, CODEC_TENSORS = 480, 500  # about as many as the published files describe
 CHUNK_BYTES = 1 << 24

@@ -17,18 +17,11 @@ from typing import Any
 
 from models.errors import DownloadCorrupt, NoSpaceForModel, RepositoryNotFound, UnsupportedCheckpoint
 from models.fetch.hub import Hub, RemoteFile, RemoteModel
-from models.store.availability import (
-    INCOMING_FOLDER,
-    Available,
-    Partial,
-    availability,
-    download_folder_of,
-    download_state_of,
-)
+from models.migrate.move_folder import SPARE_BYTES
+from models.store.availability import Available, Partial, availability
 from models.store.events import ModelEvent, OnEvent, ignore_events
-from models.store.manifest import make_manifest, write_manifest
-from models.store.move_folder import SPARE_BYTES
-from models.store.provenance import write_provenance
+from models.store.manifest import make_manifest, write_manifest, write_provenance
+from models.store.shared_directory import INCOMING_FOLDER, download_folder_of, download_state_of
 from registry.durable_files import crash_point, fsync_folder, rename_durably, sha256_of, write_durably
 from registry.errors import StorageError
 

@@ -16,22 +16,14 @@ from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
 from models.fetch.download import PROGRESS_EVERY_S, download_model, tidy_records
 from models.fetch.download_process import DownloadOrder, download_in_child
 from models.fetch.hub import is_offline
+from models.migrate.journal import Journal
 from models.migrate.legacy_places import LegacyModel, Scan, scan_legacy
-from models.migrate.migration import (
-    Plan,
-    PlannedStep,
-    done_message,
-    finding_event,
-    make_directory,
-    plan_of,
-    recover,
-    run_plan,
-)
+from models.migrate.migration import Plan, PlannedStep, done_message, finding_event, plan_of, recover, run_plan
 from models.store import catalog
 from models.store.availability import Availability, Available, Downloading, NotAvailable, Partial, availability
 from models.store.events import ModelEvent, OnEvent, ignore_events
-from models.store.journal import Journal
-from models.store.shared_directory import ResolvedModel, installed_folders, lock_of, resolve_model, revision_of
+from models.store.installed import ResolvedModel, installed_folders, resolve_model, revision_of
+from models.store.shared_directory import lock_of, make_directory
 from registry.durable_files import FileLock
 from registry.errors import Busy, StorageError
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.migrate.folder_files import entries_below
 from models.store.availability import Availability, Available, NotAvailable, availability, folder_bytes, is_qwen3_tts
 from models.store.shared_directory import cache_home, data_home, home_of, id_of
 
@@ -230,7 +231,9 @@ def _candidate(model_id: str, folder: Path, *, place: Place, revision: str | Non
 def _stays_in(folder: Path, boundary: Path, *, relative: bool = False) -> bool:
     """Whether every link below `folder` leads to something inside `boundary` (and, if asked, is relative)."""
     limit = boundary.resolve()
-    for link in links_below(folder):
+    for link, kind in entries_below(folder):
+        if kind != "link":
+            continue
         try:
             inside = link.resolve(strict=True).is_relative_to(limit)
         except (OSError, RuntimeError):
@@ -238,12 +241,3 @@ def _stays_in(folder: Path, boundary: Path, *, relative: bool = False) -> bool:
         if not inside or (relative and link.readlink().is_absolute()):
             return False
     return True
-
-
-def links_below(folder: Path) -> Iterator[Path]:
-    """Every symbolic link below `folder`; linked folders are not entered."""
-    for entry in list(os.scandir(folder)):  # read whole, so that a caller who stops early leaves nothing open
-        if entry.is_symlink():
-            yield Path(entry.path)
-        elif entry.is_dir(follow_symlinks=False):
-            yield from links_below(Path(entry.path))

@@ -1,7 +1,7 @@
 """Models in legacy places → the shared model directory: a plan, its execution, its undoing, and what a job may do.
 
 This module touches the disk. It never merges, never overwrites, and removes only what was copied whole. Every step
-is in the journal (`models.store.journal`).
+is in the journal (`models.migrate.journal`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import CannotMove, UndoRefused
+from models.migrate.folder_files import changed_files
+from models.migrate.journal import Journal, Operation
 from models.migrate.legacy_places import ADOPT, MOVE, REFERENCE, LegacyModel, PlaceFinding, Scan, scan_legacy
+from models.migrate.move_folder import new_operation, perform, recover_one, same_disk
 from models.store.availability import Available, Partial, availability
 from models.store.events import EventKind, ModelEvent, OnEvent, ignore_events
-from models.store.journal import Journal, Operation
-from models.store.move_folder import changed_files, new_operation, perform, recover_one, same_disk
-from models.store.shared_directory import lock_of
-from registry.errors import Busy, StorageError
+from models.store.shared_directory import lock_of, make_directory
+from registry.errors import Busy
 
 DISPLACED_FOLDER = ".displaced"
 KEEP_EXISTING, KEEP_COMPLETE, REPORT_ONLY = "keep-existing", "keep-complete", "report-only"
@@ -180,17 +181,6 @@ def _perform_step(step: PlannedStep, journal: Journal, *, migration: str) -> Ope
         raise
 
 
-def make_directory(directory: Path) -> None:
-    """Create the shared model directory. Raises StorageError, saying what to do."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "Give this user access to its parent, or choose another with --models-dir or VOICEJOBS_MODELS_DIR."
-        raise StorageError(
-            f"The model directory {directory} cannot be created: {error.strerror}.", hint=hint
-        ) from error
-
-
 def recover(directory: Path, *, on_event: OnEvent = ignore_events, held: Collection[str] = ()) -> list[str]:
     """Finish or take back every operation that a crash interrupted; says what was done with each.
 
@@ -259,7 +249,7 @@ def undo_last(directory: Path, *, on_event: OnEvent = ignore_events) -> list[Ope
 
 
 def _check_undoable(operation: Operation, going: Collection[Path]) -> None:
-    changed = changed_files(operation, operation.target)
+    changed = changed_files(operation.files, operation.target)
     if changed:
         hint = "Undo works only while nothing has been changed; move the folder by hand."
         raise UndoRefused(f"{operation.target} has changed since: {', '.join(changed[:3])}.", hint=hint)

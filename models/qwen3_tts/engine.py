@@ -26,8 +26,9 @@ from models.qwen3_tts.prompt.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel
 from models.qwen3_tts.text_pieces import ActiveSpeech, as_plain_text
 from models.store.catalog import MEMORY_FACTOR
+from models.store.installed import revision_of
 from models.store.memory import memory_verdict
-from models.store.shared_directory import hold_for_loading, revision_of
+from models.store.shared_directory import hold_for_loading
 from models.voices.clone_prompt import ClonePrompt
 from models.voices.swift_prompt import is_swift_prompt, parse_swift_prompt, to_clone_prompt
 from registry.durable_files import FileLock

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Union
 from models.errors import InvalidManifest
 from models.store.manifest import Manifest, ManifestFile, is_verified, read_manifest
 from models.store.safetensors_check import safetensors_problem
+from models.store.shared_directory import download_folder_of, download_state_of, lock_path_of
 from registry.durable_files import is_locked, sha256_of
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -24,8 +25,6 @@ INDEX_SUFFIX = ".safetensors.index.json"
 MAX_JSON_BYTES = 64_000_000
 SPEECH_TOKENIZER = "speech_tokenizer"
 MODEL_MARKS = ("config.json", "model_index.json", "manifest.json", ".acervo-manifest.json")
-LOCKS_FOLDER = ".locks"
-INCOMING_FOLDER = ".incoming"
 
 
 @dataclass(frozen=True)
@@ -295,21 +294,6 @@ def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
                 yield entry.path, entry.stat().st_size
             except OSError:
                 continue  # a dangling link
-
-
-def lock_path_of(folder: Path) -> Path:
-    """The lock file of the model in `folder`: `<root>/.locks/<slug>.lock`."""
-    return folder.parent / LOCKS_FOLDER / f"{folder.name}.lock"
-
-
-def download_folder_of(folder: Path) -> Path:
-    """Where the files of a model gather while it is fetched."""
-    return folder.parent / INCOMING_FOLDER / f"{folder.name}.download"
-
-
-def download_state_of(folder: Path) -> Path:
-    """The small file beside the gathering files that says what is being fetched."""
-    return folder.parent / INCOMING_FOLDER / f"{folder.name}.download.json"
 
 
 def download_in_flight(folder: Path) -> Downloading | None:

@@ -1,4 +1,4 @@
-"""Acervo's `manifest.json` ↔ a checked value: which files a model consists of, their sizes and SHA-256.
+"""Records in a model's folder ↔ values: Acervo's manifest of its files, its verified mark, our note of their origin.
 
 This module touches the disk. A manifest is written last, so its presence says that the model is complete.
 """
@@ -20,6 +20,7 @@ from registry.durable_files import sha256_of, write_durably
 MANIFEST_FILE = "manifest.json"
 LEGACY_MANIFEST_FILE = ".acervo-manifest.json"
 VERIFIED_FILE = ".acervo-verified.json"
+PROVENANCE_FILE = ".voicejobs.json"  # hidden, as Acervo's manifest has no place for a commit and skips such names
 MANIFEST_VERSION = 1
 
 IGNORED_NAMES = frozenset({MANIFEST_FILE, ".DS_Store", ".gitattributes", ".gitignore"})
@@ -216,3 +217,18 @@ def mark_verified(folder: Path, manifest: Manifest) -> None:
     """Write `.acervo-verified.json`: every hash of `manifest` was found to be right."""
     marker = {"manifestChecksum": manifest.checksum, "verifiedAt": utc_text(time.time())}
     write_durably(folder / VERIFIED_FILE, json.dumps(marker, indent=2, sort_keys=True).encode())
+
+
+def write_provenance(folder: Path, *, repository: str, revision: str | None, source: str) -> None:
+    """Record the repository, the commit and how the files came here ("download", "adopted", "quantized")."""
+    record = {"repository": repository, "revision": revision, "source": source}
+    write_durably(folder / PROVENANCE_FILE, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode("utf-8"))
+
+
+def read_provenance(folder: Path) -> dict[str, Any] | None:
+    """The record of `folder`; None when it has none that can be read."""
+    try:
+        record = json.loads((folder / PROVENANCE_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None  # absent or damaged: it is only a record, the model stands without it
+    return record if isinstance(record, dict) else None

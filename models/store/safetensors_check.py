@@ -1,11 +1,13 @@
 """A safetensors file → what is wrong with its structure, in milliseconds: the header is read, the data never.
 
 This catches truncation, text files of Git LFS or Xet that stand in for weights, and holes that a broken
-transfer left. It does not catch flipped bits; hashes do (`models.store.manifest`).
+transfer left. It does not catch flipped bits; hashes do (`models.store.manifest`). Verdicts on files that have not
+changed are remembered, so a listing of hundreds of models reads no header twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
@@ -15,6 +17,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+CACHE_FILE = ".voicejobs-checks.json"
+CACHE_VERSION = 1
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 POINTER_STARTS = (b"version https://git-lfs", b"# xet version", b"version https://xet")
 POINTER_MAX_BYTES = 4_096
@@ -109,3 +113,48 @@ def _first_hole(descriptor: int, file_bytes: int) -> int | None:
             return None  # a file system without holes, or without a way to ask
         raise
     return hole if hole < file_bytes else None
+
+
+class VerdictCache:
+    """What is known of the weight files below one models directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / CACHE_FILE
+        self._known: dict[str, list[Any]] = self._read()
+        self._seen: dict[str, list[Any]] = {}
+        self._is_new = False
+
+    def _read(self) -> dict[str, list[Any]]:
+        try:
+            content = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return {}  # absent or damaged: everything is checked again
+        files = content.get("files") if isinstance(content, dict) and content.get("version") == CACHE_VERSION else None
+        return files if isinstance(files, dict) else {}
+
+    def problem(self, path: Path) -> str | None:
+        """As `safetensors_problem`, from memory where nothing has changed."""
+        key = str(path)
+        try:
+            status = path.stat()
+        except OSError:
+            return safetensors_problem(path)
+        stamp = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        known = self._known.get(key)
+        if isinstance(known, list) and known[:-1] == stamp:
+            self._seen[key] = known
+            found: str | None = known[-1]
+            return found
+        found = safetensors_problem(path)
+        self._seen[key] = [*stamp, found]
+        self._is_new = True
+        return found
+
+    def save(self) -> None:
+        """Keep what was seen, if it is news. A directory that we may only read keeps nothing."""
+        if not self._is_new and len(self._seen) == len(self._known):
+            return
+        temporary = self.path.with_name(f"{CACHE_FILE}.{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps({"version": CACHE_VERSION, "files": self._seen}))
+            temporary.replace(self.path)  # not synced: after a power cut a torn cache is only a slow listing

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 from models.errors import ModelNotInstalled, UnsupportedCheckpoint
-from models.store.availability import INCOMING_FOLDER, Available, availability, folder_bytes
-from models.store.manifest import make_manifest, write_manifest
-from models.store.move_folder import check_space
-from models.store.provenance import write_provenance
-from models.store.shared_directory import InstalledModel, describe, lock_of, resolve_model, slug_of
+from models.migrate.move_folder import check_space
+from models.store.availability import Available, availability, folder_bytes
+from models.store.installed import InstalledModel, describe, resolve_model
+from models.store.manifest import make_manifest, write_manifest, write_provenance
+from models.store.shared_directory import INCOMING_FOLDER, lock_of, slug_of
 from registry.durable_files import rename_durably
 from registry.errors import Busy, Conflict, InvalidInput
 from runner.errors import WorkFailed

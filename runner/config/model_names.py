@@ -29,7 +29,7 @@ def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Pat
     """The one name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
     if (simple := name_without_folder(wanted)) is not None:
         return simple
-    from models.store.shared_directory import resolve_model
+    from models.store.installed import resolve_model
 
     choice = resolve_model(wanted, directory=models_dir, ability=ability, offline=settings.offline)
     return choice.entry.name if choice.entry else choice.id

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from models.fetch.download import begun_downloads
 from models.fetch.hub import is_offline
+from models.migrate.journal import Journal
 from models.migrate.legacy_places import LegacyModel, Scan, scan_legacy
 from models.store.availability import Partial, download_in_flight
-from models.store.journal import Journal
-from models.store.shared_directory import InstalledModel, list_models
+from models.store.installed import InstalledModel, list_models
 from registry.errors import StorageError
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
 from runner.text_format import counted

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.store.move_folder import SPARE_BYTES
+from models.migrate.move_folder import SPARE_BYTES
 from tests.models.fetch.fake_hub import FakeHub
 from tests.models.store.making import home_environment
 

@@ -87,7 +87,7 @@ def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenD
 @click.pass_context
 def list_command(context: click.Context, show_all: bool, models_dir: Path | None, as_json: bool) -> None:
     """Installed models: state, size, where they lie, and which voices need them."""
-    from models.store.shared_directory import list_models
+    from models.store.installed import list_models
 
     chosen = chosen_directory(context, models_dir)
     used = voices_by_model(chosen.instance.state_dir) if chosen.instance else {}
@@ -115,7 +115,7 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
     """The folder of model NAME; without a name, of the default model. Exit code 3 when it is not installed."""
     from models.errors import ModelNotInstalled
     from models.store.availability import Available, availability
-    from models.store.shared_directory import resolve_model
+    from models.store.installed import resolve_model
 
     chosen = chosen_directory(context, models_dir)
     choice = resolve_model(name, directory=chosen.directory)
@@ -189,7 +189,7 @@ def verify_command(
     context: click.Context, names: tuple[str, ...], hashes: bool, models_dir: Path | None, as_json: bool
 ) -> None:
     """Check models NAMES, or all: files, sizes, structure. Exit code 1 when one is broken."""
-    from models.store.verify import verify_models
+    from models.store.upkeep import verify_models
     from runner.errors import WorkFailed
 
     chosen = chosen_directory(context, models_dir)
@@ -271,8 +271,8 @@ def migrate_command(
 def rm_command(context: click.Context, name: str, force: bool, models_dir: Path | None, as_json: bool) -> None:
     """Remove model NAME from the shared directory."""
     from models.errors import ModelNeeded
-    from models.store.removal import remove_model
-    from models.store.shared_directory import resolve_model
+    from models.store.installed import resolve_model
+    from models.store.upkeep import remove_model
 
     chosen = chosen_directory(context, models_dir)
     choice = resolve_model(name, directory=chosen.directory)

@@ -17,7 +17,7 @@ from runner.text_format import short, size
 if TYPE_CHECKING:
     from models.migrate.migration import Plan, PlannedStep
     from models.store.events import ModelEvent
-    from models.store.shared_directory import InstalledModel
+    from models.store.installed import InstalledModel
 
 
 VOICES_A_PAGE = 1_000
@@ -91,7 +91,7 @@ def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dic
     from models.migrate.legacy_places import scan_legacy
     from models.store import catalog
     from models.store.availability import read_config
-    from models.store.shared_directory import InstalledModel
+    from models.store.installed import InstalledModel
 
     scan = scan_legacy(directory, environ=environ)
     found = [
@@ -114,7 +114,8 @@ def models_not_installed(directory: Path, *, present: set[str]) -> list[dict[str
     """Known models that lie nowhere, as rows of a listing."""
     from models.store import catalog
     from models.store.availability import NotAvailable
-    from models.store.shared_directory import InstalledModel, slug_of
+    from models.store.installed import InstalledModel
+    from models.store.shared_directory import slug_of
 
     absent = [entry for entry in catalog.CATALOG if not present.intersection(entry.repositories)]
     rows = [

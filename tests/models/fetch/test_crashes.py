@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from models.fetch.prepare import ensure_model, pull_model
+from models.migrate.journal import Journal
 from models.migrate.migration import plan_migration, recover, run_plan, undo_last
 from models.store.availability import Available, availability
-from models.store.journal import Journal
 from tests.models.store.making import (
     BASE,
     CRASHED,

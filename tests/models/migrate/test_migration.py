@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from models.errors import UndoRefused
+from models.migrate.journal import Journal
 from models.migrate.migration import plan_migration, run_plan, undo_last
 from models.store.availability import Available, availability
-from models.store.journal import Journal
-from models.store.provenance import read_provenance
+from models.store.manifest import read_provenance
 from tests.models.store.making import (
     BASE,
     CACHES,
@@ -284,7 +284,7 @@ def test_a_move_to_another_disk_can_be_undone(home, other_disk):
 
 def test_a_full_disk_leaves_the_original_in_place(home, other_disk, monkeypatch):
     legacy = speech_model(home / CACHES / "TTS" / slug(BASE))
-    monkeypatch.setattr("models.store.move_folder.SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr("models.migrate.move_folder.SPARE_BYTES", 1 << 60)
     result = migrate(other_disk, home)
     assert [step.model for step in result.failed] == [BASE]
     assert isinstance(availability(legacy), Available)

@@ -8,6 +8,7 @@ import pytest
 
 from models.errors import InvalidManifest
 from models.store.availability import Available, Downloading, NotAvailable, Partial, availability
+from models.store.installed import list_models
 from models.store.manifest import (
     checksum_of,
     make_manifest,
@@ -18,7 +19,7 @@ from models.store.manifest import (
     write_manifest,
 )
 from models.store.safetensors_check import safetensors_problem
-from models.store.shared_directory import list_models, lock_of
+from models.store.shared_directory import lock_of
 from tests.models.store.making import BASE, CUSTOM, other_model, slug, speech_model, weights
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from models.errors import InvalidModelId, UnknownModel
 from models.store import catalog
-from models.store.shared_directory import id_of, resolve_model, resolve_models_dir, slug_of
+from models.store.installed import resolve_model
+from models.store.shared_directory import id_of, resolve_models_dir, slug_of
 from tests.models.store.making import BASE, home_environment, other_model, slug, speech_model
 
 GIGABYTE = 1_000_000_000

@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from models.errors import ModelInUse, UnsupportedCheckpoint
-from models.store.provenance import write_provenance
-from models.store.removal import remove_model
-from models.store.shared_directory import lock_of, resolve_model
+from models.store.installed import resolve_model
+from models.store.manifest import write_provenance
+from models.store.shared_directory import lock_of
+from models.store.upkeep import remove_model
 from registry.errors import Busy
 from tests.models.store.making import BASE, slug, speech_model
 from tests.reference import REFERENCE

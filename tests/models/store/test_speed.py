@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.bench_models_dir import write_model
 from models.store.availability import Available, availability
-from models.store.shared_directory import list_models
-from models.store.verdict_cache import CACHE_FILE
+from models.store.installed import list_models
+from models.store.safetensors_check import CACHE_FILE
 from runner.config.instance import open_instance
 from runner.config.quick_settings import quick_settings
 from runner.errors import InstanceNotFound, SettingsInvalid

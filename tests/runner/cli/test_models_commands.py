@@ -183,7 +183,7 @@ def test_a_model_that_a_voice_needs_is_removed_only_by_force(recorded, run, dire
 
 def test_no_command_imports_mlx_or_downloads_anything_by_being_imported():
     program = (
-        "import sys, runner.cli.commands.models, models.fetch.prepare, models.migrate.migration, models.store.verify;"
+        "import sys, runner.cli.commands.models, models.fetch.prepare, models.migrate.migration, models.store.upkeep;"
         "import runner.doctor.model_checks;"
         "bad = [name for name in ('mlx', 'huggingface_hub', 'sqlalchemy', 'numpy', 'pydantic') if name in sys.modules];"
         "assert not bad, bad"

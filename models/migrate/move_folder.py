@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
-import stat
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from models.errors import CannotMove
-from models.store.availability import INCOMING_FOLDER
-from models.store.journal import ABORTED, DONE, PUBLISHED, STAGED, FileRecord, Journal, Operation, files_as_json
-from models.store.provenance import PROVENANCE_FILE, read_provenance, write_provenance
-from registry.durable_files import CHUNK_BYTES, crash_point, fsync_file, fsync_folder, rename_durably, sha256_of
+from models.migrate.folder_files import (
+    copy_checked,
+    entries_below,
+    record_of,
+    recorded_files,
+    remove_empty_folders,
+    sync_tree,
+)
+from models.migrate.journal import ABORTED, DONE, PUBLISHED, STAGED, Journal, Operation, files_as_json
+from models.store.manifest import read_provenance, write_provenance
+from models.store.shared_directory import INCOMING_FOLDER
+from registry.durable_files import crash_point, fsync_folder, rename_durably
 from registry.errors import StorageError
 
 SPARE_BYTES = 64 << 20  # room left on a disk beyond what a copy needs
@@ -111,7 +116,7 @@ def _stage(operation: Operation, journal: Journal, *, revision: str | None) -> O
     if operation.action == "adopt":
         known = (read_provenance(operation.source) or {}).get("revision")
         write_provenance(operation.staging, repository=operation.model, revision=revision or known, source="adopted")
-    _sync_tree(operation.staging)
+    sync_tree(operation.staging)
     if operation.action == "adopt":
         operation = replace(operation, files=recorded_files(operation.staging))
     journal.step(operation, STAGED, files=files_as_json(operation.files))
@@ -148,7 +153,7 @@ def _remove_copied_files(operation: Operation) -> None:
         if is_copied and record_of(path, operation.source) == file:
             path.unlink()
             crash_point("models.copy.removed")
-    _remove_empty_folders(operation.source)
+    remove_empty_folders(operation.source)
     if operation.source.parent.is_dir():
         fsync_folder(operation.source.parent)
 
@@ -192,90 +197,12 @@ def _linked(source: Path, target: Path) -> bool:
     return True
 
 
-def copy_checked(source: Path, target: Path) -> None:
-    """Copy a file, force it to the medium, and read it back: the copy has the bytes that were read.
-
-    Raises OSError also when the source changed meanwhile.
-    """
-    digest = hashlib.sha256()
-    before = source.stat()
-    with source.open("rb") as reader, target.open("xb") as writer:
-        while chunk := reader.read(CHUNK_BYTES):
-            digest.update(chunk)
-            writer.write(chunk)
-        writer.flush()
-        fsync_file(writer.fileno())
-    after = source.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise OSError(errno.EAGAIN, f"{source.name} changed while it was copied", str(source))
-    if sha256_of(target) != digest.hexdigest():
-        raise OSError(errno.EIO, f"{target.name} reads back differently than it was written", str(target))
-    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 def check_space(folder: Path, needed_bytes: int) -> None:
     """Raises CannotMove when the disk of `folder` has no room for `needed_bytes`."""
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes + SPARE_BYTES:
         hint = "Free some space, or choose a model directory on a larger disk with --models-dir."
         raise CannotMove(f"{folder} has {free_bytes} bytes free and needs {needed_bytes}.", hint=hint)
-
-
-def entries_below(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Everything below `folder` as (path, "folder" | "file" | "link" | "other"); a folder comes before its content."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = Path(entry.path)
-        if entry.is_symlink():
-            yield path, "link"
-        elif entry.is_dir():
-            yield path, "folder"
-            yield from entries_below(path)
-        else:
-            yield path, "file" if entry.is_file() else "other"
-
-
-def record_of(path: Path, folder: Path) -> FileRecord | None:
-    """How a file or link is at this moment; None when it is not there."""
-    try:
-        status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    modified_ns = 0 if stat.S_ISLNK(status.st_mode) else status.st_mtime_ns
-    return FileRecord(path.relative_to(folder).as_posix(), status.st_size, modified_ns)
-
-
-def recorded_files(folder: Path) -> tuple[FileRecord, ...]:
-    """A record of every file and link below `folder`, sorted by path; [] for a folder that is not there."""
-    if not folder.is_dir():
-        return ()
-    records = [record_of(path, folder) for path, kind in entries_below(folder) if kind != "folder"]
-    return tuple(sorted((record for record in records if record), key=lambda record: record.path))
-
-
-def changed_files(operation: Operation, folder: Path) -> list[str]:
-    """Paths below `folder` that are not as `operation` recorded them: changed, gone, or new. Our own marks are free."""
-    was = {file.path: file for file in operation.files}
-    now = {file.path: file for file in recorded_files(folder)}
-    changed = [path for path in was.keys() | now.keys() if was.get(path) != now.get(path)]
-    return sorted(path for path in changed if path not in (PROVENANCE_FILE, ".acervo-verified.json"))
-
-
-def _sync_tree(folder: Path) -> None:
-    """Force a folder's entries, and those of its sub-folders, to the medium."""
-    for path, kind in entries_below(folder):
-        if kind == "folder":
-            fsync_folder(path)
-    fsync_folder(folder)
-
-
-def _remove_empty_folders(folder: Path) -> None:
-    """Remove `folder` and those below it that hold nothing more; one that holds something stays."""
-    if not folder.is_dir():
-        return
-    below = [path for path, kind in entries_below(folder) if kind == "folder"]
-    for path in [*reversed(below), folder]:
-        with contextlib.suppress(OSError):
-            path.rmdir()
 
 
 def recover_one(operation: Operation, journal: Journal) -> str:

@@ -1,20 +1,58 @@
-"""Removing an installed model: its name goes by one rename, its files after.
+"""Names of installed models → what was found in them, or what was removed.
 
-This module touches the disk. Only what lies in the shared model directory is removed, and a link only as a link.
+This module touches the disk. A model whose every hash was right is marked so. Only what lies in the shared model
+directory is removed, and a link only as a link: the name goes by one rename, the files after.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.errors import ModelInUse, ModelNotInstalled
-from models.store.availability import INCOMING_FOLDER, download_folder_of, download_state_of, folder_bytes
-from models.store.shared_directory import ResolvedModel, installed_folders, lock_of
+from models.errors import InvalidManifest, ModelInUse, ModelNotInstalled
+from models.store.availability import Available, availability, folder_bytes
+from models.store.installed import (
+    InstalledModel,
+    ResolvedModel,
+    describe,
+    installed_folders,
+    list_models,
+    resolve_model,
+)
+from models.store.manifest import mark_verified, read_manifest
+from models.store.shared_directory import INCOMING_FOLDER, download_folder_of, download_state_of, lock_of
 from registry.durable_files import crash_point, rename_durably
 from registry.errors import Busy, StorageError
+
+
+def verify_models(names: Sequence[str], *, directory: Path, hashes: bool = False) -> list[InstalledModel]:
+    """The state of the named models, or of all; with `hashes` every byte that a manifest vouches for is read.
+
+    Raises UnknownModel or ModelNotInstalled for a name that is not there.
+    """
+    found = [_named(name, directory) for name in names] if names else list_models(directory)
+    return [_with_hashes(model) for model in found] if hashes else found
+
+
+def _named(name: str, directory: Path) -> InstalledModel:
+    choice = resolve_model(name, directory=directory)
+    if choice.folder is None or not choice.folder.is_dir():
+        raise ModelNotInstalled(f"{choice.id} is not in {directory}.", hint=f"`voicejobs models pull {choice.id}`")
+    return describe(choice.folder, model_id=choice.id)
+
+
+def _with_hashes(model: InstalledModel) -> InstalledModel:
+    state = availability(model.folder, verify_hashes=True)
+    if isinstance(state, Available):
+        with contextlib.suppress(OSError, InvalidManifest):  # a directory that we may only read keeps no mark
+            manifest = read_manifest(model.folder)
+            if manifest is not None:
+                mark_verified(model.folder, manifest)
+    return replace(model, state=state)
 
 
 @dataclass(frozen=True, kw_only=True)

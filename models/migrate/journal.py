@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from models.migrate.folder_files import FileRecord
 from models.store.manifest import utc_text
 from registry.durable_files import fsync_file, fsync_folder
 
@@ -21,15 +22,6 @@ JOURNAL_FILE = ".voicejobs-migrations.jsonl"
 
 # What a line says of its operation, in the order in which a whole one passes through them.
 BEGUN, STAGED, PUBLISHED, DONE, ABORTED = "begun", "staged", "published", "done", "aborted"
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """One file of a moved folder, as it was: enough to tell later whether anybody touched it."""
-
-    path: str
-    size_bytes: int
-    modified_ns: int
 
 
 @dataclass(frozen=True, kw_only=True)
