@@ -1,12 +1,13 @@
-"""A take's audio → the file that is published of it, and what ledger and receipt say about it.
+"""A take's audio → the file that is published of it, and its figures for ledger and receipt.
 
-What is published comes from the stored take, never from the engine's own samples, so that publishing again after a
+A published file comes from the stored take, never from the engine's own samples, so that publishing again after a
 crash gives the same bytes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,13 @@ from models.audio.files import BLOCK_FRAMES, decode_audio, encode_audio, integer
 from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
 from registry.jobs.values import Line
 from registry.voices.values import ModelFacts, TakeFacts
+from runner.config.settings import Settings
+from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.outbox.outbox import sha256_hex
 from runner.version import VERSION
 
 TAKE_FORMAT, TAKE_ENCODING, TAKE_BITS = "flac", "pcm24", 24
+KEPT_BYTES = 3_000_000  # of recent takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +35,10 @@ class FileFormat:
     encoding: str = "pcm16"
 
 
-def file_format(name: str, *, wav_encoding: str) -> FileFormat:
-    """The format of a job; the encoding is a matter of WAV alone."""
-    return FileFormat(format=name, encoding=wav_encoding if name == "wav" else "pcm16")
+def format_of(spec: JobSpec, settings: Settings) -> FileFormat:
+    """The format of a job's audio; the encoding is a matter of WAV alone."""
+    name = (spec.format or settings.format) if isinstance(spec, SynthesizeSpec) else "wav"
+    return FileFormat(format=name, encoding=settings.wav_encoding if name == "wav" else "pcm16")
 
 
 def take_content(waveform: Waveform) -> bytes:
@@ -48,7 +53,7 @@ def take_waveform(content: bytes) -> Waveform:
 
 
 def as_stored(waveform: Waveform) -> Waveform:
-    """What `take_waveform(take_content(waveform))` gives, in a tenth of the time: a take keeps whole numbers."""
+    """`take_waveform(take_content(waveform))` in a tenth of the time: a take keeps whole numbers."""
     stored = np.empty(waveform.size, np.float32)
     for start in range(0, waveform.size, BLOCK_FRAMES):
         block = slice(start, start + BLOCK_FRAMES)
@@ -64,12 +69,16 @@ class PublishedLine:
     content: bytes
     sha256: str
     samples: int
-    waveform: Waveform | None  # what it holds, (S,), as long as a track may be made of it
+    waveform: Waveform | None  # its sound, (S,), as long as a track may be made of it
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.content) + (self.waveform.nbytes if self.waveform is not None else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewTake:
-    """A take as it is to be stored, and what is published of it."""
+    """A take as it is to be stored, and the file that is published of it."""
 
     content: bytes
     sha256: str
@@ -77,7 +86,7 @@ class NewTake:
 
 
 def new_take(waveform: Waveform, wanted: FileFormat) -> NewTake:
-    """What the engine has made of a line, ready for the store and the outbox."""
+    """The engine's samples `(S,)` of a line, ready for the store and the outbox."""
     content = take_content(waveform)
     return NewTake(content=content, sha256=sha256_hex(content), file=published(as_stored(waveform), wanted))
 
@@ -86,6 +95,26 @@ def published(waveform: Waveform, wanted: FileFormat) -> PublishedLine:
     """A stored take's samples as the file a job asked for."""
     content = encode_audio(waveform, format=wanted.format, encoding=wanted.encoding)
     return PublishedLine(content=content, sha256=sha256_hex(content), samples=waveform.size, waveform=waveform)
+
+
+class RecentTakes:
+    """The files made last of takes, up to a few megabytes, for the tracks that are made of them a moment later."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[str, PublishedLine] = OrderedDict()
+        self._bytes = 0
+
+    def keep(self, audio_sha256: str, file: PublishedLine) -> None:
+        if (known := self._files.pop(audio_sha256, None)) is not None:
+            self._bytes -= known.held_bytes
+        self._files[audio_sha256] = file
+        self._bytes += file.held_bytes
+        while self._bytes > KEPT_BYTES:
+            _, oldest = self._files.popitem(last=False)
+            self._bytes -= oldest.held_bytes
+
+    def get(self, audio_sha256: str) -> PublishedLine | None:
+        return self._files.get(audio_sha256)
 
 
 def engine_entry(facts: EngineFacts) -> dict[str, Any]:
@@ -121,7 +150,7 @@ def model_facts(facts: EngineFacts) -> ModelFacts:
 
 
 def line_result(line: Line, *, take: TakeFacts, audio_sha256: str, file: PublishedLine, reused: bool) -> dict[str, Any]:
-    """What the ledger keeps for the receipt about an accepted line."""
+    """Facts about an accepted line that the ledger keeps for the receipt."""
     quality: Mapping[str, Any] = take.quality
     figures = {key: value for key, value in quality.items() if key not in ("batch", "warnings")}
     return {

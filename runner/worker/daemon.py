@@ -26,7 +26,7 @@ from runner.exit_codes import INTERRUPTED, OK, STATUS_EXIT_CODES, TRY_AGAIN
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.watcher import InboxWatcher
 from runner.worker.context import open_context
-from runner.worker.worker import Worker
+from runner.worker.worker import build_worker
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Runner:
             memory_limit_bytes=settings.engine_memory_limit_bytes or default_memory_limit_bytes(),
             unload_after_s=settings.unload_after_s or None,
         )
-        self.worker = Worker(self.context, engine=self.engine, scanner=self.scanner, wake=self._waker.wake)
+        self.worker = build_worker(self.context, self.engine, self.scanner, wake=self._waker.wake)
         self._watcher = (
             InboxWatcher(instance.inbox, moved=self.scanner.note_moved, wake=self._on_inbox_event)
             if settings.watch_events

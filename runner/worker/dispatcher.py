@@ -1,12 +1,12 @@
-"""Whose turn it is: queued jobs are started, running ones handed to the engine, models swapped, in the right order.
+"""Queued and running jobs → work for the engine: jobs are started, lines submitted, models swapped, in the right order.
 
-Starting a job resolves what it names and writes its lines; from then on it is on the floor.
+Starting a job resolves the names in it and writes its lines; from then on it is in flight.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
@@ -18,14 +18,16 @@ from registry.jobs.values import Job, JobError, JobStatus
 from registry.storage.database import Session
 from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
+from runner.inbox.scanner import InboxScanner
 from runner.jobfile.parse import spec_from_json
 from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec
 from runner.scheduling.planner import JobPlan, Planner, load_pronunciations
 from runner.scheduling.scheduler import Choice, in_order
 from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
+from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.exchange_jobs import ExchangeJobs
-from runner.worker.finisher import Finisher
+from runner.worker.finisher import set_outcome
 from runner.worker.in_flight import InFlight
 from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
@@ -42,25 +44,27 @@ class Dispatcher:
     """Decides what the engine does next."""
 
     context: Context
+    scanner: InboxScanner
     in_flight: InFlight
     loader: ModelLoader
     take_writer: TakeWriter
-    finisher: Finisher
     models: ModelNames
     lock_jobs: LockJobs
-    folder_of: Callable[[Job], Path | None]  # where the files lie that a job refers to
     exchange: ExchangeJobs
-    ended: Callable[[Sequence[int]], None]  # these jobs were over at once: they want their answer
-    on_job_trouble: Callable[[Job, VoiceJobsError], None]  # the disk refuses what this job needs, and no other
-    may_be_ready: bool = True  # whether the ledger may hold jobs that could start
+    events: Events
+    _may_be_ready: bool = True  # whether the ledger may hold jobs that could start
     _absent: frozenset[str] = frozenset()  # models on their way here: their jobs hold nobody up
     _ready: dict[int, ReadyJob] = field(default_factory=dict)
     _next_delayed_s: float | None = None
 
+    def look_again(self) -> None:
+        """The ledger may hold jobs that could start: the next dispatch looks."""
+        self._may_be_ready = True
+
     def dispatch(self, now_s: float) -> None:
         """Give the engine work: of the job whose turn it is, then of the next that its model can speak."""
         absent = self.loader.absent(now_s=now_s)
-        self.may_be_ready |= absent != self._absent
+        self._may_be_ready |= absent != self._absent
         self._absent = absent
         self._fetch_ready()
         passed: set[int] = set()
@@ -86,22 +90,22 @@ class Dispatcher:
         except StorageError as error:
             if error.is_instance_wide:
                 raise
-            self.on_job_trouble(active.job, error)
+            self._delay(active.job, error)
             return True
 
     def _submit_all(self, active: ActiveJob) -> bool:
         """Give the engine all that this job has now; False when the engine takes no more before it has answered."""
         while self.in_flight.capacity > 0 and not self.in_flight.has_isolated:
             if not self.in_flight.submit(active):
-                return not active.pending  # else a suspect waits until it has the engine to itself
+                return not active.pending  # else an isolated line waits until it has the engine to itself
         return False
 
     def _fetch_ready(self) -> None:
-        """Look what the ledger has, when something may have come or a delayed job's time is there."""
+        """Look for queued jobs, when some may have come or a delayed one is due."""
         wall_s = self.context.clock()
         # A clock that was set back must not make a delayed job wait for ever: `ready` knows of that, too.
         is_due = self._next_delayed_s is not None and not 0 < self._next_delayed_s - wall_s <= LONGEST_DELAY_S
-        if not (self.may_be_ready or is_due):
+        if not (self._may_be_ready or is_due):
             return
         overdue_before_s = wall_s - self.context.settings.max_wait_s
         with self.context.database.read() as session:
@@ -115,7 +119,7 @@ class Dispatcher:
             )
             self._next_delayed_s = next_delayed_s(session, now_s=wall_s)
         self._ready = {job.id: job for job in found if job.id not in self.in_flight.jobs}
-        self.may_be_ready = bool(found)
+        self._may_be_ready = bool(found)
 
     def _ordered(self, passed: set[int]) -> list[Choice]:
         choices = [
@@ -159,14 +163,14 @@ class Dispatcher:
     # ---- starting ----------------------------------------------------------------------------------------------
 
     def _start(self, job_ids: Sequence[int]) -> None:
-        """Resolve what jobs name, write their lines, and take them onto the floor, in one transaction.
+        """Resolve what jobs name, write their lines, and take them into flight, in one transaction.
 
         No more of them than the engine has room for their lines: a long job takes megabytes from here to its end.
         """
         room = self.in_flight.capacity
         started: list[ActiveJob] = []
         over: list[int] = []
-        troubled: list[tuple[Job, StorageError]] = []
+        delayed: list[tuple[Job, StorageError]] = []
         exchanges: list[tuple[Job, ExportSpec | ImportSpec]] = []
         with self.context.database.write() as session:
             for job_id in job_ids:
@@ -183,22 +187,32 @@ class Dispatcher:
                         started.append(self._begin(session, job, spec))
                 except VoiceJobsError as error:
                     if is_job_local(error):
-                        troubled.append((job, error))
+                        delayed.append((job, error))
                     else:
                         self._fail(session, job_id, error)
                         over.append(job_id)
-        for job, trouble in troubled:
-            self.on_job_trouble(job, trouble)
-        for active in self._without_those_that_wait(started):
-            self.in_flight.jobs[active.job.id] = active
-            if active.task is None and active.job.attempts > 1:
-                self.take_writer.republish(active.job, active.spec)
-        fitting = [active for active in started if active.task is None and self._can_fetch(active)]
-        if fitting:
+        for job, refused in delayed:
+            self._delay(job, refused)
+        in_flight = [active for active in self._without_those_that_wait(started) if self._take_up(active)]
+        if fitting := [active for active in in_flight if self._can_fetch(active)]:
             self.in_flight.fetch(fitting)
         over += [job.id for job, spec in exchanges if self._exchange(job, spec)]
         if over:
-            self.ended(over)
+            self.events.append(OutcomesCommitted(tuple(over)))
+
+    def _take_up(self, active: ActiveJob) -> bool:
+        """Take a job into flight; False when it is delayed, since its folder refuses the lines of an earlier run."""
+        self.in_flight.jobs[active.job.id] = active
+        if active.lock_task is not None or active.job.attempts == 1:
+            return True
+        delayed = self.take_writer.republish(active.job, active.spec)
+        for event in delayed:
+            self._delay(event.job, event.error)
+        return not delayed
+
+    def _delay(self, job: Job, error: VoiceJobsError) -> None:
+        self.in_flight.drop(job.id)
+        self.events.append(JobDelayed(job, error))
 
     def _without_those_that_wait(self, started: Sequence[ActiveJob]) -> list[ActiveJob]:
         """A job whose model turns out to be absent goes back into the queue, when enough of them are held already."""
@@ -211,7 +225,8 @@ class Dispatcher:
         return [active for active in started if active not in waiting]
 
     def _can_fetch(self, active: ActiveJob) -> bool:
-        return active.model is not None and not active.drained and self.loader.is_ready_for(active.model)
+        has_lines = active.lock_task is None and not active.drained
+        return has_lines and active.model is not None and self.loader.is_ready_for(active.model)
 
     def _fail(self, session: Session, job_id: int, error: VoiceJobsError) -> None:
         """The job cannot start; what the disk refused may work later, and is raised again."""
@@ -219,7 +234,7 @@ class Dispatcher:
             raise error
         need = jobs.failed_need(session, job_id) if isinstance(error, NotFound) else None
         reason = error if need is None else DependencyFailed(need)
-        self.finisher.set_outcome(session, job_id, JobStatus.FAILED, error=JobError.of(reason))
+        set_outcome(session, job_id, JobStatus.FAILED, now_s=self.context.clock(), error=JobError.of(reason))
 
     def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:
         """Move a voice out or in; True when the job is over, False when an engine must lock it first."""
@@ -227,10 +242,10 @@ class Dispatcher:
             if isinstance(spec, ExportSpec):
                 self.exchange.export(job, spec)
                 return True
-            begun = self.exchange.bring_in(job, spec, folder=self.folder_of(job))
+            begun = self.exchange.bring_in(job, spec, folder=self._folder_of(job))
         except VoiceJobsError as error:
             if is_job_local(error):
-                self.on_job_trouble(job, error)
+                self._delay(job, error)
                 return False
             with self.context.database.write() as session:
                 self._fail(session, job.id, error)
@@ -238,18 +253,18 @@ class Dispatcher:
         if begun is None:
             return True
         with self.context.database.write() as session:
-            self.in_flight.jobs[job.id] = self._on_floor(session, job, spec, *begun)
+            self.in_flight.jobs[job.id] = self._begin_lock(session, job, spec, *begun)
         return False
 
-    def _on_floor(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:
+    def _begin_lock(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:
         started = jobs.start(session, job, model=model, now_s=self.context.clock())
-        return ActiveJob(job=started, spec=spec, model=model, task=task, last_scheduled_s=job.claimed_s)
+        return ActiveJob(job=started, spec=spec, model=model, lock_task=task, last_scheduled_s=job.claimed_s)
 
     def _begin(self, session: Session, job: Job, spec: JobSpec) -> ActiveJob:
         now_s = self.context.clock()
         if not isinstance(spec, DesignSpec | SynthesizeSpec):
-            begun = self.lock_jobs.begin(session, job, spec, folder=self.folder_of(job))
-            return self._on_floor(session, job, spec, *begun)
+            begun = self.lock_jobs.begin(session, job, spec, folder=self._folder_of(job))
+            return self._begin_lock(session, job, spec, *begun)
         kept = spec.without_texts() if isinstance(spec, SynthesizeSpec) else spec
         if not job.is_planned:
             planned = self._plan(session, job, spec)
@@ -270,19 +285,12 @@ class Dispatcher:
         if isinstance(spec, DesignSpec):
             return planner.design(spec)
         assert isinstance(spec, SynthesizeSpec)
-        folder = self.folder_of(job) if spec.text_file is not None else None
+        folder = self._folder_of(job) if spec.text_file is not None else None
         return planner.synthesize(spec, session=session, folder=folder)
 
-    def fail_model(self, error: JobError, model: str) -> None:
-        """A model cannot be had: the jobs on the floor that are to be spoken with it learn why."""
-        for active in [active for active in self.in_flight.jobs.values() if active.model == model]:
-            if active.task is not None:
-                active.task.error = error
-            else:
-                with self.context.database.write() as session:
-                    lines.fail_waiting(session, active.job.id, error, model=model)
-            active.pending.clear()
-            active.drained = True
+    def _folder_of(self, job: Job) -> Path | None:
+        """The folder of the files that a job refers to."""
+        return self.scanner.folder_of(job.claim_id) if job.claim_id is not None else None
 
 
 def is_job_local(error: VoiceJobsError) -> TypeGuard[StorageError]:

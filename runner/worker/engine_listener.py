@@ -1,6 +1,6 @@
-"""What the engine says → the floor: takes, failures, deaths, models that are loaded or cannot be.
+"""The engine's messages → results of lines in flight, the state of the model loader, news for the jobs that wait.
 
-What was done to have a model is told to the jobs that waited for it, in the ledger's events and in receipts.
+How a model was had is told to the jobs that waited for it, in the ledger's events and in receipts.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from models.processes.wire import LoadFailed
-from models.protocol import EngineFacts, LockDone, Progress, SpeechDone
-from models.protocol import WorkFailed as EngineWorkFailed
+from models.protocol import EngineFacts, LockDone, Progress, SpeechDone, WorkFailed
 from registry.jobs import jobs
 from registry.jobs.values import JobError
 from runner.engine.client import EngineClient, EngineEvent, EngineLost, EngineReady
 from runner.engine.model_loader import FailedModel, ModelLoader
 from runner.outbox.progress_file import ProgressWriter
 from runner.worker.context import Context
-from runner.worker.dispatcher import Dispatcher
 from runner.worker.in_flight import InFlight
-from runner.worker.take_writer import TakeWriter
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +28,12 @@ LISTEN_S = 0.05  # at most, to an engine that answers at once
 
 @dataclass(kw_only=True)
 class EngineListener:
-    """Passes on what the engine, and the threads that fetch models, say."""
+    """Passes on the messages of the engine and of the threads that fetch models."""
 
     context: Context
     engine: EngineClient
     loader: ModelLoader
     in_flight: InFlight
-    dispatcher: Dispatcher
-    take_writer: TakeWriter
     progress: ProgressWriter
     _facts: EngineFacts | None = None  # of the model that was loaded last
 
@@ -72,7 +67,7 @@ class EngineListener:
                 self.loader.on_lost(event, now_s=now_s)
 
     def _events(self, now_s: float) -> Iterator[EngineEvent]:
-        """What the engine says; a fast one is listened to for a moment, since lines recorded together cost less."""
+        """The engine's messages; a fast one is listened to for a moment, since lines written together cost less."""
         end_s = time.monotonic() + LISTEN_S
         yield from self.engine.tick(now_s)
         while self.in_flight.expects_more and time.monotonic() < end_s and _is_readable(self.engine.fileno()):
@@ -84,7 +79,7 @@ class EngineListener:
         self._note_load()
 
     def _note_news(self) -> None:
-        """What the threads tell of models that they fetch: to the log, and to the jobs that wait for them."""
+        """Pass on what the threads tell of models that they fetch: to the log, and to the jobs that wait for them."""
         while not self.loader.news.empty():
             wanted, event = self.loader.news.get()
             model = event.model or wanted
@@ -95,7 +90,7 @@ class EngineListener:
                     jobs.add_event(session, job_id, kind=kind, message=event.message, at_s=now_s)
 
     def _note_load(self) -> None:
-        """The moves of a loaded model, its download and scarce memory go into the receipts of the jobs that waited."""
+        """Note the moves of a loaded model, its download and scarce memory in the receipts of the jobs that waited."""
         warnings, waited = self.loader.take_warnings(), self._jobs_for(self.loader.loaded)
         if not warnings or not waited:
             return
@@ -107,21 +102,20 @@ class EngineListener:
     def _jobs_for(self, model: str | None) -> list[int]:
         return [active.job.id for active in self.in_flight.jobs.values() if active.model == model]
 
-    def _on_answer(self, event: SpeechDone | LockDone | EngineWorkFailed) -> None:
-        if isinstance(event, EngineWorkFailed):
+    def _on_answer(self, event: SpeechDone | LockDone | WorkFailed) -> None:
+        if isinstance(event, WorkFailed):
             self.in_flight.on_work_failed(event)
             return
         # The engine may have died since it answered, so the client cannot be asked which model it was.
         assert self._facts is not None
         if isinstance(event, SpeechDone):
             self.in_flight.on_speech(event, self._facts)
-            self.take_writer.begin(self.in_flight.results)
         else:
             self.in_flight.on_lock(event, self._facts)
 
     def _on_failed_models(self, lost: Iterable[FailedModel]) -> None:
         for one in lost:
-            self.dispatcher.fail_model(one.error, one.model)
+            self.in_flight.fail_model(one.error, one.model)
 
 
 def _is_readable(descriptor: int | None) -> bool:

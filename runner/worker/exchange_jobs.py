@@ -27,7 +27,7 @@ from runner.outbox.outbox import Outbox, sha256_hex
 from runner.outbox.receipt import version_entry
 from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
-from runner.worker.finisher import Finisher
+from runner.worker.finisher import set_outcome
 from runner.worker.lock_task import LockTask, ReferenceRecording
 
 LONGEST_RECORDING_S = 300.0
@@ -40,7 +40,6 @@ class ExchangeJobs:
     context: Context
     models: ModelNames
     outbox: Outbox
-    finisher: Finisher
 
     def export(self, job: Job, spec: ExportSpec) -> None:
         """Publish the voice's file, then commit the outcome. Raises ConsentMissing, NotFound, …"""
@@ -54,7 +53,7 @@ class ExchangeJobs:
             self._begin(session, job)
             for warning in voice.warnings:
                 jobs.add_warning(session, job.id, warning)
-            self.finisher.set_outcome(session, job.id, JobStatus.DONE, facts=_export_facts(voice, name))
+            set_outcome(session, job.id, JobStatus.DONE, now_s=self.context.clock(), facts=_export_facts(voice, name))
 
     def bring_in(self, job: Job, spec: ImportSpec, *, folder: Path | None) -> tuple[str, LockTask] | None:
         """Add the file's versions and commit the outcome with them; or the model and task that must lock it first."""
@@ -71,7 +70,8 @@ class ExchangeJobs:
             result = add_versions(session, found, now_s=now_s, set_current=spec.set_current, made_by_job=job.name)
             for warning in result.warnings:
                 jobs.add_warning(session, job.id, warning)
-            self.finisher.set_outcome(session, job.id, JobStatus.DONE, facts={"voice": version_entry(result.chosen)})
+            facts = {"voice": version_entry(result.chosen)}
+            set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, facts=facts)
         return None
 
     def _begin(self, session: Session, job: Job) -> None:

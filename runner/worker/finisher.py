@@ -1,13 +1,12 @@
-"""Jobs with nothing left to do → their tracks, their outcomes in the ledger, their receipts; then those that waited.
+"""Jobs with nothing left to do → their tracks, their outcomes in the ledger, their receipts.
 
 Track and captions appear first, then the outcomes are committed, then each `result.json` appears, then the jobs are
-closed. Many jobs go through each of these steps together.
+closed, and those that waited for them may start. Many jobs go through each of these steps together.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -29,9 +28,9 @@ from runner.outbox import track
 from runner.outbox.job_summary import JobSummary, Spoken
 from runner.outbox.outbox import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
 from runner.outbox.receipt import encoded, receipt
-from runner.outbox.take_encoding import FileFormat, PublishedLine, file_format, take_waveform
+from runner.outbox.take_encoding import FileFormat, PublishedLine, RecentTakes, format_of, take_waveform
 from runner.worker.context import Context
-from runner.worker.take_writer import RecentTakes
+from runner.worker.events import Events, JobDelayed, JobEnded
 
 SRT, VTT = "captions.srt", "captions.vtt"
 SHORT_SAMPLES = 60 * SAMPLE_RATE_HZ  # a track up to this is made in memory, together with others
@@ -40,7 +39,7 @@ STARTS_WITHOUT = 4  # of a job, waiting for a file that the disk does not give; 
 
 @dataclass(kw_only=True)
 class JobResult:
-    """A job that is about to end."""
+    """Outcome, facts and last files of a job that is about to end."""
 
     job: Job
     outcome: JobStatus
@@ -52,26 +51,25 @@ class JobResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Finisher:
-    """Ends jobs."""
+    """Ends jobs, in any thread."""
 
     context: Context
     outbox: Outbox
+    scanner: InboxScanner
     recent: RecentTakes
-    on_job_trouble: Callable[[Job, VoiceJobsError], None]
-    scanner: InboxScanner | None
-    closed: deque[Job] = field(default_factory=deque)  # whose receipts lie in the outbox; the worker takes them out
+    events: Events
 
     # ---- from lines to an outcome ------------------------------------------------------------------------------
 
     def summaries_of(self, ended: Sequence[Job]) -> list[JobSummary]:
-        """What jobs have come to whose lines are all published, failed or cancelled. It may run in any thread."""
+        """A summary of each job whose lines are all published, failed or cancelled."""
         with self.context.database.read() as session:
             return [JobSummary.of(lines.of_job(session, job.id)) for job in ended]
 
     def result_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> JobResult | None:
         """How this job ends; a long track is published here. None: its track cannot be made now, and it is queued.
 
-        Takes a while for a job of much speech; it may run in any thread. Raises what is every job's trouble.
+        Takes a while for a job of much speech. Raises the errors that concern the whole instance.
         """
         result = JobResult(job=job, outcome=summary.outcome, error=summary.error, warnings=summary.warnings)
         result.facts["voice"] = summary.voice
@@ -91,11 +89,11 @@ class Finisher:
         if isinstance(error, InvalidInput):
             return False
         if error.retryable and job.attempts < STARTS_WITHOUT:
-            self.on_job_trouble(job, error)
+            self.events.append(JobDelayed(job, error))
             return True
         lost = [line.line_id for line in spoken if not self.context.takes.audio.is_whole(line.audio_sha256)]
         if not lost:  # it was something else, or passed
-            self.on_job_trouble(job, error)
+            self.events.append(JobDelayed(job, error))
             return True
         if job.attempts >= 2 * STARTS_WITHOUT:
             return False
@@ -108,8 +106,7 @@ class Finisher:
 
     def _track(self, result: JobResult, spec: SynthesizeSpec, spoken: Sequence[Spoken]) -> dict[str, Any]:
         parts = [line.part for line in spoken]
-        settings = self.context.settings
-        wanted = file_format(spec.format or settings.format, wav_encoding=settings.wav_encoding)
+        wanted = format_of(spec, self.context.settings)
         name, total = f"track.{wanted.format}", track.total_samples(parts)
         sound = track.waveforms(parts, load=lambda number: self._waveform(spoken[number]))
         if (only := self._only_line(spoken)) is not None:
@@ -153,96 +150,80 @@ class Finisher:
 
     def finish(self, results: Sequence[JobResult]) -> None:
         """Publish what is left, commit the outcomes, publish the receipts and close the jobs."""
-        troubles = self._add_job_files(results)
-        files = {result.job.name: result.files for result in results if result.job.name not in troubles}
-        troubles |= self.outbox.publish_many(files)
-        good = self._without(troubles, {result.job.name: result for result in results})
+        errors = self._add_job_files(results)
+        errors |= self.outbox.publish_many(
+            {each.job.name: each.files for each in results if each.job.name not in errors}
+        )
+        self._delay(errors, {result.job.name: result.job for result in results})
+        good = [result for result in results if result.job.name not in errors]
+        now_s = self.context.clock()
         with self.context.database.write() as session:
             for result in good:
                 for warning in result.warnings:
                     jobs.add_warning(session, result.job.id, warning)
-                self.set_outcome(session, result.job.id, result.outcome, error=result.error, facts=result.facts)
+                set_outcome(session, result.job.id, result.outcome, now_s=now_s, error=result.error, facts=result.facts)
         self.publish_receipts([result.job.id for result in good], with_job_files=False)
 
     def _add_job_files(self, results: Sequence[JobResult]) -> dict[str, StorageError]:
-        """The files as they were dropped; returns the jobs that wait until theirs can be read."""
-        troubles: dict[str, StorageError] = {}
+        """Add the job files as they were dropped; returns the jobs that wait until theirs can be read."""
+        errors: dict[str, StorageError] = {}
         for result in results:
             try:
                 result.files |= self._job_file(result.job)
             except StorageError as error:
                 if result.job.attempts < STARTS_WITHOUT:
-                    troubles[result.job.name] = error
+                    errors[result.job.name] = error
                 else:
                     result.warnings.append(_without_job_file(error))
-        return troubles
+        return errors
 
-    def _without(self, troubles: Mapping[str, StorageError], results: Mapping[str, JobResult]) -> list[JobResult]:
-        for name, error in troubles.items():
-            self.on_job_trouble(results[name].job, error)
-        return [result for name, result in results.items() if name not in troubles]
-
-    def set_outcome(
-        self,
-        session: Session,
-        job_id: int,
-        outcome: JobStatus,
-        *,
-        error: JobError | None = None,
-        facts: JsonObject | None = None,
-    ) -> None:
-        """Commit what a job has come to; `publish_receipts` must follow."""
-        now_s = self.context.clock()
-        jobs.set_outcome(session, job_id, outcome, now_s=now_s, error=error, facts=facts or {})
-        jobs.add_event(session, job_id, kind=outcome, message=error.message if error else outcome, at_s=now_s)
+    def _delay(self, errors: Mapping[str, StorageError], found: Mapping[str, Job]) -> None:
+        self.events.extend(JobDelayed(found[name], error) for name, error in errors.items())
 
     def publish_receipts(self, job_ids: Sequence[int], *, with_job_files: bool = True) -> None:
         """Publish the receipts of jobs that have an outcome, close them, and settle the jobs that waited for them.
 
-        Those that are closed join `closed` at once: a later one's trouble must not make them forgotten.
+        `JobEnded` is told at once of those that are closed: an error in a later one must not make them forgotten.
         """
         while job_ids:
             crash_point("finishing.outcome-committed")
-            answered = self._publish_answers(job_ids, with_job_files=with_job_files)
+            ended = self._publish_receipts(job_ids, with_job_files=with_job_files)
             crash_point("finishing.receipt-published")
             with self.context.database.write() as session:
-                jobs.close(session, [job.id for job in answered])
-                settled = jobs.settle_dependents(session, [job.id for job in answered])
+                jobs.close(session, [job.id for job in ended])
+                settled = jobs.settle_dependents(session, [job.id for job in ended])
                 lost = [item for item in settled if item.failed_need is not None]
                 for item in lost:
                     reason = JobError.of(DependencyFailed(item.failed_need or ""))
-                    self.set_outcome(session, item.job_id, JobStatus.FAILED, error=reason)
-            self.closed.extend(answered)
+                    set_outcome(session, item.job_id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
+            self.events.extend(map(JobEnded, ended))
             crash_point("finishing.closed")
-            self._release(answered)
+            self._release(ended)
             job_ids, with_job_files = [item.job_id for item in lost], True
 
     def _release(self, closed: Sequence[Job]) -> None:
-        """Delete the claims of answered jobs that nothing retries."""
-        if self.scanner is not None:
-            free = [job for job in closed if may_release(job)]
-            self.scanner.release_all(
-                {job.claim_id: job.outcome == JobStatus.REJECTED for job in free if job.claim_id is not None}
-            )
+        """Delete the claims of closed jobs that nothing retries."""
+        free = [job for job in closed if may_release(job)]
+        self.scanner.release_all(
+            {job.claim_id: job.outcome == JobStatus.REJECTED for job in free if job.claim_id is not None}
+        )
 
-    def _publish_answers(self, job_ids: Sequence[int], *, with_job_files: bool) -> list[Job]:
+    def _publish_receipts(self, job_ids: Sequence[int], *, with_job_files: bool) -> list[Job]:
         """Job files first, receipts last; returns the jobs whose folders could be written."""
-        files = self._answered_files(job_ids) if with_job_files else {}
+        files = self._job_files(job_ids) if with_job_files else {}
         with self.context.database.read() as session:
             found = {job.name: job for job in (jobs.get(session, job_id) for job_id in job_ids)}
             receipts = {
                 name: {RECEIPT: encoded(receipt(job, lines.of_job(session, job.id)))} for name, job in found.items()
             }
-        troubles = self.outbox.publish_many(files)
+        errors = self.outbox.publish_many(files)
         crash_point("publish.before-receipt")
         for name, job in found.items():
-            if job.attempts > 1 and name not in troubles:
-                troubles |= self._swept(name)
-        good = {name: content for name, content in receipts.items() if name not in troubles}
-        troubles |= self.outbox.publish_many(good)
-        for name, error in troubles.items():
-            self.on_job_trouble(found[name], error)
-        return [job for name, job in found.items() if name not in troubles]
+            if job.attempts > 1 and name not in errors:
+                errors |= self._swept(name)
+        errors |= self.outbox.publish_many({name: each for name, each in receipts.items() if name not in errors})
+        self._delay(errors, found)
+        return [job for name, job in found.items() if name not in errors]
 
     def _swept(self, job_name: str) -> dict[str, StorageError]:
         try:
@@ -253,8 +234,8 @@ class Finisher:
             return {job_name: error}
         return {}
 
-    def _answered_files(self, job_ids: Sequence[int]) -> dict[str, dict[str, bytes]]:
-        """The files of jobs that end without having run to their end; they need their answer also without them."""
+    def _job_files(self, job_ids: Sequence[int]) -> dict[str, dict[str, bytes]]:
+        """The job files of jobs that did not run to their end; a receipt appears also without one."""
         with self.context.database.read() as session:
             found = [jobs.get(session, job_id) for job_id in job_ids]
         files: dict[str, dict[str, bytes]] = {}
@@ -274,10 +255,24 @@ class Finisher:
         return {} if content is None else {job_file_name(name): content}
 
 
+def set_outcome(
+    session: Session,
+    job_id: int,
+    outcome: JobStatus,
+    *,
+    now_s: float,
+    error: JobError | None = None,
+    facts: JsonObject | None = None,
+) -> None:
+    """Commit how a job has ended; its receipt must follow."""
+    jobs.set_outcome(session, job_id, outcome, now_s=now_s, error=error, facts=facts or {})
+    jobs.add_event(session, job_id, kind=outcome, message=error.message if error else outcome, at_s=now_s)
+
+
 def _without_job_file(error: StorageError) -> str:
     return f"The job file could not be copied: {error.message}"
 
 
 def may_release(job: Job) -> bool:
-    """Whether the claimed files of a closed job are needed no more: nothing retries it."""
+    """Whether nothing retries a closed job, so that its claimed files can go."""
     return (job.outcome or job.status) in (JobStatus.DONE, JobStatus.REJECTED, JobStatus.DUPLICATE)

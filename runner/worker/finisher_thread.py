@@ -1,8 +1,8 @@
-"""Jobs of which nothing is left → a thread that makes their tracks and receipts, while the next lines are spoken.
+"""Jobs with nothing left to do → a thread that makes their tracks and receipts, while the next lines are spoken.
 
-One batch is ended at a time; what ends meanwhile waits for the next, so that syncs and commits are shared. The track
-of a long job, of many lines or of much speech, takes a while, and is made in a thread of its own before the job joins
-a batch.
+One batch is finished at a time; jobs that end meanwhile wait for the next, so that syncs and commits are shared. The
+track of a long job, of many lines or of much speech, takes a while, and is made in a thread of its own before the job
+joins a batch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from registry.errors import StorageError
 from runner.outbox.job_summary import JobSummary
+from runner.worker.events import Events, ReadyMayExist
 from runner.worker.finisher import SHORT_SAMPLES, Finisher, JobResult
 from runner.worker.line_tasks import ActiveJob
 
@@ -22,12 +23,12 @@ LONG_TRACKS_AT_ONCE = 2  # so that a track of minutes need not wait for one of t
 
 
 class FinisherThread:
-    """What is being ended. All methods belong to the runner's main thread."""
+    """Jobs that are being finished; true while there are any. All methods belong to the runner's main thread."""
 
-    def __init__(self, *, finisher: Finisher, wake: Callable[[], None]) -> None:
-        self._finisher, self._wake = finisher, wake
+    def __init__(self, *, finisher: Finisher, events: Events, wake: Callable[[], None]) -> None:
+        self._finisher, self._events, self._wake = finisher, events, wake
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="finisher")
-        self._long_pool = ThreadPoolExecutor(LONG_TRACKS_AT_ONCE, thread_name_prefix="long-result")
+        self._long_pool = ThreadPoolExecutor(LONG_TRACKS_AT_ONCE, thread_name_prefix="long-track")
         self._waiting: list[ActiveJob] = []
         self._making: dict[Future[JobResult | None], int] = {}  # long jobs, by their ledger ids
         self._made: list[JobResult] = []
@@ -42,7 +43,7 @@ class FinisherThread:
         return job_id in waiting or job_id in self._batch_ids or job_id in self._making.values()
 
     def add(self, ended: Sequence[ActiveJob]) -> None:
-        """These jobs are to be ended."""
+        """Have these jobs finished."""
         for active in ended:
             if active.cursor <= SHORT_LINES:
                 self._waiting.append(active)
@@ -59,14 +60,13 @@ class FinisherThread:
             [summary] = self._finisher.summaries_of([active.job])
         return self._finisher.result_of(active.job, active.spec, summary)
 
-    def tick(self, *, wait: bool = False) -> bool:
-        """Take in what the threads have done and begin the next batch; whether anything was done.
+    def tick(self, *, wait: bool = False) -> None:
+        """Collect what the threads have done and begin the next batch.
 
         `wait` is for all but long jobs. Raises StorageError when the disk or the database failed.
         """
-        done = False
         for future in [future for future in self._making if future.done()]:
-            done = True
+            self._events.append(ReadyMayExist())  # a job that could not be finished is queued
             del self._making[future]
             if (result := future.result()) is not None:
                 self._made.append(result)
@@ -75,11 +75,10 @@ class FinisherThread:
             if self._batch is None:
                 self._begin()
             elif wait or self._batch.done():
-                done = True
                 self._collect(self._batch)
+                self._events.append(ReadyMayExist())  # jobs that waited for a closed one
             else:
                 break
-        return done
 
     def _begin(self) -> None:
         ended, self._waiting = self._waiting, []
@@ -96,7 +95,7 @@ class FinisherThread:
             self._batch, self._batch_ids = None, set()
 
     def _end(self, ended: Sequence[ActiveJob], made: Sequence[JobResult]) -> list[tuple[ActiveJob, JobSummary]]:
-        """In the thread: everything that is left to do; returns the jobs that turn out to be long."""
+        """In the thread: do everything that is left; returns the jobs that turn out to be long."""
         summaries = self._finisher.summaries_of([active.job for active in ended])
         pairs = list(zip(ended, summaries, strict=True))
         results = [self._result_of(*pair) for pair in pairs if pair[1].samples <= SHORT_SAMPLES]
@@ -104,7 +103,7 @@ class FinisherThread:
         return [pair for pair in pairs if pair[1].samples > SHORT_SAMPLES]
 
     def give_up(self) -> None:
-        """Forget what is not ended: the ledger knows it. Waits for the threads."""
+        """Forget the jobs that are not finished: the ledger knows them. Waits for the threads."""
         with contextlib.suppress(StorageError, OSError):
             if self._batch is not None:
                 self._collect(self._batch)

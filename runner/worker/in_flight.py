@@ -1,7 +1,7 @@
-"""Where jobs are worked on: running jobs in memory, lines handed to the engine, its answers sorted into a batch.
+"""Running jobs in memory → lines submitted to the engine; its answers → batches of results.
 
-The floor decides and moves; what has come of a line is recorded and published by `runner/worker/take_writer.py`.
-Everything here can be thrown away at any moment and made anew from the ledger.
+`runner/worker/take_writer.py` writes down and publishes the results. Everything here can be thrown away at any moment
+and made again from the ledger.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.protocol import EngineFacts, LockDone, SpeechDone
-from models.protocol import WorkFailed as EngineWorkFailed
+from models.protocol import EngineFacts, LockDone, SpeechDone, WorkFailed
 from registry.errors import VoiceJobsError
 from registry.jobs import lines
 from registry.jobs.values import JobError, Line
 from runner.engine.client import EngineClient, EngineLost
 from runner.engine.model_loader import ModelLoader
 from runner.outbox.progress_file import LineInFlight
+from runner.outbox.take_encoding import format_of
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
 from runner.scheduling.voice_resolution import relock_hint
 from runner.worker.context import Context
@@ -27,13 +27,14 @@ from runner.worker.line_tasks import (
     ActiveJob,
     LineTask,
     ResultBatch,
-    Reused,
+    Written,
     engine_voice,
     key_of,
     no_usable_take,
     quarantined,
 )
 from runner.worker.lock_task import LockTask
+from runner.worker.take_encoder import TakeEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +43,19 @@ FEWEST_IN_FLIGHT = 8
 MOST_IN_FLIGHT = 32
 QUEUED_S = 0.5  # of rendering that may wait in the engine: what goes in behind it waits as long
 FAST_LINE_S = 0.02  # an engine that takes less for a line is waited for
-MOST_HELD_SAMPLES = 250_000  # of takes that wait to be recorded together, while others are
+MOST_HELD_SAMPLES = 250_000  # of takes that wait to be written together, while others are
 PROMPTS_KEPT = 16
 MISMATCH = "prompt-model-mismatch"
 
 
 @dataclass(kw_only=True)
 class InFlight:
-    """Running jobs by their ledger id, and whose each piece of work in flight is."""
+    """Running jobs by their ledger id, and the job of each piece of work that the engine has."""
 
     context: Context
     engine: EngineClient
     loader: ModelLoader
+    encoder: TakeEncoder
     jobs: dict[int, ActiveJob] = field(default_factory=dict)
     job_of_work: dict[str, ActiveJob] = field(default_factory=dict)
     results: ResultBatch = field(default_factory=ResultBatch)
@@ -62,7 +64,7 @@ class InFlight:
 
     @property
     def capacity(self) -> int:
-        """How many more pieces of work the engine may hold: enough to keep its batch full, few to lose."""
+        """Number of further pieces of work for the engine: enough to keep its batch full, few to lose."""
         facts = self.loader.facts
         if facts is None:
             return -len(self.job_of_work)
@@ -77,9 +79,9 @@ class InFlight:
 
     @property
     def holds_much(self) -> bool:
-        """Whether the takes in the batch have grown so large that they should be recorded before more come."""
-        takes = (item.work.best for item in self.results.accepted)
-        return sum(take.done.waveform.size for take in takes if take is not None) >= MOST_HELD_SAMPLES
+        """Whether so many samples wait to be written that this should happen before more come."""
+        waiting = (item.samples for item in self.results.accepted if not item.takes_a_while)
+        return sum(waiting) >= MOST_HELD_SAMPLES
 
     def lines(self) -> dict[str, LineInFlight]:
         """The lines that the engine has, by their work ids."""
@@ -90,7 +92,7 @@ class InFlight:
         }
 
     def clear(self) -> None:
-        """Forget all that is under way; late answers find no owner."""
+        """Forget everything; late answers find no job."""
         for work_id in self.job_of_work:
             self.engine.cancel(work_id)
         self.jobs.clear()
@@ -102,14 +104,45 @@ class InFlight:
         active = self.jobs.pop(job_id, None)
         if active is None:
             return
-        self.results.reused = [item for item in self.results.reused if item[0] is not active]
+        self.results.forget(active)
         for work_id in [work_id for work_id, owner in self.job_of_work.items() if owner is active]:
             self.engine.cancel(work_id)
             del self.job_of_work[work_id]
 
-    def put_back(self, reused: Sequence[Reused]) -> None:
-        """What was not recorded yet; of a job that was dropped meanwhile, nothing."""
-        self.results.reused += [item for item in reused if self.jobs.get(item[0].job.id) is item[0]]
+    def take_idle(self) -> list[ActiveJob]:
+        """Take out the jobs of which nothing is left; those with lines for another model go on with these."""
+        idle = [active for active in self.jobs.values() if active.is_idle]
+        if not idle:
+            return []
+        with self.context.database.read() as session:
+            left = lines.models_left(session, [active.job.id for active in idle])
+        for active in idle:
+            if active.lock_task is None and (models := left.get(active.job.id)):
+                active.rewind(models[0])
+        ended = [active for active in idle if active.is_idle]
+        for active in ended:
+            del self.jobs[active.job.id]
+        return ended
+
+    def note_written(self, written: Written) -> None:
+        """Take back the lines of a batch that were not written; of a job that was dropped meanwhile, none."""
+        for active in written.settled:
+            active.unwritten -= 1
+        for active, line in written.gone:
+            active.unwritten -= 1
+            active.pending.append(LineTask.of(line))
+        self.results.reused += [item for item in written.left if self.jobs.get(item[0].job.id) is item[0]]
+
+    def fail_model(self, error: JobError, model: str) -> None:
+        """A model cannot be had: fail the lines that are to be spoken with it."""
+        for active in [active for active in self.jobs.values() if active.model == model]:
+            if active.lock_task is not None:
+                active.lock_task.error = error
+            else:
+                with self.context.database.write() as session:
+                    lines.fail_waiting(session, active.job.id, error, model=model)
+            active.pending.clear()
+            active.drained = True
 
     # ---- to the engine -----------------------------------------------------------------------------------------
 
@@ -118,22 +151,22 @@ class InFlight:
         now_s = self.context.clock()
         if now_s - active.last_scheduled_s <= self.context.settings.max_wait_s:
             active.last_scheduled_s = now_s  # a job whose turn came because it had waited too long keeps it to its end
-        if active.task is not None:
-            return self._submit_lock(active, active.task)
+        if active.lock_task is not None:
+            return self._submit_lock(active, active.lock_task)
         if not active.pending and not active.drained and len(self.results.reused) < PAGE_LINES:
             self.fetch([active])
         if not active.pending:
             return False
-        work = active.pending[0]
-        if work.isolated and self.job_of_work:
+        task = active.pending[0]
+        if task.isolated and self.job_of_work:
             return False  # it waits until it has the engine to itself
         active.pending.popleft()
-        return self._submit_line(active, work)
+        return self._submit_line(active, task)
 
     @property
     def has_isolated(self) -> bool:
-        """Whether a line is being rendered that nothing else may be rendered with."""
-        return any(work.isolated for owner in self.job_of_work.values() for work in owner.in_flight.values())
+        """Whether the engine has a line that must be rendered by itself."""
+        return any(task.isolated for active in self.job_of_work.values() for task in active.in_flight.values())
 
     def _submit_lock(self, active: ActiveJob, task: LockTask) -> bool:
         work = task.next_work()
@@ -143,19 +176,19 @@ class InFlight:
         self.engine.submit(work, expected_s=task.expected_s)
         return True
 
-    def _submit_line(self, active: ActiveJob, work: LineTask) -> bool:
-        voice = work.line.request.voice
+    def _submit_line(self, active: ActiveJob, task: LineTask) -> bool:
+        voice = task.line.request.voice
         try:
             prompt = self._prompt(voice.prompt) if voice.is_lock else b""
         except VoiceJobsError as error:
             if error.retryable:
-                active.pending.appendleft(work)
+                active.pending.appendleft(task)
                 raise
-            self._fail(active, work, JobError.of(error))
+            self._fail(active, task, JobError.of(error))
             return True
-        active.in_flight[work.work_id] = work
-        self.job_of_work[work.work_id] = active
-        self.engine.submit(work.work(engine_voice(voice, prompt=prompt)), expected_s=work.expected_s())
+        active.in_flight[task.work_id] = task
+        self.job_of_work[task.work_id] = active
+        self.engine.submit(task.work(engine_voice(voice, prompt=prompt)), expected_s=task.expected_s())
         return True
 
     def _prompt(self, sha256: str) -> bytes:
@@ -167,7 +200,7 @@ class InFlight:
         return self._prompts[sha256]
 
     def fetch(self, jobs: Sequence[ActiveJob]) -> None:
-        """The jobs' next lines from the ledger, for the model that is loaded."""
+        """Fetch the jobs' next lines from the ledger, for the model that is loaded."""
         facts = self.loader.facts
         assert facts is not None
         found: list[tuple[ActiveJob, list[Line]]] = []
@@ -182,7 +215,7 @@ class InFlight:
             self._enqueue(active, page, keys, existing)
 
     def _enqueue(self, active: ActiveJob, found: list[Line], keys: Mapping[int, str], existing: set[str]) -> None:
-        """Lines whose take exists go straight into the batch."""
+        """Queue lines for the engine; those whose take exists go straight to the results."""
         active.drained = len(found) < PAGE_LINES
         if found:
             active.cursor = found[-1].position
@@ -196,76 +229,80 @@ class InFlight:
     # ---- from the engine ---------------------------------------------------------------------------------------
 
     def on_speech(self, done: SpeechDone, facts: EngineFacts) -> None:
-        """A take has come: good enough, or to be tried again."""
+        """A take has come: keep it, or try again."""
         active = self.job_of_work.pop(done.id, None)
         if active is None:
-            return  # its job was cancelled, or dropped for want of space
-        if active.task is not None:
-            active.task.on_speech(done)
+            return  # its job was cancelled or dropped
+        if active.lock_task is not None:
+            active.lock_task.on_speech(done)
             return
-        work = active.in_flight.pop(done.id)
+        task = active.in_flight.pop(done.id)
         self.line_s += (done.render_s / max(1, done.batch) - self.line_s) / 4
         if done.finish_reason == "cancelled":
-            active.pending.append(work)
+            active.pending.append(task)
             return
         settings, now_s = self.context.settings, self.context.clock()
-        if not work.add_result(done, max_takes=settings.max_takes, now_s=now_s):
-            active.pending.appendleft(work)
-        elif work.best is not None and work.best.quality.usable:
-            active.unwritten += 1
-            self.results.accepted.append(Accepted(active=active, work=work, facts=facts))
+        if not task.add_result(done, max_takes=settings.max_takes, now_s=now_s):
+            active.pending.appendleft(task)
+        elif task.best is not None and task.best.quality.usable:
+            self._accept(active, task, facts)
         else:
-            self._fail(active, work, no_usable_take(work))
+            self._fail(active, task, no_usable_take(task))
+
+    def _accept(self, active: ActiveJob, task: LineTask, facts: EngineFacts) -> None:
+        active.unwritten += 1
+        encoding = self.encoder.begin(task.waveform, format_of(active.spec, self.context.settings))
+        self.results.accepted.append(Accepted(active=active, task=task, facts=facts, encoding=encoding))
 
     def on_lock(self, done: LockDone, facts: EngineFacts) -> None:
         """A clone prompt has come."""
         active = self.job_of_work.pop(done.id, None)
-        if active is not None and active.task is not None:
-            active.task.on_lock(done, facts)
+        if active is not None and active.lock_task is not None:
+            active.lock_task.on_lock(done, facts)
 
-    def on_work_failed(self, failed: EngineWorkFailed) -> None:
+    def on_work_failed(self, failed: WorkFailed) -> None:
         """The engine could not do it, and lives."""
         active = self.job_of_work.pop(failed.id, None)
         if active is None:
             return
         error = JobError(code=failed.code, message=failed.message, hint=failed.hint)
-        if active.task is not None:
-            active.task.on_failed(error, retryable=failed.retryable)
+        if active.lock_task is not None:
+            active.lock_task.on_failed(error, retryable=failed.retryable)
             return
-        work = active.in_flight.pop(failed.id)
-        work.failures += 1
-        if failed.retryable and work.failures < MAX_FAILURES:
-            self.results.to_retry.append(work)
-            active.pending.append(work)
+        task = active.in_flight.pop(failed.id)
+        task.failures += 1
+        if failed.retryable and task.failures < MAX_FAILURES:
+            self.results.to_retry.append(task)
+            active.pending.append(task)
         else:
-            self._fail(active, work, _with_relock_hint(error, work.line))
+            self._fail(active, task, _with_relock_hint(error, task.line))
 
     def on_lost(self, lost: EngineLost) -> None:
-        """The engine died: what it had begun is suspected, the rest simply goes again."""
+        """The engine died: work that it had begun is suspected, the rest is simply submitted again."""
         logger.warning("engine lost (%s) with %d lines in flight: %s", lost.reason, len(lost.in_flight), lost.detail)
         suspects = set(lost.started)
         for work_id in reversed(lost.in_flight):
             active = self.job_of_work.pop(work_id, None)
             if active is None:
                 continue
-            if active.task is not None:
-                active.task.on_lost(suspected=work_id in suspects, detail=lost.detail)
+            if active.lock_task is not None:
+                active.lock_task.on_lost(suspected=work_id in suspects, detail=lost.detail)
             else:
-                self._go_again(active, active.in_flight.pop(work_id), work_id in suspects, lost.detail)
+                self._retry(active, active.in_flight.pop(work_id), work_id in suspects, lost.detail)
 
-    def _go_again(self, active: ActiveJob, work: LineTask, suspected: bool, detail: str) -> None:
+    def _retry(self, active: ActiveJob, task: LineTask, suspected: bool, detail: str) -> None:
         if suspected:
-            work.crash_count += 1
-            work.isolated = True
-            self.results.crashed.append(work)
-            if work.crash_count >= MAX_CRASHES:
-                self._fail(active, work, quarantined(detail))
+            task.crash_count += 1
+            task.isolated = True
+            self.results.crashed.append(task)
+            if task.crash_count >= MAX_CRASHES:
+                self._fail(active, task, quarantined(detail))
                 return
-        active.pending.appendleft(work)
+        active.pending.appendleft(task)
 
-    def _fail(self, active: ActiveJob, work: LineTask, error: JobError) -> None:
+    def _fail(self, active: ActiveJob, task: LineTask, error: JobError) -> None:
         active.unwritten += 1
-        self.results.failed.append((active, work, error))
+        self.results.failed.append((active, task, error))
 
 
 def _with_relock_hint(error: JobError, line: Line) -> JobError:

@@ -1,10 +1,9 @@
-"""What people ask of jobs, by the ledger → jobs cancelled or tried again; or why not, as an event of the job."""
+"""People's requests in the ledger → jobs cancelled or tried again; or why not, as an event of the job."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from registry.errors import StorageError
@@ -16,8 +15,8 @@ from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
 from runner.outbox.outbox import Outbox
 from runner.worker.context import Context
-from runner.worker.dispatcher import Dispatcher
-from runner.worker.finisher import Finisher
+from runner.worker.events import Events, JobDelayed, OutcomesCommitted, ReadyMayExist
+from runner.worker.finisher import set_outcome
 from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
 from runner.worker.take_writer import TakeWriter
@@ -29,37 +28,35 @@ RETRY_AGAIN_S = 5.0  # between two tries at a job whose folder does not let it b
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequests:
-    """Obeys them, on the runner's main thread."""
+    """Cancels and retries jobs, on the runner's main thread."""
 
     context: Context
     outbox: Outbox
     in_flight: InFlight
     take_writer: TakeWriter
-    finisher: Finisher
-    dispatcher: Dispatcher
     finisher_thread: FinisherThread
-    end_what_can: Callable[[], None]  # let the jobs end that are about to
-    ended: Callable[[Sequence[int]], None]  # these jobs want their answer
-    _put_off: dict[int, float] = field(default_factory=dict)  # requests that could not be obeyed; when to try again
+    events: Events
+    _put_off: dict[int, float] = field(default_factory=dict)  # requests that could not be met; when to try again
 
-    def apply(self, now_s: float) -> None:
-        """All that were asked. Raises StorageError when the disk or the database failed."""
+    def due(self, now_s: float) -> list[Request]:
+        """The requests that can be met now; those for jobs that others wait for come first."""
         with self.context.database.read() as session:
-            asked = [item for item in open_requests(session) if self._put_off.get(item.id, now_s) <= now_s]
-        if asked:
-            self.end_what_can()  # a job may be about to end, or to fail for want of another
-        for request in sorted(asked, key=lambda item: item.job_id):  # what others wait for was recorded first
-            with self.context.database.read() as session:
-                job = jobs.get(session, request.job_id)
-            if request.request == CANCEL:
-                self._cancel(job)
-            elif job.status in RETRYABLE_STATUSES and not self._retry(job, request, now_s=now_s):
-                continue
-            with self.context.database.write() as session:
-                drop_requests(session, [request.id])
+            due = [item for item in open_requests(session) if self._put_off.get(item.id, now_s) <= now_s]
+        return sorted(due, key=lambda item: item.job_id)
+
+    def apply(self, request: Request, *, now_s: float) -> None:
+        """Meet one request, or put it off. Raises StorageError when the disk or the database failed."""
+        with self.context.database.read() as session:
+            job = jobs.get(session, request.job_id)
+        if request.request == CANCEL:
+            self._cancel(job)
+        elif job.status in RETRYABLE_STATUSES and not self._retry(job, request, now_s=now_s):
+            return
+        with self.context.database.write() as session:
+            drop_requests(session, [request.id])
 
     def are_waiting(self, session: Session) -> bool:
-        """Whether there are any that can be obeyed now."""
+        """Whether there are any that can be met now."""
         return any(request.id not in self._put_off for request in open_requests(session))
 
     def _cancel(self, job: Job) -> None:
@@ -67,13 +64,16 @@ class JobRequests:
             self._note(job, CANCEL, "too late: all its work was done, and it was being finished")
             return
         self.in_flight.drop(job.id)
+        delayed: list[JobDelayed] = []
         if job.is_planned:
             with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published
-                self.take_writer.republish(job, spec_from_json(job.spec_json))
+                delayed = self.take_writer.republish(job, spec_from_json(job.spec_json))
         with self.context.database.write() as session:
+            for refused in delayed:
+                jobs.add_warning(session, job.id, refused.error.message)
             lines.cancel_waiting(session, job.id)
-            self.finisher.set_outcome(session, job.id, JobStatus.CANCELLED)
-        self.ended([job.id])
+            set_outcome(session, job.id, JobStatus.CANCELLED, now_s=self.context.clock())
+        self.events.append(OutcomesCommitted((job.id,)))
 
     def _retry(self, job: Job, request: Request, *, now_s: float) -> bool:
         """Put a job back into the queue; False when its folder does not allow that now."""
@@ -93,7 +93,7 @@ class JobRequests:
             jobs.reset_for_retry(session, job.id)
             lines.publish_again(session, job.id, unless_in=there)
             jobs.add_event(session, job.id, kind=RETRY, message="tried again", at_s=self.context.clock())
-        self.dispatcher.may_be_ready = True
+        self.events.append(ReadyMayExist())
         return True
 
     def _note(self, job: Job, kind: str, message: str) -> None:

@@ -1,23 +1,23 @@
-"""Lines between the ledger and the engine: what is in flight, what came back, what is tried again.
+"""A line of the ledger → work for the engine; its takes → the best of them, another try, or an error.
 
-Values and pure decisions; the worker records and publishes what they lead to.
+Values and pure decisions: a job's lines in memory, and batches of results to be written down.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.audio.quality import Quality, expected_duration_s, measure
 from models.protocol import (
-    SAMPLE_RATE_HZ,
     DescribedVoice,
     EngineFacts,
     LockedVoice,
     PresetVoice,
     SpeechDone,
     SpeechWork,
+    Waveform,
 )
 from models.protocol import VoiceSource as EngineVoice
 from registry.jobs.line_request import VoiceSource
@@ -27,9 +27,9 @@ from registry.voices.values import TakeFacts
 from runner.jobfile.specs import JobSpec
 from runner.outbox.take_encoding import NewTake, engine_entry
 from runner.scheduling.line_plan import MAX_CRASHES, retry_seed
+from runner.worker.events import JobDelayed
 from runner.worker.lock_task import LockTask
-
-LONG_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute takes a second to code as MP3
+from runner.worker.take_encoder import LONG_SAMPLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,13 @@ class Rendered:
 
 @dataclass(kw_only=True)
 class LineTask:
-    """A line that is being spoken, perhaps not for the first time."""
+    """A line to be spoken, perhaps not for the first time."""
 
     line: Line
     attempt: int = 1
     best: Rendered | None = None
     isolated: bool = False  # the engine died over it: nothing else is rendered with it
-    attempts: list[NewAttempt] = field(default_factory=list)  # not yet recorded
+    attempts: list[NewAttempt] = field(default_factory=list)  # not yet written down
     crash_count: int = 0
     failures: int = 0
 
@@ -66,8 +66,14 @@ class LineTask:
     def seed(self) -> int:
         return retry_seed(self.line.seed, attempt=self.attempt)
 
+    @property
+    def waveform(self) -> Waveform:
+        """The best take's samples `(S,)`."""
+        assert self.best is not None
+        return self.best.done.waveform
+
     def work(self, voice: EngineVoice) -> SpeechWork:
-        """What the engine is asked for."""
+        """The line as the engine is asked for it."""
         request = self.line.request
         return SpeechWork(
             id=self.work_id,
@@ -81,7 +87,7 @@ class LineTask:
         )
 
     def expected_s(self) -> float:
-        """How long the line lasts, roughly: deadlines follow from it."""
+        """Rough length of the line: deadlines follow from it."""
         return expected_duration_s(self.line.request.spoken)
 
     def add_result(self, done: SpeechDone, *, max_takes: int, now_s: float) -> bool:
@@ -113,7 +119,7 @@ class LineTask:
         return False
 
     def take_facts(self, engine: EngineFacts) -> TakeFacts:
-        """What the take store keeps about the best take."""
+        """Facts that the take store keeps about the best take."""
         assert self.best is not None
         done, quality = self.best.done, self.best.quality
         return TakeFacts(
@@ -131,7 +137,7 @@ class LineTask:
 
 
 def key_of(line: Line, facts: EngineFacts) -> str:
-    """The take that this line would be, from this model."""
+    """Key of the take that this line would be, from this model."""
     request = line.request
     sampling = dict(request.sampling)
     if request.max_seconds is not None:
@@ -157,28 +163,32 @@ def engine_voice(voice: VoiceSource, *, prompt: bytes = b"") -> EngineVoice:
     return LockedVoice(prompt=prompt, prompt_sha256=voice.prompt)
 
 
-@dataclass(kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Accepted:
     """A line with a take that is good enough."""
 
     active: ActiveJob
-    work: LineTask
+    task: LineTask
     facts: EngineFacts
-    encoding: Future[NewTake] | None = None  # the take as it will be stored, once its making has begun
-
-    @property
-    def is_long(self) -> bool:
-        return self.work.best is not None and self.work.best.done.waveform.size > LONG_SAMPLES
+    encoding: Future[NewTake]  # the take as it will be stored
 
     @property
     def takes_a_while(self) -> bool:
-        """Whether it is still being coded, and not for a moment only."""
-        return self.is_long and self.encoding is not None and not self.encoding.done()
+        """Whether its encoding goes on for more than a moment."""
+        return self.is_long and not self.encoding.done()
+
+    @property
+    def is_long(self) -> bool:
+        return self.samples > LONG_SAMPLES
+
+    @property
+    def samples(self) -> int:
+        return self.task.waveform.size
 
 
 @dataclass(kw_only=True)
 class ResultBatch:
-    """What has come of lines and is not recorded yet."""
+    """Lines and what has come of them, to be written down."""
 
     accepted: list[Accepted] = field(default_factory=list)
     reused: list[Reused] = field(default_factory=list)
@@ -187,17 +197,43 @@ class ResultBatch:
     to_retry: list[LineTask] = field(default_factory=list)  # failed, and to be tried again
 
     def __bool__(self) -> bool:
-        return self.holds_news or bool(self.reused)
+        return self.has_news or bool(self.reused)
 
     @property
-    def holds_news(self) -> bool:
-        """Whether anything in it came from the engine, and from nowhere else."""
-        return bool(self.accepted or self.failed or self.crashed or self.to_retry)
+    def has_news(self) -> bool:
+        """Whether it holds anything from the engine that can be written now."""
+        news = self.failed or self.crashed or self.to_retry
+        return bool(news) or any(not item.takes_a_while for item in self.accepted)
+
+    def take_out(self) -> ResultBatch:
+        """Everything that can be written now; only takes whose encoding takes a while stay."""
+        ready: list[Accepted] = []
+        slow: list[Accepted] = []
+        for item in self.accepted:
+            (slow if item.takes_a_while else ready).append(item)
+        taken = replace(self, accepted=ready)
+        self.accepted, self.reused, self.failed, self.crashed, self.to_retry = slow, [], [], [], []
+        return taken
+
+    def forget(self, active: ActiveJob) -> None:
+        """Leave out what a job need not have written at once: it is dropped."""
+        self.reused = [item for item in self.reused if item[0] is not active]
+        self.accepted = [item for item in self.accepted if not (item.is_long and item.active is active)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Lines of a batch after its writing."""
+
+    settled: list[ActiveJob] = field(default_factory=list)  # once for every line that was written down
+    gone: list[tuple[ActiveJob, Line]] = field(default_factory=list)  # whose stored take could not be used
+    left: list[Reused] = field(default_factory=list)  # for another time
+    delayed: list[JobDelayed] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
 class ActiveJob:
-    """A running job as the worker holds it in memory; everything in here can be made anew from the ledger."""
+    """A running job in memory; everything in here can be made again from the ledger."""
 
     job: Job
     spec: JobSpec
@@ -206,12 +242,12 @@ class ActiveJob:
     cursor: int = 0  # position of the last line that was fetched for this model
     pending: deque[LineTask] = field(default_factory=deque)  # fetched, and waiting to be rendered
     in_flight: dict[str, LineTask] = field(default_factory=dict)
-    unwritten: int = 0  # lines in the batch
+    unwritten: int = 0  # lines with a result that is not written down
     drained: bool = False  # the ledger has no further lines for this model
-    task: LockTask | None = None  # of a job that locks a voice, and has no lines
+    lock_task: LockTask | None = None  # of a job that locks a voice, and has no lines
 
     def rewind(self, model: str | None) -> None:
-        """Begin again with the lines of another model."""
+        """Go on with the lines of another model."""
         self.model, self.cursor, self.drained = model, 0, False
 
     @property
@@ -222,26 +258,26 @@ class ActiveJob:
     @property
     def has_work(self) -> bool:
         """Whether something can be handed to the engine now."""
-        if self.task is not None:
-            return self.task.has_work
+        if self.lock_task is not None:
+            return self.lock_task.has_work
         return bool(self.pending) or not self.drained
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is under way, and the ledger has no more for this model."""
-        if self.task is not None:
-            return self.task.is_over
+        """Whether nothing is under way, and the ledger has no more for this model."""
+        if self.lock_task is not None:
+            return self.lock_task.is_over
         return not self.pending and not self.in_flight and not self.unwritten and self.drained
 
 
 Reused = tuple[ActiveJob, Line, str]  # a line whose take exists, and the key of that take
 
 
-def no_usable_take(work: LineTask) -> JobError:
+def no_usable_take(task: LineTask) -> JobError:
     """The error of a line of which no take was speech."""
-    assert work.best is not None
-    gates = ", ".join(work.best.quality.failed)
-    takes = f"{work.attempt} takes" if work.attempt > 1 else "the only take"
+    assert task.best is not None
+    gates = ", ".join(task.best.quality.failed)
+    takes = f"{task.attempt} takes" if task.attempt > 1 else "the only take"
     return JobError(
         code="no-usable-take",
         message=f"No usable audio in {takes}: {gates}.",

@@ -1,4 +1,4 @@
-"""Lock and relock jobs: what their files say → a LockTask; and its result → a version, an audition, an outcome."""
+"""Lock and relock jobs: their specs → a LockTask; and its result → a version, an audition, an outcome."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from models.audio.reference_check import read_reference, reference_warnings
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.pronunciation import checked_table
+from registry.errors import StorageError
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobStatus
 from registry.storage.database import Session
@@ -21,10 +22,11 @@ from runner.exchange.version_record import without_file
 from runner.jobfile.specs import JobSpec, LockSpec, RelockSpec
 from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import version_entry
-from runner.outbox.take_encoding import engine_entry, file_format, published, take_waveform
+from runner.outbox.take_encoding import FileFormat, engine_entry, published, take_waveform
 from runner.scheduling.voice_resolution import ModelNames, sibling_for
 from runner.worker.context import Context
-from runner.worker.finisher import Finisher
+from runner.worker.events import Events, JobDelayed, OutcomesCommitted
+from runner.worker.finisher import set_outcome
 from runner.worker.lock_task import LockTask, ReferenceRecording
 
 AUDITION = "audition.wav"
@@ -35,10 +37,12 @@ class LockJobs:
     """Begins and ends jobs that make versions."""
 
     context: Context
+    outbox: Outbox
     models: ModelNames
+    events: Events
 
     def begin(self, session: Session, job: Job, spec: JobSpec, *, folder: Path | None) -> tuple[str, LockTask]:
-        """The model that locks, and the task. Raises what is wrong with the recording or its source."""
+        """The model that locks, and the task. Raises an error about the recording or its source."""
         if isinstance(spec, LockSpec) and spec.source is not None:
             return self._from_candidate(session, job, spec)
         if isinstance(spec, LockSpec):
@@ -148,21 +152,29 @@ class LockJobs:
     def _task(self, job: Job, voice: str, reference: ReferenceRecording, **how: Any) -> LockTask:
         return LockTask(context=self.context, job_id=job.id, job_name=job.name, voice=voice, reference=reference, **how)
 
-    def finish(self, job: Job, task: LockTask, *, finisher: Finisher, outbox: Outbox) -> None:
+    def finish(self, job: Job, task: LockTask) -> None:
         """Commit the version and the job's outcome together; the audition clip appears before the receipt."""
+        try:
+            self._finish(job, task)
+        except StorageError as error:
+            if error.is_instance_wide:
+                raise
+            self.events.append(JobDelayed(job, error))
+        else:
+            self.events.append(OutcomesCommitted((job.id,)))
+
+    def _finish(self, job: Job, task: LockTask) -> None:
         database, now_s = self.context.database, self.context.clock()
         if task.error is not None:
             with database.write() as session:
-                finisher.set_outcome(session, job.id, JobStatus.FAILED, error=task.error)
+                set_outcome(session, job.id, JobStatus.FAILED, now_s=now_s, error=task.error)
             return
-        clip = published(
-            take_waveform(task.audition), file_format("wav", wav_encoding=self.context.settings.wav_encoding)
-        )
-        outbox.publish(job.name, {AUDITION: clip.content})
+        wanted = FileFormat(format="wav", encoding=self.context.settings.wav_encoding)
+        clip = published(take_waveform(task.audition), wanted)
+        self.outbox.publish(job.name, {AUDITION: clip.content})
         new = task.store()
-        engine = task.engine
-        assert engine is not None
-        shown = engine_entry(engine)
+        assert task.engine is not None
+        shown = engine_entry(task.engine)
         with database.write() as session:
             version = task.commit(session, new, now_s=now_s)
             for warning in task.warnings:
@@ -172,8 +184,8 @@ class LockJobs:
                 "files": [
                     {"file": AUDITION, "sha256": clip.sha256, "duration_s": round(clip.samples / SAMPLE_RATE_HZ, 4)}
                 ],
-                "model": engine.model,
+                "model": task.engine.model,
                 "versions": shown.pop("model_facts")["software"],
                 "engine": shown,
             }
-            finisher.set_outcome(session, job.id, JobStatus.DONE, facts=facts)
+            set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, facts=facts)

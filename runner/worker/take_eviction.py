@@ -1,4 +1,4 @@
-"""A worker's store of takes → kept below `takes_max_bytes`, now and then while it works and once when it is done."""
+"""The store of takes → kept below `takes_max_bytes`, now and then while the worker works and once when it is done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TakeEviction:
         self._may_have_grown = True
 
     def hurry(self) -> None:
-        """Work is put aside: what is too much may be what fills the disk."""
+        """Look at the next opportunity."""
         self._may_have_grown, self._next_look_s = True, 0.0
 
     def is_due(self, now_s: float) -> bool:
@@ -34,7 +34,7 @@ class TakeEviction:
         return self._may_have_grown and now_s >= self._next_look_s
 
     def look(self, now_s: float) -> None:
-        """Evict what is too much. Raises what every work would meet."""
+        """Evict takes above the limit. Raises errors that concern the whole instance."""
         self._next_look_s = now_s + LOOK_EVERY_S
         try:
             self.evict()

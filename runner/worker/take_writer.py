@@ -1,19 +1,17 @@
-"""What has come of lines → takes in the store, rows in the ledger, files in the outbox; in that order.
+"""The results of lines → takes in the store, rows in the ledger, files in the outbox; in that order.
 
 Take durable → committed → published by rename → committed. After a crash between any two of these, the next runner
-finds in the ledger what is left to do, and doing it again changes nothing.
+finds in the ledger what is left to do, and repeating it changes nothing.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from models.protocol import EngineFacts
 from registry.durable_files import crash_point
 from registry.errors import NotFound, StorageError
 from registry.jobs import jobs, lines
@@ -22,27 +20,24 @@ from registry.jobs.values import Job, Line, LineStatus, NewAttempt
 from registry.storage.database import Session
 from registry.voices.candidates import add_candidate
 from registry.voices.values import ModelFacts, NewCandidate, Take, TakeFacts
-from runner.jobfile.specs import DesignSpec, JobSpec, SynthesizeSpec
+from runner.jobfile.specs import DesignSpec, JobSpec
 from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import gates_warning
 from runner.outbox.take_encoding import (
-    FileFormat,
     NewTake,
     PublishedLine,
-    file_format,
+    RecentTakes,
+    format_of,
     line_result,
-    new_take,
     published,
     take_waveform,
 )
 from runner.worker.context import Context
-from runner.worker.line_tasks import Accepted, ActiveJob, LineTask, ResultBatch, Reused, key_of
+from runner.worker.events import JobDelayed
+from runner.worker.line_tasks import Accepted, ActiveJob, LineTask, ResultBatch, Reused, Written, key_of
 
-OnJobTrouble = Callable[[Job, StorageError], None]
-KEPT_BYTES = 3_000_000  # of recent takes, for the tracks that are made of them a moment later
-ENCODERS = 2  # threads that compress takes; each holds a waveform several times over
 REUSED_AT_ONCE = 64  # takes that are read again together,
-REUSED_AT_ONCE_S = 60.0  # of so much speech: a minute of it takes a second to code as MP3, and 6 MB
+REUSED_AT_ONCE_S = 60.0  # of so much speech: a minute of it takes a second to encode as MP3, and 6 MB
 
 
 @dataclass(kw_only=True)
@@ -62,60 +57,18 @@ class _Ready:
     candidate: NewCandidate | None = None
 
 
-class RecentTakes:
-    """The files made last of takes, up to a few megabytes."""
-
-    def __init__(self) -> None:
-        self._files: OrderedDict[str, PublishedLine] = OrderedDict()
-        self._bytes = 0
-
-    def keep(self, audio_sha256: str, file: PublishedLine) -> None:
-        if (known := self._files.pop(audio_sha256, None)) is not None:
-            self._bytes -= _held_bytes(known)
-        self._files[audio_sha256] = file
-        self._bytes += _held_bytes(file)
-        while self._bytes > KEPT_BYTES:
-            _, oldest = self._files.popitem(last=False)
-            self._bytes -= _held_bytes(oldest)
-
-    def get(self, audio_sha256: str) -> PublishedLine | None:
-        return self._files.get(audio_sha256)
-
-
-def _held_bytes(file: PublishedLine) -> int:
-    return len(file.content) + (file.waveform.nbytes if file.waveform is not None else 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What came of a batch, for the main thread to take note of."""
-
-    settled: list[ActiveJob] = field(default_factory=list)  # once for every line that is in the batch no more
-    pending: list[tuple[ActiveJob, Line]] = field(default_factory=list)  # lines whose stored take could not be used
-    left: list[Reused] = field(default_factory=list)  # for another time
-    troubles: list[tuple[Job, StorageError]] = field(default_factory=list)  # jobs whose own folder refuses files
-
-
 @dataclass(kw_only=True)
 class TakeWriter:
     """Writes down and publishes, for many lines at a time. Threads take turns."""
 
     context: Context
     outbox: Outbox
-    on_job_trouble: OnJobTrouble  # a job's own folder cannot be written
-    recent: RecentTakes = field(default_factory=RecentTakes)
-    wake: Callable[[], None] = lambda: None  # called when a long take is coded
-    encoders: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(ENCODERS, thread_name_prefix="encoder")
-    )
-    long_encoder: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="encoder")
-    )
+    recent: RecentTakes
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _noted: dict[int, set[str]] = field(default_factory=dict)  # job id -> fingerprints of engines noted with it
 
     def write(self, batch: ResultBatch) -> Written:
-        """Everything in the batch, but of what is reused only as much as takes a moment.
+        """Write down everything in the batch, but of reused takes only as much as takes a moment.
 
         Raises StorageError when the disk or the database fails.
         """
@@ -132,13 +85,13 @@ class TakeWriter:
             self._commit_lines(session, ready)
             self._commit_rest(session, batch)
         crash_point("recording.lines-committed")
-        written.troubles.extend(self._publish(ready))
+        written.delayed.extend(self._publish(ready))
         written.settled.extend(active for active, _, _ in batch.failed)
         written.settled.extend(item.active for item in ready if item.active is not None)
         return written
 
     def _reused(self, reused: Sequence[Reused], written: Written) -> list[_Ready]:
-        """The next lines whose takes exist; those whose takes are gone, and those that must wait, are `written`."""
+        """The next lines whose takes exist; those whose takes are gone, or that must wait, are noted in `written`."""
         takes = self._find([key for _, _, key in reused[:REUSED_AT_ONCE]])
         ready: list[_Ready] = []
         waiting = deque(reused)
@@ -147,7 +100,7 @@ class TakeWriter:
             active, line, key = waiting.popleft()
             found = self._reuse(active.job, active.spec, line, takes.get(key))
             if found is None:
-                written.pending.append((active, line))
+                written.gone.append((active, line))
                 continue
             found.active = active
             ready.append(found)
@@ -155,14 +108,12 @@ class TakeWriter:
         written.left.extend(waiting)
         return ready
 
-    def republish(self, job: Job, spec: JobSpec) -> None:
+    def republish(self, job: Job, spec: JobSpec) -> list[JobDelayed]:
         """Publish the lines of a job whose takes were committed before a crash; a take that is gone is made again."""
         with self._turn:
-            troubles = self._republish(job, spec)
-        for trouble in troubles:
-            self.on_job_trouble(*trouble)
+            return self._republish(job, spec)
 
-    def _republish(self, job: Job, spec: JobSpec) -> list[tuple[Job, StorageError]]:
+    def _republish(self, job: Job, spec: JobSpec) -> list[JobDelayed]:
         with self.context.database.read() as session:
             taken = lines.with_status(session, job.id, LineStatus.TAKEN)
         takes = self._find([line.take_key or "" for line in taken])
@@ -178,69 +129,53 @@ class TakeWriter:
             ready.append(found)
         return self._publish(ready)
 
-    def _publish(self, ready: Sequence[_Ready]) -> list[tuple[Job, StorageError]]:
-        """Make the files of committed lines appear, then commit that they did; returns whose could not."""
+    def _publish(self, ready: Sequence[_Ready]) -> list[JobDelayed]:
+        """Make the files of committed lines appear, then commit that they did; returns the jobs whose could not."""
         files: dict[str, dict[str, bytes]] = defaultdict(dict)
         for item in ready:
             files[item.job.name][item.line.file] = item.file.content
-        troubles = self.outbox.publish_many(files)
+        errors = self.outbox.publish_many(files)
         crash_point("recording.published")
-        done = [item for item in ready if item.job.name not in troubles]
+        done = [item for item in ready if item.job.name not in errors]
         if done:
             with self.context.database.write() as session:
                 lines.set_published(session, [item.line.id for item in done])
         crash_point("recording.published-committed")
         by_name = {item.job.name: item.job for item in ready}
-        return [(by_name[job_name], error) for job_name, error in troubles.items()]
+        return [JobDelayed(by_name[job_name], error) for job_name, error in errors.items()]
 
     # ---- takes -------------------------------------------------------------------------------------------------
 
-    def begin(self, batch: ResultBatch) -> None:
-        """Have the takes coded, in threads, that have come since the last time."""
-        for item in reversed(batch.accepted):
-            if item.encoding is not None:
-                return
-            item.encoding = self._encoding(item)
-
-    def _encoding(self, item: Accepted) -> Future[NewTake]:
-        assert item.work.best is not None
-        pool = self.long_encoder if item.is_long else self.encoders
-        encoding = pool.submit(new_take, item.work.best.done.waveform, self._format(item.active.spec))
-        if item.is_long:
-            encoding.add_done_callback(lambda _: self.wake())
-        return encoding
-
     def _store(self, accepted: Sequence[Accepted]) -> list[_Ready]:
         """Make the audio of new takes durable, all at once."""
-        takes = [(item.encoding or self._encoding(item)).result() for item in accepted]
+        takes = [item.encoding.result() for item in accepted]
         self.context.takes.audio.put_named({take.sha256: take.content for take in takes})
-        return [
-            self._stored(item.active, item.work, item.facts, take) for item, take in zip(accepted, takes, strict=True)
-        ]
+        return [self._stored(item, take) for item, take in zip(accepted, takes, strict=True)]
 
-    def _stored(self, active: ActiveJob, work: LineTask, facts: EngineFacts, take: NewTake) -> _Ready:
+    def _stored(self, item: Accepted, take: NewTake) -> _Ready:
+        active, task = item.active, item.task
         # The one line of a job is its whole track: the file will do.
         self.recent.keep(take.sha256, replace(take.file, waveform=None) if active.has_one_line else take.file)
-        assert work.best is not None
-        kept, state = work.take_facts(facts), work.best.done.design_state
+        assert task.best is not None
+        kept, state = task.take_facts(item.facts), task.best.done.design_state
         if state is not None:
             kept = replace(kept, engine={**kept.engine, "design_state": self.context.objects.put(state)})
         return _Ready(
             job=active.job,
             spec=active.spec,
-            line=work.line,
-            key=key_of(work.line, facts),
+            line=task.line,
+            key=key_of(task.line, item.facts),
             audio_sha256=take.sha256,
             facts=kept,
             file=take.file,
             reused=False,
             active=active,
-            attempts=work.attempts,
-            candidate=self._candidate(active.spec, work.line, kept, take.content),
+            attempts=task.attempts,
+            candidate=self._candidate(active.spec, task.line, kept, take.content),
         )
 
     def _published(self, take: Take, content: bytes, spec: JobSpec) -> PublishedLine:
-        file = published(take_waveform(content), self._format(spec))
+        file = published(take_waveform(content), format_of(spec, self.context.settings))
         self.recent.keep(take.audio_sha256, file)
         return file
 
@@ -298,11 +233,6 @@ class TakeWriter:
             candidate=candidate,
         )
 
-    def _format(self, spec: JobSpec) -> FileFormat:
-        settings = self.context.settings
-        chosen = (spec.format or settings.format) if isinstance(spec, SynthesizeSpec) else "wav"
-        return file_format(chosen, wav_encoding=settings.wav_encoding)
-
     # ---- rows --------------------------------------------------------------------------------------------------
 
     def _commit_lines(self, session: Session, ready: Iterable[_Ready]) -> None:
@@ -336,7 +266,7 @@ class TakeWriter:
         return item.attempts
 
     def _note(self, session: Session, item: _Ready) -> None:
-        """Things that the receipt says of the whole job."""
+        """Note what the receipt says of the whole job."""
         engine: Mapping[str, Any] = item.facts.engine
         noted, fingerprint = self._noted.setdefault(item.job.id, set()), str(engine.get("fingerprint"))
         if fingerprint not in noted:
@@ -348,13 +278,8 @@ class TakeWriter:
             warning = gates_warning(item.line.file, attempts=item.facts.attempts, failed=item.facts.failed_gates)
             jobs.add_warning(session, item.job.id, warning)
 
-    def close(self) -> None:
-        """End the threads that code, with what they have begun."""
-        for pool in (self.encoders, self.long_encoder):
-            pool.shutdown(cancel_futures=True)
-
     def forget_all(self) -> None:
-        """What was noted may have been rolled back."""
+        """The notes may have been rolled back."""
         self._noted.clear()
 
     def forget(self, job_id: int) -> None:
@@ -363,15 +288,15 @@ class TakeWriter:
 
     def _commit_rest(self, session: Session, batch: ResultBatch) -> None:
         now_s = self.context.clock()
-        lines.add_crashes(session, [work.line.id for work in batch.crashed])
-        lines.add_failures(session, [work.line.id for work in batch.to_retry])
-        attempts = [_attempt(work, "engine-lost", now_s) for work in batch.crashed]
-        attempts += [_attempt(work, "failed", now_s) for work in batch.to_retry]
-        for _, work, error in batch.failed:
-            attempts += work.attempts
-            lines.set_failed(session, work.line.id, error)
+        lines.add_crashes(session, [task.line.id for task in batch.crashed])
+        lines.add_failures(session, [task.line.id for task in batch.to_retry])
+        attempts = [_attempt(task, "engine-lost", now_s) for task in batch.crashed]
+        attempts += [_attempt(task, "failed", now_s) for task in batch.to_retry]
+        for _, task, error in batch.failed:
+            attempts += task.attempts
+            lines.set_failed(session, task.line.id, error)
         lines.add_attempts(session, attempts)
 
 
-def _attempt(work: LineTask, outcome: str, now_s: float) -> NewAttempt:
-    return NewAttempt(line_id=work.line.id, number=work.attempt, seed=work.seed, outcome=outcome, finished_s=now_s)
+def _attempt(task: LineTask, outcome: str, now_s: float) -> NewAttempt:
+    return NewAttempt(line_id=task.line.id, number=task.attempt, seed=task.seed, outcome=outcome, finished_s=now_s)

@@ -1,172 +1,108 @@
-"""The worker: one `tick(now_s)` obeys requests, records drops, hears the engine and hands it more work.
+"""The worker: one `tick(now_s)` meets requests, admits drops, listens to the engine, gives it work and ends jobs.
 
-What the engine has made is recorded, and jobs are ended, in threads meanwhile; `runner/worker/daemon.py` calls it.
-All it holds in memory can be made anew from the ledger, which is what it does at its start and after a full disk.
+Results are written down, and jobs finished, in threads meanwhile; `runner/worker/daemon.py` calls it. Everything it
+holds in memory can be made again from the ledger, which is what it does at its start and after a full disk.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from registry.durable_files import crash_point
-from registry.errors import DiskFull, StorageError, VoiceJobsError, storage_error
-from registry.jobs import jobs, lines
+from registry.errors import StorageError, VoiceJobsError, storage_error
+from registry.jobs import jobs
 from registry.jobs.lists import open_jobs
 from registry.jobs.ready import ready_jobs
 from registry.jobs.requests import open_requests
-from registry.jobs.values import OPEN_STATUSES, Job, JobStatus
+from registry.jobs.values import Job, JobStatus
 from runner.engine.client import EngineClient
 from runner.engine.model_loader import ModelLoader
-from runner.errors import OutboxGone
-from runner.inbox.drop import ClaimedDrop
 from runner.inbox.scanner import InboxScanner
-from runner.names import printable_name
 from runner.outbox.outbox import Outbox
 from runner.outbox.progress_file import ProgressWriter
-from runner.scheduling.admission import Admission
+from runner.outbox.take_encoding import RecentTakes
 from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
+from runner.worker.disk_pause import DiskPause
 from runner.worker.dispatcher import Dispatcher
+from runner.worker.drop_admitter import DropAdmitter
 from runner.worker.engine_listener import EngineListener
+from runner.worker.events import Events, JobDelayed, JobEnded, OutcomesCommitted, ReadyMayExist, TakesWritten
 from runner.worker.exchange_jobs import ExchangeJobs
-from runner.worker.finisher import Finisher, may_release
+from runner.worker.finisher import Finisher
 from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
 from runner.worker.job_requests import JobRequests
-from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
-from runner.worker.lock_task import LockTask
+from runner.worker.take_encoder import TakeEncoder
 from runner.worker.take_eviction import TakeEviction
-from runner.worker.take_writer import RecentTakes, TakeWriter
+from runner.worker.take_writer import TakeWriter
 from runner.worker.take_writer_thread import TakeWriterThread
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PAUSE_S = 30.0
-REQUEST_LOOK_S = 1.0  # how long a request of another process may lie unseen
-ANSWER_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
-TRIES_BEFORE_GIVING_UP = 5  # of `run --once`, when the disk does not let it work
+REQUEST_LOOK_S = 1.0  # how long a request of another process may go unnoticed
+RECEIPT_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
+LONGEST_DELAY_S = 60.0  # of a job to which the disk refuses what it needs
 
 
+@dataclass(kw_only=True)
 class Worker:
-    """Everything between the inbox and the outbox of one instance."""
+    """Everything between the inbox and the outbox of one instance; `build_worker` makes it."""
 
-    def __init__(
-        self,
-        context: Context,
-        *,
-        engine: EngineClient,
-        scanner: InboxScanner | None,
-        wake: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.context, self.engine, self.scanner = context, engine, scanner
-        self.outbox = Outbox.of(context.instance)
-        self.loader = ModelLoader(context.instance, engine, wake)
-        self.in_flight = InFlight(context=context, engine=engine, loader=self.loader)
-        recent, trouble = RecentTakes(), self._on_job_trouble
-        self.take_writer = TakeWriter(
-            context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, wake=wake
-        )
-        self.take_writer_thread = TakeWriterThread(
-            take_writer=self.take_writer, in_flight=self.in_flight, on_job_trouble=trouble, wake=wake
-        )
-        self.finisher = Finisher(
-            context=context, outbox=self.outbox, on_job_trouble=trouble, recent=recent, scanner=scanner
-        )
-        models = ModelNames(context.instance)
-        self.lock_jobs = LockJobs(context=context, models=models)
-        self.dispatcher = Dispatcher(
-            context=context,
-            in_flight=self.in_flight,
-            loader=self.loader,
-            take_writer=self.take_writer,
-            finisher=self.finisher,
-            models=models,
-            lock_jobs=self.lock_jobs,
-            folder_of=self._folder_of,
-            exchange=ExchangeJobs(context=context, models=models, outbox=self.outbox, finisher=self.finisher),
-            ended=self._answer,
-            on_job_trouble=trouble,
-        )
-        self.listener = EngineListener(
-            context=context,
-            engine=engine,
-            loader=self.loader,
-            in_flight=self.in_flight,
-            dispatcher=self.dispatcher,
-            take_writer=self.take_writer,
-            progress=ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock),
-        )
-        self.take_eviction = TakeEviction(context)
-        self.is_stopping = False
-        self.outcomes: Counter[str] = Counter()  # what the jobs that ended under this worker came to
-        self._drops: list[ClaimedDrop] = []  # claimed and not yet recorded
-        self._must_recover = False
-        self._has_written = False  # whether the present step has put anything on the disk
-        self._pause_until_s = 0.0
-        self._pauses = 0
-        self._trouble: StorageError | None = None
-        self._warned: dict[int, str] = {}  # jobs that the trouble sent back, and what to tell their job_of_work
-        self._next_scan_s = 0.0
-        self._sent_back: Counter[int] = Counter()  # how often a job was, for trouble of its own
-        self._unanswered = False  # whether a receipt could not be written
-        self._next_answer_s = 0.0
-        self.finisher_thread = FinisherThread(finisher=self.finisher, wake=wake)
-        self.requests = JobRequests(
-            context=context,
-            outbox=self.outbox,
-            in_flight=self.in_flight,
-            take_writer=self.take_writer,
-            finisher=self.finisher,
-            dispatcher=self.dispatcher,
-            finisher_thread=self.finisher_thread,
-            end_what_can=self._end_what_can,
-            ended=self._answer,
-        )
+    context: Context
+    events: Events
+    pause: DiskPause
+    job_requests: JobRequests
+    drops: DropAdmitter
+    listener: EngineListener
+    loader: ModelLoader
+    dispatcher: Dispatcher
+    in_flight: InFlight
+    encoder: TakeEncoder
+    take_writer: TakeWriter
+    take_writer_thread: TakeWriterThread
+    lock_jobs: LockJobs
+    finisher: Finisher
+    finisher_thread: FinisherThread
+    take_eviction: TakeEviction
+    is_stopping: bool = False
+    outcomes: Counter[str] = field(default_factory=Counter)  # of the jobs that ended under this worker
+    _must_recover: bool = False
+    _has_written: bool = False  # whether the present step has put anything on the disk
+    _put_aside_jobs: dict[int, str] = field(default_factory=dict)  # ledger id -> a warning for the receipt
+    _delays: Counter[int] = field(default_factory=Counter)  # how often a job was delayed
+    _lacks_receipts: bool = False  # whether one could not be written
+    _next_receipts_s: float = 0.0
 
     # ---- starting up -------------------------------------------------------------------------------------------
 
     def recover(self, now_s: float) -> None:
         """Take up what a dead runner left: call it once before the first tick, which does it."""
         self._must_recover = True
-        if self.scanner is not None:
-            self._drops += self.scanner.recover(self._is_recorded, now_s=now_s)
+        self.drops.recover(now_s)
 
     def _recover(self) -> None:
-        """Unpublished answers, running jobs, and claims whose job was answered just before the end."""
+        """Queue the jobs that were running, publish missing receipts, and release claims that were left over."""
         with self.context.database.write() as session:
             count = jobs.recover_unowned(session)
-            for job_id, warning in self._warned.items():
+            for job_id, warning in self._put_aside_jobs.items():
                 jobs.add_warning(session, job_id, warning)
-            unpublished = [job.id for job in jobs.unpublished(session)]
         if count:
             logger.info("jobs that were running, and go on: %d", count)
-        self._answer(unpublished)
-        if self.scanner is not None:
-            self._sweep_claims(self.scanner)
-        self._must_recover, self._warned, self.dispatcher.may_be_ready = False, {}, True
-
-    def _is_recorded(self, claim_id: str) -> bool:
-        with self.context.database.read() as session:
-            return jobs.is_recorded(session, claim_id)
-
-    def _sweep_claims(self, scanner: InboxScanner) -> None:
-        for claim_id in scanner.claim_ids():
-            with self.context.database.read() as session:
-                job = jobs.by_claim(session, claim_id)
-            if job is not None and job.status not in OPEN_STATUSES and may_release(job):
-                scanner.release(claim_id, refused=job.status == JobStatus.REJECTED)
+        self._publish_missing_receipts()
+        self.drops.release_claims()
+        self._must_recover, self._put_aside_jobs = False, {}
+        self.dispatcher.look_again()
 
     # ---- one step ----------------------------------------------------------------------------------------------
 
     def tick(self, now_s: float) -> None:
         """One step of everything; errors of the disk put the work aside for a while, and lose nothing."""
         try:
-            if now_s < self._pause_until_s or not self._may_go_on(now_s):
+            if not self.pause.is_over(now_s):
                 self.listener.only_loads(now_s)
                 return
             if self._must_recover:
@@ -174,244 +110,259 @@ class Worker:
             self._has_written = False
             self._step(now_s)
             # A step that had nothing to write proves nothing: without this, each try would look like the first.
-            if self._trouble is not None and (self._has_written or not self.in_flight.jobs):
-                logger.info("work goes on")
-                self._trouble, self._pauses = None, 0
+            if self._has_written or not self.in_flight.jobs:
+                self.pause.end()
         except StorageError as error:
             self._put_aside(error, now_s=now_s)
         except OSError as error:
             self._put_aside(storage_error(error, "working"), now_s=now_s)
 
     def _step(self, now_s: float) -> None:
-        self.requests.apply(now_s)
-        self._take_drops(now_s)
-        self.listener.tick(now_s)
+        """Let each part do its share, and act on what has happened before the next one's."""
+        for part in (
+            self._meet_requests,
+            self._admit_drops,
+            self.listener.tick,
+            self._dispatch,  # before anything is written, so that the engine goes on meanwhile
+            self._write_results,
+            self._end_idle_jobs,
+            self._finish_jobs,
+            self._retry_receipts,
+            self._evict_takes,
+        ):
+            part(now_s)
+            self._read_events()
+
+    def _read_events(self) -> None:
+        while self.events:
+            match self.events.popleft():
+                case ReadyMayExist():
+                    self.dispatcher.look_again()
+                case TakesWritten():
+                    self._has_written = True
+                    self.take_eviction.takes_were_added()
+                case OutcomesCommitted(job_ids):
+                    self.finisher.publish_receipts(job_ids)
+                case JobDelayed(job, error):
+                    self._delay(job, error)
+                case JobEnded(job):
+                    self._note_ended(job)
+
+    def _meet_requests(self, now_s: float) -> None:
+        due = self.job_requests.due(now_s)
+        if due:  # a job may be about to end, or to fail for want of another
+            self._end_all_that_can()
+        for request in due:
+            self.job_requests.apply(request, now_s=now_s)
+            self._read_events()
+
+    def _admit_drops(self, now_s: float) -> None:
+        self.drops.tick(now_s, scans=not self.is_stopping)
+
+    def _dispatch(self, now_s: float) -> None:
         if not self.is_stopping:
-            self.dispatcher.dispatch(now_s)  # first, so that the engine goes on while its answers are recorded
-        self._note_recorded(self.take_writer_thread.tick())
-        self._end_jobs()
-        if self._unanswered and now_s >= self._next_answer_s:
-            self._tick_endings(wait=True)  # two threads must not write one receipt
-            self._answer_again(now_s)
+            self.dispatcher.dispatch(now_s)
+
+    def _write_results(self, _now_s: float) -> None:
+        self.take_writer_thread.tick()
+
+    def _settle_results(self) -> None:
+        self.take_writer_thread.settle()
+        self._read_events()
+
+    def _end_idle_jobs(self, _now_s: float) -> None:
+        ended = self.in_flight.take_idle()
+        for active in ended:
+            if active.lock_task is not None:
+                self.lock_jobs.finish(active.job, active.lock_task)
+        self.finisher_thread.add([active for active in ended if active.lock_task is None])
+
+    def _finish_jobs(self, _now_s: float) -> None:
+        self.finisher_thread.tick(wait=not self.in_flight.job_of_work)  # else the next lines are spoken meanwhile
+
+    def _end_all_that_can(self) -> None:
+        """Write down what has come and end the jobs that this completes, instead of speaking on meanwhile."""
+        self._settle_results()
+        self._end_idle_jobs(0.0)
+        self._wait_for_finisher()
+
+    def _wait_for_finisher(self) -> None:
+        self.finisher_thread.tick(wait=True)
+        self._read_events()
+
+    def _retry_receipts(self, now_s: float) -> None:
+        """Try again now and then to publish receipts that could not be written."""
+        if self._lacks_receipts and now_s >= self._next_receipts_s:
+            self._wait_for_finisher()  # two threads must not write one receipt
+            self._lacks_receipts, self._next_receipts_s = False, now_s + RECEIPT_RETRY_S
+            self._publish_missing_receipts()
+
+    def _publish_missing_receipts(self) -> None:
+        with self.context.database.read() as session:
+            unpublished = [job.id for job in jobs.unpublished(session)]
+        self.finisher.publish_receipts(unpublished)
+        self._read_events()
+
+    def _evict_takes(self, now_s: float) -> None:
         if not self.is_stopping and self.take_eviction.is_due(now_s):
-            self._note_recorded(self.take_writer_thread.settle())
+            self._settle_results()
             self.take_eviction.look(now_s)
 
-    def _note_recorded(self, was_recorded: bool) -> None:
-        if was_recorded:
-            self.take_eviction.takes_were_added()
-            self._has_written = True
+    # ---- what has happened -------------------------------------------------------------------------------------
+
+    def _delay(self, job: Job, error: VoiceJobsError) -> None:
+        """One job's folder or takes are out of reach: that job waits, the others go on."""
+        logger.warning("job %d (%s) waits: %s", job.id, job.name, error)
+        self.in_flight.drop(job.id)
+        with self.context.database.write() as session:
+            if jobs.get(session, job.id).outcome is not None:
+                self._lacks_receipts = True
+                return
+            self._delays[job.id] += 1
+            delay_s = min(LONGEST_DELAY_S, 2.0 ** min(self._delays[job.id], 6))
+            jobs.requeue(session, job.id, not_before_s=self.context.clock() + delay_s, warning=error.message)
+        self.dispatcher.look_again()  # else nobody would look when it is due
+
+    def _note_ended(self, job: Job) -> None:
+        """Count a job whose receipt is in the outbox, and log it."""
+        self._has_written = True
+        self.dispatcher.look_again()
+        outcome = job.outcome or job.status
+        self.outcomes[outcome] += 1
+        self.take_writer.forget(job.id)
+        self._delays.pop(job.id, None)
+        level = logging.INFO if outcome == JobStatus.DONE else logging.WARNING
+        reason = f": {job.error.message}" if job.error else ""
+        logger.log(level, "job %d (%s): %s%s", job.id, job.name, outcome, reason)
+
+    def _put_aside(self, error: StorageError, *, now_s: float) -> None:
+        """Everything under way goes back to the ledger; after a pause the work begins again from there."""
+        self.pause.begin(error, now_s=now_s)
+        self.take_writer_thread.give_up()
+        self.finisher_thread.give_up()
+        ended = [event.job for event in self.events if isinstance(event, JobEnded)]
+        self.events.clear()
+        for job in ended:
+            self._note_ended(job)
+        warning = f"Work was put aside and went on later: {error.message}"
+        for job_id in self.in_flight.jobs:
+            self._put_aside_jobs.setdefault(job_id, warning)
+        self.in_flight.clear()
+        self.take_writer.forget_all()
+        self._must_recover = True
+
+    # ---- what the daemon asks ----------------------------------------------------------------------------------
 
     def look_at_inbox(self) -> None:
         """Something has happened in the inbox: the next tick scans it."""
-        self._next_scan_s = 0.0
+        self.drops.scan_soon()
 
     def next_tick_s(self, now_s: float) -> float:
         """Seconds until another tick is due, if nothing happens before."""
-        if now_s < self._pause_until_s:
-            return min(self._pause_until_s - now_s, REQUEST_LOOK_S)
+        if now_s < self.pause.until_s:
+            return min(self.pause.until_s - now_s, REQUEST_LOOK_S)
         if self.in_flight.results and not self.take_writer_thread:
             return 0.0
         dues = [now_s + REQUEST_LOOK_S]
-        if self.scanner is not None and not self.is_stopping:
-            dues.append(self._next_scan_s)
+        if not self.is_stopping:
+            dues.append(self.drops.next_scan_s)
         if (load_s := self.loader.next_try_s()) is not None:
             dues.append(load_s)
         return max(0.0, min(dues) - now_s)
 
     @property
     def is_busy(self) -> bool:
-        """Whether the engine holds work of ours, lines are being recorded, or jobs are being ended."""
+        """Whether the engine holds work of ours, results are being written, or jobs finished."""
         return bool(self.in_flight.job_of_work or self.take_writer_thread or self.finisher_thread)
 
     def is_drained(self) -> bool:
         """Whether nothing is left in inbox and ledger that could be worked on at this moment."""
         if self._must_recover:
-            return self._trouble is not None and self._pauses >= TRIES_BEFORE_GIVING_UP
-        if (
-            self.in_flight.jobs
-            or self.in_flight.results
-            or self._drops
-            or self.take_writer_thread
-            or self.finisher_thread
-        ):
-            return False
-        if self.scanner is not None and self.scanner.busy and self.scanner.problem is None:
+            return self.pause.is_hopeless
+        if self.in_flight.jobs or self.in_flight.results or self.drops or self.is_busy or self.drops.awaits_more:
             return False
         with self.context.database.read() as session:
             now_s = self.context.clock()
-            return not self.requests.are_waiting(session) and not ready_jobs(
+            return not self.job_requests.are_waiting(session) and not ready_jobs(
                 session, now_s=now_s, overdue_before_s=0, model=None, limit=1
             )
 
     def work_waits(self) -> bool:
         """Whether inbox or ledger hold work that is not done."""
-        if self._drops or (self.scanner is not None and self.scanner.busy):
+        if self.drops or self.drops.scanner.busy:
             return True
         with self.context.database.read() as session:
             return open_jobs(session) > 0 or bool(open_requests(session))
 
     def tidy_up(self) -> None:
-        """When the work is over: what `run --once` leaves behind fits its limits, too."""
+        """When the work is over: let the takes that `run --once` leaves behind fit their limit, too."""
         try:
-            self.take_writer_thread.settle()
+            self._settle_results()
             self.take_eviction.evict()
         except StorageError as error:
             logger.warning("not all was tidied up at the end: %s", error)
 
     def close(self) -> None:
         """End the threads; what they were doing is done again by the next runner."""
-        self.take_writer.close()
+        self.encoder.close()
         self.take_writer_thread.close()
         self.finisher_thread.close()
 
-    # ---- trouble with the disk ---------------------------------------------------------------------------------
 
-    def _put_aside(self, error: StorageError, *, now_s: float) -> None:
-        """Everything under way goes back to the ledger; after a pause the work begins again from there."""
-        if self._trouble is None:
-            logger.warning("work is put aside: %s", error)
-        self._trouble = error
-        self.take_eviction.hurry()
-        self.take_writer_thread.give_up()
-        self.finisher_thread.give_up()
-        self._note_closed()
-        self._pause_until_s = now_s + min(LONGEST_PAUSE_S, 0.25 * 2 ** min(self._pauses, 10))
-        self._pauses += 1
-        warning = f"Work was put aside and went on later: {error.message}"
-        self._warned |= {job_id: warning for job_id in self.in_flight.jobs if job_id not in self._warned}
-        self.in_flight.clear()
-        self.take_writer.forget_all()
-        self._must_recover = True
-
-    def _may_go_on(self, now_s: float) -> bool:
-        """False while the disk that was full is not free enough to go on, or the outbox is still away."""
-        if isinstance(self._trouble, OutboxGone):
-            self.outbox.require()
-        if not isinstance(self._trouble, DiskFull):
-            return True
-        if self.take_eviction.is_due(now_s):
-            self.take_eviction.look(now_s)
-        instance = self.context.instance
-        free_bytes = min(shutil.disk_usage(folder).free for folder in (instance.outbox, instance.state_dir))
-        if free_bytes >= self.context.settings.min_free_bytes:
-            return True
-        self._pause_until_s = now_s + REQUEST_LOOK_S
-        self._pauses += 1
-        return False
-
-    def _on_job_trouble(self, job: Job, error: VoiceJobsError) -> None:
-        """One job's folder or takes are out of reach: that job waits, the others go on."""
-        logger.warning("job %d (%s) waits: %s", job.id, job.name, error)
-        self.in_flight.drop(job.id)
-        with self.context.database.write() as session:
-            now = jobs.get(session, job.id)
-            if now.outcome is not None:
-                self._unanswered = True
-                return
-            self._sent_back[job.id] += 1
-            delay_s = min(60.0, 2.0 ** min(self._sent_back[job.id], 6))
-            jobs.requeue(session, job.id, not_before_s=self.context.clock() + delay_s, warning=error.message)
-        self.dispatcher.may_be_ready = True  # else nobody would look when its time has come
-
-    def _answer_again(self, now_s: float) -> None:
-        """Receipts that could not be written are tried again now and then."""
-        self._unanswered, self._next_answer_s = False, now_s + ANSWER_RETRY_S
-        with self.context.database.read() as session:
-            unpublished = [job.id for job in jobs.unpublished(session)]
-        self._answer(unpublished)
-
-    # ---- drops -------------------------------------------------------------------------------------------------
-
-    def _take_drops(self, now_s: float) -> None:
-        if self.scanner is not None and not self.is_stopping and now_s >= self._next_scan_s:
-            self._drops += self.scanner.tick(now_s)
-            self._next_scan_s = now_s + self.scanner.next_look_s(now_s)
-        if not self._drops:
-            return
-        taken = self.outbox.names()
-        with self.context.database.write() as session:
-            admission = Admission(
-                session,
-                taken=taken,
-                now_s=self.context.clock(),
-                claimed_dir=self.context.instance.claimed_dir,
-                default_model=self.context.settings.model,
-            )
-            more_to_come = self.scanner is not None and self.scanner.has_more and self.scanner.problem is None
-            admitted, later = admission.admit(self._drops, more_to_come=more_to_come)
-            freed = {item.freed_claim: False for item in admitted if item.freed_claim is not None}
-            if self.scanner is not None:  # before the commit: after it, a runner that dies leaves them as new drops
-                self.scanner.release_all(freed)
-        crash_point("worker.drops-recorded")
-        self._drops = later
-        for item in admitted:
-            logger.info("job %d (%s): claimed as %s", item.job.id, item.job.name, printable_name(item.job.dropped_name))
-        self.dispatcher.may_be_ready = True
-        self._answer([item.job.id for item in admitted if item.job.outcome is not None and item.freed_claim is None])
-
-    def _folder_of(self, job: Job) -> Path | None:
-        if self.scanner is None or job.claim_id is None:
-            return None
-        return self.scanner.folder_of(job.claim_id)
-
-    # ---- ending ------------------------------------------------------------------------------------------------
-
-    def _end_jobs(self) -> None:
-        """Jobs of which nothing is left: the next model's lines, or the receipt."""
-        idle = [active for active in self.in_flight.jobs.values() if active.is_idle]
-        if idle:
-            with self.context.database.read() as session:
-                left = lines.models_left(session, [active.job.id for active in idle])
-            for active in idle:
-                if active.task is None and (models := left.get(active.job.id)):
-                    active.rewind(models[0])
-            self._finish([active for active in idle if active.is_idle])
-        self._tick_endings(wait=not self.in_flight.job_of_work)  # else the next lines are spoken meanwhile
-
-    def _end_what_can(self) -> None:
-        """Record what has come and end the jobs that this completes, instead of speaking on meanwhile."""
-        self._note_recorded(self.take_writer_thread.settle())
-        self._end_jobs()
-        self._tick_endings(wait=True)
-
-    def _tick_endings(self, *, wait: bool) -> None:
-        if self.finisher_thread.tick(wait=wait):
-            self.dispatcher.may_be_ready = True  # what waited for a closed job, or one that could not be ended
-        self._note_closed()
-
-    def _finish(self, ended: Sequence[ActiveJob]) -> None:
-        for active in ended:
-            del self.in_flight.jobs[active.job.id]
-            if active.task is not None:
-                self._finish_task(active.job, active.task)
-        self.finisher_thread.add([active for active in ended if active.task is None])
-
-    def _finish_task(self, job: Job, task: LockTask) -> None:
-        try:
-            self.lock_jobs.finish(job, task, finisher=self.finisher, outbox=self.outbox)
-        except StorageError as error:
-            if error.is_instance_wide:
-                raise
-            self._on_job_trouble(job, error)
-        else:
-            self._answer([job.id])
-
-    def _answer(self, job_ids: Sequence[int]) -> None:
-        if job_ids:
-            self.finisher.publish_receipts(job_ids)
-            self._note_closed()
-
-    def _note_closed(self) -> None:
-        """Count, and tell of, the jobs whose receipts have come to lie in the outbox."""
-        closed = self.finisher.closed
-        while closed:
-            job = closed.popleft()
-            self._has_written = self.dispatcher.may_be_ready = True
-            outcome = job.outcome or job.status
-            self.outcomes[outcome] += 1
-            self.take_writer.forget(job.id)
-            self._sent_back.pop(job.id, None)
-            level = logging.INFO if outcome == JobStatus.DONE else logging.WARNING
-            reason = f": {job.error.message}" if job.error else ""
-            logger.log(level, "job %d (%s): %s%s", job.id, job.name, outcome, reason)
+def build_worker(
+    context: Context, engine: EngineClient, scanner: InboxScanner, *, wake: Callable[[], None] = lambda: None
+) -> Worker:
+    """A worker with all its parts; `wake` is called from threads that have something to collect."""
+    events: Events = deque()
+    outbox, recent, models = Outbox.of(context.instance), RecentTakes(), ModelNames(context.instance)
+    loader, encoder, take_eviction = (
+        ModelLoader(context.instance, engine, wake),
+        TakeEncoder(wake=wake),
+        TakeEviction(context),
+    )
+    in_flight = InFlight(context=context, engine=engine, loader=loader, encoder=encoder)
+    take_writer = TakeWriter(context=context, outbox=outbox, recent=recent)
+    finisher = Finisher(context=context, outbox=outbox, scanner=scanner, recent=recent, events=events)
+    finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
+    lock_jobs = LockJobs(context=context, outbox=outbox, models=models, events=events)
+    return Worker(
+        context=context,
+        events=events,
+        pause=DiskPause(context=context, outbox=outbox, take_eviction=take_eviction),
+        job_requests=JobRequests(
+            context=context,
+            outbox=outbox,
+            in_flight=in_flight,
+            take_writer=take_writer,
+            finisher_thread=finisher_thread,
+            events=events,
+        ),
+        drops=DropAdmitter(context=context, scanner=scanner, outbox=outbox, events=events),
+        listener=EngineListener(
+            context=context,
+            engine=engine,
+            loader=loader,
+            in_flight=in_flight,
+            progress=ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock),
+        ),
+        loader=loader,
+        dispatcher=Dispatcher(
+            context=context,
+            scanner=scanner,
+            in_flight=in_flight,
+            loader=loader,
+            take_writer=take_writer,
+            models=models,
+            lock_jobs=lock_jobs,
+            exchange=ExchangeJobs(context=context, models=models, outbox=outbox),
+            events=events,
+        ),
+        in_flight=in_flight,
+        encoder=encoder,
+        take_writer=take_writer,
+        take_writer_thread=TakeWriterThread(take_writer=take_writer, in_flight=in_flight, events=events, wake=wake),
+        lock_jobs=lock_jobs,
+        finisher=finisher,
+        finisher_thread=finisher_thread,
+        take_eviction=take_eviction,
+    )

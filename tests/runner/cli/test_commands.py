@@ -324,7 +324,7 @@ def test_what_was_backed_up_is_restored_elsewhere(root, run, tmp_path_factory):
 def test_a_job_that_a_backup_knows_as_open_is_not_answered_any_more(root, run):
     bench = Bench(root)
     bench.drop("hello.toml", speak("One."))
-    bench.worker._take_drops(bench.now_s)
+    bench.worker.drops.tick(bench.now_s)
     assert run("backup", "voices.backup")[0] == 0
     bench.run()
     bench.context.database.close()

@@ -34,7 +34,7 @@ def test_a_design_that_an_open_lock_needs_is_not_pruned(bench):
     bench.run()
     bench.drop("l.toml", lock(job="d"))
     bench.worker.look_at_inbox()
-    bench.worker._take_drops(bench.now_s)
+    bench.worker.drops.tick(bench.now_s)
     later_s = START_S + bench.now_s + 1
     assert prune(bench.instance, bench.context.database, older_than_s=later_s).jobs == ()
 

@@ -10,7 +10,7 @@ from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.inbox.scanner import InboxScanner
 from runner.worker.context import open_context
-from runner.worker.worker import Worker
+from runner.worker.worker import build_worker
 from tests.engines.inline import InlineEngine
 from tests.patience import PATIENCE_S
 
@@ -29,7 +29,7 @@ class Bench:
     def start(self):
         """Begin as a new process would."""
         self.context = open_context(self.instance, clock=lambda: START_S + self.now_s)
-        self.worker = Worker(self.context, engine=self.engine, scanner=InboxScanner(self.instance))
+        self.worker = build_worker(self.context, self.engine, InboxScanner(self.instance))
         self.worker.recover(self.now_s)
 
     def restart(self):

@@ -12,8 +12,8 @@ import pytest
 from registry.jobs.lists import show_job
 from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, RETRY, JobStatus
+from runner.outbox.take_encoding import RecentTakes
 from runner.worker import finisher, finisher_thread
-from runner.worker.take_writer import RecentTakes
 from tests.patience import PATIENCE_S
 from tests.runner.worker.bench import design, lock, speak
 
@@ -72,7 +72,7 @@ def test_a_take_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other(ben
         disk = BadSectors(patch, bench.instance.takes_dir)
         bench.tick(4)
         assert disk.reads > 0
-        assert bench.worker._trouble is None
+        assert bench.worker.pause.error is None
         assert details(bench, "hello").job.status == JobStatus.QUEUED
     bench.tick(10)
     receipt = bench.receipt("hello")
@@ -96,7 +96,7 @@ def test_a_job_file_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other
         BadSectors(patch, bench.instance.claimed_dir)
         bench.drop("other.toml", speak("Four."))
         bench.tick(6)
-        assert bench.worker._trouble is None
+        assert bench.worker.pause.error is None
         assert bench.status("other") == "done"
         assert details(bench, "hello").job.status == JobStatus.QUEUED
     bench.tick(20)

@@ -51,7 +51,7 @@ def test_a_job_whose_voice_cannot_be_read_waits_and_then_goes_on(cast, monkeypat
 def test_a_job_without_lines_whose_folder_is_in_the_way_waits_and_then_goes_on(cast, job):
     cast.drop("a.toml", job)
     cast.worker.look_at_inbox()
-    cast.worker._take_drops(cast.now_s)
+    cast.worker.drops.tick(cast.now_s)
     folder = cast.instance.outbox / "a"
     folder.write_text("in the way")
     assert others_go_on(cast, "a")
@@ -90,7 +90,7 @@ def test_a_key_that_is_half_a_character_is_answered_like_any_other_mistake(bench
 def test_a_job_that_another_version_recorded_otherwise_fails_and_says_so(bench):
     bench.drop("a.toml", speak("One."))
     bench.worker.look_at_inbox()
-    bench.worker._take_drops(bench.now_s)
+    bench.worker.drops.tick(bench.now_s)
     with bench.context.database.write() as session:
         session.execute_many("UPDATE job SET spec_json = replace(spec_json, 'lines', 'rows')", [()])
     bench.drop("other.toml", speak("Two."))
@@ -114,13 +114,13 @@ def test_old_takes_that_cannot_be_removed_keep_nobody_from_working(make_bench, m
     monkeypatch.setattr(Path, "unlink", refuse)
     bench.now_s += 100
     bench.tick()
-    assert bench.worker._trouble is None
+    assert bench.worker.pause.error is None
 
 
 def test_a_job_that_was_sent_back_does_not_wait_for_a_clock_that_was_set_back(bench, monkeypatch):
     bench.drop("a.toml", speak("One."))
     bench.worker.look_at_inbox()
-    bench.worker._take_drops(bench.now_s)
+    bench.worker.drops.tick(bench.now_s)
     folder = bench.instance.outbox / "a"
     folder.write_text("in the way")
     bench.tick(4)
@@ -134,8 +134,8 @@ def test_a_job_whose_text_is_gone_fails_and_says_so(bench):
     (bench.instance.inbox / "words.txt").write_text("One.")
     bench.drop("a.toml", 'kind = "synthesize"\nvoice = "ryan"\ntext_file = "words.txt"\n')
     bench.worker.look_at_inbox()
-    bench.worker._take_drops(bench.now_s)
-    shutil.rmtree(bench.worker.scanner.folder_of(details(bench, "a").job.claim_id))
+    bench.worker.drops.tick(bench.now_s)
+    shutil.rmtree(bench.worker.drops.scanner.folder_of(details(bench, "a").job.claim_id))
     bench.drop("other.toml", speak("Two."))
     bench.tick(6)
     assert bench.status("other") == "done"

@@ -232,7 +232,7 @@ LONG = "A line of more than a minute. " * 38
 def long_take_being_coded(bench):
     """A job of one long line, which has been spoken; it is coded when the event is set."""
     may_go_on = threading.Event()
-    bench.worker.take_writer.long_encoder.submit(may_go_on.wait, 30)
+    bench.worker.encoder._long_pool.submit(may_go_on.wait, 30)
     bench.drop("long.toml", speak(LONG))
     bench.tick(4)
     yield may_go_on
@@ -245,7 +245,7 @@ def test_a_long_take_that_is_being_coded_holds_nothing_else_up(bench, long_take_
     assert bench.status("short") == "done"
     assert not (bench.instance.outbox / "long").exists()
     long_take_being_coded.set()
-    bench.worker.take_writer.long_encoder.submit(int).result(30)  # it codes one after the other
+    bench.worker.encoder._long_pool.submit(int).result(30)  # it codes one after the other
     bench.run()
     assert bench.status("long") == "done"
 
