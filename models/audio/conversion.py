@@ -1,4 +1,4 @@
-"""A waveform → the file formats of `say`: those of `models.audio.files`, AIFF, and M4A where the system can encode it.
+"""A waveform → the file formats of `say`: those of `models.audio.encoder`, AIFF, and M4A where the system can write it.
 
 This module starts processes and touches the disk.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import soundfile
 
-from models.audio.files import encode_audio, integers
+from models.audio.encoder import encode_audio, integers
 from models.errors import EncodingFailed, NoEncoder
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.errors import InvalidInput

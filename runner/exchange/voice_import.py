@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from models.audio.files import decode_audio, encode_audio
+from models.audio.encoder import encode_audio
+from models.audio.files import decode_audio
 from models.errors import InvalidReferenceAudio, UnknownLanguage
 from models.languages import AUTO, canonical_language
 from models.protocol import SAMPLE_RATE_HZ

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from models.audio.files import BLOCK_FRAMES, decode_audio, encode_audio, integers
+from models.audio.encoder import BLOCK_SAMPLES, encode_audio, integers
+from models.audio.files import decode_audio
 from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
 from registry.jobs.values import Line
 from registry.voices.values import ModelFacts, TakeFacts
@@ -55,8 +56,8 @@ def take_waveform(content: bytes) -> Waveform:
 def as_stored(waveform: Waveform) -> Waveform:
     """`take_waveform(take_content(waveform))` in a tenth of the time: a take keeps whole numbers."""
     stored = np.empty(waveform.size, np.float32)
-    for start in range(0, waveform.size, BLOCK_FRAMES):
-        block = slice(start, start + BLOCK_FRAMES)
+    for start in range(0, waveform.size, BLOCK_SAMPLES):
+        block = slice(start, start + BLOCK_SAMPLES)
         stored[block] = integers(np.clip(waveform[block], -1.0, 1.0), bits=TAKE_BITS)
     stored *= np.float32(2.0 ** (1 - TAKE_BITS))
     return stored

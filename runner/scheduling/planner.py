@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic
 
-from models.audio.files import check_can_write
+from models.audio.encoder import check_can_write
 from models.text.pronunciation import checked_table, merged, respelled
 from registry.errors import InvalidInput
 from registry.jobs.line_request import LineRequest

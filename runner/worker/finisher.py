@@ -12,8 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from models.audio.files import encode_audio
-from models.audio.streaming import write_audio_stream
+from models.audio.encoder import encode_audio, write_audio_stream
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.audio.files import encode_audio
+from models.audio.encoder import encode_audio
 from models.audio.quality import expected_duration_s, measure
 from models.protocol import (
     SAMPLE_RATE_HZ,

@@ -316,7 +316,8 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
 @click.option("-o", "--output", metavar="FILE.wav", type=click.Path(path_type=Path), help="Write it instead.")
 def play(voice: str, output: Path | None) -> None:
     """Play the audition of a version, or the recording that it was locked from."""
-    from models.audio.files import decode_audio, encode_audio
+    from models.audio.encoder import encode_audio
+    from models.audio.files import decode_audio
     from registry.errors import NotFound
     from runner.cli.player import play_wav
     from runner.output_files import write_target

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.audio.files import decode_audio, encode_audio, read_audio, resample
+from models.audio.encoder import encode_audio
+from models.audio.files import decode_audio, read_audio, resample
 from models.errors import InvalidReferenceAudio
 from registry.errors import InvalidInput
 

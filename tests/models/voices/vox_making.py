@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from models.audio.files import encode_audio
+from models.audio.encoder import encode_audio
 from models.voices.swift_prompt import SwiftPrompt
 from models.voices.tensor_blob import Tensor
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.audio.files import encode_audio
+from models.audio.encoder import encode_audio
 from models.voices.clone_prompt import ClonePrompt
 from registry.voices.values import ModelFacts, NewVersion
 from registry.voices.versions import add_version

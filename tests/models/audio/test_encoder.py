@@ -9,8 +9,8 @@ import os
 import numpy as np
 import pytest
 
-from models.audio.files import decode_audio, encode_audio
-from models.audio.streaming import write_audio_stream
+from models.audio.encoder import encode_audio, write_audio_stream
+from models.audio.files import decode_audio
 from registry.errors import InvalidInput
 
 PARTS = [np.sin(np.arange(size) / 20).astype(np.float32) / 2 for size in (24_000, 1, 70_001)]
