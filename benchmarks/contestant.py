@@ -71,11 +71,11 @@ class Ours:
 
     def take_gpu_form(self) -> None:
         from models.qwen3_tts import load_speech_model
-        from models.qwen3_tts.network.mlx_ops import FastKernels
+        from models.qwen3_tts.network.mlx_ops import FastOps
 
         del self.model  # two of them need not be in memory at once
-        kernels = FastKernels(fused=True)
-        self.model = load_speech_model(self.folder, dtype="float32", backend="mlx", kernels=kernels)
+        ops = FastOps(fused=True)
+        self.model = load_speech_model(self.folder, dtype="float32", backend="mlx", ops=ops)
 
     def _request(self, text: str, *, voice: str, frames: int) -> Any:
         from models.qwen3_tts import SpeechRequest

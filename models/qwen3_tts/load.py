@@ -15,15 +15,15 @@ import mlx.core as mx
 from models.hardware.compute import CPU, has_llvm, mlx_device
 from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, read_checkpoint, read_json
 from models.qwen3_tts.checkpoint.config import ModelConfig, generation_config, model_config
-from models.qwen3_tts.checkpoint.weight_reader import Reader
 from models.qwen3_tts.codec.codec import Codec, open_codec
 from models.qwen3_tts.codec.ops import Ops, ops_named
 from models.qwen3_tts.codec.speaker_encoder import PREFIX as SPEAKER_ENCODER
 from models.qwen3_tts.codec.speaker_encoder import SpeakerEncoder, open_speaker_encoder
+from models.qwen3_tts.network import mlx_ops
 from models.qwen3_tts.network.backend import MlxNetwork, Network
 from models.qwen3_tts.network.code_predictor import CodePredictor
-from models.qwen3_tts.network.mlx_ops import FastKernels, Kernels, PlainKernels
 from models.qwen3_tts.network.talker import Talker
+from models.qwen3_tts.network.weights import Reader, load_networks, materialize
 from models.qwen3_tts.network_cpu.network import NumpyNetwork, can_compute
 from models.qwen3_tts.prompt.tokenizer import TextTokenizer
 from models.qwen3_tts.speech_model import SpeechModel
@@ -42,7 +42,7 @@ def load_speech_model(
     dequantize: bool = False,
     backend: str | None = None,
     codec_backend: str | None = None,
-    kernels: Kernels | None = None,
+    ops: mlx_ops.Ops | None = None,
 ) -> SpeechModel:
     """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
 
@@ -57,19 +57,19 @@ def load_speech_model(
     generation_file = folder / "generation_config.json"
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
     compute = compute_dtype(checkpoint, dtype)
-    keep_halves = keeps_halves(backend) and compute == mx.float32
+    keep_bfloat16 = keeps_bfloat16(backend) and compute == mx.float32
     is_plain = dequantize or not any(name.endswith(".scales") for name in checkpoint.tensors)
-    reader = Reader(checkpoint, compute, dequantize, keep_halves and is_plain)
+    reader = Reader(checkpoint, compute, dequantize, keep_bfloat16 and is_plain)
     # Reading weights waits for disk and memory: what only Python has to do is done meanwhile.
     with ThreadPoolExecutor(3, thread_name_prefix="load") as meanwhile:
         tokenizer = meanwhile.submit(TextTokenizer, folder)
-        if reader.keep_halves:  # should this fail, `product_of` meets the reason again
+        if reader.keep_bfloat16:  # should this fail, `linear_for` meets the reason again
             meanwhile.submit(_make_kernels)
         talker, predictor, codec, voice = _read_weights(
             config,
             reader,
             meanwhile,
-            kernels=kernels or (PlainKernels() if mlx_device() == CPU else FastKernels(fused=True)),
+            ops=ops or (mlx_ops.PlainOps() if mlx_device() == CPU else mlx_ops.FastOps(fused=True)),
             codec_ops=ops_named(codec_backend) if codec_backend else None,
         )
     return SpeechModel(
@@ -91,15 +91,14 @@ def _read_weights(
     reader: Reader,
     meanwhile: ThreadPoolExecutor,
     *,
-    kernels: Kernels,
+    ops: mlx_ops.Ops,
     codec_ops: Ops | None,
 ) -> tuple[Talker, CodePredictor, Codec, SpeakerEncoder | None]:
     """Everything that has weights. Raises UnsupportedCheckpoint naming all that does not fit, before any is read."""
     checkpoint, reads, errors = reader.checkpoint, reader.reads, LoadErrors()
     voice = open_speaker_encoder(checkpoint, ops=codec_ops, reads=reads, errors=errors)
     checkpoint.tensors.take_all(SPEAKER_ENCODER)
-    talker = Talker(config.talker_config, reader, kernels)
-    predictor = CodePredictor(config.talker_config, reader, kernels, codec_table=talker.codec_table)
+    talker, predictor = load_networks(config.talker_config, reader, ops)
     reader.finish(str(checkpoint.folder), errors)
     # The codec is stored and computed in float32, whatever the talker's dtype.
     codec_folder = checkpoint.folder / "speech_tokenizer"
@@ -107,19 +106,19 @@ def _read_weights(
     errors.raise_if_any()
     workers = Workers(READERS)
     others = meanwhile.submit(reads.finish, lambda tasks: workers.run(lambda task: task(), tasks))
-    talker.materialize()  # by MLX, which wants one thread
-    predictor.materialize()
+    materialize(talker)  # by MLX, which wants one thread
+    materialize(predictor)
     others.result()
     return talker, predictor, codec, voice
 
 
 def _make_kernels() -> None:
-    from models.qwen3_tts.network_cpu.bf16_kernels import half_kernels  # needs LLVM
+    from models.qwen3_tts.network_cpu.bf16_kernels import bfloat16_kernels  # needs LLVM
 
-    half_kernels()
+    bfloat16_kernels()
 
 
-def keeps_halves(backend: str | None) -> bool:
+def keeps_bfloat16(backend: str | None) -> bool:
     """Whether weights in bfloat16 may stay so under a computation in float32. Raises InvalidInput."""
     if backend not in (None, *BACKENDS):
         raise InvalidInput(f"There is no backend {backend!r}; choose {', '.join(BACKENDS)}, or none.")

@@ -166,13 +166,13 @@ def _teacher_forced(
     """Hidden states and logits of a run whose codes are given."""
     network, plan = model.network, model.prepare(request).plan
     cache = network.make_cache()
-    cache.reserve(slots=1, columns=len(plan) + len(codes))
+    cache.reserve(slots=1, positions=len(plan) + len(codes))
     padding = network.embed_text(np.array([model.config.tts_pad_token_id], np.int32))
     states = [network.prefill([plan], cache=cache, slots=[0], shared=0)]
     for number, frame in enumerate(codes):
         own: Any = mx.array(frame[None]) if network.name == "mlx" else frame[None].astype(np.int64)
         states.append(network.step(own, padding, cache=cache, positions=[len(plan) + number]))
-    hidden = network.join(states)
+    hidden = network.concat(states)
     return _as_numpy(hidden), _as_numpy(network.logits(hidden))
 
 

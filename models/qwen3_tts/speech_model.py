@@ -27,7 +27,7 @@ from models.qwen3_tts.codec.codec import Codec
 from models.qwen3_tts.codec.decoder import DecoderState
 from models.qwen3_tts.codec.speaker_encoder import SpeakerEncoder
 from models.qwen3_tts.network.backend import Array, Network
-from models.qwen3_tts.network.generate import Codes, Frames, Loop, Row, RowFrame
+from models.qwen3_tts.network.generate import BatchGenerator, Codes, Frames, Row, RowFrame
 from models.qwen3_tts.prompt.request import Prepared, Preparer, Speech, SpeechRequest, languages_of
 from models.qwen3_tts.prompt.sampling import Sampling
 from models.qwen3_tts.prompt.tokenizer import TextTokenizer
@@ -42,8 +42,8 @@ Progress = Callable[[int, int], Any]  # (index, frames so far) -> False cancels 
 
 
 @dataclass
-class _Speaking:
-    """A request while it is a row of the loop, or waits for its sound."""
+class _ActiveSpeech:
+    """A request while its codes are being generated, or wait to be decoded."""
 
     prepared: Prepared
     frames: list[Codes] = field(default_factory=list)
@@ -78,7 +78,7 @@ class SpeechModel:
         self.variant = config.tts_model_type
         self.speakers = tuple(config.talker_config.spk_id) if self.variant == "custom_voice" else ()
         self.languages = languages_of(config.talker_config)
-        self.launch_ahead = network.runs_beside_python
+        self.pipelined = network.runs_beside_python
         codec_config = codec.config
         self._prepare = Preparer(
             config=config,
@@ -145,8 +145,8 @@ class SpeechModel:
         progress: Progress | None = None,
     ) -> Iterator[list[tuple[int, Speech]]]:
         """`synthesize_batch`, handing over after every frame what has finished with it, which is mostly nothing."""
-        speaking: dict[int, _Speaking] = {}
-        frames = self.make_loop(batch).frames(self._rows(requests, sampling, speaking))
+        speaking: dict[int, _ActiveSpeech] = {}
+        frames = self.make_generator(batch).frames(self._rows(requests, sampling, speaking))
         try:
             events = next(frames, None)
             while events is not None:
@@ -170,7 +170,7 @@ class SpeechModel:
         pending: list[Codes] = []
         sizes = iter(STREAM_FRAMES[:-1])
         size = next(sizes)
-        for events in self.make_loop(1).frames(iter([row])):
+        for events in self.make_generator(1).frames(iter([row])):
             pending += [frame.codes for frame in events]
             if len(pending) == size or events[-1].finish_reason:
                 waveform, state = self.codec.decode_next(np.stack(pending), state)
@@ -220,24 +220,24 @@ class SpeechModel:
             model_size=self.config.tts_model_size,
         )
 
-    def make_loop(self, batch: int) -> Loop:
+    def make_generator(self, batch: int) -> BatchGenerator:
         """An empty batch of at most so many rows."""
-        return Loop(
+        return BatchGenerator(
             self.network,
             pad_id=self.config.tts_pad_token_id,
             batch=batch,
-            launch_ahead=self.launch_ahead,
+            pipelined=self.pipelined,
         )
 
     def _rows(
-        self, requests: Iterable[SpeechRequest | None], sampling: Sampling | None, speaking: dict[int, _Speaking]
+        self, requests: Iterable[SpeechRequest | None], sampling: Sampling | None, speaking: dict[int, _ActiveSpeech]
     ) -> Iterator[Row | None]:
         index = 0
         for request in requests:
             if request is None:
                 yield None
                 continue
-            speaking[index] = _Speaking(self.prepare(request, sampling))
+            speaking[index] = _ActiveSpeech(self.prepare(request, sampling))
             yield self._row(index, speaking[index].prepared)
             index += 1
 
@@ -251,7 +251,7 @@ class SpeechModel:
             max_frames=prepared.max_frames,
         )
 
-    def _finished(self, speaking: dict[int, _Speaking], *, batch: int) -> list[tuple[int, Speech]]:
+    def _finished(self, speaking: dict[int, _ActiveSpeech], *, batch: int) -> list[tuple[int, Speech]]:
         """Decode the rows that have just ended, together, and forget them."""
         done = [index for index, row in speaking.items() if row.finish_reason is not None]
         rows = [speaking.pop(index) for index in done]
@@ -297,7 +297,7 @@ def _next_of(frames: Frames, dropped: set[int]) -> list[RowFrame] | None:
         return None
 
 
-def _cancelled(speaking: dict[int, _Speaking], progress: Progress | None) -> set[int]:
+def _cancelled(speaking: dict[int, _ActiveSpeech], progress: Progress | None) -> set[int]:
     """Report every row in the batch; those that are not wanted any more are marked."""
     cancelled = set()
     for index, row in speaking.items():

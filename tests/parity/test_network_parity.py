@@ -27,13 +27,13 @@ def hidden_states(checkpoint, case, index, *, backend):
     network, plan = speaker.network, speaker.prepare(requests_of(checkpoint, case)[index]).plan
     texts = [*plan.trailing_ids, *[speaker.config.tts_pad_token_id] * len(codes)]
     cache = network.make_cache()
-    cache.reserve(slots=1, columns=len(plan) + len(codes))
+    cache.reserve(slots=1, positions=len(plan) + len(codes))
     states = [network.prefill([plan], cache=cache, slots=[0], shared=0)]
     for step, frame in enumerate(codes):
         text = network.embed_text(np.array(texts[step : step + 1], np.int32))
-        own = network.join([as_codes(network, frame[None])])
+        own = network.concat([as_codes(network, frame[None])])
         states.append(network.step(own, text, cache=cache, positions=[len(plan) + step]))
-    return network.join(states)
+    return network.concat(states)
 
 
 def as_codes(network, codes):
@@ -67,7 +67,7 @@ def test_predictor_logits_are_the_official_ones(checkpoint, case, backend):
 
         hidden = recorded["talker_hidden"][:, frame]
         hidden = hidden if network.name == "numpy" else mx.array(hidden)
-        filled = network.fill(hidden, as_codes(network, codes[:, frame, :1]), draw)
+        filled = network.predict_frame(hidden, as_codes(network, codes[:, frame, :1]), draw)
         np.testing.assert_array_equal(np.array(filled), codes[:, frame])
         assert_close(np.stack(logits, 1), recorded["predictor_logits"][frame], atol=2e-4, what=f"frame {frame}")
 

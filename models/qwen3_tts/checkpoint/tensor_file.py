@@ -149,24 +149,24 @@ class StoredTable:
 
 
 @dataclass(frozen=True)
-class HalfTable:
+class Bfloat16Table:
     """An embedding table `(V, D)` that stays bfloat16 in memory: rows are widened when they are asked for."""
 
-    halves: npt.NDArray[np.uint16]
+    bits: npt.NDArray[np.uint16]
 
     def __len__(self) -> int:
-        return len(self.halves)
+        return len(self.bits)
 
     def __getitem__(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Rows of any shape `(...)` -> `(..., D)`."""
-        return as_floats(self.halves[rows], dtype=BFLOAT16)
+        return as_floats(self.bits[rows], dtype=BFLOAT16)
 
-    def part(self, start: int, stop: int) -> HalfTable:
-        return HalfTable(self.halves[start:stop])
+    def part(self, start: int, stop: int) -> Bfloat16Table:
+        return Bfloat16Table(self.bits[start:stop])
 
     def floats(self) -> npt.NDArray[np.float32]:
         """The whole table."""
-        return as_floats(self.halves, dtype=BFLOAT16)
+        return as_floats(self.bits, dtype=BFLOAT16)
 
 
 def stored_tensors(file: StoredFile, header: Mapping[str, Any]) -> dict[str, StoredTensor]:

@@ -1,166 +1,171 @@
-"""The four operations that backends compute best in different ways: norm, rotation, attention and gated activation.
+"""The four operations that devices compute best in different ways: RMS norm, rotary embedding, attention and SwiGLU.
 
-`FastKernels` launches one kernel each, for Metal and CUDA. On the CPU backend MLX expands each of those into a
-dozen small steps, so `PlainKernels` says the same with fewer. Both give the same numbers to rounding.
+`FastOps` launches one kernel each, for Metal and CUDA. On the CPU MLX expands each of those into a dozen small steps,
+so `PlainOps` does the same in fewer. Both give the same numbers to rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import mlx.core as mx
+from mlx import nn
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeadNorms:
-    """How one layer normalises its heads: `H` of queries, then `G` of keys, then `G` of values, which stay."""
+class HeadNorms(nn.Module):
+    """RMS norm of every query and key head, laid out for heads in the order of `qkv`: `H`, then `G`, then `G` values.
 
-    heads: int
-    groups: int
-    eps: float
-    unit: mx.array  # (E,) ones
-    weights: mx.array  # (H + 2 G, 1, E), zero for values
-    is_value: mx.array  # (H + 2 G, 1, 1, 1), one for values
-    halves: tuple[mx.array, mx.array]  # the weights as (H + 2 G, 1, 2, E/2), and with the halves swapped
+    Values are not normalised: their weights are zero.
+    """
 
-    @classmethod
-    def of(cls, query: mx.array, key: mx.array, *, heads: int, groups: int, eps: float) -> HeadNorms:
-        """From the weights `(E,)` of the heads of queries and of keys."""
-        counts = ((query, heads), (key, groups), (mx.zeros_like(key), groups))
+    def __init__(self, head_dim: int, *, heads: int, kv_heads: int, eps: float) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim, self.eps = heads, kv_heads, head_dim, eps
+        self.lay_out(mx.ones(head_dim), mx.ones(head_dim))
+
+    def lay_out(self, q_norm: mx.array, k_norm: mx.array) -> None:
+        """Take the checkpoint's two weights `(E,)`."""
+        counts = ((q_norm, self.heads), (k_norm, self.kv_heads), (mx.zeros_like(k_norm), self.kv_heads))
         weights = mx.concatenate([mx.repeat(weight[None, None], count, axis=0) for weight, count in counts])
-        halves = weights.reshape(*weights.shape[:-1], 2, weights.shape[-1] // 2)
-        return cls(
-            heads=heads,
-            groups=groups,
-            eps=eps,
-            unit=mx.ones(key.shape, dtype=key.dtype),
-            weights=weights,
-            is_value=(mx.arange(heads + 2 * groups) >= heads + groups).astype(key.dtype)[:, None, None, None],
-            halves=(halves, mx.contiguous(halves[..., ::-1, :])),
-        )
-
-    def arrays(self) -> list[mx.array]:
-        return [self.unit, self.weights, self.is_value, *self.halves]
+        is_value = mx.arange(len(weights)) >= self.heads + self.kv_heads
+        self.unit = mx.ones(k_norm.shape, dtype=k_norm.dtype)  # (E,)
+        self.weight = weights  # (H + 2 G, 1, E)
+        self.is_value = is_value.astype(k_norm.dtype)[:, None, None, None]  # (H + 2 G, 1, 1, 1)
+        self.rotary_halves = weights.reshape(*weights.shape[:-1], 2, self.head_dim // 2)  # (H + 2 G, 1, 2, E/2)
+        self.swapped_halves = mx.contiguous(self.rotary_halves[..., ::-1, :])
 
 
-Turn = Sequence[mx.array]  # rotary angles of fixed positions, as one kind of kernels wants them, for every layer
+RotaryAngles = Sequence[mx.array]  # cosines and sines of given positions, in the layout of one kind of ops
 
 
-class Kernels(Protocol):
-    """What a network needs of its backend. `(B, H, L, E)` for heads, `(B, L, D)` for hidden states."""
+class Ops(Protocol):
+    """Operations of a transformer. `(B, H, L, E)` for heads, `(B, L, D)` for hidden states."""
 
-    fused: bool  # whether what is called often is worth compiling
+    fused: bool  # whether functions that are called often are worth compiling
 
     def rms_norm(self, x: mx.array, weight: mx.array, eps: float) -> mx.array: ...
 
-    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Turn:
-        """For `length` consecutive positions, from `first` on: one number, or one a row `(B,)`."""
+    def rope(self, first: mx.array | int, length: int, *, head_dim: int, theta: float) -> RotaryAngles:
+        """Angles of `length` consecutive positions, from `first` on: one number, or one a row `(B,)`."""
         ...
 
-    def rotate(self, joint: mx.array, norms: HeadNorms, turn: Turn) -> tuple[mx.array, mx.array]:
-        """Heads `(B, H + 2 G, L, E)` -> queries `(B, H, L, E)`, keys and values `(B, 2 G, L, E)`, normed and turned."""
+    def apply_rotary(self, qkv: mx.array, norms: HeadNorms, rope: RotaryAngles) -> tuple[mx.array, mx.array]:
+        """Heads `(B, H + 2 G, L, E)` -> queries `(B, H, L, E)` and kv `(B, 2 G, L, E)`, normalised and rotated."""
         ...
 
     def attention(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
-        """Grouped attention, scaled by the head size; `mask` is additive, `(B or 1, 1, L, K)`, or absent."""
+        """Grouped attention, scaled by the head size; `mask` is additive, `(B or 1, 1, L, P)`, or absent."""
         ...
 
-    def gated(self, gate_up: mx.array) -> mx.array:
+    def swiglu(self, gate_up: mx.array) -> mx.array:
         """`silu(gate) * up` of the two halves of the last axis."""
         ...
 
 
-def gated(gate: mx.array, up: mx.array) -> mx.array:
+def swiglu(gate: mx.array, up: mx.array) -> mx.array:
     return gate * mx.sigmoid(gate) * up
 
 
-def turned(
-    normed: Sequence[mx.array], weights: Sequence[mx.array], turn: Sequence[mx.array], kept: Sequence[mx.array]
+def apply_rotary(
+    normed: Sequence[mx.array], weights: Sequence[mx.array], rope: RotaryAngles, kept: Sequence[mx.array]
 ) -> mx.array:
-    """Heads as halves `(B, H + 2 G, L, 2, E/2)`, and with the halves swapped -> rotated, values kept: one step."""
-    return normed[0] * weights[0] * turn[0] + normed[1] * weights[1] * turn[1] + kept[0] * kept[1]
+    """Heads as halves `(B, H + 2 G, L, 2, E/2)`, and with halves swapped -> rotated, values kept: one fused step."""
+    return normed[0] * weights[0] * rope[0] + normed[1] * weights[1] * rope[1] + kept[0] * kept[1]
 
 
-def angles_at(first: mx.array | int, length: int, *, head_size: int, theta: float) -> mx.array:
+def angles_at(first: mx.array | int, length: int, *, head_dim: int, theta: float) -> mx.array:
     """`(B or 1, 1, L, E/2)`"""
-    half = head_size // 2
+    half = head_dim // 2
     frequencies = theta ** (-mx.arange(half, dtype=mx.float32) / half)
     starts = mx.array([first]) if isinstance(first, int) else first
-    steps = starts.astype(mx.float32)[:, None] + mx.arange(length, dtype=mx.float32)  # (B, L)
-    return (steps[..., None] * frequencies)[:, None]
+    positions = starts.astype(mx.float32)[:, None] + mx.arange(length, dtype=mx.float32)  # (B, L)
+    return (positions[..., None] * frequencies)[:, None]
 
 
-class PlainKernels:
-    """Few small steps each, for the CPU backend."""
+class PlainOps:
+    """Few small steps each, for the CPU."""
 
     fused = False
 
     def rms_norm(self, x: mx.array, weight: mx.array, eps: float) -> mx.array:
         return x * mx.rsqrt(mx.mean(mx.square(x), axis=-1, keepdims=True) + eps) * weight
 
-    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Turn:
-        angles = angles_at(first, length, head_size=head_size, theta=theta)
+    def rope(self, first: mx.array | int, length: int, *, head_dim: int, theta: float) -> RotaryAngles:
+        angles = angles_at(first, length, head_dim=head_dim, theta=theta)
         cosines = mx.concatenate([mx.cos(angles)] * 2, axis=-1)
         return [cosines, mx.concatenate([-mx.sin(angles), mx.sin(angles)], axis=-1)]
 
-    def rotate(self, joint: mx.array, norms: HeadNorms, turn: Turn) -> tuple[mx.array, mx.array]:
-        both, half = norms.heads + norms.groups, joint.shape[-1] // 2
-        x = self.rms_norm(joint[:, :both], norms.unit, norms.eps) * norms.weights[:both]
+    def apply_rotary(self, qkv: mx.array, norms: HeadNorms, rope: RotaryAngles) -> tuple[mx.array, mx.array]:
+        rotated_heads, half = norms.heads + norms.kv_heads, norms.head_dim // 2
+        x = self.rms_norm(qkv[:, :rotated_heads], norms.unit, norms.eps) * norms.weight[:rotated_heads]
         swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
-        rotated = (x * turn[0] + swapped * turn[1]).astype(x.dtype)
-        return rotated[:, : norms.heads], mx.concatenate([rotated[:, norms.heads :], joint[:, both:]], axis=1)
+        rotated = (x * rope[0] + swapped * rope[1]).astype(x.dtype)
+        kv = mx.concatenate([rotated[:, norms.heads :], qkv[:, rotated_heads:]], axis=1)
+        return rotated[:, : norms.heads], kv
 
     def attention(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
-        batch, heads, length, head_size = queries.shape
-        groups = keys.shape[1]
+        batch, heads, length, head_dim = queries.shape
         # One product a key/value head: its query heads are further rows of the same matrix.
-        rows = (queries * head_size**-0.5).reshape(batch, groups, -1, head_size)  # (B, G, H/G * L, E)
-        scores = rows @ keys.swapaxes(-1, -2)  # (B, G, H/G * L, K)
+        grouped_q = (queries * head_dim**-0.5).reshape(batch, keys.shape[1], -1, head_dim)  # (B, G, H/G * L, E)
+        scores = grouped_q @ keys.swapaxes(-1, -2)  # (B, G, H/G * L, P)
         if mask is not None:
             scores = (scores.reshape(batch, heads, length, -1) + mask).reshape(scores.shape)
-        mixed = mx.softmax(scores, axis=-1) @ values
-        return mixed.reshape(batch, heads, length, head_size)
+        context = mx.softmax(scores, axis=-1) @ values
+        return context.reshape(queries.shape)
 
-    def gated(self, gate_up: mx.array) -> mx.array:
-        return gated(*mx.split(gate_up, 2, axis=-1))
+    def swiglu(self, gate_up: mx.array) -> mx.array:
+        return swiglu(*mx.split(gate_up, 2, axis=-1))
 
 
-class FastKernels(PlainKernels):
+class FastOps(PlainOps):
     """One launch each, by `mx.fast` and, where `fused`, by `mx.compile`, which on Linux CPUs needs a C++ compiler."""
 
     def __init__(self, *, fused: bool) -> None:
         self.fused = fused
-        self._gated: Callable[..., mx.array] = mx.compile(gated) if fused else gated
-        self._turned: Callable[..., mx.array] = mx.compile(turned) if fused else turned
+        self._swiglu: Callable[..., mx.array] = mx.compile(swiglu) if fused else swiglu
+        self._apply_rotary: Callable[..., mx.array] = mx.compile(apply_rotary) if fused else apply_rotary
 
     def rms_norm(self, x: mx.array, weight: mx.array, eps: float) -> mx.array:
         return mx.fast.rms_norm(x, weight, eps)
 
-    def rotation(self, first: mx.array | int, length: int, *, head_size: int, theta: float) -> Turn:
+    def rope(self, first: mx.array | int, length: int, *, head_dim: int, theta: float) -> RotaryAngles:
         if not self.fused:
-            return super().rotation(first, length, head_size=head_size, theta=theta)
-        angles = angles_at(first, length, head_size=head_size, theta=theta)[..., None, :]  # (B, 1, L, 1, E/2)
+            return super().rope(first, length, head_dim=head_dim, theta=theta)
+        angles = angles_at(first, length, head_dim=head_dim, theta=theta)[..., None, :]  # (B, 1, L, 1, E/2)
         sines = mx.sin(angles)
-        turn = [mx.cos(angles), mx.concatenate([-sines, sines], axis=-2)]
+        rope = [mx.cos(angles), mx.concatenate([-sines, sines], axis=-2)]
         if isinstance(first, int):
-            mx.eval(turn)  # made once for all frames, and not to be computed anew by a compiled function
-        return turn
+            mx.eval(rope)  # constants: a compiled function would compute them again in every frame
+        return rope
 
-    def rotate(self, joint: mx.array, norms: HeadNorms, turn: Turn) -> tuple[mx.array, mx.array]:
+    def apply_rotary(self, qkv: mx.array, norms: HeadNorms, rope: RotaryAngles) -> tuple[mx.array, mx.array]:
         if not self.fused:
-            return super().rotate(joint, norms, turn)
-        normed = mx.fast.rms_norm(joint, norms.unit, norms.eps).reshape(*joint.shape[:-1], 2, joint.shape[-1] // 2)
-        whole = self._turned(
-            [normed, normed[..., ::-1, :]], norms.halves, turn, [joint.reshape(normed.shape), norms.is_value]
+            return super().apply_rotary(qkv, norms, rope)
+        normed = mx.fast.rms_norm(qkv, norms.unit, norms.eps).reshape(*qkv.shape[:-1], 2, qkv.shape[-1] // 2)
+        rotated = self._apply_rotary(
+            [normed, normed[..., ::-1, :]],
+            [norms.rotary_halves, norms.swapped_halves],
+            rope,
+            [qkv.reshape(normed.shape), norms.is_value],
         )
-        queries, keys_values = mx.split(whole.reshape(joint.shape).astype(joint.dtype), [norms.heads], axis=1)
-        return queries, keys_values
+        queries, kv = mx.split(rotated.reshape(qkv.shape).astype(qkv.dtype), [norms.heads], axis=1)
+        return queries, kv
 
     def attention(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None) -> mx.array:
         scale = queries.shape[-1] ** -0.5
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
 
-    def gated(self, gate_up: mx.array) -> mx.array:
-        return self._gated(*mx.split(gate_up, 2, axis=-1))
+    def swiglu(self, gate_up: mx.array) -> mx.array:
+        return self._swiglu(*mx.split(gate_up, 2, axis=-1))
+
+
+def length_mask(at: mx.array, length: int, *, dtype: mx.Dtype) -> mx.array:
+    """Additive `(B, 1, 1, length)`: a row at position `at` `(B,)` sees the positions before it, and its own."""
+    return mx.where(mx.arange(length, dtype=mx.uint32) <= at[:, None], 0.0, -mx.inf).astype(dtype)[:, None, None]
+
+
+def causal_mask(length: int, *, start: int, dtype: mx.Dtype) -> mx.array:
+    """Additive `(1, 1, L, start + L)`: a position sees those before it, and itself."""
+    visible = mx.arange(start + length) <= mx.arange(start, start + length)[:, None]
+    return mx.where(visible, 0.0, -mx.inf).astype(dtype)[None, None]

@@ -28,11 +28,11 @@ COLUMNS, SPARE = 2, 3  # vectors of inputs that a block holds beside its sums, a
 SUMS = "reassoc contract nsz"  # sums may be taken in another order; NaN and infinity keep their meaning
 
 Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.uint16]
+Bfloat16Bits = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HalfKernels:
+class Bfloat16Kernels:
     """Addresses and sizes in, results written in place."""
 
     # weight, x (I,), result (O,), inputs, first, last
@@ -40,7 +40,7 @@ class HalfKernels:
     # by lanes: weight, panels x (P, I, lanes), result (P, O, lanes), inputs, first, last, panels, outputs;
     # I even, and at least 8 outputs from first to last
     rows: dict[int, Callable[[int, int, int, int, int, int, int, int], None]]
-    # halves, the bits of float32, count
+    # bfloat16 bits, float32 bits, count
     widen: Callable[[int, int, int], None]
     engine: Any  # the machine code lives as long as it does
 
@@ -117,13 +117,13 @@ done:
 """
 
 _WIDEN = """
-define void @widen(ptr noalias %halves, ptr noalias %wide, i64 %count) {
+define void @widen(ptr noalias %bits16, ptr noalias %wide, i64 %count) {
 enter:
   %any = icmp sgt i64 %count, 0
   br i1 %any, label %one, label %done
 one:
   %index = phi i64 [ 0, %enter ], [ %next, %one ]
-  %half_at = getelementptr i16, ptr %halves, i64 %index
+  %half_at = getelementptr i16, ptr %bits16, i64 %index
   %half = load i16, ptr %half_at, align 2
   %word = zext i16 %half to i32
   %bits = shl i32 %word, 16
@@ -227,7 +227,7 @@ def _pair_of_products(k: int, *, lanes: int, shift: str, mask: str) -> str:
 
 
 @functools.cache
-def half_kernels(registers: Registers | None = None) -> HalfKernels:
+def bfloat16_kernels(registers: Registers | None = None) -> Bfloat16Kernels:
     """The kernels for this processor, made once a process; `registers` None are its own."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -240,7 +240,7 @@ def half_kernels(registers: Registers | None = None) -> HalfKernels:
         kinds = [ctypes.c_void_p] * addresses + [ctypes.c_int64] * sizes
         return ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
 
-    return HalfKernels(
+    return Bfloat16Kernels(
         one_row=kernel("one_row", addresses=3, sizes=3),
         rows={lanes: kernel(f"rows_by_{lanes}", addresses=3, sizes=5) for lanes in blocks},
         widen=kernel("widen", addresses=2, sizes=1),

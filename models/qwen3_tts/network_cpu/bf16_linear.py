@@ -2,7 +2,7 @@
 
 Why: a frame of one row reads every weight of the code predictor 15 times, and the memory's speed is the limit; with
 more rows, BLAS libraries rearrange the whole weight for every product. Here a weight is read once a product, in half
-the bytes, and used where it comes by. The results are those of float32, up to the order of sums. Needs LLVM (llvmlite).
+the bytes, and widened on the way. The results are those of float32, up to the order of sums. Needs LLVM (llvmlite).
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.network_cpu.bf16_kernels import OUTPUTS_AT_ONCE, Floats, Halves, address, half_kernels
+from models.qwen3_tts.network_cpu.bf16_kernels import OUTPUTS_AT_ONCE, Bfloat16Bits, Floats, address, bfloat16_kernels
 from models.qwen3_tts.worker_threads import Workers
 
 MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
 BLOCK_WEIGHTS = 1 << 19  # widened at a time: 2 MiB stay in the shared cache
 
 
-def fits(weight: Halves) -> bool:
+def fits(weight: Bfloat16Bits) -> bool:
     """Whether the kernels fit this weight `(O, I)`: two inputs are read at a time, and some outputs together."""
     outputs, inputs = weight.shape
     return bool(inputs % 2 == 0 and outputs >= OUTPUTS_AT_ONCE)
 
 
-class StoredProduct:
+class NumpyBfloat16Linear:
     """A linear layer whose weight is bfloat16, its outputs shared among the cores. `weight` `(O, I)` is contiguous."""
 
-    def __init__(self, weight: Halves, bias: Floats | None, workers: Workers) -> None:
+    def __init__(self, weight: Bfloat16Bits, bias: Floats | None, workers: Workers) -> None:
         self._weight, self._address, self.bias = weight, address(weight), bias
-        self._kernels = half_kernels()
+        self._kernels = bfloat16_kernels()
         self.outputs, self.inputs = self._weight.shape
         self._parts = workers.ranges(self.outputs, weights=self._weight.size, at_least=OUTPUTS_AT_ONCE)
         self._workers = workers
@@ -86,7 +86,7 @@ _own = threading.local()
 
 
 def _block(outputs: int, inputs: int) -> npt.NDArray[np.uint32]:
-    """Room for widened weights, which each thread has once: a fresh one would be paged in anew for every product."""
+    """Room for widened weights, which each thread has once: a fresh one would be paged in for every product."""
     if not hasattr(_own, "numbers") or _own.numbers.size < outputs * inputs:
         _own.numbers = np.empty(outputs * inputs, np.uint32)
     block: npt.NDArray[np.uint32] = _own.numbers[: outputs * inputs].reshape(outputs, inputs)

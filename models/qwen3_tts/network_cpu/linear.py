@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.qwen3_tts.checkpoint.tensor_file import BFLOAT16, as_floats
-from models.qwen3_tts.checkpoint.weight_reader import Linear, StoredLinear
+from models.qwen3_tts.network.linear import Bfloat16Linear, Linear
 from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
 
 Floats = npt.NDArray[np.float32]
 
 
-def seen(array: mx.array) -> Floats:
+def numpy_view(array: mx.array) -> Floats:
     """The array's own memory."""
     mx.eval(array)
     view = np.asarray(array)
@@ -25,13 +25,11 @@ def seen(array: mx.array) -> Floats:
     return view
 
 
-class Product:
-    """A linear layer, its outputs shared among the cores."""
+class NumpyLinear:
+    """A linear layer, its outputs shared among the cores. `weight` is `(out, in)`."""
 
-    def __init__(self, linear: Linear, workers: Workers) -> None:
-        weight = seen(linear.weight)  # (out, in)
-        self.bias = None if linear.bias is None else seen(linear.bias)
-        self.outputs, self._workers = len(weight), workers
+    def __init__(self, weight: Floats, bias: Floats | None, workers: Workers) -> None:
+        self.bias, self.outputs, self._workers = bias, len(weight), workers
         ranges = workers.ranges(self.outputs, weights=weight.size)
         self._parts = [(weight[first:last], first) for first, last in ranges]
 
@@ -50,21 +48,18 @@ class Product:
         return product if self.bias is None else product + self.bias
 
 
-def product_of(linear: Any, workers: Workers) -> Callable[[Floats], Floats]:
-    """The linear layer `(N, in)` -> `(N, out)`, by the means that its weight asks for."""
-    assert isinstance(linear, Linear | StoredLinear)  # `can_compute` has looked
-    if isinstance(linear, StoredLinear):
-        weight = linear.weight
-    elif linear.weight.dtype == mx.bfloat16:
-        weight = np.array(linear.weight.view(mx.uint16))
-    else:
-        return Product(linear, workers)
+def linear_for(linear: Any, workers: Workers) -> Callable[[Floats], Floats]:
+    """The linear layer `(N, in)` -> `(N, out)`, by the means that its weight needs."""
+    assert isinstance(linear, Linear | Bfloat16Linear)  # `can_compute` has looked
+    bias = None if linear.bias is None else numpy_view(linear.bias)
+    if isinstance(linear, Linear):
+        return NumpyLinear(numpy_view(linear.weight), bias, workers)
     try:
-        from models.qwen3_tts.network_cpu.bf16_linear import StoredProduct, fits  # needs LLVM
+        from models.qwen3_tts.network_cpu.bf16_linear import NumpyBfloat16Linear, fits  # needs LLVM
     except (ImportError, OSError) as error:  # it is installed, and its library cannot be loaded
-        hint = 'Install voicejobs\' environment anew, or set formulation = "numpy".'
+        hint = 'Install voicejobs\' environment again, or set formulation = "numpy".'
         raise InvalidInput(f"LLVM cannot be used here: {error}.", hint=hint) from None
 
-    if fits(weight):
-        return StoredProduct(weight, None if linear.bias is None else seen(linear.bias), workers)
-    return Product(Linear.of(mx.array(as_floats(weight, dtype=BFLOAT16)), linear.bias), workers)
+    if fits(linear.weight):
+        return NumpyBfloat16Linear(linear.weight, bias, workers)
+    return NumpyLinear(as_floats(linear.weight, dtype=BFLOAT16), bias, workers)

@@ -24,7 +24,7 @@ class _RowSetting:
 
 
 class NumpySampler:
-    """Draws for the rows of one batch; the rows' own state is passed in."""
+    """Samples codes for the rows of one batch; the rows' own state is passed in."""
 
     def __init__(
         self, samplings: Sequence[Sampling], seeds: Sequence[int], *, codes: int, predictor_codes: int, codebooks: int
@@ -33,7 +33,7 @@ class NumpySampler:
         self._others = [_RowSetting(s.predictor_temperature, s.predictor_top_k, s.predictor_top_p) for s in samplings]
         self._sizes = [codes + 1] + [predictor_codes] * (codebooks - 1)
         self._keys = [int.from_bytes(row_key(seed).tobytes(), "little") for seed in seeds]
-        self._penalties = np.array([s.repetition_penalty for s in samplings], np.float32)[:, None]
+        self._repetition_penalties = np.array([s.repetition_penalty for s in samplings], np.float32)[:, None]
 
     def noise(self, frames: Sequence[int]) -> list[list[Floats]]:
         """For each codebook, each row's Gumbel noise: a function of the row's seed and its frame number alone.
@@ -56,28 +56,28 @@ class NumpySampler:
         np.negative(uniform, out=uniform)
         return np.split(uniform, np.cumsum(self._sizes[:-1]))
 
-    def draw_first(
-        self, logits: Floats, scale: Floats, noise: list[list[Floats]], *, too_early: Sequence[bool]
+    def sample_first(
+        self, logits: Floats, penalties: Floats, noise: list[list[Floats]], *, too_early: Sequence[bool]
     ) -> Codes:
-        """See `Sampler.draw_first`."""
-        scores = np.where(logits < 0, logits * scale, logits / scale)
+        """See `Sampler.sample_first`."""
+        scores = np.where(logits < 0, logits * penalties, logits / penalties)
         scores[list(too_early), -1] = -np.inf
         rows = zip(scores, noise, self._first, strict=True)
-        return np.array([[_draw(own, drawn[:1], setting)] for own, drawn, setting in rows])
+        return np.array([[_sample(own, drawn[:1], setting)] for own, drawn, setting in rows])
 
-    def draw_other(self, logits: Floats, noise: list[list[Floats]], group: int) -> Codes:
-        """See `sampling.draw_other`."""
+    def sample_other(self, logits: Floats, noise: list[list[Floats]], group: int) -> Codes:
+        """See `sampling.sample_other`."""
         rows = zip(logits, noise, self._others, strict=True)
-        return np.array([[_draw(own, drawn[group + 1 : group + 2], setting)] for own, drawn, setting in rows])
+        return np.array([[_sample(own, drawn[group + 1 : group + 2], setting)] for own, drawn, setting in rows])
 
-    def after_drawing(self, scale: Floats, code: Codes) -> Floats:
-        """See `Sampler.after_drawing`."""
-        scale = scale.copy()
-        np.put_along_axis(scale, code, self._penalties, axis=-1)
-        return scale
+    def penalties_after(self, penalties: Floats, code: Codes) -> Floats:
+        """See `Sampler.penalties_after`."""
+        penalties = penalties.copy()
+        np.put_along_axis(penalties, code, self._repetition_penalties, axis=-1)
+        return penalties
 
 
-def _draw(scores: Floats, noise: Sequence[Floats], setting: _RowSetting) -> int:
+def _sample(scores: Floats, noise: Sequence[Floats], setting: _RowSetting) -> int:
     """The Gumbel-max rule over one row's scores `(K,)`."""
     if setting.temperature == 0:
         return int(scores.argmax())

@@ -176,7 +176,7 @@ def _setting(temperatures: Sequence[float], top_ks: Sequence[int], top_ps: Seque
 
 
 class Sampler:
-    """Draws for the rows of one batch. Made anew whenever the rows change; the rows' own state is passed in."""
+    """Samples codes for the rows of one batch. Made again whenever rows change; the rows' own state is passed in."""
 
     def __init__(
         self, samplings: Sequence[Sampling], seeds: Sequence[int], *, codes: int, predictor_codes: int, codebooks: int
@@ -191,7 +191,7 @@ class Sampler:
         )  # fmt: skip
         self._codes, self._predictor_codes, self._codebooks = codes, predictor_codes, codebooks
         self._keys = np.stack([row_key(seed) for seed in seeds])  # (B, 2)
-        self._penalties = mx.array([s.repetition_penalty for s in samplings], dtype=mx.float32)[:, None]
+        self._repetition_penalties = mx.array([s.repetition_penalty for s in samplings], dtype=mx.float32)[:, None]
         self._penalises = any(s.repetition_penalty != 1 for s in samplings)
 
     def noise(self, frames: Sequence[int]) -> Noise:
@@ -206,19 +206,21 @@ class Sampler:
         others = mx.split(gumbel[:, sizes[0] :] * self.others.temperature, self._codebooks - 1, axis=-1)
         return Noise(first, list(others))
 
-    def draw_first(self, logits: mx.array, scale: mx.array, noise: Noise, *, too_early: Sequence[bool]) -> mx.array:
-        """Logits `(B, K + 1)`, the end of speech last, and what `after_drawing` made of the history -> `(B, 1)`."""
+    def sample_first(
+        self, logits: mx.array, penalties: mx.array, noise: Noise, *, too_early: Sequence[bool]
+    ) -> mx.array:
+        """Logits `(B, K + 1)`, the end of speech last, and the history's penalties -> codes `(B, 1)`."""
         scores = logits
         if self._penalises:
-            scores = mx.where(logits < 0, logits * scale, logits / scale)
+            scores = mx.where(logits < 0, logits * penalties, logits / penalties)
         if any(too_early):
             is_end = mx.arange(self._codes + 1) == self._codes
             scores = mx.where(mx.array(list(too_early))[:, None] & is_end, -mx.inf, scores)
-        return _draw(scores, noise.first, self._first)
+        return _sample(scores, noise.first, self._first)
 
-    def after_drawing(self, scale: mx.array, code: mx.array) -> mx.array:
-        """The history's penalties `(B, K + 1)`, 1 where a code was never drawn, after one more draw `(B, 1)`."""
-        return mx.put_along_axis(scale, code, self._penalties, axis=-1) if self._penalises else scale
+    def penalties_after(self, penalties: mx.array, code: mx.array) -> mx.array:
+        """The history's penalties `(B, K + 1)`, 1 where a code was never drawn, after one more code `(B, 1)`."""
+        return mx.put_along_axis(penalties, code, self._repetition_penalties, axis=-1) if self._penalises else penalties
 
 
 @dataclass(frozen=True)
@@ -243,12 +245,12 @@ def _gumbel(keys: mx.array, count: int) -> mx.array:
     return -mx.log(-mx.log(uniform))
 
 
-def draw_other(logits: mx.array, noise: mx.array | None, setting: Setting) -> mx.array:
+def sample_other(logits: mx.array, noise: mx.array | None, setting: Setting) -> mx.array:
     """A predictor's logits `(B, K)`, and the noise of its codebook -> `(B, 1)`."""
-    return _draw(logits.astype(mx.float32), noise, setting)
+    return _sample(logits.astype(mx.float32), noise, setting)
 
 
-def _draw(scores: mx.array, noise: mx.array | None, setting: Setting) -> mx.array:
+def _sample(scores: mx.array, noise: mx.array | None, setting: Setting) -> mx.array:
     """The Gumbel-max rule: the highest of score + noise is a draw from softmax(score / temperature)."""
     if noise is None or not setting.drawn:
         return mx.argmax(scores, axis=-1, keepdims=True)

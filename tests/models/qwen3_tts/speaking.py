@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from models.qwen3_tts import ClonePrompt, Sampling, SpeechModel, SpeechRequest, load_speech_model
-from models.qwen3_tts.network.mlx_ops import FastKernels
+from models.qwen3_tts.network.mlx_ops import FastOps
 from tests.reference import REFERENCE, call, golden
 
 BACKENDS = ("numpy", "mlx", "mlx-fast")
@@ -17,8 +17,8 @@ BACKENDS = ("numpy", "mlx", "mlx-fast")
 def model(checkpoint: str, backend: str = "numpy") -> SpeechModel:
     """A reference checkpoint; "mlx-fast" computes as on a GPU, with the kernels of `mx.fast`."""
     name, _, fast = backend.partition("-")
-    kernels = FastKernels(fused=shutil.which("g++") is not None) if fast else None
-    return load_speech_model(REFERENCE / checkpoint, dtype="float32", backend=name, kernels=kernels)
+    ops = FastOps(fused=shutil.which("g++") is not None) if fast else None
+    return load_speech_model(REFERENCE / checkpoint, dtype="float32", backend=name, ops=ops)
 
 
 def requests_of(checkpoint: str, case: str) -> list[SpeechRequest]:

@@ -10,8 +10,8 @@ import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest
 from models.qwen3_tts.network.code_predictor import CodePredictor
-from models.qwen3_tts.network.generate import Loop
-from models.qwen3_tts.network.kv_cache import SlotCache
+from models.qwen3_tts.network.generate import BatchGenerator
+from models.qwen3_tts.network.kv_cache import SlottedKVCache
 from models.qwen3_tts.prompt.prompt import prefill_groups, shared_prefix
 from tests.models.qwen3_tts.speaking import model, requests_of
 
@@ -50,11 +50,11 @@ def test_rows_that_come_and_go_are_computed_by_what_was_compiled_for_their_numbe
     codes = {index: speech.codes for index, speech in speaking.synthesize_batch(rows, batch=3)}
     alone = [speaking.synthesize(row).codes for row in rows]
     traced = []
-    fill = CodePredictor.fill
-    monkeypatch.setattr(CodePredictor, "fill", lambda self, *given: traced.append(1) or fill(self, *given))
+    predict = CodePredictor.predict_frame
+    monkeypatch.setattr(CodePredictor, "predict_frame", lambda self, *given: traced.append(1) or predict(self, *given))
     again = [dataclasses.replace(row, sampling=WARMER) for row in rows]
     warmer = {index: speech.codes for index, speech in speaking.synthesize_batch(again, batch=3)}
-    assert not traced or not speaking.network.predictor.kernels.fused
+    assert not traced or not speaking.network.predictor.ops.fused
     for index, row in enumerate(again):
         np.testing.assert_array_equal(codes[index], alone[index])
         np.testing.assert_array_equal(warmer[index], model("custom_voice", "mlx").synthesize(row).codes)
@@ -80,7 +80,7 @@ MORE = pytest.mark.slow  # of the same
 def test_launching_ahead_changes_nothing(backend, batch, monkeypatch):
     speaker = model("custom_voice", backend)
     expected = dict(speaker.synthesize_batch(mixed_rows(), batch=batch))
-    monkeypatch.setattr(speaker, "launch_ahead", True)
+    monkeypatch.setattr(speaker, "pipelined", True)
     for index, speech in speaker.synthesize_batch(mixed_rows(), batch=batch):
         np.testing.assert_array_equal(speech.codes, expected[index].codes)
 
@@ -217,14 +217,14 @@ def test_equal_prompts_with_other_seeds_speak_as_they_do_alone():
     assert len({speech.codes.tobytes() for speech in together.values()}) == 3
 
 
-def test_columns_of_long_rows_are_given_back_when_these_are_gone():
-    cache = SlotCache(layers=2, groups=1, head_size=2, dtype=mx.float32)
-    cache.reserve(slots=2, columns=900)
+def test_positions_of_long_rows_are_given_back_when_these_are_gone():
+    cache = SlottedKVCache(layers=2, kv_heads=1, head_dim=2, dtype=mx.float32)
+    cache.reserve(slots=2, positions=900)
     cache.layers[1][1, :, :100] = 7
-    cache.reserve(slots=1, columns=600)
-    assert (cache.slots, cache.columns) == (2, 1024)
-    cache.reserve(slots=1, columns=100)
-    assert (cache.slots, cache.columns, cache.layers[1].shape) == (2, 128, (2, 2, 128, 2))
+    cache.reserve(slots=1, positions=600)
+    assert (cache.slots, cache.positions) == (2, 1024)
+    cache.reserve(slots=1, positions=100)
+    assert (cache.slots, cache.positions, cache.layers[1].shape) == (2, 128, (2, 2, 128, 2))
     assert mx.all(cache.layers[1][1, :, :100] == 7).item()
 
 
@@ -235,10 +235,10 @@ def test_the_compiled_step_is_the_plain_one():
     for positions in ([40, 7, 130], [40, 40, 40]):
         caches = [talker.make_cache(), talker.make_cache()]
         for cache in caches:
-            cache.reserve(slots=4, columns=131)
+            cache.reserve(slots=4, positions=131)
             cache.layers = [mx.random.normal(layer.shape, key=mx.random.key(1)) for layer in cache.layers]
-        hidden, layers = talker._fixed_step(codes, text, mx.array(positions, dtype=mx.uint32), caches[0].layers)
-        plain = talker._plain_step(talker.embed_codes(codes) + text, cache=caches[1], positions=positions)
+        hidden, layers = network.step.fixed(codes, text, mx.array(positions, dtype=mx.uint32), caches[0].layers)
+        plain = network.step.plain(codes, text, cache=caches[1], positions=positions)
         np.testing.assert_allclose(np.array(hidden), np.array(plain), atol=1e-5)
         states.append(all(mx.allclose(*pair, atol=1e-5).item() for pair in zip(layers, caches[1].layers, strict=True)))
     assert states == [True, True]
@@ -246,11 +246,11 @@ def test_the_compiled_step_is_the_plain_one():
 
 def test_the_cache_grows_only_by_whole_steps_and_is_given_back():
     speaker = model("custom_voice")
-    loop: Loop = speaker.make_loop(3)
+    generator: BatchGenerator = speaker.make_generator(3)
     rows = speaker._rows(mixed_rows()[:3], None, {})
-    frames = loop.frames(rows)
+    frames = generator.frames(rows)
     next(frames)
-    assert (loop.cache.slots, loop.cache.columns) == (3, 128)
+    assert (generator.cache.slots, generator.cache.positions) == (3, 128)
     for _ in frames:
         pass
-    assert loop.cache.nbytes() == 0
+    assert generator.cache.nbytes() == 0

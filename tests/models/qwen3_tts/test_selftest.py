@@ -7,7 +7,7 @@ import pytest
 
 from models.processes.selftest import examine
 from models.qwen3_tts import selftest
-from models.qwen3_tts.network.mlx_ops import PlainKernels
+from models.qwen3_tts.network.mlx_ops import PlainOps
 
 
 @pytest.mark.parametrize("backend", ["llvm", "numpy", "mlx"])
@@ -19,8 +19,8 @@ def test_it_passes_on_this_machine_by_a_wide_margin(backend):
 
 
 def test_it_fails_when_a_kernel_computes_wrong(monkeypatch):
-    wrong = PlainKernels.gated
-    monkeypatch.setattr(PlainKernels, "gated", lambda self, x: wrong(self, x) * 1.01)
+    wrong = PlainOps.swiglu
+    monkeypatch.setattr(PlainOps, "swiglu", lambda self, x: wrong(self, x) * 1.01)
     report = selftest.run_selftest(backend="mlx", codec="mlx")
     assert not report.passed
     assert report.gaps["hidden"] > report.tolerances["hidden"]

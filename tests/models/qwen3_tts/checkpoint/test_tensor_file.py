@@ -12,10 +12,10 @@ from models.errors import EngineFailure, UnsupportedCheckpoint
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, Tensors, read_checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import DeferredReads, StoredTable
-from models.qwen3_tts.checkpoint.weight_reader import Reader
 from models.qwen3_tts.codec.codec import open_codec
 from models.qwen3_tts.codec.ops import ops_named
 from models.qwen3_tts.codec.weights import laid_out
+from models.qwen3_tts.network.weights import Reader
 from tests.checkpoints import write_checkpoint, write_codec
 
 DTYPES = {"bfloat16": mx.bfloat16, "float16": mx.float16, "float32": mx.float32}
@@ -120,17 +120,17 @@ def test_a_recording_is_not_encoded_from_a_file_that_has_changed(tmp_path):
             codec.encode(np.zeros(4_000, np.float32))
 
 
-def halves_reader(folder) -> Reader:
+def bfloat16_reader(folder) -> Reader:
     checkpoint: Checkpoint = read_checkpoint(folder)
-    return Reader(checkpoint, mx.float32, keep_halves=True)
+    return Reader(checkpoint, mx.float32, keep_bfloat16=True)
 
 
 def test_chosen_and_fused_outputs_are_those_of_the_stored_weights(tmp_path):
     one, other = (mx.random.normal((6, 4), key=mx.random.key(seed)).astype(mx.bfloat16) for seed in (1, 2))
     write_tensors(tmp_path, {"a.weight": one, "b.weight": other, "c.weight": one})
-    reader = halves_reader(tmp_path)
-    fused = reader.fused(["a", "b"], [6, 6], 4)
-    some = reader.linear("c", (6, 4), rows=[0, 1, 2, 5])
+    reader = bfloat16_reader(tmp_path)
+    fused = reader.linear(["a", "b"], [(6, 4), (6, 4)])
+    some = reader.linear(["c"], [(6, 4)], rows=[0, 1, 2, 5])
     reader.reads.finish()
     for linear, expected in ((fused, mx.concatenate([one, other])), (some, one[mx.array([0, 1, 2, 5])])):
         np.testing.assert_array_equal(linear.weight, np.array(expected.view(mx.uint16)))
@@ -138,9 +138,9 @@ def test_chosen_and_fused_outputs_are_those_of_the_stored_weights(tmp_path):
 
 def test_stored_weights_that_do_not_fit_are_named_before_any_is_read(tmp_path):
     write_tensors(tmp_path, {"a.weight": mx.ones((6, 4), dtype=mx.bfloat16), "b": mx.ones((1,))})
-    reader = halves_reader(tmp_path)
-    reader.linear("a", (6, 8))
-    reader.linear("gone", (6, 8))
+    reader = bfloat16_reader(tmp_path)
+    reader.linear(["a"], [(6, 8)])
+    reader.linear(["gone"], [(6, 8)])
     errors = LoadErrors()
     reader.finish("the test", errors)
     with pytest.raises(

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
-from models.qwen3_tts.checkpoint.weight_reader import Linear
+from models.qwen3_tts.network.linear import Bfloat16Linear
 from models.qwen3_tts.network_cpu.bf16_kernels import (
     AVX,
     AVX512,
     NEON,
     OTHER,
-    half_kernels,
+    bfloat16_kernels,
     optimized,
     registers_of,
     rows_kernel,
 )
-from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, StoredProduct
-from models.qwen3_tts.network_cpu.linear import Product, product_of
+from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, NumpyBfloat16Linear
+from models.qwen3_tts.network_cpu.linear import NumpyLinear, linear_for
 from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
 from tests.checkpoints import write_checkpoint
@@ -31,8 +31,12 @@ from tests.checkpoints import write_checkpoint
 TEXTS = ("Hello.", "Seven wizards judge the boxing match.", "你好，世界。", "One more, with some words to it.", "No?")
 
 
-def halves(outputs, inputs):
+def bfloat16_weight(outputs, inputs):
     return mx.random.normal((outputs, inputs), key=mx.random.key(outputs)).astype(mx.bfloat16)
+
+
+def kept(weight, bias=None):
+    return Bfloat16Linear(np.array(weight.view(mx.uint16)), bias)
 
 
 def test_sums_and_inputs_fit_the_registers_of_every_processor():
@@ -66,40 +70,40 @@ def test_products_are_those_of_float32(outputs, inputs, rows):
 @pytest.mark.parametrize("rows", [3, 16, 33])
 @pytest.mark.parametrize("registers", [NEON, OTHER], ids=["NEON", "other"])
 def test_products_are_the_same_by_the_blocks_of_other_processors(monkeypatch, registers, rows):
-    kernels = half_kernels(registers)
-    monkeypatch.setattr("models.qwen3_tts.network_cpu.bf16_linear.half_kernels", lambda: kernels)
+    kernels = bfloat16_kernels(registers)
+    monkeypatch.setattr("models.qwen3_tts.network_cpu.bf16_linear.bfloat16_kernels", lambda: kernels)
     stored, x, exact = a_product(67, 300, rows=rows)
     np.testing.assert_allclose(stored(x), exact, atol=6e-4, rtol=1e-6)
 
 
 def a_product(outputs, inputs, *, rows):
     """A layer of bfloat16 weights, inputs, and what it should make of them."""
-    weight, bias = halves(outputs, inputs), mx.arange(outputs, dtype=mx.float32)
+    weight, bias = bfloat16_weight(outputs, inputs), mx.arange(outputs, dtype=mx.float32)
     x = np.random.default_rng(rows).standard_normal((rows, inputs), np.float32)
-    stored = product_of(Linear.of(weight, bias), Workers(8))
-    assert isinstance(stored, StoredProduct)
+    stored = linear_for(kept(weight, bias), Workers(8))
+    assert isinstance(stored, NumpyBfloat16Linear)
     exact = x.astype(np.float64) @ np.array(weight.astype(mx.float32)).T.astype(np.float64) + np.arange(outputs)
     return stored, x, exact
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(7, 16), (64, 15)])
 def test_weights_that_the_kernels_do_not_fit_are_widened(outputs, inputs):
-    weight, x = halves(outputs, inputs), np.ones((3, inputs), np.float32)
-    product = product_of(Linear.of(weight), Workers(1))
-    assert isinstance(product, Product)
+    weight, x = bfloat16_weight(outputs, inputs), np.ones((3, inputs), np.float32)
+    product = linear_for(kept(weight), Workers(1))
+    assert isinstance(product, NumpyLinear)
     np.testing.assert_allclose(product(x)[0], np.array(weight.astype(mx.float32)).sum(1), rtol=1e-4, atol=1e-4)
 
 
 def test_an_llvm_that_cannot_be_imported_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "models.qwen3_tts.network_cpu.bf16_linear", None)
     with pytest.raises(InvalidInput, match="LLVM cannot be used here"):
-        product_of(Linear.of(halves(32, 2)), Workers(1))
+        linear_for(kept(bfloat16_weight(32, 2)), Workers(1))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Stored in bfloat16, as published ones are, and wide enough for the kernels."""
-    folder = tmp_path_factory.mktemp("halves")
+    folder = tmp_path_factory.mktemp("bfloat16")
     return write_checkpoint(folder, variant="custom_voice", dtype=mx.bfloat16, seed=3)
 
 
@@ -124,7 +128,7 @@ def test_a_code_predictor_as_wide_as_the_talker_reads_the_codes_embeddings_as_th
     folder = write_checkpoint(tmp_path, variant="custom_voice", dtype=mx.bfloat16, predictor={"hidden_size": 64})
     request = SpeechRequest("Hello.", speaker="ryan", max_frames=3)
     models = [load_speech_model(folder, "float32", backend=name) for name in ("llvm", "numpy")]
-    assert models[0].network.predictor.projection is None
+    assert models[0].network.predictor.small_to_mtp_projection is None
     halved, plain = (model.synthesize(request, Sampling.greedy()).codes for model in models)
     np.testing.assert_array_equal(halved, plain)
 
