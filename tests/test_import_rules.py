@@ -62,7 +62,6 @@ LAYERS = {
 TO_COME = {
     "runner": {"script", "master", "cluster", "serve", "services"},
     "models": {"hibari", "mlx_audio", "listen"},
-    "models.qwen3_tts": {"numpy_ops"},
 }
 MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}
 FORWARDING = {"models.qwen3_tts", "runner.cli"}
