@@ -1,7 +1,7 @@
 """The state folder of an instance → its registry: database, objects and takes, and one call for each question.
 
 For the command line: every method is a transaction of its own. Whoever joins several changes into one uses the
-functions beneath, with `registry.db.write()`. SQLModel is imported by what removes voices, not by this module.
+functions beneath, with `registry.db.write()`. Whatever needs SQLModel (removal and upkeep) is imported when called.
 """
 
 from __future__ import annotations
@@ -81,8 +81,10 @@ class Registry:
 
     def remove_alias(self, voice: str, alias: str, *, now_s: float) -> None:
         """Remove an alias."""
+        from registry.voices import tombstones
+
         with self.db.write() as session:
-            versions.remove_alias(session, voice, alias, now_s=now_s)
+            tombstones.remove_alias(session, voice, alias, now_s=now_s)
 
     def remove(self, reference: str, *, now_s: float, why: str = "") -> Version:
         """Put a tombstone on a version. Raises VersionInUse while an alias or an unfinished job needs it."""

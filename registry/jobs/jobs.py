@@ -25,8 +25,8 @@ from registry.jobs.values import (
     NewJob,
     NewLine,
 )
-from registry.storage.database import Session
 from registry.storage.digests import canonical_json
+from registry.storage.session import Session
 from registry.voices.candidates import forget_candidates
 from registry.voices.names import name_key
 

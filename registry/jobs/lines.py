@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from registry.jobs.rows import line_from
 from registry.jobs.values import Attempt, JobError, JsonObject, Line, LineStatus, NewAttempt
-from registry.storage.database import Session
 from registry.storage.digests import canonical_json
+from registry.storage.session import Session
 from registry.voices.names import name_key
 
 PAGE = 500

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from registry.jobs.jobs import IS_OPEN, IS_SPARE, by_name
 from registry.jobs.rows import job_from, line_from
 from registry.jobs.values import Job, JobDetails, JobEvent, LineCounts, ListedJob
-from registry.storage.database import Session
+from registry.storage.session import Session
 
 PAGE = 50
 EVENTS_SHOWN = 200

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from registry.storage.database import Session
+from registry.storage.session import Session
 
 LONGEST_DELAY_S = 120.0  # twice what jobs are delayed by: a clock that was set back must not keep them waiting
 

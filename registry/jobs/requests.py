@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from registry.errors import Conflict
 from registry.jobs.jobs import by_name, change_claim
 from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JsonObject, Request
-from registry.storage.database import Session
+from registry.storage.session import Session
 
 
 class JobNotRetryable(Conflict):

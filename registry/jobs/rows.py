@@ -6,7 +6,7 @@ import json
 
 from registry.jobs.line_request import LineRequest
 from registry.jobs.values import Job, JobError, JobStatus, Line, LineStatus
-from registry.storage.database import Row
+from registry.storage.session import Row
 
 
 def job_from(row: Row) -> Job:

@@ -1,4 +1,4 @@
-"""Rendered lines by what decides their sound: a key → the same audio again, without an engine.
+"""Rendered lines by what decides their sound: a key → the same audio again, without an engine; in plain SQL.
 
 The audio lies in an object store of its own (`<state>/takes`), so that it can be evicted without touching
 anything that a voice needs. A take whose file is gone or damaged is no take.
@@ -14,9 +14,10 @@ from typing import Any
 
 from registry.durable_files import crash_point
 from registry.errors import storage_error
-from registry.storage.database import Database, Row, Session
+from registry.storage.database import Database
 from registry.storage.digests import canonical_json
 from registry.storage.object_store import ObjectStore
+from registry.storage.session import Row, Session
 from registry.voices.values import Take, TakeFacts
 
 ROWS_AT_ONCE = 500  # per transaction, so that eviction never keeps the worker waiting

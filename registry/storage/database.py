@@ -1,116 +1,23 @@
 """One SQLite file → short write transactions and consistent reads, durable, and safe between processes.
 
-`Database.open` brings the file to the newest schema. Questions, and all that a runner does, go in plain SQL; what
-removes voices goes through SQLModel, which is imported when a transaction first needs it: it takes longer to import
-than most commands take altogether, and 30 MB of memory. This module touches the disk.
+`Database.open` brings the file to the newest schema. This module touches the disk.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
-import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from registry.durable_files import crash_point, held_lock, make_folder_durably, rename_durably, temporary_beside
-from registry.errors import (
-    FREE_SPACE_HINT,
-    DamagedData,
-    DatabaseLocked,
-    DiskFull,
-    SchemaTooNew,
-    StorageError,
-    storage_error,
-)
+from registry.errors import DamagedData, SchemaTooNew, storage_error
+from registry.storage.connection import WAIT_FOR_LOCK_S, connect, schema_version, translated
 from registry.storage.migrations import MIGRATIONS, Migration
-
-if TYPE_CHECKING:
-    import sqlmodel
+from registry.storage.session import Session
 
 APPLICATION_ID = 0x564A_4F42  # "VJOB" in the file's header: tells our database from any other SQLite file
-WAIT_FOR_LOCK_S = 30.0
-WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
-NO_SPACE_BYTES = 1 << 20  # SQLite reports some failures for want of space as a bare I/O error
-
-Parameters = Mapping[str, Any] | Sequence[Any]
-Row = Mapping[str, Any]  # one row of an answer, by column name
-
-
-class Session:
-    """One transaction: questions and changes in plain SQL, or through SQLModel by `orm`. Belongs to one thread."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._orm: sqlmodel.Session | None = None
-
-    def rows(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Run one statement; every row of its answer."""
-        self.flush()
-        cursor = self._connection.execute(sql, parameters or {})
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
-
-    def execute_many(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run a statement once for every row of values; in a write transaction."""
-        if rows:
-            self.flush()
-            self._connection.executemany(sql, rows)
-
-    def insert(self, table: str, columns: Mapping[str, Any]) -> int:
-        """Add a row to one of our tables; returns its rowid."""
-        self.flush()
-        places = ", ".join("?" * len(columns))
-        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
-        return self._connection.execute(sql, tuple(columns.values())).lastrowid or 0
-
-    @property
-    def orm(self) -> sqlmodel.Session:
-        """SQLModel's session within this transaction, which begins and ends here, not there."""
-        if self._orm is None:
-            self._orm = _orm_session(self._connection)
-        return self._orm
-
-    def flush(self) -> None:
-        """Have the changes made through SQLModel reach the database: questions see them from now on."""
-        if self._orm is not None:
-            self._orm.flush()
-
-    def close(self) -> None:
-        """Forget SQLModel's objects; the transaction is over."""
-        if self._orm is not None:
-            self._orm.close()
-            self._orm = None
-
-
-class _BorrowedConnection:
-    """A connection as SQLAlchemy gets it: it can neither end the transaction nor close what is not its own."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def commit(self) -> None:
-        """Left to `Database.write`."""
-
-    def rollback(self) -> None:
-        """Left to `Database.write`."""
-
-    def close(self) -> None:
-        """Left to `Database`."""
-
-
-def _orm_session(connection: sqlite3.Connection) -> sqlmodel.Session:
-    import sqlmodel
-    from sqlalchemy.pool import StaticPool
-
-    engine = sqlmodel.create_engine("sqlite://", creator=lambda: _BorrowedConnection(connection), poolclass=StaticPool)
-    return sqlmodel.Session(engine, expire_on_commit=False)
 
 
 class Database:
@@ -201,26 +108,14 @@ class Database:
         self.close()
 
 
-def connect(path: Path, *, wait_s: float = WAIT_FOR_LOCK_S) -> sqlite3.Connection:
-    """A connection with our settings; transactions are begun by hand."""
-    connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
-        if sys.platform == "darwin":  # a plain fsync there stops at the drive's cache
-            connection.execute("PRAGMA fullfsync = ON")
-            connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def schema_version(connection: sqlite3.Connection) -> int:
-    """The number of the last migration applied; 0 in an empty file."""
-    (number,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(number)
+@contextlib.contextmanager
+def open_alone(path: Path) -> Iterator[Session]:
+    """A session on a database file that nobody else uses, which is a single file, without a WAL, afterwards."""
+    with translated(path), contextlib.closing(connect(path)) as connection:
+        session = Session(connection)
+        yield session
+        session.close()
+        connection.execute("PRAGMA journal_mode = DELETE")
 
 
 def _prepare(path: Path, migrations: tuple[Migration, ...]) -> None:
@@ -284,40 +179,3 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
             connection.execute("ROLLBACK")
         raise
     connection.execute("PRAGMA foreign_keys = ON")
-
-
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says about storage into errors of the tree; wrong SQL and broken constraints pass through."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        if ours := error_from_sqlite(error, path):
-            raise ours from error
-        raise
-    except Exception as error:
-        original = getattr(error, "orig", None)  # SQLAlchemy's wrapper; naming its class would import it
-        if isinstance(original, sqlite3.Error) and (ours := error_from_sqlite(original, path)):
-            raise ours from original
-        raise
-
-
-def error_from_sqlite(error: sqlite3.Error, path: Path) -> StorageError | None:
-    """The tree's error for a storage failure, told by SQLite's own wording; None for anything else."""
-    text = str(error)  # Python 3.10 gives no error number, and these texts have not changed since SQLite 3.0
-    if "disk is full" in text or ("disk I/O error" in text and _is_full(path)):
-        return DiskFull(f"No space left for {path}.", hint=FREE_SPACE_HINT)
-    if "is locked" in text:
-        return DatabaseLocked(f"{path} stayed locked by another process for longer than we wait.")
-    if "malformed" in text or "not a database" in text:
-        return DamagedData(f"{path} is damaged ({text}).", hint="Restore a backup with `voicejobs restore`.")
-    if any(words in text for words in ("disk I/O error", "readonly database", "unable to open", "permission denied")):
-        return StorageError(f"{path} cannot be used: {text}.", hint="`voicejobs doctor` checks disk and permissions.")
-    return None
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        return shutil.disk_usage(path.parent).free < NO_SPACE_BYTES
-    except OSError:
-        return False  # the folder itself is gone or failing, which is not a matter of space

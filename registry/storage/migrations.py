@@ -1,7 +1,7 @@
 """The schema's history: numbered steps, each applied once and whole. A released step never changes; append one.
 
-A step is plain SQL, not the classes of `registry/storage/tables.py`: those say what the newest schema looks like, and
-a test holds the two together. `docs/registry.md` says how to add one.
+A step is plain SQL, not the classes of `registry/storage/tables.py`: those say what the newest tables of voices look
+like, and a test holds the two together. `docs/registry.md` says how to add one.
 """
 
 from __future__ import annotations

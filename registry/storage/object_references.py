@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from registry.storage.database import Session
+from registry.storage.session import Session
 
 SUFFIX = "_object"
 OWNERS = {  # how a row is called in a report; other tables go by their name and row id

@@ -7,7 +7,6 @@ reads it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -18,11 +17,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlmodel import delete, select
+
 from registry.durable_files import crash_point, fsync_file, make_folder_durably, rename_durably, sha256_of
 from registry.errors import InvalidInput, NotFound, storage_error
-from registry.storage.database import Database, Session, connect, schema_version, translated
+from registry.storage.connection import copy_database
+from registry.storage.database import Database, open_alone
 from registry.storage.object_references import referenced_objects
 from registry.storage.object_store import ObjectDamaged, ObjectMissing, ObjectStore
+from registry.storage.tables import TakeRow
 from registry.storage.workspace import workspace
 from registry.upkeep.gc import maintenance_lock
 
@@ -106,19 +109,6 @@ def _is_place_of_a_disk(folder: Path) -> bool:
     return str(folder.parent) in DISKS_IN or str(folder.parent.parent) in DISKS_OF_USERS_IN
 
 
-def copy_database(source: Path, target: Path) -> None:
-    """Copy a database that others may be writing to, as of one moment, over whatever `target` holds.
-
-    Other connections to `target` see the new content when it is complete. Raises StorageError.
-    """
-    with (
-        translated(target),
-        contextlib.closing(connect(source)) as original,
-        contextlib.closing(connect(target)) as copy,
-    ):
-        original.backup(copy)  # all pages in one step, so that no writer can make it begin again
-
-
 @dataclass(kw_only=True)
 class _Writer:
     """One archive in the making, in a folder of its own."""
@@ -158,15 +148,13 @@ class _Writer:
 
     def _prepare_copy(self, path: Path) -> tuple[int, set[str], set[str]]:
         """The schema, the objects and the takes of the copied database, which becomes a single file."""
-        with translated(path), contextlib.closing(connect(path)) as connection:
+        with open_alone(path) as session:
             if self.takes is None:
-                connection.execute("DELETE FROM take")
-            snapshot = Session(connection)
-            needed = {sha256.hex() for sha256 in referenced_objects(snapshot)}
-            heard = {row["audio_sha256"] for row in snapshot.rows("SELECT DISTINCT audio_sha256 FROM take")}
-            schema = schema_version(connection)
-            connection.execute("PRAGMA journal_mode = DELETE")
-        return schema, needed, heard
+                session.orm.exec(delete(TakeRow))
+            needed = {sha256.hex() for sha256 in referenced_objects(session)}
+            heard = set(session.orm.exec(select(TakeRow.audio_sha256)))
+            (schema,) = session.rows("PRAGMA user_version")
+        return schema["user_version"], needed, heard
 
     def _add_objects(self, archive: tarfile.TarFile, name: str, store: ObjectStore, wanted: Iterable[str]) -> int:
         added = 0

@@ -10,11 +10,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sqlmodel import col, or_, select
+
 from registry.errors import StorageError
-from registry.storage.database import Database, Session
+from registry.storage.database import Database
 from registry.storage.object_references import references
 from registry.storage.object_store import ObjectStore
-from registry.voices.lookup import VERSION_QUESTION
+from registry.storage.session import Session
+from registry.storage.tables import AliasRow, TakeRow, VersionRow, VoiceRow
 from registry.voices.version_rows import digest_of, version_from
 
 ROWS_AT_ONCE = 500
@@ -114,26 +117,24 @@ class _Check:
             self.add(f"{row['table']} row {row['rowid']}", f"refers to a {row['parent']} that does not exist", RESTORE)
 
     def versions(self, snapshot: Session) -> None:
-        question = f"{VERSION_QUESTION} WHERE version.id > :after ORDER BY version.id LIMIT {ROWS_AT_ONCE}"
-        after = 0
-        while page := snapshot.rows(question, {"after": after}):
-            for row in page:
-                version = version_from(row, attachments={})
-                if digest_of(version) != version.digest:
-                    problem = f"no longer has the digest {version.digest[:16]}… that it was stored with"
-                    self.add(version.name, problem, RESTORE)
-            after = page[-1]["id"]
-            self.version_count += len(page)
+        stored = select(VersionRow, VoiceRow.name).join(VoiceRow).execution_options(yield_per=ROWS_AT_ONCE)
+        for row, voice in snapshot.orm.exec(stored):
+            version = version_from({**dict(row), "voice_name": voice, "parent_number": None}, attachments={})
+            if digest_of(version) != version.digest:
+                problem = f"no longer has the digest {version.digest[:16]}… that it was stored with"
+                self.add(version.name, problem, RESTORE)
+            self.version_count += 1
 
     def aliases(self, snapshot: Session) -> None:
-        question = """
-            SELECT voice.name AS voice, alias.name, version.number FROM alias
-            JOIN voice ON voice.id = alias.voice_id JOIN version ON version.id = alias.version_id
-            WHERE version.deleted_s IS NOT NULL OR version.voice_id != alias.voice_id
-        """
-        for row in snapshot.rows(question):
-            remedy = f"Point it elsewhere: `voicejobs voices alias {row['voice']}@N {row['name']}`."
-            self.add(f"{row['voice']}@{row['name']}", f"points at a version that was removed, {row['number']}", remedy)
+        wrong = or_(col(VersionRow.deleted_s).is_not(None), VersionRow.voice_id != AliasRow.voice_id)
+        pointing = (
+            select(AliasRow.name, VoiceRow.name, VersionRow.number)
+            .join_from(AliasRow, VoiceRow, col(VoiceRow.id) == AliasRow.voice_id)
+            .join(VersionRow, col(VersionRow.id) == AliasRow.version_id)
+        )
+        for alias, voice, number in snapshot.orm.exec(pointing.where(wrong)):
+            remedy = f"Point it elsewhere: `voicejobs voices alias {voice}@N {alias}`."
+            self.add(f"{voice}@{alias}", f"points at a version that was removed, {number}", remedy)
 
     def referenced(self, snapshot: Session, objects: ObjectStore, *, whole: set[bytes]) -> None:
         for reference in references(snapshot):
@@ -144,14 +145,10 @@ class _Check:
                 self.add(reference.owner, f"its {reference.role} {state} ({path})", RESTORE)
 
     def take_rows(self, snapshot: Session, takes: ObjectStore, *, whole: set[bytes]) -> None:
-        question = f"SELECT key, audio_sha256 FROM take WHERE key > :after ORDER BY key LIMIT {ROWS_AT_ONCE}"
-        after = ""
-        while page := snapshot.rows(question, {"after": after}):
-            for row in page:
-                sha256 = row["audio_sha256"]
-                if bytes.fromhex(sha256) not in whole and not takes.is_whole(sha256):
-                    problem = f"its audio is missing or has changed ({takes.path(sha256)})"
-                    remedy = "Nothing to do: the line is rendered again when it is next asked for."
-                    self.add(f"take {row['key'][:12]}…", problem, remedy, mendable=True)
-            after = page[-1]["key"]
-            self.take_count += len(page)
+        stored = select(TakeRow.key, TakeRow.audio_sha256).execution_options(yield_per=ROWS_AT_ONCE)
+        for key, sha256 in snapshot.orm.exec(stored):
+            if bytes.fromhex(sha256) not in whole and not takes.is_whole(sha256):
+                problem = f"its audio is missing or has changed ({takes.path(sha256)})"
+                remedy = "Nothing to do: the line is rendered again when it is next asked for."
+                self.add(f"take {key[:12]}…", problem, remedy, mendable=True)
+            self.take_count += 1

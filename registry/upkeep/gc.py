@@ -10,10 +10,14 @@ import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from sqlmodel import col, delete, select
+
 from registry.durable_files import crash_point, held_lock
-from registry.storage.database import Database, Session
+from registry.storage.database import Database
 from registry.storage.object_references import referenced_objects
 from registry.storage.object_store import ObjectStore, StoredObject
+from registry.storage.session import Session
+from registry.storage.tables import CandidateRow, TakeRow, VersionAttachmentRow, VersionRow, VoiceRow
 from registry.voices.candidates import KEPT_AT_LEAST_S
 
 GRACE_S = 7 * 86_400.0  # how long a removed version can be brought back
@@ -64,8 +68,7 @@ def gc(
         sweep = _Sweep(older_than_s=now_s - max(grace_s, ON_THE_WAY_S), dry_run=dry_run)
         removed_objects = sweep.objects(objects, needed=needed)
         with db.read() as snapshot:
-            question = "SELECT DISTINCT audio_sha256 FROM take"
-            heard = {bytes.fromhex(row["audio_sha256"]) for row in snapshot.rows(question)}
+            heard = set(map(bytes.fromhex, snapshot.orm.exec(select(TakeRow.audio_sha256).distinct())))
         removed_takes = sweep.objects(takes, needed=heard)
         removed_strays = sweep.strays(objects) + sweep.strays(takes)
     return GcReport(
@@ -96,10 +99,6 @@ def _purge(
 
 
 def _purge_versions(session: Session, *, now_s: float, removed_before_s: float) -> list[str]:
-    from sqlmodel import col, delete, select
-
-    from registry.storage.tables import VersionAttachmentRow, VersionRow, VoiceRow
-
     doomed = (
         select(VersionRow, VoiceRow.name)
         .join(VoiceRow, col(VoiceRow.id) == col(VersionRow.voice_id))
@@ -116,10 +115,6 @@ def _purge_versions(session: Session, *, now_s: float, removed_before_s: float) 
 
 
 def _forget_candidates(session: Session, *, made_before_s: float, needed_jobs: Collection[str]) -> int:
-    from sqlmodel import col, delete, select
-
-    from registry.storage.tables import CandidateRow
-
     old = select(CandidateRow.job_name).where(col(CandidateRow.created_s) < made_before_s).distinct()
     forgotten = 0
     for job_name in session.orm.exec(old).all():

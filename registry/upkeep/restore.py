@@ -21,12 +21,13 @@ from typing import IO
 from registry.durable_files import crash_point, make_folder_durably, sha256_of, sha256_of_stream, write_durably
 from registry.errors import Conflict, DamagedData, InvalidInput, SchemaTooNew, storage_error
 from registry.jobs import lines
-from registry.storage.database import Database, Session, connect, translated
+from registry.storage.connection import copy_database
+from registry.storage.database import Database, open_alone
 from registry.storage.migrations import MIGRATIONS
 from registry.storage.object_references import referenced_objects
 from registry.storage.object_store import ObjectStore
 from registry.storage.workspace import workspace
-from registry.upkeep.backup import DATABASE, FORMAT, MANIFEST, Manifest, copy_database
+from registry.upkeep.backup import DATABASE, FORMAT, MANIFEST, Manifest
 from registry.upkeep.gc import maintenance_lock
 
 OBJECT = re.compile(r"(objects|takes)/([0-9a-f]{2})/([0-9a-f]{62})")
@@ -121,9 +122,8 @@ def _keep_former(db: Database, *, now_s: float) -> Path:
     """A copy of the database that is about to be replaced."""
     former = db.path.with_name(f"registry.before-restore-{now_s:.0f}.sqlite")
     copy_database(db.path, former)
-    with contextlib.closing(connect(former)) as connection:
-        connection.execute("PRAGMA journal_mode = DELETE")
-    return former
+    with open_alone(former):
+        return former
 
 
 def _has_content(db: Database) -> bool:
@@ -173,11 +173,10 @@ def _check_database(archive: Path, manifest: Manifest, path: Path, present: set[
         raise wrong
     if sha256_of(path) != manifest.database_sha256:
         raise wrong
-    with translated(path), contextlib.closing(connect(path)) as connection:
-        snapshot = Session(connection)
-        if [row["integrity_check"] for row in snapshot.rows("PRAGMA integrity_check")] != ["ok"]:
+    with open_alone(path) as session:
+        if [row["integrity_check"] for row in session.rows("PRAGMA integrity_check")] != ["ok"]:
             raise wrong
-        needed = {f"objects/{sha256.hex()[:2]}/{sha256.hex()[2:]}" for sha256 in referenced_objects(snapshot)}
+        needed = {f"objects/{sha256.hex()[:2]}/{sha256.hex()[2:]}" for sha256 in referenced_objects(session)}
     lost = {f"objects/{sha256[:2]}/{sha256[2:]}" for sha256 in manifest.missing}
     if absent := needed - present - lost:
         raise DamagedData(f"{archive} lacks {len(absent)} recordings that its database refers to.", hint="Use another.")

@@ -1,11 +1,11 @@
-"""The recordings that a design job made, kept in the registry so that a lock never depends on the outbox."""
+"""Recordings that a design job made → kept candidates, so that a lock never depends on the outbox; in plain SQL."""
 
 from __future__ import annotations
 
 import json
 
-from registry.storage.database import Row, Session
 from registry.storage.digests import as_floats, canonical_json
+from registry.storage.session import Row, Session
 from registry.voices.errors import CandidateNotFound
 from registry.voices.values import Candidate, NewCandidate
 from registry.voices.version_rows import model_columns, model_from, optional_json

@@ -1,7 +1,7 @@
 """A voice's name or reference → what the registry knows of it. Nothing is changed here.
 
-Questions go in plain SQL, so that `voices list` and `show` are spared the import of SQLModel: every function
-takes either kind of transaction, `db.read()` or `db.write()`.
+Questions go in plain SQL, so that a runner and quick commands are spared the import of SQLModel. Every function takes
+either kind of transaction, `db.read()` or `db.write()`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from registry.errors import DamagedData, nearest
-from registry.storage.database import Row, Session
+from registry.storage.session import Row, Session
 from registry.voices.errors import AliasNotFound, AmbiguousDigest, VersionNotFound, VoiceNotFound
 from registry.voices.names import CURRENT, DIGEST_PREFIX, VoiceReference, name_key, parse_voice_reference
 from registry.voices.values import Alias, AliasMove, Change, ModelFacts, Version, VersionDiff, VoiceSummary

@@ -1,4 +1,4 @@
-"""Versions of voices that are removed, and brought back: tombstones, which `gc` makes final after a while.
+"""Removal of aliases and of versions; a version gets a tombstone, which `gc` makes final after a while.
 
 Every function takes a write transaction first, so that callers join several changes into one.
 """
@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from sqlmodel import col, select
 
 from registry.errors import NotFound
-from registry.storage.database import Session
-from registry.storage.tables import AliasRow, VersionRow
-from registry.voices.errors import VersionInUse, VersionNotFound
-from registry.voices.lookup import get_version, resolve, voice_id_of
-from registry.voices.names import CURRENT, VoiceReference
+from registry.storage.session import Session
+from registry.storage.tables import AliasMoveRow, AliasRow, VersionRow
+from registry.voices.errors import AliasNotFound, VersionInUse, VersionNotFound
+from registry.voices.lookup import aliases, get_version, resolve, voice_id_of
+from registry.voices.names import CURRENT, VoiceReference, name_key
 from registry.voices.values import Version
-from registry.voices.versions import drop_alias, point_alias
+from registry.voices.versions import point_alias
 
 Need = tuple[str, str]  # a job that has not ended, and a voice as it names it: ("night-7", "elena@2")
 
@@ -72,6 +72,22 @@ def restore_version(session: Session, wanted: VoiceReference | str, *, now_s: fl
     return get_version(session, version.id)
 
 
+def remove_alias(session: Session, voice: str, alias: str, *, now_s: float) -> None:
+    """Remove an alias by hand, and log it. Raises VoiceNotFound and AliasNotFound."""
+    row = session.orm.get(AliasRow, (voice_id_of(session, voice), name_key(alias)))
+    if row is None:
+        raise AliasNotFound(alias, voice=voice, known=[known.name for known in aliases(session, voice)])
+    _drop_alias(session, row, now_s=now_s, why="removed by hand")
+
+
+def _drop_alias(session: Session, row: AliasRow, *, now_s: float, why: str) -> None:
+    version = session.orm.get(VersionRow, row.version_id)
+    assert version is not None, "an alias points at a version of the table"
+    move = AliasMoveRow(voice_id=row.voice_id, name=row.name, from_number=version.number, moved_s=now_s, why=why)
+    session.orm.add(move)
+    session.orm.delete(row)
+
+
 def _row(session: Session, version: Version) -> VersionRow:
     row = session.orm.get(VersionRow, version.id)
     assert row is not None, "a version is never deleted from its table"
@@ -100,4 +116,4 @@ def _release_aliases(session: Session, version: Version, *, now_s: float) -> Non
             f"with `voicejobs voices alias {version.voice} {holding[0]} --remove`.",
         )
     for row in pointing:
-        drop_alias(session, voice_id, row.name, now_s=now_s, why="the version was removed")
+        _drop_alias(session, row, now_s=now_s, why="the version was removed")

@@ -7,8 +7,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry.storage.database import Row
 from registry.storage.digests import as_floats, canonical_json, voice_digest
+from registry.storage.session import Row
 from registry.voices.values import ModelFacts, NewVersion, Version
 
 

@@ -1,13 +1,13 @@
-"""New versions of voices, and aliases that move. Nothing is ever overwritten.
+"""A checked new version → a stored one, with aliases that move to it. Nothing is ever overwritten.
 
-Every function takes a write transaction first, so that callers join several changes into one.
+Every function takes a write transaction first, so that callers join several changes into one. A runner does all of
+this, so it goes in plain SQL.
 """
 
 from __future__ import annotations
 
-from registry.storage.database import Row, Session
-from registry.voices.errors import AliasNotFound
-from registry.voices.lookup import aliases, find_by_idempotency_key, get_version, resolve, voice_id_of
+from registry.storage.session import Row, Session
+from registry.voices.lookup import find_by_idempotency_key, get_version, resolve, voice_id_of
 from registry.voices.names import CURRENT, VoiceReference, check_alias_name, check_voice_name, name_key
 from registry.voices.values import NewVersion, Version
 from registry.voices.version_rows import columns_of, idempotency_key
@@ -54,13 +54,6 @@ def set_alias(
     return version
 
 
-def remove_alias(session: Session, voice: str, alias: str, *, now_s: float) -> None:
-    """Remove an alias by hand, and log it. Raises VoiceNotFound and AliasNotFound."""
-    voice_id = voice_id_of(session, voice)
-    if not drop_alias(session, voice_id, alias, now_s=now_s, why="removed by hand"):
-        raise AliasNotFound(alias, voice=voice, known=[known.name for known in aliases(session, voice)])
-
-
 def point_alias(session: Session, version: Version, alias: str, *, now_s: float, why: str) -> None:
     """As `set_alias`, for a name that has been checked."""
     voice_id = voice_id_of(session, version.voice)
@@ -73,16 +66,6 @@ def point_alias(session: Session, version: Version, alias: str, *, now_s: float,
         session.execute_many(moved, [(version.id, now_s, voice_id, name_key(alias))])
     move = {"from_number": known["number"] if known else None, "to_number": version.number}
     _log_move(session, voice_id, known["name"] if known else alias, **move, moved_s=now_s, why=why)
-
-
-def drop_alias(session: Session, voice_id: int, alias: str, *, now_s: float, why: str) -> bool:
-    """Remove an alias, and log it; False when there is none."""
-    known = _pointing(session, voice_id, alias)
-    if known is None:
-        return False
-    session.execute_many("DELETE FROM alias WHERE voice_id = ? AND folded = ?", [(voice_id, name_key(alias))])
-    _log_move(session, voice_id, known["name"], from_number=known["number"], to_number=None, moved_s=now_s, why=why)
-    return True
 
 
 def _pointing(session: Session, voice_id: int, alias: str) -> Row | None:

@@ -29,8 +29,8 @@ from models.voices.vox_manifest import (
 )
 from models.voices.vox_records import FORM, PROVIDER
 from registry.errors import Conflict
-from registry.storage.database import Session
 from registry.storage.object_store import ObjectStore
+from registry.storage.session import Session
 from registry.voices.lookup import aliases, living_versions, resolve
 from registry.voices.names import CURRENT
 from registry.voices.values import Version

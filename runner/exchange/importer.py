@@ -13,8 +13,8 @@ from models.errors import InvalidClonePrompt
 from models.voices.swift_prompt import other_kind
 from models.voices.vox import read_prompt, read_vox
 from registry.errors import NotFound
-from registry.storage.database import Session
 from registry.storage.object_store import ObjectStore
+from registry.storage.session import Session
 from registry.voices.errors import VoiceNotFound
 from registry.voices.lookup import living_versions, resolve
 from registry.voices.names import CURRENT

@@ -15,7 +15,7 @@ from registry.errors import NotFound, VoiceJobsError
 from registry.jobs import jobs
 from registry.jobs.requests import resume
 from registry.jobs.values import LOST_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobError, JobStatus, NewJob
-from registry.storage.database import Session
+from registry.storage.session import Session
 from registry.voices.candidates import find_candidates
 from registry.voices.lookup import history, resolve
 from registry.voices.names import VoiceReference, name_key

@@ -15,8 +15,8 @@ from models.text.pronunciation import checked_table, merged, respelled
 from registry.errors import InvalidInput
 from registry.jobs.line_request import LineRequest
 from registry.jobs.values import NewLine
-from registry.storage.database import Session
 from registry.storage.digests import canonical_json
+from registry.storage.session import Session
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.inbox.attachments import lost_or_refused

@@ -12,8 +12,8 @@ from models.errors import PromptModelMismatch
 from models.store.catalog import entry_named
 from models.store.shared_directory import resolve_models_dir
 from registry.jobs.line_request import VoiceSource
-from registry.storage.database import Session
 from registry.storage.digests import sha256_of_json
+from registry.storage.session import Session
 from registry.voices.lookup import resolve
 from registry.voices.names import name_key
 from registry.voices.values import Version

@@ -15,7 +15,7 @@ from registry.errors import NotFound, StorageError, VoiceJobsError
 from registry.jobs import jobs, lines
 from registry.jobs.ready import LONGEST_DELAY_S, ReadyJob, next_delayed_s, ready_jobs
 from registry.jobs.values import Job, JobError, JobStatus
-from registry.storage.database import Session
+from registry.storage.session import Session
 from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner

@@ -14,7 +14,7 @@ from models.audio.reference_check import reference_warnings
 from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobStatus
-from registry.storage.database import Session
+from registry.storage.session import Session
 from runner.config.model_names import CLONE
 from runner.errors import AttachmentMissing
 from runner.exchange.exporter import ExportedVoice, export_prompt, export_voice

@@ -18,7 +18,7 @@ from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.jobs import jobs, lines
 from registry.jobs.values import Job, JobError, JobStatus, JsonObject
-from registry.storage.database import Session
+from registry.storage.session import Session
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
 from runner.jobfile.specs import JobSpec, SynthesizeSpec

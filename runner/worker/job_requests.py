@@ -10,7 +10,7 @@ from registry.errors import StorageError
 from registry.jobs import jobs, lines
 from registry.jobs.requests import drop_requests, open_requests
 from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, Request
-from registry.storage.database import Session
+from registry.storage.session import Session
 from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
 from runner.outbox.outbox import Outbox

@@ -14,7 +14,7 @@ from models.text.pronunciation import checked_table
 from registry.errors import StorageError
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobStatus
-from registry.storage.database import Session
+from registry.storage.session import Session
 from registry.voices.candidates import get_candidate
 from registry.voices.lookup import resolve
 from runner.config.model_names import CLONE

@@ -24,7 +24,7 @@ from models.protocol import (
 )
 from models.text.pronunciation import checked_table
 from registry.jobs.values import JobError
-from registry.storage.database import Session
+from registry.storage.session import Session
 from registry.voices.values import NewVersion, Version
 from registry.voices.versions import add_version
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT

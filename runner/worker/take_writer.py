@@ -17,7 +17,7 @@ from registry.errors import NotFound, StorageError
 from registry.jobs import jobs, lines
 from registry.jobs.lines import TakenLine
 from registry.jobs.values import Job, Line, LineStatus, NewAttempt
-from registry.storage.database import Session
+from registry.storage.session import Session
 from registry.voices.candidates import add_candidate
 from registry.voices.values import ModelFacts, NewCandidate, Take, TakeFacts
 from runner.jobfile.specs import DesignSpec, JobSpec

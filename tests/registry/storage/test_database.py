@@ -9,7 +9,8 @@ import pytest
 from sqlmodel import select
 
 from registry.errors import DamagedData, DatabaseLocked, DiskFull, SchemaTooNew, StorageError
-from registry.storage.database import Database, connect
+from registry.storage.connection import connect
+from registry.storage.database import Database
 from registry.storage.migrations import MIGRATIONS, Migration
 from registry.storage.tables import VoiceRow
 

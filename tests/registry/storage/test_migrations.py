@@ -8,11 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy.dialects import sqlite
-from sqlmodel import SQLModel
 
-import registry.storage.ledger_tables
-import registry.storage.tables  # noqa: F401 # both declare the tables that are compared here
 from registry.jobs import jobs
 from registry.storage.database import APPLICATION_ID, Database
 from registry.storage.migrations import MIGRATIONS
@@ -34,20 +30,6 @@ def old_database(path: Path, number: int) -> Path:
         connection.execute(f"PRAGMA user_version = {number}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     return path
-
-
-def columns_of(db: Database) -> dict[str, list[tuple[str, str, bool, bool]]]:
-    question = """
-        SELECT tables.name AS table_name, columns.* FROM sqlite_master AS tables
-        JOIN pragma_table_info(tables.name) AS columns
-        WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%'
-    """
-    found: dict[str, list[tuple[str, str, bool, bool]]] = {}
-    with db.read() as snapshot:
-        for row in snapshot.rows(question):
-            column = (row["name"], row["type"], bool(row["notnull"] or row["pk"]), bool(row["pk"]))
-            found.setdefault(row["table_name"], []).append(column)
-    return {name: sorted(columns) for name, columns in found.items()}
 
 
 def definitions_of(db: Database) -> dict[str, str]:
@@ -93,28 +75,6 @@ def test_digests_and_take_keys_survive_every_upgrade(tmp_path, number):
             assert digest_of(version) == version.digest
             assert resolve(snapshot, f"elena@sha256:{version.digest}") == version
         assert [row["key"] for row in snapshot.rows("SELECT key FROM take")] == [sha256("key")]
-
-
-def test_the_tables_in_code_are_the_tables_in_the_file(db):
-    declared = {
-        name: sorted(
-            (
-                column.name,
-                _sql_type(column.type.compile(dialect=sqlite.dialect())),
-                not column.nullable,
-                column.primary_key,
-            )
-            for column in table.columns
-        )
-        for name, table in SQLModel.metadata.tables.items()
-        if name in columns_of(db)
-    }
-    assert declared == columns_of(db)
-
-
-def _sql_type(declared: str) -> str:
-    """What SQLModel calls a type, in the words of our migrations."""
-    return {"VARCHAR": "TEXT", "FLOAT": "REAL", "BOOLEAN": "INTEGER"}.get(declared, declared)
 
 
 def test_processes_that_upgrade_a_database_at_once_all_succeed(tmp_path):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from registry.registry import open_registry
-from registry.storage.database import Database, connect
+from registry.storage.connection import connect
+from registry.storage.database import Database
 from registry.voices.errors import VoiceNotFound
 from registry.voices.lookup import list_voices, resolve
 from registry.voices.versions import add_version

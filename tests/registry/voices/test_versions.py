@@ -13,8 +13,8 @@ from registry.errors import DamagedData, InvalidInput, NotFound
 from registry.voices.errors import AliasNotFound, AmbiguousDigest, VersionInUse, VersionNotFound, VoiceNotFound
 from registry.voices.lookup import alias_log, aliases, history, list_voices, resolve
 from registry.voices.names import VoiceReference
-from registry.voices.tombstones import remove_version, remove_voice, restore_version
-from registry.voices.versions import add_version, remove_alias, set_alias
+from registry.voices.tombstones import remove_alias, remove_version, remove_voice, restore_version
+from registry.voices.versions import add_version, set_alias
 from tests.registry.making import a_version, sha256
 
 ROOT = Path(__file__).parents[3]

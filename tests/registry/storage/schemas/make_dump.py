@@ -11,7 +11,8 @@ from pathlib import Path
 from registry.jobs import jobs
 from registry.jobs.takes import TakeStore
 from registry.jobs.values import NewJob
-from registry.storage.database import Database, connect
+from registry.storage.connection import connect
+from registry.storage.database import Database
 from registry.storage.migrations import MIGRATIONS
 from registry.storage.object_store import ObjectStore
 from registry.voices.candidates import add_candidate

@@ -1,0 +1,88 @@
+"""A path → a connection to SQLite with our settings, and SQLite's failures as errors of the tree; touches the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from registry.errors import FREE_SPACE_HINT, DamagedData, DatabaseLocked, DiskFull, StorageError
+
+WAIT_FOR_LOCK_S = 30.0
+WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
+NO_SPACE_BYTES = 1 << 20  # SQLite reports some failures for want of space as a bare I/O error
+
+
+def connect(path: Path, *, wait_s: float = WAIT_FOR_LOCK_S) -> sqlite3.Connection:
+    """A connection with our settings; transactions are begun by hand."""
+    connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+        if sys.platform == "darwin":  # a plain fsync there stops at the drive's cache
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database that others may be writing to, as of one moment, over whatever `target` holds.
+
+    Other connections to `target` see the new content when it is complete. Raises StorageError.
+    """
+    with (
+        translated(target),
+        contextlib.closing(connect(source)) as original,
+        contextlib.closing(connect(target)) as copy,
+    ):
+        original.backup(copy)  # all pages in one step, so that no writer can make it begin again
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The number of the last migration applied; 0 in an empty file."""
+    (number,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(number)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite says about storage into errors of the tree; wrong SQL and broken constraints pass through."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if ours := error_from_sqlite(error, path):
+            raise ours from error
+        raise
+    except Exception as error:
+        original = getattr(error, "orig", None)  # SQLAlchemy's wrapper; naming its class would import it
+        if isinstance(original, sqlite3.Error) and (ours := error_from_sqlite(original, path)):
+            raise ours from original
+        raise
+
+
+def error_from_sqlite(error: sqlite3.Error, path: Path) -> StorageError | None:
+    """The tree's error for a storage failure, told by SQLite's own wording; None for anything else."""
+    text = str(error)  # Python 3.10 gives no error number, and these texts have not changed since SQLite 3.0
+    if "disk is full" in text or ("disk I/O error" in text and _is_full(path)):
+        return DiskFull(f"No space left for {path}.", hint=FREE_SPACE_HINT)
+    if "is locked" in text:
+        return DatabaseLocked(f"{path} stayed locked by another process for longer than we wait.")
+    if "malformed" in text or "not a database" in text:
+        return DamagedData(f"{path} is damaged ({text}).", hint="Restore a backup with `voicejobs restore`.")
+    if any(words in text for words in ("disk I/O error", "readonly database", "unable to open", "permission denied")):
+        return StorageError(f"{path} cannot be used: {text}.", hint="`voicejobs doctor` checks disk and permissions.")
+    return None
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < NO_SPACE_BYTES
+    except OSError:
+        return False  # the folder itself is gone or failing, which is not a matter of space
