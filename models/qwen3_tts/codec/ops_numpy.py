@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from models.qwen3_tts import numpy_ops
 from models.qwen3_tts.worker_threads import Workers
 
 Floats = Any  # arrays of float32: the stubs of NumPy lose the type in most operations
@@ -198,20 +199,11 @@ class NumpyOps:
 
     def apply_rotary(self, value: Floats, *, base: float, offset: int) -> Floats:
         positions, width = value.shape[-2:]
-        cosine, sine = _rotary_angles(positions, width, base, offset)
-        first, second = value[..., : width // 2], value[..., width // 2 :]
-        return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+        return numpy_ops.apply_rotary(value, _rotary_angles(positions, width, base, offset))
 
     def attend(self, queries: Floats, keys: Floats, values: Floats, mask: npt.NDArray[np.bool_]) -> Floats:
-        rows, heads, positions, width = queries.shape
-        groups = keys.shape[1]
-        grouped = queries.reshape(rows, groups, heads // groups, positions, width) * np.float32(width**-0.5)
-        scores = np.matmul(grouped, keys[:, :, None].swapaxes(-1, -2))
-        scores = np.where(mask[:, None], scores, np.float32(-np.inf))
-        scores -= scores.max(axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=-1, keepdims=True)
-        return np.matmul(scores, values[:, :, None]).reshape(rows, heads, positions, width)
+        scaled = queries * np.float32(queries.shape[-1] ** -0.5)
+        return numpy_ops.grouped_attention(scaled, keys, values, mask)
 
 
 def erf(value: Floats) -> Floats:
@@ -228,10 +220,11 @@ def erf(value: Floats) -> Floats:
 
 @functools.lru_cache(maxsize=64)
 def _rotary_angles(positions: int, width: int, base: float, offset: int) -> tuple[Floats, Floats]:
-    """Cosines and sines of the rotary angles, each `(positions, width / 2)`."""
+    """Cosines and signed sines of the rotary angles, each `(positions, width)`; exact wherever the audio begins."""
     rates = base ** (-np.arange(0, width, 2, dtype=np.float64) / width)
     angles = np.arange(offset, offset + positions, dtype=np.float64)[:, None] * rates
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    return np.concatenate([cosines, cosines], axis=-1), np.concatenate([-sines, sines], axis=-1)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
