@@ -4,12 +4,12 @@ VoiceJobsError
 ├── InvalidInput
 │   ├── SettingsInvalid        voicejobs.toml, the environment or a flag holds a wrong key or value
 │   ├── JobFileInvalid         a job file breaks a rule of docs/jobs.md
-│   ├── EntryRefused           an inbox entry that can be no job (link, device, escaping path, …)
+│   ├── EntryRefused           an inbox entry that cannot be a job (link, device, escaping path, …)
 │   └── UsageProblem           the command line makes no sense
 ├── NotFound
 │   ├── InstanceNotFound       no voicejobs.toml here or above
 │   ├── AttachmentMissing      a job file names a file that is not there
-│   │   └── StillArriving      … but one lies there under a temporary name
+│   │   └── StillArriving      … but one is there under a temporary name
 │   └── DependencyUnknown      nothing known will make what a job refers to
 ├── Busy
 │   └── RunnerActive           another runner owns the instance
@@ -17,7 +17,7 @@ VoiceJobsError
 │   └── OutboxGone             the outbox is not there, often because its disk is not mounted
 ├── DependencyFailed           a job that this one needs did not succeed
 ├── IdTaken                    the `id` belongs to another job
-├── RecordedOtherwise          another version put the job into the ledger, in words that this one does not know
+├── RecordedOtherwise          another version recorded the job in a form that this one cannot read
 └── WorkFailed                 a job, or a check, ended badly
 """
 
@@ -61,7 +61,7 @@ class AttachmentMissing(NotFound):
 
 
 class StillArriving(AttachmentMissing):
-    """The file is absent, and one lies there under a temporary name that contains its name."""
+    """A missing file of which there is one under a temporary name that contains its name."""
 
     code = "attachment-arriving"
 
@@ -84,7 +84,7 @@ class DependencyFailed(VoiceJobsError):
 
     def __init__(self, job_name: str) -> None:
         hint = f"`voicejobs jobs show {job_name}` says why; retry that job, then this one."
-        super().__init__(f"It needs the job {job_name!r}, which did not succeed.", hint=hint)
+        super().__init__(f"This job needs the job {job_name!r}, which did not succeed.", hint=hint)
 
 
 class IdTaken(VoiceJobsError):

@@ -1,4 +1,4 @@
-"""What went wrong → the exit code of the command line. The one place where codes are mapped.
+"""An error → the exit code of the command line. The one place where codes are mapped.
 
 0 ok · 1 the work failed · 2 usage · 3 not found or needs action · 4 another runner is active · 75 try again ·
 130 interrupted.
@@ -93,10 +93,10 @@ EXIT_CODES: dict[str, int] = {
     "database-locked": TRY_AGAIN,
 }
 
-# What the system refuses for reasons that do not pass by themselves.
+# Refusals of the system that do not pass by themselves.
 LASTING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 
-# What the end of one job means for the command that waited for it.
+# How one job ended → the exit code of the command that waited for it.
 STATUS_EXIT_CODES = {
     "done": OK,
     "duplicate": OK,

@@ -1,4 +1,4 @@
-"""What a person may call things: voices, jobs, lines and files, as pure checks on strings.
+"""Names that people give to voices, jobs, lines and files → checked names. Pure.
 
 Names compare by `registry.voices.names.name_key`. Every check returns the checked value, or raises ValueError with
 a sentence that says what is allowed.
@@ -11,7 +11,7 @@ import unicodedata
 
 from registry.voices.names import DIGEST_PREFIX, NAME, NUMBER, PRESET_PREFIX, VoiceReference, name_key
 
-# Speakers that the CustomVoice models bring along; `anna` is the Swift tools' name of `ono_anna`.
+# Speakers that the CustomVoice models come with; `anna` is the Swift tools' name of `ono_anna`.
 PRESET_NAMES = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "ono_anna", "sohee")
 
 _IDENTIFIER = re.compile(r"\w[\w.-]{0,63}")
@@ -25,7 +25,7 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def voice_name(name: str) -> str:
-    """A voice's own name in NFC, without version or alias."""
+    """Name of a voice in NFC, without version or alias."""
     name = unicodedata.normalize("NFC", name)
     if not NAME.fullmatch(name) or not name.strip("."):
         raise ValueError("a voice name is 1 to 64 letters, digits, _, - or . (not dots alone)")
@@ -33,7 +33,7 @@ def voice_name(name: str) -> str:
 
 
 def new_voice_name(name: str) -> str:
-    """A name under which a voice may be designed or locked: no preset's name."""
+    """Name under which a voice may be designed or locked: any but a preset's."""
     name = voice_name(name)
     if name_key(name) in PRESET_NAMES:
         raise ValueError(f"{name!r} is a preset voice; choose another name, such as {name + '-2'!r}")
@@ -41,7 +41,7 @@ def new_voice_name(name: str) -> str:
 
 
 def alias_name(alias: str) -> str:
-    """An alias in NFC: spelled like a voice name, and never a number."""
+    """Alias in NFC: spelled like a voice name, and never a number."""
     alias = unicodedata.normalize("NFC", alias)
     if not NAME.fullmatch(alias) or not alias.strip(".") or _is_number(alias):
         raise ValueError("an alias is 1 to 64 letters, digits, _, - or ., and not a number")
@@ -58,7 +58,7 @@ def may_be_preset(reference: VoiceReference) -> bool:
 
 
 def parse_voice_reference(text: str) -> VoiceReference:
-    """`elena`, `elena@2`, `elena@warm`, `elena@sha256:…`, `ryan` or `preset:ryan`."""
+    """Reference parsed from `elena`, `elena@2`, `elena@warm`, `elena@sha256:…`, `ryan` or `preset:ryan`."""
     if text.startswith(PRESET_PREFIX):
         return VoiceReference(name=voice_name(text.removeprefix(PRESET_PREFIX)), preset=True)
     name, at, after = text.partition("@")
@@ -77,12 +77,12 @@ def parse_voice_reference(text: str) -> VoiceReference:
 
 
 def voice_reference(text: str) -> str:
-    """A checked, NFC-normalised voice reference, as text."""
+    """Voice reference, checked and in NFC, as text."""
     return str(parse_voice_reference(text))
 
 
 def identifier(text: str) -> str:
-    """An `id` of a job or a line in NFC: it becomes part of file names."""
+    """`id` of a job or a line in NFC: it becomes part of file names."""
     text = unicodedata.normalize("NFC", text)
     if not _IDENTIFIER.fullmatch(text):
         raise ValueError("an id is 1 to 64 letters, digits, _, - or ., and starts with a letter, digit or _")
@@ -90,7 +90,7 @@ def identifier(text: str) -> str:
 
 
 def relative_path(text: str) -> str:
-    """A path of a file below the job file's folder, with `/` between its parts."""
+    """Path of a file below the job file's folder, with `/` between its parts."""
     reason = _path_problem(text)
     if reason:
         raise ValueError(f"{reason}; a path is relative to the job file and stays inside the inbox")
@@ -115,20 +115,20 @@ def _path_problem(text: str) -> str:
 
 
 def plain_file_name(text: str) -> str:
-    """A file name without any folder."""
+    """File name without any folder."""
     if "/" in text:
-        raise ValueError("a file name, without a folder, is expected")
+        raise ValueError("expected a file name without a folder")
     return relative_path(text)
 
 
 def printable_name(name: str) -> str:
-    """`name` with everything that is no plain text replaced: for messages, logs and receipts."""
-    text = SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name)  # bytes that are no UTF-8, as Python carries them in names
+    """`name` with all unprintable characters replaced: for messages, logs and receipts."""
+    text = SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name)  # bytes that are not UTF-8, as Python keeps them in names
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def job_name_from(dropped_name: str) -> str:
-    """The job's name, and its outbox folder's, after the name of the file or folder that was dropped.
+    """Name of a job and its outbox folder, made from the name of the file or folder that was dropped.
 
     Never empty, hidden, over-long or able to leave a folder; `hello.toml` → `hello`.
     """

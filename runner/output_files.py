@@ -1,4 +1,4 @@
-"""A file that somebody named for a command's result → checked before the work is done; then written whole.
+"""A path that a person gave for a command's result → checked before the work starts, then written whole.
 
 This module touches the disk.
 """
@@ -13,7 +13,7 @@ from runner.errors import UsageProblem
 
 
 def check_target(path: Path) -> None:
-    """Raises UsageProblem when `path` is a folder, NotFound when there is no folder to write it into."""
+    """Raise UsageProblem when `path` is a folder, NotFound when the folder it belongs in does not exist."""
     if path.is_dir():
         raise UsageProblem(f"{path} is a folder.", hint="Name the file to write.")
     if not path.absolute().parent.is_dir():
@@ -21,7 +21,7 @@ def check_target(path: Path) -> None:
 
 
 def write_target(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, whole or not at all. Raises what `check_target` does, and StorageError."""
+    """Write `content` to `path`, whole or not at all. Raises as `check_target`, and StorageError."""
     check_target(path)
     try:
         write_durably(path.absolute(), content)

@@ -1,4 +1,4 @@
-"""Texts that leave the program → the same without tokens and passwords. Pure functions."""
+"""Text that leaves the program → the same text without tokens and passwords. Pure."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""The version of this program, as pyproject.toml has it; it stands in receipts and locks."""
+"""The version of this program, as in pyproject.toml; receipts and locks record it."""
 
 VERSION = "0.1.0"

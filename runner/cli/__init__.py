@@ -1,4 +1,4 @@
-"""The command line."""
+"""Arguments → commands of voicejobs; results on stdout, messages on stderr, an exit code."""
 
 from runner.cli.program import main
 

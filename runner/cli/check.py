@@ -1,4 +1,4 @@
-"""Job files on a person's disk → whether they would be taken, and what they refer to. Reads files, changes nothing."""
+"""A job file on a person's disk → a checked job with the digests of its files, or a verdict. Only reads files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runner.names import printable_name
 
 @dataclass(frozen=True, kw_only=True)
 class JobOnDisk:
-    """A checked job file with the files it names."""
+    """Checked job file with the files it names."""
 
     file_name: str
     content: bytes
@@ -33,7 +33,7 @@ class JobOnDisk:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What `voicejobs check` says of one file."""
+    """Answer of `voicejobs check` for one file."""
 
     file: str
     kind: str | None
@@ -42,7 +42,7 @@ class Verdict:
 
 
 def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
-    """Read and check a job file, or the one in a folder; `-` is standard input, relative to the working directory.
+    """Read and check a job file, or the one in a folder; `-` is standard input, with paths relative to here.
 
     Raises JobFileInvalid, AttachmentMissing and others of the tree.
     """
@@ -53,7 +53,7 @@ def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
     else:
         path = Path(name)
         if path.is_dir():
-            path = job_file_in(path.absolute())  # whose name is told: "." has none
+            path = job_file_in(path.absolute())  # errors name the folder, and "." has no name
         content, file_name, folder = _content_of(path), path.name, path.absolute().parent
     spec = parse_job(content, file_name=file_name)
     referenced = {path: sha256_below(folder, path) for path in spec.references()}
@@ -72,7 +72,7 @@ def _content_of(path: Path) -> bytes:
 
 
 def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
-    """Whether a job file would be taken, and every reason why not."""
+    """Verdict on a job file: whether it would be accepted, and every reason why not."""
     try:
         job = read_job(name, stdin=stdin)
     except JobFileInvalid as error:

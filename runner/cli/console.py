@@ -1,4 +1,4 @@
-"""How the command line talks: data on stdout, everything else on stderr; and what its commands have in common.
+"""Classes and functions that all commands share: groups, options, and printing of data (stdout) and messages (stderr).
 
 Imports click and nothing heavy: `--help` must answer at once.
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 HELP_WIDTH = 100
-NO_RUNNER = "No runner is active; work goes on when one starts: voicejobs run"
+NO_RUNNER = "No runner is active; work continues when one starts: voicejobs run"
 
 
 class Command(click.Command):
-    """A command with `--root`, and with examples under its help."""
+    """Command with `--root`, and with examples below its help."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,12 +59,12 @@ def _root_option() -> click.Option:
         metavar="DIR",
         expose_value=False,
         callback=remember,
-        help="The instance; else VOICEJOBS_ROOT, else found upward from here.",
+        help="Folder of the instance; default: VOICEJOBS_ROOT, else found upward from here.",
     )
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called; their one-line help stands in the table."""
+    """Group whose commands are imported when they are called; `table` holds their one-line help."""
 
     def __init__(
         self,
@@ -126,18 +126,18 @@ def _exists(module_name: str) -> bool:
 
 
 def json_option(function: Decorated) -> Decorated:
-    """`--json`: the command's data as one JSON document."""
+    """Add `--json` to a command: its data as one JSON document."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
 def globals_of(ctx: click.Context) -> dict[str, Any]:
-    """What the options before the command said."""
+    """Values of the options before the command."""
     found: dict[str, Any] = ctx.find_root().ensure_object(dict)
     return found
 
 
 def current_instance() -> Instance:
-    """The instance this command line is about. Raises InstanceNotFound and SettingsInvalid."""
+    """Instance that this command line is about. Raises InstanceNotFound and SettingsInvalid."""
     from runner.config.instance import open_instance
 
     given = globals_of(click.get_current_context())
@@ -145,23 +145,23 @@ def current_instance() -> Instance:
 
 
 def warn_of_unheard_settings(instance: Instance) -> None:
-    """What `--set` says holds in this process; where another one does the work, it is not heard."""
+    """Warn that `--set` has no effect on a runner that is active already."""
     if globals_of(click.get_current_context()).get("settings") and instance.runner_is_active():
-        say("warning: the runner that is active has its own settings; --set is not heard there")
+        say("warning: the active runner has its own settings; --set does not change them")
 
 
 # ---- printing ----------------------------------------------------------------------------------------------------
 
 
 def show(value: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
-    """Print `value`: as JSON, or as `text` says it."""
+    """Print `value` as JSON, or as `text` formats it."""
     content = to_json(value) if as_json else text(value)
     if content:
         click.echo(content)
 
 
 def to_json(value: Any) -> str:
-    """Dataclasses, paths, bytes and tuples included."""
+    """JSON text of a value, which may hold dataclasses, paths, bytes and sets."""
     return json.dumps(value, default=_plain, indent=2, ensure_ascii=False)
 
 
@@ -180,7 +180,7 @@ def _plain(value: Any) -> Any:
 
 
 def say(message: str) -> None:
-    """Talk: a line on stderr."""
+    """Print a message on stderr."""
     click.echo(message, err=True)
 
 
@@ -191,5 +191,5 @@ def terminal_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 
 def wants_colour() -> bool | None:
-    """None lets click decide by the terminal; NO_COLOR forbids."""
+    """False when NO_COLOR is set; None lets click decide by the terminal."""
     return False if os.environ.get("NO_COLOR") else None

@@ -1,6 +1,6 @@
-"""The main job, run for real: five job files dropped at once into a scratch instance → two voices and a spoken scene.
+"""Five job files dropped at once into a scratch instance → two voices and a spoken scene.
 
-It speaks with the draft engine, which needs nothing downloaded. This module touches the disk.
+It speaks with the draft engine, which needs no download. This module touches the disk.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MOST_SECONDS = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class DemoFile:
-    """One audio file that the demo made."""
+    """Audio file that the demo made."""
 
     path: Path
     duration_s: float
@@ -48,22 +48,22 @@ class DemoFile:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """Where everything is."""
+    """Paths of everything the demo made."""
 
     root: Path
     files: tuple[DemoFile, ...]
     track: DemoFile
     receipts: tuple[Path, ...]
-    voices: Mapping[str, str]  # {"elena@1": where it is kept}
+    voices: Mapping[str, str]  # "elena@1" → where it is stored
 
 
 def run_demo(
     folder: Path | None = None, *, model: str = DRAFT, say: Callable[[str], None] = lambda _: None
 ) -> DemoResult:
-    """Drop the five files, run them, and look at what came of them.
+    """Drop the five files, run them, and check the results.
 
-    `folder` None: a new folder for temporary files. Raises WorkFailed unless every receipt says done and the
-    track holds speech.
+    `folder` None: a new temporary folder. Raises WorkFailed unless every receipt says done and the track
+    contains speech.
     """
     root = folder or Path(tempfile.mkdtemp(prefix="voicejobs-demo-"))
     instance = scratch_instance(root, model=model)
@@ -77,7 +77,7 @@ def run_demo(
 
 
 def scratch_instance(root: Path, *, model: str = DRAFT) -> Instance:
-    """A fresh instance that speaks with `model`."""
+    """New instance that speaks with `model`."""
     root.mkdir(parents=True, exist_ok=True)
     settings = root / SETTINGS_FILE
     settings.write_text(f'model = "{model}"\nmin_free_bytes = 0\nsettle_s = 0.2\n', encoding="utf-8")
@@ -87,7 +87,7 @@ def scratch_instance(root: Path, *, model: str = DRAFT) -> Instance:
 
 
 def demo_jobs() -> dict[str, str]:
-    """The five job files, the scene first: it waits for the voices by itself."""
+    """Five job files, the scene first: it waits for the voices."""
     lines = "".join(
         f'[[lines]]\nvoice = "{voice}"\ntext = "{text}"\npause_after_s = {pause_s}\n\n'
         for voice, text, pause_s in LINES
@@ -107,7 +107,7 @@ def _result(instance: Instance, jobs: list[str]) -> DemoResult:
     receipts = {job: _receipt(instance, job) for job in jobs}
     failed = [f"{job}: {_why(receipt)}" for job, receipt in receipts.items() if receipt["status"] != JobStatus.DONE]
     if failed:
-        raise WorkFailed(f"The demo failed. {' '.join(failed)}", hint=f"Everything lies in {instance.root}.")
+        raise WorkFailed(f"The demo failed. {' '.join(failed)}", hint=f"Everything is kept in {instance.root}.")
     audio = sorted(path for job in jobs for path in (instance.outbox / job).glob("*.wav") if path.stem != "track")
     return DemoResult(
         root=instance.root,
@@ -123,7 +123,7 @@ def _receipt(instance: Instance, job: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WorkFailed(f"The demo failed: there is no {path}.", hint="Its log says why.") from None
+        raise WorkFailed(f"The demo failed: there is no {path}.", hint=f"The log is in {instance.logs_dir}.") from None
     return content
 
 
@@ -138,11 +138,11 @@ def _duration_s(path: Path) -> float:
 
 
 def _checked_track(path: Path) -> DemoFile:
-    """The track, which must be as long and as loud as speech."""
+    """Track, checked to be as long and as loud as speech."""
     waveform, facts = read_audio(path)
     quality = measure(waveform, text=" ".join(text for _, text, _ in LINES))
     if not quality.usable or "too-short" in quality.failed or facts.duration_s > MOST_SECONDS:
-        raise WorkFailed(f"The demo failed: {path} holds no speech ({', '.join(quality.failed)}).")
+        raise WorkFailed(f"The demo failed: {path} contains no speech ({', '.join(quality.failed)}).")
     return DemoFile(path=path, duration_s=facts.duration_s)
 
 
@@ -153,7 +153,7 @@ def _voices(instance: Instance) -> dict[str, str]:
 
 
 def demo_text(result: DemoResult) -> str:
-    """What the demo prints."""
+    """Text that the demo prints."""
     lines = ["Audio:"]
     lines += [f"  {file.duration_s:6.2f} s  {file.path}" for file in (*result.files, result.track)]
     lines += ["Receipts:", *(f"  {path}" for path in result.receipts)]

@@ -1,6 +1,6 @@
-"""Files and folders on a person's disk → voices in the registry, and back. What `voices import` and `export` call.
+"""Files and folders on a person's disk → voices in the registry, and back, for `voices import` and `export`.
 
-Whatever needs an engine goes the way of every job. This module touches the disk.
+Imports that need an engine are dropped as jobs. This module touches the disk.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one file, or of one voice of a store."""
+    """Result of importing one file, or one voice of a store."""
 
     source: str
     status: str
@@ -45,7 +45,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Importer:
-    """Takes voices over into an instance, with what the person who imports adds to what the files say."""
+    """Import of voices into an instance, with the options of the person who imports them."""
 
     instance: Instance
     registry: Registry
@@ -56,8 +56,10 @@ class Importer:
     set_current: bool = True
 
     def import_path(self, path: Path) -> Iterator[Outcome]:
-        """Take over a file, diga's store, or every voice file of a folder. A file that is refused raises; in a folder
-        it becomes an outcome, and the rest goes on."""
+        """Import a file, diga's store, or every voice file of a folder.
+
+        A single file that is refused raises; in a folder it becomes an outcome, and the others are imported.
+        """
         if not path.exists():
             raise NotFound(f"There is no file or folder {path}.")
         if not path.is_dir():
@@ -68,14 +70,14 @@ class Importer:
         files = [file for folder in folders for file in _voice_files(folder, with_prompts=diga is None)]
         voices = diga_voices(diga) if diga else []
         if not files and not voices:
-            raise NotFound(f"{path} holds no voices.", hint=f"Voice files end in {' or '.join(SUFFIXES)}.")
+            raise NotFound(f"There are no voices in {path}.", hint=f"Voice files end in {' or '.join(SUFFIXES)}.")
         for file in files:
             yield _or_refused(str(file), partial(self.import_file, file))
         for voice in voices:
             yield _or_refused(voice.name, partial(self._import_diga, voice))
 
     def import_file(self, path: Path) -> Outcome:
-        """Take over one file. Raises VoxRefused, VoxInvalid, InvalidClonePrompt, …"""
+        """Import one file. Raises VoxRefused, VoxInvalid, InvalidClonePrompt, …"""
         found = read_voice_file(
             read_bounded(path),
             file_name=path.name,
@@ -122,7 +124,7 @@ class Importer:
 
 
 def export_to(registry: Registry, reference: str, target: Path | None) -> tuple[ExportedVoice, Path]:
-    """Write a voice into `target`, whole or not at all; without one, into NAME.vox of the working directory."""
+    """Write a voice to `target`, whole or not at all; without one, to NAME.vox in the working directory."""
     as_prompt = target is not None and target.name.lower().endswith(PROMPT_SUFFIXES)
     voice = exported(registry, reference, as_prompt=as_prompt)
     path = target or Path.cwd() / voice.file_name
@@ -131,7 +133,7 @@ def export_to(registry: Registry, reference: str, target: Path | None) -> tuple[
 
 
 def exported(registry: Registry, reference: str, *, as_prompt: bool = False) -> ExportedVoice:
-    """The bytes that an export would write."""
+    """Voice as the bytes that an export writes."""
     with registry.db.read() as session:
         if as_prompt:
             return export_prompt(session, registry.objects, reference)
@@ -158,7 +160,7 @@ def _or_refused(source: str, take_over: Callable[[], Outcome]) -> Outcome:
 
 
 def _of_prompts(voice: DigaVoice, *, consent: str) -> VoiceImport:
-    """One voice with a version for each model size, the larger one last and current."""
+    """Import of one voice with a version for each model size, the largest last and current."""
     name = _own_name(voice.name)
     parts = [
         read_voice_file(read_bounded(voice.prompts[size]), file_name=voice.prompts[size].name, voice=name)
@@ -192,7 +194,7 @@ def _method_of(voice: DigaVoice) -> dict[str, str]:
 
 
 def _own_name(name: str) -> str:
-    """The name here; diga lets a custom voice hide a preset, and here presets keep their names."""
+    """Name of the voice here: in diga a custom voice may have a preset's name, here it may not."""
     try:
         return voice_name_from(name)
     except ValueError:
@@ -200,7 +202,7 @@ def _own_name(name: str) -> str:
 
 
 def _submit_design(instance: Instance, name: str, description: str) -> tuple[Submitted, ...]:
-    """A voice that diga had only described so far: designed and locked, as diga would on its first use."""
+    """Drop jobs that design and lock a voice that diga has only described, as diga would on its first use."""
     design_id = f"diga-{name}-design"[:64]
     design: dict[str, Any] = {
         "kind": "design",
@@ -215,5 +217,5 @@ def _submit_design(instance: Instance, name: str, description: str) -> tuple[Sub
 
 
 def refused_in(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Those that were refused."""
+    """Outcomes that were refused."""
     return [outcome for outcome in outcomes if outcome.status == REFUSED]

@@ -1,4 +1,4 @@
-"""An audio file → the loudspeaker, through whatever player the system has. Starts processes."""
+"""A WAV file → sound, by the system's own player. Starts processes."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class PlaybackFailed(VoiceJobsError):
 
 
 def find_player(which: Callable[[str], str | None] = shutil.which) -> list[str]:
-    """The command that plays a WAV file given as its last argument. Raises NoPlayer."""
+    """Command that plays a WAV file given as its last argument. Raises NoPlayer."""
     for name, *arguments in PLAYERS:
         path = which(name)
         if path is not None:
             return [path, *arguments]
     names = ", ".join(player[0] for player in PLAYERS)
-    raise NoPlayer("This system has no audio player.", hint=f"Install one of {names}, or write a file with -o.")
+    raise NoPlayer("There is no audio player on this system.", hint=f"Install one of {names}, or write a file with -o.")
 
 
 def play(path: Path, *, player: Sequence[str] | None = None) -> None:
-    """Play a WAV file to its end. Raises NoPlayer, or PlaybackFailed with what the player said."""
+    """Play a WAV file to its end. Raises NoPlayer, or PlaybackFailed with the player's own words."""
     command = [*(player or find_player()), str(path)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""`voicejobs`: the command line's entrance. Errors become a sentence on stderr and an exit code, here and only here."""
+"""Arguments → one command of `voicejobs`, run; its errors → a sentence on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from runner.redaction import redact
 from runner.version import VERSION
 
 COMMANDS = {
-    "init": ("runner.cli.commands.setup:init", "Make an instance in DIR; without it where --root says, else here."),
+    "init": (
+        "runner.cli.commands.setup:init",
+        "Create an instance in DIR; default: the folder of --root, else this one.",
+    ),
     "demo": ("runner.cli.commands.setup:demo", "Design, lock and speak in a scratch instance, and show the result."),
     "run": ("runner.cli.commands.run:run", "Take jobs from the inbox and work on them."),
     "submit": (
@@ -30,13 +33,13 @@ COMMANDS = {
     "check": ("runner.cli.commands.run:check", "Check job files without running them; - reads standard input."),
     "schema": ("runner.cli.commands.run:schema", "Print the JSON Schema of job files, TOML and JSON alike."),
     "jobs": ("runner.cli.commands.jobs:jobs", "List, show, retry, cancel and prune jobs."),
-    "voices": ("runner.cli.commands.voices:voices", "List, compare, move, import and export voices."),
+    "voices": ("runner.cli.commands.voices:voices", "List, compare, import, export and tidy voices."),
     "models": ("runner.cli.commands.models:models", "List, download, verify and move models."),
     "doctor": ("runner.cli.commands.setup:doctor", "Check this instance and this machine."),
-    "backup": ("runner.cli.commands.backup:backup", "Write everything that is remembered into FILE."),
+    "backup": ("runner.cli.commands.backup:backup", "Write a backup of voices, jobs and takes to FILE."),
     "restore": (
         "runner.cli.commands.backup:restore",
-        "Make this instance remember what FILE holds; FILE may come from another machine.",
+        "Restore voices, jobs and takes from the backup FILE, also from another machine.",
     ),
     "completion": ("runner.cli.commands.setup:completion", "Print the completion script of a shell."),
 }
@@ -53,7 +56,7 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH},
 )
 @click.option(
-    "--root", type=click.Path(path_type=Path), metavar="DIR", help="The instance, a folder with a voicejobs.toml."
+    "--root", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the instance: one with a voicejobs.toml."
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of voicejobs.toml; repeatable."
@@ -78,7 +81,7 @@ def _settings_from(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise UsageProblem(f"--set {pair}: KEY=VALUE is expected.")
+            raise UsageProblem(f"--set {pair}: expected KEY=VALUE.")
         table, dot, inner = key.strip().partition(".")
         if dot:
             values.setdefault(table, {})[inner] = value
@@ -88,9 +91,9 @@ def _settings_from(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     code = run_command(sys.argv[1:] if arguments is None else arguments)
-    if sys.stdout is not None:  # whoever started us may have closed it
+    if sys.stdout is not None:  # the parent process may have closed it
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.flush()
     sys.exit(code)
@@ -111,21 +114,21 @@ def run_command(arguments: Sequence[str]) -> int:
     except VoiceJobsError as error:
         return _complain(error)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; what Python still wants to flush goes nowhere.
+        # The reader of our output has closed it; the rest, which Python flushes at exit, goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except UnicodeEncodeError:
         wrong = [argument for argument in arguments if not argument.isascii() and _is_no_text(argument)]
         if not wrong:
             raise
-        return _complain(UsageProblem(f"{wrong[0]!a} is no text: its bytes are not UTF-8."))
+        return _complain(UsageProblem(f"{wrong[0]!a} is not text: its bytes are not UTF-8."))
     except OSError as error:
         return _complain(storage_error(error, f"using {error.filename or 'a file'}"))
     return result if isinstance(result, int) else OK
 
 
 def _is_no_text(argument: str) -> bool:
-    """Whether bytes that are not UTF-8 are in it, as Python carries them in arguments."""
+    """Whether an argument contains bytes that are not UTF-8, which Python keeps as surrogates."""
     return any("\ud800" <= character <= "\udfff" for character in argument)
 
 

@@ -1,4 +1,4 @@
-"""A job's state → one line on a terminal, rewritten in place; and the time its lines will still take."""
+"""A job's state → one line on a terminal, rewritten in place; and the time that its lines still need."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 REDRAW_S = 0.1
 WIDTH = 24
 FINISHING = "finishing"
-LEAST_DONE = 0.02  # of a line: less makes no pace
+LEAST_DONE = 0.02  # of a line: less gives no pace
 
 
 class ProgressLine:
-    """Draws on stderr while it is entered; silent unless enabled."""
+    """Line on stderr that shows progress within a `with`; silent unless enabled."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
@@ -38,7 +38,7 @@ class ProgressLine:
             sys.stderr.flush()
 
     def update(self, job: Job, lines: LineCounts, under_way: UnderWay | None = None) -> None:
-        """Show how far the job is."""
+        """Draw the job's progress."""
         now_s = time.monotonic()
         text = progress_text(job, lines, under_way, now_s=time.time())
         if not self._enabled or text == self._shown or now_s - self._drawn_s < REDRAW_S:
@@ -71,14 +71,14 @@ def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None
 
 
 def is_finishing(job: Job, lines: LineCounts) -> bool:
-    """Whether all lines are done, and what is made of them, the track for example, is not."""
+    """Whether all lines are done and the rest, such as the track, is not."""
     return job.status == JobStatus.RUNNING and lines.total > 0 and lines.waiting + lines.taken == 0
 
 
 def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> float | None:
-    """What the rest of a running job will take at the pace so far; None while there is no pace.
+    """Time that the rest of a running job needs at its pace so far; None while there is no pace.
 
-    Until its first line has ended, the pace is that of the lines under way: the model's load is not in it.
+    Until the first line has ended, the pace is that of the lines under way, without the loading of the model.
     """
     left, ended = lines.waiting + lines.taken, float(lines.published + lines.failed)
     if job.status != JobStatus.RUNNING or job.started_s is None or left == 0:

@@ -1,6 +1,6 @@
-"""Old answers → gone: `jobs prune` removes rows of the ledger and folders of the outbox, also while a runner works.
+"""Jobs that ended long ago → removed from ledger and outbox, also while a runner works.
 
-Voices, candidates and takes have lives of their own and are not touched. This module touches the disk.
+Voices, candidates and takes are not touched. This module touches the disk.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JOBS_AT_ONCE = 50  # share a transaction and a sync of the outbox; a runner wait
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What was removed, or would be."""
+    """Jobs that were removed, or would be, and their size."""
 
     jobs: tuple[str, ...]
     freed_bytes: int
@@ -37,7 +37,7 @@ class Pruned:
 def prune(instance: Instance, database: Database, *, older_than_s: float, dry_run: bool = False) -> Pruned:
     """Remove every job that ended before `older_than_s` (epoch seconds), its outbox folder and its claimed files.
 
-    Raises OutboxGone: what lies there would be forgotten, and stay.
+    Raises OutboxGone when the outbox is not mounted: its folders would stay for ever.
     """
     Outbox(instance.outbox).require()
     with database.read() as snapshot:
@@ -56,7 +56,7 @@ def prune(instance: Instance, database: Database, *, older_than_s: float, dry_ru
 
 
 def _remove(instance: Instance, database: Database, page: Sequence[Job]) -> list[Job]:
-    """The folders are renamed away and the rows deleted in one transaction, so that the names are free at once."""
+    """Rename folders away and delete rows in one transaction, so that the names are free at once."""
     with database.write() as session:
         removed = [job for job in page if jobs.forget(session, job.id)]
         for job in removed:
@@ -75,13 +75,13 @@ def _remove(instance: Instance, database: Database, page: Sequence[Job]) -> list
 
 
 def _sweep(outbox: Path) -> None:
-    """Delete what was renamed away, by this prune or one that was killed."""
+    """Delete folders that were renamed away, by this prune or one that was killed."""
     for path in outbox.glob(f"{PRUNED_PREFIX}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def folder_bytes(folder: Path) -> int:
-    """How much the files of a folder hold."""
+    """Size of all files in a folder."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""A model's name and a number of bits → a smaller model beside it, written by the engine in a process of its own."""
+"""A model's name and a number of bits → a smaller model beside it, written by a process of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN_ORGANISATION = "local"
 
 
 def quantized_id(model_id: str, *, bits: int) -> str:
-    """The id of a model with fewer bits: `org/Name-bf16` → `org/Name-8bit`; of a folder, `local/<name>-8bit`."""
+    """Id of a model with fewer bits: `org/Name-bf16` → `org/Name-8bit`; of a folder, `local/<name>-8bit`."""
     if Path(model_id).is_absolute() or model_id.count("/") != 1:
         model_id = f"{OWN_ORGANISATION}/{Path(model_id).name.replace('_', '-')}"
     for suffix in PLAIN_SUFFIXES:
@@ -36,9 +36,9 @@ def quantized_id(model_id: str, *, bits: int) -> str:
 
 
 def quantize_model(source: str, *, bits: int, target: str | None, directory: Path) -> InstalledModel:
-    """Write `source` with `bits` bits a weight into the directory as a model of its own, which appears whole.
+    """Write `source` with `bits` bits per weight into the directory, as a separate model that appears whole.
 
-    Raises ModelNotInstalled, Conflict when the target exists, or WorkFailed with what the engine said.
+    Raises ModelNotInstalled, Conflict when the target exists, or WorkFailed with the engine's own words.
     """
     choice = resolve_model(source, directory=directory)
     if choice.folder is None or not isinstance(availability(choice.folder), Available):
@@ -79,11 +79,11 @@ def _run_engine(source: Path, target: Path, *, bits: int) -> None:
     try:
         error = json.loads(finished.stdout)["error"]
     except (ValueError, KeyError):
-        raise WorkFailed(f"The engine that quantised {source} ended with status {finished.returncode}.") from None
+        raise WorkFailed(f"Quantising {source} ended with status {finished.returncode}.") from None
     raise ERRORS.get(error["code"], WorkFailed)(error["message"], hint=error["hint"])
 
 
 def _check(folder: Path, model_id: str) -> None:
     state = availability(folder)
     if not isinstance(state, Available):
-        raise UnsupportedCheckpoint(f"The engine wrote no whole model for {model_id}: {state}.")
+        raise UnsupportedCheckpoint(f"The model written for {model_id} is incomplete: {state}.")

@@ -1,6 +1,6 @@
-"""Run an instance, or wait for one of its jobs: what the commands `run`, `submit --wait` and `say` call.
+"""An instance → its runner in this process; a dropped file → its job once that has ended.
 
-Waiting does the work itself when no runner holds the instance, and takes over when the holder leaves.
+Waiting for a job runs the instance while no other runner does, also after that one has ended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from runner.outbox.progress_file import NOTHING, UnderWay, lines_under_way
 from runner.worker.daemon import Runner
 
 POLL_S = 0.1
-OBEYED_WITHIN_S = 3.0  # a runner looks for requests every second, between its steps
+OBEYED_WITHIN_S = 3.0  # a runner reads requests every second, between its steps
 
 OnProgress = Callable[[Job, LineCounts, UnderWay], None]
 
@@ -44,15 +44,15 @@ def run_once(instance: Instance) -> int:
 
 
 class Waiting:
-    """One dropped file on its way to a finished job."""
+    """Wait for the job of one dropped file."""
 
     def __init__(self, instance: Instance, *, dropped_name: str, key: str | None, since_s: float) -> None:
-        """`key` is the job's `id`; `since_s` a moment (epoch seconds) just before the drop."""
+        """`key` is the job's `id`; `since_s` a time (epoch seconds) just before the drop."""
         self._instance = instance
         self._dropped_name, self._key, self._since_s = dropped_name, key, since_s
         self._job_id: int | None = None
         self._next_look_s = 0.0
-        self.job: Job | None = None  # as it was last seen
+        self.job: Job | None = None  # as last seen
 
     def wait(self, *, on_progress: OnProgress | None = None) -> Job | None:
         """The job once it has ended; None after a signal."""
@@ -91,7 +91,7 @@ class Waiting:
 
 
 def what_came_of(database: Database, job: Job) -> str:
-    """How the active runner answered what was just asked of a job; "" when it has not done so in time."""
+    """Answer of the active runner to the latest request about a job; "" when it gave none in time."""
     deadline_s = time.monotonic() + OBEYED_WITHIN_S
     while True:
         with database.read() as snapshot:

@@ -1,6 +1,6 @@
-"""What `say` was asked → a synthesize job through the instance, and its audio to a file or a player.
+"""A request of `say` → a synthesize job in the instance, and its audio in a file or from the player.
 
-Everything that can be wrong with the request is found before anything is rendered. This module touches the disk.
+Every mistake in the request is found before anything is rendered. This module touches the disk.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from runner.output_files import check_target, write_target
 
 DEFAULT_VOICE = "ryan"
 STDOUT = Path("-")
-PRIORITY = 50  # somebody waits for it
-# What each preset was made to speak; all of them speak every language of their model.
+PRIORITY = 50  # somebody is waiting
+# Native language of each preset; all of them speak every language of their model.
 PRESETS = {
     "ryan": "male, English",
     "aiden": "male, American English",
@@ -47,7 +47,7 @@ PRESETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class SayRequest:
-    """What is to be said, and how."""
+    """Text to speak, and how."""
 
     text: str
     voice: str | None = None
@@ -60,7 +60,7 @@ class SayRequest:
 
 
 def say(instance: Instance, request: SayRequest) -> bytes | None:
-    """Speak a text into a file, or through the system's player; returns the file's bytes where it is STDOUT.
+    """Speak a text into a file, or through the system's player; returns the bytes when the output is STDOUT.
 
     Raises UsageProblem, NotFound, WorkFailed and others of the tree, those about the request first.
     """
@@ -87,7 +87,7 @@ def say(instance: Instance, request: SayRequest) -> bytes | None:
 
 
 def wanted_format(request: SayRequest) -> str:
-    """The stated format, else the file's extension, else WAV. Raises UsageProblem, or InvalidInput."""
+    """Audio format: as stated, else by the file's extension, else WAV. Raises UsageProblem, or InvalidInput."""
     if request.format is not None:
         return format_named(request.format)
     extension = request.output.suffix if request.output else ""
@@ -96,12 +96,12 @@ def wanted_format(request: SayRequest) -> str:
     try:
         return format_named(extension)
     except InvalidInput as error:
-        hint = f"{error.hint} --file-format names one for a file of any name."
-        raise UsageProblem(f"{extension!r} of {request.output} is no audio format.", hint=hint) from None
+        hint = f"{error.hint} --file-format sets it for any file name."
+        raise UsageProblem(f"{request.output} does not end in an audio format.", hint=hint) from None
 
 
 def listing(instance: Instance) -> str:
-    """Every voice there is: those of the models, then those of the registry."""
+    """Text that lists all voices: those of the models, then those of the registry."""
     lines = ["Built-in:", *(f"  {name}\t{description}" for name, description in PRESETS.items())]
     with open_registry(instance.state_dir) as registry:
         found = registry.voices(limit=1_000_000)
@@ -111,12 +111,12 @@ def listing(instance: Instance) -> str:
 
 
 def _check_way_out(request: SayRequest, wanted: str) -> Sequence[str] | None:
-    """The player's command, or None for a file that can be written. Raises before anything costly is done."""
+    """Command of the player, or None for a file that can be written. Raises before anything costly is done."""
     if wanted == "m4a":
         m4a_encoder()
     if request.output is None:
         if request.format is not None:
-            raise UsageProblem("--file-format goes with -o FILE.")
+            raise UsageProblem("--file-format needs -o FILE.")
         return find_player()
     if request.output == STDOUT:
         return None
@@ -125,7 +125,7 @@ def _check_way_out(request: SayRequest, wanted: str) -> Sequence[str] | None:
 
 
 def _check_voice(instance: Instance, wanted: str) -> None:
-    """Raises VoiceNotFound and its kin, before a model is loaded for nothing."""
+    """Raise VoiceNotFound and the like, before a model is loaded for nothing."""
     try:
         reference = parse_voice_reference(wanted)
     except ValueError as error:
@@ -163,7 +163,7 @@ def _render(instance: Instance, request: SayRequest, *, voice: str) -> Waveform:
     if finished.exit_code:
         raise _failure(finished.receipt)
     waveform, _ = read_audio(finished.folder / finished.receipt["track"]["file"])
-    shutil.rmtree(finished.folder, ignore_errors=True)  # its audio goes where the caller said
+    shutil.rmtree(finished.folder, ignore_errors=True)  # the caller gets its audio
     return waveform
 
 

@@ -1,7 +1,6 @@
-"""A checked job file → a drop in the inbox, and the wait for what becomes of it.
+"""A checked job → a drop in the inbox, and its result once it has ended.
 
-The drop appears by one rename, so it is taken at once. Whoever waits runs the instance itself while no runner
-does, and takes over when the one that holds it leaves. This module touches the disk and the clock.
+The drop appears by one rename, so it is claimed at once. This module touches the disk and the clock.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted:
-    """A drop that lies in the inbox."""
+    """Drop that was put into the inbox."""
 
     path: Path
     key: str | None  # the job's `id`
@@ -45,7 +44,7 @@ class Submitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What became of a job."""
+    """Job that has ended."""
 
     job: str
     status: str
@@ -64,16 +63,16 @@ class Finished:
 
 
 def submit_job(instance: Instance, job: JobOnDisk, *, name: str | None = None) -> Submitted:
-    """Drop a job, with the files it names, under `name` or its own file's name, made unique in the inbox.
+    """Drop a job, with the files it names, under `name` or its file's name, made unique in the inbox.
 
-    Raises UsageProblem for a name that the inbox would not take for a job's, StorageError when it cannot be written.
+    Raises UsageProblem for a name that the inbox would ignore, StorageError when it cannot be written.
     """
     instance.prepare()
     file_name = name or job.file_name
     if "/" in file_name or "\0" in file_name or is_temporary(file_name) or is_litter(file_name):
         raise UsageProblem(
-            f"{file_name!r} cannot be a drop's name.",
-            hint="Leave out slashes, a dot at its front, and whatever says temporary.",
+            f"{file_name!r} cannot be the name of a drop.",
+            hint="Leave out slashes, a leading dot, and endings of temporary files.",
         )
     dropped_s = time.time()
     try:
@@ -124,11 +123,11 @@ def _appear(temporary: Path, inbox: Path, name: str) -> Path:
 
 
 def wait_for(instance: Instance, submitted: Submitted, *, on_progress: OnProgress | None = None) -> Finished:
-    """Wait until the job has its receipt, running the instance if nobody does.
+    """Job once it has its receipt; runs the instance while no other runner does.
 
-    Raises KeyboardInterrupt when a signal stops our own run.
+    Raises KeyboardInterrupt when a signal stops that run.
     """
-    from runner.cli.run import Waiting  # the whole runner: the drop lies in the inbox before it is loaded
+    from runner.cli.run import Waiting  # loads the whole runner, once the drop is in the inbox
 
     set_up_logging(instance, to_stderr=False)
     waiting = Waiting(instance, dropped_name=submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
@@ -141,13 +140,13 @@ def wait_for(instance: Instance, submitted: Submitted, *, on_progress: OnProgres
 def _finished(instance: Instance, job: Job) -> Finished:
     folder = instance.outbox / job.name
     receipt: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):  # an outbox that was emptied meanwhile
+    with contextlib.suppress(OSError, ValueError):  # the outbox may have been emptied meanwhile
         receipt = json.loads((folder / "result.json").read_bytes())
     return Finished(job=job.name, status=job.status, folder=folder, receipt=receipt)
 
 
 def job_from_values(values: dict[str, Any], *, name: str, folder: Path | None = None) -> JobOnDisk:
-    """A job file made by us, for commands that go the way of every job. Raises JobFileInvalid."""
+    """Job file made by a command, to be dropped like any other. Raises JobFileInvalid."""
     content = json.dumps(values, ensure_ascii=False, indent=2).encode() + b"\n"
     file_name = f"{name}.json"
     job = JobOnDisk(

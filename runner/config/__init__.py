@@ -1,1 +1,1 @@
-"""voicejobs.toml -> settings, paths, logs; the places and sentences of what is wrong in a person's file."""
+"""voicejobs.toml, environment and flags → settings, paths and logs; mistakes in a file → places and sentences."""

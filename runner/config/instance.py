@@ -1,4 +1,4 @@
-"""An instance: the folder that holds `voicejobs.toml`, and where everything of it lies.
+"""A folder with a `voicejobs.toml` → an instance: its settings, its paths and its lock.
 
 This module touches the disk.
 """
@@ -25,7 +25,7 @@ OWN_PAUSE_S = 0.03
 
 @dataclass(frozen=True)
 class Instance:
-    """A root folder and its settings; the properties say where things lie, and create nothing."""
+    """Root folder and settings; the properties are its paths, and create nothing."""
 
     root: Path
     settings: Settings
@@ -51,7 +51,7 @@ class Instance:
 
     @property
     def models_dir(self) -> Path | None:
-        """The configured model directory; None: the platform's own, which `models.store.shared_directory` knows."""
+        """Configured model directory; None: the platform's own, which `models.store.shared_directory` knows."""
         return self._path(self.settings.models_dir) if self.settings.models_dir else None
 
     @property
@@ -87,19 +87,19 @@ class Instance:
         return self.inbox / ".orphans"
 
     def check_places(self) -> None:
-        """Raises SettingsInvalid when the inbox would swallow the instance: all that lies in it is claimed."""
+        """Raise SettingsInvalid when the inbox contains other parts of the instance, which would be claimed."""
         inbox = self.inbox.resolve()
         for name, place in (("outbox", self.outbox), ("state_dir", self.state_dir), (SETTINGS_FILE, self.root)):
             if place.resolve().is_relative_to(inbox):
-                hint = f"Set inbox to a folder of its own in {self.settings_path}."
+                hint = f"Set inbox to a separate folder in {self.settings_path}."
                 raise SettingsInvalid(
-                    f"The inbox {self.inbox} holds {name}, which would be taken for a job.", hint=hint
+                    f"The inbox {self.inbox} contains {name}, which would be treated as a job.", hint=hint
                 )
 
     def prepare(self) -> None:
         """Create the folders that are missing. Raises StorageError when one cannot be created.
 
-        An inbox or outbox elsewhere is created only for an instance that never ran: later, its disk is not mounted.
+        An inbox or outbox elsewhere is created only before the first run: missing later, its disk is not mounted.
         """
         never_ran = not self.database_path.exists()
         folders = (self.inbox, self.outbox, self.objects_dir, self.takes_dir, self.logs_dir)
@@ -113,11 +113,11 @@ class Instance:
                 raise StorageError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from error
 
     def holds(self, folder: Path) -> bool:
-        """Whether a folder lies in the instance itself, not behind a link."""
+        """Whether a folder is inside the instance itself, not behind a link."""
         return Path(os.path.normpath(folder)).is_relative_to(self.root) and not folder.is_symlink()
 
     def own(self) -> FileLock:
-        """Become this instance's runner; release the returned lock to stop being it.
+        """Become this instance's runner until the returned lock is released.
 
         Raises RunnerActive, naming the holder, when another process is the runner.
         """
@@ -130,11 +130,11 @@ class Instance:
                 return lock
             except Busy:
                 time.sleep(OWN_PAUSE_S)
-        hint = "One runner owns an instance; stop that one first, or let it do the work."
+        hint = "An instance has one runner at a time; stop that one first, or let it do the work."
         raise RunnerActive(f"Another runner is active on {self.root}: {lock.describe_holder()}.", hint=hint)
 
     def runner_is_active(self) -> bool:
-        """Whether some process, this one included, is the runner at this moment."""
+        """Whether any process, this one included, is the runner at this moment."""
         return is_locked(self.lock_path)
 
 
@@ -146,7 +146,7 @@ def find_root(start: Path) -> Path:
             return folder
     raise InstanceNotFound(
         f"No {SETTINGS_FILE} in {start} or above it.",
-        hint="`voicejobs init DIR` makes an instance; --root DIR or VOICEJOBS_ROOT names one elsewhere.",
+        hint="`voicejobs init DIR` creates an instance; --root DIR or VOICEJOBS_ROOT names one elsewhere.",
     )
 
 
@@ -165,8 +165,8 @@ def open_instance(
     named = root or (Path(environment["VOICEJOBS_ROOT"]) if environment.get("VOICEJOBS_ROOT") else None)
     found = find_root(start or Path.cwd()) if named is None else named.expanduser().absolute()
     if not (found / SETTINGS_FILE).is_file():
-        hint = f"`voicejobs init {shlex.quote(str(named))}` makes one there."
-        raise InstanceNotFound(f"{named} holds no {SETTINGS_FILE}.", hint=hint)
+        hint = f"`voicejobs init {shlex.quote(str(named))}` creates one there."
+        raise InstanceNotFound(f"There is no {SETTINGS_FILE} in {named}.", hint=hint)
     instance = Instance(found, load_settings(found / SETTINGS_FILE, environment=environment, flags=flags))
     instance.check_places()
     return instance

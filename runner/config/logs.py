@@ -1,4 +1,4 @@
-"""Where the runner's log goes: a rotating file in the instance, and stderr. Tokens never get into either."""
+"""Log records → a rotating file in the instance, and stderr, without tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class Redacting(logging.Formatter):
-    """Formats a record, its traceback included, and takes credentials out of the whole."""
+    """Formatter that removes credentials from records and their tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record)).replace("\r", "\\r")

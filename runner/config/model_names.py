@@ -1,4 +1,4 @@
-"""A model as a job or a lock names it → one name per model, and what the engine process needs to open it."""
+"""A model as a job or a lock names it → one name per model, and the engine process's choice of it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def is_test_engine(name: str) -> bool:
 
 
 def name_without_folder(wanted: str) -> str | None:
-    """The one name of a model that has no weights; None for all others."""
+    """Canonical name of a model that has no weights; None for all others."""
     if is_test_engine(wanted):
         return wanted
     return DRAFT if wanted.casefold() == DRAFT else None
 
 
 def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Path) -> str:
-    """The one name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
+    """Canonical name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
     if (simple := name_without_folder(wanted)) is not None:
         return simple
     from models.store.installed import resolve_model
@@ -36,7 +36,7 @@ def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Pat
 
 
 def likely_name(wanted: str) -> str | None:
-    """`model_name` without a look at the disk; None for what depends on the machine or lies in a folder."""
+    """`model_name` without looking at the disk; None when it depends on the machine or on a folder."""
     if (simple := name_without_folder(wanted)) is not None:
         return simple
     entry = entry_named(wanted)
@@ -44,7 +44,7 @@ def likely_name(wanted: str) -> str | None:
 
 
 def engine_choice(name: str, *, settings: Settings, folder: Path | None) -> ModelChoice:
-    """What the engine process is to open; `folder` holds the weights, where the model has any."""
+    """Model for the engine process to open; `folder` holds the weights, where the model has any."""
     if is_test_engine(name):
         return ModelChoice(engine=name, model=name)
     if name == DRAFT:

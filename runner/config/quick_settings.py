@@ -1,7 +1,7 @@
 """The few settings that read-only commands need, without the time that checking all of them takes.
 
-A `voicejobs.toml` that sets nothing else is read here; any other, and any doubt, goes through `runner.config.settings`,
-which names every mistake.
+A `voicejobs.toml` that sets only these is read here; any other, and any doubtful one, is read by
+`runner.config.settings`, which names every mistake.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {"models_dir": "", "state_dir": ".voicejobs", "offlin
 
 @dataclass(frozen=True, kw_only=True)
 class QuickSettings:
-    """What `models …` needs to know of an instance."""
+    """Settings of an instance that `models …` needs."""
 
     root: Path
     models_dir: Path | None
@@ -37,9 +37,9 @@ class QuickSettings:
 def quick_settings(
     root: Path | None = None, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
 ) -> QuickSettings | None:
-    """The instance at `root`, at VOICEJOBS_ROOT, or found upward from here; None outside of any.
+    """Settings of the instance at `root`, at VOICEJOBS_ROOT, or found upward from here; None outside of any.
 
-    Raises InstanceNotFound for a root that is named and is none, and SettingsInvalid.
+    Raises InstanceNotFound when a named root is not an instance, and SettingsInvalid.
     """
     environ = os.environ if environ is None else environ
     named = root or (Path(environ["VOICEJOBS_ROOT"]) if environ.get("VOICEJOBS_ROOT") else None)

@@ -25,7 +25,7 @@ else:
 SETTINGS_FILE = "voicejobs.toml"
 ENVIRONMENT_PREFIX = "VOICEJOBS_"
 
-# Variables of ours that are no settings; any other VOICEJOBS_… that names no key is a mistake worth an error.
+# Variables of ours that are not settings; any other VOICEJOBS_… that names no key is an error.
 NOT_SETTINGS = (
     "VOICEJOBS_ROOT",  # the instance
     "VOICEJOBS_CACHE_DIR",  # where measurements of this machine are kept
@@ -40,7 +40,7 @@ Bytes = Annotated[int, pydantic.Field(ge=0, le=2**62)]
 
 
 class SamplingSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """How tokens are drawn; a key left out takes the model's own value."""
+    """Sampling of tokens; a missing key takes the model's own value."""
 
     temperature: float | None = pydantic.Field(None, gt=0, le=5, allow_inf_nan=False, description="0.9 is usual")
     top_k: int | None = pydantic.Field(None, ge=0, le=100_000, description="0 = no limit")
@@ -60,58 +60,67 @@ class SamplingSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
 class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Everything that can be set for an instance. Paths are relative to its root."""
 
-    inbox: str = pydantic.Field("inbox", min_length=1, description="where job files are dropped")
-    outbox: str = pydantic.Field("outbox", min_length=1, description="where audio and receipts appear")
+    inbox: str = pydantic.Field("inbox", min_length=1, description="folder where job files are dropped")
+    outbox: str = pydantic.Field("outbox", min_length=1, description="folder where audio and receipts appear")
     state_dir: str = pydantic.Field(
         ".voicejobs", min_length=1, description="database, takes and logs; on a local disk, never a network mount"
     )
     models_dir: str = pydantic.Field("", description='the shared model directory; "" = the platform\'s own')
     model: str = pydantic.Field(
-        "default", min_length=1, description='model of jobs that name none; "draft" needs no download'
+        "default", min_length=1, description='model for jobs that name none; "draft" needs no download'
     )
-    language: str = pydantic.Field("auto", min_length=1, description="language of jobs that name none")
+    language: str = pydantic.Field("auto", min_length=1, description="language for jobs that name none")
     format: Literal["wav", "flac", "mp3", "ogg"] = pydantic.Field("wav", description="wav, flac, mp3 or ogg")
     wav_encoding: Literal["pcm16", "pcm24", "float"] = pydantic.Field("pcm16", description="pcm16, pcm24 or float")
-    settle_s: Seconds = pydantic.Field(1.0, description="how long a dropped file must be still before it is taken")
+    settle_s: Seconds = pydantic.Field(
+        1.0, description="how long a dropped file must be unchanged before it is claimed"
+    )
     scan_interval_s: Annotated[float, pydantic.Field(gt=0, le=86_400, allow_inf_nan=False)] = pydantic.Field(
         2.0, description="time between full scans of the inbox"
     )
-    watch_events: bool = pydantic.Field(True, description="let file events wake the scan; false = polling alone")
+    watch_events: bool = pydantic.Field(True, description="scan when file events arrive; false = only at intervals")
     orphan_after_s: Seconds = pydantic.Field(86_400, description="age at which an unused file leaves the inbox")
-    max_wait_s: Seconds = pydantic.Field(900, description="a job older than this goes next whatever its model")
-    min_free_bytes: Bytes = pydantic.Field(500_000_000, description="with less disk free nothing is claimed")
+    max_wait_s: Seconds = pydantic.Field(
+        900, description="a job that has waited this long goes next, whatever its model"
+    )
+    min_free_bytes: Bytes = pydantic.Field(
+        500_000_000, description="nothing is claimed while less disk space than this is free"
+    )
     max_takes: int = pydantic.Field(
         3, ge=1, le=100, description="attempts at a line whose takes fail the quality gates"
     )
-    takes_max_bytes: Bytes = pydantic.Field(10_000_000_000, description="size of the take store before old takes go")
-    unload_after_s: Seconds = pydantic.Field(300, description="idle time after which the engine gives its memory back")
+    takes_max_bytes: Bytes = pydantic.Field(
+        10_000_000_000, description="size above which the take store deletes old takes"
+    )
+    unload_after_s: Seconds = pydantic.Field(
+        300, description="idle time after which the engine exits and frees its memory"
+    )
     engine_memory_limit_bytes: Bytes = pydantic.Field(0, description="0 = 85 % of the machine's memory")
-    batch: int = pydantic.Field(0, ge=0, le=4_096, description="lines rendered together; 0 = a rule by memory")
+    batch: int = pydantic.Field(0, ge=0, le=4_096, description="lines rendered together; 0 = chosen for this machine")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = pydantic.Field(
         "auto", description="auto (the checkpoint's own), float32, bfloat16 or float16"
     )
-    migrate: Literal["auto", "off"] = pydantic.Field(
-        "auto", description="take models over from legacy caches: auto, off"
-    )
+    migrate: Literal["auto", "off"] = pydantic.Field("auto", description="adopt models from legacy caches: auto, off")
     offline: bool = pydantic.Field(False, description="true = no network, ever")
     memory_factor: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = pydantic.Field(
-        1.5, description="free memory wanted before a model is loaded, as a multiple of its size"
+        1.5, description="free memory required before a model is loaded, as a multiple of its size"
     )
     memory_check: Literal["warn", "refuse"] = pydantic.Field("warn", description="warn or refuse when memory is short")
     log_level: Literal["debug", "info", "warning", "error"] = pydantic.Field(
         "info", description="debug, info, warning or error"
     )
     pronunciations: str = pydantic.Field(
-        "", description='a TOML file of lines such as Nguyen = "Win"; "" = none. Whole words, in any case'
+        "", description='a TOML file of lines such as Nguyen = "Win"; "" = none. Whole words, upper or lower case'
     )
     formulation: Literal["auto", "llvm", "numpy", "mlx"] = pydantic.Field(
-        "auto", description="what computes on a CPU: auto (llvm where installed, else numpy), llvm, numpy or mlx"
+        "auto", description="backend on a CPU: auto (llvm where installed, else numpy), llvm, numpy or mlx"
     )
     blas: str = pydantic.Field(
-        "auto", min_length=1, description="library under MLX's products on a CPU: auto, wheel, openblas, mkl or a file"
+        "auto", min_length=1, description="BLAS library for MLX on a CPU: auto, wheel, openblas, mkl or a file"
     )
     sampling: SamplingSettings = pydantic.Field(
-        default_factory=SamplingSettings, description="how tokens are drawn; a key left out takes the model's own value"
+        default_factory=SamplingSettings,
+        description="how tokens are sampled; a missing key takes the model's own value",
     )
 
 
@@ -125,14 +134,14 @@ def setting_keys() -> Iterator[tuple[str, ...]]:
 
 
 def environment_name(key: tuple[str, ...]) -> str:
-    """The variable that sets `key`: `VOICEJOBS_SAMPLING_TOP_K`."""
+    """Environment variable that sets `key`: `VOICEJOBS_SAMPLING_TOP_K`."""
     return ENVIRONMENT_PREFIX + "_".join(key).upper()
 
 
 def load_settings(
     path: Path, *, environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
 ) -> Settings:
-    """The settings of the file at `path`, overridden by `environment`, overridden by `flags` (None = not given).
+    """Settings of the file at `path`, overridden by `environment`, overridden by `flags` (None = not given).
 
     Raises SettingsInvalid, naming every wrong key, its place and the nearest known one.
     """
@@ -154,9 +163,9 @@ def _checked_file(content: bytes, *, name: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise SettingsInvalid(f"{name} is not UTF-8 (byte {error.start}).") from None
     except tomllib.TOMLDecodeError as error:
-        hint = f"Mend {name}."
+        hint = f"Correct {name}."
         if repeated := repeated_toml_key(text, str(error)):
-            problem = Problem(repeated[0], f"the key {dotted(repeated[0])!r} stands twice.")
+            problem = Problem(repeated[0], f"the key {dotted(repeated[0])!r} appears twice.")
             raise SettingsInvalid(_located(problem, name=name, position=repeated[1]), hint=hint) from None
         raise SettingsInvalid(f"{name}: not valid TOML: {error}.", hint=hint) from None
     except RecursionError:
@@ -169,7 +178,7 @@ def _checked_file(content: bytes, *, name: str) -> dict[str, Any]:
             _located(problem, name=name, position=nearest_position(positions, problem.path))
             for problem in problems_in(error, Settings, raw=values)
         ]
-        raise SettingsInvalid("\n".join(lines), hint=f"Mend {name}.") from None
+        raise SettingsInvalid("\n".join(lines), hint=f"Correct {name}.") from None
     return values
 
 
@@ -187,7 +196,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if name not in keys:
             near = nearest(name, [*keys, *NOT_SETTINGS])
             hint = f"Did you mean {near[0]}?" if near else "`voicejobs init` writes a file with every key."
-            raise SettingsInvalid(f"The environment variable {name} is no setting.", hint=hint)
+            raise SettingsInvalid(f"The environment variable {name} is not a setting.", hint=hint)
         if environment[name] != "":
             _merge(values, _nested(keys[name], environment[name]))
     return _converted(values, place=lambda path: f"environment variable {environment_name(path)}: ")
@@ -220,13 +229,13 @@ def _merge(values: dict[str, Any], over: Mapping[str, Any]) -> None:
 
 DEFAULT_FILE_HEAD = """\
 # The settings of one voicejobs instance; this file marks its root.
-# Every key stands here with its default. To change one, remove the # before it.
+# Every key is listed with its default. To change one, remove the # in front of it.
 # The environment overrides this file (settle_s: VOICEJOBS_SETTLE_S), and flags override both.
 """
 
 
 def default_file() -> str:
-    """A voicejobs.toml in which every key is present, commented out, with its default.
+    """Text of a voicejobs.toml in which every key is present, commented out, with its default.
 
     `#key = value` is a key to uncomment; `# text` is prose.
     """

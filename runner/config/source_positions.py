@@ -28,7 +28,7 @@ _JSON_SCALAR = re.compile(r"[^,\]}\s]+")
 
 
 class _Walker:
-    """A cursor over `text`; subclasses know the grammar."""
+    """Cursor over `text`; subclasses know the grammar."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -90,7 +90,7 @@ class _TomlWalker(_Walker):
         return (*array, index)
 
     def resolve(self, key: Path) -> Path:
-        """Where a table header points: into the latest element of every array of tables on the way."""
+        """Path that a table header means: through the latest element of every array of tables on the way."""
         path: Path = ()
         for part in key:
             path = (*path, part)
@@ -192,7 +192,7 @@ def _unquoted(quoted: str) -> str:
 
 
 def toml_positions(text: str) -> Positions:
-    """Where each key stands in `text`, which must be valid TOML; {} when the walk loses its way."""
+    """Position of each key in `text`, which must be valid TOML; {} when the walk fails."""
     try:
         return _TomlWalker(text).walk()
     except (ValueError, RecursionError):
@@ -200,7 +200,7 @@ def toml_positions(text: str) -> Positions:
 
 
 def json_positions(text: str) -> Positions:
-    """Where each key and element stands in `text`, which must be valid JSON; {} when the walk loses its way."""
+    """Position of each key and element in `text`, which must be valid JSON; {} when the walk fails."""
     walker = _JsonWalker(text)
     try:
         walker.value(())
@@ -210,9 +210,9 @@ def json_positions(text: str) -> Positions:
 
 
 def repeated_toml_key(text: str, complaint: str) -> tuple[Path, tuple[int, int]] | None:
-    """The key or table that a TOML parser complains of because it stands there already; None for other complaints.
+    """Key or table that a TOML parser refused because it appeared before; None for other complaints.
 
-    The parser stops behind the value, and does not name the key.
+    The parser stops after the value, and does not name the key.
     """
     if not complaint.startswith(REPETITIONS):
         return None
@@ -225,7 +225,7 @@ def repeated_toml_key(text: str, complaint: str) -> tuple[Path, tuple[int, int]]
 
 
 def repeated_json_keys(text: str) -> list[tuple[Path, tuple[int, int]]]:
-    """Every repeated key of an object with the position of its repetition."""
+    """Repeated keys of objects, each with the position of its repetition."""
     walker = _JsonWalker(text)
     try:
         walker.value(())
@@ -235,7 +235,7 @@ def repeated_json_keys(text: str) -> list[tuple[Path, tuple[int, int]]]:
 
 
 def nearest_position(positions: Positions, path: Path) -> tuple[int, int] | None:
-    """The position of `path`, or of the closest thing around it that has one."""
+    """Position of `path`, or of the nearest part of it that has one."""
     for length in range(len(path), 0, -1):
         if path[:length] in positions:
             return positions[path[:length]]

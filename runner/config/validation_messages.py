@@ -1,4 +1,4 @@
-"""A pydantic error → sentences a person can act on: the key, what was wrong, the nearest valid choice."""
+"""A pydantic error → sentences that a person can act on: the key, the mistake, the nearest valid choice."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ EXPLAINED = 50
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, and where: `path` leads to it through keys and indexes."""
+    """One mistake, and where it is: `path` leads to it through keys and indexes."""
 
     path: tuple[str | int, ...]
     text: str
 
 
 def problems_in(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, raw: Any) -> list[Problem]:
-    """Every problem of `error`, in the order of the model's fields; `raw` is what was validated.
+    """Problems of `error`, in the order of the model's fields; `raw` is the value that was validated.
 
-    Beyond EXPLAINED of them only the paths are given: a file can have a million wrong keys.
+    After the first EXPLAINED only the paths are given: a file can have a million wrong keys.
     """
     found = error.errors(include_url=False)
     explained = [_problem(dict(details), model, raw) for details in found[:EXPLAINED]]
@@ -46,7 +46,7 @@ def _problem(details: dict[str, Any], model: type[pydantic.BaseModel], raw: Any)
 
 
 def _path_in(raw: Any, location: tuple[str | int, ...], *, missing: bool) -> tuple[str | int, ...]:
-    """The part of pydantic's `loc` that names real keys: union tags and validator names stand in it too."""
+    """The part of pydantic's `loc` that names real keys: it contains union tags and validator names too."""
     path: list[str | int] = []
     for part in location:
         inside = isinstance(raw, Mapping) and part in raw
@@ -69,7 +69,7 @@ def _unknown_key(path: tuple[str | int, ...], model: type[pydantic.BaseModel]) -
 
 
 def _nearest_below(wanted: str, tables: Iterable[str], keys_of: Callable[[str], Iterable[str]]) -> list[str]:
-    """A key that was written one table too high: `temperature` belongs into `sampling`."""
+    """Key that was written one table too high: `temperature` belongs in `sampling`."""
     owners = {key: table for table in tables for key in keys_of(table)}
     return [f"{owners[key]}.{key}" for key in nearest(wanted, owners)]
 
@@ -113,9 +113,9 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
-# What pydantic finds, in the words of whoever writes the file.
+# Errors of pydantic, in the words of people who write the file.
 _EXPECTED = {
-    "string_type": "expected a text, in quotes",
+    "string_type": "expected text in quotes",
     "string_too_short": "it is empty",
     "string_too_long": "it has more than {max_length:,} characters",
     "int_type": "expected a whole number",
@@ -131,7 +131,7 @@ _EXPECTED = {
     "model_type": "expected a table",
     "model_attributes_type": "expected a table",
     "too_short": "it is empty",
-    "too_long": "its length is {actual_length:,}, and at most {max_length:,} is allowed",
+    "too_long": "it has {actual_length:,} entries, and at most {max_length:,} are allowed",
     "greater_than_equal": "expected at least {ge}",
     "greater_than": "expected more than {gt}",
     "less_than_equal": "expected at most {le}",

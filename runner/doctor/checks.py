@@ -1,7 +1,6 @@
-"""An instance and its machine → findings, each with a remedy. Looks, and changes nothing that lasts.
+"""An instance and its machine → findings, each with a remedy. Reads, and changes nothing that lasts.
 
-Every check is a function that yields what it found; `ok` lines are findings, too, so that one sees what was
-looked at.
+Every check is a function that yields findings; `ok` is a finding too, so that people see what was checked.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ NETWORK_FILE_SYSTEMS = (
     "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "9p", "sshfs", "fuse.sshfs",
     "fuse.rclone", "fuse.s3fs", "ceph", "glusterfs", "fuse.glusterfs", "lustre", "afs", "vboxsf", "prl_fs", "virtiofs",
 )  # fmt: skip
-# launchd agents are denied these folders of macOS without a person's consent.
+# macOS denies launchd agents these folders unless a person agrees.
 GUARDED_FOLDERS = ("Documents", "Desktop", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
 PACKAGES = ("mlx", "numpy", "pydantic", "sqlmodel", "soundfile", "soxr", "tokenizers", "huggingface_hub", "watchdog")
 
@@ -55,7 +54,7 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
                 (
                     PROBLEM,
                     f"{error.filename or 'a file'}: {error.strerror}.",
-                    "Check that it is there, and its permissions.",
+                    "Check that it exists, and its permissions.",
                 )
             ]
         findings += [Finding(check=name, severity=s, message=message, remedy=remedy) for s, message, remedy in found]
@@ -68,15 +67,15 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
 def _folders(instance: Instance) -> Found:
     for name, folder in (("inbox", instance.inbox), ("outbox", instance.outbox), ("state_dir", instance.state_dir)):
         if not folder.is_dir() and not instance.state_dir.exists() and instance.holds(folder):
-            yield NOTE, f"{name}: {folder} is not there yet; the first run makes it.", ""
+            yield NOTE, f"{name}: {folder} does not exist yet; the first run creates it.", ""
         elif not folder.is_dir():
-            remedy = f"Mount its disk, or create it (`voicejobs run` does within the instance), or set {name} anew."
-            yield PROBLEM, f"{name}: {folder} is no folder.", remedy
+            remedy = f"Mount its disk, create it (`voicejobs run` does within the instance), or change {name}."
+            yield PROBLEM, f"{name}: {folder} is not a folder.", remedy
         elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             yield (
                 PROBLEM,
                 f"{name}: {folder} cannot be read and written.",
-                "Give this user the right to (chmod, chown).",
+                "Give this user access to it (chmod, chown).",
             )
         else:
             yield OK, f"{name}: {folder}", ""
@@ -85,9 +84,13 @@ def _folders(instance: Instance) -> Found:
 def _inbox_rights(instance: Instance) -> Found:
     mode = instance.inbox.stat().st_mode
     if mode & stat.S_IWOTH:
-        yield WARNING, f"{instance.inbox} can be written by everybody on this machine.", f"chmod o-w {instance.inbox}"
+        yield (
+            WARNING,
+            f"{instance.inbox} can be written to by everybody on this machine.",
+            f"chmod o-w {instance.inbox}",
+        )
     else:
-        yield OK, f"{instance.inbox} can be written by {'its group' if mode & stat.S_IWGRP else 'its owner'} alone.", ""
+        yield OK, f"{instance.inbox} can be written to only by its {'group' if mode & stat.S_IWGRP else 'owner'}.", ""
 
 
 def _claiming(instance: Instance) -> Found:
@@ -95,7 +98,7 @@ def _claiming(instance: Instance) -> Found:
     device = instance.inbox.stat().st_dev
     apart = [folder for folder in inside if folder.exists() and folder.stat().st_dev != device]
     if apart:
-        yield PROBLEM, f"{apart[0]} lies on another file system than the inbox.", "Unmount it: a claim is a rename."
+        yield PROBLEM, f"{apart[0]} is not on the inbox's file system.", "Unmount it: a claim is a rename."
     else:
         yield OK, "claims stay on the inbox's file system.", ""
 
@@ -103,21 +106,21 @@ def _claiming(instance: Instance) -> Found:
 def _local_disk(instance: Instance) -> Found:
     kind = file_system_of(instance.state_dir)
     if kind in NETWORK_FILE_SYSTEMS:
-        message = f"state_dir {instance.state_dir} lies on {kind}; SQLite needs the locks of a local disk."
-        yield PROBLEM, message, "Set state_dir to a folder on a local disk; inbox and outbox may stay."
+        message = f"state_dir {instance.state_dir} is on {kind}; SQLite needs the locks of a local disk."
+        yield PROBLEM, message, "Set state_dir to a folder on a local disk; inbox and outbox may stay where they are."
     else:
-        yield OK, f"the database lies on {kind or 'a local disk'}.", ""
+        yield OK, f"the database is on {kind or 'a local disk'}.", ""
     if (inbox_kind := file_system_of(instance.inbox)) in NETWORK_FILE_SYSTEMS and instance.settings.watch_events:
-        remedy = "Nothing needs to be done; watch_events = false says so."
+        remedy = "Nothing; watch_events = false hides this note."
         yield (
             NOTE,
-            f"the inbox lies on {inbox_kind}: drops from elsewhere give no events and are found by scans.",
+            f"the inbox is on {inbox_kind}: drops from other machines cause no events and are found by scans.",
             remedy,
         )
 
 
 def file_system_of(path: Path) -> str:
-    """The type of the file system that holds `path`, as the system calls it; "" when it does not tell."""
+    """Type of the file system that holds `path`, as the system calls it; "" when unknown."""
     import psutil
 
     real = path.resolve()
@@ -143,21 +146,21 @@ def _free_space(instance: Instance) -> Found:
 
 def _guarded_folder(instance: Instance) -> Found:
     if sys.platform != "darwin":
-        yield OK, "only macOS guards folders from services.", ""
+        yield OK, "only macOS keeps services out of folders.", ""
         return
     for name in GUARDED_FOLDERS:
         if guarded_by(instance.root, Path.home()) == name:
             yield (
                 WARNING,
-                f"the instance lies in ~/{name}, which launchd is denied.",
-                "Move it, to ~/voices for example.",
+                f"the instance is in ~/{name}, which launchd may not read.",
+                "Move it, for example to ~/voices.",
             )
             return
-    yield OK, "the instance lies where launchd may go.", ""
+    yield OK, "launchd may read the instance.", ""
 
 
 def guarded_by(root: Path, home: Path) -> str | None:
-    """Which of macOS's guarded folders holds `root`."""
+    """Guarded folder of macOS that contains `root`."""
     return next((name for name in GUARDED_FOLDERS if root.resolve().is_relative_to((home / name).resolve())), None)
 
 
@@ -166,7 +169,7 @@ def guarded_by(root: Path, home: Path) -> str | None:
 
 def _clock(instance: Instance) -> Found:
     now_s = time.time()
-    remedy = "Set the clock, and let the system keep it (NTP)."
+    remedy = "Set the clock, and let the system keep it right (NTP)."
     if now_s < BUILT_AFTER_S:
         yield PROBLEM, f"the clock says {time.strftime('%Y-%m-%d')}.", remedy
         return
@@ -181,7 +184,7 @@ def _clock(instance: Instance) -> Found:
 
 def _database(instance: Instance) -> Found:
     if not instance.database_path.exists():
-        yield NOTE, "there is no database yet; the first run makes it.", ""
+        yield NOTE, "there is no database yet; the first run creates it.", ""
         return
     with Database.open(instance.database_path) as database, database.read() as snapshot:
         found = [row["quick_check"] for row in snapshot.rows("PRAGMA quick_check(5)")]
@@ -207,8 +210,8 @@ def _left_over(instance: Instance) -> Found:
     for folder, what in ((instance.rejected_dir, "refused drop"), (instance.orphans_dir, "unused attachment")):
         count = len(list(folder.iterdir())) if folder.is_dir() else 0
         if count:
-            yield NOTE, f"{folder} keeps {counted(count, what)}.", "Look through it, and delete what nobody needs."
-    yield OK, "looked for what the inbox left over.", ""
+            yield NOTE, f"{folder} holds {counted(count, what)}.", "Look through them and delete what nobody needs."
+    yield OK, "looked for refused drops and unused attachments.", ""
 
 
 def _events(instance: Instance) -> Found:
@@ -221,7 +224,11 @@ def _events(instance: Instance) -> Found:
     if watcher.ensure():
         yield OK, "file events of the inbox arrive.", ""
     else:
-        yield WARNING, "the inbox cannot be watched; drops wait for a scan.", "Raise fs.inotify.max_user_instances."
+        yield (
+            WARNING,
+            "the inbox cannot be watched; drops wait for the next scan.",
+            "Raise fs.inotify.max_user_instances.",
+        )
     watcher.close()
 
 
@@ -236,7 +243,7 @@ def _versions(instance: Instance) -> Found:
     yield OK, f"voicejobs {VERSION}, Python {platform.python_version()} on {system}; {listed}.", ""
     missing = [name for name in PACKAGES if name not in found]
     if missing:
-        yield PROBLEM, f"not installed: {', '.join(missing)}.", "Install again: make venv"
+        yield PROBLEM, f"not installed: {', '.join(missing)}.", "Install them: make venv"
 
 
 def _version_of(package: str) -> str | None:
@@ -262,7 +269,7 @@ def _engines(instance: Instance) -> Found:
 
 def _pronunciations(instance: Instance) -> Found:
     if not instance.settings.pronunciations:
-        yield OK, "none are set.", ""
+        yield OK, "no respellings are set.", ""
         return
     table = load_pronunciations(instance)
     yield OK, f"{counted(len(table), 'word')} respelled by {instance.settings.pronunciations}.", ""
@@ -289,24 +296,24 @@ def _models(instance: Instance) -> Found:
 
 
 CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
-    "folders": ("inbox, outbox and state folder are there and can be written", _folders),
-    "inbox-rights": ("not everybody may write into the inbox", _inbox_rights),
+    "folders": ("inbox, outbox and state folder exist and can be written to", _folders),
+    "inbox-rights": ("not everybody can write to the inbox", _inbox_rights),
     "claiming": ("a claim is a rename: inbox and .claimed share a file system", _claiming),
-    "local-disk": ("the database lies on a local disk", _local_disk),
-    "free-space": ("there is more than min_free_bytes", _free_space),
+    "local-disk": ("the database is on a local disk", _local_disk),
+    "free-space": ("more than min_free_bytes are free", _free_space),
     "guarded-folder": ("on macOS: not in Documents, Desktop, Downloads or iCloud", _guarded_folder),
     "clock": ("the time of day is plausible", _clock),
     "database": ("the database is sound and in WAL mode", _database),
     "runner": ("whether a runner is active, and which", _runner),
     "left-over": ("refused drops and unused attachments", _left_over),
     "events": ("file events of the inbox arrive", _events),
-    "versions": ("this program and what it stands on", _versions),
+    "versions": ("versions of this program and of its libraries", _versions),
     "engines": ("which engines are installed", _engines),
     "audio": ("which audio formats can be written", _audio),
-    "pronunciations": ("the file of respellings can be read; without it every job fails", _pronunciations),
-    "models": ("the model directory, broken and doubled models, the network switch", _models),
+    "pronunciations": ("the file of respellings can be read; otherwise every job fails", _pronunciations),
+    "models": ("the model directory, broken and duplicate models, the network switch", _models),
     **engine_checks.CHEAP_CHECKS,
     **engine_checks.ENGINE_CHECKS,
 }
 ENGINE_CHECKS = tuple(engine_checks.ENGINE_CHECKS)
-ALWAYS_TOLD = ("computing", *ENGINE_CHECKS)  # the answer to a question, also when all is in order
+ALWAYS_TOLD = ("computing", *ENGINE_CHECKS)  # asked for explicitly: shown even when all is well

@@ -1,6 +1,6 @@
-"""How this machine computes, whether it computes right, and whether its engines speak → findings of the doctor.
+"""The machine's arithmetic and engines → findings: how it computes, whether correctly, and whether engines speak.
 
-The checks behind `doctor --engine` start processes of their own, which a faulty driver may end.
+The checks of `doctor --engine` start processes of their own, since a faulty driver may kill them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from runner.doctor.engine_trial import SelftestAnswer, selftest_answer, speak_on
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
 from runner.text_format import counted
 
-DRIVER = 'Update MLX or the driver; until then another device, or dtype = "float32", may compute right.'
+DRIVER = 'Update MLX or the driver; until then another device, or dtype = "float32", may compute correctly.'
 
 
 # ---- without starting anything -----------------------------------------------------------------------------------
 
 
 def _computing(instance: Instance) -> Found:
-    """The rule's choices, guessed without mlx; the self-test names those that hold."""
+    """Choices of the rules, guessed without mlx; the self-test knows the real ones."""
     settings, device = instance.settings, compute.likely_device()
     choices = compute.choose(
         device,
@@ -33,27 +33,29 @@ def _computing(instance: Instance) -> Found:
         blas=blas.likely_blas(settings.blas),
     )
     asked = [name for name in ("dtype", "formulation", "batch", "blas") if name in settings.model_fields_set]
-    yield OK, f"{choices}; {'asked for: ' + ', '.join(asked) if asked else 'all by rule'}.", ""
+    yield OK, f"{choices}; {'set: ' + ', '.join(asked) if asked else 'all by rule'}.", ""
     if device == compute.CPU and settings.formulation == "auto" and not compute.has_llvm():
-        gain = "LLVM is not installed: weights stored in bfloat16 are read as float32, half again as slow for one line."
+        gain = (
+            "LLVM is not installed: bfloat16 weights are read as float32, which takes 1.5 times as long for one line."
+        )
         yield NOTE, gain, "pip install llvmlite, or the extra cpu"
 
 
 def _blas(instance: Instance) -> Found:
     if sys.platform != "linux" or compute.likely_device() != compute.CPU:
-        yield OK, "MLX brings a fast library here.", ""
+        yield OK, "MLX comes with a fast library here.", ""
         return
-    matters = "MLX multiplies" if _mlx_multiplies(instance) else "MLX would multiply (NumPy does; it brings its own)"
+    matters = "MLX multiplies" if _mlx_multiplies(instance) else "MLX would multiply (NumPy does, with its own)"
     found = [choice.name for choice in blas.blas_libraries()]
     if found:
-        yield OK, f"{matters} by {blas.likely_blas(instance.settings.blas)}; found: {', '.join(found)}.", ""
+        yield OK, f"{matters} with {blas.likely_blas(instance.settings.blas)}; found: {', '.join(found)}.", ""
     else:
         severity = NOTE if _mlx_multiplies(instance) else OK
-        yield severity, f"{matters} by its own, slow BLAS.", blas.how_to_install(blas.OPENBLAS)
+        yield severity, f"{matters} with its own slow BLAS.", blas.how_to_install(blas.OPENBLAS)
 
 
 def _mlx_multiplies(instance: Instance) -> bool:
-    """Whether speech here hangs on MLX's BLAS: half precision and quantised products have kernels without one."""
+    """Whether speech depends on MLX's BLAS here: half precision and quantised products have kernels without one."""
     return instance.settings.formulation == "mlx" and instance.settings.dtype in ("auto", compute.FLOAT32)
 
 
@@ -66,7 +68,7 @@ def _draft_speaks(instance: Instance) -> Found:
         return
     trial = speak_once(instance, "draft")
     if trial.problem:
-        yield PROBLEM, f"the draft engine does not speak: {trial.problem}", "Install it again: make venv"
+        yield PROBLEM, f"the draft engine does not speak: {trial.problem}", "Reinstall it: make venv"
     else:
         yield OK, f"the draft engine speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
 
@@ -78,17 +80,17 @@ def _self_test(instance: Instance) -> Found:
         yield (
             PROBLEM,
             f"the self-test does not run: {answer.problem}",
-            "Install again: make venv; or update the driver.",
+            "Reinstall (make venv), or update the driver.",
         )
     for report in answer.reports:
         if report["passed"]:
-            yield OK, f"computes right: {report_text(report)}", ""
+            yield OK, f"computes correctly: {report_text(report)}", ""
         else:
             yield PROBLEM, f"computes wrongly: {report_text(report)}", DRIVER
 
 
 def _self_test_production(instance: Instance) -> Found:
-    """The same as the engine computes here; what lower precision costs is no fault."""
+    """The same, computed as the engine does here; a loss from lower precision is not a fault."""
     yield from judged_production(selftest_answer(instance, production=True))
 
 
@@ -102,11 +104,11 @@ def judged_production(answer: SelftestAnswer) -> Found:
         elif not report["passed"]:
             yield NOTE, f"loses precision: {where}", 'dtype = "float32" and MLX_ENABLE_TF32=0 lose none.'
         else:
-            yield OK, f"computes right: {where}", ""
+            yield OK, f"computes correctly: {where}", ""
 
 
 def report_text(report: Mapping[str, Any]) -> str:
-    """A report in one sentence: every stage's worst gap against its tolerance, and the codes that differ."""
+    """Report in one sentence: every stage's worst gap and tolerance, and the codes that differ."""
     gaps, tolerances = report["gaps"], report["tolerances"]
     stages = [f"{stage} {gap:.1e} of {tolerances[stage]:.0e}" for stage, gap in gaps.items()]
     codes = [f"{stage} {count} differ" for stage, count in report["differing"].items()]
@@ -118,23 +120,23 @@ def report_text(report: Mapping[str, Any]) -> str:
 def _blas_speed(instance: Instance) -> Found:
     del instance
     if sys.platform != "linux" or compute.likely_device() != compute.CPU:
-        yield OK, "MLX brings a fast library here.", ""
+        yield OK, "MLX comes with a fast library here.", ""
         return
     calibration = blas.calibrate(fresh=True)
     for name, rates in calibration["measured"].items():
         if not rates:
-            yield NOTE, f"MLX over {name} could not be measured.", "See what `doctor` says of blas."
+            yield NOTE, f"MLX over {name} could not be measured.", "See the check blas."
             continue
         chosen = ", chosen" if name == calibration["choice"] else ""
         listed = _rates_text(rates)
         yield OK, f"float32 products of MLX over {name}{chosen}: {listed} (GFLOP/s).", ""
     if reason := calibration.get("not_kept"):
-        remedy = "Let this user write there, or set VOICEJOBS_CACHE_DIR to another folder, here and for the runner."
-        yield WARNING, f"what was measured is not kept, so the rule chooses: {reason}", remedy
+        remedy = "Make that folder writable, or set VOICEJOBS_CACHE_DIR to another, here and for the runner."
+        yield WARNING, f"the measurements cannot be kept, so the rule chooses: {reason}", remedy
     listed = _rates_text(blas.measure_numpy())
-    yield OK, f"float32 products of NumPy, which speaks by default: {listed} (GFLOP/s).", ""
+    yield OK, f"float32 products of NumPy, the default: {listed} (GFLOP/s).", ""
     if not blas.blas_libraries():
-        gain = 'another BLAS would bring MLX to about the speed of NumPy; it matters with formulation = "mlx" alone.'
+        gain = 'another BLAS would make MLX about as fast as NumPy; it only matters with formulation = "mlx".'
         yield OK, gain, blas.how_to_install(blas.OPENBLAS)
 
 
@@ -149,7 +151,7 @@ def _model_speaks(instance: Instance) -> Found:
         return
     trial = speak_once(instance, wanted)
     if trial.not_here:
-        yield NOTE, f"the model {wanted} is not here: {trial.problem}", "voicejobs models pull"
+        yield NOTE, f"the model {wanted} is not installed: {trial.problem}", "voicejobs models pull"
     elif trial.problem:
         remedy = "`voicejobs models verify` checks its files."
         yield PROBLEM, f"the model {wanted} does not speak: {trial.problem}", remedy
@@ -160,13 +162,13 @@ def _model_speaks(instance: Instance) -> Found:
 Checks = dict[str, tuple[str, Callable[[Instance], Found]]]
 
 CHEAP_CHECKS: Checks = {
-    "computing": ("dtype, formulation, BLAS and lines together, as asked for or by rule", _computing),
-    "blas": ("which BLAS libraries MLX can have on a CPU", _blas),
+    "computing": ("dtype, formulation, BLAS and batch, as set or by rule", _computing),
+    "blas": ("which BLAS libraries MLX can use on a CPU", _blas),
 }
 ENGINE_CHECKS: Checks = {
     "draft-speaks": ("--engine: the draft engine speaks a sentence", _draft_speaks),
-    "self-test": ("--engine: a tiny model gives its recorded numbers, in float32", _self_test),
+    "self-test": ("--engine: a tiny model computes its recorded numbers, in float32", _self_test),
     "self-test-production": ("--engine: the same, computed as the engine does here", _self_test_production),
-    "blas-speed": ("--engine: what each BLAS library gives, and which is chosen", _blas_speed),
+    "blas-speed": ("--engine: how fast each BLAS library is, and which is chosen", _blas_speed),
     "model-speaks": ("--engine: the instance's own model speaks a sentence", _model_speaks),
 }

@@ -1,4 +1,4 @@
-"""An engine's name → whether it starts and speaks here. Starts a process of its own, beside any runner."""
+"""The name of a model → whether its engine starts and speaks here. Starts a process beside any runner."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ POLL_S = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How one sentence went."""
+    """Result of speaking one sentence."""
 
     model: str
     problem: str = ""
-    not_here: bool = False  # its weights do not lie on this disk
+    not_here: bool = False  # its weights are not on this disk
     duration_s: float = 0.0
     took_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelftestAnswer:
-    """What `models.processes.selftest` said."""
+    """Answer of `models.processes.selftest`."""
 
     choices: Mapping[str, Any] = field(default_factory=dict)
     reports: tuple[Mapping[str, Any], ...] = ()
@@ -90,7 +90,7 @@ def _spoken(client: EngineClient, name: str, started_s: float) -> Trial:
             if isinstance(event, EngineReady):
                 voice = _voice_of(event.facts)
                 if voice is None:
-                    return Trial(model=name, took_s=now_s - started_s)  # it speaks with locked voices alone
+                    return Trial(model=name, took_s=now_s - started_s)  # it only speaks with locked voices
                 client.submit(SpeechWork(id="trial", text=TEXT, voice=voice, seed=1, language="english"))
             elif isinstance(event, LoadFailed | WorkFailed):
                 return Trial(model=name, problem=f"{event.message} {event.hint}".strip())
@@ -99,7 +99,7 @@ def _spoken(client: EngineClient, name: str, started_s: float) -> Trial:
             elif isinstance(event, SpeechDone):
                 return _judged(event, name, took_s=now_s - started_s)
         time.sleep(POLL_S)
-    return Trial(model=name, problem=f"It was not done within {LONGEST_S:.0f} s.")
+    return Trial(model=name, problem=f"It did not finish within {LONGEST_S:.0f} s.")
 
 
 def _voice_of(facts: EngineFacts) -> VoiceSource | None:
@@ -110,7 +110,7 @@ def _voice_of(facts: EngineFacts) -> VoiceSource | None:
 
 def _judged(done: SpeechDone, name: str, *, took_s: float) -> Trial:
     quality = measure(done.waveform, text=TEXT)
-    problem = "" if quality.usable else f"what it said is no speech ({', '.join(quality.failed)})."
+    problem = "" if quality.usable else f"its output is not speech ({', '.join(quality.failed)})."
     return Trial(model=name, problem=problem, duration_s=done.waveform.size / SAMPLE_RATE_HZ, took_s=took_s)
 
 
@@ -139,7 +139,7 @@ def selftest_answer(instance: Instance, *, production: bool) -> SelftestAnswer:
 
 
 def last_words(stderr: str) -> str:
-    """Why a process ended, in one line; of one that hung and was told to dump its threads, where they were."""
+    """Reason why a process ended, in one line; for one that hung and dumped its threads, where they were."""
     lines = stderr.strip().splitlines()
     if any(line.startswith("Timeout (") for line in lines):
         places = [line.strip() for line in lines if line.startswith("  File ")]

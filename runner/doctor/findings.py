@@ -1,4 +1,4 @@
-"""What a check of the doctor found: plain values."""
+"""Findings of the doctor, as plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Found = Iterator[tuple[str, str, str]]  # severity, message, remedy
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the doctor."""
+    """Result of one check."""
 
     check: str
     severity: str

@@ -83,7 +83,7 @@ def _interrupted(directory: Path) -> Found:
 
 
 def _duplicates(installed: list[InstalledModel], scan: Scan) -> Found:
-    """Models that lie on the disk more than once; copies that share their bytes by hard links waste nothing."""
+    """Models that are on the disk more than once; copies that share their bytes by hard links waste nothing."""
     folders: dict[str, list[Path]] = defaultdict(list)
     for model in installed:
         folders[model.id.casefold()].append(model.folder)
@@ -100,7 +100,7 @@ def _duplicates(installed: list[InstalledModel], scan: Scan) -> Found:
 
 
 def _wasted_bytes(folders: list[Path]) -> int:
-    """Bytes on the disk beyond the largest of the folders, each file's bytes counted once."""
+    """Bytes on the disk beyond the largest of the folders, each file counted once."""
     seen: set[tuple[int, int]] = set()
     totals: list[int] = []
     for folder in folders:
@@ -114,7 +114,7 @@ def _wasted_bytes(folders: list[Path]) -> int:
                 seen.add((status.st_dev, status.st_ino))
                 total += status.st_size
         totals.append(total)
-    weighty = [total for total in totals if total > 1 << 20]  # our own records beside hard links are no copy
+    weighty = [total for total in totals if total > 1 << 20]  # our own records beside hard links are not a copy
     return sum(weighty) - max(weighty, default=0)
 
 

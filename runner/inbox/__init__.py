@@ -1,1 +1,1 @@
-"""Dropped files -> claimed, checked drops."""
+"""Dropped files → claimed, checked drops."""

@@ -1,7 +1,7 @@
 """A path that a job names → that file's bytes, opened so that nothing outside the given folder can be reached.
 
-Every part of the path is opened by itself and never through a link, so no rename or link made meanwhile can lead
-elsewhere. Names compare as NFC + casefold where the exact spelling is absent.
+Each part of the path is opened separately and never through a link, so no rename or link made meanwhile can lead
+elsewhere. Where the exact spelling is absent, names compare in NFC and casefolded.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from runner.inbox.entries import Signature, is_temporary, signature_of
 from runner.names import printable_name, relative_path
 
 MAX_ATTACHMENT_BYTES = 1 << 30
-OUR_OWN_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing about the file, and pass
+OUR_OWN_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # not about the file, and temporary
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block us
 
 
 @contextlib.contextmanager
 def opened_below(folder: Path, path: str) -> Iterator[int]:
-    """A read-only descriptor of the regular file `path` below `folder`.
+    """Read-only descriptor of the regular file `path` below `folder`.
 
     Raises AttachmentMissing, EntryRefused (a link, a device, …) or OSError.
     """
@@ -45,7 +45,7 @@ def opened_below(folder: Path, path: str) -> Iterator[int]:
         os.close(descriptor)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise EntryRefused(f"{printable_name(path)} is no regular file.")
+            raise EntryRefused(f"{printable_name(path)} is not a regular file.")
         yield file
     finally:
         os.close(file)
@@ -69,8 +69,8 @@ def _open_part(descriptor: int, part: str, *, flags: int, path: str) -> int:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.ENXIO, errno.EOPNOTSUPP):
             raise EntryRefused(
-                f"{printable_name(path)} leads through a link, or to no regular file.",
-                hint="Copy the file itself to where the job names it.",
+                f"{printable_name(path)} leads through a link, or is not a regular file.",
+                hint="Copy the file itself to that path.",
             ) from None
         if error.errno in OUR_OWN_ERRORS:
             raise
@@ -78,7 +78,7 @@ def _open_part(descriptor: int, part: str, *, flags: int, path: str) -> int:
 
 
 def _spelled(descriptor: int, part: str) -> str | None:
-    """The name in the folder that is `part`: exactly, else in NFC + casefold when only one is."""
+    """Name in the folder that is `part`: exactly, else the only one equal in NFC and casefolded."""
     try:
         os.stat(part, dir_fd=descriptor, follow_symlinks=False)
         return part
@@ -97,12 +97,12 @@ def _missing(descriptor: int, part: str, path: str) -> AttachmentMissing:
         return StillArriving(f"The job names {shown!r}, which is still being written.")
     return AttachmentMissing(
         f"The job names {shown!r}, which is not there.",
-        hint="Put it beside the job file before that is dropped, or drop both together in one folder.",
+        hint="Put it into the inbox before the job file, or drop both together in one folder.",
     )
 
 
 def signature_below(folder: Path, path: str) -> Signature:
-    """The signature of the file `path` below `folder`. Raises as `opened_below`."""
+    """Signature of the file `path` below `folder`. Raises as `opened_below`."""
     with opened_below(folder, path) as file:
         return signature_of(os.fstat(file))
 
@@ -135,12 +135,12 @@ def copy_below(folder: Path, path: str, target: Path) -> str:
 
 
 def read_file(path: Path, *, limit_bytes: int) -> bytes:
-    """The bytes of one small regular file, whatever its name. Raises InvalidInput above `limit_bytes`, or OSError."""
+    """Bytes of one small regular file, whatever its name. Raises InvalidInput above `limit_bytes`, or OSError."""
     file = os.open(path, _FILE_FLAGS)
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
-            raise EntryRefused(f"{printable_name(path.name)} is no regular file.")
+            raise EntryRefused(f"{printable_name(path.name)} is not a regular file.")
         if status.st_size > limit_bytes:
             size = f"{status.st_size:,} bytes, over the limit of {limit_bytes:,}"
             raise InvalidInput(f"{printable_name(path.name)} has {size}.")
@@ -172,14 +172,14 @@ def _read(file: int, path: str) -> bytes:
 
 
 def lost_or_refused(path: Path, error: OSError) -> VoiceJobsError:
-    """Why a file that was claimed with its job cannot be read now: it is gone for good, or the disk may yet give it."""
+    """Error for a claimed file that cannot be read: it is gone, or the disk may deliver it later."""
     if isinstance(error, FileNotFoundError):
         return AttachmentMissing(f"{printable_name(path.name)} is gone from {path.parent}.", hint="Drop the job again.")
     return storage_error(error, f"reading {path}")
 
 
 def refused_by_system(name: str, error: OSError, *, verb: str) -> EntryRefused:
-    """The refusal of a file that the operating system does not let us use."""
+    """Refusal of a file that the operating system does not let us use."""
     reason = error.strerror or str(error)
     return EntryRefused(
         f"{printable_name(name)} cannot be {verb}: {reason}.", hint="Check its permissions and those of the inbox."

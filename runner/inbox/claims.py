@@ -1,4 +1,4 @@
-"""Claimed drops on disk: `.claimed/<claim id>/<dropped name>`, and beside it what the job refers to.
+"""A dropped entry → a claim on disk: `.claimed/<claim id>/<dropped name>`, and beside it the files the job names.
 
 A claim is one rename, made durable before anybody is told of it. This module touches the disk.
 """
@@ -27,7 +27,7 @@ _CLAIM_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 
 
 class Claims:
-    """The folder of claims of one inbox."""
+    """Folder of claims of one inbox."""
 
     def __init__(self, claimed_dir: Path, rejected_dir: Path) -> None:
         self._claimed_dir = claimed_dir
@@ -35,12 +35,12 @@ class Claims:
         self._last_ns = 0
 
     def new_id(self) -> str:
-        """A fresh claim id; ids sort in the order in which they were given."""
+        """New claim id; ids sort in the order in which they were made."""
         self._last_ns = max(self._last_ns + 1, time.time_ns())
         return f"{self._last_ns:020d}-{secrets.token_hex(4)}"
 
     def ids(self) -> list[str]:
-        """Every claim that lies here, oldest first."""
+        """Every claim on disk, oldest first."""
         try:
             names = [path.name for path in self._claimed_dir.iterdir()]
         except FileNotFoundError:
@@ -54,11 +54,11 @@ class Claims:
         return self._claimed_dir / claim_id
 
     def are_there(self) -> bool:
-        """Whether the folder of claims can be seen; it goes with an inbox that is unmounted."""
+        """Whether the folder of claims can be seen; it disappears with an inbox that is unmounted."""
         return self._claimed_dir.is_dir()
 
     def dropped(self, claim_id: str) -> Path | None:
-        """The entry that was dropped; None when the claim is gone or was made but never filled."""
+        """Dropped entry; None when the claim is gone or was made but never filled."""
         with contextlib.suppress(OSError):
             for path in self.path(claim_id).iterdir():
                 if not path.name.startswith("."):
@@ -66,11 +66,11 @@ class Claims:
         return None
 
     def base(self, claim_id: str) -> Path:
-        """The folder that the job's paths are relative to."""
+        """Folder that the job's paths are relative to."""
         return self.base_of(claim_id, self.dropped(claim_id))
 
     def base_of(self, claim_id: str, dropped: Path | None) -> Path:
-        """As `base`, where the caller knows what was dropped."""
+        """As `base`, for a caller that knows the dropped entry."""
         with contextlib.suppress(FileNotFoundError):  # it vanished: nothing will be read
             if dropped is not None and stat.S_ISDIR(dropped.lstat().st_mode):
                 return dropped
@@ -98,7 +98,7 @@ class Claims:
     def sync(self, claim_ids: Iterable[str], inbox: Path) -> None:
         """Make claims survive a power cut."""
         side_by_side(fsync_folder, [*map(self.path, claim_ids), self._claimed_dir])
-        fsync_folder(inbox)  # last: where renames are not atomic (FAT), a name must not be gone before it is anew
+        fsync_folder(inbox)  # last: on FAT a crash must not lose both names of the file
         crash_point("intake.claim-synced")
 
     def release(self, claim_id: str, *, refused: bool) -> None:
@@ -119,7 +119,7 @@ class Claims:
         folder = self.path(claim_id)
         _remove_tree(folder)
         if folder.exists():
-            logger.warning("claim %s cannot be removed; look into %s", claim_id, self._claimed_dir)
+            logger.warning("claim %s cannot be removed; see %s", claim_id, self._claimed_dir)
 
     def _keep(self, dropped: Path) -> None:
         try:
@@ -151,7 +151,7 @@ def _remove_tree(folder: Path) -> None:
 
 
 def free_path(folder: Path, name: str) -> Path:
-    """`folder/name`, else `name-2`, `name-3`, … before the extension, whatever is unused."""
+    """Unused path: `folder/name`, else with `-2`, `-3`, … before the extension."""
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 (a name, not a path)
     room = 255 - len(os.fsencode(suffix)) - 8
     short = os.fsdecode(os.fsencode(stem)[:room])
@@ -162,7 +162,7 @@ def free_path(folder: Path, name: str) -> Path:
     free = 1
     while os.path.lexists(numbered(free)):
         free *= 2
-    used = free // 2  # of fifty thousand files of one name, thirty are looked for
+    used = free // 2  # a name used fifty thousand times is found in thirty steps
     while free - used > 1:
         middle = (free + used) // 2
         if os.path.lexists(numbered(middle)):

@@ -1,4 +1,4 @@
-"""One claimed drop → what is in it: a checked job with the digests of its files, or why it is none."""
+"""One claim → the drop in it: a checked job with the digests of its files, or the reason why it is not a job."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ SPECIAL_WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedDrop:
-    """What was dropped and claimed. Exactly one of `spec` and `problem` is there."""
+    """Drop that was claimed and read. Exactly one of `spec` and `problem` is set."""
 
     claim_id: str
-    folder: Path  # what the job's paths are relative to; `referenced` files lie in it
+    folder: Path  # the job's paths are relative to it; it holds the `referenced` files
     dropped_name: str  # as the file system gave it; `printable_name` shows it
     job_path: Path | None  # the job or voice file as it was dropped; None for a link, a device, …
     mtime_ns: int
@@ -59,12 +59,12 @@ class ClaimedDrop:
 
     @property
     def stem(self) -> str:
-        """The name that a job without an `id` gets, before it is made unique."""
+        """Name that a job without an `id` gets, before it is made unique."""
         return job_name_from(self.dropped_name)
 
 
 class Drop:
-    """A claim that is being looked into. `try_finish` is called until it answers."""
+    """Claim whose files are being read. `try_finish` is called until it returns the drop."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Drop:
         settled: Signature | None = None,
         arrived: Collection[Signature] = frozenset(),
     ) -> None:
-        """`settled` is the signature under which the entry lay still; `arrived` holds those of its neighbours."""
+        """`settled` is the signature with which the entry settled; `arrived` holds those of its neighbours."""
         self.claim_id = claim_id
         self.problem: VoiceJobsError | None = None
         self.job_bytes = 0  # of its job file, once that has been read
@@ -94,17 +94,17 @@ class Drop:
     def refused(
         cls, claim_id: str, claims: Claims, inbox: Path, *, name: str, mtime_ns: int, problem: VoiceJobsError
     ) -> Drop:
-        """A drop that could not even be claimed."""
+        """Drop that could not even be claimed."""
         drop = cls(claim_id, claims, inbox, settle_s=0.0)
         drop.name, drop.problem, drop._mtime_ns = name, problem, mtime_ns
         return drop
 
-    # ---- what it holds -----------------------------------------------------------------------------------------
+    # ---- its job -----------------------------------------------------------------------------------------------
 
     def try_finish(self, now_s: float, *, earlier: Sequence[Drop] = ()) -> ClaimedDrop | None:
-        """The drop, ready to be recorded; None while something of it is still being written.
+        """The drop, ready to be recorded; None while part of it is still being written.
 
-        `earlier` are drops that are themselves incomplete; a drop that needs one of them waits. Raises OSError.
+        `earlier` are drops that are not complete themselves; a drop that needs one of them waits. Raises OSError.
         """
         try:
             if self.problem is None:
@@ -134,13 +134,13 @@ class Drop:
         )
 
     def _voice_file(self) -> Path | None:
-        """The voice file that was dropped by itself, in place of a job."""
+        """Voice file that was dropped alone, in place of a job."""
         dropped = self._claims.dropped(self.claim_id)
         is_file = dropped is not None and stat.S_ISREG(dropped.lstat().st_mode)
         return dropped if is_file and self.name.casefold().endswith(VOICE_SUFFIXES) else None
 
     def _imported_voice(self) -> str | None:
-        """The name in the file of an import that states none, so that jobs which speak with that voice wait for it."""
+        """Name in the file of an import that states none, so that jobs which speak with that voice wait for it."""
         if not isinstance(self._spec, ImportSpec) or self._spec.voice is not None:
             return None
         base = self._claims.base(self.claim_id) if self._job_path is not None else self._dropped().parent
@@ -151,7 +151,7 @@ class Drop:
         """False while a file that changed on its way into the claim has not settled there."""
         status = self._dropped().lstat()
         if self._settled is None or not stat.S_ISREG(status.st_mode):
-            return True  # a dead runner had settled it; a folder is claimed once its whole tree lies still
+            return True  # a dead runner saw it settle; a folder is claimed only once its whole tree has settled
         signature = signature_of(status)
         return signature == self._settled or self._lies_still("", signature, now_s)
 
@@ -170,12 +170,12 @@ class Drop:
         kind = stat.S_IFMT(dropped.lstat().st_mode)
         if kind in SPECIAL_WORDS:
             raise EntryRefused(
-                f"{printable_name(self.name)} is {SPECIAL_WORDS[kind]}; only files and folders are taken.",
+                f"{printable_name(self.name)} is {SPECIAL_WORDS[kind]}; only files and folders are accepted.",
                 hint="Copy the file itself into the inbox.",
             )
         if not is_utf8(self.name):
             raise EntryRefused(
-                f"The name {printable_name(self.name)} is no UTF-8.", hint="Rename it and drop it again."
+                f"The name {printable_name(self.name)} is not UTF-8.", hint="Rename it and drop it again."
             )
         try:
             self._spec = self._spec_of(dropped, is_folder=kind == stat.S_IFDIR)
@@ -196,11 +196,11 @@ class Drop:
     # ---- its attachments ---------------------------------------------------------------------------------------
 
     def _attachments_are_whole(self, now_s: float) -> bool:
-        whole = [self._attachment_is_whole(path, now_s) for path in self._awaited()]  # each is looked at in each tick
+        whole = [self._attachment_is_whole(path, now_s) for path in self._awaited()]  # a list: each tick looks at all
         return all(whole)
 
     def _awaited(self) -> list[str]:
-        """Referenced files that still have to be copied: those of a file that was dropped by itself."""
+        """Referenced files that still have to be copied: those of a job file that was dropped alone."""
         assert self._spec is not None
         if not self._spec.references():
             return []
@@ -218,7 +218,7 @@ class Drop:
             raise
         except AttachmentMissing:
             if self._waited_s(path, now_s) < self._settle_s:
-                return False  # it may be the next file that its maker writes
+                return False  # the same program may write it next
             raise
         return signature in self._arrived or self._lies_still(path, signature, now_s)
 
@@ -235,7 +235,7 @@ class Drop:
 
     def _take_attachments(self) -> dict[str, str]:
         assert self._spec is not None
-        if self._job_path is None:  # a voice file that was dropped by itself
+        if self._job_path is None:  # a voice file that was dropped alone
             return {self.name: sha256_below(self._dropped().parent, self.name)}
         if not self._spec.references():
             return {}
@@ -254,13 +254,13 @@ class Drop:
     # ---- how drops depend on each other ------------------------------------------------------------------------
 
     def _needs(self, earlier: Drop) -> bool:
-        """Whether this drop must be recorded after `earlier`, which is still incomplete."""
+        """Whether this drop must be recorded after `earlier`, which is not complete yet."""
         if earlier._spec is None:
             return True  # not even read yet
         assert self._spec is not None
         is_nameless = isinstance(earlier._spec, ImportSpec) and earlier._spec.voice is None
         if is_nameless and names_needed(self._spec) - set(PRESET_NAMES):
-            return True  # the voice's name stands in a file that is still arriving
+            return True  # the voice's name is in a file that is still arriving
         made = {name_key(earlier._spec.id or job_name_from(earlier.name))}
         if isinstance(earlier._spec, LockSpec | ImportSpec | RelockSpec) and earlier._spec.voice:
             made.add(name_key(parse_voice_reference(earlier._spec.voice).name))
@@ -287,18 +287,18 @@ def _import_spec(name: str) -> ImportSpec:
     try:
         return ImportSpec(kind="import", file=name)
     except pydantic.ValidationError:
-        raise EntryRefused(f"The file name {printable_name(name)} cannot be used.", hint="Rename it.") from None
+        raise EntryRefused(f"The file name {printable_name(name)} cannot be used.", hint="Rename the file.") from None
 
 
 def job_file_in(folder: Path) -> Path:
-    """The job file at the top of a dropped folder: job.toml or job.json, else the only one there is."""
+    """Job file at the top of a dropped folder: job.toml or job.json, else the only one."""
     names = sorted(name for name in os.listdir(folder) if has_job_suffix(name) and not is_litter(name))  # noqa: PTH208
     preferred = [name for name in names if name.casefold() in ("job.toml", "job.json")]
     chosen = preferred or names
     shown = printable_name(folder.name)
     if not chosen:
-        raise EntryRefused(f"The folder {shown} holds no job file.", hint="Put a job.toml or job.json at its top.")
+        raise EntryRefused(f"The folder {shown} has no job file.", hint="Put a job.toml or job.json at its top.")
     if len(chosen) > 1:
         listed = ", ".join(map(printable_name, chosen[:5]))
-        raise EntryRefused(f"The folder {shown} holds several job files: {listed}.", hint="Name the one job.toml.")
+        raise EntryRefused(f"The folder {shown} has several job files: {listed}.", hint="Name one of them job.toml.")
     return folder / chosen[0]

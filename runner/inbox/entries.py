@@ -1,6 +1,6 @@
-"""One entry of the inbox → what it is, and a signature that changes when it does.
+"""A folder → its entries: what each is, and a signature that changes when it does.
 
-This module looks at the disk and changes nothing.
+This module reads the disk and changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_TREE_DEPTH = 32
 JOB_SUFFIXES = (".toml", ".json")
 VOICE_SUFFIXES = (".vox",)
 
-# A file being written by a well-behaved program, under a name that it will not keep.
+# A file that a well-behaved program is still writing, under a name that it will not keep.
 _TEMPORARY = re.compile(r"\..*|.*\.(part|tmp|temp|partial|filepart|crdownload|download)", re.IGNORECASE | re.DOTALL)
 # Left behind by editors, sync tools and operating systems; never meant for us.
 _LITTER = re.compile(
@@ -43,14 +43,14 @@ class Kind(Enum):
     FOLDER = "folder"
     ATTACHMENT = "attachment"
     SPECIAL = "special"  # a link, FIFO, socket or device
-    UNNAMEABLE = "unnameable"  # its name is no UTF-8
+    UNNAMEABLE = "unnameable"  # its name is not UTF-8
     TEMPORARY = "temporary"
     LITTER = "litter"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one look at an inbox entry showed."""
+    """Entry of the inbox as it was at one look."""
 
     name: str  # as the file system gives it; undecodable bytes as surrogates
     kind: Kind
@@ -62,17 +62,17 @@ class Entry:
 
 
 def is_utf8(name: str) -> bool:
-    """False for a name with bytes that are no UTF-8, which the system gives us as surrogates."""
+    """False for a name with bytes that are not UTF-8, which Python keeps as surrogates."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def is_temporary(name: str) -> bool:
-    """A name that a file bears while it is written: hidden, `.part`, `.tmp` and the like."""
+    """Whether a file has such a name while it is written: hidden, `.part`, `.tmp` and the like."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def is_litter(name: str) -> bool:
-    """A name that is never a job or an attachment."""
+    """Whether a name never belongs to a job or an attachment."""
     return _LITTER.fullmatch(name) is not None
 
 
@@ -119,20 +119,20 @@ def _kind(name: str, mode: int) -> Kind:
 
 
 def signature_of(status: os.stat_result) -> Signature:
-    """Changes when a file is written to or replaced: what the settle rule watches."""
+    """Values that change when a file is written to or replaced; the settle rule compares them."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, stat.S_IFMT(status.st_mode))
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder's content: a signature of everything below it, and how many job files lie at its top."""
+    """Signature of everything below a folder, and the number of job files at its top."""
 
     signature: Signature
     job_files: int
 
 
 def tree_signature(folder: Path) -> Tree:
-    """Look at everything below `folder`, up to MAX_TREE_ENTRIES and MAX_TREE_DEPTH; what cannot be read is skipped."""
+    """Tree below `folder`, up to MAX_TREE_ENTRIES and MAX_TREE_DEPTH; unreadable parts are skipped."""
     content: list[tuple[str, Signature]] = []
     job_files = 0
     for depth, relative, status in _walk(folder):
@@ -152,7 +152,7 @@ def _walk(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
             with os.scandir(current) as found:
                 items = list(found)
         except OSError:
-            continue  # unreadable or gone; a job that needs what lies there is refused when it is opened
+            continue  # unreadable or gone; a job that names a file in it is refused when that is opened
         for item in items:
             try:
                 status = item.stat(follow_symlinks=False)

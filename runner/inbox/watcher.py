@@ -1,8 +1,8 @@
-"""File events of the inbox → "look now", and the names that were moved in whole.
+"""File events of the inbox → calls to look now, and the names that were moved in whole.
 
-The periodic scan is the truth; events only wake it up, so a lost event costs a scan interval and no more.
-Linux is watched through inotify itself: watchdog holds every event back for up to half a second after a file
-has left the folder, which is what each claim does. Elsewhere (FSEvents on macOS) watchdog does the work.
+The periodic scan decides; events only start it earlier, so a lost event costs a scan interval and no more.
+On Linux we read inotify ourselves: watchdog delays every event by up to half a second after a file has left the
+folder, as each claim does. Elsewhere (FSEvents on macOS) watchdog does the work.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FolderEvents(Protocol):
     """Events of one folder, from construction to `close`."""
 
     def alive(self) -> bool:
-        """False once the folder that is watched is gone."""
+        """False once the watched folder is gone."""
         ...
 
     def close(self) -> None: ...
@@ -46,7 +46,7 @@ READ_BYTES = 1 << 16
 
 
 class InotifyEvents:
-    """Linux: a thread that reads inotify. Raises OSError when the folder cannot be watched."""
+    """Thread that reads inotify, on Linux. Raises OSError when the folder cannot be watched."""
 
     def __init__(self, folder: Path, *, moved: Moved, wake: Wake) -> None:
         self._moved, self._wake = moved, wake
@@ -103,7 +103,7 @@ def _last_error(folder: Path) -> OSError:
 
 
 class WatchdogEvents:
-    """Any system that watchdog knows. Raises OSError when the folder cannot be watched."""
+    """Observer of watchdog, on other systems. Raises OSError when the folder cannot be watched."""
 
     def __init__(self, folder: Path, *, moved: Moved, wake: Wake) -> None:
         from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -134,7 +134,7 @@ class WatchdogEvents:
 
 
 class InboxWatcher:
-    """Keeps events of the inbox coming while it can; `ensure()` re-arms after the inbox came back."""
+    """Watch on the inbox; `ensure()` starts it again after the inbox came back."""
 
     def __init__(self, inbox: Path, *, moved: Moved, wake: Wake) -> None:
         self._inbox, self._moved, self._wake = inbox, moved, wake
@@ -143,11 +143,11 @@ class InboxWatcher:
 
     @property
     def active(self) -> bool:
-        """Whether events arrive; without them the scan interval alone decides."""
+        """Whether events arrive; otherwise only the scan interval counts."""
         return self._events is not None and self._events.alive()
 
     def ensure(self) -> bool:
-        """Watch, if that is possible now; returns whether it is. Cheap when all is well."""
+        """Start watching unless that is done; returns whether it works. Cheap when all is well."""
         if self.active:
             return True
         self.close()
@@ -160,7 +160,7 @@ class InboxWatcher:
             self._complained = True
             return False
         self._complained = False
-        self._wake()  # what changed before the watch began has no event
+        self._wake()  # changes before the watch began had no event
         return True
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Bytes of a job file -> a checked job. Pure."""
+"""Bytes of a job file → a checked job. Pure."""

@@ -1,4 +1,4 @@
-"""A job file's bytes → a checked `JobSpec`, or every reason why it is none, with file, line, column and key."""
+"""A job file's bytes → a checked `JobSpec`, or every mistake in it, with file, line, column and key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_METADATA_BYTES = 1 << 20
 
 
 def parse_job(content: bytes, *, file_name: str) -> JobSpec:
-    """The job that a file says; `file_name` tells TOML from JSON and stands in messages.
+    """Job that a file describes; `file_name` tells TOML from JSON and appears in messages.
 
     Raises JobFileInvalid, which lists every problem found.
     """
@@ -59,7 +59,7 @@ def _kind_problem(tree: Mapping[str, Any]) -> Problem:
 
 
 def _key_combinations(tree: Mapping[str, Any]) -> Iterator[Problem]:
-    """Keys that contradict, or need, each other."""
+    """Problems with keys that contradict, or need, each other."""
     kind = tree["kind"]
     if kind == "design":
         yield from _exactly_one(tree, ("description", "character"))
@@ -69,7 +69,7 @@ def _key_combinations(tree: Mapping[str, Any]) -> Iterator[Problem]:
         if "audio" in has and "transcript" not in has:
             yield Problem(("audio",), "audio needs a transcript: the exact words spoken in it.")
         if {"from", "transcript"} <= has:
-            yield Problem(("transcript",), "transcript goes with audio; a candidate's words are known already.")
+            yield Problem(("transcript",), "transcript belongs with audio; the words of a candidate are known already.")
     elif kind == "synthesize":
         yield from _exactly_one(tree, ("lines", "text", "text_file"))
 
@@ -80,7 +80,7 @@ def _exactly_one(tree: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[Pro
     if not present:
         yield Problem((), f"{choice} is missing.")
     elif len(present) > 1:
-        yield Problem((present[1],), f"{' and '.join(present)} cannot stand together; give one of {choice}.")
+        yield Problem((present[1],), f"{' and '.join(present)} cannot be used together; give one of {choice}.")
 
 
 def _value_combinations(spec: JobSpec) -> Iterator[Problem]:
@@ -95,19 +95,19 @@ def _line_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
     for index, line in enumerate(spec.lines or ()):
         path = ("lines", index)
         if line.voice is None and spec.voice is None:
-            yield Problem(path, f"{dotted(path)} has no voice, and neither has the job.")
+            yield Problem(path, f"{dotted(path)} has no voice, and the job has none either.")
         if line.id is None:
             continue
         first = first_with.setdefault(name_key(line.id), index)
         if first != index:
             yield Problem(
-                (*path, "id"), f"{dotted(path)}.id = {shown(line.id)}: {dotted(('lines', first))} has it too."
+                (*path, "id"), f"{dotted(path)}.id = {shown(line.id)}: {dotted(('lines', first))} has the same id."
             )
     if spec.lines is None and spec.voice is None:
         yield Problem((), "voice is missing.")
 
 
-# What `_key_combinations` checks, in the words of JSON Schema.
+# The rules of `_key_combinations`, for JSON Schema.
 _ALTERNATIVES: dict[str, list[tuple[str, ...]]] = {
     "DesignSpec": [("description",), ("character",)],
     "LockSpec": [("from",), ("audio", "transcript")],
@@ -116,7 +116,7 @@ _ALTERNATIVES: dict[str, list[tuple[str, ...]]] = {
 
 
 def job_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of job files, TOML and JSON alike."""
+    """JSON Schema (2020-12) of job files, TOML and JSON alike."""
     kinds = Annotated[JobSpec, pydantic.Discriminator("kind")]
     schema = pydantic.TypeAdapter(kinds).json_schema(by_alias=True, mode="validation")
     for name, alternatives in _ALTERNATIVES.items():
@@ -125,22 +125,24 @@ def job_schema() -> dict[str, Any]:
 
 
 def spec_to_json(spec: JobSpec) -> str:
-    """The spec as canonical JSON: sorted keys, only what differs from the defaults. Equal specs give equal text."""
+    """Spec as canonical JSON: sorted keys, without defaults. Equal specs give equal text."""
     plain = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return json.dumps({**plain, "kind": spec.kind}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def spec_from_json(text: str) -> JobSpec:
-    """The spec that `spec_to_json` wrote. Raises RecordedOtherwise when that was another version's."""
+    """Spec that `spec_to_json` wrote. Raises RecordedOtherwise when another version wrote it in another form."""
     tree = json.loads(text)
     try:
         return SPEC_CLASSES[tree["kind"]].model_validate(tree)
     except (KeyError, pydantic.ValidationError) as error:
         hint = "Drop the job file again, or go back to the version that recorded it."
-        raise RecordedOtherwise("Another version of voicejobs recorded this job otherwise.", hint=hint) from error
+        raise RecordedOtherwise(
+            "This version of voicejobs cannot read the job as another one recorded it.", hint=hint
+        ) from error
 
 
 def content_sha256(spec: JobSpec, referenced: Mapping[str, str]) -> str:
-    """What makes two drops the same: the parsed job and the SHA-256 of every file that it refers to."""
+    """Digest that is equal for equal drops: of the parsed job and every file that it refers to."""
     files = json.dumps(dict(sorted(referenced.items())), ensure_ascii=False)
     return hashlib.sha256(f"{spec_to_json(spec)}\n{files}".encode()).hexdigest()

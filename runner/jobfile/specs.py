@@ -1,4 +1,4 @@
-"""The schema of job files: one pydantic class a kind. TOML and JSON share it; unknown keys are refused."""
+"""Schema of job files: one pydantic class per kind, for TOML and JSON. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class _Part(pydantic.BaseModel):
 
 
 class _Job(_Part):
-    """What every kind may say."""
+    """Keys of every kind of job."""
 
     id: Identifier | None = pydantic.Field(None, description="Makes the drop idempotent; names the outbox folder.")
     model: ModelName | None = pydantic.Field(None, description="Short name, repository id or folder of the model.")
@@ -75,16 +75,16 @@ class _Job(_Part):
     seed: Seed | None = pydantic.Field(None, description="Without it, seeds are derived from the content.")
     priority: int = pydantic.Field(0, ge=-100, le=100, description="Higher goes first.")
     metadata: dict[str, Any] = pydantic.Field(default_factory=dict, description="Any table; echoed in the receipt.")
-    sampling: SamplingSettings | None = pydantic.Field(None, description="How tokens are drawn.")
+    sampling: SamplingSettings | None = pydantic.Field(None, description="How tokens are sampled.")
     fresh: bool = pydantic.Field(False, description="Draw a new seed instead of reusing a take.")
 
     def references(self) -> tuple[str, ...]:
-        """The files this job names, relative to the job file."""
+        """Files that this job names, relative to the job file."""
         return ()
 
 
 class Character(_Part):
-    """Who speaks; composed into a description."""
+    """Person who speaks; composed into a description."""
 
     name: Annotated[str, pydantic.Field(min_length=1, max_length=200)]
     gender: Literal["male", "female", "nonBinary", "unknown"]
@@ -95,10 +95,10 @@ class Character(_Part):
     )
 
     def description(self) -> str:
-        """The description from which the voice is designed, word for word as VoxAlta composes it.
+        """Description from which the voice is designed, word for word as VoxAlta composes it.
 
-        The period after the summary is always added, also after a summary that ends in one: locks made by the Swift
-        tools carry exactly this text, and voices are compared by it.
+        The period after the summary is always added, even after a summary that ends in one: locks made by the Swift
+        tools contain exactly this text, and voices are compared by it.
         """
         traits = f" Voice traits: {', '.join(self.voice_traits)}." if self.voice_traits else ""
         return f"A {GENDER_WORDS[self.gender]} voice, {self.age_range}. {self.summary}.{traits}"
@@ -115,7 +115,7 @@ class DesignSpec(_Job):
     candidates: int = pydantic.Field(DEFAULT_CANDIDATES, ge=1, le=MAX_CANDIDATES, description="How many to make.")
 
     def design_instruction(self) -> str:
-        """The description, as written or as composed from the character."""
+        """Description, as written or as composed from the character."""
         if self.character is not None:
             return self.character.description()
         assert self.description is not None  # parse_job has checked that one of the two is there
@@ -123,7 +123,7 @@ class DesignSpec(_Job):
 
 
 class CandidateSource(_Part):
-    """One candidate of a design job."""
+    """Reference to a candidate of a design job."""
 
     job: JobName = pydantic.Field(description="The exact name of the design job.")
     candidate: int = pydantic.Field(ge=1, le=MAX_CANDIDATES, description="Counted from 1.")
@@ -141,7 +141,7 @@ class LockSpec(_Job):
         None, description="Whose voice it is; needed to export a cloned voice."
     )
     pronunciations: dict[str, str] = pydantic.Field(
-        default_factory=dict, description="How this voice speaks certain words: whole words, in any case."
+        default_factory=dict, description="How this voice pronounces certain words: whole words, upper or lower case."
     )
     set_current: bool = pydantic.Field(True, description="Whether the alias `current` moves to the new version.")
 
@@ -150,13 +150,13 @@ class LockSpec(_Job):
 
 
 class LineSpec(_Part):
-    """One line; its own keys win over the job's."""
+    """Line of a synthesize job; its own keys take precedence over the job's."""
 
     text: LineText
     id: Identifier | None = pydantic.Field(None, description="Used in file names and for re-runs.")
     voice: VoiceReferenceText | None = None
     model: ModelName | None = None
-    instruct: Description | None = pydantic.Field(None, description="How it is said: whispering, …")
+    instruct: Description | None = pydantic.Field(None, description="How it is spoken: whispering, …")
     language: Language | None = None
     seed: Seed | None = None
     sampling: SamplingSettings | None = None
@@ -171,14 +171,14 @@ class SynthesizeSpec(_Job):
         None, description="name, name@N, name@alias, a preset's name, or preset:NAME; needed unless every line has one."
     )
     format: AudioFormat | None = pydantic.Field(None, description="wav, flac, mp3 or ogg.")
-    instruct: Description | None = pydantic.Field(None, description="How lines without an instruct are said.")
-    pause_after_s: PauseSeconds | None = pydantic.Field(None, description="Pause of lines that have none.")
+    instruct: Description | None = pydantic.Field(None, description="How lines without an instruct are spoken.")
+    pause_after_s: PauseSeconds | None = pydantic.Field(None, description="Pause after lines that set none.")
     lines: list[LineSpec] | None = pydantic.Field(None, min_length=1, max_length=MAX_LINES)
     text: JobText | None = pydantic.Field(None, description="Instead of lines: one text.")
     text_file: RelativePath | None = pydantic.Field(None, description="Instead of lines: a UTF-8 file.")
 
     def without_texts(self) -> SynthesizeSpec:
-        """What still matters once the lines lie in the ledger: a book's take megabytes."""
+        """Spec without lines and text, which are megabytes for a book, for use once the lines are in the ledger."""
         return self.model_copy(update={"lines": None, "text": None})
 
     def references(self) -> tuple[str, ...]:
@@ -190,19 +190,21 @@ class ExportSpec(_Job):
 
     kind: Literal["export"]
     voice: VoiceReferenceText
-    file: FileName | None = pydantic.Field(None, description="The file's name; without it, the voice's name.")
+    file: FileName | None = pydantic.Field(None, description="Name of the file; by default the voice's name.")
 
 
 class ImportSpec(_Job):
-    """Take a voice over from a `.vox` file, or clone-prompt file, that lies beside the job file."""
+    """Import a voice from a `.vox` file, or clone-prompt file, beside the job file."""
 
     kind: Literal["import"]
     file: RelativePath
-    voice: NewVoiceName | None = pydantic.Field(None, description="Its name here; without it, its name in the file.")
+    voice: NewVoiceName | None = pydantic.Field(None, description="Its name here; by default its name in the file.")
     consent: Literal["self", "granted", "unknown"] | None = pydantic.Field(
-        None, description="Whose voice it is, where the file does not say."
+        None, description="Whose voice it is, when the file does not say."
     )
-    transcript: LineText | None = pydantic.Field(None, description="The words of a recording that comes without them.")
+    transcript: LineText | None = pydantic.Field(
+        None, description="The words spoken in a recording that comes without a transcript."
+    )
     set_current: bool = True
 
     def references(self) -> tuple[str, ...]:
@@ -214,7 +216,9 @@ class RelockSpec(_Job):
 
     kind: Literal["relock"]
     voice: VoiceReferenceText
-    set_current: bool = pydantic.Field(False, description="A relock leaves `current` where it is, unless told.")
+    set_current: bool = pydantic.Field(
+        False, description="Whether `current` moves to the new version; by default it does not."
+    )
 
 
 JobSpec = DesignSpec | LockSpec | SynthesizeSpec | ExportSpec | ImportSpec | RelockSpec

@@ -1,7 +1,7 @@
-"""The bytes of a job file → a plain tree of tables, lists, strings and numbers, or the reasons why not.
+"""The bytes of a job file → a plain tree of tables, lists, strings and numbers, or the reasons why it has none.
 
 Everything that a hostile or careless file can do to a parser is refused here, before and after parsing: size,
-encoding, nesting, repeated keys, NaN, lone surrogates, numbers without end.
+encoding, nesting, repeated keys, NaN, lone surrogates, endless numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-CARRIED_KEYS = ("metadata",)  # anything may stand under it
+CARRIED_KEYS = ("metadata",)  # anything is allowed in it
 MAX_FILE_BYTES = 8 << 20
 MAX_NESTING = 24
 MAX_DIGITS = 400
@@ -52,7 +52,7 @@ _BYTE_ORDER_MARKS = {
 
 @dataclass(frozen=True)
 class JobText:
-    """A job file's text and the tree it holds."""
+    """Text of a job file and the tree in it."""
 
     file_name: str  # as shown in messages
     text: str
@@ -60,7 +60,7 @@ class JobText:
     is_json: bool
 
     def invalid(self, problems: list[Problem]) -> JobFileInvalid:
-        """The error that lists `problems` with their places."""
+        """Error that lists `problems` with their positions."""
         positions: Positions = json_positions(self.text) if self.is_json else toml_positions(self.text)
         first = problems[:MAX_PROBLEMS]
         texts = [_placed(nearest_position(positions, problem.path), problem.text) for problem in first]
@@ -74,7 +74,7 @@ def _placed(position: tuple[int, int] | None, text: str) -> str:
 
 
 def read_tree(content: bytes, *, file_name: str) -> JobText:
-    """Decode and parse `content`; the kind of file is told by the name's extension. Raises JobFileInvalid."""
+    """Decode and parse `content`, as TOML or JSON by the name's extension. Raises JobFileInvalid."""
     text = _decoded(content, file_name)
     is_json = PurePath(file_name).suffix.casefold() == ".json"
     tree = _json_tree(text, file_name) if is_json else _toml_tree(text, file_name)
@@ -103,7 +103,7 @@ def _decoded(content: bytes, file_name: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise JobFileInvalid(file_name, [f", line {line}: byte {error.start} is no UTF-8."], hint=UTF8_HINT) from None
+        raise JobFileInvalid(file_name, [f", line {line}: byte {error.start} is not UTF-8."], hint=UTF8_HINT) from None
 
 
 UTF8_HINT = "Save it as UTF-8 without a byte-order mark."
@@ -122,7 +122,7 @@ _CLOSERS = {
 
 
 def without_strings(text: str, *, is_json: bool) -> str:
-    """`text` with strings and comments blanked, of equal length, as far as they are closed; in linear time."""
+    """`text` with closed strings and comments blanked, of the same length; in linear time."""
     openers = _JSON_OPENERS if is_json else _TOML_OPENERS
     pieces: list[str] = []
     at = 0
@@ -167,18 +167,18 @@ def _toml_tree(text: str, file_name: str) -> object:
 def _toml_place(message: str, text: str) -> str:
     match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
     if repeated := repeated_toml_key(text, message):
-        return _placed(repeated[1], f"the key {dotted(repeated[0])!r} stands twice.")
+        return _placed(repeated[1], f"the key {dotted(repeated[0])!r} appears twice.")
     if match:
         return f", line {match.group(2)}, column {match.group(3)}: not valid TOML: {match.group(1)}."
     return f": not valid TOML: {message}."
 
 
 class _NoNumber(Exception):
-    """A JSON constant that is no number: NaN, Infinity."""
+    """A JSON constant that is not a number: NaN, Infinity."""
 
 
 class _RepeatedKey(Exception):
-    """An object has one key twice."""
+    """An object with a repeated key."""
 
 
 def _refuse_constant(name: str) -> object:
@@ -214,24 +214,24 @@ def _constant_place(text: str, constant: str) -> str:
     offset = bare.find(constant)
     line = text.count("\n", 0, offset) + 1
     column = offset - text.rfind("\n", 0, offset)
-    return f", line {line}, column {column}: {constant} is no number in JSON."
+    return f", line {line}, column {column}: {constant} is not a number in JSON."
 
 
 def _repetitions(text: str) -> list[str]:
     repeated = repeated_json_keys(text)[:MAX_PROBLEMS]
-    texts = [_placed(position, f"the key {dotted(path)!r} stands twice.") for path, position in repeated]
-    return texts or [": a key stands twice."]
+    texts = [_placed(position, f"the key {dotted(path)!r} appears twice.") for path, position in repeated]
+    return texts or [": a key appears twice."]
 
 
 def _value_problems(tree: object) -> Iterator[Problem]:
-    """Values that no job can carry on: NaN and infinities, halves of characters, integers beyond 64 bits."""
+    """Problems with values that no job may hold: NaN, infinities, lone surrogates, integers beyond 64 bits."""
     waiting: list[tuple[tuple[str | int, ...], object]] = [((), tree)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, dict):
             sound = [(key, inner) for key, inner in value.items() if not _has_surrogate(key)]
             waiting += [((*path, key), inner) for key, inner in reversed(sound)]
-            if len(sound) < len(value):  # what stands under such a key cannot be named
+            if len(sound) < len(value):  # a value under such a key cannot be named
                 yield Problem(path, "a key holds half of a surrogate pair.")
         elif isinstance(value, list):
             waiting += [((*path, index), inner) for index, inner in reversed(list(enumerate(value)))]
@@ -248,7 +248,7 @@ def _has_surrogate(text: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Dates and times of TOML as ISO 8601 text, so that they can be written as JSON; elsewhere they are wrong types."""
+    """`value` with TOML dates and times as ISO 8601 text, so that it can be written as JSON."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -259,5 +259,5 @@ def _plain(value: Any) -> Any:
 
 
 def _type_word(value: object) -> str:
-    words = {list: "a list", str: "a text", bool: "a yes or no", int: "a number", float: "a number"}
+    words = {list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number"}
     return words.get(type(value), "null")

@@ -1,1 +1,1 @@
-"""One module a command or group of commands: flags in, one call, printed result out."""
+"""Commands and groups of commands: flags in, one call, printed result out."""

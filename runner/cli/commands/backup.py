@@ -1,4 +1,4 @@
-"""`voicejobs backup` and `restore`: everything that is remembered, in one file. Both work beside a runner."""
+"""`voicejobs backup` and `restore`: voices, jobs and takes in one file. Both work beside a runner."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--without-takes", is_flag=True, help="Leave rendered lines out; they can be spoken again.")
+@click.option("--without-takes", is_flag=True, help="Leave out rendered lines; they can be spoken again.")
 @json_option
 def backup(target: Path, without_takes: bool, as_json: bool) -> None:
-    """Write everything that is remembered into FILE.
+    """Write a backup of voices, jobs and takes to FILE.
 
-    Voices with their recordings, jobs, takes and voicejobs.toml; as of one moment, while work goes on.
-    FILE appears whole or not at all, and replaces an older one of its name. Its folder is made when that alone is
-    missing and its disk is mounted.
+    It contains voices with their recordings, jobs, takes and voicejobs.toml as of one moment; work continues meanwhile.
+    FILE appears whole or not at all, and replaces an older one. Its folder is created if only that folder is missing
+    and its disk is mounted.
     """
     from registry.registry import open_registry
 
@@ -45,7 +45,7 @@ def backup(target: Path, without_takes: bool, as_json: bool) -> None:
     missing = len(report.manifest.missing)
     if missing:
         lost = counted(missing, "recording or prompt")
-        say(f"warning: {lost} had been lost before this backup was made; `voicejobs voices fsck` tells which")
+        say(f"warning: {lost} had been lost before this backup was made; `voicejobs voices fsck` names them")
     show(report, as_json=as_json, text=lambda _: f"{report.path}: {size(report.size_bytes)}")
 
 
@@ -57,13 +57,13 @@ def backup(target: Path, without_takes: bool, as_json: bool) -> None:
     ),
 )
 @click.argument("archive", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--replace", is_flag=True, help="Replace a registry that has content; it is kept beside the new one.")
+@click.option("--replace", is_flag=True, help="Replace a registry that is not empty, keeping its database.")
 @click.option("--settings", "with_settings", is_flag=True, help="Restore voicejobs.toml as well.")
 @json_option
 def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) -> None:
-    """Make this instance remember what FILE holds; FILE may come from another machine.
+    """Restore voices, jobs and takes from the backup FILE, also from another machine.
 
-    The archive is read and checked to its end before anything is changed.
+    The whole archive is read and checked before anything is changed.
     """
     from registry.upkeep.restore import restore as restore_registry
 
@@ -85,7 +85,7 @@ def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) ->
 
 
 def _retire_answers(instance: Instance) -> None:
-    """A job that is open again, as of the backup, has not been answered, whatever its folder says."""
+    """Rename receipts of jobs that are open again, as of the backup: they have not been answered."""
     from registry.jobs.lists import list_jobs
     from registry.jobs.values import OPEN_STATUSES
     from registry.storage.database import Database

@@ -1,4 +1,4 @@
-"""`voicejobs voices import` and `voices export`: voices from and to other tools and other machines."""
+"""`voicejobs voices import` and `voices export`: voices from and to other tools and machines."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     examples=(
         "voicejobs voices import elena.vox",
         "voicejobs voices import elena-1.7b.cloneprompt --voice elena --consent self",
-        "voicejobs voices import ~/.diga            # every voice of diga's store",
+        "voicejobs voices import ~/.diga            # every voice in diga's store",
     ),
 )
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE|FOLDER")
-@click.option("--voice", metavar="NAME", help="Its name here; else its name in the file.")
+@click.option("--voice", metavar="NAME", help="Its name here; default: its name in the file.")
 @click.option("--consent", type=click.Choice(["self", "granted", "unknown"]), help="Whose voice it is.")
-@click.option("--transcript", metavar="TEXT", help="The words of a recording that comes without them.")
-@click.option("--model", metavar="MODEL", help="What locks a voice that comes without a usable prompt.")
-@click.option("--keep-current", is_flag=True, help="Leave the alias `current` where it is.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for jobs that an import needs.")
+@click.option("--transcript", metavar="TEXT", help="The words spoken in a recording that comes without a transcript.")
+@click.option("--model", metavar="MODEL", help="Model that locks a voice without a usable prompt.")
+@click.option("--keep-current", is_flag=True, help="Do not move the alias `current`.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the jobs of the import.")
 @json_option
 def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, **wishes: Any) -> int:
-    """Take voices over from .vox files, clone prompts or a folder.
+    """Import voices from .vox files, clone prompts or a folder.
 
-    A file without a usable clone prompt is locked from its recording, as a job. What is imported twice is there
-    once. Nothing in the folder is changed.
+    A file without a usable clone prompt is locked from its recording, by a job. Importing a voice twice changes
+    nothing. Nothing in the folder is changed.
     """
     from registry.registry import open_registry
     from runner.cli.exchange_files import Importer, refused_in
@@ -104,13 +104,17 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
 )
 @click.argument("voice", metavar="NAME[@N]")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to; else NAME.vox here, - is stdout."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File to write; default: NAME.vox here; - is stdout.",
 )
 @json_option
 def export_voice(voice: str, output: Path | None, as_json: bool) -> None:
-    """Write a voice into a .vox file.
+    """Write a voice to a .vox file.
 
-    A cloned voice leaves only with the consent `self` or `granted`.
+    A cloned voice is exported only with the consent `self` or `granted`.
     """
     from registry.registry import open_registry
     from runner.cli.exchange_files import export_to, exported

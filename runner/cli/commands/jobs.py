@@ -1,4 +1,4 @@
-"""`voicejobs jobs`: what the ledger knows, and asking the runner to cancel or retry."""
+"""`voicejobs jobs`: the ledger shown, and requests to cancel or retry."""
 
 from __future__ import annotations
 
@@ -46,22 +46,24 @@ def _database() -> Database:
         "voicejobs jobs list --json",
     ),
 )
-@click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only these; repeatable.")
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only jobs with this status; repeatable."
+)
 @click.option("-n", "--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="How many.")
 @json_option
 def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """Jobs, newest first: state, progress, time left, and what went wrong."""
+    """List jobs, newest first: state, progress, time left, and errors."""
     from registry.jobs.lists import list_jobs
 
     with _database() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
     shown = [_listed_json(listed) for listed in found] if as_json else found
     show(shown, as_json=as_json, text=_list_text)
-    _tell_of_no_runner(found)
+    _warn_of_no_runner(found)
 
 
-def _tell_of_no_runner(found: Iterable[ListedJob]) -> None:
-    """Jobs that seem to run or to wait for their turn do nothing while nobody works."""
+def _warn_of_no_runner(found: Iterable[ListedJob]) -> None:
+    """Warn when jobs seem to run or wait, but no runner is active."""
     from registry.jobs.values import OPEN_STATUSES
 
     if any(listed.job.status in OPEN_STATUSES for listed in found) and not current_instance().runner_is_active():
@@ -138,7 +140,7 @@ def _listed_json(listed: ListedJob) -> dict[str, Any]:
 @click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(0, 100_000), help="How many lines.")
 @json_option
 def show_(job: str, lines: int, as_json: bool) -> None:
-    """One job: its state, its lines, what happened to it, and what to do about errors."""
+    """Show one job: its state, lines and events, and what to do about errors."""
     from registry.jobs.lists import show_job
 
     instance = current_instance()
@@ -148,7 +150,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
         show(_details_json(details), as_json=True, text=str)
         return
     click.echo(redact(_details_text(details, outbox=str(instance.outbox))))
-    _tell_of_no_runner([details.listed])
+    _warn_of_no_runner([details.listed])
 
 
 def _details_json(details: JobDetails) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
 
 
 def _redacted(value: Any) -> Any:
-    """What was read from JSON, without credentials."""
+    """Value from JSON, without credentials."""
     if isinstance(value, dict):
         return {key: _redacted(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -241,15 +243,15 @@ def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
 @jobs.command("retry", cls=Command, examples=("voicejobs jobs retry scene-4",))
 @click.argument("names", metavar="JOB…", nargs=-1, required=True)
 def retry(names: tuple[str, ...]) -> None:
-    """Run failed, partial or cancelled jobs again; lines that are done stay done."""
-    _ask(names, "retry", done="asked to run again")
+    """Run failed, partial or cancelled jobs again; finished lines are kept."""
+    _ask(names, "retry", done="will run again")
 
 
 @jobs.command("cancel", cls=Command, examples=("voicejobs jobs cancel scene-4",))
 @click.argument("names", metavar="JOB…", nargs=-1, required=True)
 def cancel(names: tuple[str, ...]) -> None:
-    """Stop jobs that wait or run; what is published stays in the outbox."""
-    _ask(names, "cancel", done="asked to stop")
+    """Cancel waiting or running jobs; published lines stay in the outbox."""
+    _ask(names, "cancel", done="will be cancelled")
 
 
 UNITS_S = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
@@ -259,7 +261,7 @@ def seconds_in(text: str) -> float:
     """`30d` → seconds. Raises UsageProblem."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)\s*", text)
     if match is None:
-        raise UsageProblem(f"{text!r} is no length of time.", hint="Write 12h, 30d or 8w.")
+        raise UsageProblem(f"{text!r} is not a length of time.", hint="Write 12h, 30d or 8w.")
     return float(match[1]) * UNITS_S[match[2]]
 
 
@@ -268,13 +270,13 @@ def seconds_in(text: str) -> float:
     cls=Command,
     examples=("voicejobs jobs prune --older-than 30d", "voicejobs jobs prune --older-than 2w --dry-run"),
 )
-@click.option("--older-than", required=True, metavar="TIME", help="How long ago they ended: 12h, 30d, 8w.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@click.option("--older-than", required=True, metavar="TIME", help="Minimum time since they ended: 12h, 30d, 8w.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @json_option
 def prune(older_than: str, dry_run: bool, as_json: bool) -> None:
-    """Forget jobs that ended: their rows in the ledger and their folders in the outbox.
+    """Remove jobs that ended, from the ledger and the outbox.
 
-    Voices, takes and candidates stay. Works while a runner is active.
+    Voices, takes and candidates are kept. Works while a runner is active.
     """
     from runner.cli.prune import prune as prune_jobs
 

@@ -1,4 +1,4 @@
-"""`voicejobs models …`: what is installed, where, and how it gets there."""
+"""`voicejobs models …`: models listed, fetched, verified, moved, removed and quantised."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runner.cli.commands.models_output import (
     voices_by_model,
 )
 from runner.cli.console import Command, LazyGroup, globals_of, json_option, say, to_json
-from runner.text_format import size
+from runner.text_format import counted, size
 
 if TYPE_CHECKING:
     from runner.config.quick_settings import QuickSettings
@@ -34,7 +34,7 @@ MODELS_DIR_KEY = "voicejobs.models_dir"
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenDirectory:
-    """What a command works on: the model directory, and what is set for the instance if there is one."""
+    """Model directory of a command, and the settings of the instance if there is one."""
 
     directory: Path
     instance: QuickSettings | None
@@ -50,8 +50,8 @@ class ChosenDirectory:
 
 
 def models_dir_option(command: Decorated) -> Decorated:
-    """`--models-dir` on a command, also after its name."""
-    text = "The shared model directory; wins over VOICEJOBS_MODELS_DIR, ACERVO_MODELS_DIR and voicejobs.toml."
+    """Add `--models-dir` to a command, also after its name."""
+    text = "The shared model directory; overrides VOICEJOBS_MODELS_DIR, ACERVO_MODELS_DIR and voicejobs.toml."
     return click.option("--models-dir", "models_dir", type=click.Path(path_type=Path), help=text)(command)
 
 
@@ -59,15 +59,15 @@ def models_dir_option(command: Decorated) -> Decorated:
 @models_dir_option
 @click.pass_context
 def models(context: click.Context, models_dir: Path | None) -> None:
-    """The speech models of this machine: found, moved, fetched, checked."""
+    """List, download, verify and move models."""
     if models_dir is not None:
         context.meta[MODELS_DIR_KEY] = models_dir
 
 
 def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenDirectory:
-    """The model directory that this command line means, with or without an instance.
+    """Model directory that this command line means, with or without an instance.
 
-    Models are shared by all instances, so none is needed to look at them.
+    Models are shared by all instances, so none is needed.
     """
     from models.store.shared_directory import resolve_models_dir
     from runner.config.quick_settings import quick_settings
@@ -86,7 +86,7 @@ def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenD
 @json_option
 @click.pass_context
 def list_command(context: click.Context, show_all: bool, models_dir: Path | None, as_json: bool) -> None:
-    """Installed models: state, size, where they lie, and which voices need them."""
+    """List installed models: state, size, folder, and the voices that need them."""
     from models.store.installed import list_models
 
     chosen = chosen_directory(context, models_dir)
@@ -112,7 +112,7 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
 @json_option
 @click.pass_context
 def path_command(context: click.Context, name: str, models_dir: Path | None, as_json: bool) -> None:
-    """The folder of model NAME; without a name, of the default model. Exit code 3 when it is not installed."""
+    """Print the folder of model NAME; default: the default model. Exit code 3 when it is not installed."""
     from models.errors import ModelNotInstalled
     from models.store.availability import Available, availability
     from models.store.installed import resolve_model
@@ -120,7 +120,7 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
     chosen = chosen_directory(context, models_dir)
     choice = resolve_model(name, directory=chosen.directory)
     if choice.folder is None:
-        raise ModelNotInstalled(f"{choice.id} has no folder: it needs no weights, and is ready as it is.")
+        raise ModelNotInstalled(f"{choice.id} has no folder: it needs no weights and is always ready.")
     if not isinstance(availability(choice.folder), Available):
         hint = f"`voicejobs models pull {choice.id}` fetches it."
         raise ModelNotInstalled(f"{choice.id} is not usable in {chosen.directory}.", hint=hint)
@@ -146,7 +146,7 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
 def pull_command(
     context: click.Context, name: str, revision: str | None, models_dir: Path | None, as_json: bool
 ) -> None:
-    """Make model NAME usable: adopt it from a legacy place, fetch it, or fetch what is missing of it."""
+    """Make model NAME usable: adopt it from a legacy place, download it, or download missing files."""
     from models.fetch.prepare import pull_model
 
     chosen = chosen_directory(context, models_dir)
@@ -181,7 +181,7 @@ def pull_command(
     "verify", cls=Command, examples=("voicejobs models verify", "voicejobs models verify qwen3-tts-1.7b-base --hashes")
 )
 @click.argument("names", nargs=-1)
-@click.option("--hashes", is_flag=True, help="Also read every byte and compare it with the manifest.")
+@click.option("--hashes", is_flag=True, help="Also read every byte and compare the hashes with the manifest.")
 @models_dir_option
 @json_option
 @click.pass_context
@@ -204,7 +204,7 @@ def verify_command(
                 click.echo(f"{row['id']}: {problem}")
     broken = [row["id"] for row in rows if row["state"] != "available"]
     if broken:
-        raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` mends a model.")
+        raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` repairs a model.")
 
 
 @models.command(
@@ -213,13 +213,13 @@ def verify_command(
     examples=("voicejobs models migrate --dry-run", "voicejobs models migrate", "voicejobs models migrate --undo"),
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan with sizes, and change nothing.")
-@click.option("--undo", is_flag=True, help="Revert the last migration, while its files are untouched.")
+@click.option("--undo", is_flag=True, help="Revert the last migration, if its files are untouched.")
 @click.option(
     "--on-conflict",
     type=click.Choice(["keep-existing", "keep-complete", "report-only"]),
     default="keep-existing",
     show_default=True,
-    help="When the directory has a model of that name already.",
+    help="What to do when the directory has a model of that name already.",
 )
 @models_dir_option
 @json_option
@@ -227,15 +227,15 @@ def verify_command(
 def migrate_command(
     context: click.Context, dry_run: bool, undo: bool, on_conflict: str, models_dir: Path | None, as_json: bool
 ) -> None:
-    """Bring every model of legacy places into the shared directory.
+    """Move all models from legacy places to the shared directory.
 
-    Nothing is merged, overwritten, or deleted without having been moved.
+    Nothing is merged or overwritten, and nothing is deleted that has not been moved.
     """
     from models.migrate.migration import plan_migration, recover, run_plan, undo_last
     from runner.errors import UsageProblem, WorkFailed
 
     if undo and dry_run:
-        raise UsageProblem("--undo and --dry-run cannot go together.")
+        raise UsageProblem("--undo and --dry-run cannot be used together.")
     chosen = chosen_directory(context, models_dir)
     if undo:
         undone = undo_last(chosen.directory, on_event=talk)
@@ -259,12 +259,12 @@ def migrate_command(
     elif not outcome.done:
         say("Nothing to move.")
     if failed:
-        raise WorkFailed(f"{len(failed)} models stay where they were.", hint="What was said above tells why.")
+        raise WorkFailed(f"{counted(len(failed), 'model')} could not be moved.", hint="The messages above say why.")
 
 
 @models.command("rm", cls=Command, examples=("voicejobs models rm qwen3-tts-0.6b-base",))
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Also when the current version of a voice needs it.")
+@click.option("--force", is_flag=True, help="Even if the current version of a voice needs it.")
 @models_dir_option
 @json_option
 @click.pass_context
@@ -278,26 +278,26 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
     choice = resolve_model(name, directory=chosen.directory)
     used = voices_by_model(chosen.instance.state_dir).get(choice.id.casefold(), ()) if chosen.instance else ()
     if used and not force:
-        hint = "Relock them for another model first, or say --force."
+        hint = "Relock them for another model first, or use --force."
         raise ModelNeeded(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
     removed = remove_model(choice, directory=chosen.directory)
     if as_json:
         click.echo(to_json({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes}))
     else:
-        say(f"{removed.id} is removed; {size(removed.freed_bytes)} are free again.")
+        say(f"removed {removed.id}, freed {size(removed.freed_bytes)}")
 
 
 @models.command("quantize", cls=Command, examples=("voicejobs models quantize qwen3-tts-1.7b-base --bits 8",))
 @click.argument("source")
-@click.option("--bits", type=click.Choice(["8", "6", "4"]), required=True, help="Bits of each weight.")
-@click.option("--to", "target", help="Id of the new model; default: SOURCE's with the bits at its end.")
+@click.option("--bits", type=click.Choice(["8", "6", "4"]), required=True, help="Bits per weight.")
+@click.option("--to", "target", help="Id of the new model; default: that of SOURCE, with -8bit at its end.")
 @models_dir_option
 @json_option
 @click.pass_context
 def quantize_command(
     context: click.Context, source: str, bits: str, target: str | None, models_dir: Path | None, as_json: bool
 ) -> None:
-    """Write a smaller copy of model SOURCE with 8, 6 or 4 bits a weight, as a model of its own."""
+    """Write a smaller copy of model SOURCE with 8, 6 or 4 bits per weight, as a separate model."""
     from runner.cli.quantize_run import quantize_model
 
     chosen = chosen_directory(context, models_dir)

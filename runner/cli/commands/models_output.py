@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.console import say, terminal_table, to_json
-from runner.text_format import short, size
+from runner.text_format import counted, short, size
 
 if TYPE_CHECKING:
     from models.migrate.migration import Plan, PlannedStep
@@ -24,20 +24,20 @@ VOICES_A_PAGE = 1_000
 
 
 def talk(event: ModelEvent) -> None:
-    """What happens, on stderr; progress has its own bar."""
+    """Print an event on stderr; progress has its own bar."""
     if event.kind != "progress":
         say(event.message)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[ModelEvent], None]]:
-    """A consumer of events that draws a bar on a terminal and is silent about progress elsewhere."""
+    """Consumer of events that draws a bar on a terminal, and elsewhere ignores progress."""
     bars: list[Any] = []
 
     def show(event: ModelEvent) -> None:
         if event.kind != "progress" or not sys.stderr.isatty():
             if bars:
-                click.echo(err=True)  # the bar's line ends here; the next progress draws it anew
+                click.echo(err=True)  # ends the bar's line; the next progress draws it again
             talk(event)
             return
         if not bars:
@@ -53,7 +53,7 @@ def progress_bar() -> Iterator[Callable[[ModelEvent], None]]:
 
 
 def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> dict[str, Any]:
-    """One installed model, for scripts."""
+    """Installed model, for scripts."""
     entry = model.entry
     return {
         "id": model.id,
@@ -75,7 +75,7 @@ def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> di
 
 
 def listing(rows: Sequence[dict[str, Any]]) -> str:
-    """Models as a table for people."""
+    """Table of models, for people."""
     headings = ("MODEL", "SHORT NAME", "SIZE", "STATE", "VOICES", "FOLDER")
     return terminal_table(headings, [_cells(row) for row in rows])
 
@@ -111,7 +111,7 @@ def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dic
 
 
 def models_not_installed(directory: Path, *, present: set[str]) -> list[dict[str, Any]]:
-    """Known models that lie nowhere, as rows of a listing."""
+    """Known models that are not installed, as rows of a listing."""
     from models.store import catalog
     from models.store.availability import NotAvailable
     from models.store.installed import InstalledModel
@@ -134,7 +134,7 @@ def models_not_installed(directory: Path, *, present: set[str]) -> list[dict[str
 
 
 def step_as_json(step: PlannedStep) -> dict[str, Any]:
-    """One step of a migration, for scripts."""
+    """Step of a migration, for scripts."""
     return {
         "id": step.model,
         "action": step.action,
@@ -147,7 +147,7 @@ def step_as_json(step: PlannedStep) -> dict[str, Any]:
 
 
 def show_plan(plan: Plan, *, as_json: bool) -> None:
-    """A migration before it is run: the data on stdout, the sum on stderr."""
+    """Print a migration before it is run: the data on stdout, the sum on stderr."""
     if as_json:
         click.echo(to_json([step_as_json(step) for step in plan.steps]))
         return
@@ -157,7 +157,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     for finding in plan.findings:
         click.echo(f"{'closed':10} {'':>10}  {finding.folder} ({finding.reason})")
     moved_bytes = sum(step.size_bytes for step in plan.changes)
-    click.echo(f"{len(plan.changes)} changes, {size(moved_bytes)}, into {plan.directory}", err=True)
+    say(f"{counted(len(plan.changes), 'change')}, {size(moved_bytes)}, into {plan.directory}")
 
 
 # ---- voices that need a model ----------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def voices_by_model(state_dir: Path) -> dict[str, tuple[str, ...]]:
 
 
 def ids_meant_by(model: str) -> tuple[str, ...]:
-    """The ids, in lower case, of the models that a recorded name may mean: short name, repository id or folder."""
+    """Ids, in lower case, of the models that a recorded name may mean: short name, repository id or folder."""
     from models.store import catalog
 
     entry = catalog.entry_named(model)

@@ -32,7 +32,7 @@ from runner.exit_codes import FAILED, OK
 def check(files: tuple[str, ...], as_json: bool) -> int:
     """Check job files without running them; - reads standard input.
 
-    Exit code 1 when one of them is wrong. The files that a job names are looked for, too.
+    The files that a job names must be there, too. Exit code 1 when a job file is wrong.
     """
     from runner.cli.check import check_file
 
@@ -64,19 +64,19 @@ def schema() -> None:
     examples=(
         "voicejobs submit hello.toml",
         "voicejobs submit --wait scene.toml          # shows progress; the exit code is the job's",
-        "voicejobs submit examples/audiobook         # a folder: its job file and what that names",
+        "voicejobs submit examples/audiobook         # a folder: its job file and the files that it names",
         "generate-lines | voicejobs submit --name scene-4 -",
     ),
 )
 @click.argument("file", metavar="FILE")
-@click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner does.")
-@click.option("--name", metavar="NAME", help="Drop it under this name, which names a job without an id.")
+@click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner is active.")
+@click.option("--name", metavar="NAME", help="Name of the drop, and of a job without an id.")
 @json_option
 def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
     """Drop a job file, with the files it names, into the inbox; - reads standard input.
 
-    The file is checked first, and nothing is dropped when it is wrong. With --wait the exit code says how the
-    job ended: 0 done, duplicate or cancelled, 1 partial, failed or rejected.
+    The file is checked first, and a wrong one is not dropped. With --wait the exit code says how the job ended:
+    0 done, duplicate or cancelled, 1 partial, failed or rejected.
     """
     from runner.cli.check import read_job
     from runner.cli.submit import submit_job
@@ -116,14 +116,14 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
         "voicejobs --set model=draft run --once",
     ),
 )
-@click.option("--once", is_flag=True, help="Work until nothing is left to do, and exit.")
-@click.option("--quiet", is_flag=True, help="Log to the instance's log file only.")
+@click.option("--once", is_flag=True, help="Work until nothing is left to do, then exit.")
+@click.option("--quiet", is_flag=True, help="Log only to the instance's log file.")
 def run(once: bool, quiet: bool) -> int:
     """Take jobs from the inbox and work on them.
 
-    One runner owns an instance; a second one exits with code 4 and says who holds it. With --once the exit code
-    is 0 when every job is done, duplicate or cancelled, 1 when any is partial, failed or rejected, and 75 when
-    work still waits. Without it, SIGTERM ends the runner with 0; a second Ctrl-C exits at once.
+    An instance has one runner; a second one exits with code 4 and names the first. With --once the exit code is 0
+    when every job is done, duplicate or cancelled, 1 when any is partial, failed or rejected, and 75 when work
+    still waits. Without it, SIGTERM ends the runner with 0; a second Ctrl-C exits at once.
     """
     # Until the runner handles it: the first half second is imports. As with any kill, nothing is lost.
     before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -138,10 +138,10 @@ def _run(*, once: bool, quiet: bool) -> int:
     from runner.config.logs import set_up_logging
 
     instance = current_instance()
-    instance.own().release()  # a second runner is told so before anything else is said
+    instance.own().release()  # fails first when there is another runner
     set_up_logging(instance, to_stderr=not quiet)
     if once:
         return run_once(instance)
     if not quiet:
-        say(f"voicejobs watches {instance.inbox}; results appear in {instance.outbox}. Ctrl-C stops it.")
+        say(f"voicejobs is watching {instance.inbox}; results appear in {instance.outbox}. Ctrl-C stops it.")
     return run_daemon(instance)

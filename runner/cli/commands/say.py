@@ -1,4 +1,4 @@
-"""`voicejobs say`: a text aloud, with the flags that the `say` of macOS and `diga` have in common."""
+"""`voicejobs say`: a text spoken, with the flags that `say` of macOS and `diga` have in common."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LIST = "?"
     examples=(
         'voicejobs say "Hello." -v elena',
         "voicejobs say -f chapter.txt -v elena@2 -o chapter.m4a",
-        "echo Hello. | voicejobs say -o hello.wav     # standard input, where there is a pipe",
-        "voicejobs say -v ?                           # every voice there is",
+        "echo Hello. | voicejobs say -o hello.wav     # standard input, from a pipe",
+        "voicejobs say -v ?                           # lists all voices",
     ),
 )
 @click.argument("text", nargs=-1)
@@ -34,21 +34,22 @@ LIST = "?"
     "--output-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write it, and do not play; - is standard output.",
+    help="Write a file instead of playing; - is standard output.",
 )
 @click.option(
-    "--file-format", "format", metavar="FORMAT", help="wav, aiff, flac, mp3, ogg or m4a; else after the file's name."
+    "--file-format", "format", metavar="FORMAT", help="wav, aiff, flac, mp3, ogg or m4a; default: by the file's name."
 )
 @click.option("--model", metavar="MODEL", help="Short name, repository or folder.")
 @click.option("--language", metavar="LANGUAGE", help="en, pt-BR, japanese, …")
-@click.option("--instruct", metavar="TEXT", help="How it is said: whispering, …")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="The same number, the same reading.")
+@click.option("--instruct", metavar="TEXT", help="How it is spoken: whispering, …")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="The same seed gives the same reading.")
 @click.option("--voices", "list_voices", is_flag=True, help="List the voices.")
 @click.pass_context
 def say(ctx: click.Context, /, text: tuple[str, ...], file: str | None, list_voices: bool, **how: Any) -> int:
     """Speak a text, as the say command of macOS does.
 
-    Silent unless something is wrong. Without -o it plays; without a runner it runs the instance itself.
+    Prints nothing unless something is wrong. Plays the audio unless there is -o; runs the instance itself if no
+    runner is active.
     """
     from runner.cli import speak
 
@@ -70,7 +71,7 @@ def say(ctx: click.Context, /, text: tuple[str, ...], file: str | None, list_voi
 
 def _text(words: tuple[str, ...], file: str | None) -> str:
     if words and file is not None:
-        raise UsageProblem("Give a text or -f FILE, not both.")
+        raise UsageProblem("Give either a text or -f FILE, not both.")
     if words:
         return " ".join(words)
     if file in (None, "-"):
@@ -85,7 +86,7 @@ def _text(words: tuple[str, ...], file: str | None) -> str:
 
 def _decoded(content: bytes, name: str) -> str:
     if len(content) > MAX_TEXT_BYTES:
-        raise UsageProblem(f"{name} holds more than {MAX_TEXT_BYTES:,} bytes of text.", hint="Write a job instead.")
+        raise UsageProblem(f"{name} has more than {MAX_TEXT_BYTES:,} bytes of text.", hint="Write a job file instead.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -18,15 +18,15 @@ from runner.text_format import counted
     examples=(
         "voicejobs init",
         "voicejobs init ~/voices",
-        "voicejobs init ~/voices --force   # write the defaults anew",
+        "voicejobs init ~/voices --force   # write the defaults again",
     ),
 )
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--force", is_flag=True, help="Overwrite a voicejobs.toml that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing voicejobs.toml.")
 def init(folder: Path | None, force: bool) -> None:
-    """Make an instance in DIR; without it where --root says, else here.
+    """Create an instance in DIR; default: the folder of --root, else this one.
 
-    Writes a voicejobs.toml in which every key stands, commented, with its default, and makes the folders.
+    Writes a voicejobs.toml that lists every key with its default, commented out, and creates the folders.
     """
     from registry.durable_files import make_folder_durably, write_durably
     from registry.errors import Conflict
@@ -36,27 +36,31 @@ def init(folder: Path | None, force: bool) -> None:
     folder = (folder or globals_of(click.get_current_context()).get("root") or Path()).expanduser().absolute()
     path = folder / SETTINGS_FILE
     if path.exists() and not force:
-        raise Conflict(f"{path} is there already.", hint="--force writes the defaults over it.")
+        raise Conflict(f"{path} exists already.", hint="--force overwrites it with the defaults.")
     make_folder_durably(folder)
     write_durably(path, default_file().encode())
     instance = Instance(folder, load_settings(path))
     instance.prepare()
-    say(f"Made an instance in {folder}. Start it with: voicejobs --root {shlex.quote(str(folder))} run")
+    say(f"Created an instance in {folder}. Start it with: voicejobs --root {shlex.quote(str(folder))} run")
 
 
 @click.command(
     cls=Command,
-    examples=("voicejobs demo", "voicejobs demo --dir /tmp/voices   # an instance to look at and go on with"),
+    examples=("voicejobs demo", "voicejobs demo --dir /tmp/voices   # an instance to look at and work with"),
 )
 @click.option(
-    "--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Where; else a new temporary folder."
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to use; default: a new temporary one.",
 )
 @json_option
 def demo(folder: Path | None, as_json: bool) -> None:
     """Design, lock and speak in a scratch instance, and show the result.
 
-    Drops five job files at once: two voices designed and locked, and a scene spoken by both. It speaks with the
-    draft engine, which needs no download, and fails unless every receipt says done and the track holds speech.
+    Drops five job files at once: two voices are designed and locked, and both speak a scene. The draft engine, which
+    needs no download, speaks. Fails unless every receipt says done and the track contains speech.
     """
     from runner.cli.demo import demo_text, run_demo
 
@@ -68,22 +72,22 @@ def demo(folder: Path | None, as_json: bool) -> None:
     cls=Command,
     examples=(
         "voicejobs doctor",
-        "voicejobs doctor --engine      # speaks and computes, too",
+        "voicejobs doctor --engine      # starts engines, too",
         "voicejobs doctor --json",
     ),
 )
-@click.option("--engine", is_flag=True, help="Start engines as well: do they speak, does MLX compute right?")
-@click.option("--list-checks", is_flag=True, help="Say what is checked, and check nothing.")
-@click.option("--verbose", is_flag=True, help="Show what is in order, too.")
+@click.option("--engine", is_flag=True, help="Also start engines: do they speak, does MLX compute correctly?")
+@click.option("--list-checks", is_flag=True, help="List the checks without running them.")
+@click.option("--verbose", is_flag=True, help="Also show checks that found nothing wrong.")
 @json_option
 def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int:
     """Check this instance and this machine.
 
-    Every finding names a remedy. Exit code 1 when there is a warning or a problem.
+    Every finding comes with a remedy. Exit code 1 when there is a warning or a problem.
     """
     from runner.doctor.checks import ALWAYS_TOLD, CHECKS, examine
     from runner.doctor.findings import NOTE
-    from runner.doctor.findings import OK as GOOD
+    from runner.doctor.findings import OK as SOUND
 
     if list_checks:
         listed = [{"check": name, "what": what} for name, (what, _) in CHECKS.items()]
@@ -91,20 +95,20 @@ def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int
         click.echo(to_json(listed) if as_json else terminal_table(("CHECK", "WHAT"), rows))
         return OK
     findings = examine(current_instance(), engine=engine)
-    to_mend = [finding for finding in findings if finding.counts]
+    bad = [finding for finding in findings if finding.counts]
     if as_json:
-        click.echo(to_json({"ok": not to_mend, "findings": findings}))
-        return FAILED if to_mend else OK
+        click.echo(to_json({"ok": not bad, "findings": findings}))
+        return FAILED if bad else OK
     for finding in findings:
-        if finding.severity == GOOD and not verbose and finding.check not in ALWAYS_TOLD:
+        if finding.severity == SOUND and not verbose and finding.check not in ALWAYS_TOLD:
             continue
         click.echo(f"{finding.severity:<8} {finding.check}: {finding.message}")
-        if finding.remedy and finding.severity != GOOD:
+        if finding.remedy and finding.severity != SOUND:
             click.echo(f"{'':<8}   → {finding.remedy}")
     checks = len({finding.check for finding in findings})
     notes = sum(finding.severity == NOTE for finding in findings)
-    click.echo(f"{checks} checks: {counted(len(to_mend), 'finding')}, {counted(notes, 'note')}")
-    return FAILED if to_mend else OK
+    click.echo(f"{checks} checks: {counted(len(bad), 'finding')}, {counted(notes, 'note')}")
+    return FAILED if bad else OK
 
 
 @click.command(
@@ -123,5 +127,5 @@ def completion(shell: str) -> None:
     from runner.cli.program import voicejobs
 
     kind = get_completion_class(shell)
-    assert kind is not None  # click brings these three along
+    assert kind is not None  # click knows these three
     click.echo(kind(cast(click.Command, voicejobs), {}, "voicejobs", "_VOICEJOBS_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""`voicejobs voices`: the registry of locked voices, looked at and kept in order."""
+"""`voicejobs voices`: locked voices listed, compared, moved, removed and checked."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from registry.registry import Registry
     from registry.voices.values import Version, VersionDiff, VoiceSummary
 
-DIGEST_SHOWN = 13  # twelve digits and a mark that there are more
+DIGEST_SHOWN = 13  # twelve digits and an ellipsis
 TRAVEL = {
-    "export": ("runner.cli.commands.exchange:export_voice", "Write a voice into a .vox file."),
+    "export": ("runner.cli.commands.exchange:export_voice", "Write a voice to a .vox file."),
     "import": (
         "runner.cli.commands.exchange:import_voice",
-        "Take voices over from .vox files, clone prompts or a folder.",
+        "Import voices from .vox files, clone prompts or a folder.",
     ),
 }
 
@@ -42,7 +42,7 @@ TRAVEL = {
     examples=("voicejobs voices list", "voicejobs voices show elena@2", "voicejobs voices alias elena@1 current"),
 )
 def voices() -> None:
-    """List, compare, move, import and export voices."""
+    """List, compare, import, export and tidy voices."""
 
 
 def _registry() -> Registry:
@@ -53,28 +53,28 @@ def _registry() -> Registry:
 
 
 def _reference(voice: str) -> str:
-    """A preset's name alone means the preset, here as in jobs."""
+    """Reference in which a preset's bare name means the preset, as in jobs."""
     from registry.voices.names import PRESET_PREFIX, name_key
     from runner.names import PRESET_NAMES
 
     return f"{PRESET_PREFIX}{voice}" if name_key(voice) in PRESET_NAMES else voice
 
 
-# ---- looking -----------------------------------------------------------------------------------------------------
+# ---- reading -----------------------------------------------------------------------------------------------------
 
 
 @voices.command("list", cls=Command, examples=("voicejobs voices list", "voicejobs voices list --containing el --json"))
-@click.option("--containing", default="", metavar="TEXT", help="Only voices with this in their name.")
-@click.option("--after", default="", metavar="NAME", help="The page that follows this name.")
+@click.option("--containing", default="", metavar="TEXT", help="Only voices with TEXT in their name.")
+@click.option("--after", default="", metavar="NAME", help="Start after this name.")
 @click.option("-n", "--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="How many.")
 @json_option
 def list_(containing: str, after: str, limit: int, as_json: bool) -> None:
-    """Locked voices by name, with their current version."""
+    """List locked voices by name, with their current version."""
     with _registry() as registry:
         found = registry.voices(containing=containing, after=after, limit=limit)
     if not found and not as_json:
-        nobody = f"no voice has {containing!r} in its name" if containing else "no voices"
-        say(f"{nobody}; presets such as ryan need no lock")
+        none = f"no voice has {containing!r} in its name" if containing else "no locked voices"
+        say(f"{none}; presets such as ryan need no lock")
         return
     show(found, as_json=as_json, text=_list_text)
     if len(found) == limit and not as_json:
@@ -110,7 +110,7 @@ def _list_text(found: list[VoiceSummary]) -> str:
 @click.argument("voice")
 @json_option
 def show_(voice: str, as_json: bool) -> None:
-    """One version of a voice: where it comes from and what it is made of."""
+    """Show one version of a voice: its origin and its parts."""
     with _registry() as registry:
         version = registry.show(_reference(voice), removed=True)
         aliases = [alias.name for alias in registry.aliases(version.voice) if alias.number == version.number]
@@ -155,7 +155,7 @@ def _version_text(version: Version, aliases: list[str]) -> str:
 @click.option("-n", "--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="How many.")
 @json_option
 def history(voice: str, limit: int, as_json: bool) -> None:
-    """Every version of VOICE, newest first, and how its aliases moved."""
+    """List all versions of VOICE, newest first, and how its aliases moved."""
     with _registry() as registry:
         versions = registry.history(voice, limit=limit)
         moves = registry.alias_log(voice, limit=limit)
@@ -188,7 +188,7 @@ def _at(number: int | None) -> str:
 @click.argument("after")
 @json_option
 def diff(before: str, after: str, as_json: bool) -> None:
-    """What changed from one version to another, and how alike their speakers are."""
+    """Show what changed from one version to another, and how similar their speakers are."""
     with _registry() as registry:
         found = registry.diff(before, after)
     show(found, as_json=as_json, text=_diff_text)
@@ -217,8 +217,8 @@ def _value_text(field: str, value: object) -> str:
     "alias",
     cls=Command,
     examples=(
-        "voicejobs voices alias elena                  # which aliases there are",
-        "voicejobs voices alias elena@2 current        # move an alias, or make one",
+        "voicejobs voices alias elena                  # lists its aliases",
+        "voicejobs voices alias elena@2 current        # moves or creates an alias",
         "voicejobs voices alias elena warm --remove",
     ),
 )
@@ -227,16 +227,16 @@ def _value_text(field: str, value: object) -> str:
 @click.option("--remove", is_flag=True, help="Remove the alias.")
 @json_option
 def alias(voice: str, alias: str | None, remove: bool, as_json: bool) -> None:
-    """Show the aliases of a voice, or make ALIAS point at a version."""
+    """Show the aliases of a voice, or make ALIAS point to a version."""
     if remove and alias is None:
-        raise UsageProblem("--remove needs the alias that is to go.")
+        raise UsageProblem("--remove needs an alias.")
     with _registry() as registry:
         if alias is not None and remove:
             registry.remove_alias(voice, alias, now_s=time.time())
-            say(f"{alias} is no alias any more")
+            say(f"removed the alias {alias}")
         elif alias is not None:
             version = registry.set_alias(voice, alias, now_s=time.time())
-            say(f"{alias} is {version.name} now")
+            say(f"{alias} is now {version.name}")
         name = voice.partition("@")[0]
         found = registry.aliases(name)
     if alias is None or as_json:
@@ -248,15 +248,15 @@ def alias(voice: str, alias: str | None, remove: bool, as_json: bool) -> None:
     "rm", cls=Command, examples=("voicejobs voices rm elena@1 --why 'wrong accent'", "voicejobs voices rm elena --all")
 )
 @click.argument("voice")
-@click.option("--all", "every", is_flag=True, help="Every version of the voice.")
-@click.option("--why", default="", metavar="TEXT", help="Kept with the tombstone.")
+@click.option("--all", "every", is_flag=True, help="All versions of the voice.")
+@click.option("--why", default="", metavar="TEXT", help="Reason, kept with the tombstone.")
 def rm(voice: str, every: bool, why: str) -> None:
-    """Remove a version; refused while an alias or an unfinished job needs it.
+    """Remove a version, unless an alias or an unfinished job needs it.
 
     A removed version can be brought back with `voices restore` until `voices gc` has purged it.
     """
     if not every and "@" not in voice:
-        raise UsageProblem(f"{voice!r} names no version.", hint=f"Write {voice}@N, or --all for all of them.")
+        raise UsageProblem(f"{voice!r} names no version.", hint=f"Write {voice}@N, or use --all.")
     with _registry() as registry:
         if every:
             removed = registry.remove_voice(voice, now_s=time.time(), why=why)
@@ -283,18 +283,18 @@ def restore(version: str) -> None:
     ),
 )
 @click.argument("voice")
-@click.option("--model", metavar="MODEL", help="The model that will speak it; else the one of voicejobs.toml.")
-@click.option("--set-current", is_flag=True, help="Let `current` move to the new version.")
-@click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner does.")
+@click.option("--model", metavar="MODEL", help="Model for the new version; default: that of voicejobs.toml.")
+@click.option("--set-current", is_flag=True, help="Move `current` to the new version.")
+@click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner is active.")
 def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
-    """Rebuild a version for another model from its recording, as the next version. This is a job."""
+    """Rebuild a version for another model from its recording, as the next version, by a job."""
     from runner.cli.progress import wait_with_progress
     from runner.cli.submit import job_from_values, submit_job
     from runner.names import parse_voice_reference
 
     instance = current_instance()
     with _registry() as registry:
-        version = registry.show(_reference(voice))  # an unknown voice is told here, not in a receipt
+        version = registry.show(_reference(voice))  # an unknown voice fails here, not in a receipt
     values = {"kind": "relock", "voice": version.name, "set_current": set_current}
     name = f"relock-{parse_voice_reference(voice).name}"
     submitted = submit_job(instance, job_from_values({**values, **({"model": model} if model else {})}, name=name))
@@ -313,7 +313,9 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
     "play", cls=Command, examples=("voicejobs voices play elena", "voicejobs voices play elena@2 -o elena.wav")
 )
 @click.argument("voice")
-@click.option("-o", "--output", metavar="FILE.wav", type=click.Path(path_type=Path), help="Write it instead.")
+@click.option(
+    "-o", "--output", metavar="FILE.wav", type=click.Path(path_type=Path), help="Write a file instead of playing."
+)
 def play(voice: str, output: Path | None) -> None:
     """Play the audition of a version, or the recording that it was locked from."""
     from models.audio.encoder import encode_audio
@@ -335,15 +337,19 @@ def play(voice: str, output: Path | None) -> None:
         play_wav(wav)
 
 
-# ---- keeping order -----------------------------------------------------------------------------------------------
+# ---- tidying up --------------------------------------------------------------------------------------------------
 
 
 @voices.command("gc", cls=Command, examples=("voicejobs voices gc --dry-run", "voicejobs voices gc --grace-days 0"))
-@click.option("--grace-days", type=click.FloatRange(min=0), help="How long removed versions can be brought back [7].")
-@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@click.option(
+    "--grace-days",
+    type=click.FloatRange(min=0),
+    help="Days for which removed versions can be brought back; default: 7.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @json_option
 def gc(grace_days: float | None, dry_run: bool, as_json: bool) -> None:
-    """Remove what nothing needs any more: removed versions, old candidates, unused recordings.
+    """Purge what is no longer needed: removed versions, old candidates, unused recordings.
 
     Works while a runner is active.
     """
@@ -364,9 +370,9 @@ def gc(grace_days: float | None, dry_run: bool, as_json: bool) -> None:
 @voices.command("fsck", cls=Command, examples=("voicejobs voices fsck", "voicejobs voices fsck --json"))
 @json_option
 def fsck(as_json: bool) -> int:
-    """Read and hash everything that is remembered, changing nothing.
+    """Read and hash everything in the registry, and change nothing.
 
-    Exit code 1 when something is lost that nothing mends.
+    Exit code 1 when something is lost that cannot be made again.
     """
     with _registry() as registry:
         report = registry.fsck()

@@ -86,7 +86,7 @@ def test_submit_warns_that_the_active_runner_does_not_hear_set(root, run):
     job = write(root, "jobs/hello.toml", speak("Hello."))
     assert "--set" not in run("--set", "format=flac", "submit", str(job))[2]
     lock = open_instance(root).own()
-    assert "--set is not heard" in run("--set", "format=flac", "submit", str(job))[2]
+    assert "--set does not change them" in run("--set", "format=flac", "submit", str(job))[2]
     lock.release()
 
 
@@ -368,7 +368,7 @@ def test_the_folder_that_one_stands_in_is_called_by_its_name(root, run, monkeypa
     write(root, "scene/a.toml", speak("Hello."))
     write(root, "scene/b.toml", speak("Hello."))
     monkeypatch.chdir(root / "scene")
-    assert "The folder scene holds several job files: a.toml, b.toml." in run("submit", ".")[2]
+    assert "The folder scene has several job files: a.toml, b.toml." in run("submit", ".")[2]
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", ".hidden"])
@@ -376,6 +376,6 @@ def test_a_drop_is_never_given_a_name_that_hides_it_or_leads_elsewhere(root, run
     job = write(root, "jobs/hello.toml", speak("Hello."))
     before = sorted(root.iterdir())
     code, _, err = run("submit", "--name", name, str(job))
-    assert (code, "cannot be a drop's name" in err) == (2, True)
+    assert (code, "cannot be the name of a drop" in err) == (2, True)
     assert sorted(root.iterdir()) == before
     assert not [path for path in (root / "inbox").iterdir() if path.is_file()]

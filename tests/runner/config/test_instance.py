@@ -38,14 +38,14 @@ def test_the_flag_wins_over_the_variable_over_the_search(root, tmp_path):
 @pytest.mark.parametrize("inbox", [".", "..", "outbox", "inbox/../.voicejobs"])
 def test_an_inbox_that_would_swallow_the_instance_is_refused(root, inbox):
     (root / SETTINGS_FILE).write_text(f'inbox = "{inbox}"\n')
-    with pytest.raises(SettingsInvalid, match="would be taken for a job"):
+    with pytest.raises(SettingsInvalid, match="would be treated as a job"):
         open_instance(root, environment={})
 
 
 def test_without_an_instance_the_error_names_init(tmp_path):
     with pytest.raises(InstanceNotFound, match="voicejobs init"):
         open_instance(start=tmp_path, environment={})
-    with pytest.raises(InstanceNotFound, match="holds no voicejobs"):
+    with pytest.raises(InstanceNotFound, match="no voicejobs"):
         open_instance(tmp_path / "nowhere", environment={})
 
 

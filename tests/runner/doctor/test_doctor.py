@@ -148,7 +148,7 @@ def test_every_choice_of_how_to_compute_is_told_with_who_made_it(instance):
     by_rule, by_wish = (next(f for f in doctor.examine(each) if f.check == "computing") for each in (instance, asked))
     assert "all by rule" in by_rule.message
     assert "network by mlx, convolutions by mlx" in by_wish.message
-    assert "3 lines together; asked for: formulation, batch, blas." in by_wish.message
+    assert "3 lines together; set: formulation, batch, blas." in by_wish.message
 
 
 def test_the_self_test_says_how_far_every_stage_is_off(instance):

@@ -28,7 +28,7 @@ def refusal(text: str, *, file_name: str = "job.toml") -> str:
 
 
 def test_a_date_is_no_text_but_may_stand_in_the_metadata():
-    assert "text = 2026-01-31: expected a text, in quotes." in refusal(SPEAK.replace('"Hello."', "2026-01-31"))
+    assert "text = 2026-01-31: expected text in quotes." in refusal(SPEAK.replace('"Hello."', "2026-01-31"))
     assert parse(SPEAK + "[metadata]\nday = 2026-01-31\n").metadata == {"day": "2026-01-31"}
 
 
@@ -123,16 +123,16 @@ def test_a_character_is_composed_into_the_description(gender, word):
         (SPEAK + "fresh = 1", "line 4, column 1", "fresh = 1"),
         (SPEAK + 'language = "klingonese"', "line 4, column 1", "no language"),
         (SPEAK + "metadata = { x = nan }", "line 4, column 14", "metadata.x is nan"),
-        (SPEAK + 'text_file = "a.txt"', "line 4, column 1", "cannot stand together"),
+        (SPEAK + 'text_file = "a.txt"', "line 4, column 1", "cannot be used together"),
         ('kind = "synthesize"\nvoice = "a"', "job.toml:", "lines or text or text_file is missing"),
         ('kind = "synthesize"\ntext = "a"', "job.toml:", "voice is missing"),
         ('kind = "synthesize"\n[[lines]]\ntext = "a"', "line 2, column 1", "lines[0] has no voice"),
         (SPEAK.replace("Hello.", "  "), "line 3, column 1", "no text to speak"),
         (SPEAK.replace("Hello.", "a\\u0000b"), "line 3, column 1", "control character"),
         ('kind = "design"\nvoice = "e"', "job.toml:", "description or character is missing"),
-        (DESIGN + CHARACTER.format("male"), "line 4, column 1", "cannot stand together"),
+        (DESIGN + CHARACTER.format("male"), "line 4, column 1", "cannot be used together"),
         (DESIGN + "candidates = 0", "line 4, column 1", "candidates = 0"),
-        (LOCK + 'transcript = "x"', "line 4, column 1", "transcript goes with audio"),
+        (LOCK + 'transcript = "x"', "line 4, column 1", "transcript belongs with audio"),
         (LOCK + 'consent = "mine"', "line 4, column 1", "expected self, granted, unknown"),
         ('kind = "lock"\nvoice = "e"\naudio = "a.wav"', "line 3, column 1", "audio needs a transcript"),
         (LOCK.replace("candidate = 2", "candidat = 2"), "line 3", "did you mean 'candidate'?"),
@@ -158,7 +158,7 @@ def test_a_thousand_problems_become_a_short_list():
 
 def test_two_lines_may_not_share_an_id_whatever_its_case():
     lines = "".join(f'[[lines]]\ntext = "a"\nid = "{name}"\n' for name in ("é1", "x", "E\u03011"))
-    assert "lines[0] has it too" in refusal('kind = "synthesize"\nvoice = "e"\n' + lines)
+    assert "lines[0] has the same id" in refusal('kind = "synthesize"\nvoice = "e"\n' + lines)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ HOSTILE = {
     "utf-8 mark": (b"\xef\xbb\xbf" + SPEAK.encode(), "job.toml", "byte-order mark"),
     "utf-16": (SPEAK.encode("utf-16"), "job.toml", "UTF-16"),
     "utf-16 without mark": (SPEAK.encode("utf-16-le"), "job.toml", "NUL"),
-    "latin-1": ("voice = 'é'".encode("latin-1"), "job.toml", "no UTF-8"),
+    "latin-1": ("voice = 'é'".encode("latin-1"), "job.toml", "not UTF-8"),
     "nul": (b"kind\0", "job.toml", "NUL"),
-    "repeated key": (b'{"kind": 1,\n "kind": 2}', "job.json", "line 2, column 2: the key 'kind' stands twice"),
-    "repeated key in toml": (b'kind = "x"\n\nkind = "y"', "job.toml", "line 3, column 1: the key 'kind' stands twice"),
+    "repeated key": (b'{"kind": 1,\n "kind": 2}', "job.json", "line 2, column 2: the key 'kind' appears twice"),
+    "repeated key in toml": (b'kind = "x"\n\nkind = "y"', "job.toml", "line 3, column 1: the key 'kind' appears twice"),
     "nan": (b'{"metadata":\n {"NaN": NaN}}', "job.json", "line 2, column 10: NaN"),
     "infinity": (b'{"x": -Infinity}', "job.json", "Infinity"),
     "overflow": (b'{"kind": "export", "seed": 1e999}', "job.json", "seed is inf"),
