@@ -39,7 +39,6 @@ class ModelChoice:
     formulation: str | None = None  # "llvm" | "numpy" | "mlx": what computes on a CPU; None: the engine's own choice
     memory_factor: float = 1.5  # free memory of a device wanted before a load, as a multiple of the weights
     memory_check: str = "warn"  # | "refuse": what to do when it is short
-    options: Mapping[str, Any] = field(default_factory=dict)  # further settings, by engine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ functions beneath, with `registry.db.write()`. Whatever needs SQLModel (removal 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,14 +33,7 @@ class Registry:
         self.state_dir = state_dir
         self.db = db
         self.objects = ObjectStore(state_dir / "objects")
-
-    @cached_property
-    def takes(self) -> TakeStore:
-        return TakeStore(self._take_audio)
-
-    @property
-    def _take_audio(self) -> ObjectStore:
-        return ObjectStore(self.state_dir / "takes")
+        self.takes = TakeStore(ObjectStore(state_dir / "takes"))
 
     def voices(self, *, after: str = "", containing: str = "", limit: int = lookup.PAGE) -> list[VoiceSummary]:
         """One page of voices, by name."""
@@ -117,7 +109,7 @@ class Registry:
         return gc(
             self.db,
             self.objects,
-            self._take_audio,
+            self.takes.audio,
             now_s=now_s,
             grace_s=GRACE_S if grace_s is None else grace_s,
             needed_jobs=self._designs_in_use(),
@@ -135,7 +127,7 @@ class Registry:
         """Check everything, changing nothing."""
         from registry.upkeep.fsck import fsck
 
-        return fsck(self.db, self.objects, self._take_audio, progress=progress)
+        return fsck(self.db, self.objects, self.takes.audio, progress=progress)
 
     def backup(
         self, target: Path, *, now_s: float, with_takes: bool = True, extras: Mapping[str, Path] | None = None
@@ -143,7 +135,7 @@ class Registry:
         """Write the registry into an archive; `registry.restore.restore` reads it."""
         from registry.upkeep.backup import backup
 
-        takes = self._take_audio if with_takes else None
+        takes = self.takes.audio if with_takes else None
         return backup(self.db, self.objects, takes, target, now_s=now_s, extras=extras)
 
     def close(self) -> None:

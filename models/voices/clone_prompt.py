@@ -78,10 +78,6 @@ class ClonePrompt:
         object.__setattr__(self, CODES, _read_only(np.array(codes, np.int32, order="C")))
 
     @property
-    def x_vector_only(self) -> bool:
-        return self.reference_codes is None
-
-    @property
     def embedding_size(self) -> int:
         return len(self.speaker_embedding)
 

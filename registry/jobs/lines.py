@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from registry.jobs.rows import line_from
-from registry.jobs.values import Attempt, JobError, JsonObject, Line, LineStatus, NewAttempt
+from registry.jobs.values import JobError, JsonObject, Line, LineStatus, NewAttempt
 from registry.storage.digests import canonical_json
 from registry.storage.session import Session
 from registry.voices.names import name_key
@@ -160,12 +160,3 @@ def add_attempts(session: Session, new: Iterable[NewAttempt]) -> None:
         for item in new
     ]
     session.execute_many(statement, rows)
-
-
-def attempts(session: Session, line_id: int) -> list[Attempt]:
-    """Every rendering of a line, oldest first."""
-    question = """
-        SELECT number, seed, outcome, finished_s, detail_json FROM attempt WHERE line_id = :line ORDER BY id
-    """
-    rows = [dict(row) for row in session.rows(question, {"line": line_id})]
-    return [Attempt(detail=json.loads(row.pop("detail_json")), **row) for row in rows]

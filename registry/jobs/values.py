@@ -164,17 +164,6 @@ class NewAttempt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One rendering of a line, as recorded."""
-
-    number: int
-    seed: int
-    outcome: str
-    finished_s: float
-    detail: JsonObject
-
-
-@dataclass(frozen=True, kw_only=True)
 class JobEvent:
     """Something that happened to a job."""
 

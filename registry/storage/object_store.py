@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,16 +69,15 @@ class ObjectStore:
 
         Refer to the result, in a committed row, before the grace period of `gc` is over.
         """
-        return self.put_all([content])[0]
+        sha256 = hashlib.sha256(content).hexdigest()
+        self.put_all({sha256: content})
+        return sha256
 
-    def put_all(self, contents: Sequence[bytes]) -> list[str]:
-        """As `put`, for many at once, which takes little longer than one: their syncs run side by side."""
-        digests = [hashlib.sha256(content).hexdigest() for content in contents]
-        self.put_named(dict(zip(digests, contents, strict=True)))
-        return digests
+    def put_all(self, contents: Mapping[str, bytes]) -> None:
+        """As `put`, for many at once, which takes little longer than one: their syncs run side by side.
 
-    def put_named(self, contents: Mapping[str, bytes]) -> None:
-        """As `put_all`, where the caller has hashed them; every key is the SHA-256 of its bytes."""
+        Every key is the SHA-256 of its bytes.
+        """
         paths = {sha256: self.path(sha256) for sha256 in contents}
         try:
             self._make_shelves({path.parent for path in paths.values()})

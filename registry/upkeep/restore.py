@@ -71,15 +71,6 @@ def restore(
             return place.fill(archive, source, manifest, now_s=now_s)
 
 
-def read_manifest(archive: Path) -> Manifest:
-    """What an archive says it holds. Raises DamagedData and InvalidInput."""
-    with _readable(archive):
-        for name, file in _members(archive):
-            if name == MANIFEST:
-                return _parsed(file.read(MANIFEST_LIMIT_BYTES))
-    raise DamagedData(f"{archive} was cut short: it has no {MANIFEST}.", hint="Use another backup.")
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Place:
     """Where an archive that was found whole is put."""

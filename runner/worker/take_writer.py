@@ -149,7 +149,7 @@ class TakeWriter:
     def _store(self, accepted: Sequence[Accepted]) -> list[_Ready]:
         """Make the audio of new takes durable, all at once."""
         takes = [item.encoding.result() for item in accepted]
-        self.context.takes.audio.put_named({take.sha256: take.content for take in takes})
+        self.context.takes.audio.put_all({take.sha256: take.content for take in takes})
         return [self._stored(item, take) for item, take in zip(accepted, takes, strict=True)]
 
     def _stored(self, item: Accepted, take: NewTake) -> _Ready:

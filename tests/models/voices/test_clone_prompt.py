@@ -39,7 +39,6 @@ def test_an_x_vector_prompt_has_no_codes_and_needs_no_transcript():
     back = ClonePrompt.from_bytes(ClonePrompt(EMBEDDING, None, None, None).to_bytes())
     assert back.language == "auto"
     assert back.reference_codes is None
-    assert back.x_vector_only
 
 
 def test_codes_without_a_transcript_are_refused():

@@ -14,7 +14,7 @@ from registry.errors import Conflict, DamagedData, InvalidInput, NotFound, Stora
 from registry.registry import open_registry
 from registry.upkeep import backup as registry_backup
 from registry.upkeep.backup import backup
-from registry.upkeep.restore import read_manifest, restore
+from registry.upkeep.restore import restore
 from registry.voices.candidates import add_candidate
 from registry.voices.versions import add_version
 from tests.forked import run_program
@@ -173,11 +173,6 @@ def test_something_else_is_no_backup(tmp_path):
         restore(tmp_path / "x.tar", tmp_path / "other", now_s=1.0)
     with pytest.raises(StorageError, match="No such file"):
         restore(tmp_path / "none.tar", tmp_path / "other", now_s=1.0)
-
-
-def test_what_an_archive_holds_can_be_read_without_restoring_it(archive):
-    manifest = read_manifest(archive)
-    assert (manifest.objects, manifest.takes, manifest.created_s) == (2, 1, 50.0)
 
 
 def test_the_name_of_an_extra_file_cannot_lead_elsewhere(registry, tmp_path):
