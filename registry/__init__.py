@@ -1,1 +1,1 @@
-"""What is remembered: voices, versions, jobs and takes, in SQLite."""
+"""Memory of an instance: voices, versions, jobs and takes, in SQLite."""

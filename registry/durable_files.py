@@ -149,7 +149,7 @@ def _sync_folder(folder: Path) -> OSError | None:
 
 
 def side_by_side(do: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`do` of every item, in order; in threads that share them out, since what waits for the disk waits together.
+    """Results of `do` for every item, in order; computed in threads, since waits for the disk may overlap.
 
     Raises what one of them raised, when all threads have ended; that thread's further items are left out.
     """
@@ -177,7 +177,7 @@ def _disk_threads() -> ThreadPoolExecutor:
 
 
 def this_writer() -> str:
-    """What tells this thread's temporary files from those of others."""
+    """Part of a temporary file's name that tells this thread's files from those of others."""
     return f".{os.getpid()}.{threading.get_native_id()}"
 
 
@@ -217,7 +217,7 @@ def sha256_of_stream(file: IO[bytes]) -> str:
 class FileLock:
     """An advisory lock on a file, held by this process until released or dead.
 
-    The holder's process id and host stand in the file for people and error messages; the lock itself is the
+    The file tells the holder's process id and host for people and error messages; the lock itself is the
     kernel's (`flock`), so a killed holder never blocks the next one. The file is never removed: removing it
     would let two processes lock two different files of one name.
     """

@@ -11,7 +11,7 @@
         ├── DamagedData      bytes on disk are not what was written
         └── SchemaTooNew     the database was written by a newer voicejobs
 
-A room's own errors stand in its `errors.py` and derive from one of these.
+A room's own errors are in its `errors.py` and derive from one of these.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ FREE_SPACE_HINT = "Free some space; waiting work goes on by itself."
 
 
 def storage_error(error: OSError, doing: str) -> StorageError:
-    """The tree's error for what the system refused while `doing` ("writing /x/y")."""
+    """Error of the tree for a refusal of the system while `doing` ("writing /x/y")."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"No space left while {doing} ({reason}).", hint=FREE_SPACE_HINT, errno=error.errno)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.jobs import jobs
+from registry.jobs import dependencies
 from registry.jobs.takes import TakeStore
 from registry.storage.database import Database
 from registry.storage.object_store import ObjectStore
@@ -27,7 +27,7 @@ DATABASE_NAME = "registry.sqlite"
 
 
 class Registry:
-    """What an instance remembers."""
+    """Memory of an instance: voices, jobs and takes."""
 
     def __init__(self, state_dir: Path, db: Database) -> None:
         self.state_dir = state_dir
@@ -56,12 +56,12 @@ class Registry:
             return lookup.aliases(snapshot, voice)
 
     def alias_log(self, voice: str, *, limit: int = lookup.PAGE) -> list[AliasMove]:
-        """How the aliases of a voice moved, newest first."""
+        """Moves of a voice's aliases, newest first."""
         with self.db.read() as snapshot:
             return lookup.alias_log(snapshot, voice, limit=limit)
 
     def diff(self, before: str, after: str) -> VersionDiff:
-        """What changed between two versions, removed ones included."""
+        """Difference between two versions, removed ones included."""
         with self.db.read() as snapshot:
             old = lookup.resolve(snapshot, before, removed=True)
             return lookup.compare(old, lookup.resolve(snapshot, after, removed=True))
@@ -84,7 +84,7 @@ class Registry:
 
         with self.db.write() as session:
             voice_key = name_key(parse_voice_reference(reference).name)
-            needed_by = jobs.open_references(session, voice_key)
+            needed_by = dependencies.open_references(session, voice_key)
             return tombstones.remove_version(session, reference, now_s=now_s, why=why, needed_by=needed_by)
 
     def remove_voice(self, voice: str, *, now_s: float, why: str = "") -> list[Version]:
@@ -92,7 +92,7 @@ class Registry:
         from registry.voices import tombstones
 
         with self.db.write() as session:
-            needed_by = jobs.open_references(session, name_key(voice))
+            needed_by = dependencies.open_references(session, name_key(voice))
             return tombstones.remove_voice(session, voice, now_s=now_s, why=why, needed_by=needed_by)
 
     def restore_version(self, reference: str, *, now_s: float) -> Version:
@@ -106,22 +106,17 @@ class Registry:
         """Remove what nothing needs any more; candidates that an unfinished lock names are needed."""
         from registry.upkeep.gc import GRACE_S, gc
 
+        with self.db.read() as snapshot:
+            needed_jobs = dependencies.designs_in_use(snapshot)
         return gc(
             self.db,
             self.objects,
             self.takes.audio,
             now_s=now_s,
             grace_s=GRACE_S if grace_s is None else grace_s,
-            needed_jobs=self._designs_in_use(),
+            needed_jobs=needed_jobs,
             dry_run=dry_run,
         )
-
-    def _designs_in_use(self) -> set[str]:
-        question = f"""
-            SELECT json_extract(spec_json, '$.from.job') AS name FROM job WHERE kind = 'lock' AND {jobs.IS_OPEN}
-        """
-        with self.db.read() as snapshot:
-            return {row["name"] for row in snapshot.rows(question) if row["name"] is not None}
 
     def fsck(self, *, progress: Callable[[int], None] = lambda _: None) -> FsckReport:
         """Check everything, changing nothing."""

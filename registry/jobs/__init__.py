@@ -1,1 +1,1 @@
-"""The ledger: jobs, their lines, requests, what is ready, and the takes that were made."""
+"""The ledger: jobs, their lines, requests, dependencies, ready jobs, and the takes that were made."""

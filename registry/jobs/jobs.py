@@ -1,8 +1,8 @@
 """The ledger of jobs: values in → rows; questions → values. Every function runs inside the caller's transaction.
 
 A job is waiting (for other jobs) → queued → running → done, partial, failed or cancelled. Before its receipt is
-published its `outcome` is set; once the receipt lies in the outbox the outcome becomes its status. What was
-answered without becoming a job (rejected, duplicate) takes the same last two steps.
+published its `outcome` is set; once the receipt is in the outbox the outcome becomes its status. A drop
+that was answered without becoming a job (rejected, duplicate) takes the same last two steps.
 """
 
 from __future__ import annotations
@@ -13,41 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.errors import NotFound, nearest
-from registry.jobs.rows import job_from
-from registry.jobs.values import (
-    LOST_STATUSES,
-    OPEN_STATUSES,
-    RETRYABLE_STATUSES,
-    Job,
-    JobError,
-    JobStatus,
-    JsonObject,
-    NewJob,
-    NewLine,
-)
+from registry.jobs.dependencies import waits_for_open
+from registry.jobs.rows import IS_OPEN, IS_SPARE, job_from
+from registry.jobs.values import Job, JobError, JobStatus, JsonObject, NewJob, NewLine
 from registry.storage.digests import canonical_json
 from registry.storage.session import Session
 from registry.voices.candidates import forget_candidates
 from registry.voices.names import name_key
 
-IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
-IS_ASKED_AGAIN = """
-    job.status IN ('partial', 'failed', 'cancelled') AND EXISTS (
-        SELECT 1 FROM job_request WHERE job_request.job_id = job.id AND job_request.request = 'retry'
-    )
-"""
-WILL_END = f"({IS_OPEN} OR {IS_ASKED_AGAIN})"
-# It has ended, nobody has asked anything of it, and no open job needs it: a lock its candidates, by their name.
-IS_SPARE = f"""
-    NOT {IS_OPEN} AND NOT EXISTS (SELECT 1 FROM job_request WHERE job_request.job_id = job.id)
-    AND NOT EXISTS (
-        SELECT 1 FROM dependency JOIN job AS other ON other.id = dependency.job_id
-        WHERE dependency.needs_id = job.id AND other.status IN ('waiting', 'queued', 'running')
-    )
-"""
 MAX_WARNINGS = 50
 NAMES_TO_GUESS_FROM = 1_000
-OF_ITS_END = ("track", "voice", "files")  # facts that are found anew when a job ends again
+OF_ITS_END = ("track", "voice", "files")  # facts that are found again when a job ends again
 
 
 # ---- recording -------------------------------------------------------------------------------------------------
@@ -66,7 +42,7 @@ INSERT_JOB = """
 
 
 def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) -> Job:
-    """Record a claimed drop under a free name; `taken` holds the name keys that lie in the outbox already."""
+    """Record a claimed drop under a free name; `taken` holds the name keys that the outbox has already."""
     name, stem, suffix = _free_name(session, new.stem, taken=taken)
     values = {
         "name": name,
@@ -109,7 +85,7 @@ def _error_columns(error: JobError | None) -> dict[str, str | None]:
 
 
 def _free_name(session: Session, wanted: str, *, taken: Collection[str]) -> tuple[str, str, int]:
-    """`hello`, else `hello-2`, `hello-3`, …: unused in the ledger and on disk."""
+    """First free name, its stem and suffix: `hello`, else `hello-2`, `hello-3`, …, unused in the ledger and on disk."""
     stem = name_key(wanted)
     if stem not in taken and not _is_recorded_name(session, stem):
         return wanted, stem, 1
@@ -126,7 +102,7 @@ def _is_recorded_name(session: Session, folded_name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class NewEvent:
-    """Something that has just happened to a job."""
+    """An event in the life of a job, to be noted."""
 
     job_id: int
     kind: str
@@ -135,13 +111,13 @@ class NewEvent:
 
 
 def add_events(session: Session, events: Iterable[NewEvent]) -> None:
-    """Note what happened to jobs."""
+    """Add events to their jobs."""
     rows = [(event.job_id, event.at_s, event.kind, event.message) for event in events]
     session.execute_many("INSERT INTO job_event (job_id, at_s, kind, message) VALUES (?, ?, ?, ?)", rows)
 
 
 def add_event(session: Session, job_id: int, *, kind: str, message: str, at_s: float) -> None:
-    """Note what happened to a job."""
+    """Add one event to a job."""
     add_events(session, [NewEvent(job_id=job_id, kind=kind, message=message, at_s=at_s)])
 
 
@@ -207,26 +183,6 @@ def is_recorded(session: Session, claim_id: str) -> bool:
     return bool(session.rows("SELECT 1 FROM job WHERE claim_id = :claim", {"claim": claim_id}))
 
 
-def will_end(session: Session, job_id: int) -> bool:
-    """Whether a job is open, or was asked to be tried again: others may wait for it."""
-    return bool(session.rows(f"SELECT 1 FROM job WHERE id = :id AND {WILL_END}", {"id": job_id}))
-
-
-def open_makers(session: Session, voice_key: str) -> list[int]:
-    """Ids of the unfinished jobs that will give this voice a version, in the order in which they were claimed."""
-    question = f"SELECT id FROM job WHERE makes_voice = :voice AND {WILL_END} ORDER BY id"
-    return [row["id"] for row in session.rows(question, {"voice": voice_key})]
-
-
-def open_references(session: Session, voice_key: str) -> list[tuple[str, str]]:
-    """(job name, reference as written) of every unfinished job that names this voice."""
-    question = f"""
-        SELECT job.name, voice_need.reference FROM voice_need JOIN job ON job.id = voice_need.job_id
-        WHERE voice_need.folded = :voice AND {WILL_END} ORDER BY job.id
-    """
-    return [(row["name"], row["reference"]) for row in session.rows(question, {"voice": voice_key})]
-
-
 def open_take_keys(session: Session) -> set[str]:
     """Keys of the takes that unfinished jobs still publish from."""
     question = f"""
@@ -259,7 +215,7 @@ def start(
     plan: JsonObject | None = None,
     lines: Iterable[NewLine] = (),
 ) -> Job:
-    """The job runs: the plan and the lines of its first start hold over every retry. Returns it as it is now."""
+    """Mark a job as running and return it; the plan and the lines of its first start hold over every retry."""
     if not job.is_planned:
         rows = (
             (job.id, line.position, line.key, line.file, line.model, line.request_json, line.seed) for line in lines
@@ -277,7 +233,7 @@ def requeue(session: Session, job_id: int, *, not_before_s: float, warning: str 
 
 
 def note_facts(session: Session, job_id: int, **facts: Any) -> None:
-    """Add to what the receipt will say of the whole job."""
+    """Add to the facts that the receipt will state of the whole job."""
     _update(session, job_id, facts_json=_facts_and(session, job_id, facts))
 
 
@@ -295,84 +251,35 @@ def set_outcome(
     facts: JsonObject,
     error: JobError | None = None,
 ) -> None:
-    """Nothing is left to do but to publish the receipt, which says this for ever; `facts` join those noted."""
+    """Fix what the receipt will say of a job that has nothing left to do; `facts` join those noted."""
     noted = {"facts_json": _facts_and(session, job_id, facts)} if facts else {}
     _update(session, job_id, outcome=outcome, finished_s=now_s, **_error_columns(error), **noted)
 
 
 def unpublished(session: Session) -> list[Job]:
-    """Jobs whose receipt may not lie in the outbox yet."""
+    """Jobs with an outcome whose receipt may not be in the outbox yet."""
     question = f"SELECT * FROM job WHERE outcome IS NOT NULL AND {IS_OPEN} ORDER BY id"
     return [job_from(row) for row in session.rows(question)]
 
 
 def close(session: Session, job_ids: Sequence[int]) -> None:
-    """The receipts lie in the outbox."""
+    """Give jobs their outcome as status: their receipts are in the outbox."""
     session.execute_many("UPDATE job SET status = outcome WHERE id = ?", [(job_id,) for job_id in job_ids])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settled:
-    """A job that waited, and now may run or has lost what it waited for."""
-
-    job_id: int
-    failed_need: str | None = None  # the name of the job whose failure it cannot do without
-
-
-def settle_dependents(session: Session, finished_ids: Sequence[int]) -> list[Settled]:
-    """Jobs that waited for `finished_ids` and need wait no more; those that may run are queued."""
-    settled = []
-    for job_id in _waiting_for(session, finished_ids):
-        needs = _needs_of(session, job_id)
-        failed = _lost(needs)
-        if failed is None and any(status in OPEN_STATUSES for _, status, _ in needs):
-            continue
-        if failed is None:
-            _update(session, job_id, status=JobStatus.QUEUED)
-        settled.append(Settled(job_id=job_id, failed_need=failed))
-    return settled
-
-
-def _waiting_for(session: Session, finished_ids: Sequence[int]) -> list[int]:
-    question = """
-        SELECT DISTINCT dependency.job_id FROM dependency JOIN job ON job.id = dependency.job_id
-        WHERE dependency.needs_id IN (SELECT value FROM json_each(:ids))
-        AND job.status = 'waiting' AND job.outcome IS NULL ORDER BY dependency.job_id
-    """
-    return [row["job_id"] for row in session.rows(question, {"ids": json.dumps(list(finished_ids))})]
-
-
-def failed_need(session: Session, job_id: int) -> str | None:
-    """The name of a job that this one cannot do without, and that has failed, if only in part."""
-    return _lost(_needs_of(session, job_id), statuses=RETRYABLE_STATUSES)
-
-
-def _lost(needs: Iterable[tuple[str, str, bool]], *, statuses: Collection[str] = LOST_STATUSES) -> str | None:
-    return next((name for name, status, required in needs if required and status in statuses), None)
-
-
-def _needs_of(session: Session, job_id: int) -> list[tuple[str, str, bool]]:
-    question = f"""
-        SELECT job.name, CASE WHEN {IS_ASKED_AGAIN} THEN 'queued' ELSE job.status END AS status, dependency.required
-        FROM dependency JOIN job ON job.id = dependency.needs_id WHERE dependency.job_id = :id ORDER BY job.id
-    """
-    return [(row["name"], row["status"], bool(row["required"])) for row in session.rows(question, {"id": job_id})]
-
-
 def recover_unowned(session: Session) -> int:
-    """Whatever runs belongs to a runner that is gone: it is queued again at once. Returns how many."""
+    """Queue every running job again at once, since its runner is gone. Returns how many."""
     unowned = "UPDATE job SET status = 'queued', not_before_s = 0 WHERE status = 'running' AND outcome IS NULL"
     return len(session.rows(f"{unowned} RETURNING id"))
 
 
 def reset_for_retry(session: Session, job_id: int) -> None:
-    """A finished job goes back into the queue; published lines stay, failed and cancelled ones wait again."""
+    """Put a finished job back into the queue; published lines stay, failed and cancelled ones wait again."""
     job = get(session, job_id)
-    waits = any(status in OPEN_STATUSES for _, status, _ in _needs_of(session, job_id))
     _update(
         session,
         job_id,
-        status=JobStatus.WAITING if waits else JobStatus.QUEUED,
+        status=JobStatus.WAITING if waits_for_open(session, job_id) else JobStatus.QUEUED,
         outcome=None,
         finished_s=None,
         not_before_s=0.0,
@@ -389,7 +296,7 @@ def reset_for_retry(session: Session, job_id: int) -> None:
 
 
 def change_claim(session: Session, job_id: int, claim_id: str, *, facts: JsonObject) -> None:
-    """From now on the job has the files of another drop; `facts` say which is its job file."""
+    """Give a job the files of another drop; `facts` say which is its job file."""
     _update(session, job_id, claim_id=claim_id, facts_json=_facts_and(session, job_id, facts))
 
 

@@ -1,4 +1,4 @@
-"""A line's `request_json` → what is to be spoken and by whom, every name resolved; and back, byte for byte."""
+"""A line's `request_json` → the text to be spoken and its voice, every name resolved; and back, byte for byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS: Mapping[VoiceKind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VoiceSource:
-    """Where a line's voice comes from: a preset of the model, one version of a locked voice, or words alone."""
+    """Origin of a line's voice: a preset of the model, one version of a locked voice, or a description."""
 
     kind: VoiceKind
     name: str = ""
@@ -30,12 +30,12 @@ class VoiceSource:
         return self.kind == "lock"
 
     def to_json(self) -> dict[str, Any]:
-        """The keys that this kind of voice has."""
+        """Plain values under the keys that this kind of voice has."""
         return {"source": self.kind, **{key: getattr(self, key) for key in KEYS[self.kind]}}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> VoiceSource:
-        """The reverse of `to_json`."""
+        """Value of what `to_json` gave."""
         kind: VoiceKind = content["source"]
         return cls(kind=kind, **{key: content[key] for key in KEYS[kind]})
 
@@ -63,6 +63,6 @@ class LineRequest:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> LineRequest:
-        """The reverse of `to_json`."""
+        """Value of what `to_json` gave."""
         voice = VoiceSource.from_json(content["voice"])
         return cls(**{"spoken": content["text"], **content, "voice": voice})

@@ -36,7 +36,7 @@ def with_status(session: Session, job_id: int, status: LineStatus) -> list[Line]
 
 
 def existing_takes(session: Session, keys: Iterable[str]) -> set[str]:
-    """Those of these keys that the take store has, as far as its rows say."""
+    """Keys out of these that the take store has, as far as its rows say."""
     question = "SELECT key FROM take WHERE key IN (SELECT value FROM json_each(:keys))"
     return {row["key"] for row in session.rows(question, {"keys": json.dumps(list(keys))})}
 
@@ -82,7 +82,7 @@ class TakenLine:
 
 
 def set_taken(session: Session, taken: Iterable[TakenLine]) -> None:
-    """The lines' takes are durable; what remains is to publish them."""
+    """Mark lines as taken: their takes are durable, and remain to be published."""
     statement = "UPDATE line SET status = 'taken', take_key = ?, result_json = ? WHERE id = ?"
     session.execute_many(
         statement, [(item.take_key, canonical_json(dict(item.result)), item.line_id) for item in taken]
@@ -90,20 +90,20 @@ def set_taken(session: Session, taken: Iterable[TakenLine]) -> None:
 
 
 def set_waiting(session: Session, line_id: int) -> None:
-    """The line's take is gone: it has to be spoken again."""
+    """Let a line whose take is gone be spoken again."""
     statement = "UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL WHERE id = ?"
     session.execute_many(statement, [(line_id,)])
 
 
 def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) -> None:
-    """Published lines whose file is not among these (name keys) are to be spoken, or rather reused, once more."""
+    """Let published lines whose file is not among these (name keys) be spoken, or rather reused, once more."""
     for line in with_status(session, job_id, LineStatus.PUBLISHED):
         if name_key(line.file) not in unless_in:
             set_waiting(session, line.id)
 
 
 def publish_all_again(session: Session) -> None:
-    """What open jobs have published lies in another outbox: it is to be spoken, or rather reused, once more."""
+    """Let all that open jobs have published be spoken, or rather reused, once more: this is another outbox."""
     session.rows(
         """
         UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL
@@ -114,12 +114,12 @@ def publish_all_again(session: Session) -> None:
 
 
 def set_published(session: Session, line_ids: Iterable[int]) -> None:
-    """The lines' files lie in the outbox."""
+    """Mark lines as published: their files are in the outbox."""
     session.execute_many("UPDATE line SET status = 'published' WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def set_failed(session: Session, line_id: int, error: JobError) -> None:
-    """The line cannot be spoken."""
+    """Mark a line as failed: it cannot be spoken."""
     statement = """
         UPDATE line SET status = 'failed', error_code = ?, error_message = ?, error_hint = ? WHERE id = ?
     """
@@ -127,7 +127,7 @@ def set_failed(session: Session, line_id: int, error: JobError) -> None:
 
 
 def fail_waiting(session: Session, job_id: int, error: JobError, *, model: str) -> None:
-    """Every line that still waits for `model` fails for the same reason."""
+    """Mark every line that still waits for `model` as failed, for the same reason."""
     statement = """
         UPDATE line SET status = 'failed', error_code = ?, error_message = ?, error_hint = ?
         WHERE job_id = ? AND status = 'waiting' AND model = ?
@@ -136,17 +136,17 @@ def fail_waiting(session: Session, job_id: int, error: JobError, *, model: str) 
 
 
 def cancel_waiting(session: Session, job_id: int) -> None:
-    """Nobody will speak the lines that still wait."""
+    """Mark the lines that still wait as cancelled."""
     session.execute_many("UPDATE line SET status = 'cancelled' WHERE job_id = ? AND status = 'waiting'", [(job_id,)])
 
 
 def add_crashes(session: Session, line_ids: Iterable[int]) -> None:
-    """The engine died over these lines."""
+    """Count a crash against each of these lines: the engine died over them."""
     session.execute_many("UPDATE line SET strikes = strikes + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 
 def add_failures(session: Session, line_ids: Iterable[int]) -> None:
-    """Renderings failed that another try may mend."""
+    """Count a failure against each of these lines that another try may do better."""
     session.execute_many("UPDATE line SET failures = failures + 1 WHERE id = ?", [(line_id,) for line_id in line_ids])
 
 

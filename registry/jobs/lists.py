@@ -1,12 +1,12 @@
-"""Questions about the ledger, for people and programs: lists, details, what may be pruned."""
+"""Questions of people and programs about the ledger → lists of jobs, details of one, jobs that may be pruned."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from registry.jobs.jobs import IS_OPEN, IS_SPARE, by_name
-from registry.jobs.rows import job_from, line_from
+from registry.jobs.jobs import by_name
+from registry.jobs.rows import IS_OPEN, IS_SPARE, job_from, line_from
 from registry.jobs.values import Job, JobDetails, JobEvent, LineCounts, ListedJob
 from registry.storage.session import Session
 
@@ -72,7 +72,7 @@ def _resumed(session: Session, key: str | None, since_s: float) -> Job | None:
 
 
 def line_counts(session: Session, job_id: int) -> LineCounts:
-    """How many lines of a job are in which state."""
+    """Number of a job's lines in each state."""
     found = session.rows(_LINE_COUNTS, {"ids": json.dumps([job_id])})
     return LineCounts(**{row["status"]: row["lines"] for row in found})
 
@@ -84,7 +84,7 @@ def prunable(session: Session, *, older_than_s: float) -> list[Job]:
 
 
 def open_jobs(session: Session) -> int:
-    """How many jobs have not ended."""
+    """Number of jobs that have not ended."""
     return int(session.rows(f"SELECT count(*) AS jobs FROM job WHERE {IS_OPEN}")[0]["jobs"])
 
 

@@ -1,4 +1,4 @@
-"""Queued jobs that may start now, for the scheduler to choose from."""
+"""The ledger → queued jobs that may start now, for the scheduler to choose from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_DELAY_S = 120.0  # twice what jobs are delayed by: a clock that was set 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyJob:
-    """What the scheduler looks at."""
+    """A job as the scheduler sees it."""
 
     id: int
     priority: int
@@ -55,7 +55,7 @@ def ready_jobs(
 
 
 def next_delayed_s(session: Session, *, now_s: float) -> float | None:
-    """When the earliest delayed job may start."""
+    """Time at which the earliest delayed job may start; None when none is delayed."""
     question = "SELECT min(not_before_s) AS earliest FROM job WHERE status = 'queued' AND not_before_s > :now_s"
     earliest: float | None = session.rows(question, {"now_s": now_s})[0]["earliest"]
     return earliest

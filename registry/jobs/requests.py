@@ -1,4 +1,4 @@
-"""What other processes ask the runner to do with a job: cancel it, or try it again."""
+"""Requests of other processes to the runner, as rows: to cancel a job, or to try it again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add_request(session: Session, name: str, wanted: str, *, now_s: float) -> Jo
 
 
 def resume(session: Session, job_id: int, *, claim_id: str, facts: JsonObject, now_s: float) -> None:
-    """The same job was dropped again after it had failed: it is to be retried, with the files of the new drop."""
+    """Have a job retried that was dropped again after it had failed, with the files of the new drop."""
     change_claim(session, job_id, claim_id, facts=facts)
     _insert(session, job_id, RETRY, now_s=now_s)
 
@@ -43,11 +43,11 @@ def _insert(session: Session, job_id: int, wanted: str, *, now_s: float) -> None
 
 
 def open_requests(session: Session) -> list[Request]:
-    """What was asked and not yet obeyed, oldest first."""
+    """Requests that have not been carried out yet, oldest first."""
     rows = session.rows("SELECT id, job_id, request FROM job_request ORDER BY id")
     return [Request(**row) for row in rows]
 
 
 def drop_requests(session: Session, request_ids: Sequence[int]) -> None:
-    """The requests are obeyed."""
+    """Forget requests that have been carried out."""
     session.execute_many("DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])

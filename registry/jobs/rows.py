@@ -1,4 +1,4 @@
-"""Rows of the ledger → the values that leave the registry."""
+"""Rows of the ledger → the values that leave the registry; and conditions on jobs, as SQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ import json
 from registry.jobs.line_request import LineRequest
 from registry.jobs.values import Job, JobError, JobStatus, Line, LineStatus
 from registry.storage.session import Row
+
+IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
+IS_ASKED_AGAIN = """
+    job.status IN ('partial', 'failed', 'cancelled') AND EXISTS (
+        SELECT 1 FROM job_request WHERE job_request.job_id = job.id AND job_request.request = 'retry'
+    )
+"""
+WILL_END = f"({IS_OPEN} OR {IS_ASKED_AGAIN})"
+# It has ended, nobody has asked anything of it, and no open job needs it: a lock its candidates, by their name.
+IS_SPARE = f"""
+    NOT {IS_OPEN} AND NOT EXISTS (SELECT 1 FROM job_request WHERE job_request.job_id = job.id)
+    AND NOT EXISTS (
+        SELECT 1 FROM dependency JOIN job AS other ON other.id = dependency.job_id
+        WHERE dependency.needs_id = job.id AND other.status IN ('waiting', 'queued', 'running')
+    )
+"""
 
 
 def job_from(row: Row) -> Job:
@@ -58,7 +74,7 @@ def line_from(row: Row) -> Line:
 
 
 def error_from(row: Row) -> JobError | None:
-    """Three columns → one value."""
+    """Error in a row's three columns, if any."""
     if not row["error_code"]:
         return None
     return JobError(code=row["error_code"], message=row["error_message"] or "", hint=row["error_hint"] or "")

@@ -1,6 +1,6 @@
-"""Rendered lines by what decides their sound: a key → the same audio again, without an engine; in plain SQL.
+"""A key of all that decides a line's sound → the take that was rendered from it, without an engine; in plain SQL.
 
-The audio lies in an object store of its own (`<state>/takes`), so that it can be evicted without touching
+The audio is in an object store of its own (`<state>/takes`), so that it can be evicted without touching
 anything that a voice needs. A take whose file is gone or damaged is no take.
 """
 
@@ -26,7 +26,7 @@ JUST_PUT_S = 60.0  # audio put this recently may belong to a take that is being 
 
 @dataclass(frozen=True, kw_only=True)
 class Eviction:
-    """What an eviction did."""
+    """Result of an eviction."""
 
     takes: int
     freed_bytes: int
@@ -76,7 +76,7 @@ class TakeStore:
         return self.audio.read(take.audio_sha256)
 
     def used_bytes(self, session: Session) -> int:
-        """How much all takes hold; audio that several takes share counts once."""
+        """Size of all takes; audio that several takes share counts once."""
         question = """
             SELECT coalesce(sum(size_bytes), 0) AS used_bytes
             FROM (SELECT max(size_bytes) AS size_bytes FROM take GROUP BY audio_sha256)
@@ -135,7 +135,7 @@ def _enough_of(rows: Sequence[Row], *, wanted_bytes: int) -> Sequence[Row]:
 
 
 def _without_takes(session: Session, audio: Collection[str]) -> set[str]:
-    """Those of these files that no take refers to any more."""
+    """Files out of these that no take refers to any more."""
     question = "SELECT audio_sha256 FROM take WHERE audio_sha256 IN (SELECT value FROM json_each(:audio))"
     return set(audio) - {row["audio_sha256"] for row in session.rows(question, {"audio": json.dumps(list(audio))})}
 

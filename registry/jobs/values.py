@@ -1,4 +1,4 @@
-"""The ledger's values: what goes into the job tables and what comes out, frozen and free of any database."""
+"""Values that go into the ledger's tables and come out of them, frozen and free of any database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CANCEL, RETRY = "cancel", "retry"
 
 
 class JobStatus(str, enum.Enum):
-    """How far a job has come; its word in the ledger, in receipts and on the command line."""
+    """State of a job; the word for it in the ledger, in receipts and on the command line."""
 
     WAITING = "waiting"  # for another job
     QUEUED = "queued"  # may start
@@ -37,11 +37,11 @@ RETRYABLE_STATUSES = (JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class LineStatus(str, enum.Enum):
-    """How far a line has come."""
+    """State of a line."""
 
     WAITING = "waiting"  # to be spoken
     TAKEN = "taken"  # its take is durable
-    PUBLISHED = "published"  # its file lies in the outbox
+    PUBLISHED = "published"  # its file is in the outbox
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -50,7 +50,7 @@ class LineStatus(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobError:
-    """Why a job or a line failed, as receipts and lists show it."""
+    """Reason why a job or a line failed, as receipts and lists show it."""
 
     code: str
     message: str
@@ -58,7 +58,7 @@ class JobError:
 
     @classmethod
     def of(cls, error: VoiceJobsError) -> JobError:
-        """An error as the ledger keeps it."""
+        """The ledger's form of an error."""
         return cls(code=error.code, message=_storable(error.message), hint=_storable(error.hint))
 
 
@@ -93,14 +93,14 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One row of the ledger, as it stands."""
+    """One job of the ledger, as it is now."""
 
     id: int
     name: str
     key: str | None
     kind: str
     status: JobStatus
-    outcome: JobStatus | None  # the status it will have once its receipt lies in the outbox
+    outcome: JobStatus | None  # the status it will have once its receipt is in the outbox
     content_sha256: str
     spec_json: str
     claim_id: str | None
@@ -133,7 +133,7 @@ class NewLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of a job, as it stands."""
+    """One line of a job, as it is now."""
 
     id: int
     job_id: int
@@ -165,7 +165,7 @@ class NewAttempt:
 
 @dataclass(frozen=True, kw_only=True)
 class JobEvent:
-    """Something that happened to a job."""
+    """An event in the life of a job."""
 
     at_s: float
     kind: str
@@ -174,7 +174,7 @@ class JobEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Somebody wants a job cancelled or retried."""
+    """Somebody's wish to have a job cancelled or retried."""
 
     id: int
     job_id: int
@@ -183,7 +183,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class LineCounts:
-    """How many lines of a job are in which state."""
+    """Number of a job's lines in each state."""
 
     waiting: int = 0
     taken: int = 0

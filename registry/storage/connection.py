@@ -53,7 +53,7 @@ def schema_version(connection: sqlite3.Connection) -> int:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says about storage into errors of the tree; wrong SQL and broken constraints pass through."""
+    """Turn SQLite's errors about storage into those of the tree; wrong SQL and broken constraints pass through."""
     try:
         yield
     except sqlite3.Error as error:

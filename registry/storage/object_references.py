@@ -1,4 +1,4 @@
-"""The database → which stored bytes it needs. Any column named `…_object` refers to the object store."""
+"""The database → the stored bytes that it needs. Any column named `…_object` refers to the object store."""
 
 from __future__ import annotations
 

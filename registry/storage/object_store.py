@@ -1,6 +1,6 @@
-"""Bytes in → their SHA-256; the SHA-256 → the same bytes, for ever. This module touches the disk.
+"""Bytes in → their SHA-256; the SHA-256 → the same bytes, unchanged. This module touches the disk.
 
-An object lies at `<folder>/ab/cdef…`. It is written whole before anything refers to it, never changed, and
+An object is at `<folder>/ab/cdef…`. It is written whole before anything refers to it, never changed, and
 checked whenever it is read. Any column whose name ends in `_object` refers to one, and keeps it from `gc`.
 """
 
@@ -44,7 +44,7 @@ class ObjectDamaged(DamagedData):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredObject:
-    """One file of the store, as it lies there."""
+    """One file of the store."""
 
     sha256: str
     size_bytes: int
@@ -59,7 +59,7 @@ class ObjectStore:
         self._shelves: set[Path] = set()  # folders that this process knows to be durable
 
     def path(self, sha256: str) -> Path:
-        """Where these bytes lie, or would lie. Raises InvalidInput for anything but 64 hex digits."""
+        """Place of these bytes, whether they are there or not. Raises InvalidInput for anything but 64 hex digits."""
         if not SHA256.fullmatch(sha256):
             raise InvalidInput(f"{sha256!r} is no SHA-256: 64 lower-case hex digits were expected.")
         return self.folder / sha256[:2] / sha256[2:]
@@ -91,7 +91,7 @@ class ObjectStore:
             raise storage_error(error, f"writing to {self.folder}") from error
 
     def _make_shelves(self, wanted: Collection[Path]) -> None:
-        """The folders for new objects, durable before anything lies in them."""
+        """The folders for new objects, durable before anything is put into them."""
         missing = [shelf for shelf in wanted if shelf not in self._shelves or not shelf.is_dir()]
         if missing:
             make_folder_durably(self.folder)
@@ -124,7 +124,7 @@ class ObjectStore:
         return self.path(sha256).is_file()
 
     def is_whole(self, sha256: str) -> bool:
-        """True when the bytes are there and unchanged; every byte is read. What cannot be read is not whole."""
+        """True when the bytes are there and unchanged; every byte is read. Unreadable bytes are not whole."""
         try:
             return sha256_of(self.path(sha256)) == sha256
         except OSError:
@@ -134,7 +134,7 @@ class ObjectStore:
         """Remove bytes last put before `older_than_s` (epoch seconds); False when they are newer or gone.
 
         The caller has made sure that nothing refers to them. `put` and this exclude one another, so bytes that
-        are just being put again are either seen as new here, or written anew there.
+        are just being put again are either seen as new here, or written again there.
         """
         path = self.path(sha256)
         try:
@@ -158,7 +158,7 @@ class ObjectStore:
                     yield StoredObject(sha256=sha256, size_bytes=facts.st_size, modified_s=facts.st_mtime)
 
     def strays(self) -> Iterator[Path]:
-        """Files in the store that are no objects: what a killed process left half-written, or somebody put there."""
+        """Files in the store that are no objects: left half-written by a killed process, or put there by somebody."""
         for path in self._files():
             if not SHA256.fullmatch(path.parent.name + path.name):
                 yield path

@@ -52,7 +52,7 @@ class Session:
         return self._orm
 
     def flush(self) -> None:
-        """Have the changes made through SQLModel reach the database: questions see them from now on."""
+        """Send the changes made through SQLModel to the database: questions see them from now on."""
         if self._orm is not None:
             self._orm.flush()
 

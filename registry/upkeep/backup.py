@@ -39,7 +39,7 @@ EXTRA_NAME = re.compile(r"[\w-][\w.-]{0,99}")
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The last member of an archive: what must be in it."""
+    """Contents of an archive, as its last member lists them."""
 
     format: int
     schema: int
@@ -53,7 +53,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupReport:
-    """What was written; `manifest.missing` is empty unless the registry had lost something before."""
+    """Result of a backup; `manifest.missing` is empty unless the registry had lost something before."""
 
     path: Path
     size_bytes: int
@@ -95,7 +95,7 @@ def backup(
 def _make_place(folder: Path) -> None:
     """Make the folder of an archive, if that one alone is missing and its disk is mounted.
 
-    Raises NotFound otherwise: made all the same, it would lie on the system's own disk, and silently fill that.
+    Raises NotFound otherwise: made all the same, it would be on the system's own disk, and silently fill that.
     """
     if folder.is_dir():
         return

@@ -1,4 +1,4 @@
-"""The registry as it lies on disk → everything that is wrong with it. Nothing is changed.
+"""The registry on disk → everything that is wrong with it. Nothing is changed.
 
 Every byte of every object and take is read and hashed, every version's digest computed again, and the database's
 own structure checked. It works while the daemon and other commands run.
@@ -27,7 +27,7 @@ RESTORE = "Restore a backup with `voicejobs restore`."
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """One thing that is wrong. The mendable mends itself: by rendering again, or by `gc`."""
+    """One fault. A mendable one repairs itself: by rendering again, or by `gc`."""
 
     where: str
     problem: str
@@ -37,14 +37,14 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class FsckReport:
-    """What `fsck` looked at, and what it found."""
+    """Extent of a check by `fsck`, and the faults it found."""
 
     versions: int
     objects: int
     takes: int
     read_bytes: int
     findings: tuple[Damage, ...]  # the first FINDINGS_LIMIT of them
-    lost: int  # how many there are that nothing mends
+    lost: int  # how many there are that nothing repairs
     mendable: int
 
     @property
@@ -97,7 +97,7 @@ class _Check:
             self.findings.append(Damage(where=where, problem=problem, remedy=remedy, mendable=mendable))
 
     def hash_store(self, store: ObjectStore) -> set[bytes]:
-        """The objects that are whole; what is not is reported by whoever refers to it."""
+        """Objects that are whole; the others are reported with whatever refers to them."""
         whole: set[bytes] = set()
         for stored in store:
             if store.is_whole(stored.sha256):

@@ -1,4 +1,4 @@
-"""The registry as it lies on disk → what can go, gone.
+"""The registry on disk → the same without what nothing needs any more.
 
 `gc` works while the daemon and other commands run. It removes nothing that a row refers to, and nothing so young
 that its row may still be on the way.
@@ -26,7 +26,7 @@ ON_THE_WAY_S = 3_600.0  # bytes this young may belong to a job that is about to 
 
 @dataclass(frozen=True, kw_only=True)
 class GcReport:
-    """What `gc` did, or with `dry_run` would do."""
+    """Work that `gc` did, or with `dry_run` would do."""
 
     purged_versions: tuple[str, ...]
     forgotten_candidates: int

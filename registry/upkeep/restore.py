@@ -38,7 +38,7 @@ MANIFEST_LIMIT_BYTES = 64 << 20  # it names every lost object
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreReport:
-    """What was restored, and where the former database is kept, if there was one."""
+    """Result of a restore, with the place of the former database, if there was one."""
 
     manifest: Manifest
     objects: int
@@ -55,7 +55,7 @@ def restore(
     replace: bool = False,
     extras: Mapping[str, Path] | None = None,
 ) -> RestoreReport:
-    """Make the registry in `state_dir` what the archive holds. `extras` says where to put extra files of the archive.
+    """Fill `state_dir` with the registry of an archive. `extras` says where to put extra files of the archive.
 
     Raises Conflict when a registry with content is there and `replace` is false, DamagedData when the archive is
     not whole, InvalidInput when it is none, SchemaTooNew when a newer voicejobs wrote it, and StorageError.
@@ -73,7 +73,7 @@ def restore(
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where an archive that was found whole is put."""
+    """Destination of an archive that was found whole."""
 
     state_dir: Path
     replace: bool

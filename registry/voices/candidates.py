@@ -57,7 +57,7 @@ def get_candidate(session: Session, job_name: str, index: int) -> Candidate:
 
 
 def forget_candidates(session: Session, job_name: str, *, index: int | None = None) -> None:
-    """Forget what an earlier job of this name designed: all of it, or one candidate."""
+    """Forget the candidates of an earlier job of this name: all of them, or one."""
     session.execute_many(
         "DELETE FROM candidate WHERE job_name = ? AND ordinal = coalesce(?, ordinal)", [(job_name, index)]
     )

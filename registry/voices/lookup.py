@@ -1,4 +1,4 @@
-"""A voice's name or reference → what the registry knows of it. Nothing is changed here.
+"""A voice's name or reference → its versions, aliases and their log; nothing is changed.
 
 Questions go in plain SQL, so that a runner and quick commands are spared the import of SQLModel. Every function takes
 either kind of transaction, `db.read()` or `db.write()`.
@@ -124,7 +124,7 @@ def aliases(session: Session, name: str) -> list[Alias]:
 
 
 def alias_log(session: Session, name: str, *, limit: int = PAGE) -> list[AliasMove]:
-    """Where the aliases of a voice pointed and when they moved, newest first."""
+    """Moves of a voice's aliases, newest first."""
     question = """
         SELECT voice.name AS voice, alias_move.name, from_number, to_number, moved_s, why
         FROM alias_move JOIN voice ON voice.id = alias_move.voice_id

@@ -1,4 +1,4 @@
-"""What a person writes to name a voice → a checked name or reference; no database is asked."""
+"""A voice's name as a person writes it → a checked name or reference; no database is asked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class VoiceReference:
 
 
 def name_key(name: str) -> str:
-    """What names are compared by: NFC and casefold, so that `Zoë`, `zoe\u0308` and `ZOË` are one."""
+    """Key that names are compared by: NFC and casefold, so that `Zoë`, `zoe\u0308` and `ZOË` are one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -60,7 +60,7 @@ def check_alias_name(name: str) -> str:
 
 
 def parse_voice_reference(text: str) -> VoiceReference:
-    """`elena`, `elena@2`, `elena@alias`, `elena@sha256:…`, `preset:ryan`.
+    """Reference that a text means: `elena`, `elena@2`, `elena@alias`, `elena@sha256:…`, `preset:ryan`.
 
     Raises InvalidVoiceReference or InvalidVoiceName.
     """

@@ -1,4 +1,4 @@
-"""The values that cross the registry's border: frozen, checked when made, free of any database."""
+"""Values about voices that go into the registry and come out: frozen, checked when made, free of any database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JsonObject = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What rendered or locked something: engine and model, exactly enough to find them again."""
+    """Engine and model that rendered or locked something, exactly enough to find them again."""
 
     engine: str
     engine_version: str
@@ -105,7 +105,7 @@ class Version:
 
     @property
     def name(self) -> str:
-        """`elena@2`"""
+        """Name with number: `elena@2`."""
         return f"{self.voice}@{self.number}"
 
 
@@ -156,7 +156,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class VersionDiff:
-    """What changed from one version to another."""
+    """Changes from one version to another."""
 
     before: str
     after: str
@@ -200,7 +200,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class TakeFacts:
-    """What is known of one rendered line, beside its audio."""
+    """Facts about one rendered line, beside its audio."""
 
     requested_seed: int
     accepted_seed: int

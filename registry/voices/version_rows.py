@@ -30,7 +30,7 @@ def digest_of(content: NewVersion | Version) -> str:
 
 
 def columns_of(new: NewVersion) -> dict[str, Any]:
-    """What a new version says of itself, as columns. Raises InvalidInput for what JSON or UTF-8 cannot hold."""
+    """Columns of a new version's own content. Raises InvalidInput for what JSON or UTF-8 cannot hold."""
     return {
         "digest": digest_of(new),
         "idempotency_key": idempotency_key(new),
@@ -59,7 +59,7 @@ def columns_of(new: NewVersion) -> dict[str, Any]:
 
 
 def idempotency_key(new: NewVersion) -> str | None:
-    """What makes a repeated insert the same one; None: nothing does."""
+    """Key under which a repeated insert is the same one; None: there is none."""
     return new.idempotency_key or new.made_by_job
 
 
@@ -113,7 +113,7 @@ def model_columns(facts: ModelFacts) -> dict[str, Any]:
 
 
 def model_from(row: Row) -> ModelFacts:
-    """The reverse of `model_columns`."""
+    """Model facts out of the columns that `model_columns` gave."""
     return ModelFacts(
         engine=row["engine"],
         engine_version=row["engine_version"],
@@ -132,10 +132,10 @@ def optional_json(value: Mapping[str, Any] | None) -> str | None:
 
 
 def packed(embedding: Sequence[float] | None) -> bytes | None:
-    """`(D,)` -> little-endian float32 bytes."""
+    """Little-endian float32 bytes of an embedding `(D,)`."""
     return None if embedding is None else struct.pack(f"<{len(embedding)}f", *(float(value) for value in embedding))
 
 
 def unpacked(content: bytes | None) -> tuple[float, ...] | None:
-    """The reverse of `packed`."""
+    """Embedding `(D,)` out of the bytes that `packed` gave."""
     return None if content is None else struct.unpack(f"<{len(content) // 4}f", content)

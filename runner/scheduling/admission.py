@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import NotFound, VoiceJobsError
-from registry.jobs import jobs
+from registry.jobs import dependencies, jobs
 from registry.jobs.requests import resume
 from registry.jobs.values import LOST_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobError, JobStatus, NewJob
 from registry.storage.session import Session
@@ -232,7 +232,7 @@ class Admission:
         return needs
 
     def _need_makers(self, voice: str, needs: Needs, *, required: bool) -> list[int]:
-        makers = jobs.open_makers(self._session, name_key(voice))
+        makers = dependencies.open_makers(self._session, name_key(voice))
         for job_id in makers:
             needs.jobs[job_id] = required or needs.jobs.get(job_id, False)
         return makers
@@ -311,7 +311,7 @@ class Admission:
 
     def _is_open(self, job_id: int) -> bool:
         """Whether it has not ended, or is about to be tried again."""
-        return jobs.will_end(self._session, job_id)
+        return dependencies.will_end(self._session, job_id)
 
 
 def voice_made_by(spec: JobSpec) -> str | None:

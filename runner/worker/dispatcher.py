@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from registry.errors import NotFound, StorageError, VoiceJobsError
-from registry.jobs import jobs, lines
+from registry.jobs import dependencies, jobs, lines
 from registry.jobs.ready import LONGEST_DELAY_S, ReadyJob, next_delayed_s, ready_jobs
 from registry.jobs.values import Job, JobError, JobStatus
 from registry.storage.session import Session
@@ -232,7 +232,7 @@ class Dispatcher:
         """The job cannot start; what the disk refused may work later, and is raised again."""
         if isinstance(error, StorageError) and error.retryable:
             raise error
-        need = jobs.failed_need(session, job_id) if isinstance(error, NotFound) else None
+        need = dependencies.failed_need(session, job_id) if isinstance(error, NotFound) else None
         reason = error if need is None else DependencyFailed(need)
         set_outcome(session, job_id, JobStatus.FAILED, now_s=self.context.clock(), error=JobError.of(reason))
 

@@ -16,7 +16,7 @@ from models.audio.encoder import encode_audio, write_audio_stream
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
-from registry.jobs import jobs, lines
+from registry.jobs import dependencies, jobs, lines
 from registry.jobs.values import Job, JobError, JobStatus, JsonObject
 from registry.storage.session import Session
 from runner.errors import DependencyFailed
@@ -190,7 +190,7 @@ class Finisher:
             crash_point("finishing.receipt-published")
             with self.context.database.write() as session:
                 jobs.close(session, [job.id for job in ended])
-                settled = jobs.settle_dependents(session, [job.id for job in ended])
+                settled = dependencies.settle(session, [job.id for job in ended])
                 lost = [item for item in settled if item.failed_need is not None]
                 for item in lost:
                     reason = JobError.of(DependencyFailed(item.failed_need or ""))

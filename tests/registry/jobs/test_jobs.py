@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from registry.jobs import jobs
+from registry.jobs import dependencies, jobs
 from registry.jobs.ready import ready_jobs
 from registry.jobs.requests import JobFinished, JobNotRetryable, add_request, open_requests
 from registry.jobs.values import CANCEL, RETRY, JobError, JobStatus, NewJob, NewLine
@@ -32,11 +32,11 @@ def ready(db: Database, **changes: object) -> list[int]:
         return [job.id for job in ready_jobs(session, **wanted)]
 
 
-def finish(db: Database, job_id: int, outcome: str) -> list[jobs.Settled]:
+def finish(db: Database, job_id: int, outcome: str) -> list[dependencies.Settled]:
     with db.write() as session:
         jobs.set_outcome(session, job_id, outcome, now_s=300, facts={})
         jobs.close(session, [job_id])
-        return jobs.settle_dependents(session, [job_id])
+        return dependencies.settle(session, [job_id])
 
 
 def test_names_are_unused_in_the_ledger_and_on_disk_whatever_their_case(db):
@@ -87,7 +87,7 @@ def test_a_job_that_waits_is_queued_when_the_last_of_its_needs_is_done(db):
     first, second = add(db), add(db)
     waiting = add(db, status=JobStatus.WAITING, dependencies={first.id: True, second.id: True})
     assert finish(db, first.id, "done") == []
-    assert finish(db, second.id, "partial") == [jobs.Settled(job_id=waiting.id)]
+    assert finish(db, second.id, "partial") == [dependencies.Settled(job_id=waiting.id)]
     assert ready(db) == [waiting.id]
 
 
@@ -95,7 +95,7 @@ def test_a_job_that_waits_is_queued_when_the_last_of_its_needs_is_done(db):
 def test_a_failed_need_is_told_unless_only_its_order_mattered(db, required, lost):
     need = add(db)
     waiting = add(db, status=JobStatus.WAITING, dependencies={need.id: required})
-    assert finish(db, need.id, "failed") == [jobs.Settled(job_id=waiting.id, failed_need=lost)]
+    assert finish(db, need.id, "failed") == [dependencies.Settled(job_id=waiting.id, failed_need=lost)]
 
 
 def test_an_answer_stays_unpublished_until_it_is_closed(db):
