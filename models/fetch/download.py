@@ -1,6 +1,6 @@
 """A repository → a whole, verified model folder in the shared directory, which appears there by one rename.
 
-This module touches the network and the disk. Files gather in `.incoming/<slug>.download`; a killed download goes on
+This module touches the network and the disk. Files come into `.incoming/<slug>.download`; a killed download goes on
 from there, at the byte it had reached and on the commit it had begun. The caller holds the model's lock.
 """
 
@@ -31,7 +31,7 @@ PART_SUFFIX = ".part"
 
 @dataclass
 class _Meter:
-    """Counts bytes and tells of progress, not more often than every `every_s`."""
+    """Byte count of a download, reported not more often than every `every_s`."""
 
     model: str
     total_bytes: int
@@ -39,13 +39,13 @@ class _Meter:
     every_s: float
     clock: Callable[[], float] = time.monotonic
     done_bytes: int = 0
-    _told_s: float = field(default=float("-inf"), init=False)
+    _reported_s: float = field(default=float("-inf"), init=False)
 
     def add(self, more_bytes: int) -> None:
         self.done_bytes += more_bytes
         now_s = self.clock()
-        if now_s - self._told_s >= self.every_s or self.done_bytes == self.total_bytes:
-            self._told_s = now_s
+        if now_s - self._reported_s >= self.every_s or self.done_bytes == self.total_bytes:
+            self._reported_s = now_s
             done_mb, total_mb = self.done_bytes / 1e6, self.total_bytes / 1e6
             self.on_event(
                 ModelEvent(
@@ -67,40 +67,40 @@ def download_model(
     progress_every_s: float = PROGRESS_EVERY_S,
     hub: Hub | None = None,
 ) -> RemoteModel:
-    """Fetch `repository` into `folder`, or mend a partial model that lies there; returns the commit and files.
+    """Fetch `repository` into `folder`, or complete a partial model there; returns the commit and files.
 
     Files already there that are right are taken over, not fetched. Raises RepositoryNotFound, RepositoryGated,
     HubUnreachable, HubRefused, NoSpaceForModel, DownloadCorrupt, UnsupportedCheckpoint or StorageError; then
     nothing has changed at `folder`.
     """
 
-    told: set[str] = set()
+    reported: set[str] = set()
 
     def on_retry(reason: str) -> None:
-        if reason in told:
+        if reason in reported:
             return  # every try at every file says the same while the network is down
-        told.add(reason)
+        reported.add(reason)
         on_event(ModelEvent(kind="retry", model=repository, message=f"{reason} Trying again."))
 
     hub = hub or Hub(environ, on_retry=on_retry)
     remote = _look_up(hub, repository, folder, revision=revision)
-    gathering = download_folder_of(folder)
+    incoming = download_folder_of(folder)
     try:
-        _prepare(remote, folder, gathering)
+        _prepare(remote, folder, incoming)
         meter = _Meter(repository, remote.total_bytes, on_event, progress_every_s)
         _announce(remote, on_event)
         crash_point("models.download.begun")
-        hashes = {file.path: _fetch_file(hub, remote, file, gathering, meter=meter) for file in remote.files}
-        _finish(remote, folder, gathering, hashes=hashes, on_event=on_event)
+        hashes = {file.path: _fetch_file(hub, remote, file, incoming, meter=meter) for file in remote.files}
+        _finish(remote, folder, incoming, hashes=hashes, on_event=on_event)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(f"{gathering} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"{incoming} cannot be written: {error.strerror}.") from error
     return remote
 
 
 def _look_up(hub: Hub, repository: str, folder: Path, *, revision: str | None) -> RemoteModel:
-    """The commit to fetch: the one asked for, else the one whose files are gathering already, else the newest."""
+    """The commit to fetch: the one asked for, else the one of a begun download, else the newest."""
     begun = _begun_commit(folder, repository)
     if revision is None and begun is not None:
         try:
@@ -120,21 +120,21 @@ def _begun_commit(folder: Path, repository: str) -> str | None:
         return None  # nothing was begun, or its record was torn: the files are checked by their hashes anyway
 
 
-def _prepare(remote: RemoteModel, folder: Path, gathering: Path) -> None:
-    """Refuse what cannot work before a byte is fetched; then make the folder where files gather."""
+def _prepare(remote: RemoteModel, folder: Path, incoming: Path) -> None:
+    """Refuse what cannot work before a byte is fetched; then make the download folder."""
     paths = {file.path for file in remote.files}
     if "config.json" not in paths or not any(path.endswith(".safetensors") for path in paths):
         hint = "Only repositories with config.json and safetensors weights can be used."
         raise UnsupportedCheckpoint(f"{remote.repository} holds no model that we can load.", hint=hint)
-    for leftover in gathering.parent.glob(f"{folder.name}.*.removed"):
+    for leftover in incoming.parent.glob(f"{folder.name}.*.removed"):
         shutil.rmtree(leftover, ignore_errors=True)
     if _begun_commit(folder, remote.repository) != remote.commit:
-        shutil.rmtree(gathering, ignore_errors=True)
-    gathering.mkdir(parents=True, exist_ok=True)
-    _link_present_files(remote, folder, gathering)
-    have_bytes = sum(path.stat().st_size for path in gathering.rglob("*") if path.is_file())
+        shutil.rmtree(incoming, ignore_errors=True)
+    incoming.mkdir(parents=True, exist_ok=True)
+    _link_present_files(remote, folder, incoming)
+    have_bytes = sum(path.stat().st_size for path in incoming.rglob("*") if path.is_file())
     needed_bytes = remote.total_bytes - have_bytes
-    free_bytes = shutil.disk_usage(gathering).free
+    free_bytes = shutil.disk_usage(incoming).free
     if free_bytes < needed_bytes + SPARE_BYTES:
         hint = "Free some space, choose a quantised model, or a directory on a larger disk with --models-dir."
         raise NoSpaceForModel(
@@ -145,10 +145,10 @@ def _prepare(remote: RemoteModel, folder: Path, gathering: Path) -> None:
     write_durably(download_state_of(folder), json.dumps(state, sort_keys=True).encode())
 
 
-def _link_present_files(remote: RemoteModel, folder: Path, gathering: Path) -> None:
-    """Of a partial model at `folder`: link the files that are right, so that only the others are fetched."""
+def _link_present_files(remote: RemoteModel, folder: Path, incoming: Path) -> None:
+    """Link those files of a partial model at `folder` that are right, so that only the others are fetched."""
     for file in remote.files:
-        present, target = folder / file.path, gathering / file.path
+        present, target = folder / file.path, incoming / file.path
         if file.sha256 is None or target.exists() or present.is_symlink() or not present.is_file():
             continue
         if present.stat().st_size == file.size_bytes and sha256_of(present) == file.sha256:
@@ -167,9 +167,9 @@ def _announce(remote: RemoteModel, on_event: OnEvent) -> None:
     )
 
 
-def _fetch_file(hub: Hub, remote: RemoteModel, file: RemoteFile, gathering: Path, *, meter: _Meter) -> str:
-    """One file, whole and right, in the gathering folder; returns its SHA-256."""
-    target = gathering / file.path
+def _fetch_file(hub: Hub, remote: RemoteModel, file: RemoteFile, incoming: Path, *, meter: _Meter) -> str:
+    """Bring one file, whole and right, into the download folder; returns its SHA-256."""
+    target = incoming / file.path
     if target.is_file() and target.stat().st_size == file.size_bytes:
         digest = sha256_of(target)
         if file.sha256 in (None, digest):
@@ -178,7 +178,7 @@ def _fetch_file(hub: Hub, remote: RemoteModel, file: RemoteFile, gathering: Path
         target.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + PART_SUFFIX)
-    for attempt in ("continued", "anew"):
+    for is_second in (False, True):
         resumed_bytes = part.stat().st_size if part.exists() else 0
         announced = hub.fetch(remote, file, part, on_bytes=meter.add)
         crash_point("models.download.fetched")
@@ -189,7 +189,7 @@ def _fetch_file(hub: Hub, remote: RemoteModel, file: RemoteFile, gathering: Path
             return digest
         part.unlink()
         meter.add(-file.size_bytes)
-        if not resumed_bytes or attempt == "anew":
+        if not resumed_bytes or is_second:
             break
     hint = "Try again; if it stays so, the hub or something on the way to it serves a damaged file."
     raise DownloadCorrupt(
@@ -197,46 +197,44 @@ def _fetch_file(hub: Hub, remote: RemoteModel, file: RemoteFile, gathering: Path
     )
 
 
-def _finish(
-    remote: RemoteModel, folder: Path, gathering: Path, *, hashes: Mapping[str, str], on_event: OnEvent
-) -> None:
-    """Check the gathered model as a whole, describe it, and put it in its place."""
-    _remove_unlisted(gathering, keep=hashes)
-    state = availability(gathering)
+def _finish(remote: RemoteModel, folder: Path, incoming: Path, *, hashes: Mapping[str, str], on_event: OnEvent) -> None:
+    """Check the fetched model as a whole, write its records, and put it in its place."""
+    _remove_unlisted(incoming, keep=hashes)
+    state = availability(incoming)
     if not isinstance(state, Available):
         problems = "; ".join(state.problems) if isinstance(state, Partial) else getattr(state, "reason", state.state)
         hint = "The repository itself is incomplete or of a kind that we cannot use; choose another."
-        shutil.rmtree(gathering, ignore_errors=True)
+        shutil.rmtree(incoming, ignore_errors=True)
         raise UnsupportedCheckpoint(f"{remote.repository} is no whole model: {problems}.", hint=hint)
     data = {"revision": remote.commit}
     on_event(ModelEvent(kind="verified", model=remote.repository, message="Every file is right.", data=data))
-    write_provenance(gathering, repository=remote.repository, revision=remote.commit, source="download")
+    write_provenance(incoming, repository=remote.repository, revision=remote.commit, source="download")
     crash_point("models.download.verified")
-    write_manifest(gathering, make_manifest(gathering, model_id=remote.repository, hashes=hashes))
+    write_manifest(incoming, make_manifest(incoming, model_id=remote.repository, hashes=hashes))
     crash_point("models.download.manifest")
-    _publish(folder, gathering)
+    _publish(folder, incoming)
     download_state_of(folder).unlink(missing_ok=True)
     message = f"{remote.repository} at {remote.commit[:12]} was downloaded to {folder}."
     on_event(ModelEvent(kind="downloaded", model=remote.repository, message=message, data=data))
 
 
-def _remove_unlisted(gathering: Path, *, keep: Mapping[str, str]) -> None:
-    """Remove what an interrupted attempt left that is no file of this commit; its manifest too, which comes last."""
-    for path in sorted(gathering.rglob("*")):
-        if path.is_file() and path.relative_to(gathering).as_posix() not in keep:
+def _remove_unlisted(incoming: Path, *, keep: Mapping[str, str]) -> None:
+    """Remove files of an interrupted attempt that are not of this commit; its manifest too, which comes last."""
+    for path in sorted(incoming.rglob("*")):
+        if path.is_file() and path.relative_to(incoming).as_posix() not in keep:
             path.unlink()
 
 
-def _publish(folder: Path, gathering: Path) -> None:
-    aside = gathering.parent / f"{folder.name}.{os.getpid()}.removed"
+def _publish(folder: Path, incoming: Path) -> None:
+    aside = incoming.parent / f"{folder.name}.{os.getpid()}.removed"
     if folder.exists():
         rename_durably(folder, aside)
         crash_point("models.download.set-aside")
-    for path in gathering.rglob("*"):
+    for path in incoming.rglob("*"):
         if path.is_dir():
             fsync_folder(path)
-    fsync_folder(gathering)
-    rename_durably(gathering, folder)
+    fsync_folder(incoming)
+    rename_durably(incoming, folder)
     crash_point("models.download.published")
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -249,5 +247,5 @@ def tidy_records(directory: Path) -> None:
 
 
 def begun_downloads(directory: Path) -> list[Path]:
-    """Downloads in `directory` that were interrupted, or are running: their gathering folders."""
+    """Folders of downloads in `directory` that were interrupted, or are running."""
     return sorted((directory / INCOMING_FOLDER).glob("*.download"))

@@ -41,7 +41,7 @@ ERRORS = {error.code: error for error in _CLASSES}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DownloadOrder:
-    """What the child is to fetch, and where to."""
+    """Repository that the child is to fetch, and the folder for it."""
 
     repository: str
     folder: str
@@ -54,7 +54,7 @@ _turn = threading.Lock()
 
 @contextlib.contextmanager
 def one_at_a_time(repository: str, on_event: OnEvent) -> Iterator[None]:
-    """Wait for the other downloads of this process: each comes sooner, and finds the space it counts on."""
+    """Wait for the other downloads of this process: one at a time ends sooner, and finds the space it counts on."""
     if not _turn.acquire(blocking=False):
         message = f"{repository} is fetched once the download under way has ended."
         on_event(ModelEvent(kind="waiting", model=repository, message=message))

@@ -21,7 +21,7 @@ from models.store.manifest import SHA256_HEX
 from registry.durable_files import crash_point, fsync_file
 from registry.errors import StorageError, VoiceJobsError
 
-RETRY_WAITS_S = (0.5, 1.0, 2.0)  # between attempts that bring nothing; one that brings bytes starts anew
+RETRY_WAITS_S = (0.5, 1.0, 2.0)  # between attempts that bring nothing; one that brings bytes starts over
 RETRIED_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 MAX_RETRY_AFTER_S = 30.0
 CHUNK_BYTES = 1 << 18  # at most this much is lost when the process is killed
@@ -107,7 +107,7 @@ class Hub:
         return self._with_retries(ask, what=repository)
 
     def fetch(self, model: RemoteModel, file: RemoteFile, target: Path, *, on_bytes: OnBytes) -> str | None:
-        """Bring one file to `target`, going on where bytes of it lie already; returns a SHA-256 the hub announced.
+        """Bring one file to `target`, after the bytes already there; returns the SHA-256 that the hub announced.
 
         The bytes are on the medium when this returns; whether they are right, the caller checks.
         Raises the errors of `look_up`, NoSpaceForModel and StorageError.
@@ -156,9 +156,9 @@ def _remote_file(item: Any) -> RemoteFile | None:
 
 
 class _Transfer:
-    """One file's way over the network into `target`; each attempt goes on where the last one ended.
+    """Transfer of one file over the network into `target`; each attempt goes on where the last one ended.
 
-    The library's own downloads begin anew in every process, so a killed one would cost gigabytes: its session,
+    The library's own downloads start over in every process, so a killed one would cost gigabytes: its session,
     tokens, addresses and errors are used here, and the range request is ours.
     """
 
@@ -217,11 +217,11 @@ class _Transfer:
 
 
 class _BrokenTransfer(Exception):
-    """The connection closed before the file was whole, or brought more than announced."""
+    """Connection that closed before the file was whole, or brought more than announced."""
 
 
 def explained(error: Exception, *, what: str) -> tuple[VoiceJobsError, bool, float]:
-    """What went wrong, in our words; whether asking again can help; and how long the hub asks us to wait, in s."""
+    """Our error for one of the library's; whether asking again can help; and the wait that the hub asks for, in s."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.HfHubHTTPError):

@@ -1,4 +1,4 @@
-"""A model's name → a folder that an engine can load: found where it lies, adopted, moved, or downloaded once.
+"""A model's name → a folder that an engine can load: used in place, adopted, moved, or downloaded once.
 
 This module touches the disk and, unless that is forbidden, the network. It imports no mlx, and is called from a
 thread of the runner.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
@@ -57,7 +57,7 @@ def ensure_model(
     """Make the model that `name` means loadable, doing what that takes, once, however many processes ask.
 
     With `migrate` "auto", Qwen3-TTS folders in legacy places of the same disk are renamed into the directory, and
-    the wanted model is adopted from wherever it lies; with "off" it is used where it lies. A download runs in a
+    the wanted model is adopted from wherever it is; with "off" it is used in place. A download runs in a
     process of its own, whose `huggingface_hub` a runner need not carry for months. Raises UnknownModel,
     ModelNotInstalled (offline), ModelIncomplete, StorageError, or an error of `models.fetch.download`.
     """
@@ -73,8 +73,8 @@ def ensure_model(
         _migrate_speech_models(directory, environ=environ, besides=choice, on_event=on_event, actions=actions)
     if isinstance(availability(choice.folder), Available):
         return _checked(choice.folder, model_id=choice.id, actions=actions)
-    prepare = _Preparation(choice, directory, environ, on_event, actions, own_process)
-    return prepare.run(migrate=migrate, offline=offline, progress_every_s=progress_every_s)
+    preparation = _Preparation(choice, directory, environ, on_event, progress_every_s, own_process, actions)
+    return preparation.run(migrate=migrate, offline=offline)
 
 
 def pull_model(
@@ -88,7 +88,7 @@ def pull_model(
     on_event: OnEvent = ignore_events,
     progress_every_s: float = PROGRESS_EVERY_S,
 ) -> PreparedModel:
-    """What a person asks for by `models pull`: as `ensure_model`, and a partial model is mended.
+    """Make a model loadable for `models pull`: as `ensure_model`, and a partial model is completed.
 
     With a `revision` that is not the installed one, that commit is fetched and takes the installed one's place.
     """
@@ -98,9 +98,9 @@ def pull_model(
     if choice.folder is None or choice.is_local:
         return ensure_model(name, directory=directory, environ=environ)
     wants_other = revision is not None and revision != revision_of(choice.folder)
-    prepare = _Preparation(choice, directory, environ, on_event, [], own_process=False)
     if not offline and (wants_other or isinstance(availability(choice.folder), Partial)):
-        return prepare.fetch_anew(revision=revision, progress_every_s=progress_every_s)
+        preparation = _Preparation(choice, directory, environ, on_event, progress_every_s)
+        return preparation.complete(revision=revision)
     return ensure_model(
         name,
         directory=directory,
@@ -114,7 +114,7 @@ def pull_model(
 
 
 def _checked(folder: Path, *, model_id: str, actions: Iterable[str]) -> PreparedModel:
-    """The model as it lies in `folder`. Raises ModelIncomplete, naming what is missing, or ModelNotInstalled."""
+    """The model in `folder`. Raises ModelIncomplete, naming what is missing, or ModelNotInstalled."""
     state = availability(folder)
     if isinstance(state, Partial):
         raise incomplete(model_id, folder, state)
@@ -137,9 +137,9 @@ def incomplete(model_id: str, folder: Path, state: Partial) -> ModelIncomplete:
 def _migrate_speech_models(
     directory: Path, *, environ: Mapping[str, str], besides: ResolvedModel, on_event: OnEvent, actions: list[str]
 ) -> None:
-    """What happens by itself before a job: Qwen3-TTS folders of this disk are renamed into the directory.
+    """Rename Qwen3-TTS folders of this disk into the directory, as every job does before it needs a model.
 
-    Whatever goes wrong here concerns other models than the wanted one: it is told, and stops nothing.
+    An error here concerns other models than the wanted one: it becomes an event, and stops nothing.
     """
     wanted = {besides.id, *besides.alternatives}
     try:
@@ -158,21 +158,22 @@ def _migrate_speech_models(
 
 @dataclass
 class _Preparation:
-    """Getting one model that is not in the directory, or not whole."""
+    """Preparation of one model that is not in the directory, or not whole."""
 
     choice: ResolvedModel
     directory: Path
     environ: Mapping[str, str]
     on_event: OnEvent
-    actions: list[str]
-    own_process: bool
+    progress_every_s: float
+    own_process: bool = False
+    actions: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
         assert self.choice.folder is not None
         return self.choice.folder
 
-    def run(self, *, migrate: str, offline: bool, progress_every_s: float) -> PreparedModel:
+    def run(self, *, migrate: str, offline: bool) -> PreparedModel:
         found = self._found_elsewhere()
         if found and self._is_absent() and (migrate != AUTO or found[0].folder in Journal(self.directory).put_back()):
             return self._referenced(found[0])
@@ -180,21 +181,21 @@ class _Preparation:
         if len(referenced) == len(found) and referenced and self._is_absent():
             return self._referenced(referenced[0])
         if offline and not found:
-            return self._whole_or_offline_error()
+            raise self._offline_error()
         with self._lock() as lock:
-            return self._locked(found, lock, offline=offline, progress_every_s=progress_every_s)
+            return self._locked(found, lock, offline=offline)
 
-    def fetch_anew(self, *, revision: str | None, progress_every_s: float) -> PreparedModel:
-        """Fetch what is missing or wrong, whatever lies in the folder now."""
+    def complete(self, *, revision: str | None) -> PreparedModel:
+        """Fetch what is missing or wrong in the folder."""
         with self._lock() as lock:
             if revision is None and isinstance(availability(self.folder), Available):
                 return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
-            self._download(lock, revision=revision, progress_every_s=progress_every_s)
+            self._download(lock, revision=revision)
             return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[FileLock]:
-        """The model's lock, waited for; who holds it meanwhile is told."""
+        """Hold the model's lock, after waiting for whoever has it; an event names the holder."""
         make_directory(self.directory)
         lock = lock_of(self.folder)
         try:
@@ -221,7 +222,7 @@ class _Preparation:
         return sorted(usable, key=lambda candidate: (candidate.action == "reference", wanted.index(candidate.id)))
 
     def _referenced(self, candidate: LegacyModel) -> PreparedModel:
-        message = f"{candidate.id} is used where it lies, in {candidate.folder}."
+        message = f"{candidate.id} is used in place, in {candidate.folder}."
         data = {"source": str(candidate.folder), "revision": candidate.revision}
         self.on_event(ModelEvent(kind="referenced", model=candidate.id, message=message, data=data))
         return PreparedModel(
@@ -232,21 +233,18 @@ class _Preparation:
             actions_done=(*self.actions, message),
         )
 
-    def _whole_or_offline_error(self) -> PreparedModel:
+    def _offline_error(self) -> ModelIncomplete | ModelNotInstalled:
         state = availability(self.folder)
+        if isinstance(state, Partial):
+            return incomplete(self.choice.id, self.folder, state)
+        installed = ", ".join(model_id for model_id, _ in installed_folders(self.directory)) or "none"
+        hint = f"Offline mode is on. Fetch it while online, or use one that is here ({installed})."
         if isinstance(state, Downloading):
             hint = "Another process is fetching it; try again later."
-        elif isinstance(state, Partial):
-            raise incomplete(self.choice.id, self.folder, state)
-        else:
-            installed = ", ".join(model_id for model_id, _ in installed_folders(self.directory)) or "none"
-            hint = f"Offline mode is on. Fetch it while online, or use one that is here ({installed})."
-        raise ModelNotInstalled(f"{self.choice.id} is not in {self.directory}.", hint=hint)
+        return ModelNotInstalled(f"{self.choice.id} is not in {self.directory}.", hint=hint)
 
-    def _locked(
-        self, found: list[LegacyModel], lock: FileLock, *, offline: bool, progress_every_s: float
-    ) -> PreparedModel:
-        """With the model's lock held: nobody else can be at it now, and it may have come meanwhile."""
+    def _locked(self, found: list[LegacyModel], lock: FileLock, *, offline: bool) -> PreparedModel:
+        """Prepare the model while its lock is held: it may have arrived while we waited."""
         self.actions += recover(self.directory, on_event=self.on_event, held=(self.folder.name,))
         state = availability(self.folder)
         if isinstance(state, Available):
@@ -258,26 +256,26 @@ class _Preparation:
             if step is not None:
                 return _checked(step.target, model_id=candidate.id, actions=self.actions)
         if found:
-            return self._referenced(found[0])  # it cannot be taken over, which was told; it can still be used
+            return self._referenced(found[0])  # it cannot be taken over, as an event said; it can still be used
         if offline:
-            return self._whole_or_offline_error()
-        self._download(lock, progress_every_s=progress_every_s)
+            raise self._offline_error()
+        self._download(lock)
         return _checked(self.folder, model_id=self.choice.id, actions=self.actions)
 
     def _adopted(self, candidate: LegacyModel) -> PlannedStep | None:
-        """Take one legacy copy over; None when that did not work, which the events have told."""
+        """Take one legacy copy over; None when that did not work, as the events have said."""
         plan = plan_of(Scan((candidate,), ()), self.directory)
         is_ours = candidate.slug == self.folder.name
         outcome = run_plan(plan, on_event=self.on_event, held=(self.folder,) if is_ours else ())
         self.actions += [done_message(step) for step in outcome.done]
         return next(iter(outcome.done), None)
 
-    def _download(self, lock: FileLock, *, progress_every_s: float, revision: str | None = None) -> None:
+    def _download(self, lock: FileLock, *, revision: str | None = None) -> None:
         order = DownloadOrder(
             repository=self.choice.id,
             folder=str(self.folder),
             revision=revision,
-            progress_every_s=progress_every_s,
+            progress_every_s=self.progress_every_s,
         )
         try:
             commit = self._commit_fetched(order, lock)

@@ -11,15 +11,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from models.store.manifest import PROVENANCE_FILE, VERIFIED_FILE
 from registry.durable_files import CHUNK_BYTES, fsync_file, fsync_folder, sha256_of
 
 
-@dataclass(frozen=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """One file of a moved folder, as it was: enough to tell later whether anybody touched it."""
 
     path: str
@@ -28,7 +27,7 @@ class FileRecord:
 
 
 def entries_below(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Everything below `folder` as (path, "folder" | "file" | "link" | "other"); a folder comes before its content."""
+    """Entries below `folder` as (path, "folder" | "file" | "link" | "other"); a folder comes before its content."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
         if entry.is_symlink():
@@ -41,7 +40,7 @@ def entries_below(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def record_of(path: Path, folder: Path) -> FileRecord | None:
-    """How a file or link is at this moment; None when it is not there."""
+    """Record of a file or link at this moment; None when it is not there."""
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):

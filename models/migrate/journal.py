@@ -20,8 +20,11 @@ from registry.durable_files import fsync_file, fsync_folder
 
 JOURNAL_FILE = ".voicejobs-migrations.jsonl"
 
-# What a line says of its operation, in the order in which a whole one passes through them.
+# Steps of an operation, in the order in which a whole one passes through them.
 BEGUN, STAGED, PUBLISHED, DONE, ABORTED = "begun", "staged", "published", "done", "aborted"
+
+# Fields of an operation that the line of its beginning holds.
+_KEYS = ("migration", "action", "model", "source", "target", "staging", "inode", "files", "undoes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +37,12 @@ class Operation:
     model: str
     source: Path
     target: Path
-    staging: Path | None = None  # where files gather before the rename that publishes them
+    staging: Path | None = None  # folder of the files before the rename that publishes them
     inode: int = 0  # of the folder that a rename moves
     files: tuple[FileRecord, ...] = ()
     undoes: str = ""  # the operation that this one reverts
     state: str = BEGUN
     reason: str = ""
-    at: str = ""
 
 
 @dataclass
@@ -55,7 +57,8 @@ class Journal:
 
     def begin(self, operation: Operation) -> None:
         """Announce an operation; returns once the announcement is on the medium."""
-        self._append({**_as_json(operation), "step": BEGUN})
+        known = {name: getattr(operation, name) for name in _KEYS}
+        self._append({"operation": operation.id, **known, "step": BEGUN})
 
     def step(self, operation: Operation, step: str, **more: Any) -> None:
         """Record that `operation` has reached `step`."""
@@ -139,41 +142,12 @@ class Journal:
         return found
 
 
-def _as_json(operation: Operation) -> dict[str, Any]:
-    return {
-        "operation": operation.id,
-        "migration": operation.migration,
-        "action": operation.action,
-        "model": operation.model,
-        "source": str(operation.source),
-        "target": str(operation.target),
-        "staging": str(operation.staging) if operation.staging else None,
-        "inode": operation.inode,
-        "files": files_as_json(operation.files),
-        "undoes": operation.undoes,
-    }
-
-
-def files_as_json(files: tuple[FileRecord, ...]) -> list[list[Any]]:
-    return [[file.path, file.size_bytes, file.modified_ns] for file in files]
-
-
 def _files_from(raw: Any) -> tuple[FileRecord, ...]:
     return tuple(FileRecord(str(path), int(size), int(modified)) for path, size, modified in raw)
 
 
 def _from_json(record: Mapping[str, Any]) -> Operation:
-    staging = record.get("staging")
-    return Operation(
-        id=record["operation"],
-        migration=record["migration"],
-        action=record["action"],
-        model=record["model"],
-        source=Path(record["source"]),
-        target=Path(record["target"]),
-        staging=Path(staging) if staging else None,
-        inode=record.get("inode", 0),
-        files=_files_from(record.get("files", ())),
-        undoes=record.get("undoes", ""),
-        at=record.get("at", ""),
-    )
+    known: dict[str, Any] = {name: record[name] for name in _KEYS if record.get(name) is not None}
+    known["files"] = _files_from(known.get("files", ()))
+    known |= {name: Path(known[name]) for name in known.keys() & {"source", "target", "staging"}}
+    return Operation(id=record["operation"], **known)

@@ -1,4 +1,4 @@
-"""Where models of this ecosystem may already lie: a home folder → candidates, and places that could not be read.
+"""A home folder → models in it that other programs left, and places that could not be read.
 
 This module reads the disk and changes nothing. The places and what may be done with each are listed in
 docs/models.md.
@@ -24,7 +24,7 @@ APP_GROUP = "group.intrusive-memory.models"
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that may hold models, how they lie in it, and what may be done with them."""
+    """A folder that may hold models, its layout, and what may be done with them."""
 
     name: str
     folder: Path
@@ -34,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class LegacyModel:
-    """A model that lies outside the shared directory."""
+    """A model outside the shared directory."""
 
     id: str
     folder: Path
@@ -156,7 +156,7 @@ def _refusal(place: Place, folder: Path, error: OSError) -> PlaceFinding:
 
 
 def _identity(folder: Path) -> object:
-    """What tells two spellings of one folder from two folders."""
+    """Identity of a folder, the same for two spellings of its path."""
     try:
         status = folder.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Models in legacy places → the shared model directory: a plan, its execution, its undoing, and what a job may do.
+"""Models in legacy places → the shared model directory: a plan, carried out, recovered after a crash, or undone.
 
 This module touches the disk. It never merges, never overwrites, and removes only what was copied whole. Every step
 is in the journal (`models.migrate.journal`).
@@ -30,7 +30,7 @@ LEAVE = "leave"
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
-    """What a migration does with one folder; `action` is a kind of journal operation, "reference" or "leave"."""
+    """Step that a migration takes with one folder; `action` is a kind of journal operation, "reference" or "leave"."""
 
     model: str
     action: str
@@ -56,7 +56,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Migrated:
-    """What a migration did, step by step; `failed` steps changed nothing."""
+    """Steps of a migration by their outcome; `failed` ones changed nothing."""
 
     done: tuple[PlannedStep, ...] = ()
     left: tuple[PlannedStep, ...] = ()
@@ -65,7 +65,7 @@ class Migrated:
 
 
 def plan_migration(directory: Path, *, environ: Mapping[str, str], on_conflict: str = KEEP_EXISTING) -> Plan:
-    """What `models migrate` would do now. Nothing is changed."""
+    """Steps that `models migrate` would take now. Nothing is changed."""
     return plan_of(scan_legacy(directory, environ=environ), directory, on_conflict=on_conflict)
 
 
@@ -91,7 +91,7 @@ def _planned(candidate: LegacyModel, directory: Path, *, taken: Path | None, on_
     if candidate.action == ADOPT and not candidate.is_usable:
         return _step(candidate, directory, LEAVE, reason="it is incomplete, and would have to be copied")
     if candidate.action == REFERENCE:
-        return _step(candidate, directory, REFERENCE, reason="it belongs to installed programs; used where it lies")
+        return _step(candidate, directory, REFERENCE, reason="it belongs to installed programs; used in place")
     if taken is not None:
         return _step(candidate, directory, LEAVE, reason=f"{taken} has the same name and is taken first")
     if "_" not in candidate.slug or candidate.slug.startswith("."):
@@ -149,7 +149,7 @@ def run_plan(plan: Plan, *, on_event: OnEvent = ignore_events, held: Collection[
 
 
 def done_message(step: PlannedStep) -> str:
-    """What was done with a model, for a receipt."""
+    """Sentence about a finished step, for a receipt."""
     verb = {"rename": "moved", "copy": "moved, over to another disk,", "adopt": "adopted", "displace": "set aside"}
     return f"{step.model} was {verb[step.action]} from {step.source} to {step.target}."
 

@@ -1,4 +1,4 @@
-"""One folder from here to there, so that a crash at any step leaves it whole in one of the two places.
+"""A folder and its new path → the folder there; a crash at any step leaves it whole in one of the two places.
 
 This module touches the disk. Each step is announced in the journal before it is taken; `recover` reads the journal
 and finishes or takes back what a crash interrupted. The caller holds the model's lock.
@@ -23,7 +23,7 @@ from models.migrate.folder_files import (
     remove_empty_folders,
     sync_tree,
 )
-from models.migrate.journal import ABORTED, DONE, PUBLISHED, STAGED, Journal, Operation, files_as_json
+from models.migrate.journal import ABORTED, DONE, PUBLISHED, STAGED, Journal, Operation
 from models.store.manifest import read_provenance, write_provenance
 from models.store.shared_directory import INCOMING_FOLDER
 from registry.durable_files import crash_point, fsync_folder, rename_durably
@@ -35,7 +35,7 @@ SPARE_BYTES = 64 << 20  # room left on a disk beyond what a copy needs
 def new_operation(
     *, migration: str, action: str, model: str, source: Path, target: Path, undoes: str = ""
 ) -> Operation:
-    """An operation that has not begun; folders that gather files do so on the target's own disk."""
+    """An operation that has not begun; its staging folder is on the target's own disk."""
     key = uuid.uuid4().hex
     staged = action in ("copy", "adopt")
     staging = target.parent / INCOMING_FOLDER / f"{target.name}.{os.getpid()}" if staged else None
@@ -94,7 +94,7 @@ def _finish(operation: Operation, journal: Journal) -> Operation:
 
 
 def _abort(operation: Operation, journal: Journal, *, reason: str) -> None:
-    """Take back what was gathered; only an operation whose target was never published comes here."""
+    """Remove the staged files; only an operation whose target was never published comes here."""
     if operation.action == "remove" and not operation.source.exists():
         return  # its name is gone and its files are not: it stays interrupted, and recovery goes on with it
     if operation.staging is not None and operation.action != "remove":
@@ -119,7 +119,7 @@ def _stage(operation: Operation, journal: Journal, *, revision: str | None) -> O
     sync_tree(operation.staging)
     if operation.action == "adopt":
         operation = replace(operation, files=recorded_files(operation.staging))
-    journal.step(operation, STAGED, files=files_as_json(operation.files))
+    journal.step(operation, STAGED, files=operation.files)
     crash_point(f"models.{operation.action}.staged")
     return _publish(operation, journal)
 
@@ -128,7 +128,7 @@ def _publish(operation: Operation, journal: Journal) -> Operation:
     assert operation.staging is not None
     rename_durably(operation.staging, operation.target)
     crash_point(f"models.{operation.action}.renamed")
-    if operation.undoes:  # then it gathered in a folder of somebody else's, which is left as it was found
+    if operation.undoes:  # then its staging folder was in a folder of somebody else's, which is left as it was found
         with contextlib.suppress(OSError):
             operation.staging.parent.rmdir()
     journal.step(operation, PUBLISHED)
@@ -159,7 +159,7 @@ def _remove_copied_files(operation: Operation) -> None:
 
 
 def _remove_target(operation: Operation, journal: Journal) -> Operation:
-    """Make a folder vanish by one rename, then remove its files."""
+    """Remove a folder: its name by one rename, then its files."""
     assert operation.staging is not None
     if operation.source.exists():
         operation.staging.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def _remove_target(operation: Operation, journal: Journal) -> Operation:
 
 
 def _stage_entry(source: Path, target: Path, *, kind: str, action: str) -> None:
-    """One entry to the staging folder: by hard link where adopting allows it, else by a checked copy."""
+    """Bring one entry into the staging folder: by hard link where adopting allows it, else by a checked copy."""
     if kind == "folder":
         target.mkdir(parents=True, exist_ok=True)
     elif kind == "link" and action == "copy":

@@ -1,12 +1,13 @@
 """A model's folder → whether it can be used: not available, partial (with what is missing), available, downloading.
 
 This module reads the disk and changes nothing. The tiers are Acervo's: a verified marker, the local manifest,
-then a heuristic over `config.json` and weight indexes. What a Qwen3-TTS model needs beyond that, and the structure
-of every safetensors file, is checked in each tier.
+then a heuristic over `config.json` and weight indexes. Further needs of a Qwen3-TTS model, and the structure of
+every safetensors file, are checked in each tier.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ MODEL_MARKS = ("config.json", "model_index.json", "manifest.json", ".acervo-mani
 
 @dataclass(frozen=True)
 class NotAvailable:
-    """There is no model here, or nothing that can be judged."""
+    """No model, or nothing that can be judged."""
 
     state: ClassVar[str] = "not_available"
     reason: str = "no such folder"
@@ -46,7 +47,7 @@ class Partial:
 
 @dataclass(frozen=True)
 class Available:
-    """Everything is there; `tier` says by which rule: "verified", "manifest", "heuristic"."""
+    """A whole model; `tier` is the rule that says so: "verified", "manifest" or "heuristic"."""
 
     state: ClassVar[str] = "available"
     tier: str = "heuristic"
@@ -54,7 +55,7 @@ class Available:
 
 @dataclass(frozen=True)
 class Downloading:
-    """Some process is fetching it; bytes on disk so far, of bytes in all (0: not known yet)."""
+    """A model that some process is fetching; bytes on disk so far, of bytes in all (0: not known yet)."""
 
     state: ClassVar[str] = "downloading"
     done_bytes: int = 0
@@ -100,7 +101,7 @@ def _judged(folder: Path, *, verify_hashes: bool, check_weights: Checker) -> Ava
 
 
 class _Findings:
-    """What is missing or damaged in a folder, each path once."""
+    """Files missing or damaged in a folder, each path once."""
 
     def __init__(self, folder: Path, check: Checker) -> None:
         self.folder = folder
@@ -131,7 +132,7 @@ def _by_manifest(folder: Path, manifest: Manifest, findings: _Findings, *, verif
         problem = _manifest_file_problem(folder / file.path, file, verify_hashes=verify_hashes)
         if problem is not None:
             findings.add(file.path, problem)
-        elif file.path.endswith(".safetensors") and not trusted:
+        elif file.path.endswith(WEIGHTS_SUFFIX) and not trusted:
             findings.check_weights(file.path)
     config = _read_json(folder / "config.json")
     if _is_qwen3_tts_config(config):
@@ -198,7 +199,7 @@ def _diffusers_components(index: Any) -> Iterator[str]:
 
 
 def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool) -> None:
-    """What the engine loads: weights, a text tokenizer, and `speech_tokenizer/` with its own config and weights."""
+    """Find gaps in what the engine loads: weights, text tokenizer, `speech_tokenizer/` with its config and weights."""
     weights = names_ending(folder, WEIGHTS_SUFFIX)
     if not weights:
         findings.add("model.safetensors", "is missing")
@@ -230,9 +231,7 @@ def _read_json(path: Path) -> Any:
             if os.fstat(file.fileno()).st_size > MAX_JSON_BYTES:
                 return None
             return json.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    except (ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
 
 
@@ -268,7 +267,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def names_ending(folder: Path, suffix: str) -> list[str]:
-    """Names in `folder` that end so, sorted; hidden ones, which macOS leaves on foreign disks, are passed over."""
+    """Names in `folder` that end so, sorted; hidden ones, which macOS leaves on other disks, are skipped."""
     try:
         names = [entry.name for entry in os.scandir(folder)]
     except (FileNotFoundError, NotADirectoryError):
@@ -278,32 +277,26 @@ def names_ending(folder: Path, suffix: str) -> list[str]:
 
 def folder_bytes(folder: Path) -> int:
     """Bytes of all regular files below `folder`, links followed to files but not into folders."""
-    return sum(size_bytes for _, size_bytes in _sizes(folder))
-
-
-def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
     try:
         entries = list(os.scandir(folder))
     except OSError:
-        return  # a folder that cannot be opened counts as nothing; availability names the reason
+        return 0  # it cannot be opened; availability names the reason
+    size_bytes = 0
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _sizes(Path(entry.path))
-        else:
-            try:
-                yield entry.path, entry.stat().st_size
-            except OSError:
-                continue  # a dangling link
+        with contextlib.suppress(OSError):  # a dangling link
+            is_folder = entry.is_dir(follow_symlinks=False)
+            size_bytes += folder_bytes(Path(entry.path)) if is_folder else entry.stat().st_size
+    return size_bytes
 
 
 def download_in_flight(folder: Path) -> Downloading | None:
     """The progress of a process that is fetching this model at this moment; None when there is none."""
-    gathering = download_folder_of(folder)
-    if not gathering.is_dir() or not _is_locked(lock_path_of(folder)):
+    incoming = download_folder_of(folder)
+    if not incoming.is_dir() or not _is_locked(lock_path_of(folder)):
         return None
     state = _read_json(download_state_of(folder))
     total_bytes = state.get("total_bytes") if isinstance(state, dict) else 0
-    return Downloading(folder_bytes(gathering), total_bytes if isinstance(total_bytes, int) else 0)
+    return Downloading(folder_bytes(incoming), total_bytes if isinstance(total_bytes, int) else 0)
 
 
 def _is_locked(path: Path) -> bool:

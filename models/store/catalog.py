@@ -47,7 +47,7 @@ class CatalogEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelKind:
-    """What a model is, by its own `config.json` or by the table."""
+    """Variant, size and abilities of a model, by its own `config.json` or by the table."""
 
     is_speech: bool = False  # a Qwen3-TTS model
     variant: str | None = None
@@ -124,7 +124,7 @@ def entry_named(name: str) -> CatalogEntry | None:
 
 
 def kind_of(config: object, entry: CatalogEntry | None = None) -> ModelKind:
-    """What a parsed `config.json` says of its model; the table's word where it says nothing."""
+    """Kind that a parsed `config.json` states of its model; the table's where it states none."""
     if isinstance(config, dict) and config.get("model_type") == "qwen3_tts":
         variant, size = config.get("tts_model_type"), config.get("tts_model_size")
         if isinstance(variant, str):
@@ -167,7 +167,7 @@ def default_candidates(ability: str) -> tuple[CatalogEntry, ...]:
 def default_model_for(
     ability: str, *, available_bytes: int, installed: Iterable[str] = (), offline: bool = False
 ) -> CatalogEntry:
-    """What `model = "default"` means for work that needs `ability`: 1.7B where memory allows it, else 0.6B.
+    """The model that "default" means for work that needs `ability`: 1.7B where memory allows it, else 0.6B.
 
     `installed` are ids of models on this machine. Offline, one that is there is taken before one that is not.
     """
@@ -182,7 +182,7 @@ def default_model_for(
 
 
 def edit_distance(left: str, right: str) -> int:
-    """Levenshtein's distance: how many letters to insert, remove or replace."""
+    """Levenshtein's distance: the number of letters to insert, remove or replace."""
     previous = list(range(len(right) + 1))
     for row, one in enumerate(left, start=1):
         current = [row]

@@ -1,4 +1,4 @@
-"""What happened to a model on its way to being usable: values that the runner records and the command line shows."""
+"""Events of a model on its way to being usable: values that the runner records and the command line shows."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ OnEvent = Callable[[ModelEvent], None]
 
 
 def ignore_events(event: ModelEvent) -> None:
-    """For callers that only want the result."""
+    """Ignore an event: for callers that only want the result."""
     del event

@@ -34,7 +34,7 @@ from registry.errors import StorageError
 
 @dataclass(frozen=True, kw_only=True)
 class InstalledModel:
-    """A model folder as it lies in a directory."""
+    """A model folder and its facts."""
 
     id: str
     folder: Path
@@ -47,14 +47,14 @@ class InstalledModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedModel:
-    """Which model a name means, and where it lies or will lie; `folder` is None for the draft engine."""
+    """The model that a name means, and its folder, which need not exist yet; None for the draft engine."""
 
     name: str  # as it was asked for
     id: str
     folder: Path | None
     entry: CatalogEntry | None
     alternatives: tuple[str, ...] = ()  # other repositories with the same weights
-    is_local: bool = False  # a folder outside the shared directory, used where it lies
+    is_local: bool = False  # a folder outside the shared directory, used in place
 
 
 def installed_folders(directory: Path) -> list[tuple[str, Path]]:
@@ -83,7 +83,7 @@ def installed_folders(directory: Path) -> list[tuple[str, Path]]:
 
 
 def installed_id(folder: Path) -> str:
-    """The id of the model in `folder`: what its manifest or our record says, else what its name says."""
+    """The id of the model in `folder`: as its manifest or our record says, else as its name says."""
     if folder.name.count("_") == 1:
         return id_of(folder.name) or folder.name  # the usual case: there is only one way to read it
     try:
@@ -112,7 +112,7 @@ def list_models(directory: Path) -> list[InstalledModel]:
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Parsed headers are a hundred thousand small objects without a cycle; walking them doubles a listing's time."""
+    """Stop walking parsed headers, a hundred thousand objects without a cycle: that doubles a listing's time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -124,8 +124,8 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def _coming(directory: Path) -> Iterator[InstalledModel]:
     """Models that some process is fetching at this moment."""
-    for gathering in (directory / INCOMING_FOLDER).glob("*.download"):
-        folder = directory / gathering.name.removesuffix(".download")
+    for incoming in (directory / INCOMING_FOLDER).glob("*.download"):
+        folder = directory / incoming.name.removesuffix(".download")
         flight = download_in_flight(folder)
         if flight is not None:
             model_id = id_of(folder.name) or folder.name
@@ -164,7 +164,7 @@ def resolve_model(
     available_bytes: int | None = None,
     offline: bool = False,
 ) -> ResolvedModel:
-    """Which model `name` means: a short name, a repository id, a local folder, "default" or "draft".
+    """The model that `name` means: a short name, a repository id, a local folder, "default" or "draft".
 
     "default" depends on the `ability` that the work needs and on the machine's memory (half of it may go to a
     model). A local folder is a path with a slash at its start, or that exists. Raises UnknownModel, naming the
@@ -192,7 +192,7 @@ def resolve_model(
 
 
 def unknown_model(wanted: str, *, installed: Iterable[str]) -> UnknownModel:
-    """The error for a name that means no model: the nearest known ones, and what is installed."""
+    """The error for a name that means no model, with the nearest known and the installed ones."""
     present = sorted(installed)
     near = catalog.nearest_models(wanted, [*catalog.names(), *present, catalog.DRAFT, catalog.DEFAULT])
     guess = f"Did you mean {' or '.join(near)}? " if near else ""

@@ -37,7 +37,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a model consists of; `rest` keeps keys that other programs wrote and we do not use."""
+    """Files of a model; `rest` keeps keys that other programs wrote and we do not use."""
 
     model_id: str
     files: tuple[ManifestFile, ...]
@@ -142,7 +142,7 @@ def utc_text(time_s: float) -> str:
 
 
 def make_manifest(folder: Path, *, model_id: str, hashes: Mapping[str, str] | None = None) -> Manifest:
-    """The manifest of the files that lie in `folder`; `hashes` are those already known, by path.
+    """The manifest of the files in `folder`; `hashes` are those already known, by path.
 
     Raises InvalidManifest for an empty file: it is never part of a model.
     """
@@ -198,7 +198,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         raise
     if not whole:
         path.unlink()
-        raise InvalidManifest(f"The manifest written to {folder} does not describe what lies there.")
+        raise InvalidManifest(f"The manifest written to {folder} does not describe the files there.")
 
 
 def is_verified(folder: Path, manifest: Manifest) -> bool:
@@ -230,5 +230,5 @@ def read_provenance(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / PROVENANCE_FILE).read_bytes())
     except (OSError, ValueError):
-        return None  # absent or damaged: it is only a record, the model stands without it
+        return None  # absent or damaged: it is only a record, the model can be used without it
     return record if isinstance(record, dict) else None

@@ -22,12 +22,12 @@ GIGABYTE = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryVerdict:
-    """Whether a model fits into the memory that is free now."""
+    """Memory that a model needs against memory that is free now."""
 
     weights_bytes: int
     needed_bytes: int
     free_bytes: int
-    source: str  # what was asked: "mach", "meminfo", "cgroup", "device"
+    source: str  # of the figure: "mach", "meminfo", "cgroup", "device"
 
     @property
     def fits(self) -> bool:
@@ -73,7 +73,7 @@ def memory_verdict(
 
 
 def available_bytes() -> tuple[int, str]:
-    """Memory that can be used now without swapping, and who said so."""
+    """Memory that can be used now without swapping, and the source of the figure."""
     if sys.platform == "darwin":
         return _mach_available_bytes(), "mach"
     return linux_available_bytes()
@@ -180,7 +180,7 @@ _COUNTERS_IN_INTS = 38  # HOST_VM_INFO64_COUNT of revision 1, which every suppor
 
 
 def _mach_available_bytes() -> int:
-    """Free + inactive + purgeable + speculative pages. The kernel counts speculative pages as free as well."""
+    """Free, inactive, purgeable and speculative pages; the kernel counts speculative pages as free as well."""
     libc = ctypes.CDLL("/usr/lib/libSystem.B.dylib")
     libc.mach_host_self.restype = ctypes.c_uint32
     statistics = _VMStatistics64()

@@ -1,6 +1,6 @@
 """A safetensors file → what is wrong with its structure, in milliseconds: the header is read, the data never.
 
-This catches truncation, text files of Git LFS or Xet that stand in for weights, and holes that a broken
+This catches truncation, text files of Git LFS or Xet in place of weights, and holes that a broken
 transfer left. It does not catch flipped bits; hashes do (`models.store.manifest`). Verdicts on files that have not
 changed are remembered, so a listing of hundreds of models reads no header twice.
 """
@@ -31,7 +31,7 @@ ELEMENT_BITS = {
 
 
 def safetensors_problem(path: Path) -> str | None:
-    """What makes `path` unusable as weights, in words; None when its structure is whole.
+    """Problem that makes `path` unusable as weights, in words; None when its structure is whole.
 
     Checked: the header parses, every tensor has the bytes that its shape and type need, the tensors cover the
     data without gap or overlap, the file is exactly as long as the header says, and no part of it is a hole.
@@ -75,7 +75,7 @@ def _problem_of(descriptor: int) -> str | None:
 
 @functools.lru_cache(maxsize=32)  # the models of one family carry the same codec
 def _data_extent(encoded: bytes) -> tuple[int, str | None]:
-    """The bytes that a header's tensors cover, and what is wrong with it."""
+    """The bytes that a header's tensors cover, and the problem with it."""
     try:
         header: Any = json.loads(encoded)
     except (ValueError, RecursionError):
@@ -116,7 +116,11 @@ def _first_hole(descriptor: int, file_bytes: int) -> int | None:
 
 
 class VerdictCache:
-    """What is known of the weight files below one models directory."""
+    """Verdicts on the weight files below one models directory, in a file there.
+
+    A verdict counts while the file's inode, size and both times are the same; any write to the file changes one of
+    them. Losing the cache costs time.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / CACHE_FILE
@@ -133,7 +137,7 @@ class VerdictCache:
         return files if isinstance(files, dict) else {}
 
     def problem(self, path: Path) -> str | None:
-        """As `safetensors_problem`, from memory where nothing has changed."""
+        """Problem as by `safetensors_problem`, from the cache where nothing has changed."""
         key = str(path)
         try:
             status = path.stat()
@@ -151,7 +155,7 @@ class VerdictCache:
         return found
 
     def save(self) -> None:
-        """Keep what was seen, if it is news. A directory that we may only read keeps nothing."""
+        """Keep new verdicts. A directory that we may only read keeps none."""
         if not self._is_new and len(self._seen) == len(self._known):
             return
         temporary = self.path.with_name(f"{CACHE_FILE}.{os.getpid()}.tmp")

@@ -1,4 +1,4 @@
-"""The shared model directory: where it is, and where in it a model, its lock and its download lie.
+"""The shared model directory: its path, and the paths in it of a model, its lock and its download.
 
 This module creates the directory and lock files, and nothing else.
 """
@@ -26,9 +26,9 @@ def resolve_models_dir(
     *,
     platform: str = sys.platform,
 ) -> Path:
-    """Where models lie: `--models-dir` > VOICEJOBS_MODELS_DIR > ACERVO_MODELS_DIR > voicejobs.toml > the platform's.
+    """Path of the directory, from the first of these that is set; nothing is created.
 
-    `configured` is what voicejobs.toml says. Nothing is created.
+    `--models-dir` > VOICEJOBS_MODELS_DIR > ACERVO_MODELS_DIR > voicejobs.toml (`configured`) > the platform's own.
     """
     environ = os.environ if environ is None else environ
     for value in (flag, environ.get("VOICEJOBS_MODELS_DIR"), environ.get("ACERVO_MODELS_DIR"), configured):
@@ -90,12 +90,12 @@ def lock_path_of(folder: Path) -> Path:
 
 
 def download_folder_of(folder: Path) -> Path:
-    """Where the files of a model gather while it is fetched."""
+    """Folder of a model's files while it is being fetched."""
     return folder.parent / INCOMING_FOLDER / f"{folder.name}.download"
 
 
 def download_state_of(folder: Path) -> Path:
-    """The small file beside the gathering files that says what is being fetched."""
+    """File beside the download folder that says what is being fetched."""
     return folder.parent / INCOMING_FOLDER / f"{folder.name}.download.json"
 
 

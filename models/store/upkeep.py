@@ -1,7 +1,7 @@
-"""Names of installed models → what was found in them, or what was removed.
+"""Names of installed models → their states after a check, or the space that removing them freed.
 
-This module touches the disk. A model whose every hash was right is marked so. Only what lies in the shared model
-directory is removed, and a link only as a link: the name goes by one rename, the files after.
+This module touches the disk. A model whose every hash was right is marked so. Only models in the shared directory
+are removed, and a link only as a link: the name goes by one rename, the files after.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Removed:
 
 
 def remove_model(choice: ResolvedModel, *, directory: Path) -> Removed:
-    """Remove the model and what an interrupted download of it left.
+    """Remove the model and the remains of an interrupted download of it.
 
     Raises ModelNotInstalled, ModelInUse while a process loads, fetches or moves it, or StorageError.
     """
@@ -71,8 +71,8 @@ def remove_model(choice: ResolvedModel, *, directory: Path) -> Removed:
     if folder is None or choice.is_local or folder.parent != directory:
         hint = "Only models in the shared directory are removed; others are yours to delete."
         raise ModelNotInstalled(f"{choice.name!r} is no model in {directory}.", hint=hint)
-    gathering = download_folder_of(folder)
-    if not os.path.lexists(folder) and not gathering.exists():
+    incoming = download_folder_of(folder)
+    if not os.path.lexists(folder) and not incoming.exists():
         installed = ", ".join(model_id for model_id, _ in installed_folders(directory)) or "none"
         raise ModelNotInstalled(f"{choice.id} is not in {directory}.", hint=f"Installed: {installed}.")
     lock = lock_of(folder)
@@ -81,15 +81,15 @@ def remove_model(choice: ResolvedModel, *, directory: Path) -> Removed:
     except Busy as error:
         raise ModelInUse(f"{choice.id} is in use: {error.message}", hint="Try again when that is done.") from None
     try:
-        return _remove_locked(choice.id, folder, gathering)
+        return _remove_locked(choice.id, folder, incoming)
     except OSError as error:
         raise StorageError(f"{folder} cannot be removed: {error.strerror}.") from error
     finally:
         lock.release()
 
 
-def _remove_locked(model_id: str, folder: Path, gathering: Path) -> Removed:
-    freed_bytes = folder_bytes(gathering)
+def _remove_locked(model_id: str, folder: Path, incoming: Path) -> Removed:
+    freed_bytes = folder_bytes(incoming)
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():
@@ -99,6 +99,6 @@ def _remove_locked(model_id: str, folder: Path, gathering: Path) -> Removed:
         rename_durably(folder, aside)
         crash_point("models.rm.renamed")
         shutil.rmtree(aside)
-    shutil.rmtree(gathering, ignore_errors=True)
+    shutil.rmtree(incoming, ignore_errors=True)
     download_state_of(folder).unlink(missing_ok=True)
     return Removed(id=model_id, folder=folder, freed_bytes=freed_bytes)

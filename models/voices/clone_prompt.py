@@ -22,12 +22,13 @@ from models.errors import InvalidClonePrompt, PromptModelMismatch
 FORMAT = "voicejobs-clone-prompt"
 VERSION = 1
 EMBEDDING, CODES = "speaker_embedding", "reference_codes"
+TEXTS = ("transcript", "language", "model_fingerprint", "model_size")
 DIGEST = "sha256"
 
 
 @dataclass(frozen=True, eq=False)
 class ClonePrompt:
-    """What cloning needs of a recording.
+    """Speaker embedding, reference codes and transcript of one recording.
 
     `speaker_embedding` `(D,)` float32; `reference_codes` `(T, Q)` int32, or None in an x-vector prompt, which has no
     transcript either. `language` is a record: the request's language decides. `model_fingerprint` and `model_size`
@@ -43,7 +44,7 @@ class ClonePrompt:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "language", "auto" if self.language is None else self.language)
-        for name in ("transcript", "language", "model_fingerprint", "model_size"):
+        for name in TEXTS:
             value = getattr(self, name)
             if not isinstance(value, str) and value is not None:
                 raise InvalidClonePrompt(f"The clone prompt's {name} is {value!r}, not text.")
@@ -93,10 +94,7 @@ class ClonePrompt:
         if self.reference_codes is not None:
             tensors[CODES] = np.ascontiguousarray(self.reference_codes)
         facts = {
-            "transcript": self.transcript,
-            "language": self.language,
-            "model_fingerprint": self.model_fingerprint,
-            "model_size": self.model_size,
+            **{name: getattr(self, name) for name in TEXTS},
             "embedding_size": self.embedding_size,
             "frames": None if self.reference_codes is None else self.reference_codes.shape[0],
             "codebooks": None if self.reference_codes is None else self.reference_codes.shape[1],
@@ -106,13 +104,12 @@ class ClonePrompt:
         return bytes(safetensors.numpy.save(tensors, metadata={FORMAT: stated}))
 
     def _digest(self) -> str:
-        """Of all that makes the voice, so that a damaged blob is never spoken with."""
+        """SHA-256 of all that makes the voice, so that a damaged blob is never spoken with."""
         digest = hashlib.sha256()
         for array in (self.speaker_embedding, self.reference_codes):
             digest.update(repr(None if array is None else (array.shape, array.dtype.str)).encode())
             digest.update(b"" if array is None else array.tobytes())
-        texts = (self.transcript, self.language, self.model_fingerprint, self.model_size)
-        digest.update(json.dumps(texts).encode())
+        digest.update(json.dumps([getattr(self, name) for name in TEXTS]).encode())
         return digest.hexdigest()
 
     @classmethod
@@ -125,13 +122,11 @@ class ClonePrompt:
             raise InvalidClonePrompt(f"The clone prompt is broken: {error}.") from None
         if EMBEDDING not in tensors or tensors.keys() - {EMBEDDING, CODES}:
             raise InvalidClonePrompt(f"A clone prompt holds {EMBEDDING} and {CODES}; this holds {sorted(tensors)}.")
+        texts: dict[str, Any] = {name: facts.get(name) for name in TEXTS}
         prompt = cls(
             speaker_embedding=tensors[EMBEDDING],
             reference_codes=tensors.get(CODES),
-            transcript=_text_or_none(facts, "transcript"),
-            language=_text_or_none(facts, "language") or "auto",
-            model_fingerprint=_text_or_none(facts, "model_fingerprint"),
-            model_size=_text_or_none(facts, "model_size"),
+            **texts,
         )
         if facts.get("embedding_size") != prompt.embedding_size:
             raise InvalidClonePrompt(
@@ -139,7 +134,7 @@ class ClonePrompt:
                 f"it has {prompt.embedding_size}."
             )
         if facts.get(DIGEST, prompt._digest()) != prompt._digest():  # blobs of earlier versions have none
-            raise InvalidClonePrompt("The clone prompt is damaged: what it holds is not what its digest was taken of.")
+            raise InvalidClonePrompt("The clone prompt is damaged: its content does not match its digest.")
         return prompt
 
     def refuse_other_model(self, *, embedding_size: int, codebooks: int, codebook_size: int, model: str) -> None:
@@ -166,7 +161,7 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _facts(blob: bytes) -> Mapping[str, Any]:
-    """What the blob's header says about the prompt. Raises InvalidClonePrompt."""
+    """Facts about the prompt in the blob's header. Raises InvalidClonePrompt."""
     try:
         length = int.from_bytes(blob[:8], "little")
         if not 0 < length <= len(blob) - 8:
@@ -183,10 +178,3 @@ def _facts(blob: bytes) -> Mapping[str, Any]:
             hint="A newer voicejobs wrote it: update this one.",
         )
     return dict(facts)
-
-
-def _text_or_none(facts: Mapping[str, Any], key: str) -> str | None:
-    value = facts.get(key)
-    if value is not None and not isinstance(value, str):
-        raise InvalidClonePrompt(f"The clone prompt's {key} is {value!r}, not text.")
-    return value

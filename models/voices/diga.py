@@ -1,4 +1,4 @@
-"""diga's store of voices (`~/.diga`) → what lies in it. Nothing there is ever changed; this module reads the disk."""
+"""diga's store of voices (`~/.diga`) → the voices in it. This module reads the disk and changes nothing."""
 
 from __future__ import annotations
 

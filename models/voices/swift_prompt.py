@@ -93,7 +93,7 @@ def is_swift_prompt(content: bytes) -> bool:
 
 
 def other_kind(content: bytes) -> str | None:
-    """What these bytes are instead of a clone prompt, in words, when their beginning gives it away."""
+    """Words for the kind of file that these bytes are instead of a clone prompt; None when their start fits any."""
     return next((kind for start, kind in _OTHER_KINDS.items() if content.startswith(start)), None)
 
 
@@ -121,7 +121,7 @@ def parse_swift_prompt(content: bytes) -> SwiftPrompt:
 
 
 def to_clone_prompt(prompt: SwiftPrompt, *, speaker_embedding: npt.NDArray[np.float32] | None = None) -> ClonePrompt:
-    """The native value of the same voice. `speaker_embedding` `(D,)` stands in where the prompt has none.
+    """The native value of the same voice. `speaker_embedding` `(D,)` is used where the prompt has none.
 
     Raises InvalidClonePrompt when there is neither, or no transcript.
     """

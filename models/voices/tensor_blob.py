@@ -36,18 +36,18 @@ class BrokenBlob(ValueError):
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor as it stands in a blob: its type by the format's name, its shape, its bytes."""
+    """One tensor of a blob: its type by the format's name, its shape, its bytes."""
 
     dtype: str
     shape: tuple[int, ...]
     data: bytes
 
     def integers(self) -> npt.NDArray[np.int64]:
-        """Its values, for integer types; a value beyond int64 comes out negative."""
+        """Values of integer types; one beyond int64 comes out negative."""
         return np.frombuffer(self.data, NUMPY_TYPES[self.dtype]).astype(np.int64).reshape(self.shape)
 
     def floats(self) -> npt.NDArray[np.float32]:
-        """Its values as float32, for floating-point types; what is too large becomes infinite."""
+        """Values of floating-point types as float32; one that is too large becomes infinite."""
         if self.dtype == "BF16":  # the upper half of a float32
             widened = np.frombuffer(self.data, "<u2").astype(np.uint32) << 16
             return widened.view(np.float32).reshape(self.shape)
@@ -100,7 +100,7 @@ def _tensor(name: str, entry: object, data: memoryview) -> Tensor:
         raise BrokenBlob(f"{name!r} has no usable shape or offsets")
     start, end = offsets
     if not start <= end <= len(data):
-        raise BrokenBlob(f"{name!r} lies at bytes {start} to {end} of {len(data)}")
+        raise BrokenBlob(f"{name!r} is said to be at bytes {start} to {end} of {len(data)}")
     if math.prod(shape) * ITEM_BYTES[dtype] != end - start:
         raise BrokenBlob(f"{name!r} has the shape {tuple(shape)} of {dtype}, but {end - start} bytes")
     return Tensor(dtype, tuple(shape), bytes(data[start:end]))

@@ -36,7 +36,7 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSlot:
-    """A usable clone prompt, where it lies, and for which model size and language it is."""
+    """A usable clone prompt, its entry in the embeddings map, and the model size and language that it is for."""
 
     key: str
     entry: Mapping[str, Any]
@@ -105,7 +105,7 @@ def read_vox(content: bytes) -> Vox:
 
 
 def write_vox(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
-    """The archive. Equal voices give equal bytes."""
+    """Bytes of the archive. Equal voices give equal bytes."""
     return write_archive({MANIFEST: manifest_bytes(manifest), **files})
 
 
@@ -131,7 +131,7 @@ def read_prompt(
 def _prompts(
     embeddings: Mapping[str, Any], files: Mapping[str, bytes], recordings: Sequence[Recording]
 ) -> tuple[list[PromptSlot], list[str]]:
-    """Usable Qwen3-TTS clone prompts, and why others are not; never a sample by mistake."""
+    """Usable Qwen3-TTS clone prompts, and the problems of others; never a sample by mistake."""
     slots, problems = [], []
     for key, entry in embeddings.items():
         if _is_prompt(key, entry) and entry["file"] in files:
@@ -143,7 +143,7 @@ def _prompts(
 
 
 def _rank(slot: PromptSlot) -> tuple[bool, bool, str, str]:
-    """The larger model comes first, and any language."""
+    """Sort key of a prompt: the larger model first, then any language."""
     return slot.size == "0.6b", slot.language is not None, slot.language or "", slot.key
 
 

@@ -28,7 +28,7 @@ MAX_RATIO, RATIO_MATTERS_BYTES = 200, 1 << 20
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold: equal voices give equal archives
 
 _END_RECORD = b"PK\x05\x06"
-_END_BYTES, _LOCATOR_BYTES = 65_557, 20  # the end record with the longest comment; what may stand before it
+_END_BYTES, _LOCATOR_BYTES = 65_557, 20  # the end record with the longest comment; the locator before it
 _LARGE_LOCATOR = b"PK\x06\x07"  # of zip64, whose own counts would override those that we check
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _BROKEN = (
@@ -73,7 +73,7 @@ def write_archive(files: Mapping[str, bytes]) -> bytes:
 
 
 def path_problem(path: str) -> str | None:
-    """Why this path may not stand in a voice file; None when it may."""
+    """Problem with a path in a voice file, in words; None when there is none."""
     parts = path.split("/")
     if not path or len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
         return f"has no name of 1 to {MAX_PATH_BYTES} bytes"
@@ -142,7 +142,7 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
 
 
 def _check_duplicates(files: Iterable[zipfile.ZipInfo]) -> None:
-    """No two names that are one on some file system, and no file that is also a folder."""
+    """Refuse two names that are one on some file system, and a file that is also a folder."""
     seen: set[str] = set()
     for info in files:
         folded = unicodedata.normalize("NFC", info.filename).casefold()

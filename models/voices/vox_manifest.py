@@ -56,7 +56,7 @@ def strict_json(text: str) -> Any:
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """Pretty, with sorted keys and a last line break: equal manifests give equal bytes."""
+    """Indented JSON with sorted keys and a last line break: equal manifests give equal bytes."""
     return (json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
 
 
@@ -94,7 +94,7 @@ def warnings_in(manifest: Manifest, paths: Collection[str]) -> list[str]:
 
 
 def migrated(manifest: Manifest, paths: Collection[str]) -> Manifest:
-    """The manifest as 0.4.0 would say it: without an embeddings map, the archive's files tell what it would hold."""
+    """The manifest in the form of 0.4.0; an embeddings map that is missing is made from the archive's files."""
     inside = sorted(path for path in paths if path.startswith(EMBEDDINGS))
     if manifest.get("embeddings") or not inside:
         return {**manifest, "vox_version": VERSION}

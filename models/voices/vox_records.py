@@ -1,7 +1,7 @@
 """`extensions.voicejobs` of a `.vox` manifest → the versions of a voice that another voicejobs put there, checked.
 
-A record holds everything that a registry knows of a version, under the registry's names, and the paths in the archive
-where its bytes lie. JSON null appears nowhere in it: Swift readers fail on that.
+A record holds everything that a registry knows of a version, under the registry's names, and the paths of its bytes in
+the archive. JSON null appears nowhere in it: Swift readers fail on that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MODEL_KEYS = (
     "engine", "engine_version", "render_version", "model", "model_fingerprint", "model_revision", "quantization",
 )  # fmt: skip
 DETAIL_KEYS = ("metadata", "prompt_facts", "provenance", "software")
-_OF_THE_FILE = ("objects", "slot", "parent")  # said anew in every file
+_OF_THE_FILE = ("objects", "slot", "parent")  # each file states its own
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,7 +40,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class VersionRecord:
     """One version of a voice, with its bytes."""
 
-    kept: Mapping[str, Any]  # the record as it stands, without what is said anew in every file
+    kept: Mapping[str, Any]  # the record itself, without what each file states anew
     content: Mapping[str, Any]  # all of CONTENT_KEYS, None where the record is silent
     model: Mapping[str, Any]  # all of MODEL_KEYS
     details: Mapping[str, Any]  # tables under all of DETAIL_KEYS, and `character`: a table or None
@@ -207,7 +207,7 @@ def _is_character(value: Any) -> bool:
 
 
 def _unpacked_details(record: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Facts that a record holds as one text, since what a person put into metadata may hold a null."""
+    """Facts that a record holds as one text, since metadata that a person wrote may hold a null."""
     try:
         details = strict_json(record.get("details", "{}"))
     except (ValueError, RecursionError):
@@ -246,7 +246,7 @@ def _object_errors(wanted: Iterable[tuple[str, str, str]], where: str, files: Ma
 
 
 def _slot_still_there(slot: Any, files: Mapping[str, bytes], embeddings: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Where the Swift tools find a version, as long as nobody has put something else there."""
+    """Key and entry under which the Swift tools find a version; None once something else is there."""
     entry = embeddings.get(slot["key"]) if slot else None
     if entry is None or entry["file"] != slot["entry"]["file"] or entry["file"] not in files:
         return None

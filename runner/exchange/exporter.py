@@ -1,7 +1,7 @@
 """A voice in the registry → the bytes of its `.vox` file, the same bytes in every registry that holds the voice.
 
 The file carries the version that was asked for, every other living version of the voice, their records, and whatever
-came along when the voice was imported. Prompts that the Swift tools can use stand where they look for them.
+came along when the voice was imported. Prompts that the Swift tools can use are put where they look for them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _EXTENSIONS = ((b"fLaC", "flac"), (b"RIFF", "wav"))
 
 
 class ConsentMissing(Conflict):
-    """A cloned voice may not leave without the consent of the person whose voice it is."""
+    """Consent of the person whose voice was cloned is missing, so the voice may not leave."""
 
     code = "consent-missing"
 
@@ -67,7 +67,7 @@ class ExportedVoice:
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where the Swift tools find the prompt of a version."""
+    """Place of a version's prompt in the embeddings map, where the Swift tools find it."""
 
     key: str
     entry: Mapping[str, Any]
@@ -80,7 +80,7 @@ class _Slot:
 
 @dataclass
 class _Parts:
-    """The file as it comes together."""
+    """Manifest and files of the archive that is being put together."""
 
     objects: ObjectStore
     manifest: Manifest
@@ -130,7 +130,7 @@ def may_be_shared(version: Version) -> bool:
 
 
 def _in_order(chosen: Version, versions: Sequence[Version]) -> list[Version]:
-    """The chosen version, then the newest first: who comes first gets a place that only one can have."""
+    """The chosen version, then the newest first: the first gets a place that only one can have."""
     return [chosen, *(version for version in reversed(versions) if version.id != chosen.id)]
 
 
@@ -159,7 +159,7 @@ def _identity(first: Version) -> str:
 
 
 def _slots(objects: ObjectStore, chosen: Version, versions: Sequence[Version]) -> dict[int, _Slot]:
-    """The versions, by id, that stand where the Swift tools look: one for each model size and language."""
+    """Slots by id of the version: one for each model size and language."""
     slots: dict[int, _Slot] = {}
     taken: dict[str, str] = {}  # file -> language of the prompt there
     for version in _in_order(chosen, versions):

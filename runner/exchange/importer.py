@@ -44,7 +44,7 @@ def read_voice_file(
     consent: str | None = None,
     transcript: str | None = None,
 ) -> VoiceImport:
-    """What these bytes hold: a `.vox` file, or a bare clone prompt of the Swift tools.
+    """The voice in these bytes: those of a `.vox` file, or of a bare clone prompt of the Swift tools.
 
     `voice` renames it, `consent` and `transcript` add what the file does not say. Raises VoxRefused, VoxInvalid,
     InvalidClonePrompt or NothingToSpeakWith.
@@ -91,7 +91,7 @@ def add_versions(
 
 
 def _brings_consent(new: NewVersion, version: Version) -> bool:
-    """Whether the consent that a version lacks is given now; a version never changes, so that makes another one."""
+    """Whether a consent that the version lacks comes along; a version never changes, so it becomes another one."""
     return version.consent == "unknown" and new.consent != "unknown"
 
 

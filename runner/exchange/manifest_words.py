@@ -17,7 +17,7 @@ GENDERS = {"male": "male", "female": "female", "nonBinary": "nonbinary", "unknow
 
 
 def describe(manifest: Manifest, chosen: Version, versions: Sequence[Version], *, paths: Collection[str]) -> None:
-    """Add what is said of the voice to the manifest of a file with these `paths`."""
+    """Describe the voice in the manifest of a file that has these `paths`."""
     manifest["vox_version"] = VERSION
     manifest["voice"] = _voice(dict(manifest.get("voice", {})), chosen)
     clips = _clips(manifest.get("reference_audio", []), versions, paths)
@@ -27,7 +27,7 @@ def describe(manifest: Manifest, chosen: Version, versions: Sequence[Version], *
 
 
 def method_of(version: Version) -> str:
-    """How the voice was made, in the words of the `.vox` format."""
+    """Method by which a voice was made, in the words of the `.vox` format."""
     stated = version.provenance.get("method")
     if isinstance(stated, str):
         return stated
@@ -35,7 +35,7 @@ def method_of(version: Version) -> str:
 
 
 def is_listed(version: Version) -> bool:
-    """Whether the recording stands among the file's reference clips; one that came in as such already does."""
+    """Whether the recording is to be listed among the reference clips; one that came in a file is listed already."""
     return bool(version.transcript.strip()) and "recording" not in version.provenance.get(VOX, {})
 
 

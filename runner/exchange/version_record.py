@@ -22,7 +22,7 @@ MANIFEST_ATTACHMENT = BASE + MANIFEST
 
 
 def record_of(version: Version) -> dict[str, Any]:
-    """Everything about a version but its number, its parent's and where its files lie."""
+    """Everything about a version but its number, its parent's and the paths of its files."""
     kept = version.provenance.get(VOX, {}).get("record")
     if kept is not None:
         return dict(kept)

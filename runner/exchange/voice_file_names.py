@@ -1,4 +1,4 @@
-"""The name that a voice has in a file → the name under which it can live here."""
+"""The name of a voice file, and that of the voice in it → the name that the voice gets here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def voice_name_from(text: str) -> str:
 def voice_in(file: BinaryIO, *, file_name: str) -> str | None:
     """The name under which an import will add the voice of a file, without reading more of it than the name.
 
-    None when that cannot be told: the import says why.
+    None when it cannot be read: the import says why.
     """
     try:
         is_vox = file_name.lower().endswith(VOX_SUFFIX) or file.read(2) == b"PK"
@@ -41,5 +41,5 @@ def _name_in_manifest(file: BinaryIO) -> object:
 
 
 def prompt_stem(file_name: str) -> str:
-    """What a bare clone prompt is called: it holds no name."""
+    """Name of a bare clone prompt, which holds none itself."""
     return file_name.rpartition("/")[2].rpartition(".")[0] or file_name

@@ -39,7 +39,7 @@ KNOWN_SENTENCES = (
 
 
 class NothingToSpeakWith(InvalidInput):
-    """The file holds neither a usable clone prompt nor a recording with known words."""
+    """Neither a usable clone prompt nor a recording with known words is in the file."""
 
     code = "nothing-to-speak-with"
 
@@ -155,7 +155,7 @@ class VoiceMapping:
 
     def _slot_version(self, vox: Vox, slot: PromptSlot, voice: str) -> NewVoiceVersion:
         if slot.stated_size not in (None, slot.size):
-            place = f"{slot.entry['file']} lies in the place of the {slot.stated_size} model"
+            place = f"{slot.entry['file']} is in the place of the {slot.stated_size} model"
             self.warnings.append(f"{place}, but is a prompt for {slot.size}.")
         plain = self._prompt_version(slot, voice=voice, language=slot.language or vox.language or slot.prompt.language)
         kept: dict[str, Any] = {"slot": {"key": slot.key, "entry": without_nulls(dict(slot.entry))}}
@@ -203,7 +203,7 @@ class VoiceMapping:
         )
 
     def _words_of(self, recording: Recording) -> str:
-        """Words of a recording: as the caller says, as its file says, or what the Swift tools let it say."""
+        """Words of a recording: the caller's, the file's, or the sentence of the Swift tools that fits its length."""
         if words := self.transcript or recording.transcript:
             return words
         waveform, _ = decode_audio(recording.content, name=recording.file, max_duration_s=MAX_RECORDING_S)
@@ -238,7 +238,7 @@ class VoiceMapping:
         ]
 
     def _recorded_version(self, record: VersionRecord, voice: str) -> NewVersion:
-        """Raises ValueError for values that the registry does not take."""
+        """Version that a record describes. Raises ValueError for values that the registry does not take."""
         if any(name.startswith(BASE) for name in record.attachments):
             raise ValueError(f"names of attachments that begin with {BASE} are taken")
         provenance, slot = record.details["provenance"], {"slot": record.slot} if record.slot else {}

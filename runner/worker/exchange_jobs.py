@@ -56,7 +56,7 @@ class ExchangeJobs:
             set_outcome(session, job.id, JobStatus.DONE, now_s=self.context.clock(), facts=_export_facts(voice, name))
 
     def bring_in(self, job: Job, spec: ImportSpec, *, folder: Path | None) -> tuple[str, LockTask] | None:
-        """Add the file's versions and commit the outcome with them; or the model and task that must lock it first."""
+        """Add the file's versions and commit the outcome with them; or return model and task of a lock it needs."""
         content = read_bounded(_path_of(spec, folder))
         found = read_voice_file(
             content, file_name=spec.file, voice=spec.voice, consent=spec.consent, transcript=spec.transcript
@@ -104,7 +104,7 @@ class ExchangeJobs:
 
 
 def file_name_of(spec: ExportSpec) -> str:
-    """The name that an export asks for, with a suffix that says what it is; "" for the voice's own name."""
+    """File name that an export asks for, with a suffix; "" for the voice's own name."""
     if not spec.file or spec.file.lower().endswith((VOX_SUFFIX, *PROMPT_SUFFIXES)):
         return spec.file or ""
     return spec.file + VOX_SUFFIX

@@ -111,7 +111,10 @@ def test_trailing_bytes_are_ignored():
         (raw_blob(b"{"), "no JSON"),
         (raw_blob({"ref_codes": 3}), "no object"),
         (raw_blob({"ref_codes": {"dtype": "U32", "shape": [1, 16, 1 << 40], "data_offsets": [0, 0]}}), "shape"),
-        (raw_blob({"ref_codes": {"dtype": "U32", "shape": [1, 16, 1], "data_offsets": [0, 64]}}), "lies at bytes"),
+        (
+            raw_blob({"ref_codes": {"dtype": "U32", "shape": [1, 16, 1], "data_offsets": [0, 64]}}),
+            "bytes 0 to 64",
+        ),
         (raw_blob({"ref_codes": {"dtype": "U32", "shape": [1, 16, -1], "data_offsets": [0, 64]}}), "shape"),
         (raw_blob({"ref_codes": {"dtype": "C64", "shape": [1], "data_offsets": [0, 0]}}), "unknown type"),
         (codes_blob("F32", (1, 16, 1), bytes(64)), "not whole numbers"),
