@@ -22,7 +22,7 @@ from runner.outbox.progress_file import NOTHING, UnderWay, lines_under_way
 from runner.worker.daemon import Runner
 
 POLL_S = 0.1
-OBEYED_WITHIN_S = 3.0  # a runner reads requests every second, between its steps
+ANSWERED_WITHIN_S = 3.0  # a runner reads requests every second, between its steps
 
 OnProgress = Callable[[Job, LineCounts, UnderWay], None]
 
@@ -43,7 +43,7 @@ def run_once(instance: Instance) -> int:
         return result.exit_code_once
 
 
-class Waiting:
+class JobWaiter:
     """Wait for the job of one dropped file."""
 
     def __init__(self, instance: Instance, *, dropped_name: str, key: str | None, since_s: float) -> None:
@@ -58,11 +58,11 @@ class Waiting:
         """The job once it has ended; None after a signal."""
         self._instance.prepare()
         with Database.open(self._instance.database_path) as database:
-            is_over = functools.partial(self._look, database, on_progress)
-            while not is_over():
+            has_ended = functools.partial(self._look, database, on_progress)
+            while not has_ended():
                 try:
                     with Runner(self._instance, stopped_code=TRY_AGAIN) as runner:
-                        if runner.run(until=is_over).interrupted:
+                        if runner.run(until=has_ended).interrupted:
                             break
                 except RunnerActive:
                     time.sleep(POLL_S)
@@ -90,9 +90,9 @@ class Waiting:
         return self.job.status not in OPEN_STATUSES
 
 
-def what_came_of(database: Database, job: Job) -> str:
+def answer_to_request(database: Database, job: Job) -> str:
     """Answer of the active runner to the latest request about a job; "" when it gave none in time."""
-    deadline_s = time.monotonic() + OBEYED_WITHIN_S
+    deadline_s = time.monotonic() + ANSWERED_WITHIN_S
     while True:
         with database.read() as snapshot:
             if all(request.job_id != job.id for request in open_requests(snapshot)):

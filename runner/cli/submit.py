@@ -127,11 +127,11 @@ def wait_for(instance: Instance, submitted: Submitted, *, on_progress: OnProgres
 
     Raises KeyboardInterrupt when a signal stops that run.
     """
-    from runner.cli.run import Waiting  # loads the whole runner, once the drop is in the inbox
+    from runner.cli.run import JobWaiter  # loads the whole runner, once the drop is in the inbox
 
     set_up_logging(instance, to_stderr=False)
-    waiting = Waiting(instance, dropped_name=submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
-    job = waiting.wait(on_progress=on_progress)
+    waiter = JobWaiter(instance, dropped_name=submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
+    job = waiter.wait(on_progress=on_progress)
     if job is None:
         raise KeyboardInterrupt
     return _finished(instance, job)

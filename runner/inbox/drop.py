@@ -28,9 +28,9 @@ from runner.inbox.attachments import (
 from runner.inbox.claims import Claims
 from runner.inbox.entries import VOICE_SUFFIXES, Signature, has_job_suffix, is_litter, is_utf8, signature_of
 from runner.jobfile.parse import content_sha256, parse_job
-from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, LockSpec, RelockSpec, SynthesizeSpec
+from runner.jobfile.specs import ImportSpec, JobSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
-from runner.names import PRESET_NAMES, job_name_from, parse_voice_reference, printable_name
+from runner.names import PRESET_NAMES, job_name_from, printable_name
 
 STILL_WRITTEN_S = 600.0  # how long a file under a temporary name is awaited
 SPECIAL_WORDS = {
@@ -258,29 +258,12 @@ class Drop:
         if earlier._spec is None:
             return True  # not even read yet
         assert self._spec is not None
-        is_nameless = isinstance(earlier._spec, ImportSpec) and earlier._spec.voice is None
-        if is_nameless and names_needed(self._spec) - set(PRESET_NAMES):
+        needed, voice = self._spec.names_needed(), earlier._spec.voice_made()
+        if voice is None and isinstance(earlier._spec, ImportSpec) and needed - set(PRESET_NAMES):
             return True  # the voice's name is in a file that is still arriving
-        made = {name_key(earlier._spec.id or job_name_from(earlier.name))}
-        if isinstance(earlier._spec, LockSpec | ImportSpec | RelockSpec) and earlier._spec.voice:
-            made.add(name_key(parse_voice_reference(earlier._spec.voice).name))
+        made = {name_key(name) for name in (earlier._spec.id or job_name_from(earlier.name), voice) if name}
         same_id = self._spec.id is not None and name_key(self._spec.id) in made
-        return same_id or bool(made & names_needed(self._spec))
-
-
-def names_needed(spec: JobSpec) -> set[str]:
-    """Folded names of the voices and jobs that a job speaks with, locks from or exports."""
-    if isinstance(spec, LockSpec):
-        names = [spec.voice, *([spec.source.job] if spec.source else [])]
-        return {name_key(name) for name in names}
-    if isinstance(spec, SynthesizeSpec):
-        voices = [spec.voice, *(line.voice for line in spec.lines or ())]
-    elif isinstance(spec, ExportSpec | RelockSpec):
-        voices = [spec.voice]
-    else:
-        assert isinstance(spec, DesignSpec | ImportSpec)
-        return set()
-    return {name_key(parse_voice_reference(voice).name) for voice in voices if voice}
+        return same_id or bool(made & needed)
 
 
 def _import_spec(name: str) -> ImportSpec:

@@ -1,4 +1,4 @@
-"""What the inbox held at each look → which entries have settled, and when the others will.
+"""Looks at the inbox, one after another → which entries have settled, and when the others will.
 
 Nothing here looks at the inbox; one small file remembers entries that were answered where they are.
 """

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from models.languages import canonical_language
+from registry.voices.names import name_key
 from runner import names
 from runner.config.settings import SamplingSettings
 
@@ -82,6 +83,14 @@ class _Job(_Part):
         """Files that this job names, relative to the job file."""
         return ()
 
+    def voice_made(self) -> str | None:
+        """Name of the voice that gets a version from this job, as far as its file says."""
+        return None
+
+    def names_needed(self) -> set[str]:
+        """Keys of the voices and jobs that this job speaks with, locks from or exports."""
+        return set()
+
 
 class Character(_Part):
     """Person who speaks; composed into a description."""
@@ -148,6 +157,12 @@ class LockSpec(_Job):
     def references(self) -> tuple[str, ...]:
         return (self.audio,) if self.audio else ()
 
+    def voice_made(self) -> str | None:
+        return self.voice
+
+    def names_needed(self) -> set[str]:
+        return {name_key(name) for name in (self.voice, *([self.source.job] if self.source else []))}
+
 
 class LineSpec(_Part):
     """Line of a synthesize job; its own keys take precedence over the job's."""
@@ -184,6 +199,9 @@ class SynthesizeSpec(_Job):
     def references(self) -> tuple[str, ...]:
         return (self.text_file,) if self.text_file else ()
 
+    def names_needed(self) -> set[str]:
+        return _voice_keys(self.voice, *(line.voice for line in self.lines or ()))
+
 
 class ExportSpec(_Job):
     """Write a voice into the outbox as a `.vox` file."""
@@ -191,6 +209,9 @@ class ExportSpec(_Job):
     kind: Literal["export"]
     voice: VoiceReferenceText
     file: FileName | None = pydantic.Field(None, description="Name of the file; by default the voice's name.")
+
+    def names_needed(self) -> set[str]:
+        return _voice_keys(self.voice)
 
 
 class ImportSpec(_Job):
@@ -210,6 +231,9 @@ class ImportSpec(_Job):
     def references(self) -> tuple[str, ...]:
         return (self.file,)
 
+    def voice_made(self) -> str | None:
+        return self.voice
+
 
 class RelockSpec(_Job):
     """Rebuild a version's clone prompt for another model, as the next version."""
@@ -219,6 +243,16 @@ class RelockSpec(_Job):
     set_current: bool = pydantic.Field(
         False, description="Whether `current` moves to the new version; by default it does not."
     )
+
+    def voice_made(self) -> str | None:
+        return names.parse_voice_reference(self.voice).name
+
+    def names_needed(self) -> set[str]:
+        return _voice_keys(self.voice)
+
+
+def _voice_keys(*references: str | None) -> set[str]:
+    return {name_key(names.parse_voice_reference(reference).name) for reference in references if reference}
 
 
 JobSpec = DesignSpec | LockSpec | SynthesizeSpec | ExportSpec | ImportSpec | RelockSpec

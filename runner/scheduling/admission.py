@@ -94,7 +94,7 @@ class Admission:
         if spec.id is not None and (holder := jobs.by_key(self._session, spec.id)) is not None:
             return self._answer_for_holder(drop, holder)
         try:
-            needs = self._needs(spec, made=drop.voice or voice_made_by(spec))
+            needs = self._needs(spec, made=drop.voice or spec.voice_made())
         except DependencyUnknown:
             raise
         except VoiceJobsError as error:
@@ -122,7 +122,7 @@ class Admission:
                 status=JobStatus.WAITING if waits else JobStatus.QUEUED,
                 outcome=JobStatus.FAILED if failed else None,
                 error=JobError.of(DependencyFailed(failed.name)) if failed else None,
-                makes_voice=name_key(made) if (made := drop.voice or voice_made_by(spec)) else None,
+                makes_voice=name_key(made) if (made := drop.voice or spec.voice_made()) else None,
                 dependencies=needs.jobs,
                 voices=tuple(dict.fromkeys(needs.voices)),
                 facts=self._file_facts(drop),
@@ -312,12 +312,3 @@ class Admission:
     def _is_open(self, job_id: int) -> bool:
         """Whether it has not ended, or is about to be tried again."""
         return dependencies.will_end(self._session, job_id)
-
-
-def voice_made_by(spec: JobSpec) -> str | None:
-    """The voice that gets a version from this job, as far as its file says."""
-    if isinstance(spec, LockSpec | ImportSpec):
-        return spec.voice
-    if isinstance(spec, RelockSpec):
-        return parse_voice_reference(spec.voice).name
-    return None

@@ -228,14 +228,14 @@ def _details_text(details: JobDetails, *, outbox: str) -> str:
 
 def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
     from registry.jobs.requests import add_request
-    from runner.cli.run import what_came_of
+    from runner.cli.run import answer_to_request
 
     is_active = current_instance().runner_is_active()
     with _database() as database:
         for name in names:
             with database.write() as session:
                 job = add_request(session, name, request, now_s=time.time())
-            say(f"{job.name}: {(is_active and what_came_of(database, job)) or done}")
+            say(f"{job.name}: {(is_active and answer_to_request(database, job)) or done}")
     if not is_active:
         say(NO_RUNNER)
 

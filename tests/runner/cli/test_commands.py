@@ -191,7 +191,7 @@ def test_cancel_and_retry_are_asked_of_the_next_runner(root, run):
 
 
 def test_cancel_says_what_an_active_runner_made_of_it(root, run, monkeypatch):
-    monkeypatch.setattr("runner.cli.run.OBEYED_WITHIN_S", PATIENCE_S)
+    monkeypatch.setattr("runner.cli.run.ANSWERED_WITHIN_S", PATIENCE_S)
     bench = Bench(root)
     bench.drop("a.toml", speak("Hello."))
     bench.tick()

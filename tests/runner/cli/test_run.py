@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from registry.jobs.values import JobStatus
-from runner.cli.run import Waiting, run_daemon, run_once
+from runner.cli.run import JobWaiter, run_daemon, run_once
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.errors import RunnerActive
@@ -53,7 +53,7 @@ def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
     since_s = time.time() - 1
     drop(instance, "hello.toml", speak("Hello."))
     seen = []
-    waiting = Waiting(instance, dropped_name="hello.toml", key=None, since_s=since_s)
+    waiting = JobWaiter(instance, dropped_name="hello.toml", key=None, since_s=since_s)
     job = waiting.wait(on_progress=lambda job, *_: seen.append(job.status))
     assert job is not None
     assert job.status == JobStatus.DONE
