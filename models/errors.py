@@ -2,18 +2,18 @@
 
 VoiceJobsError
 ├── InvalidInput
-│   ├── UnknownLanguage        the tag names no language we know
+│   ├── UnknownLanguage        the tag names no known language
 │   ├── LanguageNotSpoken      the model does not speak it
 │   ├── UnknownSpeaker         the model has no preset of this name
 │   ├── InvalidReferenceAudio  the recording cannot be cloned from
-│   ├── InvalidClonePrompt     bytes that are no clone prompt, or a broken one
+│   ├── InvalidClonePrompt     bytes are not a clone prompt, or a broken one
 │   ├── PromptModelMismatch    the clone prompt was made for another model
-│   ├── VoxRefused             no `.vox` archive that may be read: hostile, broken, or something else
+│   ├── VoxRefused             not a readable `.vox` archive: hostile, broken, or something else
 │   ├── VoxInvalid             the manifest of a `.vox` file breaks the format's rules
 │   ├── UnsupportedRequest     this engine or model lacks the ability
-│   ├── UnsupportedCheckpoint  the folder is no model that we can load
-│   ├── InvalidModelId         no `organisation/repository`
-│   ├── InvalidManifest        a model's manifest is broken, or tells of other files
+│   ├── UnsupportedCheckpoint  the folder is not a model that we can load
+│   ├── InvalidModelId         not of the form `organisation/repository`
+│   ├── InvalidManifest        a model's manifest is broken, or describes other files
 │   └── NoEncoder              this system has no program that writes the audio format
 ├── NotFound
 │   ├── UnknownModel           no known, installed or local model has this name
@@ -24,19 +24,19 @@ VoiceJobsError
 │   ├── ModelNeeded            the current version of a voice needs the model
 │   ├── ModelInUse             a process has it loaded, fetches or moves it
 │   ├── ModelIncomplete        files of the model are missing or damaged; it is never loaded
-│   └── UndoRefused            what a migration made has changed since, or its old place is taken
+│   └── UndoRefused            the result of a migration has changed, or its old place is taken
 ├── StorageError
 │   ├── NoSpaceForModel        the disk has less room than the model needs
 │   └── CannotMove             a model's folder stays where it is; nothing was changed
 ├── HubUnreachable             no network, or the hub does not answer (retryable)
 ├── HubRefused                 the hub answered with an error of its own (retryable)
-├── DownloadFailed             the process that fetches a model ended without a word (retryable)
-├── DownloadCorrupt            bytes arrived that are not what the hub announced (retryable)
+├── DownloadFailed             the process that fetches a model ended without an answer (retryable)
+├── DownloadCorrupt            other bytes arrived than the hub announced (retryable)
 ├── NotEnoughMemory            the model does not fit, and the settings say to refuse (retryable)
 ├── EncodingFailed             the program that writes the audio format ended badly
 └── EngineFailure              the engine could not do the work (retryable)
-    ├── ModelChanged           its files are no longer those that were loaded: the engine must begin anew
-    └── WireError              bytes on the pipe between runner and engine that are no message
+    ├── ModelChanged           its files are no longer those that were loaded: the engine must start again
+    └── WireError              bytes on the pipe between runner and engine are not a message
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from collections.abc import Iterable, Sequence
 
 from registry.errors import Conflict, InvalidInput, NotFound, StorageError, VoiceJobsError, nearest
 
-LISTED_LANGUAGES = 24  # a model's ten are worth a list, a hundred are not
+LISTED_LANGUAGES = 24  # ten are worth a list, a hundred are not
 
 
 class UnknownLanguage(InvalidInput):

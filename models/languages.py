@@ -16,7 +16,7 @@ from registry.errors import nearest
 AUTO = "auto"
 
 # Canonical name: ISO 639-1, -2/T, -2/B and -3 codes = further English names.
-# Members of a macrolanguage that nobody tells apart by ear when choosing a voice (nb, nn, no) share one line.
+# Members of a macrolanguage that sound alike to somebody who chooses a voice (nb, nn, no) share one line.
 _TABLE = """
 abkhazian: ab abk
 afrikaans: af afr
@@ -216,7 +216,7 @@ def canonical_language(tag: str) -> str:
         return AUTO
     name = _by_name().get(re.sub(r"[\s_]+", " ", folded)) or _from_bcp47(folded.replace("_", "-"))
     if name is None:
-        raise UnknownLanguage(f"{tag[:LONGEST_TAG_CHARACTERS]!r} is no language we know.", hint=_hint_for(folded))
+        raise UnknownLanguage(f"{tag[:LONGEST_TAG_CHARACTERS]!r} is not a language that we know.", hint=_hint_for(folded))
     return name
 
 
@@ -255,4 +255,4 @@ def language_code(name: str) -> str:
     for known, codes, _ in _table_lines():
         if known == name:
             return codes[0]
-    raise UnknownLanguage(f"{name!r} is no canonical language name.", hint=_hint_for(name))
+    raise UnknownLanguage(f"{name!r} is not a canonical language name.", hint=_hint_for(name))

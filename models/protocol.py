@@ -1,7 +1,7 @@
-"""What a runner may ask of an engine, and what it answers: two kinds of work, as plain values.
+"""Values that runner and engine exchange: two kinds of work, and the answers to them.
 
 An engine holds one model. It *speaks* (text + where the voice comes from → waveform) and it *locks*
-(recording + transcript → clone prompt). Designing a voice is speaking from a description, once a candidate.
+(recording + transcript → clone prompt). Designing a voice is speaking from a description, once for each candidate.
 These values change only by addition; a new field has a default. They cross a pipe between two processes
 (`models/processes/wire.py`), so they hold nothing but numbers, strings, bytes, arrays and one another.
 """
@@ -27,18 +27,18 @@ Waveform = npt.NDArray[np.float32]  # (S,) mono, -1 … 1, at SAMPLE_RATE_HZ
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """Which model an engine process is to open, and how."""
+    """Model that an engine process is to open, and how."""
 
     engine: str  # "draft" | "qwen3-tts"; "module:function" of a test engine where VOICEJOBS_TEST_ENGINES allows it
-    model: str = ""  # catalogue name, repository id or folder, as it was asked for; echoed in EngineFacts
+    model: str = ""  # catalogue name, repository id or folder, as requested; echoed in EngineFacts
     folder: str | None = None  # absolute path of the weights, for engines that have any
     dtype: str | None = None  # None: the checkpoint's own
     batch: int | None = None  # rows to render together; None: the engine's own default
     memory_limit_bytes: int | None = None
-    blas: str | None = None  # which BLAS the CPU backend is to use; None: the engine's own choice
-    formulation: str | None = None  # "llvm" | "numpy" | "mlx": what computes on a CPU; None: the engine's own choice
-    memory_factor: float = 1.5  # free memory of a device wanted before a load, as a multiple of the weights
-    memory_check: str = "warn"  # | "refuse": what to do when it is short
+    blas: str | None = None  # library of products on a CPU; None: the engine's own choice
+    formulation: str | None = None  # backend on a CPU: "llvm" | "numpy" | "mlx"; None: the engine's own choice
+    memory_factor: float = 1.5  # free memory that a load needs, as a multiple of the weights
+    memory_check: str = "warn"  # | "refuse": when there is less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class SpeechDone:
     seed: int
     render_s: float
     batch: int  # rows the engine was rendering with: audio is bit-identical only for the same batch
-    design_state: bytes | None = None  # what this engine needs, beside the audio, to lock a designed voice exactly
+    design_state: bytes | None = None  # with the audio, enough for this engine to lock the voice exactly
     warnings: tuple[str, ...] = ()
 
 
@@ -122,7 +122,7 @@ class LockDone:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkFailed:
-    """This work could not be done; the engine lives on."""
+    """Work that could not be done; the engine goes on."""
 
     id: str
     code: str
@@ -145,12 +145,12 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
-    """What is loaded, for scheduling, receipts and take keys."""
+    """Facts about the loaded model, for scheduling, receipts and take keys."""
 
     engine: str  # "qwen3-tts" | "draft"
     engine_version: str
     render_version: str  # part of every take key; changes whenever equal requests may sound different
-    model: str  # catalogue name, repository id or folder, as it was asked for
+    model: str  # catalogue name, repository id or folder, as requested
     model_fingerprint: str  # equal fingerprints → equal weights
     model_revision: str | None = None
     quantization: str | None = None
@@ -174,7 +174,7 @@ class Engine(Protocol):
     def facts(self) -> EngineFacts: ...
 
     def lock(self, work: LockWork) -> LockDone:
-        """Raises an error of the project's tree when the recording cannot be used."""
+        """The clone prompt. Raises an error of the project's tree when the recording cannot be used."""
         ...
 
     def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:

@@ -40,13 +40,13 @@ def format_named(name: str) -> str:
 
 
 def m4a_encoder(which: Callable[[str], str | None] = shutil.which) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The system's encoder: what comes before and after the name of the WAV file. Raises NoEncoder."""
+    """The system's encoder: its command before and after the name of the WAV file. Raises NoEncoder."""
     for (name, *arguments), after in M4A_ENCODERS:
         path = which(name)
         if path is not None:
             return (path, *arguments), after
     raise NoEncoder(
-        "This system cannot write m4a: neither afconvert nor ffmpeg is here.",
+        "This system cannot write m4a: neither afconvert nor ffmpeg is installed.",
         hint="Install ffmpeg, or choose wav, aiff, flac, mp3 or ogg.",
     )
 

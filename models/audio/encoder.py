@@ -100,7 +100,7 @@ def _check_combination(format: str, encoding: str) -> None:  # noqa: A002 - as a
 
 
 def _blocks(waveforms: Iterable[npt.NDArray[np.floating[Any]]]) -> Iterator[npt.NDArray[np.floating[Any]]]:
-    """The samples piece by piece: a line of half an hour must not take its memory several times."""
+    """The samples in blocks: a line of half an hour must not take its memory several times."""
     for waveform in waveforms:
         for start in range(0, waveform.size, BLOCK_SAMPLES):
             yield waveform[start : start + BLOCK_SAMPLES]
@@ -116,7 +116,7 @@ def _clamped(waveforms: Iterable[npt.NDArray[np.floating[Any]]], samples: int) -
 
 
 class _Watched:
-    """A file whose errors are remembered: libsndfile is told of them, and may go on as if nothing had happened."""
+    """A file whose errors are remembered: libsndfile hears of them, and may go on as if nothing had happened."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -65,7 +65,7 @@ def decode_audio(
     except (soundfile.SoundFileError, TypeError, RuntimeError) as error:  # TypeError: headerless "RAW" files
         cause = str(getattr(error, "error_string", error)).rstrip(".")  # else it names a Python object
         raise InvalidReferenceAudio(
-            f"{name} is no audio that can be read ({cause}).", hint="Give WAV, FLAC, MP3, OGG or AIFF."
+            f"{name} is not audio that can be read ({cause}).", hint="Give WAV, FLAC, MP3, OGG or AIFF."
         ) from error
     if not blocks:
         raise InvalidReferenceAudio(f"{name} holds no samples.")
@@ -93,7 +93,7 @@ def _checked_facts(file: Any, *, name: str, max_duration_s: float) -> AudioFacts
 
 
 def _mono_blocks(file: Any, *, max_frames: int) -> list[Waveform]:
-    """Channels averaged, piece by piece: what a header promises is not allocated before it has been seen."""
+    """Channels averaged, in blocks: memory for what a header promises is not allocated before it has been read."""
     blocks: list[Waveform] = []
     frames = 0
     while frames < max_frames:

@@ -44,7 +44,7 @@ STOP_S = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What the gates measured, and the names of those that failed."""
+    """Measurements of the gates, and the names of those that failed."""
 
     duration_s: float
     peak: float
@@ -59,11 +59,11 @@ class Quality:
 
     @property
     def usable(self) -> bool:
-        """Whether it is speech at all, if not good speech."""
+        """Whether a take is speech at all, if not good speech."""
         return UNUSABLE.isdisjoint(self.failed)
 
     def badness(self) -> tuple[bool, int, float]:
-        """Orders takes of one text from best to worst."""
+        """Key that sorts takes of one text from best to worst."""
         return (not self.usable, len(self.failed), abs(self.duration_s - self.expected_s))
 
     def figures(self) -> Mapping[str, Any]:
@@ -77,7 +77,7 @@ class Quality:
 
 
 def measure(waveform: npt.NDArray[np.floating[Any]], *, text: str, finish_reason: str = "eos") -> Quality:
-    """Put a take `(S,)` at 24 kHz through every gate."""
+    """Quality of a take `(S,)` at 24 kHz, by every gate."""
     expected_s = expected_duration_s(text)
     duration_s = waveform.size / SAMPLE_RATE_HZ
     finite = all(bool(np.isfinite(block).all()) for block in _blocks(waveform))
@@ -115,19 +115,19 @@ def loudest_rms(waveform: npt.NDArray[np.floating[Any]]) -> float:
 
 
 def _loudest_window(block: npt.NDArray[np.floating[Any]]) -> float:
-    """Root mean square of the loudest window of whole ones `(n * WINDOW_SAMPLES,)`."""
+    """Root mean square of the loudest window of `(n * WINDOW_SAMPLES,)`."""
     squares = np.square(block.reshape(-1, WINDOW_SAMPLES), dtype=np.float64)
     return float(np.sqrt(np.mean(squares, axis=1)).max())
 
 
 def _blocks(waveform: npt.NDArray[np.floating[Any]]) -> Iterator[npt.NDArray[np.floating[Any]]]:
-    """The samples piece by piece: figures of a line of half an hour must not take its memory several times."""
+    """The samples in blocks: figures of a line of half an hour must not take its memory several times."""
     for start in range(0, waveform.size, BLOCK_SAMPLES):
         yield waveform[start : start + BLOCK_SAMPLES]
 
 
 def expected_duration_s(text: str) -> float:
-    """How long an unhurried voice takes for `text`: a rule of thumb by script, within a factor of two."""
+    """Seconds that an unhurried voice takes for `text`: a rule of thumb by script, right within a factor of two."""
     return sum(_duration_of(character) for character in text)
 
 

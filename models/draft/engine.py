@@ -1,4 +1,4 @@
-"""The draft engine: eSpeak NG behind the engine protocol. A line → intelligible speech, with nothing downloaded.
+"""A line → intelligible speech by eSpeak NG, with nothing downloaded: the draft engine, behind the engine protocol.
 
 Its sound is a pure function of the request. It designs voices from descriptions and locks them, but it cannot clone a
 recording.
@@ -52,7 +52,7 @@ COLOUR_TAPS = 129
 
 
 class DraftEngine:
-    """Speaks one line after another with a pristine eSpeak NG."""
+    """Engine that speaks one line after another, each with a fresh eSpeak NG."""
 
     def __init__(self, library: EspeakLibrary, *, model: str) -> None:
         self._library = library
@@ -94,7 +94,7 @@ class DraftEngine:
                 yield WorkFailed.from_error(line.id, error)
 
     def close(self) -> None:
-        """Nothing is held between two lines."""
+        """Do nothing: nothing is held between two lines."""
 
     def _render(self, work: SpeechWork, progress: OnProgress) -> SpeechDone:
         started_s = time.perf_counter()
@@ -128,7 +128,7 @@ class DraftEngine:
     def _spoken(
         self, voice: DraftVoice, text: str, language: tuple[str, float], watch: _Watch
     ) -> tuple[npt.NDArray[np.int16], int]:
-        """The samples of a text and their rate; spoken again, corrected, where the voice left its register."""
+        """Samples of a text and their rate; spoken again, corrected, where the voice left its register."""
         language_voice, factor = language
         for _ in range(MOST_CORRECTIONS + 1):
             utterance = Utterance(
@@ -148,21 +148,21 @@ class DraftEngine:
 
 
 class _Watch:
-    """Follows an utterance as eSpeak makes it, and ends it when it is cancelled or too long."""
+    """An utterance as eSpeak makes it; ended when it is cancelled or too long."""
 
     def __init__(self, work: SpeechWork, progress: OnProgress) -> None:
         self._work = work
         self._progress = progress
-        self._told_frames = 0
+        self._reported_frames = 0
         self.ended = ""  # "" | "length" | "cancelled"
 
     def on_samples(self, samples: int) -> bool:
-        seconds = samples / 22_050  # the rate of every eSpeak voice; a little off would only cut a little late
+        seconds = samples / 22_050  # every eSpeak voice has this rate
         if self._work.max_seconds is not None and seconds > self._work.max_seconds:
             self.ended = "length"
         frames = int(seconds * SAMPLE_RATE_HZ) // SAMPLES_PER_FRAME
-        if not self.ended and frames >= self._told_frames + PROGRESS_FRAMES:
-            self._told_frames = frames
+        if not self.ended and frames >= self._reported_frames + PROGRESS_FRAMES:
+            self._reported_frames = frames
             if not self._progress(self._work.id, frames):
                 self.ended = "cancelled"
         return not self.ended
@@ -199,7 +199,7 @@ def speakable(text: str) -> str:
 
 
 def _finished(samples: npt.NDArray[np.int16], rate_hz: int, *, colour: str, gain: float) -> Waveform:
-    """24 kHz, coloured, at an even loudness."""
+    """The samples at 24 kHz, coloured, at an even loudness."""
     waveform = resample(samples.astype(np.float32) / np.float32(32768), rate_hz, SAMPLE_RATE_HZ)
     if waveform.size == 0:
         return waveform
@@ -215,7 +215,7 @@ def _finished(samples: npt.NDArray[np.int16], rate_hz: int, *, colour: str, gain
 
 
 def _cut(waveform: Waveform, max_seconds: float | None) -> Waveform:
-    """The beginning alone, faded out so that it does not click."""
+    """The beginning, faded out so that it does not click."""
     cut: Waveform = waveform[: round((max_seconds or 0.0) * SAMPLE_RATE_HZ)].copy()
     fade = min(FADE_SAMPLES, cut.size)
     cut[cut.size - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)

@@ -40,7 +40,7 @@ OnSamples = Callable[[int], bool]  # samples so far -> False ends the utterance
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """What eSpeak is asked to say, in its own terms."""
+    """Text and parameters for eSpeak, in its own terms."""
 
     text: str
     voice: str  # "en-us+f2": a language of eSpeak, and a variant
@@ -50,7 +50,7 @@ class Utterance:
 
 
 class EspeakLibrary:
-    """Where the library and its data lie, and how to speak with a pristine copy of it."""
+    """eSpeak NG's library and data, of which every call gets a fresh copy."""
 
     def __init__(self, *, library_path: Path, data_path: Path) -> None:
         self.library_path = library_path
@@ -61,7 +61,7 @@ class EspeakLibrary:
             self.version = version(None).decode("ascii", "replace").split()[0]
 
     def variants(self) -> frozenset[str]:
-        """The names of the voice variants that are there: eSpeak takes any other name without a word."""
+        """Names of the existing voice variants; eSpeak accepts any other name in silence."""
         return frozenset(path.name for path in (self.data_path / "voices" / "!v").iterdir())
 
     def fingerprint(self) -> str:
@@ -100,7 +100,7 @@ class EspeakLibrary:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[Any, int]]:
-        """A pristine, initialised library and its sample rate; unloaded again afterwards."""
+        """A fresh, initialised library and its sample rate; unloaded again afterwards."""
         data_path = os.fsencode(short_path(self.data_path))
         with _loaded(self.library_path) as library:
             rate_hz = library.espeak_Initialize(SYNCHRONOUS_OUTPUT, 0, data_path, DO_NOT_EXIT)
@@ -114,7 +114,7 @@ class EspeakLibrary:
 
 
 def _fix_chance(library: Any) -> None:
-    """Seed both random sources of its noise: its own starts at the time of day, the C library's goes on for ever."""
+    """Seed both random sources of its noise: its own starts with the time of day, the C library's is never reset."""
     if hasattr(library, "espeak_ng_SetRandSeed"):
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
     ctypes.CDLL(None).srand(1)
@@ -136,7 +136,7 @@ def _collector(blocks: list[bytes], on_samples: OnSamples) -> Callable[[Any, int
 
 @contextlib.contextmanager
 def _loaded(library_path: Path) -> Iterator[Any]:
-    """The library, freshly loaded: as a copy under a new name where the system would not let go of it."""
+    """The library, freshly loaded: as a copy under a new name where the system would not unload it."""
     with contextlib.ExitStack() as stack:
         if _is_loaded(library_path):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="voicejobs-espeak-"))
@@ -160,7 +160,7 @@ def _is_loaded(library_path: Path) -> bool:
 
 
 def short_path(path: Path) -> Path:
-    """A path of the same folder that is short enough for eSpeak: itself, or a link in the temporary folder."""
+    """A path of the same folder that is short enough for eSpeak: the path itself, or a link in the temporary folder."""
     if len(os.fsencode(path)) <= LONGEST_DATA_PATH_BYTES:
         return path
     folder = Path(tempfile.gettempdir()) / f"voicejobs-{os.getuid()}"
@@ -168,7 +168,7 @@ def short_path(path: Path) -> Path:
         folder.mkdir(mode=0o700)
     seen = folder.lstat()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or stat.S_IMODE(seen.st_mode) & 0o022:
-        raise EngineFailure(f"{folder} is not a private folder of ours.", hint="Remove it, or set TMPDIR.")
+        raise EngineFailure(f"{folder} is not a private folder of this user.", hint="Remove it, or set TMPDIR.")
     link = folder / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     if not link.is_symlink() or link.readlink() != path:
         fresh = folder / f"{link.name}.{os.getpid()}"

@@ -1,4 +1,4 @@
-"""An instruction ("whispering, slowly") → how a draft voice is changed for one line."""
+"""An instruction ("whispering, slowly") → a draft voice changed for one line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _DELIVERIES = (
 
 
 def delivered(voice: DraftVoice, instruct: str | None) -> tuple[DraftVoice, float, str | None]:
-    """The voice as an instruction changes it, a gain, and a warning when no word of the instruction is understood."""
+    """The changed voice, a gain, and a warning when no word of the instruction is understood."""
     text = (instruct or "").strip().casefold()
     found = [delivery for delivery in _DELIVERIES if says(delivery.words, text)] if text else []
     if not found:

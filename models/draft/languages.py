@@ -1,6 +1,6 @@
 """A language, an accent and a text → the name of the eSpeak NG voice that reads it.
 
-An explicit map: eSpeak answers a name that it does not know by going on with the previous voice.
+The map is explicit because eSpeak goes on with the previous voice when it does not know a name.
 """
 
 from __future__ import annotations

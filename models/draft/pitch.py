@@ -1,7 +1,7 @@
 """Samples → the median pitch of a voice whose pitch is roughly known.
 
-The draft engine listens to itself with it: eSpeak's intonation moves the median by the text, and a woman's voice is
-not to drop among the men's because a sentence falls.
+The draft engine listens to itself with it: eSpeak's intonation moves the median with the text, and a falling sentence
+must not move a woman's voice into the men's register.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def median_pitch_hz(samples: npt.NDArray[Any], rate_hz: int, *, near_hz: float) 
 
 
 def _stretches(samples: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32] | None:
-    """Loud pieces `(frames, size)`, spread evenly; None when there is not even one."""
+    """Loud pieces `(frames, size)`, spread evenly; None when there are none."""
     if samples.size < size:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(samples, size)
@@ -57,7 +57,7 @@ def _stretches(samples: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32] 
 
 
 def _likeness(stretches: npt.NDArray[np.float32], frame: int) -> npt.NDArray[np.float32]:
-    """How much each stretch's first `frame` samples resemble those a lag later: `(frames, lags)`, at most 1."""
+    """Likeness of each stretch's first `frame` samples to those a lag later: `(frames, lags)`, at most 1."""
     size = 1 << (stretches.shape[1] - 1).bit_length()
     heads = np.fft.rfft(stretches[:, :frame], size)
     products = np.fft.irfft(np.conj(heads) * np.fft.rfft(stretches, size), size)

@@ -21,7 +21,7 @@ FORMAT = "voicejobs-draft-voice"
 FORMAT_VERSION = 1
 LONGEST_PROMPT_BYTES = 10_000
 LOWEST_HZ, HIGHEST_HZ = 50.0, 400.0
-SLOWEST_WPM, FASTEST_WPM = 80, 450  # what eSpeak takes without its own time stretching
+SLOWEST_WPM, FASTEST_WPM = 80, 450  # limits of eSpeak without time stretching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class DraftVoice:
 
     @staticmethod
     def from_bytes(content: bytes) -> DraftVoice:
-        """Raises PromptModelMismatch for another engine's prompt, InvalidClonePrompt for a broken one."""
+        """The voice. Raises PromptModelMismatch for another engine's prompt, InvalidClonePrompt for a broken one."""
         values = _json_object(content)
         if values.pop("version", None) != FORMAT_VERSION:
             raise InvalidClonePrompt("The draft voice was made by another version of the draft engine.")
@@ -111,7 +111,7 @@ LIVELIEST = 0.45  # Hz of median per step of range; variants beyond it would sin
 
 
 def espeak_range(voice: DraftVoice) -> int:
-    """eSpeak's range setting that makes a variant about as lively as the others, where its pitch can be so reached."""
+    """eSpeak's range setting that makes a variant about as lively as the others, if it can then have its pitch."""
     base, fixed, by_range = CALIBRATION.get(voice.variant, CALIBRATION["norbert"])
     needed = (voice.pitch_hz - fixed - 2 * base) / by_range  # at twice its own pitch a variant is at its highest
     return round(min(max(voice.range * min(1.0, LIVELIEST / by_range), needed), 99))
@@ -129,7 +129,7 @@ MEN_UP_TO_HZ = 126.0  # with a margin to 130, which no male voice goes above
 
 
 def drift(voice: DraftVoice, measured_hz: float) -> float:
-    """How far, as a factor, a line has left the register of its voice; 1 when it has not."""
+    """Factor by which a line has left the register of its voice; 1 when it has not."""
     if voice.pitch_hz >= WOMEN_FROM_HZ and measured_hz < WOMEN_FROM_HZ:
         return measured_hz / (WOMEN_FROM_HZ * 1.02)
     if voice.pitch_hz <= MEN_UP_TO_HZ and measured_hz > MEN_UP_TO_HZ:
@@ -154,7 +154,7 @@ Palette: TypeAlias = tuple[tuple[str, str, float], ...]  # (variant, colour, pit
 
 
 def _palette(timbres: tuple[tuple[str, str], ...], *slots_hz: float) -> Palette:
-    """Every timbre at every pitch, in an order in which neighbours differ in both. Slots lie over 2 semitones apart."""
+    """Every timbre at every pitch, in an order in which neighbours differ in both. Slots are over 2 semitones apart."""
     return tuple(
         (*timbres[(turn + slot) % len(timbres)], pitch_hz)
         for turn in range(len(timbres))
@@ -193,7 +193,7 @@ PALETTES: Mapping[tuple[str, str], Palette] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What a description says about a voice, as far as the draft engine can hear it."""
+    """Traits of a voice that the draft engine understands in a description."""
 
     gender: str = ""  # "female" | "male" | "child" | "neutral" | ""
     pitch: str = ""  # "low" | "high" | ""
@@ -271,7 +271,7 @@ def _years_in(text: str) -> int | None:
 
 
 def designed_voice(description: str, seed: int) -> DraftVoice:
-    """One voice of those that fit a description. Consecutive seeds give voices that are easy to tell apart."""
+    """One of the voices that fit a description. Consecutive seeds give voices that are easy to tell apart."""
     character = traits_of(description)
     palette = PALETTES[character.gender, character.pitch]
     variant, colour, pitch_hz = palette[seed % len(palette)]

@@ -1,1 +1,1 @@
-"""What this machine computes with: BLAS, dtype, backend, rows at a time, memory of the accelerator."""
+"""The machine → BLAS, dtype, backends and rows at a time to compute with; memory of the accelerator."""

@@ -43,7 +43,7 @@ MEASURED_FOR_S = 0.2
 class Blas:
     """A library that can compute MLX's matrix products on a CPU."""
 
-    name: str  # OWN, OPENBLAS, MKL, or "file" for a path of the user's
+    name: str  # OWN, OPENBLAS, MKL, or "file" for a path that the user gave
     path: str | None = None
     why: str = ""
 
@@ -87,7 +87,7 @@ def _load(wanted: str) -> Blas:
 
 
 def _in_order() -> list[Blas]:
-    """The calibrated choice first, or else the rule: OpenBLAS is ahead with many rows, which is what jobs have."""
+    """Libraries, the calibrated choice first; without one OpenBLAS, which is ahead with many rows, as jobs have."""
     calibrated = (read_calibration() or {}).get("choice")
     known = blas_libraries()
     return sorted(known, key=lambda each: (each.name != calibrated, [OPENBLAS, MKL].index(each.name)))
@@ -106,14 +106,14 @@ def _load_first(choices: list[Blas]) -> Blas:
 
 
 def _open(choice: Blas) -> Blas:
-    """Load globally, so that it answers for `cblas_sgemm` before the library that MLX is linked to."""
+    """Load a library globally, so that its `cblas_sgemm` comes before that of the library MLX is linked to."""
     assert choice.path is not None
     try:
         library = ctypes.CDLL(choice.path, mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise InvalidInput(f"The BLAS library {choice.path} cannot be loaded: {error}.") from None
     if not hasattr(library, "cblas_sgemm"):
-        raise InvalidInput(f"{choice.path} is no BLAS library: it has no cblas_sgemm.")
+        raise InvalidInput(f"{choice.path} is not a BLAS library: it has no cblas_sgemm.")
     return choice
 
 
@@ -130,14 +130,14 @@ def blas_libraries() -> tuple[Blas, ...]:
 
 
 def _openblas_path() -> str | None:
-    if name := ctypes.util.find_library("openblas"):  # by ldconfig or a compiler, and a machine may have neither
+    if name := ctypes.util.find_library("openblas"):  # asks ldconfig or a compiler, and a machine may have neither
         return name
     usual = (path for pattern in OPENBLAS_PLACES for path in sorted(Path("/").glob(pattern)))
     return next((str(path) for path in usual), None)
 
 
 def _mkl_path() -> str | None:
-    """The `mkl` package keeps its libraries in the environment's own `lib`."""
+    """MKL in the environment's own `lib`, where the package `mkl` puts it."""
     libraries = sorted((Path(sys.prefix) / "lib").glob("libmkl_rt.so.*"))
     return str(libraries[-1]) if libraries else None
 
@@ -189,7 +189,7 @@ def read_calibration() -> dict[str, Any] | None:
     try:
         kept = json.loads((cache_folder() / CALIBRATION_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None  # none yet, or torn: it is only a cache
+        return None  # none yet, or broken: it is only a cache
     return kept if isinstance(kept, dict) and kept.get("machine") == machine() else None
 
 
@@ -279,6 +279,6 @@ def likely_blas(wanted: str = AUTO) -> str:
     return next((each.name for each in _in_order()), OWN)
 
 
-if __name__ == "__main__":  # a calibration's own process
+if __name__ == "__main__":  # the process of one measurement
     load_blas()
     print(json.dumps(measure_mlx()))

@@ -11,7 +11,7 @@ from pathlib import Path
 from models.hardware.blas import OWN, package_version
 from registry.errors import InvalidInput
 
-# Rows of a batch that are worth their memory: beyond these the machine is busy anyway.
+# Rows of a batch that are worth their memory: with these the machine is busy anyway.
 CPU, FLOAT32 = "cpu", "float32"
 ROWS = {CPU: 16, "metal": 16, "cuda": 64}
 CUDA_PACKAGES = ("mlx-cuda-12", "mlx-cuda-13")  # the extra `cuda` brings one of them
@@ -28,7 +28,7 @@ def mlx_device() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """How this machine computes: by rule, or as somebody asked."""
+    """Choices of how this machine computes, made by rule or by request."""
 
     device: str
     dtype: str | None  # None: the checkpoint's own
@@ -54,7 +54,7 @@ def choose(
 
     A CPU computes in float32, quantised weights unpacked, because MLX has no fast kernels for anything else there.
     NumPy computes it faster than MLX, and with LLVM weights that are stored in bfloat16 stay so, which is faster
-    still. A GPU computes in the checkpoint's own dtype. Raises InvalidInput for wishes that do not go together.
+    still. A GPU computes in the checkpoint's own dtype. Raises InvalidInput for requests that do not go together.
     """
     on_cpu = device == CPU
     dtype = dtype or (FLOAT32 if on_cpu else None)

@@ -1,7 +1,6 @@
-"""Memory of the accelerator: what is free on it, and Metal's wired limit around generation.
+"""Free memory of the accelerator, and Metal's wired limit around generation.
 
-Loaded in the engine process only: asking imports mlx. The paths for Metal and CUDA are written with care, and
-untested here.
+Loaded in the engine process only, since it imports mlx when called. The paths for Metal and CUDA are untested here.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-WORKING_SET_SHARE = 0.8  # of what Metal recommends; the rest belongs to the system and other programs
+WORKING_SET_SHARE = 0.8  # of Metal's recommendation; the rest is for the system and other programs
 
 
 class WiredMemory(Protocol):
-    """What the scope needs of `mlx.core`."""
+    """The part of `mlx.core` that `wired_limit` needs."""
 
     def set_wired_limit(self, limit: int, /) -> int: ...
 
@@ -25,8 +24,8 @@ class WiredMemory(Protocol):
 def wired_limit(limit_bytes: int, *, device: WiredMemory | None = None) -> Iterator[int]:
     """Keep up to `limit_bytes` resident on Metal inside the block; afterwards, and after exceptions, as before.
 
-    Yields the limit that holds. Nothing happens where there is no Metal, or for a limit of 0 and less. `device`
-    stands for `mlx.core`.
+    Yields the limit in force. Nothing happens without Metal, or for a limit of 0 or less. `device` replaces
+    `mlx.core`.
     """
     device, bounded_bytes = (device, limit_bytes) if device is not None else _metal(limit_bytes)
     if device is None or bounded_bytes <= 0:
@@ -55,8 +54,8 @@ def free_device_bytes() -> int | None:
 
     if mx.default_device() != mx.Device(mx.gpu) or mx.metal.is_available():
         return None
-    told: Any = mx.device_info().get("free_memory")
-    return int(told) if told is not None else _nvml_free_bytes()
+    stated: Any = mx.device_info().get("free_memory")
+    return int(stated) if stated is not None else _nvml_free_bytes()
 
 
 class _NvmlMemory(ctypes.Structure):
@@ -66,7 +65,7 @@ class _NvmlMemory(ctypes.Structure):
 
 
 def _nvml_free_bytes() -> int | None:
-    """Free bytes as NVIDIA's management library counts them; None when it is not there or does not answer."""
+    """Free bytes as NVIDIA's management library counts them; None when it is not installed or does not answer."""
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
@@ -83,6 +82,6 @@ def _nvml_free_bytes() -> int | None:
 
 
 def _visible_index() -> int:
-    """The physical number of the first device that CUDA_VISIBLE_DEVICES leaves visible."""
+    """Physical number of the first device that CUDA_VISIBLE_DEVICES leaves visible."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return int(first) if first.isdigit() else 0

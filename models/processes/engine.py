@@ -2,8 +2,7 @@
 
 Run as `python -m models.processes.engine LIFELINE READ WRITE`: three inherited file descriptors. Stdin, stdout and
 stderr carry no protocol, so stray prints are harmless. The main thread does all engine work, because MLX and eSpeak
-want one thread; a second thread reads the pipe and ends the process at once when it closes, also in the middle of a
-line.
+want one thread; a second thread reads the pipe and ends the process as soon as it closes, even in the middle of a line.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ CANCELLED = "cancelled"
 
 
 class Requests:
-    """What the runner asked for and nobody has taken up yet; filled by the reading thread."""
+    """Requests of the runner that have not been started; filled by the reading thread."""
 
     def __init__(self) -> None:
         self._waiting: collections.deque[Message] = collections.deque()
@@ -64,7 +63,7 @@ class Requests:
             return self._waiting.popleft()
 
     def peek(self) -> Message | None:
-        """The next request, left where it is; None when nothing waits at this moment."""
+        """The next request, left in place; None when nothing waits at this moment."""
         with self._changed:
             return self._waiting[0] if self._waiting else None
 
@@ -73,7 +72,7 @@ class Requests:
             return work_id in self._cancelled
 
     def forget(self, work_id: str) -> None:
-        """The work is answered; its id may come again."""
+        """Forget work that has been answered: its id may come again."""
         with self._changed:
             self._cancelled.discard(work_id)
 
@@ -92,18 +91,18 @@ def read_requests(descriptor: int, requests: Requests) -> None:
 
 
 class EngineProcess:
-    """Serves requests one after another with at most one open engine."""
+    """Requests → answers, one after another, with at most one open engine."""
 
     def __init__(self, *, write_descriptor: int, requests: Requests) -> None:
         self._write_descriptor = write_descriptor
         self._requests = requests
         self._engine: Engine | None = None
-        self._running: set[str] = set()  # work the engine has taken up and not answered
-        self._told_s: dict[str, float] = {}  # when we last told the runner about a piece of work
-        self._has_changed = False  # whether the model's files are no longer those that were loaded
+        self._running: set[str] = set()  # work that the engine has started and not answered
+        self._reported_s: dict[str, float] = {}  # time of the last message to the runner about a piece of work
+        self._has_changed = False  # the model's files are no longer those that were loaded
 
     def serve(self) -> None:
-        """Answer requests for ever; the reading thread ends the process."""
+        """Answer requests until the reading thread ends the process."""
         self._send(Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid()))
         while True:
             message = self._requests.take()
@@ -131,17 +130,17 @@ class EngineProcess:
             os._exit(os.EX_OK)  # the runner is gone
 
     def _answer(self, answer: SpeechDone | LockDone | WorkFailed) -> None:
-        """Send what the engine made of a piece of work; an answer that is none becomes a failure."""
+        """Send the engine's answer to a piece of work; an invalid one becomes a failure."""
         self._has_changed |= isinstance(answer, WorkFailed) and answer.code == ModelChanged.code
         if answer.id not in self._running:
-            raise EngineFailure(f"The engine answered {answer.id!r}, which it was not asked for or has answered.")
+            raise EngineFailure(f"The engine answered {answer.id!r}, which was not requested or is answered already.")
         try:
             content = encode(checked(answer))
         except EngineFailure as error:
             content = encode(failure_of(answer.id, error))
         self._write(content)
         self._running.discard(answer.id)
-        self._told_s.pop(answer.id, None)
+        self._reported_s.pop(answer.id, None)
         self._requests.forget(answer.id)
 
     def _load(self, request: Load) -> None:
@@ -165,12 +164,12 @@ class EngineProcess:
         return self._engine
 
     def _start(self, work: SpeechWork | LockWork) -> bool:
-        """Tell the runner that this work is taken up; answer it at once when it was cancelled before."""
+        """Tell the runner that this work starts; if it was cancelled before, answer it at once and return false."""
         self._running.add(work.id)
         if self._requests.is_cancelled(work.id):
             self._answer(cancelled(work))
             return False
-        self._told_s[work.id] = time.monotonic()
+        self._reported_s[work.id] = time.monotonic()
         self._send(Progress(id=work.id, frames=0))
         return True
 
@@ -195,7 +194,7 @@ class EngineProcess:
         self._fail_running(failure)
 
     def _feed(self, first: SpeechWork) -> Iterator[SpeechWork | None]:
-        """The engine pulls its rows here: speech that waits, or None while only the running rows remain.
+        """Rows for the engine to pull: speech that waits, or None while there are only the running rows.
 
         Ends when something else waits (a lock, another model), when nothing runs any more, and with the model.
         """
@@ -213,19 +212,19 @@ class EngineProcess:
 
     def _progress(self, work_id: str, frames: int) -> bool:
         now_s = time.monotonic()
-        if now_s - self._told_s.get(work_id, now_s) >= PROGRESS_INTERVAL_S:
-            self._told_s[work_id] = now_s
+        if now_s - self._reported_s.get(work_id, now_s) >= PROGRESS_INTERVAL_S:
+            self._reported_s[work_id] = now_s
             self._send(Progress(id=work_id, frames=frames))
         return not self._requests.is_cancelled(work_id)
 
     def _fail_running(self, error: Exception) -> None:
-        """Answer what the engine left unanswered."""
+        """Answer the work that the engine left unanswered."""
         for work_id in sorted(self._running):
             self._answer(failure_of(work_id, error))
 
 
 def checked(answer: SpeechDone | LockDone | WorkFailed) -> SpeechDone | LockDone | WorkFailed:
-    """The answer itself. Raises EngineFailure when it is not what the protocol promises."""
+    """The answer itself. Raises EngineFailure when it breaks the protocol."""
     if isinstance(answer, SpeechDone) and (answer.waveform.dtype != np.float32 or answer.waveform.ndim != 1):
         shape, dtype = answer.waveform.shape, answer.waveform.dtype
         raise EngineFailure(f"The engine made a waveform of {dtype} {shape} instead of float32 (S,).")
@@ -243,7 +242,7 @@ def cancelled(work: SpeechWork | LockWork) -> SpeechDone | WorkFailed:
 
 
 def failure_of(work_id: str, error: Exception) -> WorkFailed:
-    """An exception as the answer to a piece of work. One that is not of our tree is a defect; its trace is kept."""
+    """An exception as the answer to a piece of work. One outside our tree is a bug; its trace is printed."""
     if isinstance(error, VoiceJobsError):
         return WorkFailed.from_error(work_id, error)
     traceback.print_exception(error)
@@ -251,10 +250,10 @@ def failure_of(work_id: str, error: Exception) -> WorkFailed:
 
 
 def hold_on_to(lifeline: int) -> None:
-    """Have the kernel end this process when the other end of `lifeline`, on which nothing is ever sent, closes.
+    """Have the kernel end this process when the other end of `lifeline` closes, on which nothing is ever sent.
 
-    The reading thread does the same, but not while foreign code holds the interpreter. Linux sends SIGIO, whose
-    default is to end the process; macOS ignores it, and the reading thread has to do.
+    The reading thread does the same, but not while foreign code holds the interpreter. Linux sends SIGIO, which
+    ends the process by default; macOS ignores it, and the reading thread has to be enough.
     """
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)

@@ -1,6 +1,6 @@
-"""`python -m models.processes.quantize SOURCE TARGET --bits N`: quantise in a process of its own, which loads mlx.
+"""`python -m models.processes.quantize SOURCE TARGET --bits N`: a checkpoint → its quantised copy, in its own process.
 
-Answers with one line of JSON on stdout: `{"folder": …}` or `{"error": {"code", "message", "hint"}}`.
+Prints one line of JSON: `{"folder": …}` or `{"error": {"code", "message", "hint"}}`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def quantize(source: Path, target: Path, *, bits: int) -> Path:
-    """The quantised copy of `source` at `target`; the source is kept from being moved or removed meanwhile."""
+    """The quantised copy of `source` at `target`; nobody can move or remove the source meanwhile."""
     from models.qwen3_tts.quantize import quantize_checkpoint
 
     lock = hold_for_loading(source)

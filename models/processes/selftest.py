@@ -1,4 +1,4 @@
-"""`python -m models.processes.selftest`: the numerical self-test, in a process that a faulty driver may end.
+"""`python -m models.processes.selftest`: this machine → reports of the self-test, in a process a faulty driver may end.
 
 Without flags: float32, by every backend that this device has; run it with MLX_ENABLE_TF32=0 to test the
 arithmetic itself. With `--production`: as the engine would compute. Prints one JSON object: `{"choices", "reports"}`.
@@ -18,7 +18,7 @@ from models.hardware.blas import AUTO, load_blas, loaded_blas
 from registry.errors import VoiceJobsError
 
 HUNG_S = 90.0  # it takes a few seconds
-GPU_DTYPE = "bfloat16"  # the published checkpoints' own, and so what a GPU computes in by rule
+GPU_DTYPE = "bfloat16"  # of the published checkpoints, in which a GPU computes by rule
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--blas", default=AUTO)
     arguments = parser.parse_args()
-    faulthandler.dump_traceback_later(HUNG_S, exit=True)  # a device that hangs is told from one that is slow
+    faulthandler.dump_traceback_later(HUNG_S, exit=True)  # tells a device that hangs from one that is slow
     try:
         load_blas(arguments.blas)  # before the self-test imports mlx
         answer = examine(
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def examine(*, production: bool, dtype: str | None, backend: str | None, batch: int | None) -> dict[str, Any]:
-    """What is chosen here, and a report for each run. Imports mlx."""
+    """Choices for this machine, and a report for each run. Imports mlx."""
     from models.qwen3_tts.selftest import run_selftest
 
     device, blas = compute.mlx_device(), loaded_blas().name

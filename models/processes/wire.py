@@ -49,7 +49,7 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadFailed:
-    """Engine → runner: the model cannot be loaded; the process lives on, empty."""
+    """Engine → runner: the model cannot be loaded; the process goes on without one."""
 
     code: str
     message: str
@@ -132,7 +132,7 @@ class FrameReader:
             return None
         magic, header_bytes, blob_bytes = PREFIX.unpack_from(self._buffer)
         if magic != MAGIC or header_bytes > MAX_HEADER_BYTES or blob_bytes > MAX_BLOB_BYTES:
-            raise WireError("The bytes on the pipe are no message.")
+            raise WireError("The bytes on the pipe are not a message.")
         end = PREFIX.size + header_bytes + blob_bytes
         if len(self._buffer) < end:
             return None
@@ -150,7 +150,7 @@ def decode_frame(frame: bytes, header_bytes: int) -> Message:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WireError(f"A message on the pipe cannot be read: {error!r}.") from error
     if type(message).__name__ not in _CLASSES or not blobs.is_used_up():
-        raise WireError("A message on the pipe is none of the protocol's.")
+        raise WireError("A message on the pipe is not one of the protocol's.")
     return message  # type: ignore[no-any-return] # just checked: an instance of one of our classes
 
 

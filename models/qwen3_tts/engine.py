@@ -1,6 +1,6 @@
 """The engine protocol over one Qwen3-TTS checkpoint: work in, waveforms and clone prompts out.
 
-All calls come from the main thread of the engine process. Metal and CUDA are written for with care but untested here.
+All calls come from the main thread of the engine process. The paths for Metal and CUDA are untested here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class QwenEngine:
     ) -> None:
         self._model = model
         self._revision = revision
-        self._lock = lock  # held while the weights are mapped, so that nobody moves or removes them
+        self._lock = lock  # so that nobody moves or removes the weights
         self._name, self._dtype, self._batch = name, dtype, batch
         self._blas, self._warnings = blas, warnings
         self._sampling = Sampling.defaults(model)
@@ -91,7 +91,7 @@ class QwenEngine:
         )
 
     def lock(self, work: LockWork) -> LockDone:
-        """Raises InvalidReferenceAudio or UnsupportedRequest."""
+        """The clone prompt of a recording. Raises InvalidReferenceAudio or UnsupportedRequest."""
         if work.waveform is None:
             raise InvalidInput("Locking a voice needs its recording.")
         transcript = as_plain_text(work.transcript, self._added_tokens)
@@ -107,7 +107,7 @@ class QwenEngine:
         )
 
     def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
-        """One running batch over all that comes; see the protocol."""
+        """Answers to all work, rendered in one running batch; see the protocol."""
         failed: list[WorkFailed] = []
         rows: dict[int, tuple[ActiveSpeech, int]] = {}  # index of a request -> its speech, and the number of its piece
 
@@ -148,7 +148,7 @@ class QwenEngine:
                     self._model.prepare(request)
             except VoiceJobsError as error:
                 failed.append(WorkFailed.from_error(item.id, error))
-                yield None  # hands the failure over
+                yield None  # has the failure yielded
                 continue
             for number, request in enumerate(requests):
                 if not active.cancelled:
@@ -163,7 +163,7 @@ class QwenEngine:
         key = work.voice.prompt_sha256
         if key not in self._prompts:
             if hashlib.sha256(work.voice.prompt).hexdigest() != key:
-                raise InvalidClonePrompt("The clone prompt's bytes are not those that its digest names.")
+                raise InvalidClonePrompt("The clone prompt's bytes do not match its digest.")
             prompt = self._read_prompt(work.voice.prompt)
             transcript = prompt.transcript and as_plain_text(prompt.transcript, self._added_tokens)
             self._prompts[key] = dataclasses.replace(prompt, transcript=transcript)
@@ -205,10 +205,10 @@ def open_qwen3_tts(
     memory_factor: float = MEMORY_FACTOR,
     memory_check: str = "warn",
 ) -> QwenEngine:
-    """Load the checkpoint in `folder`, computing as `models.hardware.compute.choose` says.
+    """An engine with the checkpoint in `folder`, which computes as `models.hardware.compute.choose` says.
 
-    Raises UnsupportedCheckpoint, NotEnoughMemory when the device's is too short and `memory_check` is "refuse", or
-    Busy while somebody moves or removes it.
+    Raises UnsupportedCheckpoint, NotEnoughMemory when the device has too little and `memory_check` is "refuse", or Busy
+    while somebody moves or removes it.
     """
     choices = choose(mlx_device(), dtype=dtype, backend=backend, batch=batch, blas=loaded_blas().name)
     lock = hold_for_loading(folder)

@@ -1,4 +1,4 @@
-"""A checkpoint folder → a loaded model: everything is checked before any weight is read, and then read side by side.
+"""A checkpoint folder → a loaded model: everything is checked before any weight is read, then read by several threads.
 
 This module reads files.
 """
@@ -17,8 +17,7 @@ from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, read_
 from models.qwen3_tts.checkpoint.config import ModelConfig, generation_config, model_config
 from models.qwen3_tts.codec.codec import Codec, open_codec
 from models.qwen3_tts.codec.ops import Ops, ops_named
-from models.qwen3_tts.codec.speaker_encoder import PREFIX as SPEAKER_ENCODER
-from models.qwen3_tts.codec.speaker_encoder import SpeakerEncoder, open_speaker_encoder
+from models.qwen3_tts.codec.speaker_encoder import SPEAKER_ENCODER_PREFIX, SpeakerEncoder, open_speaker_encoder
 from models.qwen3_tts.network import mlx_ops
 from models.qwen3_tts.network.backend import MlxNetwork, Network
 from models.qwen3_tts.network.code_predictor import CodePredictor
@@ -44,12 +43,12 @@ def load_speech_model(
     codec_backend: str | None = None,
     ops: mlx_ops.Ops | None = None,
 ) -> SpeechModel:
-    """Read a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
+    """The model of a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
 
-    `backend` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is, for
-    plain weights in float32 on a CPU, LLVM where it is installed and else NumPy, and MLX for all else.
-    `codec_backend`, that of the codec and the speaker encoder, is by itself NumPy on a CPU and MLX on a GPU.
-    Raises UnsupportedCheckpoint, naming all that does not fit.
+    `backend` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is
+    LLVM or, where it is not installed, NumPy for plain weights in float32 on a CPU, and MLX for everything else.
+    `codec_backend` is that of the codec and the speaker encoder; None is NumPy on a CPU and MLX on a GPU.
+    Raises UnsupportedCheckpoint naming every tensor that does not fit.
     """
     folder = Path(folder)
     checkpoint = read_checkpoint(folder)
@@ -60,10 +59,10 @@ def load_speech_model(
     keep_bfloat16 = keeps_bfloat16(backend) and compute == mx.float32
     is_plain = dequantize or not any(name.endswith(".scales") for name in checkpoint.tensors)
     reader = Reader(checkpoint, compute, dequantize, keep_bfloat16 and is_plain)
-    # Reading weights waits for disk and memory: what only Python has to do is done meanwhile.
+    # Reading weights waits for disk and memory: Python has time for the rest meanwhile.
     with ThreadPoolExecutor(3, thread_name_prefix="load") as meanwhile:
         tokenizer = meanwhile.submit(TextTokenizer, folder)
-        if reader.keep_bfloat16:  # should this fail, `linear_for` meets the reason again
+        if reader.keep_bfloat16:  # should this fail, `linear_for` fails again and says why
             meanwhile.submit(_make_kernels)
         talker, predictor, codec, voice = _read_weights(
             config,
@@ -94,10 +93,10 @@ def _read_weights(
     ops: mlx_ops.Ops,
     codec_ops: Ops | None,
 ) -> tuple[Talker, CodePredictor, Codec, SpeakerEncoder | None]:
-    """Everything that has weights. Raises UnsupportedCheckpoint naming all that does not fit, before any is read."""
+    """Every part that has weights. Raises UnsupportedCheckpoint naming each that does not fit, before any is read."""
     checkpoint, reads, errors = reader.checkpoint, reader.reads, LoadErrors()
     voice = open_speaker_encoder(checkpoint, ops=codec_ops, reads=reads, errors=errors)
-    checkpoint.tensors.take_all(SPEAKER_ENCODER)
+    checkpoint.tensors.take_all(SPEAKER_ENCODER_PREFIX)
     talker, predictor = load_networks(config.talker_config, reader, ops)
     reader.finish(str(checkpoint.folder), errors)
     # The codec is stored and computed in float32, whatever the talker's dtype.
@@ -141,11 +140,11 @@ def compute_dtype(checkpoint: Checkpoint, dtype: str | None) -> mx.Dtype:
     """The named dtype; the one that the talker's norms are stored in where none is named."""
     if dtype is not None:
         if dtype not in DTYPES:
-            raise InvalidInput(f"The dtype {dtype!r} is not computed in; choose {', '.join(DTYPES)}, or none.")
+            raise InvalidInput(f"The dtype {dtype!r} cannot be computed in; choose {', '.join(DTYPES)}, or none.")
         return DTYPES[dtype]
     norm = checkpoint.tensors.get("talker.model.norm.weight")
     if norm is None or norm.dtype not in DTYPES.values():
-        return mx.float32  # the reader names what is missing, and what is no float
+        return mx.float32  # the reader names missing tensors and those that are not floats
     return norm.dtype
 
 

@@ -1,6 +1,6 @@
-"""A loaded model and a memory limit → how many rows fit, and what MLX is told to keep.
+"""A loaded model and a memory limit → rows of a batch, and limits of MLX's own.
 
-Metal and CUDA are written for with care but untested here.
+Metal and CUDA are untested here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CACHE_BYTES = 512 << 20  # freed buffers that MLX may keep for the next frame
 
 
 def row_bytes(model: SpeechModel) -> int:
-    """What one more row of a batch needs."""
+    """Bytes that one more row of a batch needs."""
     config = model.config.talker_config
     per_position = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
     number_bytes = 4 if model.dtype == "float32" else 2
@@ -24,18 +24,18 @@ def row_bytes(model: SpeechModel) -> int:
 
 
 def rows_that_fit(model: SpeechModel, memory_limit_bytes: int, *, at_most: int) -> int:
-    """Rows for which the memory left beside the weights is enough; at least one."""
+    """Rows for which the memory left beside the weights is enough, at least one."""
     left_bytes = memory_limit_bytes - mx.get_active_memory() - model.host_bytes - FIXED_OVERHEAD_BYTES
     return max(1, min(at_most, left_bytes // row_bytes(model)))
 
 
 def set_memory_limits(memory_limit_bytes: int | None) -> None:
-    """Bound what MLX keeps."""
+    """Limit the memory that MLX keeps."""
     mx.set_cache_limit(CACHE_BYTES)
     if memory_limit_bytes is not None:
         mx.set_memory_limit(memory_limit_bytes)
 
 
 def wired_bytes(model: SpeechModel, *, rows: int) -> int:
-    """What macOS should not page out while `rows` rows are generated: the weights and their caches."""
+    """Bytes that macOS should not page out while `rows` rows are generated: the weights and their caches."""
     return int(mx.get_active_memory()) + rows * row_bytes(model)

@@ -24,7 +24,7 @@ from registry.errors import Conflict, InvalidInput
 
 BITS = (8, 6, 4)
 GROUP_SIZE = 64
-# Everything of the talker and its code predictor that multiplies: not their tables, which are only looked up.
+# Every weight of the talker and its code predictor that multiplies: not their tables, which are only looked up.
 LINEAR = re.compile(r"talker\..*(_proj|_head|lm_head\.\d+|linear_fc\d|small_to_mtp_projection)\.weight")
 
 Progress = Callable[[int, int], None]  # tensors done, tensors in all
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]  # tensors done, tensors in all
 def quantize_checkpoint(
     source: Path, target: Path, *, bits: int, group_size: int = GROUP_SIZE, progress: Progress | None = None
 ) -> Path:
-    """Write the quantised copy of `source` as the new folder `target`, and return it.
+    """Write the quantised copy of `source` into the new folder `target`, and return that.
 
     The whole result is held in memory until it is written. Raises InvalidInput for other widths, Conflict when
     `target` exists, UnsupportedCheckpoint when `source` is quantised already or has nothing to quantise.
@@ -64,7 +64,7 @@ def quantize_checkpoint(
 def quantized_arrays(
     checkpoint: Checkpoint, *, bits: int, group_size: int, progress: Progress | None = None
 ) -> dict[str, mx.array]:
-    """All tensors of the result, computed one after the other, each source freed."""
+    """All tensors of the result, computed one after the other, each source freed in turn."""
     names = list(checkpoint.tensors)
     arrays: dict[str, mx.array] = {}
     quantized = 0
@@ -90,12 +90,12 @@ def quantized_arrays(
 
 
 def is_quantized(name: str, shape: tuple[int, ...], *, group_size: int) -> bool:
-    """A linear of the talker or the code predictor whose inputs fill whole groups."""
+    """Whether a tensor is a linear of the talker or the code predictor whose inputs fill whole groups."""
     return len(shape) == 2 and LINEAR.fullmatch(name) is not None and shape[1] % group_size == 0
 
 
 def write_weights(folder: Path, arrays: dict[str, mx.array]) -> None:
-    """`model.safetensors` in MLX's layout, and the index that the community's tools look for."""
+    """Write `model.safetensors` in MLX's layout, and the index that the community's tools look for."""
     path = folder / WEIGHTS_FILE
     mx.save_safetensors(str(path), arrays, metadata={"format": MLX_LAYOUT})
     with path.open("rb") as file:
@@ -106,7 +106,7 @@ def write_weights(folder: Path, arrays: dict[str, mx.array]) -> None:
 
 
 def _weights_of(source: Path) -> Callable[[Any, list[str]], set[str]]:
-    """For `copytree`: leave out the model's own weights, its config, and what describes the old files."""
+    """Filter for `copytree` that leaves out the model's own weights, its config, and descriptions of the old files."""
 
     def ignored(folder: Any, names: list[str]) -> set[str]:
         if Path(folder) != source:

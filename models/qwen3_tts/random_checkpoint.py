@@ -1,8 +1,8 @@
-"""A checkpoint of random weights in the official layout: for self-tests, benchmarks and tests, of any dimensions.
+"""Configs and a seed → a checkpoint of random weights in the official layout, for self-tests, benchmarks and tests.
 
 Numbers come from a counter-based generator keyed by the seed and the tensor's name, so that equal seeds give equal
-files on every machine. Spreads are chosen so that signals neither vanish nor blow up on their way through; what the
-network says with such weights is noise.
+files on every machine. Spreads are chosen so that signals neither vanish nor blow up on their way through; the
+speech is noise.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def model_plan(config: ModelConfig, speaker: SpeakerEncoderConfig | None) -> Pla
 
 
 def transformer_plan(prefix: str, config: TransformerConfig) -> Plan:
-    """The layers of the talker or of its code predictor, which have the same form."""
+    """Tensors of the layers of the talker or of its code predictor, which have the same form."""
     hidden, head = config.hidden_size, config.head_dim
     queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
     plan: Plan = {f"{prefix}.norm.weight": around_one(hidden)}
@@ -189,7 +189,7 @@ def snake_plan(name: str, width: int) -> Plan:
 
 
 def named(name: str, weight: Drawn, *, outputs: int | None = None) -> Plan:
-    """A layer's weight and bias."""
+    """Tensors of a layer: weight and bias."""
     return {f"{name}.weight": weight, f"{name}.bias": small(weight.shape[0] if outputs is None else outputs)}
 
 
@@ -203,7 +203,7 @@ def codebook_plan(name: str, sums: str, *, size: int, width: int) -> Plan:
 def codec_layers(
     prefix: str, config: DecoderConfig | EncoderConfig, mlp: Mapping[str, tuple[int, int]], *, bias: bool
 ) -> Plan:
-    """The transformer layers of either half of the codec. `bias`: its norms have one."""
+    """Tensors of the transformer layers of either half of the codec. `bias`: its norms have one."""
     hidden, head = config.hidden_size, config.attention_head_dim
     queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
     projections = {"q_proj": (queries, hidden), "k_proj": (keys, hidden), "v_proj": (keys, hidden)}
@@ -273,7 +273,7 @@ def codec_plan(config: CodecConfig, *, encoder: bool = True) -> Plan:
 
 
 def draw(name: str, drawn: Drawn, *, seed: int) -> npt.NDArray[np.float32]:
-    """The tensor `name`: equal seeds and names give equal numbers, on every machine."""
+    """The tensor `name`; equal seeds and names give equal numbers on every machine."""
     size = math.prod(drawn.shape)
     bits = np.random.Philox(key=[seed, zlib.crc32(name.encode())]).random_raw((size + 1) // 2)
     uniform = (bits.view(np.uint32)[:size] >> np.uint32(8)).astype(np.float32)  # 24 bits: every float is exact
@@ -305,5 +305,5 @@ def write_tensors(path: Path, plan: Plan, *, seed: int, dtype: mx.Dtype, names: 
     for name, value in drawn_tensors(part | usages, seed=seed):
         if name in part:
             arrays[name] = mx.array(value).astype(dtype)
-            mx.eval(arrays[name])  # or else its float32 would be kept until the file is written
+            mx.eval(arrays[name])  # otherwise its float32 is kept until the file is written
     mx.save_safetensors(str(path), arrays, metadata={"format": "pt"})

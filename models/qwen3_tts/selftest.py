@@ -1,8 +1,8 @@
-"""Does this machine compute right? A tiny model made from a seed, run on its own backend → gaps to recorded results.
+"""A tiny model made from a seed → gaps between what this machine computes and recorded results.
 
 `python -m models.qwen3_tts.selftest` prints a report as JSON. Run it with MLX_ENABLE_TF32=0 to test the arithmetic
-itself, and without to see what production settings cost in precision. The recorded results were computed by the
-backend that the parity tests hold equal to the official package, in float32 on a CPU.
+itself, and without to see what production settings cost in precision. The recorded results come from the backend that
+the parity tests hold equal to the official package, in float32 on a CPU.
 This module writes a few files to a temporary folder, which it removes.
 """
 
@@ -80,10 +80,10 @@ _CODEC: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SelftestReport:
-    """How far this machine is off. `gaps` are relative; `differing` counts codes, of which none may differ."""
+    """Gaps of this machine to the recorded results, relative; `differing` counts codes, of which none may differ."""
 
     passed: bool
-    sane: bool  # no more is lost than low precision explains
+    sane: bool  # low precision explains the gaps
     device: str
     backend: str
     codec: str  # backend of its convolutions
@@ -96,7 +96,7 @@ class SelftestReport:
 
 
 def run_selftest(*, dtype: str = "float32", backend: str | None = None, codec: str | None = None) -> SelftestReport:
-    """Make the tiny model, run it, and compare every stage with what is recorded.
+    """Run the tiny model, and compare every stage with the recorded one.
 
     `backend` and `codec` are as `models.hardware.compute.choose` gives them; None leaves them to the load.
     """
@@ -124,7 +124,7 @@ def run_selftest(*, dtype: str = "float32", backend: str | None = None, codec: s
 
 
 def is_sane(gaps: Mapping[str, float]) -> bool:
-    """Whether low precision explains the gaps; NaN is explained by nothing."""
+    """Whether low precision explains the gaps; nothing explains NaN."""
     return all(gap <= NONSENSE for gap in gaps.values())
 
 
@@ -134,7 +134,7 @@ def relative_gap(found: npt.NDArray[Any], recorded: npt.NDArray[Any]) -> float:
 
 
 def stages(model: SpeechModel) -> dict[str, npt.NDArray[Any]]:
-    """What the model computes, stage by stage: sampled numbers, and codes whole.
+    """Results of the model by stage: samples of the numbers, and all codes.
 
     Later stages start from recorded codes, so that each gap is the stage's own.
     """
@@ -156,7 +156,7 @@ def stages(model: SpeechModel) -> dict[str, npt.NDArray[Any]]:
 
 
 def _of_length(codes: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
-    """Padded with -1, which is no code, or cut: speech that ended elsewhere differs there."""
+    """Codes cut, or padded with -1, so that speech that ended elsewhere differs there."""
     return np.concatenate([codes, np.full(max(0, length - len(codes)), -1)])[:length]
 
 
@@ -194,7 +194,7 @@ def _tone() -> npt.NDArray[np.float32]:
 
 
 def write_tiny_checkpoint(folder: Path) -> None:
-    """A complete checkpoint of a few hundred kilobytes, the same on every machine."""
+    """Write a complete checkpoint of a few hundred kilobytes, the same on every machine."""
     codec = folder / "speech_tokenizer"
     codec.mkdir()
     _write(folder / "config.json", _MODEL)
@@ -207,7 +207,7 @@ def write_tiny_checkpoint(folder: Path) -> None:
     _write(folder / "tokenizer_config.json", {"added_tokens_decoder": added})
     speaker = speaker_encoder_config(_MODEL["speaker_encoder_config"], where="the self-test")
     plan = model_plan(model_config(_MODEL), speaker)
-    write_tensors(folder / "model.safetensors", plan, seed=SEED, dtype=mx.bfloat16)  # as published ones are
+    write_tensors(folder / "model.safetensors", plan, seed=SEED, dtype=mx.bfloat16)  # like published ones
     write_tensors(codec / "model.safetensors", codec_plan(codec_config(_CODEC)), seed=SEED, dtype=mx.float32)
 
 

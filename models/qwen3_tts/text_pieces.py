@@ -1,6 +1,6 @@
-"""Work of the engine protocol → requests to the model, and their speech → one answer.
+"""Work of the engine protocol → requests to the model; and their speech → one answer.
 
-A text longer than a voice keeps steady over is split at sentence ends; its pieces are rows of the same batch, all
+A text too long for a voice to stay steady is split at sentence ends; its pieces are rows of the same batch, all
 conditioned on the same voice, and are joined with natural pauses.
 """
 
@@ -31,7 +31,7 @@ from models.text.sentences import Piece, expected_seconds, split_pieces
 from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput
 
-SAFE_S = 24.0  # a voice is steady over so much speech in one go
+SAFE_S = 24.0  # a voice stays steady over this much speech in one go
 WHOLE = ("top_k", "predictor_top_k")
 SEED_STRIDE = 0x9E3779B97F4A7C15  # odd, so that the pieces of one seed never meet those of a near one
 SEED_MASK = (1 << 63) - 1
@@ -39,7 +39,7 @@ SEED_MASK = (1 << 63) - 1
 
 @dataclass
 class ActiveSpeech:
-    """One piece of work while the pieces of its text are spoken."""
+    """Work whose text is being spoken, piece by piece."""
 
     work: SpeechWork
     pieces: list[Piece]
@@ -54,7 +54,7 @@ class ActiveSpeech:
 
     @property
     def is_done(self) -> bool:
-        """Every piece is there, or those begun before it was cancelled."""
+        """Whether every piece is spoken, or every one begun before it was cancelled."""
         return len(self.spoken) == len(self.frames if self.cancelled else self.pieces)
 
     def requests(
@@ -98,7 +98,7 @@ class ActiveSpeech:
 
 
 def pieces_of(text: str, language: str) -> list[Piece]:
-    """The pieces in which a text is spoken; a short one is left exactly as it is."""
+    """The pieces in which a text is spoken; a short one is left as it is."""
     expected_s = expected_seconds(text, language)
     if expected_s <= SAFE_S:
         return [Piece(text, "text")]

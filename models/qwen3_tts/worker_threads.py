@@ -16,10 +16,10 @@ Item = TypeVar("Item")
 
 
 class Workers:
-    """The cores, sharing work piece by piece: a core that other programs keep busy just does fewer pieces.
+    """Threads that share work piece by piece: a core that other programs keep busy just does fewer pieces.
 
-    NumPy's own BLAS threads are switched off for the process, since they wait for one another actively: on a
-    machine with other work that made the decoder four times slower, not faster.
+    NumPy's own BLAS threads are switched off for the process, since they wait for one another actively: on a busy
+    machine that made the decoder four times slower, not faster.
     """
 
     def __init__(self, threads: int | None = None) -> None:

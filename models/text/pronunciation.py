@@ -1,6 +1,6 @@
 """A text and a table of respellings → the text that is spoken. Pure functions.
 
-Whole words only, whatever their case, the longest entry first; what one entry has written is not touched by another.
+Whole words only, in any case, the longest entry first; no entry changes what another has written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_CHARACTERS = 200
 
 
 def respelled(text: str, table: Mapping[str, str]) -> str:
-    """`text` with every entry of `table` in place of the words that it stands for."""
+    """`text` with the words in `table` replaced by their respellings."""
     if not table:
         return text
     pattern, values = _compiled(tuple(table.items()))
@@ -26,7 +26,7 @@ def respelled(text: str, table: Mapping[str, str]) -> str:
 
 
 def checked_table(table: Mapping[str, object]) -> dict[str, str]:
-    """A table that a person wrote. Raises InvalidInput, naming the entry that cannot be used."""
+    """A table that a person wrote, checked. Raises InvalidInput, naming the entry that cannot be used."""
     if len(table) > MAX_ENTRIES:
         raise InvalidInput(f"The pronunciations hold {len(table)} entries; at most {MAX_ENTRIES} are read.")
     seen: dict[str, str] = {}
@@ -42,14 +42,14 @@ def checked_table(table: Mapping[str, object]) -> dict[str, str]:
 
 
 def merged(general: Mapping[str, str], special: Mapping[str, str]) -> dict[str, str]:
-    """Both tables; where they name the same word in any case, the special one says how it is spoken."""
+    """Both tables in one; where both have a word, in any case, the special one wins."""
     named = {_folded(word) for word in special}
     return {**{word: spoken for word, spoken in general.items() if _folded(word) not in named}, **special}
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled(entries: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """The pattern, with one group an entry, and what each stands for."""
+    """Pattern with one group for each entry, and the respellings in the same order."""
     ordered = sorted(entries, key=lambda entry: (-len(entry[0]), entry[0]))
     words = [unicodedata.normalize("NFC", word.strip()) for word, _ in ordered]
     pattern = "|".join(f"({_before(word)}{re.escape(word)}{_after(word)})" for word in words)
@@ -57,7 +57,7 @@ def _compiled(entries: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], tu
 
 
 def _before(word: str) -> str:
-    """A word begins where no letter or digit stands before it; scripts without spaces have no such places."""
+    """Condition before a word: no letter or digit; none in scripts without spaces."""
     return r"(?<!\w)" if _joins(word[0]) else ""
 
 

@@ -1,4 +1,4 @@
-"""A text of any length → pieces a voice can speak in one breath of the model, and how long they should take.
+"""A text of any length → pieces that a voice can speak in one go, and how long they should take.
 
 Sentence ends come from `sentencex`, which knows the abbreviations and the quotation habits of some 250 languages.
 """
@@ -25,7 +25,7 @@ PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a text, and what it stops at: how long to be silent before the next one."""
+    """Part of a text, and the kind of end it has: that decides the pause before the next part."""
 
     text: str
     end: End
@@ -42,7 +42,7 @@ def split_text(text: str, *, language: str, max_characters: int, max_words: int 
 
 
 def split_pieces(text: str, *, language: str, max_characters: int, max_words: int = MAX_WORDS) -> list[Piece]:
-    """Like `split_text`, with what each piece stops at. Loses nothing but white space between pieces."""
+    """Like `split_text`, with the kind of end of each piece. Only white space between pieces is lost."""
     limits = _Limits(max(1, max_characters), max(1, max_words))
     atoms = [atom for sentence in _sentences(text, language) for atom in _atoms(sentence, limits)]
     pieces: list[Piece] = []
@@ -69,13 +69,13 @@ class _Limits:
 
 
 class _Packing:
-    """Parts joined one after another, within limits, without counting again what is counted."""
+    """Parts joined one after another, within limits, each counted once."""
 
     def __init__(self, limits: _Limits) -> None:
         self.text, self._words, self._limits = "", 0, limits
 
     def begin(self, part: str) -> None:
-        """Start anew with this part, whatever its length."""
+        """Start again with this part, whatever its length."""
         self.text, self._words = part, len(part.split())
 
     def add(self, part: str) -> bool:
@@ -100,7 +100,7 @@ def _sentences(text: str, language: str) -> Iterator[Piece]:
 
 
 def _splitter_code(text: str, language: str) -> str:
-    """The rules to split by: the language's own; without one, those of the script."""
+    """Code of the splitting rules: the language's own; without one, those of the script."""
     if language != AUTO:
         return language_code(language)
     if any("\u3040" <= character <= "\u30ff" for character in text):
@@ -109,7 +109,7 @@ def _splitter_code(text: str, language: str) -> str:
 
 
 def _atoms(sentence: Piece, limits: _Limits) -> Iterator[Piece]:
-    """The sentence itself where it fits; else its clauses, else its words, else as many characters as fit."""
+    """The sentence itself if it fits, or its clauses, or its words, or as many characters as fit."""
     if limits.allow(sentence.text):
         yield sentence
         return
@@ -156,8 +156,8 @@ def _is_cjk(character: str) -> bool:
     return unicodedata.east_asian_width(character) in ("W", "F") and not "\uac00" <= character <= "\ud7a3"
 
 
-# How fast languages are read aloud, in seconds a letter of an alphabetic script: calm narration, rounded from
-# published syllable rates. Used for caps and plausibility, with wide margins, never for timing.
+# Seconds that a letter of an alphabetic script takes when read aloud: calm narration, rounded from published
+# syllable rates. Used for caps and plausibility, with wide margins, never for timing.
 LETTER_S = {
     "english": 0.062, "german": 0.064, "french": 0.058, "spanish": 0.058, "italian": 0.060, "portuguese": 0.060,
     "russian": 0.066, "korean": 0.062, "japanese": 0.062, "chinese": 0.062, "finnish": 0.060, "turkish": 0.064,
@@ -170,7 +170,7 @@ SHORTEST_S = 0.3
 
 
 def expected_seconds(text: str, language: str = "auto") -> float:
-    """How long a calm voice takes for `text`: an estimate, right within a factor of two for prose."""
+    """Seconds that a calm voice takes for `text`: an estimate, right within a factor of two for prose."""
     letter_s = LETTER_S.get(language, DEFAULT_LETTER_S)
     ideograph_s = JAPANESE_IDEOGRAPH_S if language == "japanese" else IDEOGRAPH_S
     total_s = sum(_character_s(character, letter_s=letter_s, ideograph_s=ideograph_s) for character in text)

@@ -1,7 +1,7 @@
-"""A checkpoint folder → its config and its tensors, read lazily; and strict loading that names every tensor at fault.
+"""A checkpoint folder → its config and its tensors, read lazily; and load errors, which name every tensor at fault.
 
 Safetensors only, one file or shards with an index. Nothing is read from the disk before it is used: a tensor is a
-lazy array until it is evaluated, and whoever takes it is the only one who holds it.
+lazy array until it is evaluated, and whoever takes it holds the only reference.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORMATS = {None: PYTORCH_LAYOUT, "pt": PYTORCH_LAYOUT, "mlx": MLX_LAYOUT}
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """How one linear layer is stored: `weight` packed, with `scales` and `biases` for each group of inputs."""
+    """Packing of one stored linear layer: `weight` in words, with `scales` and `biases` for each group of inputs."""
 
     bits: int
     group_size: int
@@ -39,7 +39,7 @@ class Quantization:
 class Tensors(Mapping[str, mx.array]):
     """The tensors of a checkpoint by name, all lazy. `take` hands one over and forgets it, so that it can be freed.
 
-    `stored` says where each lies, for those who read it themselves; it forgets none.
+    `stored` has the place of each in its file, for those who read it themselves; it forgets none.
     """
 
     def __init__(self, arrays: Mapping[str, mx.array], stored: Mapping[str, StoredTensor]) -> None:
@@ -56,11 +56,11 @@ class Tensors(Mapping[str, mx.array]):
         return len(self._arrays)
 
     def take(self, name: str) -> mx.array:
-        """The tensor, which this mapping then no longer holds. Raises KeyError."""
+        """The tensor, which is then no longer in this mapping. Raises KeyError."""
         return self._arrays.pop(name)
 
     def take_all(self, prefix: str) -> Tensors:
-        """Every tensor below `prefix`, without it in their names; this mapping then no longer holds them."""
+        """Every tensor below `prefix`, which is cut from their names; they are then no longer in this mapping."""
         names = [name for name in self._arrays if name.startswith(prefix)]
         stored = {name[len(prefix) :]: self.stored[name] for name in names}
         return Tensors({name[len(prefix) :]: self._arrays.pop(name) for name in names}, stored)
@@ -68,7 +68,7 @@ class Tensors(Mapping[str, mx.array]):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One folder, opened: `config.json`, the lazy tensors, and the layout that the files say they have."""
+    """One opened folder: `config.json`, the lazy tensors, and the layout that the files say they have."""
 
     folder: Path
     config: dict[str, Any]
@@ -80,9 +80,9 @@ class Checkpoint:
         return self.layout == MLX_LAYOUT
 
     def quantization_of(self, path: str) -> Quantization | None:
-        """How the linear at `path` is stored, or None when it is plain: it has `scales` when it is quantised.
+        """Packing of the linear at `path`, or None when it is plain: it has `scales` when it is quantised.
 
-        Raises UnsupportedCheckpoint when the config does not say how.
+        Raises UnsupportedCheckpoint when the config does not state the packing.
         """
         if f"{path}.scales" not in self.tensors:
             return None
@@ -90,7 +90,7 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Open `folder` without reading a tensor. Raises UnsupportedCheckpoint for what is no such folder."""
+    """Open `folder` without reading a tensor. Raises UnsupportedCheckpoint when it is not a checkpoint."""
     config = read_json(folder / "config.json")
     arrays: dict[str, mx.array] = {}
     stored: dict[str, StoredTensor] = {}
@@ -108,7 +108,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises UnsupportedCheckpoint when the file is absent, broken or no object."""
+    """The JSON object in a file. Raises UnsupportedCheckpoint when it is absent, broken or not an object."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -128,7 +128,7 @@ def file_header(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(min(header_bytes, MAX_HEADER_BYTES)))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise UnsupportedCheckpoint(f"{path} is no safetensors file: {error!r}.") from None
+        raise UnsupportedCheckpoint(f"{path} is not a safetensors file: {error!r}.") from None
     stated_bytes = 8 + header_bytes + max(ends, default=0)
     if stated_bytes != size_bytes:
         hint = "Download it again (`voicejobs models pull`)."
@@ -137,7 +137,7 @@ def file_header(path: Path) -> dict[str, Any]:
 
 
 def _weight_files(folder: Path) -> dict[Path, set[str]]:
-    """The files to read, each with the tensors that an index promises in it."""
+    """Files to read, each with the tensors that an index promises in it."""
     if not (folder / INDEX_FILE).is_file():
         if not (folder / WEIGHTS_FILE).is_file():
             raise UnsupportedCheckpoint(f"{folder} has neither {WEIGHTS_FILE} nor {INDEX_FILE}.")
@@ -148,13 +148,13 @@ def _weight_files(folder: Path) -> dict[Path, set[str]]:
     files: dict[Path, set[str]] = {}
     for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file:
-            raise UnsupportedCheckpoint(f"{folder / INDEX_FILE}: {file!r} is no file name.")
+            raise UnsupportedCheckpoint(f"{folder / INDEX_FILE}: {file!r} is not a file name.")
         files.setdefault(folder / file, set()).add(name)
     return files
 
 
 def _open_file(path: Path) -> tuple[dict[str, mx.array], dict[str, StoredTensor], str]:
-    """Its tensors, lazy; where they lie; and its layout."""
+    """A file's tensors, lazy; their places in it; and its layout."""
     file = StoredFile(path)
     header = file_header(path)
     metadata = header.get("__metadata__")  # MLX writes null for none
@@ -170,7 +170,7 @@ def _open_file(path: Path) -> tuple[dict[str, mx.array], dict[str, StoredTensor]
 
 
 def stated_quantization(config: Mapping[str, Any], path: str, *, where: str) -> Quantization:
-    """What `quantization` in a config says of one linear: its own entry, or else the general one."""
+    """Packing of one linear as `quantization` in a config states it: by its own entry, or else the general one."""
     table = config.get("quantization") or config.get("quantization_config") or {}
     own = table.get(path)
     entry = {**table, **own} if isinstance(own, dict) else table
@@ -214,7 +214,7 @@ class LoadErrors:
 
 
 def shape_error(name: str, found: Iterable[int], expected: Iterable[int]) -> str:
-    """How `misshapen` names a tensor."""
+    """Name of a misshapen tensor with both shapes, for `LoadErrors`."""
     return f"{name} {tuple(found)}, expected {tuple(expected)}"
 
 
@@ -224,7 +224,7 @@ def _some(names: list[str], *, limit: int = 8) -> str:
 
 
 def packed_shape(shape: tuple[int, int], quantization: Quantization) -> dict[str, tuple[int, int]]:
-    """The shapes that a linear of `(out, in)` has when stored quantised, by the last part of the tensors' names."""
+    """Shapes of a quantised linear of `(out, in)`, by the last part of its tensors' names."""
     outputs, inputs = shape
     groups = math.ceil(inputs / quantization.group_size)
     words = inputs * quantization.bits // BITS_PER_WORD

@@ -1,7 +1,7 @@
 """`speech_tokenizer/config.json` and the speaker encoder's part of `config.json` → frozen dataclasses.
 
 Field names are those of the files. A key that may be absent has the official package's own default; every other
-key must be there, and an unknown one is refused by name.
+key must be present, and an unknown one is refused by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts.checkpoint.config import IGNORED_KEYS, config_from_checkpoint
 
-# Beside what any config may carry: what only training or the unread half of Mimi looks at.
+# Further keys of codecs: only training or the unread half of Mimi looks at them.
 CODEC_IGNORED_KEYS = IGNORED_KEYS | {
     "layer_scale_initial_scale",
     "normalize",
@@ -28,7 +28,7 @@ CODEC_IGNORED_KEYS = IGNORED_KEYS | {
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """Codes → waveform. Officially the first codebook alone is semantic, whatever `num_semantic_quantizers` says."""
+    """Config of codes → waveform. Officially one codebook is semantic, whatever `num_semantic_quantizers` says."""
 
     codebook_dim: int
     codebook_size: int = 2048
@@ -46,7 +46,7 @@ class DecoderConfig:
     sliding_window: int = 72
     num_quantizers: int = 16
     num_semantic_quantizers: int = 1
-    vector_quantization_hidden_dimension: int | None = None  # the same as codebook_dim, and officially not read
+    vector_quantization_hidden_dimension: int | None = None  # equal to codebook_dim, and officially not read
     upsample_rates: tuple[int, ...] = (8, 5, 4, 3)
     upsampling_ratios: tuple[int, ...] = (2, 2)
     decoder_dim: int = 1536
@@ -62,7 +62,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Waveform → codes: the encoder half of Mimi. `sliding_window` is a key that the official package never applies."""
+    """Config of waveform → codes, the encoder half of Mimi. The official package never applies `sliding_window`."""
 
     sampling_rate: int = 24_000
     frame_rate: float | None = None
@@ -133,7 +133,7 @@ class CodecConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerEncoderConfig:
-    """Mel spectrogram → speaker embedding (ECAPA-TDNN)."""
+    """Config of mel spectrogram → speaker embedding (ECAPA-TDNN)."""
 
     mel_dim: int = 128
     enc_dim: int = 1024
@@ -147,13 +147,13 @@ class SpeakerEncoderConfig:
 
     @property
     def shortest_mel_frames(self) -> int:
-        """Reflection needs one more frame than it mirrors, in the widest layer."""
+        """Frames that the widest layer needs: one more than it mirrors."""
         widths = zip(self.enc_kernel_sizes, self.enc_dilations, strict=True)
         return max(-(-dilation * (kernel - 1) // 2) for kernel, dilation in widths) + 1
 
 
 def codec_config(raw: Mapping[str, Any], *, where: str = "speech_tokenizer/config.json") -> CodecConfig:
-    """The codec's config. Raises UnsupportedCheckpoint for what no known checkpoint has and we do not compute."""
+    """The codec's config. Raises UnsupportedCheckpoint for values that no known checkpoint has."""
     decoder = config_from_checkpoint(
         DecoderConfig, raw.get("decoder_config", {}), where=f"{where}, decoder_config", ignored=CODEC_IGNORED_KEYS
     )

@@ -1,7 +1,7 @@
 """`config.json` and `generation_config.json` of a checkpoint → frozen dataclasses with the files' own field names.
 
-A key that a checkpoint may omit has the official package's default; any other must be there; an unknown one is an
-error that names it, because a key that we do not know may change what the network computes.
+A key that a checkpoint may omit has the official package's default; any other must be present; an unknown one is an
+error that names it, because it may change what the network computes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _IGNORED = (
 IGNORED_KEYS = frozenset(_IGNORED.split())
 
 VARIANTS = ("base", "voice_design", "custom_voice")
-SPECIAL_CODES = 1024  # the codec vocabulary ends with so many ids that are no codes
-MAY_BE_ZERO = ("top_k", "subtalker_top_k", "min_new_tokens", "num_residual_layers")  # and ids: other numbers count
+SPECIAL_CODES = 1024  # ids at the end of the codec vocabulary that are not codes
+MAY_BE_ZERO = ("top_k", "subtalker_top_k", "min_new_tokens", "num_residual_layers")  # as ids may; other counts not
 
 
 def config_from_checkpoint(
@@ -62,7 +62,7 @@ def config_from_checkpoint(
 
 
 def _fits(key: str, value: Any, kind: Any) -> bool:
-    """Whether a value is of the kind that its field is annotated with; whole numbers are counts, or ids from 0."""
+    """Whether a value is of its field's type; whole numbers are counts from 1, or ids from 0."""
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         return any(_fits(key, value, each) for each in inner)
@@ -125,7 +125,7 @@ class TalkerConfig(TransformerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """All of `config.json`. The speaker encoder's part is left as it stands for the module that builds it."""
+    """All of `config.json`. The speaker encoder's part is left unread, for the module that builds it."""
 
     talker_config: TalkerConfig
     tts_model_type: str
@@ -139,7 +139,7 @@ class ModelConfig:
 
     @property
     def ignores_instruct(self) -> bool:
-        """True where the official package drops an instruct: small preset models, by its own substring test."""
+        """Whether the official package drops an instruct, as it does for small preset models by a substring test."""
         return self.tts_model_type == "custom_voice" and self.tts_model_size in "0b6"
 
 
@@ -161,7 +161,7 @@ class GenerationConfig:
 
 
 def model_config(raw: Mapping[str, Any], *, where: str = "config.json") -> ModelConfig:
-    """The whole config of a checkpoint. Raises UnsupportedCheckpoint for what no known checkpoint has."""
+    """The whole config of a checkpoint. Raises UnsupportedCheckpoint for values that no known checkpoint has."""
     if raw.get("model_type", "qwen3_tts") != "qwen3_tts":
         raise UnsupportedCheckpoint(
             f"{where} is of a {raw['model_type']!r} model; this engine speaks 'qwen3_tts' only."
@@ -192,8 +192,8 @@ def _refuse_what_is_not_computed(config: ModelConfig, *, where: str) -> None:
             talker.vocab_size - SPECIAL_CODES <= talker.codec_eos_token_id < talker.vocab_size
         ),
         f"the talker's vocab_size must be above {SPECIAL_CODES}": talker.vocab_size > SPECIAL_CODES,
-        "ids must lie in the talker's vocab_size": all(at < talker.vocab_size for at in _codec_ids(talker)),
-        "tts_*_token_id and im_*_token_id must lie in text_vocab_size": all(
+        "ids must be within the talker's vocab_size": all(at < talker.vocab_size for at in _codec_ids(talker)),
+        "tts_*_token_id and im_*_token_id must be within text_vocab_size": all(
             getattr(config, entry.name) < talker.text_vocab_size for entry in fields(config) if _is_id(entry.name)
         ),
         "a dialect in spk_is_dialect must be named in codec_language_id": all(

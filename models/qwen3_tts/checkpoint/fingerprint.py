@@ -1,8 +1,8 @@
 """A checkpoint folder → a short name of its weights: equal fingerprints, equal weights.
 
-It covers the configs and tokenizer files whole, every safetensors header, and from every tensor its first, middle and
-last bytes. Training or quantising touches every tensor, so that tells checkpoints apart in milliseconds where hashing
-gigabytes takes a minute; bytes damaged in between are the verification's affair, not this one's.
+It covers the whole configs and tokenizer files, every safetensors header, and the first, middle and last bytes of every
+tensor. Training or quantising changes every tensor, so this tells checkpoints apart in milliseconds, where hashing
+gigabytes takes a minute. Damaged bytes in between are for verification to find.
 This module reads files.
 """
 
@@ -18,11 +18,11 @@ from models.qwen3_tts.checkpoint.checkpoint import file_header
 
 SAMPLE_BYTES = 256
 SMALL_FILES = ("*.json", "*.txt")
-UNREAD_FILES = ("model.safetensors.index.json", "manifest.json")  # say how the same tensors are spread over files
+UNREAD_FILES = ("model.safetensors.index.json", "manifest.json")  # describe only how tensors are spread over files
 
 
 def checkpoint_fingerprint(folder: Path) -> str:
-    """64 hex digits. Raises UnsupportedCheckpoint when a weights file is broken."""
+    """Fingerprint of 64 hex digits. Raises UnsupportedCheckpoint when a weights file is broken."""
     digest = hashlib.sha256()
     for path in _small_files(folder):
         digest.update(
@@ -40,7 +40,7 @@ def _small_files(folder: Path) -> list[Path]:
 
 
 def _tensor_lines(path: Path) -> Iterator[str]:
-    """One line a tensor: its name, type and shape, and a digest of samples of its bytes."""
+    """One line for each tensor: its name, type and shape, and a digest of samples of its bytes."""
     header = file_header(path)
     with path.open("rb") as file:
         data_start = 8 + int.from_bytes(file.read(8), "little")

@@ -1,11 +1,11 @@
-"""Tensors of a safetensors file, read by NumPy straight to where they stay, whole or a few rows at a time.
+"""Tensors of a safetensors file → NumPy arrays, read straight into place, whole or a few rows at a time.
 
-Why beside MLX's own reading: on a CPU the weights are computed with by NumPy, so that nothing has to be copied from
-array to array; threads share the reading; large arrays lie in large pages; and of the text embeddings, a third of a
-checkpoint, only the rows of the words that are spoken are ever read.
+Why not by MLX: on a CPU, NumPy computes with the weights, so that nothing has to be copied from array to array; threads
+share the reading; large arrays are in large pages; and of the text embeddings, a third of a checkpoint, only the rows
+of spoken words are ever read.
 
-Files are read, never mapped: a mapping of a file that is overwritten gives wrong numbers, or ends the process. What is
-read after the file has changed is refused. This module reads files.
+Files are read, never mapped: when a mapped file is overwritten, numbers are wrong or the process ends. Reading a file
+that has changed is refused. This module reads files.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class StoredFile:
         return found.st_size, found.st_mtime_ns
 
     def read_into(self, target: npt.NDArray[Any], offset_bytes: int) -> None:
-        """Fill `target` from this place on. Raises EngineFailure when the disk fails, ModelChanged."""
+        """Fill `target` from `offset_bytes` on. Raises EngineFailure when the disk fails, ModelChanged."""
         rest = memoryview(target.reshape(-1).view(np.uint8).data)
         try:
             while rest:
@@ -81,13 +81,13 @@ class StoredFile:
         except OSError as error:
             raise EngineFailure(f"{self.path} cannot be read: {error.strerror}.") from None
         if rest or self._state() != self._seen:
-            hint = "It is loaded anew. Let nothing change the files of a model in place: replace them by renaming."
+            hint = "It is being loaded again. Do not change the files of a model in place: replace them by renaming."
             raise ModelChanged(f"{self.path} has changed since the model was loaded.", hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTensor:
-    """Where one tensor lies."""
+    """Place and type of one tensor in its file."""
 
     file: StoredFile
     name: str
@@ -96,7 +96,7 @@ class StoredTensor:
     offset_bytes: int
 
     def readable(self) -> StoredTensor:
-        """Itself. Raises UnsupportedCheckpoint when it holds no floating-point numbers, or of an unusual kind."""
+        """The tensor itself. Raises UnsupportedCheckpoint when it holds other numbers than the usual floats."""
         if self.dtype not in _NUMPY:
             where = f"{self.file.path}: {self.name}"
             raise UnsupportedCheckpoint(f"{where} is stored as {self.dtype}; we read {', '.join(_NUMPY)}.")
@@ -104,7 +104,7 @@ class StoredTensor:
 
     @property
     def numbers(self) -> np.dtype[Any]:
-        """How NumPy reads it. Raises UnsupportedCheckpoint."""
+        """NumPy's dtype for reading it. Raises UnsupportedCheckpoint."""
         return np.dtype(_NUMPY[self.readable().dtype])
 
     @property
@@ -117,7 +117,7 @@ class StoredTensor:
         self.file.read_into(target, self.offset_bytes + first * row_bytes)
 
     def floats(self) -> npt.NDArray[np.float32]:
-        """All of it as float32."""
+        """The whole tensor as float32."""
         whole = np.empty(self.shape, self.numbers)
         self.file.read_into(whole, self.offset_bytes)
         return as_floats(whole, dtype=self.dtype)
@@ -170,7 +170,7 @@ class Bfloat16Table:
 
 
 def stored_tensors(file: StoredFile, header: Mapping[str, Any]) -> dict[str, StoredTensor]:
-    """What a file's header describes."""
+    """The tensors that a file's header describes, by name."""
     start = np.empty(1, "<u8")
     file.read_into(start, 0)
     return {

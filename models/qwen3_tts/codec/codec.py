@@ -55,7 +55,7 @@ class Codec:
         self.codebooks = config.decoder_config.num_quantizers
         self.decoder = decoder
         self._encoder, self._quantizers = encoder, quantizers
-        self._encoder_reads = encoder_reads or DeferredReads()  # of the quantizers, too
+        self._encoder_reads = encoder_reads or DeferredReads()  # and of the quantizers
 
     @property
     def encoder(self) -> CodecEncoder | None:
@@ -65,7 +65,7 @@ class Codec:
 
     @property
     def encoder_bytes(self) -> int:
-        """Memory of the encoder outside MLX, be it read or not."""
+        """Memory of the encoder outside MLX, whether it has been read or not."""
         return self._encoder_reads.nbytes
 
     def encode(self, waveform: npt.ArrayLike) -> Codes:
@@ -102,12 +102,12 @@ class Codec:
         return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
 
     def decode_rows(self, rows: Sequence[npt.ArrayLike]) -> list[Waveform]:
-        """Decode rows of any lengths together, each as `decode` would alone."""
+        """Waveforms of rows of any lengths, decoded together, each as `decode` makes it alone."""
         states = [self.state()] * len(rows)
         return [waveform for waveform, _ in self.decode_next_rows(rows, states)]
 
     def state(self, reference_codes: npt.ArrayLike | None = None) -> DecoderState:
-        """The decoder after `reference_codes` `(T, Q)`, or at the very start. States are never changed in place."""
+        """Decoder state after `reference_codes` `(T, Q)`, or at the very start. States are never changed in place."""
         start = self.decoder.initial_state(self.ops)
         if reference_codes is None:
             return start
@@ -120,7 +120,7 @@ class Codec:
     def decode_next_rows(
         self, rows: Sequence[npt.ArrayLike], states: Sequence[DecoderState]
     ) -> list[tuple[Waveform, DecoderState]]:
-        """`decode_next` for many streams at once. Rows that go on equally far are computed as one batch."""
+        """`decode_next` for many streams at once. Rows with as many frames to go are computed as one batch."""
         checked = [self.checked_codes(codes) for codes in rows]
         waveforms: list[list[Waveform]] = [[] for _ in checked]
         after = list(states)
@@ -152,7 +152,7 @@ class Codec:
             )
         size = self.config.decoder_config.codebook_size
         if checked.size and (int(checked.min()) < 0 or int(checked.max()) >= size):
-            raise InvalidInput(f"Codes must lie in 0 … {size - 1}; found {checked.min()} … {checked.max()}.")
+            raise InvalidInput(f"Codes must be within 0 … {size - 1}; found {checked.min()} … {checked.max()}.")
         return checked.astype(np.int32)
 
 
@@ -170,7 +170,7 @@ def checked_waveform(waveform: npt.ArrayLike) -> Waveform:
 
 
 def batches(lengths: Sequence[int], *, at_once: int) -> Iterator[tuple[list[int], int, int]]:
-    """Rows that are computed together: (row indices, first frame, frames). Together at most about `at_once` frames."""
+    """Row indices, first frame and frames of each batch, which holds at most about `at_once` frames of all its rows."""
     step = max(1, at_once // max(1, len(lengths)))
     for start in range(0, max(lengths, default=0), step):
         by_frames: dict[int, list[int]] = {}

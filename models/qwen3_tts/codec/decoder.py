@@ -35,9 +35,9 @@ CONVNEXT_EXPANSION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderState:
-    """What the decoder remembers of the frames before, for B rows. Never changed in place.
+    """Memory of the frames before, for B rows. Never changed in place.
 
-    `frames` `(B,)` counts the frames behind each row, at most the window; keys and values are those of the last
+    `frames` `(B,)` counts the frames that each row has had, at most the window; keys and values are those of the last
     `sliding_window - 1` frames, one pair a layer, `(B, H, W - 1, E)`, before rotation.
     """
 
@@ -128,7 +128,7 @@ class DecoderLayer(nn.Module):
     def attend(
         self, normed: Array, past: tuple[Array, Array], mask: npt.NDArray[np.bool_], ops: Ops
     ) -> tuple[Array, Array, Array]:
-        """The attended frames, and the keys and values to remember."""
+        """Attention output `(B, T, D)`, and the keys and values to remember."""
         remembered = past[0].shape[2]
         query, key, value = self.self_attn.project(normed, ops)
         keys = ops.concat([past[0], key], axis=2)
@@ -169,10 +169,9 @@ class DecoderTransformer(nn.Module):
 
 
 def window_mask(seen: npt.NDArray[np.int32], *, frames: int, window: int) -> npt.NDArray[np.bool_]:
-    """Which of `window - 1` remembered and `frames` new keys each new frame sees: `(B, 1, frames, W - 1 + frames)`.
+    """Mask of remembered and new keys that each new frame sees: `(B, 1, frames, window - 1 + frames)`.
 
-    A frame sees itself and `window - 1` frames before it; of the remembered ones only those that `seen` `(B,)`
-    counts ever existed.
+    A frame sees itself and `window - 1` frames before it, as far as there were any: each row has had `seen` `(B,)`.
     """
     past = window - 1
     query = np.arange(frames)[:, None] + past
@@ -270,7 +269,7 @@ class CodecDecoder(nn.Module):
         ]
 
     def initial_state(self, ops: Ops) -> DecoderState:
-        """The state of one row before its first frame."""
+        """State of one row before its first frame."""
         config = self.config
         nothing = ops.zeros(1, config.num_key_value_heads, config.sliding_window - 1, config.attention_head_dim)
         layers = (nothing,) * config.num_hidden_layers

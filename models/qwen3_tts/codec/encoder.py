@@ -115,7 +115,7 @@ class EncoderLayer(nn.Module):
 
 
 class EncoderTransformer(nn.Module):
-    """Layer after layer over the whole audio, so that only one layer's keys and values are held at a time."""
+    """One layer after the other over the whole audio, so that only one layer's keys and values are held at a time."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class EncoderTransformer(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves the rate. At both ends it sees the outermost position repeated, where the other layers see zeros."""
+    """Half the rate. At both ends it sees the outermost position repeated, where the other layers see zeros."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """24 kHz waveform -> log mel spectrogram, as the speaker encoder was trained on.
 
-Computed by NumPy on the host, in float64 up to the logarithm: it happens once a voice, and the spectrum of near
-silence is where rounding shows. Mirrors `mel_spectrogram` in Qwen3-TTS `modeling_qwen3_tts.py`, and the Slaney
+Computed by NumPy, in float64 up to the logarithm: it is done once for each voice, and rounding shows in the spectrum of
+near silence. Mirrors `mel_spectrogram` in Qwen3-TTS `modeling_qwen3_tts.py`, and the Slaney
 filterbank that librosa makes for it.
 """
 

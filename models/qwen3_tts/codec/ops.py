@@ -1,7 +1,7 @@
-"""The operations of the codec and the speaker encoder, by two backends: MLX (GPU) and NumPy (CPU).
+"""Operations of the codec and the speaker encoder, by two backends: MLX (GPU) and NumPy (CPU).
 
-The layers are written once over `Ops`. Arrays between them are of the backend's own kind; weights are MLX arrays in
-either case, whose memory NumPy reads in place.
+The layers are written once, over `Ops`. Arrays between them are of the backend's own kind; weights are MLX arrays
+with either, whose memory NumPy reads in place.
 
 Why two: on the CPU, MLX computes sin, exp and erf one element at a time (30 to 60 ns each, where NumPy's vector
 code needs 1 to 3), and runs dilated convolutions at 1 GFLOP/s, where NumPy's own OpenBLAS reaches about 100 on the
@@ -21,14 +21,14 @@ from models.qwen3_tts.codec.ops_mlx import MlxOps
 from models.qwen3_tts.codec.ops_numpy import NumpyOps
 from registry.errors import InvalidInput
 
-Array = Any  # mx.array or np.ndarray, as the backend has it
+Array = Any  # mx.array or np.ndarray, by backend
 
 
 class Ops(Protocol):
     """One backend, in float32. Signals are `(B, S, C)`: rows, positions, channels."""
 
     name: str
-    frames_at_once: int  # codec frames of all rows together that one pass through the decoder should compute
+    frames_at_once: int  # codec frames of all rows together that one pass through the decoder computes
 
     def from_numpy(self, value: npt.NDArray[Any]) -> Array: ...
 
@@ -43,7 +43,7 @@ class Ops(Protocol):
         ...
 
     def eval(self, values: Sequence[Array]) -> None:
-        """Compute what is lazy."""
+        """Compute lazy arrays."""
         ...
 
     def embed_codes(self, table: mx.array, codes: npt.NDArray[np.int32]) -> Array:

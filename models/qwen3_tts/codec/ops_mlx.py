@@ -12,7 +12,7 @@ from mlx import nn
 
 
 class MlxOps:
-    """For GPUs, and the reference on any backend. `fused` compiles the activation; the CPU would need a compiler."""
+    """Operations for GPUs, and the reference elsewhere. `fused` compiles the activation; a CPU lacks the compiler."""
 
     name = "mlx"
     frames_at_once = 96  # Metal stops work that occupies it for seconds

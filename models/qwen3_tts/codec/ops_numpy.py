@@ -27,7 +27,7 @@ BLOCKS_AT_ONCE = 4
 
 
 class NumpyOps:
-    """For CPUs."""
+    """Operations for CPUs."""
 
     name = "numpy"
     frames_at_once = 24  # the widest layer's samples are then 18 MB at published sizes

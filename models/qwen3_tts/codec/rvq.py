@@ -32,7 +32,7 @@ class CodebookSum(nn.Module):
 
 
 class SplitCodebookSum(nn.Module):
-    """The first codebook and the others have projections of their own. Codes `(B, T, Q)` -> `(B, T, codebook_dim)`."""
+    """Sum of the first codebook and the others, each with its projection: `(B, T, Q)` -> `(B, T, codebook_dim)`."""
 
     def __init__(self, *, num_quantizers: int, codebook_size: int, codebook_dim: int) -> None:
         super().__init__()
@@ -45,9 +45,9 @@ class SplitCodebookSum(nn.Module):
 
 
 class ResidualQuantizer:
-    """Vectors `(T, D)` -> the codes `(T, Q)` of the nearest codewords, each codebook on what the last one left over.
+    """Vectors `(T, D)` -> the codes `(T, Q)` of the nearest codewords, each codebook on the remainder of the last one.
 
-    Computed in float64 on the host: nearest codewords can lie within 1e-5 of each other, and a code that depends on
+    Computed in float64 by NumPy: nearest codewords can lie within 1e-5 of each other, and a code that depends on
     the backend's rounding would make a cloned voice depend on the machine. The work is tiny.
     """
 
@@ -56,7 +56,7 @@ class ResidualQuantizer:
         self.codebooks = [np.zeros((1, 1), np.float32)] * codebooks  # each (K, C), to be filled before use
 
     def project_by(self, weight: npt.NDArray[np.float32]) -> None:
-        """Vectors are first multiplied by this, `(C, D)`; axes of length 1 may follow or stand between."""
+        """Multiply vectors first by this weight `(C, D)`; axes of length 1 may follow or come between."""
         self._input_proj = weight.reshape(weight.shape[0], -1).astype(np.float64)
 
     def __call__(self, vectors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:

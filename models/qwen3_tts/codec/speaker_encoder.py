@@ -22,11 +22,11 @@ from models.qwen3_tts.codec.weights import load_network
 
 SHORTEST_S = 0.1
 SMALLEST_VARIANCE = 1e-12
-PREFIX = "speaker_encoder."
+SPEAKER_ENCODER_PREFIX = "speaker_encoder."
 
 
 class TimeDelayLayer(nn.Module):
-    """Convolution that keeps the length (what is missing at the ends is mirrored), then ReLU."""
+    """Convolution that keeps the length (the ends are mirrored), then ReLU."""
 
     def __init__(self, channels: int, out_channels: int, *, kernel: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class SpeakerEncoder:
 
     @property
     def shortest_samples(self) -> int:
-        """The shortest clip it takes: 0.1 s, or what the widest layer must see to mirror it."""
+        """Length of the shortest usable clip: 0.1 s, or as much as the widest layer needs for mirroring."""
         return max(round(SHORTEST_S * self.config.sample_rate), self.config.shortest_mel_frames * HOP_SAMPLES)
 
     def embed(self, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -186,7 +186,7 @@ def open_speaker_encoder(
 
     Tensors that do not fit are noted in `errors`. Raises UnsupportedCheckpoint for its config.
     """
-    if not any(name.startswith(PREFIX) for name in checkpoint.tensors):
+    if not any(name.startswith(SPEAKER_ENCODER_PREFIX) for name in checkpoint.tensors):
         return None
     where = str(checkpoint.folder / "config.json")
     config = speaker_encoder_config(checkpoint.config.get("speaker_encoder_config") or {}, where=where)
@@ -195,7 +195,7 @@ def open_speaker_encoder(
     load_network(
         network,
         checkpoint,
-        prefix=PREFIX,
+        prefix=SPEAKER_ENCODER_PREFIX,
         what=f"the speaker encoder in {checkpoint.folder}",
         by_numpy=ops.name == "numpy",
         reads=reads,

@@ -1,7 +1,7 @@
 """Tensors of a codec or speaker encoder file -> a loaded network: strictly, one tensor at a time.
 
-For each of our parameters a `Recipe` says which stored tensors it is made from, what shape they must have, and how.
-The layout follows from the parameter and the file's metadata; no shape is ever used to guess it.
+A `Recipe` for each of our parameters says which stored tensors it is made from, of which shapes, and how. The layout
+follows from the parameter and the file's metadata, and is never guessed from a shape.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from models.qwen3_tts.codec.causal_conv import transposed_conv_layout
 from models.qwen3_tts.codec.rvq import ResidualQuantizer, codewords
 
 FLOAT_BYTES = 4
-BLOCK_OUTPUTS, BLOCK_CHANNELS = 8, 128  # of a convolution laid out anew
+BLOCK_OUTPUTS, BLOCK_CHANNELS = 8, 128  # of a convolution that is put in order
 CODEBOOK_TABLE = re.compile(r"quantizer\.(rvq_\w+)\.table")
-# Parts of the official modules that we never read; they may be there or not.
+# Parts of the official modules that we never read; a file may have them or not.
 UNREAD_BY_THE_DECODER = re.compile(r"decoder\.quantizer\.rvq_\w+\.input_proj\.weight")
 UNREAD_BY_THE_ENCODER = re.compile(
     r"encoder\.quantizer\.(semantic|acoustic)_residual_vector_quantizer\."
     r"(layers\.\d+\.codebook\.(embed_sum|cluster_usage|initialized)|(input|output)_proj\.weight)"
-)  # `load_quantizers` takes what it needs of them
+)  # `load_quantizers` takes some of them
 KNOWN_PARTS = re.compile(r"(de|en)coder\.")
 NOTHING = re.compile(r"(?!)")
 SEMANTIC, ACOUSTIC = "semantic_residual_vector_quantizer", "acoustic_residual_vector_quantizer"
@@ -41,14 +41,14 @@ SEMANTIC, ACOUSTIC = "semantic_residual_vector_quantizer", "acoustic_residual_ve
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How one parameter is made from stored tensors."""
+    """Stored tensors of one parameter, and the function that makes it from them."""
 
     stored: tuple[tuple[str, Shape], ...]  # names without the part's prefix, and the shapes they must have
     make: Callable[..., Any]  # of arrays of MLX or NumPy, whose module comes first
 
 
 def recipe(name: str, shape: Shape, *, mlx_layout: bool) -> Recipe:
-    """The recipe of the parameter `name`. `mlx_layout`: the file keeps convolutions as (out, kernel, in)."""
+    """The recipe of the parameter `name`. `mlx_layout`: the file has convolutions as (out, kernel, in)."""
     if table := CODEBOOK_TABLE.fullmatch(name):
         return codebook_recipe(f"quantizer.{table.group(1)}.vq.layers", shape)
     if name.endswith(".frequency"):
@@ -145,7 +145,7 @@ def load_network(
 
 
 def _fill_by_numpy(network: Any, name: str, make: Callable[..., Any], places: Sequence[StoredTensor]) -> None:
-    """Read and make one parameter, and put it where the network keeps it."""
+    """Read and make one parameter, and put it into the network."""
     *path, own = name.split(".")
     holder = network
     for part in path:
@@ -154,7 +154,7 @@ def _fill_by_numpy(network: Any, name: str, make: Callable[..., Any], places: Se
 
 
 def laid_out(value: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The array in one piece of memory, by blocks: NumPy alone misses the caches, and takes up to six times as long."""
+    """The array in one piece of memory, copied by blocks: without them NumPy takes up to six times as long."""
     if value.flags.c_contiguous:
         return value
     if value.ndim < 3:

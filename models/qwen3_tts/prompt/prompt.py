@@ -32,7 +32,7 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptPlan:
-    """One prompt. `codes` has -1 where a codebook adds nothing; a single codec token stands in its first column."""
+    """One prompt. `codes` has -1 where a codebook adds nothing; a single codec token is in the first column."""
 
     text_ids: npt.NDArray[np.int32]  # (L,)
     codes: npt.NDArray[np.int32]  # (L, Q)
@@ -46,7 +46,7 @@ class PromptPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTokens:
-    """The token ids of a request's parts."""
+    """Token ids of a request's parts."""
 
     role: list[int]
     text: list[int]
@@ -102,7 +102,7 @@ def plan_prompt(
     reference: Reference | None,
     interleave_text: bool,
 ) -> PromptPlan:
-    """Lay the parts out as the official package does. `interleave_text` is its `non_streaming_mode=False`."""
+    """The prompt laid out as the official package does. `interleave_text` is its `non_streaming_mode=False`."""
     talker = config.talker_config
     positions = _Positions(talker.num_code_groups)
     for token in (*tokens.instruct, *tokens.role):
@@ -130,7 +130,7 @@ def plan_prompt(
 def _lay_out_text(
     config: ModelConfig, tokens: PromptTokens, positions: _Positions, *, interleave_text: bool
 ) -> Sequence[int]:
-    """The text and the start of speech; returns the text left over for the frames to come."""
+    """Add the text and the start of speech; return the text left over for the frames to come."""
     talker = config.talker_config
     if interleave_text:
         # The official slices are of the whole template, so an empty text begins with the token that ends it.
@@ -151,7 +151,7 @@ def _lay_out_in_context(
     *,
     interleave_text: bool,
 ) -> Sequence[int]:
-    """Both texts over the reference's frames, or before them; returns the text left over for the frames to come."""
+    """Add both texts beside the reference's frames, or before them; return the text left for the frames to come."""
     talker = config.talker_config
     texts = [*tokens.reference, *tokens.text, config.tts_eos_token_id]
     start = [talker.codec_bos_id, *[-1] * (talker.num_code_groups - 1)]
@@ -171,13 +171,13 @@ def _lay_out_in_context(
 
 @dataclass(frozen=True, kw_only=True)
 class PrefillGroup:
-    """Prompts, by their indices, that are run together; the first `shared` positions are equal in all of them."""
+    """Indices of prompts that are run together; the first `shared` positions are equal in all of them."""
 
     members: list[int]
     shared: int = 0
 
 
-MIN_POSITIONS_SAVED = 32  # sharing costs a pass of its own
+MIN_POSITIONS_SAVED = 32  # sharing costs an extra pass
 MAX_LENGTH_RATIO = 2.0  # prompts run together are padded to the longest
 
 

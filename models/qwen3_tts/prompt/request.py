@@ -21,8 +21,8 @@ from models.text.sentences import expected_seconds
 from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput
 
-DIALECT = "dialect"  # the official test for names that are no languages
-CAP_FACTOR, CAP_MARGIN_S = 3.0, 4.0  # how far beyond the expected length speech may go on
+DIALECT = "dialect"  # the official test for names that are not languages
+CAP_FACTOR, CAP_MARGIN_S = 3.0, 4.0  # limit of speech: factor of the expected length, and margin
 SPEAKER_ALIASES = {"anna": "ono_anna"}
 SEED_BITS = 63
 
@@ -69,7 +69,7 @@ class Speech:
     waveform: Waveform
     finish_reason: str  # "eos" | "length" | "cancelled"
     seed: int
-    batch: int = 1  # rows that it was rendered with at most: bit-identical only for the same
+    batch: int = 1  # most rows it was rendered with: bit-identical only for the same
     warnings: tuple[str, ...] = ()
 
 
@@ -87,7 +87,7 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparer:
-    """Requests → what this checkpoint speaks them from."""
+    """Requests → prepared ones, for one checkpoint."""
 
     config: ModelConfig
     tokenize: Tokenize
@@ -96,7 +96,7 @@ class Preparer:
     max_frames: int
 
     def __call__(self, request: SpeechRequest, *, sampling: Sampling) -> Prepared:
-        """Raises UnknownSpeaker, LanguageNotSpoken, UnsupportedRequest or PromptModelMismatch, all InvalidInput."""
+        """The prepared request. Raises UnknownSpeaker, LanguageNotSpoken, UnsupportedRequest or PromptModelMismatch."""
         config = self.config
         refuse_other_variant(request, config.tts_model_type)
         language = language_of(request.language, languages_of(config.talker_config))
@@ -162,7 +162,7 @@ def refuse_other_variant(request: SpeechRequest, variant: str) -> None:
 
 
 def languages_of(talker: TalkerConfig) -> tuple[str, ...]:
-    """The model's own language names, dialects excluded."""
+    """The model's own language names, without dialects."""
     return tuple(name for name in talker.codec_language_id if DIALECT not in name.lower())
 
 

@@ -1,7 +1,7 @@
-"""Logits and what was drawn before → the next code: the official processors, and the draw itself.
+"""Logits and the codes before → the next code: the official processors, and the draw itself.
 
-`process_logits` is the plain formulation, in numpy, step by step as the official package does it. `Sampler` computes
-the same on the device for rows of different settings, with few launches, and draws by the Gumbel-max rule.
+`process_logits` is the plain version, in NumPy, step by step as the official package does it. `Sampler` computes the
+same on the device for rows of different settings, with few launches, and draws by the Gumbel-max rule.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy.typing as npt
 from models.qwen3_tts.checkpoint.config import SPECIAL_CODES, GenerationConfig
 from registry.errors import InvalidInput
 
-PUBLISHED_END_OF_SPEECH = 102  # the place of the end of speech among them, in every published checkpoint
-MIN_CODES = 2  # the end of speech cannot be drawn before so many codes were
+PUBLISHED_END_OF_SPEECH = 102  # its place among the special codes of every published checkpoint
+MIN_CODES = 2  # drawn before the end of speech can be
 
 
 class Model(Protocol):
-    """What knows its own sampling: a `SpeechModel`."""
+    """A model that knows its own sampling: a `SpeechModel`."""
 
     @property
     def generation(self) -> GenerationConfig: ...
@@ -34,7 +34,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How codes are drawn. A temperature of 0 is greedy; top_k 0 and top_p 1 keep everything."""
+    """Rules for drawing codes. A temperature of 0 is greedy; top_k 0 and top_p 1 keep everything."""
 
     temperature: float = 0.9
     top_k: int = 50
@@ -59,12 +59,12 @@ class Sampling:
 
     @classmethod
     def greedy(cls, repetition_penalty: float = 1.05) -> Sampling:
-        """Always the likeliest code."""
+        """The sampling that always takes the likeliest code."""
         return cls(temperature=0.0, predictor_temperature=0.0, repetition_penalty=repetition_penalty)
 
     @classmethod
     def defaults(cls, model: Model) -> Sampling:
-        """What the checkpoint's `generation_config.json` states."""
+        """The sampling of the checkpoint's `generation_config.json`."""
         return cls.from_config(model.generation)
 
     @classmethod
@@ -142,7 +142,7 @@ class Setting:
 
     @property
     def kind(self) -> tuple[bool, int | None, bool, bool]:
-        """What decides how rows are drawn for, beside the arrays: settings of a kind share a compiled function."""
+        """Everything but the arrays: settings of a kind share a compiled function."""
         by_row = isinstance(self.top_k, mx.array)
         return self.drawn, None if isinstance(self.top_k, mx.array) else self.top_k, by_row, self.top_p is not None
 
@@ -151,7 +151,7 @@ class Setting:
         return [value for value in found if isinstance(value, mx.array)]
 
     def with_arrays(self, arrays: Sequence[mx.array]) -> Setting:
-        """The same with other arrays, as `arrays` gives them."""
+        """The same setting with other arrays, in the order of `arrays`."""
         rest = iter(arrays)
         return Setting(
             temperature=next(rest),

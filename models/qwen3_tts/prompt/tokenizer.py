@@ -27,7 +27,7 @@ _FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 class TextTokenizer:
     """The checkpoint's tokenizer. Special-token strings inside a text become those tokens, as they officially do.
 
-    Raises InvalidInput for what is no text.
+    Raises InvalidInput for anything that is not text.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,13 +40,13 @@ class TextTokenizer:
             text.encode()
         except UnicodeEncodeError as error:  # half of a pair, which JSON can write
             raise InvalidInput(
-                f"The text is no Unicode at character {error.start + 1}: {text[error.start]!a}."
+                f"The text is not Unicode at character {error.start + 1}: {text[error.start]!a}."
             ) from None
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def added_tokens(self) -> tuple[str, ...]:
-        """The strings that become single tokens wherever they stand, control tokens among them."""
+        """Strings that become single tokens anywhere in a text, control tokens among them."""
         return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values())
 
 
@@ -61,7 +61,7 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
             tokenizer = _from_vocabulary(folder)
     except UnsupportedCheckpoint:
         raise
-    except Exception as error:  # the library raises plain Exception, whatever is wrong
+    except Exception as error:  # the library raises plain Exception for everything
         raise UnsupportedCheckpoint(f"The tokenizer files of {folder} cannot be used: {error}.") from None
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -79,8 +79,8 @@ def _from_vocabulary(folder: Path) -> Tokenizer:
     vocabulary = read_json(folder / "vocab.json")
     merges = _read_merges(folder / "merges.txt")
     stated: dict[str, Any] = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
-    # An added token takes the number that its string has in the vocabulary, and else the next one, which is another
-    # where a checkpoint's numbers have gaps. No merge makes these strings.
+    # An added token takes the number of its string in the vocabulary, or else the next free one, which is wrong where
+    # a checkpoint's numbers have gaps. No merge makes these strings.
     taken = set(vocabulary.values())
     free = {entry["content"]: int(number) for number, entry in stated.items() if int(number) not in taken}
     vocabulary = free | vocabulary

@@ -121,7 +121,7 @@ def test_a_character_is_composed_into_the_description(gender, word):
         (SPEAK + "seed = -1", "line 4, column 1", "seed = -1"),
         (SPEAK + 'seed = "1"', "line 4, column 1", "seed = '1'"),
         (SPEAK + "fresh = 1", "line 4, column 1", "fresh = 1"),
-        (SPEAK + 'language = "klingonese"', "line 4, column 1", "no language"),
+        (SPEAK + 'language = "klingonese"', "line 4, column 1", "not a language"),
         (SPEAK + "metadata = { x = nan }", "line 4, column 14", "metadata.x is nan"),
         (SPEAK + 'text_file = "a.txt"', "line 4, column 1", "cannot be used together"),
         ('kind = "synthesize"\nvoice = "a"', "job.toml:", "lines or text or text_file is missing"),

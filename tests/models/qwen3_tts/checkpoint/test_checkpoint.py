@@ -64,7 +64,7 @@ def test_a_tensor_that_the_index_promises_and_the_shard_lacks_is_named(tmp_path)
 def test_an_index_may_not_lead_out_of_the_folder(tmp_path):
     write_folder(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
-    with pytest.raises(UnsupportedCheckpoint, match="no file name"):
+    with pytest.raises(UnsupportedCheckpoint, match="not a file name"):
         read_checkpoint(tmp_path)
 
 

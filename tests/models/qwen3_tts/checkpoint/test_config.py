@@ -67,9 +67,9 @@ def test_a_value_of_another_kind_is_named(key, value):
     ("part", "key", "rule"),
     [
         ("talker_config", "codec_eos_token_id", "codec_eos_token_id must be one of the last"),
-        ("talker_config", "codec_bos_id", "must lie in the talker's vocab_size"),
-        ("spk_id", "ryan", "must lie in the talker's vocab_size"),
-        ("", "tts_pad_token_id", "must lie in text_vocab_size"),
+        ("talker_config", "codec_bos_id", "must be within the talker's vocab_size"),
+        ("spk_id", "ryan", "must be within the talker's vocab_size"),
+        ("", "tts_pad_token_id", "must be within text_vocab_size"),
     ],
 )
 def test_an_id_beyond_its_table_is_refused(part, key, rule):
