@@ -216,7 +216,7 @@ def canonical_language(tag: str) -> str:
         return AUTO
     name = _by_name().get(re.sub(r"[\s_]+", " ", folded)) or _from_bcp47(folded.replace("_", "-"))
     if name is None:
-        raise UnknownLanguage(f"{tag[:LONGEST_TAG_CHARACTERS]!r} is not a language that we know.", hint=_hint_for(folded))
+        raise UnknownLanguage(f"{tag[:LONGEST_TAG_CHARACTERS]!r} is not a language we know.", hint=_hint_for(folded))
     return name
 
 

@@ -105,7 +105,7 @@ def test_work_needs_a_model_and_an_id_of_its_own(bench):
         ("abort", "died", "SIGABRT"),
         ("exit 0", "died", "exited with status 0"),
         ("close the pipe", "died", "closed its pipe"),
-        ("write rubbish", "protocol", "no message"),
+        ("write rubbish", "protocol", "not a message"),
     ],
 )
 def test_the_death_of_the_engine_is_an_event_that_names_what_was_lost(bench, monkeypatch, text, reason, words):
