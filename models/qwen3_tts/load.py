@@ -55,10 +55,7 @@ def load_speech_model(
     config = model_config(checkpoint.config, where=str(folder / "config.json"))
     generation_file = folder / "generation_config.json"
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
-    compute = compute_dtype(checkpoint, dtype)
-    keep_bfloat16 = keeps_bfloat16(backend) and compute == mx.float32
-    is_plain = dequantize or not any(name.endswith(".scales") for name in checkpoint.tensors)
-    reader = Reader(checkpoint, compute, dequantize, keep_bfloat16 and is_plain)
+    reader = _reader(checkpoint, dtype=compute_dtype(checkpoint, dtype), dequantize=dequantize, backend=backend)
     # Reading weights waits for disk and memory: Python has time for the rest meanwhile.
     with ThreadPoolExecutor(3, thread_name_prefix="load") as meanwhile:
         tokenizer = meanwhile.submit(TextTokenizer, folder)
@@ -78,11 +75,16 @@ def load_speech_model(
         tokenizer=tokenizer.result(),
         network=network_of(talker, predictor, backend=backend),
         host_bytes=reader.reads.nbytes + codec.encoder_bytes,
-        dtype=str(compute).removeprefix("mlx.core."),
+        dtype=str(reader.dtype).removeprefix("mlx.core."),
         codec=codec,
         speaker_encoder=voice,
         quantization=_quantization_name(checkpoint.config),
     )
+
+
+def _reader(checkpoint: Checkpoint, *, dtype: mx.Dtype, dequantize: bool, backend: str | None) -> Reader:
+    is_plain = dequantize or not any(name.endswith(".scales") for name in checkpoint.tensors)
+    return Reader(checkpoint, dtype, dequantize, keeps_bfloat16(backend) and dtype == mx.float32 and is_plain)
 
 
 def _read_weights(

@@ -5,7 +5,6 @@ Every check is a function that yields findings; `ok` is a finding too, so that p
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from models.hardware.blas import package_version
 from registry.errors import VoiceJobsError
 from registry.storage.database import Database
 from runner.config.instance import Instance
@@ -237,7 +237,7 @@ def _events(instance: Instance) -> Found:
 
 def _versions(instance: Instance) -> Found:
     del instance
-    found = {name: version for name in PACKAGES if (version := _version_of(name)) is not None}
+    found = {name: version for name in PACKAGES if (version := package_version(name)) is not None}
     listed = ", ".join(f"{name} {version}" for name, version in found.items())
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     yield OK, f"voicejobs {VERSION}, Python {platform.python_version()} on {system}; {listed}.", ""
@@ -246,25 +246,18 @@ def _versions(instance: Instance) -> Found:
         yield PROBLEM, f"not installed: {', '.join(missing)}.", "Install them: make venv"
 
 
-def _version_of(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _engines(instance: Instance) -> Found:
     wanted = instance.settings.model
     if importlib.util.find_spec("espeakng_loader") is None:
         severity = PROBLEM if wanted == "draft" else NOTE
         yield severity, "the draft engine is not installed.", "pip install espeakng-loader (GPL-3), or make venv"
     else:
-        yield OK, f"draft: eSpeak NG through espeakng-loader {_version_of('espeakng-loader')}.", ""
+        yield OK, f"draft: eSpeak NG through espeakng-loader {package_version('espeakng-loader')}.", ""
     if importlib.util.find_spec("mlx") is None:
         severity = NOTE if wanted == "draft" else PROBLEM
         yield severity, "MLX is not installed: Qwen3-TTS cannot run.", "Install the extra cpu or cuda: make venv"
     else:
-        yield OK, f"qwen3-tts: MLX {_version_of('mlx')}.", ""
+        yield OK, f"qwen3-tts: MLX {package_version('mlx')}.", ""
 
 
 def _pronunciations(instance: Instance) -> Found:

@@ -168,16 +168,16 @@ class DecoderTransformer(nn.Module):
         return linear(self.output_proj, normed, ops), tuple(keys), tuple(values)
 
 
-def window_mask(seen: npt.NDArray[np.int32], *, frames: int, window: int) -> npt.NDArray[np.bool_]:
+def window_mask(frames_before: npt.NDArray[np.int32], *, frames: int, window: int) -> npt.NDArray[np.bool_]:
     """Mask of remembered and new keys that each new frame sees: `(B, 1, frames, window - 1 + frames)`.
 
-    A frame sees itself and `window - 1` frames before it, as far as there were any: each row has had `seen` `(B,)`.
+    A frame sees itself and `window - 1` frames before it, as far as there were any: `frames_before` `(B,)`.
     """
     past = window - 1
     query = np.arange(frames)[:, None] + past
     key = np.arange(past + frames)[None, :]
     in_window = (key <= query) & (key > query - window)
-    exists = key >= past - seen[:, None, None, None]
+    exists = key >= past - frames_before[:, None, None, None]
     both: npt.NDArray[np.bool_] = in_window & exists
     return both
 
