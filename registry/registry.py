@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from registry.jobs import dependencies
 from registry.jobs.takes import TakeStore
-from registry.storage.database import Database
+from registry.storage.database import DATABASE_NAME, Database
 from registry.storage.object_store import ObjectStore
 from registry.voices import lookup, versions
 from registry.voices.names import name_key, parse_voice_reference
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from registry.upkeep.backup import BackupReport
     from registry.upkeep.fsck import FsckReport
     from registry.upkeep.gc import GcReport
-
-DATABASE_NAME = "registry.sqlite"
 
 
 class Registry:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 
 from registry.errors import StorageError, VoiceJobsError
+from registry.jobs.values import JobStatus
 
 OK, FAILED, USAGE, NEEDS_ACTION, RUNNER_ACTIVE, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
 
@@ -98,12 +99,12 @@ LASTING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, 
 
 # How one job ended → the exit code of the command that waited for it.
 STATUS_EXIT_CODES = {
-    "done": OK,
-    "duplicate": OK,
-    "cancelled": OK,
-    "partial": FAILED,
-    "failed": FAILED,
-    "rejected": FAILED,
+    JobStatus.DONE: OK,
+    JobStatus.DUPLICATE: OK,
+    JobStatus.CANCELLED: OK,
+    JobStatus.PARTIAL: FAILED,
+    JobStatus.FAILED: FAILED,
+    JobStatus.REJECTED: FAILED,
 }
 
 

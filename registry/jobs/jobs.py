@@ -28,23 +28,11 @@ OF_ITS_END = ("track", "voice", "files")  # facts that are found again when a jo
 
 # ---- recording -------------------------------------------------------------------------------------------------
 
-INSERT_JOB = """
-    INSERT INTO job (
-        name, folded, stem, suffix, key, kind, status, outcome, content_sha256, spec_json, claim_id, dropped_name,
-        priority, model, makes_voice, claimed_s, finished_s, error_code, error_message, error_hint, warnings_json,
-        facts_json
-    ) VALUES (
-        :name, :folded, :stem, :suffix, :key, :kind, :status, :outcome, :content_sha256, :spec_json, :claim_id,
-        :dropped_name, :priority, :model, :makes_voice, :claimed_s, :finished_s, :error_code, :error_message,
-        :error_hint, :warnings_json, :facts_json
-    ) RETURNING *
-"""
-
 
 def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) -> Job:
     """Record a claimed drop under a free name; `taken` holds the name keys that the outbox has already."""
     name, stem, suffix = _free_name(session, new.stem, taken=taken)
-    values = {
+    columns = {
         "name": name,
         "folded": name_key(name),
         "stem": stem,
@@ -66,7 +54,7 @@ def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) 
         "warnings_json": canonical_json(list(new.warnings)),
         "facts_json": canonical_json(dict(new.facts)),
     }
-    job = job_from(session.rows(INSERT_JOB, values)[0])
+    job = get(session, session.insert("job", columns))
     needs = [(job.id, needs_id, required) for needs_id, required in new.dependencies.items()]
     session.execute_many("INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
     voices = [(job.id, voice_key, reference) for voice_key, reference in new.voices]

@@ -17,6 +17,7 @@ from registry.storage.connection import WAIT_FOR_LOCK_S, connect, schema_version
 from registry.storage.migrations import MIGRATIONS, Migration
 from registry.storage.session import Session
 
+DATABASE_NAME = "registry.sqlite"  # in the state folder, and in a backup
 APPLICATION_ID = 0x564A_4F42  # "VJOB" in the file's header: tells our database from any other SQLite file
 
 

@@ -22,7 +22,7 @@ from sqlmodel import delete, select
 from registry.durable_files import crash_point, fsync_file, make_folder_durably, rename_durably, sha256_of
 from registry.errors import InvalidInput, NotFound, storage_error
 from registry.storage.connection import copy_database
-from registry.storage.database import Database, open_alone
+from registry.storage.database import DATABASE_NAME, Database, open_alone
 from registry.storage.object_references import referenced_objects
 from registry.storage.object_store import ObjectDamaged, ObjectMissing, ObjectStore
 from registry.storage.tables import TakeRow
@@ -30,7 +30,6 @@ from registry.storage.workspace import workspace
 from registry.upkeep.gc import maintenance_lock
 
 FORMAT = 1
-DATABASE = "registry.sqlite"
 MANIFEST = "manifest.json"
 DISKS_IN = ("/Volumes", "/mnt", "/media")  # where disks are mounted,
 DISKS_OF_USERS_IN = ("/media", "/run/media")  # or one level deeper
@@ -124,13 +123,13 @@ class _Writer:
         return self.folder / "archive"
 
     def write(self, *, now_s: float, extras: Mapping[str, Path]) -> Manifest:
-        database_path = self.folder / DATABASE
+        database_path = self.folder / DATABASE_NAME
         copy_database(self.db.path, database_path)
         crash_point("backup.database-copied")
         schema, needed, heard = self._prepare_copy(database_path)
         with self.archive_path.open("wb") as file:
             with tarfile.open(fileobj=file, mode="w|") as archive:
-                archive.add(database_path, arcname=DATABASE, filter=_anonymous)
+                archive.add(database_path, arcname=DATABASE_NAME, filter=_anonymous)
                 manifest = Manifest(
                     format=FORMAT,
                     schema=schema,

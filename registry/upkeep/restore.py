@@ -22,12 +22,12 @@ from registry.durable_files import crash_point, make_folder_durably, sha256_of, 
 from registry.errors import Conflict, DamagedData, InvalidInput, SchemaTooNew, storage_error
 from registry.jobs import lines
 from registry.storage.connection import copy_database
-from registry.storage.database import Database, open_alone
+from registry.storage.database import DATABASE_NAME, Database, open_alone
 from registry.storage.migrations import MIGRATIONS
 from registry.storage.object_references import referenced_objects
 from registry.storage.object_store import ObjectStore
 from registry.storage.workspace import workspace
-from registry.upkeep.backup import DATABASE, FORMAT, MANIFEST, Manifest
+from registry.upkeep.backup import FORMAT, MANIFEST, Manifest
 from registry.upkeep.gc import maintenance_lock
 
 OBJECT = re.compile(r"(objects|takes)/([0-9a-f]{2})/([0-9a-f]{62})")
@@ -63,7 +63,7 @@ def restore(
     with _readable(archive):
         make_folder_durably(state_dir)
         with workspace(state_dir, prefix=".restoring.") as folder:
-            source = folder / DATABASE
+            source = folder / DATABASE_NAME
             manifest = _checked(archive, source)
             with Database.open(source) as copied, copied.write() as session:  # an older schema becomes today's first
                 lines.publish_all_again(session)
@@ -80,7 +80,7 @@ class _Place:
     extras: Mapping[str, Path]
 
     def fill(self, archive: Path, source: Path, manifest: Manifest, *, now_s: float) -> RestoreReport:
-        with Database.open(self.state_dir / DATABASE) as db:
+        with Database.open(self.state_dir / DATABASE_NAME) as db:
             if (filled := _has_content(db)) and not self.replace:
                 hint = "Replace it with `voicejobs restore --replace`."
                 raise Conflict(f"{db.path} holds a registry already.", hint=hint)
@@ -130,12 +130,12 @@ def _checked(archive: Path, database_path: Path) -> Manifest:
     for name, file in _members(archive):
         if manifest is not None or name in hashes:
             raise DamagedData(f"{archive} holds {name} twice or out of order.", hint="Use another backup.")
-        if name == DATABASE:
+        if name == DATABASE_NAME:
             with database_path.open("wb") as copy:
                 shutil.copyfileobj(file, copy)
         if name == MANIFEST:
             manifest = _parsed(file.read(MANIFEST_LIMIT_BYTES))
-        elif name != DATABASE:
+        elif name != DATABASE_NAME:
             hashes[name] = sha256_of_stream(file)
     if manifest is None:
         raise DamagedData(f"{archive} was cut short: it has no {MANIFEST}.", hint="Use another backup.")
@@ -180,8 +180,8 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             name = member.name
             plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
             file = tar.extractfile(member) if plain else None
-            known = name in (DATABASE, MANIFEST) or OBJECT.fullmatch(name) or EXTRA.fullmatch(name)
-            if not known or file is None or (name != DATABASE and member.size > OBJECT_LIMIT_BYTES):
+            known = name in (DATABASE_NAME, MANIFEST) or OBJECT.fullmatch(name) or EXTRA.fullmatch(name)
+            if not known or file is None or (name != DATABASE_NAME and member.size > OBJECT_LIMIT_BYTES):
                 raise InvalidInput(f"{archive} is no backup of voicejobs: it holds {name!r}.")
             yield name, file
 

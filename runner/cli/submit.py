@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.durable_files import fsync_file, fsync_folder, write_durably
 from registry.errors import storage_error
-from registry.jobs.values import Job
+from registry.jobs.values import Job, JobStatus
 from runner.cli.check import JobOnDisk
 from runner.config.instance import Instance
 from runner.config.logs import set_up_logging
@@ -47,7 +47,7 @@ class Finished:
     """Job that has ended."""
 
     job: str
-    status: str
+    status: JobStatus
     folder: Path  # in the outbox
     receipt: dict[str, Any]
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from registry.durable_files import FileLock
+from registry.jobs.values import JobStatus
 from runner.config.instance import Instance
 from runner.engine.client import EngineClient, default_memory_limit_bytes
 from runner.exit_codes import INTERRUPTED, OK, STATUS_EXIT_CODES, TRY_AGAIN
@@ -43,7 +44,7 @@ UNTIL_LOOK_S = 0.1  # how often a caller is asked whether it has what it waited 
 class RunResult:
     """How a run ended."""
 
-    outcomes: dict[str, int]  # how many jobs came to what
+    outcomes: dict[JobStatus, int]  # how many jobs came to what
     work_waits: bool
     interrupted: bool  # stopped by a signal
 

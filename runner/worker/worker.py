@@ -69,7 +69,7 @@ class Worker:
     finisher_thread: FinisherThread
     take_eviction: TakeEviction
     is_stopping: bool = False
-    outcomes: Counter[str] = field(default_factory=Counter)  # of the jobs that ended under this worker
+    outcomes: Counter[JobStatus] = field(default_factory=Counter)  # of the jobs that ended under this worker
     _must_recover: bool = False
     _has_written: bool = False  # whether the present step has put anything on the disk
     _put_aside_jobs: dict[int, str] = field(default_factory=dict)  # ledger id -> a warning for the receipt

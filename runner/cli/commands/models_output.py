@@ -167,7 +167,8 @@ def voices_by_model(state_dir: Path) -> dict[str, tuple[str, ...]]:
     """Model id, in lower case → the voices, as `name@N`, whose current version was locked with it."""
     if not state_dir.is_dir():
         return {}  # before the registry is loaded, which takes longer than a listing
-    from registry.registry import DATABASE_NAME, open_registry
+    from registry.registry import open_registry
+    from registry.storage.database import DATABASE_NAME
 
     if not (state_dir / DATABASE_NAME).exists():
         return {}
