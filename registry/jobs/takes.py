@@ -14,11 +14,11 @@ from typing import Any
 
 from registry.durable_files import crash_point
 from registry.errors import storage_error
+from registry.jobs.values import Take, TakeFacts
 from registry.storage.database import Database
 from registry.storage.digests import canonical_json
 from registry.storage.object_store import ObjectStore
 from registry.storage.session import Row, Session
-from registry.voices.values import Take, TakeFacts
 
 ROWS_AT_ONCE = 500  # per transaction, so that eviction never keeps the worker waiting
 JUST_PUT_S = 60.0  # audio put this recently may belong to a take that is being added; `gc` looks again later

@@ -9,6 +9,7 @@ from typing import Any
 
 from registry.errors import VoiceJobsError
 from registry.jobs.line_request import LineRequest
+from registry.voices.values import check_whole
 
 JsonObject = Mapping[str, Any]
 
@@ -216,3 +217,35 @@ class JobDetails:
     @property
     def job(self) -> Job:
         return self.listed.job
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeFacts:
+    """Facts about one rendered line, beside its audio."""
+
+    requested_seed: int
+    accepted_seed: int
+    finish_reason: str
+    frames: int
+    duration_s: float
+    render_s: float
+    attempts: int = 1
+    failed_gates: tuple[str, ...] = ()  # stays with the take: reused, it is still the best of bad ones
+    quality: JsonObject = field(default_factory=dict)
+    engine: JsonObject = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_whole("requested_seed", self.requested_seed)
+        check_whole("accepted_seed", self.accepted_seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """A rendered line that can be used again."""
+
+    key: str
+    audio_sha256: str
+    size_bytes: int
+    created_s: float
+    last_used_s: float
+    facts: TakeFacts

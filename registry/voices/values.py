@@ -64,7 +64,7 @@ class NewVersion:
     def __post_init__(self) -> None:
         _check_choice("origin", self.origin, ORIGINS)
         _check_choice("consent", self.consent, CONSENTS)
-        _check_whole("seed", self.seed)
+        check_whole("seed", self.seed)
         for name, sha256 in _digests_of(self):
             _check_sha256(name, sha256)
 
@@ -185,7 +185,7 @@ class NewCandidate:
         _check_sha256("audio_sha256", self.audio_sha256)
         if self.design_state_sha256 is not None:
             _check_sha256("design_state_sha256", self.design_state_sha256)
-        _check_whole("seed", self.seed)
+        check_whole("seed", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,38 +196,6 @@ class Candidate:
     index: int  # from 1, as in `candidate-1.wav`
     created_s: float
     content: NewCandidate
-
-
-@dataclass(frozen=True, kw_only=True)
-class TakeFacts:
-    """Facts about one rendered line, beside its audio."""
-
-    requested_seed: int
-    accepted_seed: int
-    finish_reason: str
-    frames: int
-    duration_s: float
-    render_s: float
-    attempts: int = 1
-    failed_gates: tuple[str, ...] = ()  # stays with the take: reused, it is still the best of bad ones
-    quality: JsonObject = field(default_factory=dict)
-    engine: JsonObject = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_whole("requested_seed", self.requested_seed)
-        _check_whole("accepted_seed", self.accepted_seed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Take:
-    """A rendered line that can be used again."""
-
-    key: str
-    audio_sha256: str
-    size_bytes: int
-    created_s: float
-    last_used_s: float
-    facts: TakeFacts
 
 
 def _digests_of(new: NewVersion) -> list[tuple[str, str]]:
@@ -250,7 +218,8 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise InvalidInput(f"{name} is {value!r}: one of {', '.join(choices)} was expected.")
 
 
-def _check_whole(name: str, value: int | None) -> None:
+def check_whole(name: str, value: int | None) -> None:
+    """Refuse, with InvalidInput, anything but None and an integer that SQLite can hold."""
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not -WHOLE_NUMBER_LIMIT <= value < WHOLE_NUMBER_LIMIT:

@@ -17,8 +17,8 @@ import numpy as np
 from models.audio.encoder import BLOCK_SAMPLES, encode_audio, integers
 from models.audio.files import decode_audio
 from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
-from registry.jobs.values import Line
-from registry.voices.values import ModelFacts, TakeFacts
+from registry.jobs.values import Line, TakeFacts
+from registry.voices.values import ModelFacts
 from runner.config.settings import Settings
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.outbox.outbox import sha256_hex

@@ -21,9 +21,8 @@ from models.protocol import (
 )
 from models.protocol import VoiceSource as EngineVoice
 from registry.jobs.line_request import VoiceSource
-from registry.jobs.values import Job, JobError, Line, NewAttempt
+from registry.jobs.values import Job, JobError, Line, NewAttempt, TakeFacts
 from registry.storage.digests import take_key
-from registry.voices.values import TakeFacts
 from runner.jobfile.specs import JobSpec
 from runner.outbox.take_encoding import NewTake, engine_entry
 from runner.scheduling.line_plan import MAX_CRASHES, retry_seed

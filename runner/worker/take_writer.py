@@ -16,10 +16,10 @@ from registry.durable_files import crash_point
 from registry.errors import NotFound, StorageError
 from registry.jobs import jobs, lines
 from registry.jobs.lines import TakenLine
-from registry.jobs.values import Job, Line, LineStatus, NewAttempt
+from registry.jobs.values import Job, Line, LineStatus, NewAttempt, Take, TakeFacts
 from registry.storage.session import Session
 from registry.voices.candidates import add_candidate
-from registry.voices.values import ModelFacts, NewCandidate, Take, TakeFacts
+from registry.voices.values import ModelFacts, NewCandidate
 from runner.jobfile.specs import DesignSpec, JobSpec
 from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import gates_warning

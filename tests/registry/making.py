@@ -5,8 +5,9 @@ import hashlib
 from typing import Any
 
 from registry.jobs.line_request import LineRequest, VoiceSource
+from registry.jobs.values import TakeFacts
 from registry.storage.digests import canonical_json
-from registry.voices.values import ModelFacts, NewCandidate, NewVersion, TakeFacts
+from registry.voices.values import ModelFacts, NewCandidate, NewVersion
 
 BASE = ModelFacts(
     engine="draft",
