@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.util
 import json
 import os
 import shutil
@@ -82,15 +81,12 @@ class LazyGroup(click.Group):
         _write_examples(self.examples, formatter)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        ours = [name for name, (target, _) in self.table.items() if _exists(target.partition(":")[0])]
-        return [*ours, *(name for name in super().list_commands(ctx) if name not in self.table)]
+        return [*self.table, *(name for name in super().list_commands(ctx) if name not in self.table)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.table:
             return super().get_command(ctx, cmd_name)
         module_name, _, attribute = self.table[cmd_name][0].partition(":")
-        if not _exists(module_name):
-            return None
         command: click.Command = getattr(importlib.import_module(module_name), attribute)
         return command
 
@@ -116,13 +112,6 @@ class LazyGroup(click.Group):
                 rows.append((name, command.get_short_help_str(HELP_WIDTH)))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-def _exists(module_name: str) -> bool:
-    try:
-        return importlib.util.find_spec(module_name) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def json_option(function: Decorated) -> Decorated:

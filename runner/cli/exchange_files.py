@@ -6,7 +6,7 @@ Imports that need an engine are dropped as jobs. This module touches the disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -214,8 +214,3 @@ def _submit_design(instance: Instance, name: str, description: str) -> tuple[Sub
     }
     lock = {"kind": "lock", "id": f"diga-{name}-lock"[:64], "voice": name, "from": {"job": design_id, "candidate": 1}}
     return tuple(submit_job(instance, job_from_values(values, name=str(values["id"]))) for values in (design, lock))
-
-
-def refused_in(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Outcomes that were refused."""
-    return [outcome for outcome in outcomes if outcome.status == REFUSED]

@@ -34,7 +34,7 @@ class Pruned:
     freed_bytes: int
 
 
-def prune(instance: Instance, database: Database, *, older_than_s: float, dry_run: bool = False) -> Pruned:
+def prune_jobs(instance: Instance, database: Database, *, older_than_s: float, dry_run: bool = False) -> Pruned:
     """Remove every job that ended before `older_than_s` (epoch seconds), its outbox folder and its claimed files.
 
     Raises OutboxGone when the outbox is not mounted: its folders would stay for ever.

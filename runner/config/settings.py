@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
+from pydantic import Field
 
 from registry.errors import nearest
 from runner.config.source_positions import nearest_position, repeated_toml_key, toml_positions
@@ -35,20 +36,20 @@ NOT_SETTINGS = (
 )
 NOT_SETTINGS_PREFIX = "VOICEJOBS_TEST_"  # switches of the test suite and its helper processes
 
-Seconds = Annotated[float, pydantic.Field(ge=0, le=10 * 365 * 86_400, allow_inf_nan=False)]
-Bytes = Annotated[int, pydantic.Field(ge=0, le=2**62)]
+Seconds = Annotated[float, Field(ge=0, le=10 * 365 * 86_400, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=0, le=2**62)]
 
 
 class SamplingSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Sampling of tokens; a missing key takes the model's own value."""
 
-    temperature: float | None = pydantic.Field(None, gt=0, le=5, allow_inf_nan=False, description="0.9 is usual")
-    top_k: int | None = pydantic.Field(None, ge=0, le=100_000, description="0 = no limit")
-    top_p: float | None = pydantic.Field(None, gt=0, le=1, allow_inf_nan=False, description="1 = no limit")
-    repetition_penalty: float | None = pydantic.Field(
+    temperature: float | None = Field(None, gt=0, le=5, allow_inf_nan=False, description="0.9 is usual")
+    top_k: int | None = Field(None, ge=0, le=100_000, description="0 = no limit")
+    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, description="1 = no limit")
+    repetition_penalty: float | None = Field(
         None, ge=0.5, le=5, allow_inf_nan=False, description="1 = none, 1.05 is usual"
     )
-    max_seconds: float | None = pydantic.Field(
+    max_seconds: float | None = Field(
         None,
         gt=0,
         le=3_600,
@@ -60,65 +61,49 @@ class SamplingSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
 class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Everything that can be set for an instance. Paths are relative to its root."""
 
-    inbox: str = pydantic.Field("inbox", min_length=1, description="folder where job files are dropped")
-    outbox: str = pydantic.Field("outbox", min_length=1, description="folder where audio and receipts appear")
-    state_dir: str = pydantic.Field(
+    inbox: str = Field("inbox", min_length=1, description="folder where job files are dropped")
+    outbox: str = Field("outbox", min_length=1, description="folder where audio and receipts appear")
+    state_dir: str = Field(
         ".voicejobs", min_length=1, description="database, takes and logs; on a local disk, never a network mount"
     )
-    models_dir: str = pydantic.Field("", description='the shared model directory; "" = the platform\'s own')
-    model: str = pydantic.Field(
-        "default", min_length=1, description='model for jobs that name none; "draft" needs no download'
-    )
-    language: str = pydantic.Field("auto", min_length=1, description="language for jobs that name none")
-    format: Literal["wav", "flac", "mp3", "ogg"] = pydantic.Field("wav", description="wav, flac, mp3 or ogg")
-    wav_encoding: Literal["pcm16", "pcm24", "float"] = pydantic.Field("pcm16", description="pcm16, pcm24 or float")
-    settle_s: Seconds = pydantic.Field(
-        1.0, description="how long a dropped file must be unchanged before it is claimed"
-    )
-    scan_interval_s: Annotated[float, pydantic.Field(gt=0, le=86_400, allow_inf_nan=False)] = pydantic.Field(
+    models_dir: str = Field("", description='the shared model directory; "" = the platform\'s own')
+    model: str = Field("default", min_length=1, description='model for jobs that name none; "draft" needs no download')
+    language: str = Field("auto", min_length=1, description="language for jobs that name none")
+    format: Literal["wav", "flac", "mp3", "ogg"] = Field("wav", description="wav, flac, mp3 or ogg")
+    wav_encoding: Literal["pcm16", "pcm24", "float"] = Field("pcm16", description="pcm16, pcm24 or float")
+    settle_s: Seconds = Field(1.0, description="how long a dropped file must not change before it is claimed")
+    scan_interval_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = Field(
         2.0, description="time between full scans of the inbox"
     )
-    watch_events: bool = pydantic.Field(True, description="scan when file events arrive; false = only at intervals")
-    orphan_after_s: Seconds = pydantic.Field(86_400, description="age at which an unused file leaves the inbox")
-    max_wait_s: Seconds = pydantic.Field(
-        900, description="a job that has waited this long goes next, whatever its model"
-    )
-    min_free_bytes: Bytes = pydantic.Field(
-        500_000_000, description="nothing is claimed while less disk space than this is free"
-    )
-    max_takes: int = pydantic.Field(
-        3, ge=1, le=100, description="attempts at a line whose takes fail the quality gates"
-    )
-    takes_max_bytes: Bytes = pydantic.Field(
-        10_000_000_000, description="size above which the take store deletes old takes"
-    )
-    unload_after_s: Seconds = pydantic.Field(
-        300, description="idle time after which the engine exits and frees its memory"
-    )
-    engine_memory_limit_bytes: Bytes = pydantic.Field(0, description="0 = 85 % of the machine's memory")
-    batch: int = pydantic.Field(0, ge=0, le=4_096, description="lines rendered together; 0 = chosen for this machine")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = pydantic.Field(
+    watch_events: bool = Field(True, description="scan when file events arrive; false = only at intervals")
+    orphan_after_s: Seconds = Field(86_400, description="age at which an unused file leaves the inbox")
+    max_wait_s: Seconds = Field(900, description="a job that waited this long goes next, whatever its model")
+    min_free_bytes: Bytes = Field(500_000_000, description="nothing is claimed while less disk space is free")
+    max_takes: int = Field(3, ge=1, le=100, description="attempts at a line whose takes fail the quality gates")
+    takes_max_bytes: Bytes = Field(10_000_000_000, description="size above which old takes are deleted")
+    unload_after_s: Seconds = Field(300, description="idle time before the engine exits and frees its memory")
+    engine_memory_limit_bytes: Bytes = Field(0, description="0 = 85 % of the machine's memory")
+    batch: int = Field(0, ge=0, le=4_096, description="lines rendered together; 0 = chosen for this machine")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto (the checkpoint's own), float32, bfloat16 or float16"
     )
-    migrate: Literal["auto", "off"] = pydantic.Field("auto", description="adopt models from legacy caches: auto, off")
-    offline: bool = pydantic.Field(False, description="true = no network, ever")
-    memory_factor: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = pydantic.Field(
+    migrate: Literal["auto", "off"] = Field("auto", description="adopt models from legacy caches: auto, off")
+    offline: bool = Field(False, description="true = no network, ever")
+    memory_factor: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = Field(
         1.5, description="free memory required before a model is loaded, as a multiple of its size"
     )
-    memory_check: Literal["warn", "refuse"] = pydantic.Field("warn", description="warn or refuse when memory is short")
-    log_level: Literal["debug", "info", "warning", "error"] = pydantic.Field(
-        "info", description="debug, info, warning or error"
-    )
-    pronunciations: str = pydantic.Field(
+    memory_check: Literal["warn", "refuse"] = Field("warn", description="warn or refuse when memory is short")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+    pronunciations: str = Field(
         "", description='a TOML file of lines such as Nguyen = "Win"; "" = none. Whole words, upper or lower case'
     )
-    formulation: Literal["auto", "llvm", "numpy", "mlx"] = pydantic.Field(
+    formulation: Literal["auto", "llvm", "numpy", "mlx"] = Field(
         "auto", description="backend on a CPU: auto (llvm where installed, else numpy), llvm, numpy or mlx"
     )
-    blas: str = pydantic.Field(
+    blas: str = Field(
         "auto", min_length=1, description="BLAS library for MLX on a CPU: auto, wheel, openblas, mkl or a file"
     )
-    sampling: SamplingSettings = pydantic.Field(
+    sampling: SamplingSettings = Field(
         default_factory=SamplingSettings,
         description="how tokens are sampled; a missing key takes the model's own value",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pydantic
+from pydantic import Field
 
 from models.languages import canonical_language
 from registry.voices.names import name_key
@@ -46,20 +47,20 @@ def _model(text: str) -> str:
     return text
 
 
-Text = Annotated[str, pydantic.Field(min_length=1), pydantic.AfterValidator(_speakable)]
-LineText = Annotated[Text, pydantic.Field(max_length=MAX_LINE_CHARACTERS)]
-JobText = Annotated[Text, pydantic.Field(max_length=MAX_TEXT_CHARACTERS)]
-Description = Annotated[Text, pydantic.Field(max_length=MAX_DESCRIPTION_CHARACTERS)]
-Language = Annotated[str, pydantic.Field(max_length=100), pydantic.AfterValidator(_language)]
-ModelName = Annotated[str, pydantic.Field(min_length=1, max_length=500), pydantic.AfterValidator(_model)]
+Text = Annotated[str, Field(min_length=1), pydantic.AfterValidator(_speakable)]
+LineText = Annotated[Text, Field(max_length=MAX_LINE_CHARACTERS)]
+JobText = Annotated[Text, Field(max_length=MAX_TEXT_CHARACTERS)]
+Description = Annotated[Text, Field(max_length=MAX_DESCRIPTION_CHARACTERS)]
+Language = Annotated[str, Field(max_length=100), pydantic.AfterValidator(_language)]
+ModelName = Annotated[str, Field(min_length=1, max_length=500), pydantic.AfterValidator(_model)]
 NewVoiceName = Annotated[str, pydantic.AfterValidator(names.new_voice_name)]
-VoiceReferenceText = Annotated[str, pydantic.Field(max_length=200), pydantic.AfterValidator(names.voice_reference)]
+VoiceReferenceText = Annotated[str, Field(max_length=200), pydantic.AfterValidator(names.voice_reference)]
 Identifier = Annotated[str, pydantic.AfterValidator(names.identifier)]
-JobName = Annotated[str, pydantic.Field(min_length=1, max_length=255)]
+JobName = Annotated[str, Field(min_length=1, max_length=255)]
 RelativePath = Annotated[str, pydantic.AfterValidator(names.relative_path)]
 FileName = Annotated[str, pydantic.AfterValidator(names.plain_file_name)]
-Seed = Annotated[int, pydantic.Field(ge=0, le=2**63 - 1)]
-PauseSeconds = Annotated[float, pydantic.Field(ge=0, le=600, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+PauseSeconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
 AudioFormat = Literal["wav", "flac", "mp3", "ogg"]
 
 
@@ -70,14 +71,14 @@ class _Part(pydantic.BaseModel):
 class _Job(_Part):
     """Keys of every kind of job."""
 
-    id: Identifier | None = pydantic.Field(None, description="Makes the drop idempotent; names the outbox folder.")
-    model: ModelName | None = pydantic.Field(None, description="Short name, repository id or folder of the model.")
-    language: Language | None = pydantic.Field(None, description="ISO 639-1, BCP-47, an English name, or auto.")
-    seed: Seed | None = pydantic.Field(None, description="Without it, seeds are derived from the content.")
-    priority: int = pydantic.Field(0, ge=-100, le=100, description="Higher goes first.")
-    metadata: dict[str, Any] = pydantic.Field(default_factory=dict, description="Any table; echoed in the receipt.")
-    sampling: SamplingSettings | None = pydantic.Field(None, description="How tokens are sampled.")
-    fresh: bool = pydantic.Field(False, description="Draw a new seed instead of reusing a take.")
+    id: Identifier | None = Field(None, description="Makes the drop idempotent; names the outbox folder.")
+    model: ModelName | None = Field(None, description="Short name, repository id or folder of the model.")
+    language: Language | None = Field(None, description="ISO 639-1, BCP-47, an English name, or auto.")
+    seed: Seed | None = Field(None, description="Without it, seeds are derived from the content.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Any table; echoed in the receipt.")
+    sampling: SamplingSettings | None = Field(None, description="How tokens are sampled.")
+    fresh: bool = Field(False, description="Draw a new seed instead of reusing a take.")
 
     def references(self) -> tuple[str, ...]:
         """Files that this job names, relative to the job file."""
@@ -95,13 +96,11 @@ class _Job(_Part):
 class Character(_Part):
     """Person who speaks; composed into a description."""
 
-    name: Annotated[str, pydantic.Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
     gender: Literal["male", "female", "nonBinary", "unknown"]
-    age_range: Annotated[str, pydantic.Field(min_length=1, max_length=100)]
-    summary: Annotated[str, pydantic.Field(min_length=1, max_length=2_000)]
-    voice_traits: list[Annotated[str, pydantic.Field(min_length=1, max_length=200)]] = pydantic.Field(
-        default_factory=list, max_length=50
-    )
+    age_range: Annotated[str, Field(min_length=1, max_length=100)]
+    summary: Annotated[str, Field(min_length=1, max_length=2_000)]
+    voice_traits: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(default_factory=list, max_length=50)
 
     def description(self) -> str:
         """Description from which the voice is designed, word for word as VoxAlta composes it.
@@ -117,11 +116,11 @@ class DesignSpec(_Job):
     """Make N candidate recordings of a voice from its description."""
 
     kind: Literal["design"]
-    voice: NewVoiceName = pydantic.Field(description="The name that the voice will be locked under.")
-    description: Description | None = pydantic.Field(None, description="How the voice sounds, in plain words.")
-    character: Character | None = pydantic.Field(None, description="Instead of a description: who speaks.")
-    text: LineText = pydantic.Field(DEFAULT_CANDIDATE_TEXT, description="What the candidates say.")
-    candidates: int = pydantic.Field(DEFAULT_CANDIDATES, ge=1, le=MAX_CANDIDATES, description="How many to make.")
+    voice: NewVoiceName = Field(description="The name that the voice will be locked under.")
+    description: Description | None = Field(None, description="How the voice sounds, in plain words.")
+    character: Character | None = Field(None, description="Instead of a description: who speaks.")
+    text: LineText = Field(DEFAULT_CANDIDATE_TEXT, description="What the candidates say.")
+    candidates: int = Field(DEFAULT_CANDIDATES, ge=1, le=MAX_CANDIDATES, description="How many to make.")
 
     def design_instruction(self) -> str:
         """Description, as written or as composed from the character."""
@@ -134,25 +133,25 @@ class DesignSpec(_Job):
 class CandidateSource(_Part):
     """Reference to a candidate of a design job."""
 
-    job: JobName = pydantic.Field(description="The exact name of the design job.")
-    candidate: int = pydantic.Field(ge=1, le=MAX_CANDIDATES, description="Counted from 1.")
+    job: JobName = Field(description="The exact name of the design job.")
+    candidate: int = Field(ge=1, le=MAX_CANDIDATES, description="Counted from 1.")
 
 
 class LockSpec(_Job):
     """Make one recording and its transcript the next immutable version of a voice."""
 
     kind: Literal["lock"]
-    voice: NewVoiceName = pydantic.Field(description="The voice that gets a new version.")
-    source: CandidateSource | None = pydantic.Field(None, alias="from", description="A candidate of a design job.")
-    audio: RelativePath | None = pydantic.Field(None, description="A recording beside the job file.")
-    transcript: LineText | None = pydantic.Field(None, description="The exact words spoken in the recording.")
-    consent: Literal["self", "granted", "unknown"] | None = pydantic.Field(
+    voice: NewVoiceName = Field(description="The voice that gets a new version.")
+    source: CandidateSource | None = Field(None, alias="from", description="A candidate of a design job.")
+    audio: RelativePath | None = Field(None, description="A recording beside the job file.")
+    transcript: LineText | None = Field(None, description="The exact words spoken in the recording.")
+    consent: Literal["self", "granted", "unknown"] | None = Field(
         None, description="Whose voice it is; needed to export a cloned voice."
     )
-    pronunciations: dict[str, str] = pydantic.Field(
+    pronunciations: dict[str, str] = Field(
         default_factory=dict, description="How this voice pronounces certain words: whole words, upper or lower case."
     )
-    set_current: bool = pydantic.Field(True, description="Whether the alias `current` moves to the new version.")
+    set_current: bool = Field(True, description="Whether the alias `current` moves to the new version.")
 
     def references(self) -> tuple[str, ...]:
         return (self.audio,) if self.audio else ()
@@ -168,29 +167,29 @@ class LineSpec(_Part):
     """Line of a synthesize job; its own keys take precedence over the job's."""
 
     text: LineText
-    id: Identifier | None = pydantic.Field(None, description="Used in file names and for re-runs.")
+    id: Identifier | None = Field(None, description="Used in file names and for re-runs.")
     voice: VoiceReferenceText | None = None
     model: ModelName | None = None
-    instruct: Description | None = pydantic.Field(None, description="How it is spoken: whispering, …")
+    instruct: Description | None = Field(None, description="How it is spoken: whispering, …")
     language: Language | None = None
     seed: Seed | None = None
     sampling: SamplingSettings | None = None
-    pause_after_s: PauseSeconds | None = pydantic.Field(None, description="Silence after the line in the track.")
+    pause_after_s: PauseSeconds | None = Field(None, description="Silence after the line in the track.")
 
 
 class SynthesizeSpec(_Job):
     """Speak lines with locked or preset voices."""
 
     kind: Literal["synthesize"]
-    voice: VoiceReferenceText | None = pydantic.Field(
+    voice: VoiceReferenceText | None = Field(
         None, description="name, name@N, name@alias, a preset's name, or preset:NAME; needed unless every line has one."
     )
-    format: AudioFormat | None = pydantic.Field(None, description="wav, flac, mp3 or ogg.")
-    instruct: Description | None = pydantic.Field(None, description="How lines without an instruct are spoken.")
-    pause_after_s: PauseSeconds | None = pydantic.Field(None, description="Pause after lines that set none.")
-    lines: list[LineSpec] | None = pydantic.Field(None, min_length=1, max_length=MAX_LINES)
-    text: JobText | None = pydantic.Field(None, description="Instead of lines: one text.")
-    text_file: RelativePath | None = pydantic.Field(None, description="Instead of lines: a UTF-8 file.")
+    format: AudioFormat | None = Field(None, description="wav, flac, mp3 or ogg.")
+    instruct: Description | None = Field(None, description="How lines without an instruct are spoken.")
+    pause_after_s: PauseSeconds | None = Field(None, description="Pause after lines that set none.")
+    lines: list[LineSpec] | None = Field(None, min_length=1, max_length=MAX_LINES)
+    text: JobText | None = Field(None, description="Instead of lines: one text.")
+    text_file: RelativePath | None = Field(None, description="Instead of lines: a UTF-8 file.")
 
     def without_texts(self) -> SynthesizeSpec:
         """Spec without lines and text, which are megabytes for a book, for use once the lines are in the ledger."""
@@ -208,7 +207,7 @@ class ExportSpec(_Job):
 
     kind: Literal["export"]
     voice: VoiceReferenceText
-    file: FileName | None = pydantic.Field(None, description="Name of the file; by default the voice's name.")
+    file: FileName | None = Field(None, description="Name of the file; by default the voice's name.")
 
     def names_needed(self) -> set[str]:
         return _voice_keys(self.voice)
@@ -219,11 +218,11 @@ class ImportSpec(_Job):
 
     kind: Literal["import"]
     file: RelativePath
-    voice: NewVoiceName | None = pydantic.Field(None, description="Its name here; by default its name in the file.")
-    consent: Literal["self", "granted", "unknown"] | None = pydantic.Field(
+    voice: NewVoiceName | None = Field(None, description="Its name here; by default its name in the file.")
+    consent: Literal["self", "granted", "unknown"] | None = Field(
         None, description="Whose voice it is, when the file does not say."
     )
-    transcript: LineText | None = pydantic.Field(
+    transcript: LineText | None = Field(
         None, description="The words spoken in a recording that comes without a transcript."
     )
     set_current: bool = True
@@ -240,9 +239,7 @@ class RelockSpec(_Job):
 
     kind: Literal["relock"]
     voice: VoiceReferenceText
-    set_current: bool = pydantic.Field(
-        False, description="Whether `current` moves to the new version; by default it does not."
-    )
+    set_current: bool = Field(False, description="Whether `current` moves to the new version; by default it does not.")
 
     def voice_made(self) -> str | None:
         return names.parse_voice_reference(self.voice).name

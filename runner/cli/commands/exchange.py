@@ -40,7 +40,7 @@ def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, *
     nothing. Nothing in the folder is changed.
     """
     from registry.registry import open_registry
-    from runner.cli.exchange_files import Importer, refused_in
+    from runner.cli.exchange_files import REFUSED, Importer
 
     instance = current_instance()
     instance.prepare()
@@ -56,7 +56,7 @@ def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, *
         for outcome in outcomes:
             if outcome.voice and outcome.error is None:
                 click.echo(f"{outcome.status}\t{outcome.voice}")
-    return FAILED if refused_in(outcomes) else max(codes, default=OK)
+    return FAILED if any(outcome.status == REFUSED for outcome in outcomes) else max(codes, default=OK)
 
 
 def _talk(outcome: Outcome) -> None:

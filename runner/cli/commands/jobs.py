@@ -278,7 +278,7 @@ def prune(older_than: str, dry_run: bool, as_json: bool) -> None:
 
     Voices, takes and candidates are kept. Works while a runner is active.
     """
-    from runner.cli.prune import prune as prune_jobs
+    from runner.cli.prune import prune_jobs
 
     ended_before_s = time.time() - seconds_in(older_than)
     with _database() as database:

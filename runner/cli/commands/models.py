@@ -80,16 +80,28 @@ def chosen_directory(context: click.Context, models_dir: Path | None) -> ChosenD
     return ChosenDirectory(directory=directory, instance=instance, environ=os.environ)
 
 
-@models.command("list", cls=Command, examples=("voicejobs models list", "voicejobs models list --all --json"))
+def models_command(name: str, *examples: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a command of a function that gets the chosen directory first, and `as_json`."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        @click.pass_context
+        def run(context: click.Context, /, models_dir: Path | None, **values: Any) -> None:
+            function(chosen_directory(context, models_dir), **values)
+
+        run.__doc__ = function.__doc__
+        command = models.command(name, cls=Command, examples=examples)(models_dir_option(json_option(run)))
+        command.params[:0] = reversed(getattr(function, "__click_params__", []))
+        return command
+
+    return decorate
+
+
+@models_command("list", "voicejobs models list", "voicejobs models list --all --json")
 @click.option("--all", "show_all", is_flag=True, help="Also models in legacy places, and known ones not installed.")
-@models_dir_option
-@json_option
-@click.pass_context
-def list_command(context: click.Context, show_all: bool, models_dir: Path | None, as_json: bool) -> None:
+def list_command(chosen: ChosenDirectory, show_all: bool, as_json: bool) -> None:
     """List installed models: state, size, folder, and the voices that need them."""
     from models.store.installed import list_models
 
-    chosen = chosen_directory(context, models_dir)
     used = voices_by_model(chosen.instance.state_dir) if chosen.instance else {}
     rows = [model_as_json(one, used_by=used.get(one.id.casefold(), ())) for one in list_models(chosen.directory)]
     if show_all:
@@ -106,18 +118,14 @@ def list_command(context: click.Context, show_all: bool, models_dir: Path | None
         click.echo(listing(rows))
 
 
-@models.command("path", cls=Command, examples=("voicejobs models path qwen3-tts-1.7b-base",))
+@models_command("path", "voicejobs models path qwen3-tts-1.7b-base")
 @click.argument("name", default="default")
-@models_dir_option
-@json_option
-@click.pass_context
-def path_command(context: click.Context, name: str, models_dir: Path | None, as_json: bool) -> None:
+def path_command(chosen: ChosenDirectory, name: str, as_json: bool) -> None:
     """Print the folder of model NAME; default: the default model. Exit code 3 when it is not installed."""
     from models.errors import ModelNotInstalled
     from models.store.availability import Available, availability
     from models.store.installed import resolve_model
 
-    chosen = chosen_directory(context, models_dir)
     choice = resolve_model(name, directory=chosen.directory)
     if choice.folder is None:
         raise ModelNotInstalled(f"{choice.id} has no folder: it needs no weights and is always ready.")
@@ -130,26 +138,17 @@ def path_command(context: click.Context, name: str, models_dir: Path | None, as_
         click.echo(str(choice.folder))
 
 
-@models.command(
+@models_command(
     "pull",
-    cls=Command,
-    examples=(
-        "voicejobs models pull qwen3-tts-0.6b-base",
-        "voicejobs models pull mlx-community/Qwen3-TTS-12Hz-1.7B-Base-8bit",
-    ),
+    "voicejobs models pull qwen3-tts-0.6b-base",
+    "voicejobs models pull mlx-community/Qwen3-TTS-12Hz-1.7B-Base-8bit",
 )
 @click.argument("name")
 @click.option("--revision", help="A commit, tag or branch; default: the main branch.")
-@models_dir_option
-@json_option
-@click.pass_context
-def pull_command(
-    context: click.Context, name: str, revision: str | None, models_dir: Path | None, as_json: bool
-) -> None:
+def pull_command(chosen: ChosenDirectory, name: str, revision: str | None, as_json: bool) -> None:
     """Make model NAME usable: adopt it from a legacy place, download it, or download missing files."""
     from models.fetch.prepare import pull_model
 
-    chosen = chosen_directory(context, models_dir)
     with progress_bar() as show:
         prepared = pull_model(
             name,
@@ -177,22 +176,14 @@ def pull_command(
         click.echo(str(prepared.folder) if prepared.folder else prepared.id)
 
 
-@models.command(
-    "verify", cls=Command, examples=("voicejobs models verify", "voicejobs models verify qwen3-tts-1.7b-base --hashes")
-)
+@models_command("verify", "voicejobs models verify", "voicejobs models verify qwen3-tts-1.7b-base --hashes")
 @click.argument("names", nargs=-1)
 @click.option("--hashes", is_flag=True, help="Also read every byte and compare the hashes with the manifest.")
-@models_dir_option
-@json_option
-@click.pass_context
-def verify_command(
-    context: click.Context, names: tuple[str, ...], hashes: bool, models_dir: Path | None, as_json: bool
-) -> None:
+def verify_command(chosen: ChosenDirectory, names: tuple[str, ...], hashes: bool, as_json: bool) -> None:
     """Check models NAMES, or all: files, sizes, structure. Exit code 1 when one is broken."""
     from models.store.upkeep import verify_models
     from runner.errors import WorkFailed
 
-    chosen = chosen_directory(context, models_dir)
     checked = verify_models(names, directory=chosen.directory, hashes=hashes)
     rows = [model_as_json(model) for model in checked]
     if as_json:
@@ -207,10 +198,8 @@ def verify_command(
         raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` repairs a model.")
 
 
-@models.command(
-    "migrate",
-    cls=Command,
-    examples=("voicejobs models migrate --dry-run", "voicejobs models migrate", "voicejobs models migrate --undo"),
+@models_command(
+    "migrate", "voicejobs models migrate --dry-run", "voicejobs models migrate", "voicejobs models migrate --undo"
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan with sizes, and change nothing.")
 @click.option("--undo", is_flag=True, help="Revert the last migration, if its files are untouched.")
@@ -221,12 +210,7 @@ def verify_command(
     show_default=True,
     help="What to do when the directory has a model of that name already.",
 )
-@models_dir_option
-@json_option
-@click.pass_context
-def migrate_command(
-    context: click.Context, dry_run: bool, undo: bool, on_conflict: str, models_dir: Path | None, as_json: bool
-) -> None:
+def migrate_command(chosen: ChosenDirectory, dry_run: bool, undo: bool, on_conflict: str, as_json: bool) -> None:
     """Move all models from legacy places to the shared directory.
 
     Nothing is merged or overwritten, and nothing is deleted that has not been moved.
@@ -236,7 +220,6 @@ def migrate_command(
 
     if undo and dry_run:
         raise UsageProblem("--undo and --dry-run cannot be used together.")
-    chosen = chosen_directory(context, models_dir)
     if undo:
         undone = undo_last(chosen.directory, on_event=talk)
         rows = [{"id": one.model, "action": "undone", "folder": str(one.source)} for one in undone]
@@ -262,19 +245,15 @@ def migrate_command(
         raise WorkFailed(f"{counted(len(failed), 'model')} could not be moved.", hint="The messages above say why.")
 
 
-@models.command("rm", cls=Command, examples=("voicejobs models rm qwen3-tts-0.6b-base",))
+@models_command("rm", "voicejobs models rm qwen3-tts-0.6b-base")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Even if the current version of a voice needs it.")
-@models_dir_option
-@json_option
-@click.pass_context
-def rm_command(context: click.Context, name: str, force: bool, models_dir: Path | None, as_json: bool) -> None:
+def rm_command(chosen: ChosenDirectory, name: str, force: bool, as_json: bool) -> None:
     """Remove model NAME from the shared directory."""
     from models.errors import ModelNeeded
     from models.store.installed import resolve_model
     from models.store.upkeep import remove_model
 
-    chosen = chosen_directory(context, models_dir)
     choice = resolve_model(name, directory=chosen.directory)
     used = voices_by_model(chosen.instance.state_dir).get(choice.id.casefold(), ()) if chosen.instance else ()
     if used and not force:
@@ -287,20 +266,14 @@ def rm_command(context: click.Context, name: str, force: bool, models_dir: Path 
         say(f"removed {removed.id}, freed {size(removed.freed_bytes)}")
 
 
-@models.command("quantize", cls=Command, examples=("voicejobs models quantize qwen3-tts-1.7b-base --bits 8",))
+@models_command("quantize", "voicejobs models quantize qwen3-tts-1.7b-base --bits 8")
 @click.argument("source")
 @click.option("--bits", type=click.Choice(["8", "6", "4"]), required=True, help="Bits per weight.")
 @click.option("--to", "target", help="Id of the new model; default: that of SOURCE, with -8bit at its end.")
-@models_dir_option
-@json_option
-@click.pass_context
-def quantize_command(
-    context: click.Context, source: str, bits: str, target: str | None, models_dir: Path | None, as_json: bool
-) -> None:
+def quantize_command(chosen: ChosenDirectory, source: str, bits: str, target: str | None, as_json: bool) -> None:
     """Write a smaller copy of model SOURCE with 8, 6 or 4 bits per weight, as a separate model."""
     from runner.cli.quantize_run import quantize_model
 
-    chosen = chosen_directory(context, models_dir)
     made = quantize_model(source, bits=int(bits), target=target, directory=chosen.directory)
     if as_json:
         click.echo(to_json(model_as_json(made)))

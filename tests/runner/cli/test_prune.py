@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.cli.prune import prune
+from runner.cli.prune import prune_jobs
 from runner.inbox.claims import free_path
 from tests.runner.worker.bench import START_S, design, lock, speak
 
@@ -11,7 +11,7 @@ def test_old_jobs_leave_ledger_and_outbox_and_their_names_are_free_again(bench):
     bench.drop("hello.toml", speak("One."))
     bench.run()
     later_s = START_S + bench.now_s + 1
-    done = prune(bench.instance, bench.context.database, older_than_s=later_s)
+    done = prune_jobs(bench.instance, bench.context.database, older_than_s=later_s)
     assert done.jobs == ("hello",)
     assert done.freed_bytes > 0
     assert list(bench.instance.outbox.iterdir()) == []
@@ -24,8 +24,8 @@ def test_a_dry_run_and_younger_jobs_change_nothing(bench):
     bench.drop("hello.toml", speak("One."))
     bench.run()
     later_s = START_S + bench.now_s + 1
-    assert prune(bench.instance, bench.context.database, older_than_s=later_s, dry_run=True).jobs == ("hello",)
-    assert prune(bench.instance, bench.context.database, older_than_s=START_S).jobs == ()
+    assert prune_jobs(bench.instance, bench.context.database, older_than_s=later_s, dry_run=True).jobs == ("hello",)
+    assert prune_jobs(bench.instance, bench.context.database, older_than_s=START_S).jobs == ()
     assert bench.status("hello") == "done"
 
 
@@ -36,7 +36,7 @@ def test_a_design_that_an_open_lock_needs_is_not_pruned(bench):
     bench.worker.look_at_inbox()
     bench.worker.drops.tick(bench.now_s)
     later_s = START_S + bench.now_s + 1
-    assert prune(bench.instance, bench.context.database, older_than_s=later_s).jobs == ()
+    assert prune_jobs(bench.instance, bench.context.database, older_than_s=later_s).jobs == ()
 
 
 def test_a_free_name_is_found_among_many_that_are_used(tmp_path):

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from registry.jobs.lists import open_jobs
-from runner.cli.prune import prune
+from runner.cli.prune import prune_jobs
 from runner.outbox.outbox import Outbox, OutboxGone
 from tests.runner.worker.bench import START_S, Bench, speak
 
@@ -108,7 +108,7 @@ def test_nothing_is_pruned_while_the_outbox_is_gone(bench, nas):
     bench.run()
     unmount(nas)
     with pytest.raises(OutboxGone):
-        prune(bench.instance, bench.context.database, older_than_s=START_S + 10_000)
+        prune_jobs(bench.instance, bench.context.database, older_than_s=START_S + 10_000)
     mount(nas)
     assert bench.status("hello") == "done"
     with bench.context.database.read() as session:
