@@ -1,6 +1,6 @@
 """The one supervised engine process: work goes in, events come out, and its death is an ordinary event.
 
-`tick` never waits. Time is given by the caller as `time.monotonic()`, which stands still while the machine sleeps
+`tick` never waits. Time is given by the caller as `time.monotonic()`, which does not run while the machine sleeps
 on Linux (CLOCK_MONOTONIC) and on macOS (mach_absolute_time); beyond that, one tick never counts for more than
 `longest_tick_gap_s` of silence, so that a frozen runner does not blame its engine.
 """
@@ -63,7 +63,7 @@ EngineEvent: TypeAlias = EngineReady | LoadFailed | Progress | SpeechDone | Lock
 
 @dataclass(frozen=True, kw_only=True)
 class Deadlines:
-    """How long an engine may be silent before it counts as hanging."""
+    """Times that an engine may be silent before it counts as hanging."""
 
     load_s: float = 900.0  # the largest model from a slow disk, with compilation
     silence_s: float = 60.0  # at least this much between two signs of life
@@ -73,17 +73,17 @@ class Deadlines:
 
 @dataclass
 class _InFlight:
-    """What we know about a piece of work that has no answer yet."""
+    """A piece of work that has no answer yet."""
 
     expected_s: float
     has_started: bool = False
     is_cancelled: bool = False
-    again: tuple[SpeechWork | LockWork, float] | None = None  # submitted anew before the cancelled one was answered
+    resubmitted: tuple[SpeechWork | LockWork, float] | None = None  # before the cancelled one was answered
 
 
 @dataclass
 class _Watch:
-    """What has been seen of the present process."""
+    """Observations of the present process."""
 
     silent_s: float = 0.0
     idle_s: float = 0.0
@@ -161,9 +161,9 @@ class EngineClient:
         if self._pipe is None or self.state not in ("loading", "ready"):
             raise ValueError(f"work was submitted to an engine that is {self.state}")
         if (known := self._watch.in_flight.get(work.id)) is not None:
-            if not known.is_cancelled or known.again is not None:
+            if not known.is_cancelled or known.resubmitted is not None:
                 raise ValueError(f"work {work.id!r} is in flight already")
-            known.again = (work, expected_s)
+            known.resubmitted = (work, expected_s)
             return
         self._pipe.send(work)
         if not self._watch.in_flight:
@@ -175,7 +175,7 @@ class EngineClient:
         work = self._watch.in_flight.get(work_id)
         if self._pipe is None or work is None:
             return
-        work.again = None
+        work.resubmitted = None
         if not work.is_cancelled:
             work.is_cancelled = True
             self._pipe.send(Cancel(id=work_id))
@@ -256,12 +256,12 @@ class EngineClient:
             work.has_started = True
         else:
             del self._watch.in_flight[message.id]
-        if work.again is None:
+        if work.resubmitted is None:
             self._events.append(message)
         elif message.id not in self._watch.in_flight:
-            self._begin_again(*work.again)
+            self._resubmit(*work.resubmitted)
 
-    def _begin_again(self, work: SpeechWork | LockWork, expected_s: float) -> None:
+    def _resubmit(self, work: SpeechWork | LockWork, expected_s: float) -> None:
         if self._pipe is not None:
             self._pipe.send(work)
             self._watch.in_flight[work.id] = _InFlight(expected_s=expected_s)
@@ -333,12 +333,12 @@ class EngineClient:
 
 
 def default_memory_limit_bytes() -> int:
-    """How much the engine may grow where the settings leave it to a rule."""
+    """Limit of the engine's memory where the settings leave it to a rule."""
     return int(total_bytes() * MEMORY_SHARE)
 
 
 def describe_exit(status: int | None) -> str:
-    """How a process ended, in words."""
+    """The end of a process, in words."""
     if status is None:
         return "The engine closed its pipe and was killed."
     if status >= 0:

@@ -28,7 +28,7 @@ PATIENCE_S = 2.0  # what it may take to look at a model that is here: what takes
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A model whose weights lie on this disk, or why they do not."""
+    """A model whose weights are on this disk, or why they are not."""
 
     name: str
     folder: Path | None = None
@@ -46,7 +46,7 @@ class FailedModel:
 
 @dataclass(kw_only=True)
 class _Pursuit:
-    """What is being done to have one model."""
+    """The efforts to have one model."""
 
     name: str
     since_s: float = 0.0  # when the present thread began
@@ -89,7 +89,7 @@ class ModelLoader:
         return frozenset(name for name, pursuit in self._pursuits.items() if pursuit.is_long(now_s))
 
     def fetch(self, name: str, *, now_s: float) -> bool:
-        """Make the weights lie on this disk, whatever the engine does meanwhile; returns whether they do."""
+        """Bring the weights to this disk, whatever the engine does meanwhile; returns whether they are here."""
         pursuit = self._pursuits.setdefault(name, _Pursuit(name=name))
         if pursuit.thread is not None or now_s < pursuit.not_before_s:
             return False
@@ -111,7 +111,7 @@ class ModelLoader:
         pursuit.prepared = None  # if that fails, it is looked for again
 
     def next_try_s(self) -> float | None:
-        """When the first of the models that could not be had is tried again."""
+        """Time of the next try at a model that could not be had."""
         waiting = (pursuit for pursuit in self._pursuits.values() if pursuit.thread is None)
         return min((pursuit.not_before_s for pursuit in waiting if pursuit.not_before_s), default=None)
 
@@ -151,7 +151,7 @@ class ModelLoader:
         error = JobError(
             code="engine-failure",
             message=f"The engine died while it loaded {name}: {lost.detail}",
-            hint="`voicejobs doctor` checks the engines; the engine's log lies in the instance's logs folder.",
+            hint="`voicejobs doctor` checks the engines; the engine's log is in the instance's logs folder.",
         )
         return self._failure(name, error, retryable=True, now_s=now_s)
 
@@ -171,12 +171,12 @@ class ModelLoader:
         self.engine.load(choice)
 
     def take_warnings(self) -> list[str]:
-        """What is to be said of the load in the receipts of the jobs that waited for it, once."""
+        """Warnings about the load for the receipts of the jobs that waited for it, once."""
         warnings, self.warnings = self.warnings, []
         return warnings
 
     def _prepare(self, pursuit: _Pursuit) -> None:
-        """In the thread: make the weights lie on this disk."""
+        """In the thread: bring the weights to this disk."""
         name = pursuit.name
 
         def tell(event: ModelEvent) -> None:

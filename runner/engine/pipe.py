@@ -82,7 +82,7 @@ class EnginePipe:
         return self._process.poll()
 
     def fileno(self) -> int:
-        """Readable when the engine has said something or is gone."""
+        """A descriptor that is readable when the engine has sent something or is gone."""
         return self._replies_read
 
     def send(self, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""The lines of a job, read once → what the job has come to, and what its track is made of; small, however many."""
+"""The lines of a job, read once → its outcome, and the parts of its track; small, however many."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Spoken:
 
 @dataclass(kw_only=True)
 class JobSummary:
-    """What is kept of a job's lines to end it."""
+    """Everything of a job's lines that is needed to end it."""
 
     lines: int = 0
     spoken: list[Spoken] = field(default_factory=list)

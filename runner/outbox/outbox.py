@@ -31,7 +31,7 @@ from runner.config.instance import Instance
 from runner.errors import OutboxGone
 
 RECEIPT = "result.json"
-GONE_HINT = "Mount its disk, or create it anew: work goes on by itself."
+GONE_HINT = "Mount its disk, or create it again: work goes on by itself."
 TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `temporary_beside` gives
 
 
@@ -39,17 +39,17 @@ TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `temporary_beside` gives
 class Outbox:
     """The folder where answers appear.
 
-    One that has gone is created anew only in the instance itself: below an empty mount point nobody would find them.
+    One that has gone is created again only in the instance itself: below an empty mount point nobody would find them.
     """
 
     folder: Path
-    is_own: bool = False  # it lies in the instance, on its disk
-    mount_point: Path | None = None  # of the disk that it lay on at first
+    is_own: bool = False  # it is in the instance, on its disk
+    mount_point: Path | None = None  # of the disk that it was on at first
     device: int | None = None  # that disk, as the system numbers it; mounted again, it may have another number
 
     @classmethod
     def of(cls, instance: Instance) -> Outbox:
-        """The outbox on the disk where it lies now, if it does; on another one it counts as gone."""
+        """The outbox on the disk where it is now, if it is; on another one it counts as gone."""
         folder = instance.outbox
         if not folder.is_dir():
             return cls(folder)
@@ -76,7 +76,7 @@ class Outbox:
         return stat.S_ISDIR(status.st_mode) and is_same_disk
 
     def names(self) -> set[str]:
-        """Name keys of everything that lies in the outbox. Raises OutboxGone, since any name may be taken."""
+        """Name keys of everything in the outbox. Raises OutboxGone, since any name may be taken."""
         self.require()
         try:
             return {name_key(path.name) for path in self.folder.iterdir()}
@@ -84,13 +84,13 @@ class Outbox:
             raise storage_error(error, f"listing {self.folder}") from error
 
     def files_of(self, job_name: str) -> set[str]:
-        """Name keys of what lies in the job's folder; empty when that is gone."""
+        """Name keys of everything in the job's folder; empty when that is gone."""
         folder = self.folder / job_name
         with _system_errors(f"listing {folder}"):
             return {name_key(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
 
     def job_folder(self, job_name: str) -> Path:
-        """Where a job's files go; made when it is missing, since whoever empties the outbox may take it away."""
+        """The folder of a job's files; made when it is missing, since whoever empties the outbox may take it away."""
         folder = self.folder / job_name
         self.require()
         with _system_errors(f"creating {folder}"):
@@ -105,26 +105,26 @@ class Outbox:
     def publish_many(self, files: Mapping[str, Mapping[str, bytes]]) -> dict[str, StorageError]:
         """Make files (by job name and file name) appear; returns the jobs whose folders cannot be written, and why.
 
-        Raises DiskFull and OutboxGone, which are every job's trouble.
+        Raises DiskFull and OutboxGone, which concern every job.
         """
-        troubles: dict[str, StorageError] = {}
+        errors: dict[str, StorageError] = {}
         files = {job_name: named for job_name, named in files.items() if named}
         if files:
             self.require()
-        self._make_folders(files, troubles)
+        self._make_folders(files, errors)
         contents = [
             (self.folder / job_name / name, content)
             for job_name, named in files.items()
-            if job_name not in troubles
+            if job_name not in errors
             for name, content in named.items()
         ]
         crash_point("publish.before-write")
         for path, error in write_all_durably(contents).items():
-            _note(troubles, path.parent.name, storage_error(error, f"writing {path}"))
+            _note(errors, path.parent.name, storage_error(error, f"writing {path}"))
         crash_point("publish.file")
-        return troubles
+        return errors
 
-    def _make_folders(self, job_names: Iterable[str], troubles: dict[str, StorageError]) -> None:
+    def _make_folders(self, job_names: Iterable[str], errors: dict[str, StorageError]) -> None:
         """The folders of these jobs, synced into the outbox all at once."""
         made = False
         for job_name in job_names:
@@ -134,7 +134,7 @@ class Outbox:
                     folder.mkdir()
                     made = True
             except OSError as error:
-                _note(troubles, job_name, storage_error(error, f"creating {folder}"))
+                _note(errors, job_name, storage_error(error, f"creating {folder}"))
         if made:
             with _system_errors(f"syncing {self.folder}"):
                 fsync_folder(self.folder)
@@ -160,13 +160,22 @@ class Outbox:
         crash_point("publish.file")
         return digest
 
-    def sweep(self, job_name: str) -> None:
-        """Remove what killed runners left half written: one runner owns the outbox, so nobody is writing it now."""
-        folder = self.job_folder(job_name)
-        with _system_errors(f"sweeping {folder}"):
-            for path in folder.iterdir():
-                if TEMPORARY.fullmatch(path.name) and (path.is_symlink() or not path.is_dir()):  # ours are files
-                    path.unlink(missing_ok=True)
+    def sweep(self, job_names: Iterable[str]) -> dict[str, StorageError]:
+        """Remove what killed runners left half written: one runner owns the outbox, so nobody is writing it now.
+
+        Returns and raises as `publish_many`.
+        """
+        errors: dict[str, StorageError] = {}
+        for job_name in job_names:
+            try:
+                for path in self.job_folder(job_name).iterdir():
+                    if TEMPORARY.fullmatch(path.name) and (path.is_symlink() or not path.is_dir()):  # ours are files
+                        path.unlink(missing_ok=True)
+            except StorageError as error:
+                _note(errors, job_name, error)
+            except OSError as error:
+                _note(errors, job_name, storage_error(error, f"sweeping {self.folder / job_name}"))
+        return errors
 
     def retire_receipt(self, job_name: str) -> None:
         """Before a retry: `result.json` becomes `result.N.json`, N the first number that is free."""
@@ -183,14 +192,14 @@ class Outbox:
 
 
 def mount_point_of(folder: Path) -> Path:
-    """Where the disk that holds `folder` is mounted."""
+    """The folder where the disk that holds `folder` is mounted."""
     return next(place for place in (folder, *folder.parents) if os.path.ismount(place) or place == place.parent)
 
 
-def _note(troubles: dict[str, StorageError], job_name: str, error: StorageError) -> None:
+def _note(errors: dict[str, StorageError], job_name: str, error: StorageError) -> None:
     if error.is_instance_wide:
         raise error
-    troubles.setdefault(job_name, error)
+    errors.setdefault(job_name, error)
 
 
 def read_job_file(path: Path, *, limit_bytes: int) -> bytes | None:

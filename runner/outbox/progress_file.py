@@ -1,4 +1,4 @@
-"""How far the engine is with lines in flight → a small file of the runner, and back, for commands that show progress.
+"""The engine's progress with lines in flight → a small file of the runner, and back, for commands that show it.
 
 A line may take many minutes. The file is written every few seconds at most and never made durable: it is out of date
 when its runner dies. Touches the disk.
@@ -40,7 +40,7 @@ NOTHING = UnderWay()
 
 
 def lines_under_way(state_dir: Path, *, now_s: float) -> dict[int, UnderWay]:
-    """Lines in flight by their job's ledger id; empty where no runner has told anything lately."""
+    """Lines in flight by their job's ledger id; empty where no runner has written any lately."""
     try:
         content = json.loads((state_dir / FILE).read_bytes())
         if abs(now_s - content["at_s"]) > OUT_OF_DATE_S:
@@ -61,7 +61,7 @@ class ProgressWriter:
     _next_write_s: float = 0.0
 
     def note(self, progress: Progress) -> None:
-        """The engine has told how far a piece of work is."""
+        """Note how far the engine is with a piece of work."""
         self._since_s.setdefault(progress.id, self.clock())
         self._frames[progress.id] = progress.frames
 
@@ -71,7 +71,7 @@ class ProgressWriter:
         self._since_s = {work_id: self._since_s[work_id] for work_id in self._frames}
 
     def is_due(self, now_s: float) -> bool:
-        """Whether there is anything to tell, and the last time is a while ago."""
+        """Whether there is any progress, and it was not written a moment ago."""
         return any(self._frames.values()) and now_s >= self._next_write_s
 
     def write(self, lines: Mapping[str, LineInFlight], *, now_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What the ledger knows of a finished job → its receipt, `result.json`. Pure functions.
+"""A finished job and its lines in the ledger → its receipt, `result.json`. Pure functions.
 
 `docs/receipts.md` and `docs/receipt.schema.json` describe the keys. Everything here comes from the ledger, so the
 same receipt is written with the same bytes however often it has to be.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,27 +23,16 @@ class Encoded(str):
     """JSON already: an entry of a job of many lines takes a tenth of the room that its values take."""
 
 
-@dataclass
-class Totals:
-    """What the lines of a job took together."""
-
-    audio_s: float = 0.0
-    render_s: float = 0.0
-
-    def add(self, result: Mapping[str, Any]) -> None:
-        self.audio_s += result.get("duration_s", 0.0)
-        self.render_s += 0.0 if result.get("reused") else result.get("render_s", 0.0)
-
-
 def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
     """The receipt of a job that has an outcome, for `encoded`; `lines` are all its lines, in order, read once."""
     is_design = job.kind == "design"
     entries: list[Encoded] = []
-    totals = Totals()
+    audio_s = render_s = 0.0
     for line in lines:
-        entry = line_entry(line)
+        entry, result = line_entry(line), line.result or {}
         entries.append(Encoded(_compact(_candidate(entry) if is_design else entry)))
-        totals.add(line.result or {})
+        audio_s += result.get("duration_s", 0.0)
+        render_s += 0.0 if result.get("reused") else result.get("render_s", 0.0)
     facts = job.facts
     spec = json.loads(job.spec_json) if job.spec_json else {}
     return {
@@ -65,14 +53,14 @@ def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
         "model": facts.get("model"),
         "engine": facts.get("engine"),
         "versions": facts.get("versions", {}),
-        "timings": timings(job, totals),
+        "timings": timings(job, audio_s=audio_s, render_s=render_s),
         "attempts": job.attempts,
         "metadata": spec.get("metadata", {}),
     }
 
 
 def encoded(content: Mapping[str, Any]) -> bytes:
-    """A receipt as it lies in the outbox: a key a line, and an entry of a list a line, for people who look."""
+    """The bytes of `result.json`: a key a line, and an entry of a list a line, for people who look."""
     parts = (f"  {_compact(key)}: {_value(value)}" for key, value in content.items())
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
@@ -121,7 +109,7 @@ def _candidate(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in ("id", "voice")}
 
 
-# What a take whose audio can be used is like that failed a gate of `models/audio/quality.py`.
+# Faults of usable takes, by the gate of `models/audio/quality.py` that found them.
 FAULTS = {
     "clipped": "is overdriven",
     "too-short": "is too short for its text",
@@ -131,7 +119,7 @@ FAULTS = {
 
 
 def gates_warning(file: str, *, attempts: int, failed: Iterable[str]) -> str:
-    """What is said of a line whose best take is not good."""
+    """The warning about a line whose best take is not good."""
     best = f"the best of {attempts} takes" if attempts > 1 else "the only take"
     faults = [f"{FAULTS.get(gate, 'failed')} ({gate})" for gate in failed]
     return f"{file}: {best} {' and '.join(faults)}."
@@ -151,8 +139,8 @@ def version_entry(version: Version) -> dict[str, Any]:
     return {"name": version.voice, "version": version.number, "digest": f"sha256:{version.digest}"}
 
 
-def timings(job: Job, totals: Totals) -> dict[str, Any]:
-    """When things happened, and how long speech and its rendering took together."""
+def timings(job: Job, *, audio_s: float, render_s: float) -> dict[str, Any]:
+    """Times of claim, start and end, and how long speech and its rendering took together."""
     end_s = job.finished_s if job.finished_s is not None else job.claimed_s
     return {
         "claimed_at": iso(job.claimed_s),
@@ -160,8 +148,8 @@ def timings(job: Job, totals: Totals) -> dict[str, Any]:
         "finished_at": iso(job.finished_s),
         "waited_s": _span_s(job.claimed_s, job.started_s or end_s),
         "ran_s": _span_s(job.started_s or end_s, end_s),
-        "audio_s": round(totals.audio_s, 3),
-        "render_s": round(totals.render_s, 3),
+        "audio_s": round(audio_s, 3),
+        "render_s": round(render_s, 3),
     }
 
 

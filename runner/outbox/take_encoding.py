@@ -30,7 +30,7 @@ KEPT_BYTES = 3_000_000  # of recent takes
 
 @dataclass(frozen=True, kw_only=True)
 class FileFormat:
-    """How a job's audio is published."""
+    """Format of a job's published audio."""
 
     format: str
     encoding: str = "pcm16"

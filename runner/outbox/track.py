@@ -14,7 +14,7 @@ SILENCE_BLOCK = np.zeros(SAMPLE_RATE_HZ, np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class TrackLine:
-    """One line as it stands in the track."""
+    """One line of the track."""
 
     text: str
     samples: int
@@ -78,7 +78,7 @@ def vtt(captions: Iterable[Cue]) -> str:
 
 
 def timestamp(seconds: float, *, mark: str) -> str:
-    """`00:01:02,345`; `mark` stands before the milliseconds."""
+    """`00:01:02,345`; `mark` comes before the milliseconds."""
     milliseconds = round(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d}{mark}{milliseconds % 1000:03d}"

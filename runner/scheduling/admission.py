@@ -33,31 +33,29 @@ IMPORT = "import"
 
 @dataclass
 class Needs:
-    """What a job has to wait for."""
+    """Jobs and voices that a job has to wait for."""
 
-    jobs: dict[int, bool] = field(default_factory=dict)
-    voices: list[tuple[str, str]] = field(default_factory=list)
+    jobs: dict[int, bool] = field(default_factory=dict)  # ledger id -> whether it must succeed
+    voices: list[tuple[str, str]] = field(default_factory=list)  # (key, reference as written)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Admitted:
-    """What became of a drop."""
+    """The job that a drop became, or that answers it."""
 
     job: Job
     freed_claim: str | None = None  # the earlier job goes on with this drop and needs its old one no more
 
 
+@dataclass(frozen=True, kw_only=True)
 class Admission:
     """Records one batch of drops within the caller's transaction."""
 
-    def __init__(
-        self, session: Session, *, taken: set[str], now_s: float, claimed_dir: Path, default_model: str
-    ) -> None:
-        self._default_model = default_model
-        self._claimed_dir = claimed_dir
-        self._session = session
-        self._taken = taken
-        self._now_s = now_s
+    session: Session
+    taken: set[str]  # names of jobs that are not free, as keys
+    now_s: float
+    claimed_dir: Path
+    default_model: str
 
     def admit(
         self, drops: Sequence[ClaimedDrop], *, more_to_come: bool = False
@@ -78,10 +76,8 @@ class Admission:
             if len(unknown) == len(left):  # nothing in this batch makes what they want
                 if more_to_come:
                     return admitted, left
-                return [
-                    *admitted,
-                    *(self._answer(drop, JobStatus.REJECTED, error=error) for drop, error in unknown),
-                ], []
+                admitted += [self._answer(drop, JobStatus.REJECTED, error=error) for drop, error in unknown]
+                return admitted, []
             left = [drop for drop, _ in unknown]
         return admitted, []
 
@@ -91,7 +87,7 @@ class Admission:
         if spec is None:
             assert drop.problem is not None, "a drop holds a job, or the reason why not"
             return self._answer(drop, JobStatus.REJECTED, error=drop.problem)
-        if spec.id is not None and (holder := jobs.by_key(self._session, spec.id)) is not None:
+        if spec.id is not None and (holder := jobs.by_key(self.session, spec.id)) is not None:
             return self._answer_for_holder(drop, holder)
         try:
             needs = self._needs(spec, made=drop.voice or spec.voice_made())
@@ -103,11 +99,10 @@ class Admission:
 
     def _record(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> Job:
         waits = any(self._is_open(job_id) for job_id in needs.jobs)
-        failed = next(
-            (job for job in self._needed(needs) if job.status in LOST_STATUSES and not self._is_open(job.id)), None
-        )
+        required = [jobs.get(self.session, job_id) for job_id, is_required in needs.jobs.items() if is_required]
+        failed = next((job for job in required if job.status in LOST_STATUSES and not self._is_open(job.id)), None)
         job = jobs.add(
-            self._session,
+            self.session,
             NewJob(
                 stem=spec.id or job_name_from(drop.dropped_name),
                 key=spec.id,
@@ -116,7 +111,7 @@ class Admission:
                 content_sha256=drop.content_sha256,
                 spec_json=spec_to_json(spec),
                 claim_id=drop.claim_id,
-                claimed_s=self._now_s,
+                claimed_s=self.now_s,
                 priority=spec.priority,
                 model=self._likely_model(spec),
                 status=JobStatus.WAITING if waits else JobStatus.QUEUED,
@@ -127,12 +122,12 @@ class Admission:
                 voices=tuple(dict.fromkeys(needs.voices)),
                 facts=self._file_facts(drop),
             ),
-            taken=self._taken,
+            taken=self.taken,
         )
         return self._noted(job, "claimed", f"claimed as {drop.dropped_name}")
 
     def _likely_model(self, spec: JobSpec) -> str | None:
-        """The model that the job's work will need, so that jobs of one model run together; None when unsure."""
+        """Likely model of the job's work, so that jobs of one model run together; None when unsure."""
         if isinstance(spec, ExportSpec | ImportSpec):
             return None
         wanted = spec.model
@@ -149,17 +144,17 @@ class Admission:
         if may_be_preset(parse_voice_reference(reference)):
             return self._default_for(PRESETS)
         try:
-            return likely_name(resolve(self._session, reference).model.model)
+            return likely_name(resolve(self.session, reference).model.model)
         except NotFound:
             return None  # still to be made
 
     def _default_for(self, ability: str) -> str | None:
-        name = likely_name(self._default_model)
+        name = likely_name(self.default_model)
         return sibling_for(name, ability) if name is not None else None
 
     def _noted(self, job: Job, kind: str, message: str) -> Job:
-        jobs.add_event(self._session, job.id, kind=kind, message=message, at_s=self._now_s)
-        self._taken.add(name_key(job.name))
+        jobs.add_event(self.session, job.id, kind=kind, message=message, at_s=self.now_s)
+        self.taken.add(name_key(job.name))
         return job
 
     def _answer(
@@ -173,7 +168,7 @@ class Admission:
         """Record a drop that becomes no job; it holds no id."""
         spec, reason = drop.spec, JobError.of(error) if error else None
         job = jobs.add(
-            self._session,
+            self.session,
             NewJob(
                 stem=job_name_from(drop.dropped_name),
                 dropped_name=printable_name(drop.dropped_name),
@@ -181,13 +176,13 @@ class Admission:
                 content_sha256=drop.content_sha256 or "",
                 spec_json=spec_to_json(spec) if spec else "{}",
                 claim_id=drop.claim_id,
-                claimed_s=self._now_s,
+                claimed_s=self.now_s,
                 status=JobStatus.RUNNING,
                 outcome=status,
                 error=reason,
                 facts={**self._file_facts(drop), **(facts or {})},
             ),
-            taken=self._taken,
+            taken=self.taken,
         )
         return Admitted(job=self._noted(job, status, reason.message if reason else f"{status} of an earlier job"))
 
@@ -199,22 +194,22 @@ class Admission:
             return self._answer(drop, JobStatus.REJECTED, error=error)
         if holder.status in RETRYABLE_STATUSES and not self._is_open(holder.id):
             facts, claim_id = self._file_facts(drop), drop.claim_id
-            resume(self._session, holder.id, claim_id=claim_id, facts=facts, now_s=self._now_s)
-            jobs.add_event(self._session, holder.id, kind=RETRY, message="dropped again", at_s=self._now_s)
+            resume(self.session, holder.id, claim_id=claim_id, facts=facts, now_s=self.now_s)
+            jobs.add_event(self.session, holder.id, kind=RETRY, message="dropped again", at_s=self.now_s)
             return Admitted(job=holder, freed_claim=holder.claim_id)
         return self._answer(drop, JobStatus.DUPLICATE, error=None, facts={"duplicate_of": holder.name})
 
     def _file_facts(self, drop: ClaimedDrop) -> dict[str, Any]:
-        """Where the job file lies as it was dropped, for the outbox."""
+        """Place of the job file as it was dropped, for the outbox."""
         if drop.job_path is None:
             return {}
-        path = drop.job_path.relative_to(self._claimed_dir)
+        path = drop.job_path.relative_to(self.claimed_dir)
         return {"job_file": path.name, "job_path": path.as_posix()}
 
     # ---- dependencies ------------------------------------------------------------------------------------------
 
     def _needs(self, spec: JobSpec, *, made: str | None) -> Needs:
-        """What the job waits for. Raises DependencyUnknown when nothing known will make what it wants."""
+        """Everything the job waits for. Raises DependencyUnknown when nothing known will make what it wants."""
         needs = Needs()
         if isinstance(spec, LockSpec):
             if spec.source is not None:
@@ -232,7 +227,7 @@ class Admission:
         return needs
 
     def _need_makers(self, voice: str, needs: Needs, *, required: bool) -> list[int]:
-        makers = dependencies.open_makers(self._session, name_key(voice))
+        makers = dependencies.open_makers(self.session, name_key(voice))
         for job_id in makers:
             needs.jobs[job_id] = required or needs.jobs.get(job_id, False)
         return makers
@@ -242,24 +237,26 @@ class Admission:
         if may_be_preset(wanted):
             return
         needs.voices.append((name_key(wanted.name), reference))
-        exists = self._exists(reference)
-        if exists and (wanted.number is not None or wanted.digest is not None):
+        missing = self._missing(reference)
+        if missing is None and (wanted.number is not None or wanted.digest is not None):
             return  # a version never changes, whatever else is locked before
         makers = self._need_makers(wanted.name, needs, required=True)
-        if not exists and not self._will_exist(wanted, makers):
-            self._raise_unknown(reference)
+        if missing is not None and not self._will_exist(wanted, makers):
+            message = f"{missing.message} No job that is known will make it."
+            raise DependencyUnknown(message, hint=missing.hint) from missing
 
-    def _exists(self, reference: str) -> bool:
+    def _missing(self, reference: str) -> NotFound | None:
+        """Why a voice cannot be used now; None when it can."""
         try:
-            resolve(self._session, reference)
-        except NotFound:
-            return False
-        return True
+            resolve(self.session, reference)
+        except NotFound as error:
+            return error
+        return None
 
     def _will_exist(self, wanted: VoiceReference, makers: Sequence[int]) -> bool:
         """Whether the jobs that lock this voice will make what is wanted of it, or may: a file brings any number."""
-        if any(jobs.get(self._session, job_id).kind == IMPORT for job_id in makers):
-            return True  # of versions and aliases; whether it did is judged when its turn has come
+        if any(jobs.get(self.session, job_id).kind == IMPORT for job_id in makers):
+            return True  # of versions and aliases; whether it did is judged when the job starts
         if wanted.number is not None:
             return bool(makers) and wanted.number <= self._newest(wanted.name) + len(makers)
         is_current = wanted.digest is None and name_key(wanted.alias or "current") == "current"
@@ -267,20 +264,12 @@ class Admission:
 
     def _newest(self, voice: str) -> int:
         try:
-            versions = history(self._session, voice, limit=1)
+            return next((version.number for version in history(self.session, voice, limit=1)), 0)
         except NotFound:
             return 0
-        return versions[0].number if versions else 0
-
-    def _raise_unknown(self, reference: str) -> None:
-        try:
-            resolve(self._session, reference)
-        except NotFound as error:
-            message = f"{error.message} No job that is known will make it."
-            raise DependencyUnknown(message, hint=error.hint) from error
 
     def _need_candidate(self, job_name: str, candidate: int, needs: Needs) -> None:
-        design = jobs.find_by_name(self._session, job_name)
+        design = jobs.find_by_name(self.session, job_name)
         if design is not None and design.kind == "design" and self._is_open(design.id):
             spec = spec_from_json(design.spec_json)
             assert isinstance(spec, DesignSpec)
@@ -290,7 +279,7 @@ class Admission:
                 )
             needs.jobs[design.id] = True
             return
-        found = {kept.index for kept in find_candidates(self._session, design.name if design else job_name)}
+        found = {kept.index for kept in find_candidates(self.session, design.name if design else job_name)}
         if candidate in found:
             if design is not None:
                 needs.jobs.setdefault(design.id, False)  # it is not pruned, nor are its candidates replaced, before
@@ -306,9 +295,6 @@ class Admission:
         hint = "`from.job` is the exact name of a design job; `voicejobs jobs list` shows them."
         raise DependencyUnknown(f"There is no design job {job_name!r}.", hint=hint)
 
-    def _needed(self, needs: Needs) -> list[Job]:
-        return [jobs.get(self._session, job_id) for job_id, required in needs.jobs.items() if required]
-
     def _is_open(self, job_id: int) -> bool:
         """Whether it has not ended, or is about to be tried again."""
-        return dependencies.will_end(self._session, job_id)
+        return dependencies.will_end(self.session, job_id)

@@ -1,6 +1,6 @@
 """A job file's values and what its names mean → the lines to be spoken, with seeds and file names. Pure functions.
 
-A line's seed follows from what it says and how, never from where it stands: inserting a line above it, renaming
+A line's seed follows from what it says and how, never from its place: inserting a line above it, renaming
 its id or its file changes nothing, so its take is found again.
 """
 
@@ -20,7 +20,7 @@ from registry.voices.names import name_key
 
 SEED_LIMIT = 1 << 31
 MAX_CRASHES = 3  # engine deaths over one line or recording before it is quarantined
-MAX_FAILURES = 3  # failed renderings of it that a retry might have mended
+MAX_FAILURES = 3  # failed renderings of it that another try might have made good
 MAX_LINE_CHARACTERS = 2_000  # of a text that is cut into lines; the engine cuts further where its model must
 PARAGRAPH_PAUSE_S = 0.6
 SENTENCE_PAUSE_S = 0.2

@@ -1,4 +1,4 @@
-"""A job whose turn has come → its plan and its lines: names become digests, texts become requests with seeds."""
+"""A job about to start → its plan and its lines: names become digests, texts become requests with seeds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RandomSeed = Callable[[], int]
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:
-    """What a job is going to do, fixed for good."""
+    """A job's lines and the voices that its names mean, fixed over every retry."""
 
     model: str
     lines: Sequence[NewLine] = ()
@@ -81,7 +81,8 @@ class Planner:
         """Lines with their voices; `folder` holds what the job refers to. Raises NotFound, InvalidInput, …"""
         check_can_write(spec.format or self.settings.format)
         parts = line_specs(spec, folder=folder)
-        voices = self._voices(session, [part.voice or spec.voice or "" for part in parts])
+        references = dict.fromkeys(part.voice or spec.voice or "" for part in parts)
+        voices = {reference: resolve_voice(session, reference) for reference in references}
         files = line_files([part.id for part in parts], extension=spec.format or self.settings.format)
         seeds = self._seeds(spec)
         lines = []
@@ -97,9 +98,6 @@ class Planner:
             )
         resolved = {name: voice.source.to_json() for name, voice in voices.items()}
         return JobPlan(model=lines[0].model, lines=lines, plan={"voices": resolved})
-
-    def _voices(self, session: Session, references: Sequence[str]) -> dict[str, ResolvedVoice]:
-        return {reference: resolve_voice(session, reference) for reference in dict.fromkeys(references)}
 
     def _request(
         self,

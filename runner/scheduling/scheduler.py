@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What decides about a job's turn."""
+    """A job that could run, and all that decides whether it is next."""
 
     id: int
     priority: int

@@ -26,7 +26,7 @@ SPEAKER_OF_PRESET = {"anna": "ono_anna"}  # the Swift tools' name of the same sp
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedVoice:
-    """What a reference means. `digest` names it in take keys; `model` is a lock's own."""
+    """A voice that a reference means. `digest` names it in take keys; `model` is a lock's own."""
 
     source: VoiceSource
     digest: str
@@ -37,7 +37,7 @@ class ResolvedVoice:
 
 
 def resolve_voice(session: Session, reference: str) -> ResolvedVoice:
-    """What `elena`, `elena@2`, `elena@alias`, `ryan` or `preset:ryan` means now. Raises NotFound and its kin."""
+    """The voice that `elena@2`, `elena@alias`, `ryan` or `preset:ryan` means now. Raises NotFound and its kin."""
     wanted = parse_voice_reference(reference)
     if may_be_preset(wanted):
         return preset_voice(wanted.name)
@@ -131,5 +131,5 @@ def prompt_mismatch(voice: ResolvedVoice, model: str) -> PromptModelMismatch:
 
 
 def relock_hint(name: str, model: str) -> str:
-    """How to make a lock fit another model."""
+    """A hint on how to make a lock fit another model."""
     return f"Leave `model` out, or run `voicejobs voices relock {name} --model {model}` for a version that fits."

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_S = 1.5  # how long lines in flight may still finish once the runner is told to stop
 ENGINE_GRACE_S = 1.0
-STOP_WITHIN_S = 4.0  # a step that takes longer, a line of minutes to record, is abandoned as by a power cut
+STOP_WITHIN_S = 4.0  # a step that takes longer, a line of minutes to write, is abandoned as by a power cut
 WATCH_CHECK_S = 5.0
 M_ARENA_MAX = -8  # as in glibc's malloc.h
 HEAPS = 2
@@ -42,15 +42,15 @@ UNTIL_LOOK_S = 0.1  # how often a caller is asked whether it has what it waited 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """How a run ended."""
+    """Outcomes of a run."""
 
-    outcomes: dict[JobStatus, int]  # how many jobs came to what
+    outcomes: dict[JobStatus, int]  # how many jobs ended how
     work_waits: bool
     interrupted: bool  # stopped by a signal
 
     @property
     def exit_code_once(self) -> int:
-        """What `run --once` exits with."""
+        """Exit code of `run --once`."""
         worst = max((STATUS_EXIT_CODES[outcome] for outcome in self.outcomes), default=OK)
         return worst or (TRY_AGAIN if self.work_waits else OK)
 
@@ -71,13 +71,11 @@ class Waker:
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._write, b"w")
 
-    def clear(self) -> bool:
-        """Empty the pipe; True when somebody had called."""
-        called = False
+    def clear(self) -> None:
+        """Empty the pipe."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._read, 4096):
-                called = True
-        return called
+                pass
 
     def close(self) -> None:
         os.close(self._read)
@@ -187,7 +185,7 @@ class Runner:
         self._waker.wake()
 
     def _drain(self) -> None:
-        """Let what is in flight finish, for a moment; what does not is begun anew by the next runner."""
+        """Let work in flight finish, for a moment; the next runner begins the rest again."""
         self.worker.is_stopping = True
         logger.info("stopping")
         end_s = time.monotonic() + DRAIN_S
@@ -201,7 +199,7 @@ class Runner:
     @contextlib.contextmanager
     def _handled_signals(self) -> Iterator[None]:
         """SIGTERM and SIGINT stop the loop; a second one ends the process at once."""
-        if not _is_main_thread():
+        if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -228,7 +226,3 @@ def _share_heaps() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library has other habits
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

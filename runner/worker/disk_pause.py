@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from registry.errors import DiskFull, StorageError
 from runner.errors import OutboxGone
-from runner.outbox.outbox import Outbox
 from runner.worker.context import Context
 from runner.worker.take_eviction import TakeEviction
 
@@ -24,7 +23,6 @@ class DiskPause:
     """The present error of the disk, if there is one, and when to try again."""
 
     context: Context
-    outbox: Outbox
     take_eviction: TakeEviction
     error: StorageError | None = None
     until_s: float = 0.0
@@ -50,7 +48,7 @@ class DiskPause:
         if now_s < self.until_s:
             return False
         if isinstance(self.error, OutboxGone):
-            self.outbox.require()
+            self.context.outbox.require()
         if not isinstance(self.error, DiskFull) or self._has_room(now_s):
             return True
         self.until_s = now_s + DISK_LOOK_S

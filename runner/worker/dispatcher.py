@@ -8,8 +8,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
-from typing import TypeGuard
 
 from registry.errors import NotFound, StorageError, VoiceJobsError
 from registry.jobs import dependencies, jobs, lines
@@ -23,7 +23,6 @@ from runner.jobfile.parse import spec_from_json
 from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec
 from runner.scheduling.planner import JobPlan, Planner, load_pronunciations
 from runner.scheduling.scheduler import Choice, in_order
-from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.exchange_jobs import ExchangeJobs
@@ -48,7 +47,6 @@ class Dispatcher:
     in_flight: InFlight
     loader: ModelLoader
     take_writer: TakeWriter
-    models: ModelNames
     lock_jobs: LockJobs
     exchange: ExchangeJobs
     events: Events
@@ -62,7 +60,7 @@ class Dispatcher:
         self._may_be_ready = True
 
     def dispatch(self, now_s: float) -> None:
-        """Give the engine work: of the job whose turn it is, then of the next that its model can speak."""
+        """Give the engine work: of the job that is next, then of others that its model can speak."""
         absent = self.loader.absent(now_s=now_s)
         self._may_be_ready |= absent != self._absent
         self._absent = absent
@@ -72,9 +70,8 @@ class Dispatcher:
             ordered = self._ordered(passed)
             if not ordered:
                 return
-            first = ordered[0]
-            if first.id not in self.in_flight.jobs:
-                self._start([choice.id for choice in self._startable(ordered)])
+            if startable := self._startable(ordered):
+                self._start(startable)
                 continue
             for choice in ordered:
                 active = self.in_flight.jobs.get(choice.id)
@@ -123,14 +120,9 @@ class Dispatcher:
 
     def _ordered(self, passed: set[int]) -> list[Choice]:
         choices = [
-            Choice(
-                id=active.job.id,
-                priority=active.job.priority,
-                model=active.model,
-                waits_since_s=active.last_scheduled_s,
-            )
-            for active in self.in_flight.jobs.values()
-            if active.has_work and active.job.id not in passed and active.model not in self._absent
+            Choice(id=key, priority=active.job.priority, model=active.model, waits_since_s=active.last_scheduled_s)
+            for key, active in self.in_flight.jobs.items()
+            if active.has_work and key not in passed and active.model not in self._absent
         ]
         if sum(active.model not in self._absent for active in self.in_flight.jobs.values()) < JOBS_AT_ONCE:
             choices += [
@@ -141,17 +133,14 @@ class Dispatcher:
         max_wait_s = self.context.settings.max_wait_s
         return in_order(choices, loaded=self.loader.loaded, now_s=self.context.clock(), max_wait_s=max_wait_s)
 
-    def _startable(self, ordered: Sequence[Choice]) -> list[Choice]:
-        """The queued jobs whose turn it is, as many as the engine has room for: they start together."""
-        room = max(1, min(STARTS_AT_ONCE, self.in_flight.capacity))
-        leading = []
-        for choice in ordered[:room]:
-            if choice.id in self.in_flight.jobs or choice.model != ordered[0].model:
-                break
-            leading.append(choice)
-        return leading
+    def _startable(self, ordered: Sequence[Choice]) -> list[int]:
+        """The queued jobs that are next, as many as the engine has room for: they start together."""
+        room, model = max(1, min(STARTS_AT_ONCE, self.in_flight.capacity)), ordered[0].model
+        leading = takewhile(lambda one: one.id not in self.in_flight.jobs and one.model == model, ordered[:room])
+        return [choice.id for choice in leading]
 
     def _is_loaded(self, active: ActiveJob, now_s: float) -> bool:
+        """Whether the engine has the job's model; else have it loaded, or fetched meanwhile."""
         if active.model is None or self.loader.is_ready_for(active.model):
             return active.model is not None
         if not self.in_flight.job_of_work:  # the model is swapped once its last line is spoken
@@ -170,7 +159,6 @@ class Dispatcher:
         room = self.in_flight.capacity
         started: list[ActiveJob] = []
         over: list[int] = []
-        delayed: list[tuple[Job, StorageError]] = []
         exchanges: list[tuple[Job, ExportSpec | ImportSpec]] = []
         with self.context.database.write() as session:
             for job_id in job_ids:
@@ -186,13 +174,8 @@ class Dispatcher:
                     else:
                         started.append(self._begin(session, job, spec))
                 except VoiceJobsError as error:
-                    if is_job_local(error):
-                        delayed.append((job, error))
-                    else:
-                        self._fail(session, job_id, error)
+                    if self._fails(session, job, error):
                         over.append(job_id)
-        for job, refused in delayed:
-            self._delay(job, refused)
         in_flight = [active for active in self._without_those_that_wait(started) if self._take_up(active)]
         if fitting := [active for active in in_flight if self._can_fetch(active)]:
             self.in_flight.fetch(fitting)
@@ -228,33 +211,32 @@ class Dispatcher:
         has_lines = active.lock_task is None and not active.drained
         return has_lines and active.model is not None and self.loader.is_ready_for(active.model)
 
-    def _fail(self, session: Session, job_id: int, error: VoiceJobsError) -> None:
-        """The job cannot start; what the disk refused may work later, and is raised again."""
+    def _fails(self, session: Session, job: Job, error: VoiceJobsError) -> bool:
+        """Fail a job that cannot start; False when it is only delayed. Raises errors of the whole instance."""
         if isinstance(error, StorageError) and error.retryable:
-            raise error
-        need = dependencies.failed_need(session, job_id) if isinstance(error, NotFound) else None
-        reason = error if need is None else DependencyFailed(need)
-        set_outcome(session, job_id, JobStatus.FAILED, now_s=self.context.clock(), error=JobError.of(reason))
+            if error.is_instance_wide:
+                raise error
+            self._delay(job, error)
+            return False
+        need = dependencies.failed_need(session, job.id) if isinstance(error, NotFound) else None
+        reason = JobError.of(error if need is None else DependencyFailed(need))
+        set_outcome(session, job.id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
+        return True
 
     def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:
-        """Move a voice out or in; True when the job is over, False when an engine must lock it first."""
+        """Move a voice out or in; False when the job goes on, since an engine must lock the voice, or is delayed."""
         try:
             if isinstance(spec, ExportSpec):
                 self.exchange.export(job, spec)
                 return True
             begun = self.exchange.bring_in(job, spec, folder=self._folder_of(job))
         except VoiceJobsError as error:
-            if is_job_local(error):
-                self._delay(job, error)
-                return False
             with self.context.database.write() as session:
-                self._fail(session, job.id, error)
-            return True
-        if begun is None:
-            return True
-        with self.context.database.write() as session:
-            self.in_flight.jobs[job.id] = self._begin_lock(session, job, spec, *begun)
-        return False
+                return self._fails(session, job, error)
+        if begun is not None:
+            with self.context.database.write() as session:
+                self.in_flight.jobs[job.id] = self._begin_lock(session, job, spec, *begun)
+        return begun is None
 
     def _begin_lock(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:
         started = jobs.start(session, job, model=model, now_s=self.context.clock())
@@ -278,7 +260,7 @@ class Dispatcher:
     def _plan(self, session: Session, job: Job, spec: JobSpec) -> JobPlan:
         planner = Planner(
             settings=self.context.settings,
-            models=self.models,
+            models=self.context.models,
             random_seed=lambda: secrets.randbits(31),
             pronunciations=load_pronunciations(self.context.instance),
         )
@@ -291,8 +273,3 @@ class Dispatcher:
     def _folder_of(self, job: Job) -> Path | None:
         """The folder of the files that a job refers to."""
         return self.scanner.folder_of(job.claim_id) if job.claim_id is not None else None
-
-
-def is_job_local(error: VoiceJobsError) -> TypeGuard[StorageError]:
-    """Whether the disk refuses what one job needs, for now, and may give another job what that needs."""
-    return isinstance(error, StorageError) and error.retryable and not error.is_instance_wide

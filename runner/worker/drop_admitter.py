@@ -11,7 +11,6 @@ from registry.jobs.values import OPEN_STATUSES, JobStatus
 from runner.inbox.drop import ClaimedDrop
 from runner.inbox.scanner import InboxScanner
 from runner.names import printable_name
-from runner.outbox.outbox import Outbox
 from runner.scheduling.admission import Admission, Admitted
 from runner.worker.context import Context
 from runner.worker.events import Events, OutcomesCommitted, ReadyMayExist
@@ -26,7 +25,6 @@ class DropAdmitter:
 
     context: Context
     scanner: InboxScanner
-    outbox: Outbox
     events: Events
     next_scan_s: float = 0.0
     _drops: list[ClaimedDrop] = field(default_factory=list)
@@ -74,10 +72,10 @@ class DropAdmitter:
             self.events.append(OutcomesCommitted(tuple(job.id for job in over)))
 
     def _admit(self) -> list[Admitted]:
-        taken = self.outbox.names()
+        taken = self.context.outbox.names()
         with self.context.database.write() as session:
             admission = Admission(
-                session,
+                session=session,
                 taken=taken,
                 now_s=self.context.clock(),
                 claimed_dir=self.context.instance.claimed_dir,

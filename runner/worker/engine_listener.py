@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models.processes.wire import LoadFailed
@@ -16,7 +16,7 @@ from models.protocol import EngineFacts, LockDone, Progress, SpeechDone, WorkFai
 from registry.jobs import jobs
 from registry.jobs.values import JobError
 from runner.engine.client import EngineClient, EngineEvent, EngineLost, EngineReady
-from runner.engine.model_loader import FailedModel, ModelLoader
+from runner.engine.model_loader import ModelLoader
 from runner.outbox.progress_file import ProgressWriter
 from runner.worker.context import Context
 from runner.worker.in_flight import InFlight
@@ -38,22 +38,24 @@ class EngineListener:
     _facts: EngineFacts | None = None  # of the model that was loaded last
 
     def tick(self, now_s: float) -> None:
-        """Pass on everything that has been said since the last tick."""
+        """Pass on everything since the last tick."""
         self._note_news()
-        self._on_failed_models(self.loader.tick(now_s=now_s))
+        failed = self.loader.tick(now_s=now_s)
         for event in self._events(now_s):
             if isinstance(event, EngineReady):
                 self._on_ready(event)
             elif isinstance(event, LoadFailed):
                 error = JobError(code=event.code, message=event.message, hint=event.hint)
-                self._on_failed_models(self.loader.on_failed(error, retryable=event.retryable, now_s=now_s))
+                failed += self.loader.on_failed(error, retryable=event.retryable, now_s=now_s)
             elif isinstance(event, EngineLost):
                 self.in_flight.on_lost(event)
-                self._on_failed_models(self.loader.on_lost(event, now_s=now_s))
+                failed += self.loader.on_lost(event, now_s=now_s)
             elif isinstance(event, Progress):
                 self.progress.note(event)
             else:
                 self._on_answer(event)
+        for model in failed:
+            self.in_flight.fail_model(model)
         self.progress.keep_only(self.in_flight.job_of_work)
         if self.progress.is_due(now_s):
             self.progress.write(self.in_flight.lines(), now_s=now_s)
@@ -112,10 +114,6 @@ class EngineListener:
             self.in_flight.on_speech(event, self._facts)
         else:
             self.in_flight.on_lock(event, self._facts)
-
-    def _on_failed_models(self, lost: Iterable[FailedModel]) -> None:
-        for one in lost:
-            self.in_flight.fail_model(one.error, one.model)
 
 
 def _is_readable(descriptor: int | None) -> bool:

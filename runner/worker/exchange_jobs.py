@@ -6,8 +6,8 @@ The one exception is an import whose file has a recording and no usable prompt: 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from models.audio.files import decode_audio
 from models.audio.reference_check import reference_warnings
@@ -15,20 +15,20 @@ from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobStatus
 from registry.storage.session import Session
+from registry.voices.values import NewVersion
 from runner.config.model_names import CLONE
 from runner.errors import AttachmentMissing
-from runner.exchange.exporter import ExportedVoice, export_prompt, export_voice
+from runner.exchange.exporter import export_prompt, export_voice
 from runner.exchange.importer import add_versions, read_voice_file, store
 from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX
 from runner.exchange.voice_import import LockNeeded, VoiceImport
 from runner.inbox.attachments import lost_or_refused
 from runner.jobfile.specs import ExportSpec, ImportSpec
-from runner.outbox.outbox import Outbox, sha256_hex
+from runner.outbox.outbox import sha256_hex
 from runner.outbox.receipt import version_entry
-from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
 from runner.worker.finisher import set_outcome
-from runner.worker.lock_task import LockTask, ReferenceRecording
+from runner.worker.lock_task import LockTask
 
 LONGEST_RECORDING_S = 300.0
 
@@ -38,8 +38,6 @@ class ExchangeJobs:
     """Runs jobs that move voices in and out. Every method may be repeated after a crash."""
 
     context: Context
-    models: ModelNames
-    outbox: Outbox
 
     def export(self, job: Job, spec: ExportSpec) -> None:
         """Publish the voice's file, then commit the outcome. Raises ConsentMissing, NotFound, …"""
@@ -48,22 +46,28 @@ class ExchangeJobs:
             export = export_prompt if name.lower().endswith(PROMPT_SUFFIXES) else export_voice
             voice = export(session, self.context.objects, spec.voice)
         name = name or voice.file_name
-        self.outbox.publish(job.name, {name: voice.content})
+        self.context.outbox.publish(job.name, {name: voice.content})
         with self.context.database.write() as session:
             self._begin(session, job)
             for warning in voice.warnings:
                 jobs.add_warning(session, job.id, warning)
-            set_outcome(session, job.id, JobStatus.DONE, now_s=self.context.clock(), facts=_export_facts(voice, name))
+            file = {"file": name, "sha256": sha256_hex(voice.content), "size_bytes": len(voice.content)}
+            facts = {"voice": version_entry(voice.version), "files": [file]}
+            set_outcome(session, job.id, JobStatus.DONE, now_s=self.context.clock(), facts=facts)
 
     def bring_in(self, job: Job, spec: ImportSpec, *, folder: Path | None) -> tuple[str, LockTask] | None:
         """Add the file's versions and commit the outcome with them; or return model and task of a lock it needs."""
-        content = read_bounded(_path_of(spec, folder))
+        if folder is None:
+            raise AttachmentMissing(f"{spec.file} was not taken along with the job.")
+        content = read_bounded(folder / spec.file)
         found = read_voice_file(
             content, file_name=spec.file, voice=spec.voice, consent=spec.consent, transcript=spec.transcript
         )
         store(self.context.objects, found)
         if found.needs_lock is not None:
-            return self.models.for_ability(CLONE, wanted=spec.model), self._lock(job, spec, found, found.needs_lock)
+            return self.context.models.for_ability(CLONE, wanted=spec.model), self._lock(
+                job, spec, found, found.needs_lock
+            )
         now_s = self.context.clock()
         with self.context.database.write() as session:
             self._begin(session, job)
@@ -79,27 +83,23 @@ class ExchangeJobs:
 
     def _lock(self, job: Job, spec: ImportSpec, found: VoiceImport, needed: LockNeeded) -> LockTask:
         waveform, facts = decode_audio(needed.audio, name=needed.file, max_duration_s=LONGEST_RECORDING_S)
-        reference = ReferenceRecording(
+        return LockTask(
+            context=self.context,
+            job=job,
             waveform=waveform,
             transcript=needed.transcript,
             language=spec.language or needed.language,
-            description=needed.description,
-            provenance=needed.provenance,
             attachments=needed.attachments,
-            warnings=(
-                *found.warnings,
-                *reference_warnings(waveform, transcript=needed.transcript, facts=facts),
-            ),
-        )
-        return LockTask(
-            context=self.context,
-            job_id=job.id,
-            job_name=job.name,
-            voice=found.voice,
-            reference=reference,
-            origin="import",
-            consent=needed.consent,
             set_current=spec.set_current,
+            warnings=[*found.warnings, *reference_warnings(waveform, transcript=needed.transcript, facts=facts)],
+            new_version=partial(
+                NewVersion,
+                voice=found.voice,
+                origin="import",
+                description=needed.description,
+                consent=needed.consent,
+                provenance=needed.provenance,
+            ),
         )
 
 
@@ -117,16 +117,3 @@ def read_bounded(path: Path) -> bytes:
             return file.read(MAX_ARCHIVE_BYTES + 1)
     except OSError as error:
         raise lost_or_refused(path, error) from error
-
-
-def _path_of(spec: ImportSpec, folder: Path | None) -> Path:
-    if folder is None:
-        raise AttachmentMissing(f"{spec.file} was not taken along with the job.")
-    return folder / spec.file
-
-
-def _export_facts(voice: ExportedVoice, name: str) -> dict[str, Any]:
-    return {
-        "voice": version_entry(voice.version),
-        "files": [{"file": name, "sha256": sha256_hex(voice.content), "size_bytes": len(voice.content)}],
-    }

@@ -25,7 +25,7 @@ from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.outbox import track
 from runner.outbox.job_summary import JobSummary, Spoken
-from runner.outbox.outbox import RECEIPT, Outbox, job_file_name, read_job_file, sha256_hex
+from runner.outbox.outbox import RECEIPT, job_file_name, read_job_file, sha256_hex
 from runner.outbox.receipt import encoded, receipt
 from runner.outbox.take_encoding import FileFormat, PublishedLine, RecentTakes, format_of, take_waveform
 from runner.worker.context import Context
@@ -53,7 +53,6 @@ class Finisher:
     """Ends jobs, in any thread."""
 
     context: Context
-    outbox: Outbox
     scanner: InboxScanner
     recent: RecentTakes
     events: Events
@@ -66,7 +65,7 @@ class Finisher:
             return [JobSummary.of(lines.of_job(session, job.id)) for job in ended]
 
     def result_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> JobResult | None:
-        """How this job ends; a long track is published here. None: its track cannot be made now, and it is queued.
+        """The job's result; a long track is published here. None: its track cannot be made now, and it is queued.
 
         Takes a while for a job of much speech. Raises the errors that concern the whole instance.
         """
@@ -129,7 +128,7 @@ class Finisher:
         def write(file: BinaryIO) -> None:
             write_audio_stream(file, sound, samples=total, format=wanted.format, encoding=wanted.encoding)
 
-        return self.outbox.publish_stream(job.name, name, write)
+        return self.context.outbox.publish_stream(job.name, name, write)
 
     def _waveform(self, line: Spoken) -> Waveform:
         recent = self.recent.get(line.audio_sha256)
@@ -150,7 +149,7 @@ class Finisher:
     def finish(self, results: Sequence[JobResult]) -> None:
         """Publish what is left, commit the outcomes, publish the receipts and close the jobs."""
         errors = self._add_job_files(results)
-        errors |= self.outbox.publish_many(
+        errors |= self.context.outbox.publish_many(
             {each.job.name: each.files for each in results if each.job.name not in errors}
         )
         self._delay(errors, {result.job.name: result.job for result in results})
@@ -182,7 +181,7 @@ class Finisher:
     def publish_receipts(self, job_ids: Sequence[int], *, with_job_files: bool = True) -> None:
         """Publish the receipts of jobs that have an outcome, close them, and settle the jobs that waited for them.
 
-        `JobEnded` is told at once of those that are closed: an error in a later one must not make them forgotten.
+        Each closed job is a `JobEnded` at once: an error in a later one must not make it forgotten.
         """
         while job_ids:
             crash_point("finishing.outcome-committed")
@@ -215,23 +214,16 @@ class Finisher:
             receipts = {
                 name: {RECEIPT: encoded(receipt(job, lines.of_job(session, job.id)))} for name, job in found.items()
             }
-        errors = self.outbox.publish_many(files)
+        errors = self.context.outbox.publish_many(files)
         crash_point("publish.before-receipt")
-        for name, job in found.items():
-            if job.attempts > 1 and name not in errors:
-                errors |= self._swept(name)
-        errors |= self.outbox.publish_many({name: each for name, each in receipts.items() if name not in errors})
+        errors |= self.context.outbox.sweep(
+            name for name, job in found.items() if job.attempts > 1 and name not in errors
+        )
+        errors |= self.context.outbox.publish_many(
+            {name: each for name, each in receipts.items() if name not in errors}
+        )
         self._delay(errors, found)
         return [job for name, job in found.items() if name not in errors]
-
-    def _swept(self, job_name: str) -> dict[str, StorageError]:
-        try:
-            self.outbox.sweep(job_name)
-        except StorageError as error:
-            if error.is_instance_wide:
-                raise
-            return {job_name: error}
-        return {}
 
     def _job_files(self, job_ids: Sequence[int]) -> dict[str, dict[str, bytes]]:
         """The job files of jobs that did not run to their end; a receipt appears also without one."""

@@ -16,7 +16,7 @@ from registry.errors import VoiceJobsError
 from registry.jobs import lines
 from registry.jobs.values import JobError, Line
 from runner.engine.client import EngineClient, EngineLost
-from runner.engine.model_loader import ModelLoader
+from runner.engine.model_loader import FailedModel, ModelLoader
 from runner.outbox.progress_file import LineInFlight
 from runner.outbox.take_encoding import format_of
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
@@ -133,14 +133,14 @@ class InFlight:
             active.pending.append(LineTask.of(line))
         self.results.reused += [item for item in written.left if self.jobs.get(item[0].job.id) is item[0]]
 
-    def fail_model(self, error: JobError, model: str) -> None:
+    def fail_model(self, failed: FailedModel) -> None:
         """A model cannot be had: fail the lines that are to be spoken with it."""
-        for active in [active for active in self.jobs.values() if active.model == model]:
+        for active in [active for active in self.jobs.values() if active.model == failed.model]:
             if active.lock_task is not None:
-                active.lock_task.error = error
+                active.lock_task.error = failed.error
             else:
                 with self.context.database.write() as session:
-                    lines.fail_waiting(session, active.job.id, error, model=model)
+                    lines.fail_waiting(session, active.job.id, failed.error, model=failed.model)
             active.pending.clear()
             active.drained = True
 
@@ -150,7 +150,7 @@ class InFlight:
         """Give the engine this job's next piece of work; False when it has none now."""
         now_s = self.context.clock()
         if now_s - active.last_scheduled_s <= self.context.settings.max_wait_s:
-            active.last_scheduled_s = now_s  # a job whose turn came because it had waited too long keeps it to its end
+            active.last_scheduled_s = now_s  # a job that is next because it had waited too long stays so to its end
         if active.lock_task is not None:
             return self._submit_lock(active, active.lock_task)
         if not active.pending and not active.drained and len(self.results.reused) < PAGE_LINES:

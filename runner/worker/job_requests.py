@@ -13,7 +13,6 @@ from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSE
 from registry.storage.session import Session
 from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
-from runner.outbox.outbox import Outbox
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted, ReadyMayExist
 from runner.worker.finisher import set_outcome
@@ -31,7 +30,6 @@ class JobRequests:
     """Cancels and retries jobs, on the runner's main thread."""
 
     context: Context
-    outbox: Outbox
     in_flight: InFlight
     take_writer: TakeWriter
     finisher_thread: FinisherThread
@@ -78,8 +76,8 @@ class JobRequests:
     def _retry(self, job: Job, request: Request, *, now_s: float) -> bool:
         """Put a job back into the queue; False when its folder does not allow that now."""
         try:
-            self.outbox.retire_receipt(job.name)
-            there = self.outbox.files_of(job.name)
+            self.context.outbox.retire_receipt(job.name)
+            there = self.context.outbox.files_of(job.name)
         except StorageError as error:
             if error.is_instance_wide:
                 raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from models.audio.files import decode_audio
 from models.audio.reference_check import read_reference, reference_warnings
@@ -17,17 +17,18 @@ from registry.jobs.values import Job, JobStatus
 from registry.storage.session import Session
 from registry.voices.candidates import get_candidate
 from registry.voices.lookup import resolve
+from registry.voices.values import NewVersion
+from registry.voices.versions import add_version
 from runner.config.model_names import CLONE
 from runner.exchange.version_record import without_file
 from runner.jobfile.specs import JobSpec, LockSpec, RelockSpec
-from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import version_entry
 from runner.outbox.take_encoding import FileFormat, engine_entry, published, take_waveform
-from runner.scheduling.voice_resolution import ModelNames, sibling_for
+from runner.scheduling.voice_resolution import sibling_for
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.finisher import set_outcome
-from runner.worker.lock_task import LockTask, ReferenceRecording
+from runner.worker.lock_task import LockTask
 
 AUDITION = "audition.wav"
 
@@ -37,8 +38,6 @@ class LockJobs:
     """Begins and ends jobs that make versions."""
 
     context: Context
-    outbox: Outbox
-    models: ModelNames
     events: Events
 
     def begin(self, session: Session, job: Job, spec: JobSpec, *, folder: Path | None) -> tuple[str, LockTask]:
@@ -57,36 +56,34 @@ class LockJobs:
         design = job_made.name if job_made else spec.source.job
         content = get_candidate(session, design, spec.source.candidate).content
         waveform = self._stored(content.audio_sha256)
-        state = content.design_state_sha256
-        reference = ReferenceRecording(
+        # A candidate is locked by the engine that made it, unless the job says otherwise.
+        wanted = spec.model or sibling_for(content.model.model, CLONE)
+        return self.context.models.for_ability(CLONE, wanted=wanted), LockTask(
+            context=self.context,
+            job=job,
             waveform=waveform,
             transcript=content.transcript,
             language=spec.language or content.language,
-            design_state=self.context.objects.read(state) if state else None,
-            description=content.description,
-            seed=content.seed,
-            sampling=content.sampling,
-            character=content.character,
-            provenance={
-                "job": design,
-                "candidate": spec.source.candidate,
-                "model": content.model.model,
-                "model_fingerprint": content.model.model_fingerprint,
-                "engine": content.model.engine,
-            },
-            warnings=reference_warnings(waveform, transcript=content.transcript),
-        )
-        # A candidate is locked by the engine that made it, unless the job says otherwise.
-        wanted = spec.model or sibling_for(content.model.model, CLONE)
-        model = self.models.for_ability(CLONE, wanted=wanted)
-        # A designed voice is nobody's: its consent is its maker's own.
-        return model, self._task(
-            job,
-            spec.voice,
-            reference,
-            consent=spec.consent or "self",
+            design_state=self._design_state(content.design_state_sha256),
             set_current=spec.set_current,
-            pronunciations=checked_table(spec.pronunciations),
+            warnings=[*reference_warnings(waveform, transcript=content.transcript)],
+            new_version=partial(
+                NewVersion,
+                voice=spec.voice,
+                description=content.description,
+                seed=content.seed,
+                sampling=content.sampling,
+                character=content.character,
+                consent=spec.consent or "self",  # a designed voice is nobody's: its consent is its maker's own
+                pronunciations=checked_table(spec.pronunciations),
+                provenance={
+                    "job": design,
+                    "candidate": spec.source.candidate,
+                    "model": content.model.model,
+                    "model_fingerprint": content.model.model_fingerprint,
+                    "engine": content.model.engine,
+                },
+            ),
         )
 
     def _from_file(self, job: Job, spec: LockSpec, folder: Path | None) -> tuple[str, LockTask]:
@@ -94,23 +91,22 @@ class LockJobs:
         if folder is None:
             raise InvalidReferenceAudio(f"{spec.audio} was not taken along with the job.")
         waveform, warnings = read_reference(folder / spec.audio, transcript=spec.transcript)
-        reference = ReferenceRecording(
+        return self.context.models.for_ability(CLONE, wanted=spec.model), LockTask(
+            context=self.context,
+            job=job,
             waveform=waveform,
             transcript=spec.transcript,
             language=spec.language or self.context.settings.language,
-            provenance={"audio": spec.audio},
-            warnings=warnings,
-        )
-        model = self.models.for_ability(CLONE, wanted=spec.model)
-        task = self._task(
-            job,
-            spec.voice,
-            reference,
-            consent=spec.consent or "unknown",
             set_current=spec.set_current,
-            pronunciations=checked_table(spec.pronunciations),
+            warnings=[*warnings],
+            new_version=partial(
+                NewVersion,
+                voice=spec.voice,
+                consent=spec.consent or "unknown",
+                pronunciations=checked_table(spec.pronunciations),
+                provenance={"audio": spec.audio},
+            ),
         )
-        return model, task
 
     def _relock(self, session: Session, job: Job, spec: RelockSpec) -> tuple[str, LockTask]:
         version = resolve(session, spec.voice)
@@ -119,38 +115,36 @@ class LockJobs:
                 f"{version.name} was stored without its recording, so no other prompt can be made from it.",
                 hint="Lock the voice again from a recording.",
             )
-        state = version.attachments.get("design_state")
-        reference = ReferenceRecording(
+        return self.context.models.for_ability(CLONE, wanted=spec.model), LockTask(
+            context=self.context,
+            job=job,
             waveform=self._stored(version.reference_sha256),
             transcript=version.transcript,
             language=spec.language or version.language,
-            design_state=self.context.objects.read(state) if state else None,
-            description=version.description,
-            seed=version.seed,
-            sampling=version.sampling,
-            character=version.character,
-            # What is said of a voice file holds for the version that came in it.
-            provenance={**without_file(version.provenance), "relocked_from": version.name},
-        )
-        model = self.models.for_ability(CLONE, wanted=spec.model)
-        task = self._task(
-            job,
-            version.voice,
-            reference,
-            consent=version.consent,
+            design_state=self._design_state(version.attachments.get("design_state")),
             set_current=spec.set_current,
-            origin="relock",
-            parent=version.number,
-            pronunciations=version.pronunciations,
+            new_version=partial(
+                NewVersion,
+                voice=version.voice,
+                origin="relock",
+                parent=version.number,
+                description=version.description,
+                seed=version.seed,
+                sampling=version.sampling,
+                character=version.character,
+                consent=version.consent,
+                pronunciations=checked_table(version.pronunciations),
+                # What is said of a voice file holds for the version that came in it.
+                provenance={**without_file(version.provenance), "relocked_from": version.name},
+            ),
         )
-        return model, task
 
     def _stored(self, sha256: str) -> Waveform:
         waveform, _ = decode_audio(self.context.objects.read(sha256), name="the stored recording")
         return waveform
 
-    def _task(self, job: Job, voice: str, reference: ReferenceRecording, **how: Any) -> LockTask:
-        return LockTask(context=self.context, job_id=job.id, job_name=job.name, voice=voice, reference=reference, **how)
+    def _design_state(self, sha256: str | None) -> bytes | None:
+        return self.context.objects.read(sha256) if sha256 else None
 
     def finish(self, job: Job, task: LockTask) -> None:
         """Commit the version and the job's outcome together; the audition clip appears before the receipt."""
@@ -171,12 +165,12 @@ class LockJobs:
             return
         wanted = FileFormat(format="wav", encoding=self.context.settings.wav_encoding)
         clip = published(take_waveform(task.audition), wanted)
-        self.outbox.publish(job.name, {AUDITION: clip.content})
+        self.context.outbox.publish(job.name, {AUDITION: clip.content})
         new = task.store()
         assert task.engine is not None
         shown = engine_entry(task.engine)
         with database.write() as session:
-            version = task.commit(session, new, now_s=now_s)
+            version = add_version(session, new, now_s=now_s, set_current=task.set_current)
             for warning in task.warnings:
                 jobs.add_warning(session, job.id, warning)
             facts = {

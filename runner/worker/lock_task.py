@@ -1,16 +1,15 @@
 """A lock or relock job, step by step: reference → clone prompt → audition → the next version of the voice.
 
-The steps are done by the engine; between them this holds a few megabytes in memory. A crash begins it anew, and the
-version's idempotency key makes a second insert find the first.
+The steps are done by the engine; between them this holds a few megabytes in memory. After a crash it begins again, and
+the version's idempotency key makes a second insert find the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
-from models.audio.encoder import encode_audio
 from models.audio.quality import expected_duration_s, measure
 from models.protocol import (
     SAMPLE_RATE_HZ,
@@ -22,54 +21,32 @@ from models.protocol import (
     SpeechWork,
     Waveform,
 )
-from models.text.pronunciation import checked_table
-from registry.jobs.values import JobError
-from registry.storage.session import Session
-from registry.voices.values import NewVersion, Version
-from registry.voices.versions import add_version
+from registry.jobs.values import Job, JobError
+from registry.voices.values import NewVersion
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
-from runner.outbox.take_encoding import model_facts
+from runner.outbox.take_encoding import model_facts, take_content
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, derived_seed, retry_seed
 from runner.worker.context import Context
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReferenceRecording:
-    """What a voice is locked from."""
-
-    waveform: Waveform
-    transcript: str
-    language: str = "auto"
-    design_state: bytes | None = None
-    description: str | None = None
-    seed: int | None = None
-    sampling: Mapping[str, float] = field(default_factory=dict)
-    character: Mapping[str, Any] | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    attachments: Mapping[str, str] = field(default_factory=dict)  # name -> sha256 of what else is kept with it
-    warnings: tuple[str, ...] = ()
-
-
 @dataclass(kw_only=True)
 class LockTask:
-    """One voice being locked."""
+    """One voice being locked from a recording and its transcript."""
 
     context: Context
-    job_id: int
-    job_name: str
-    voice: str
-    reference: ReferenceRecording
-    origin: str = "lock"
-    parent: int | None = None
-    consent: str = "unknown"
+    job: Job
+    waveform: Waveform
+    transcript: str
+    language: str
+    new_version: partial[NewVersion]  # with all else that is known before the engine begins
+    design_state: bytes | None = None
+    attachments: Mapping[str, str] = field(default_factory=dict)  # name -> sha256 of what else is kept with it
     set_current: bool = True
-    pronunciations: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
     error: JobError | None = None
     warnings: list[str] = field(default_factory=list)
+    engine: EngineFacts | None = None
+    audition: bytes = b""  # a clip to listen to, as the registry keeps it
     _locked: LockDone | None = None
-    _facts: EngineFacts | None = None
-    _audition: bytes | None = None
     _in_flight: bool = False
     _attempt: int = 1
     _crash_count: int = 0
@@ -81,21 +58,21 @@ class LockTask:
 
     @property
     def is_over(self) -> bool:
-        return self.error is not None or self._audition is not None
+        return self.error is not None or bool(self.audition)
 
     @property
     def work_id(self) -> str:
-        return f"lock-{self.job_id}-{self._attempt}"
+        return f"lock-{self.job.id}-{self._attempt}"
 
     @property
     def expected_s(self) -> float:
-        return max(self.reference.waveform.size / SAMPLE_RATE_HZ, expected_duration_s(self.audition_text))
+        return max(self.waveform.size / SAMPLE_RATE_HZ, expected_duration_s(self.audition_text))
 
     @property
     def audition_text(self) -> str:
-        """What the new version says first: a pangram in English, else the words that it was locked from."""
-        is_english = self.reference.language in ("auto", "english") and self.reference.transcript.isascii()
-        return DEFAULT_CANDIDATE_TEXT if is_english else self.reference.transcript
+        """First words of the new version: a pangram in English, else those that it was locked from."""
+        is_english = self.language in ("auto", "english") and self.transcript.isascii()
+        return DEFAULT_CANDIDATE_TEXT if is_english else self.transcript
 
     def next_work(self) -> SpeechWork | LockWork | None:
         """The clone prompt first, then a clip spoken with it."""
@@ -105,10 +82,10 @@ class LockTask:
         if self._locked is None:
             return LockWork(
                 id=self.work_id,
-                transcript=self.reference.transcript,
-                waveform=self.reference.waveform,
-                design_state=self.reference.design_state,
-                language=self.reference.language,
+                transcript=self.transcript,
+                waveform=self.waveform,
+                design_state=self.design_state,
+                language=self.language,
             )
         prompt = self._locked.prompt
         seed = derived_seed({"audition": self.audition_text}, job_seed=None, ordinal=0)
@@ -118,15 +95,15 @@ class LockTask:
             text=self.audition_text,
             voice=voice,
             seed=retry_seed(seed, attempt=self._attempt),
-            language=self.reference.language,
+            language=self.language,
             max_seconds=self.context.settings.sampling.max_seconds,
         )
 
     def on_lock(self, done: LockDone, facts: EngineFacts) -> None:
         """The prompt is made."""
         self._in_flight = False
-        self._locked, self._facts = done, facts
-        self.warnings += [*self.reference.warnings, *done.warnings]
+        self._locked, self.engine = done, facts
+        self.warnings += done.warnings
 
     def on_speech(self, done: SpeechDone) -> None:
         """The version has spoken; silence would mean that the lock is good for nothing."""
@@ -135,7 +112,7 @@ class LockTask:
         if not quality.passed and self._attempt < self.context.settings.max_takes:
             self._attempt += 1
         elif quality.usable:
-            self._audition = encode_audio(done.waveform, format="flac", encoding="pcm24")
+            self.audition = take_content(done.waveform)
             if quality.failed:
                 self.warnings.append(f"The audition clip failed {', '.join(quality.failed)}.")
         else:
@@ -158,50 +135,21 @@ class LockTask:
             self.error = JobError(code="quarantined", message=message, hint="Lock another recording.")
 
     def store(self) -> NewVersion:
-        """Put everything into the object store, durably; what comes back is ready to be committed."""
-        assert self._locked is not None and self._facts is not None and self._audition is not None
-        reference, objects = self.reference, self.context.objects
-        embedding = self._locked.speaker_embedding
-        return NewVersion(
-            voice=self.voice,
-            model=model_facts(self._facts),
+        """The version, ready to be committed: its objects are durable in the store."""
+        assert self._locked is not None and self.engine is not None and self.audition
+        objects, embedding = self.context.objects, self._locked.speaker_embedding
+        state = {"design_state": objects.put(self.design_state)} if self.design_state else {}
+        return self.new_version(
+            model=model_facts(self.engine),
             prompt_sha256=objects.put(self._locked.prompt),
-            transcript=reference.transcript,
-            origin=self.origin,
-            made_by_job=self.job_name,
-            idempotency_key=f"{self.job_name}#{self.job_id}",
-            parent=self.parent,
             prompt_facts=self._locked.facts,
             speaker_embedding=[float(value) for value in embedding] if embedding is not None else None,
-            reference_sha256=objects.put(encode_audio(reference.waveform, format="flac", encoding="pcm24")),
-            reference_duration_s=reference.waveform.size / SAMPLE_RATE_HZ,
-            audition_sha256=objects.put(self._audition),
-            attachments={**reference.attachments, **self._design_state()},
-            description=reference.description,
-            language=reference.language,
-            seed=reference.seed,
-            sampling=reference.sampling,
-            consent=self.consent,
-            character=reference.character,
-            metadata=self.metadata,
-            provenance=reference.provenance,
-            pronunciations=checked_table(self.pronunciations),
+            transcript=self.transcript,
+            language=self.language,
+            made_by_job=self.job.name,
+            idempotency_key=f"{self.job.name}#{self.job.id}",
+            reference_sha256=objects.put(take_content(self.waveform)),
+            reference_duration_s=self.waveform.size / SAMPLE_RATE_HZ,
+            audition_sha256=objects.put(self.audition),
+            attachments={**self.attachments, **state},
         )
-
-    def _design_state(self) -> dict[str, str]:
-        state = self.reference.design_state
-        return {"design_state": self.context.objects.put(state)} if state else {}
-
-    def commit(self, session: Session, new: NewVersion, *, now_s: float) -> Version:
-        """The next version of the voice."""
-        return add_version(session, new, now_s=now_s, set_current=self.set_current)
-
-    @property
-    def audition(self) -> bytes:
-        """The audition clip as the registry keeps it."""
-        assert self._audition is not None
-        return self._audition
-
-    @property
-    def engine(self) -> EngineFacts | None:
-        return self._facts

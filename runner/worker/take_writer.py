@@ -21,7 +21,6 @@ from registry.storage.session import Session
 from registry.voices.candidates import add_candidate
 from registry.voices.values import ModelFacts, NewCandidate
 from runner.jobfile.specs import DesignSpec, JobSpec
-from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import gates_warning
 from runner.outbox.take_encoding import (
     NewTake,
@@ -42,7 +41,7 @@ REUSED_AT_ONCE_S = 60.0  # of so much speech: a minute of it takes a second to e
 
 @dataclass(kw_only=True)
 class _Ready:
-    """A line whose take lies in the store."""
+    """A line whose take is in the store."""
 
     job: Job
     spec: JobSpec
@@ -62,7 +61,6 @@ class TakeWriter:
     """Writes down and publishes, for many lines at a time. Threads take turns."""
 
     context: Context
-    outbox: Outbox
     recent: RecentTakes
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _noted: dict[int, set[str]] = field(default_factory=dict)  # job id -> fingerprints of engines noted with it
@@ -72,20 +70,17 @@ class TakeWriter:
 
         Raises StorageError when the disk or the database fails.
         """
-        with self._turn:
-            return self._write(batch)
-
-    def _write(self, batch: ResultBatch) -> Written:
         written = Written()
-        ready = self._store(batch.accepted)
-        batch.accepted.clear()  # gives back the engine's own samples
-        ready += self._reused(batch.reused, written)
-        crash_point("recording.takes-stored")
-        with self.context.database.write() as session:
-            self._commit_lines(session, ready)
-            self._commit_rest(session, batch)
-        crash_point("recording.lines-committed")
-        written.delayed.extend(self._publish(ready))
+        with self._turn:
+            ready = self._store(batch.accepted)
+            batch.accepted.clear()  # gives back the engine's own samples
+            ready += self._reused(batch.reused, written)
+            crash_point("recording.takes-stored")
+            with self.context.database.write() as session:
+                self._commit_lines(session, ready)
+                self._commit_rest(session, batch)
+            crash_point("recording.lines-committed")
+            written.delayed.extend(self._publish(ready))
         written.settled.extend(active for active, _, _ in batch.failed)
         written.settled.extend(item.active for item in ready if item.active is not None)
         return written
@@ -110,31 +105,28 @@ class TakeWriter:
 
     def republish(self, job: Job, spec: JobSpec) -> list[JobDelayed]:
         """Publish the lines of a job whose takes were committed before a crash; a take that is gone is made again."""
-        with self._turn:
-            return self._republish(job, spec)
-
-    def _republish(self, job: Job, spec: JobSpec) -> list[JobDelayed]:
-        with self.context.database.read() as session:
-            taken = lines.with_status(session, job.id, LineStatus.TAKEN)
-        takes = self._find([line.take_key or "" for line in taken])
         ready = []
-        for line in taken:
-            found = self._reuse(job, spec, line, takes.get(line.take_key or ""))
-            with self.context.database.write() as session:
-                if found is None:
-                    lines.set_waiting(session, line.id)
-                    continue
-                if found.file.sha256 != (line.result or {}).get("file_sha256"):
-                    self._commit_lines(session, [found])  # written by another version of an audio library
-            ready.append(found)
-        return self._publish(ready)
+        with self._turn:
+            with self.context.database.read() as session:
+                taken = lines.with_status(session, job.id, LineStatus.TAKEN)
+            takes = self._find([line.take_key or "" for line in taken])
+            for line in taken:
+                found = self._reuse(job, spec, line, takes.get(line.take_key or ""))
+                with self.context.database.write() as session:
+                    if found is None:
+                        lines.set_waiting(session, line.id)
+                        continue
+                    if found.file.sha256 != (line.result or {}).get("file_sha256"):
+                        self._commit_lines(session, [found])  # written by another version of an audio library
+                ready.append(found)
+            return self._publish(ready)
 
     def _publish(self, ready: Sequence[_Ready]) -> list[JobDelayed]:
         """Make the files of committed lines appear, then commit that they did; returns the jobs whose could not."""
         files: dict[str, dict[str, bytes]] = defaultdict(dict)
         for item in ready:
             files[item.job.name][item.line.file] = item.file.content
-        errors = self.outbox.publish_many(files)
+        errors = self.context.outbox.publish_many(files)
         crash_point("recording.published")
         done = [item for item in ready if item.job.name not in errors]
         if done:

@@ -20,10 +20,8 @@ from registry.jobs.values import Job, JobStatus
 from runner.engine.client import EngineClient
 from runner.engine.model_loader import ModelLoader
 from runner.inbox.scanner import InboxScanner
-from runner.outbox.outbox import Outbox
 from runner.outbox.progress_file import ProgressWriter
 from runner.outbox.take_encoding import RecentTakes
-from runner.scheduling.voice_resolution import ModelNames
 from runner.worker.context import Context
 from runner.worker.disk_pause import DiskPause
 from runner.worker.dispatcher import Dispatcher
@@ -118,20 +116,20 @@ class Worker:
             self._put_aside(storage_error(error, "working"), now_s=now_s)
 
     def _step(self, now_s: float) -> None:
-        """Let each part do its share, and act on what has happened before the next one's."""
-        for part in (
-            self._meet_requests,
-            self._admit_drops,
-            self.listener.tick,
-            self._dispatch,  # before anything is written, so that the engine goes on meanwhile
-            self._write_results,
-            self._end_idle_jobs,
-            self._finish_jobs,
-            self._retry_receipts,
-            self._evict_takes,
-        ):
-            part(now_s)
+        """Let each part do its share, and act on what has happened before a part that depends on it."""
+        self._meet_requests(now_s)
+        self.drops.tick(now_s, scans=not self.is_stopping)
+        self._read_events()
+        self.listener.tick(now_s)
+        if not self.is_stopping:
+            self.dispatcher.dispatch(now_s)  # first, so that the engine goes on while its results are written
+        self.take_writer_thread.tick()
+        self._end_jobs(wait=False)
+        self._retry_receipts(now_s)
+        if not self.is_stopping and self.take_eviction.is_due(now_s):
+            self.take_writer_thread.settle()
             self._read_events()
+            self.take_eviction.look(now_s)
 
     def _read_events(self) -> None:
         while self.events:
@@ -149,51 +147,29 @@ class Worker:
                     self._note_ended(job)
 
     def _meet_requests(self, now_s: float) -> None:
-        due = self.job_requests.due(now_s)
-        if due:  # a job may be about to end, or to fail for want of another
-            self._end_all_that_can()
-        for request in due:
-            self.job_requests.apply(request, now_s=now_s)
-            self._read_events()
+        if due := self.job_requests.due(now_s):
+            self.take_writer_thread.settle()
+            self._end_jobs(wait=True)  # a job may be about to end, or to fail for want of another
+            for request in due:
+                self.job_requests.apply(request, now_s=now_s)
+                self._read_events()
 
-    def _admit_drops(self, now_s: float) -> None:
-        self.drops.tick(now_s, scans=not self.is_stopping)
-
-    def _dispatch(self, now_s: float) -> None:
-        if not self.is_stopping:
-            self.dispatcher.dispatch(now_s)
-
-    def _write_results(self, _now_s: float) -> None:
-        self.take_writer_thread.tick()
-
-    def _settle_results(self) -> None:
-        self.take_writer_thread.settle()
-        self._read_events()
-
-    def _end_idle_jobs(self, _now_s: float) -> None:
+    def _end_jobs(self, *, wait: bool) -> None:
+        """Have jobs of which nothing is left finished; `wait` for those that are being finished, but for long ones."""
+        self._read_events()  # a job that is delayed does not end
         ended = self.in_flight.take_idle()
         for active in ended:
             if active.lock_task is not None:
                 self.lock_jobs.finish(active.job, active.lock_task)
         self.finisher_thread.add([active for active in ended if active.lock_task is None])
-
-    def _finish_jobs(self, _now_s: float) -> None:
-        self.finisher_thread.tick(wait=not self.in_flight.job_of_work)  # else the next lines are spoken meanwhile
-
-    def _end_all_that_can(self) -> None:
-        """Write down what has come and end the jobs that this completes, instead of speaking on meanwhile."""
-        self._settle_results()
-        self._end_idle_jobs(0.0)
-        self._wait_for_finisher()
-
-    def _wait_for_finisher(self) -> None:
-        self.finisher_thread.tick(wait=True)
+        self.finisher_thread.tick(wait=wait or not self.in_flight.job_of_work)  # else lines are spoken meanwhile
         self._read_events()
 
     def _retry_receipts(self, now_s: float) -> None:
         """Try again now and then to publish receipts that could not be written."""
         if self._lacks_receipts and now_s >= self._next_receipts_s:
-            self._wait_for_finisher()  # two threads must not write one receipt
+            self.finisher_thread.tick(wait=True)  # two threads must not write one receipt
+            self._read_events()
             self._lacks_receipts, self._next_receipts_s = False, now_s + RECEIPT_RETRY_S
             self._publish_missing_receipts()
 
@@ -202,11 +178,6 @@ class Worker:
             unpublished = [job.id for job in jobs.unpublished(session)]
         self.finisher.publish_receipts(unpublished)
         self._read_events()
-
-    def _evict_takes(self, now_s: float) -> None:
-        if not self.is_stopping and self.take_eviction.is_due(now_s):
-            self._settle_results()
-            self.take_eviction.look(now_s)
 
     # ---- what has happened -------------------------------------------------------------------------------------
 
@@ -236,7 +207,7 @@ class Worker:
         logger.log(level, "job %d (%s): %s%s", job.id, job.name, outcome, reason)
 
     def _put_aside(self, error: StorageError, *, now_s: float) -> None:
-        """Everything under way goes back to the ledger; after a pause the work begins again from there."""
+        """Put everything under way back into the ledger; after a pause the work begins again from there."""
         self.pause.begin(error, now_s=now_s)
         self.take_writer_thread.give_up()
         self.finisher_thread.give_up()
@@ -295,9 +266,10 @@ class Worker:
             return open_jobs(session) > 0 or bool(open_requests(session))
 
     def tidy_up(self) -> None:
-        """When the work is over: let the takes that `run --once` leaves behind fit their limit, too."""
+        """Let the takes that `run --once` leaves behind fit their limit, too."""
         try:
-            self._settle_results()
+            self.take_writer_thread.settle()
+            self._read_events()
             self.take_eviction.evict()
         except StorageError as error:
             logger.warning("not all was tidied up at the end: %s", error)
@@ -314,37 +286,27 @@ def build_worker(
 ) -> Worker:
     """A worker with all its parts; `wake` is called from threads that have something to collect."""
     events: Events = deque()
-    outbox, recent, models = Outbox.of(context.instance), RecentTakes(), ModelNames(context.instance)
-    loader, encoder, take_eviction = (
-        ModelLoader(context.instance, engine, wake),
-        TakeEncoder(wake=wake),
-        TakeEviction(context),
-    )
+    recent, encoder, take_eviction = RecentTakes(), TakeEncoder(wake=wake), TakeEviction(context)
+    loader = ModelLoader(context.instance, engine, wake)
     in_flight = InFlight(context=context, engine=engine, loader=loader, encoder=encoder)
-    take_writer = TakeWriter(context=context, outbox=outbox, recent=recent)
-    finisher = Finisher(context=context, outbox=outbox, scanner=scanner, recent=recent, events=events)
+    progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
+    take_writer = TakeWriter(context=context, recent=recent)
+    finisher = Finisher(context=context, scanner=scanner, recent=recent, events=events)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
-    lock_jobs = LockJobs(context=context, outbox=outbox, models=models, events=events)
+    lock_jobs = LockJobs(context=context, events=events)
     return Worker(
         context=context,
         events=events,
-        pause=DiskPause(context=context, outbox=outbox, take_eviction=take_eviction),
+        pause=DiskPause(context=context, take_eviction=take_eviction),
         job_requests=JobRequests(
             context=context,
-            outbox=outbox,
             in_flight=in_flight,
             take_writer=take_writer,
             finisher_thread=finisher_thread,
             events=events,
         ),
-        drops=DropAdmitter(context=context, scanner=scanner, outbox=outbox, events=events),
-        listener=EngineListener(
-            context=context,
-            engine=engine,
-            loader=loader,
-            in_flight=in_flight,
-            progress=ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock),
-        ),
+        drops=DropAdmitter(context=context, scanner=scanner, events=events),
+        listener=EngineListener(context=context, engine=engine, loader=loader, in_flight=in_flight, progress=progress),
         loader=loader,
         dispatcher=Dispatcher(
             context=context,
@@ -352,9 +314,8 @@ def build_worker(
             in_flight=in_flight,
             loader=loader,
             take_writer=take_writer,
-            models=models,
             lock_jobs=lock_jobs,
-            exchange=ExchangeJobs(context=context, models=models, outbox=outbox),
+            exchange=ExchangeJobs(context=context),
             events=events,
         ),
         in_flight=in_flight,

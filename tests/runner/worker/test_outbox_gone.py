@@ -48,7 +48,7 @@ def test_jobs_wait_while_the_outbox_is_gone_and_go_on_by_themselves(bench, nas, 
     bench.tick(40)
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         f"work is put aside: The outbox {nas}/outbox is gone. "
-        "Mount its disk, or create it anew: work goes on by itself."
+        "Mount its disk, or create it again: work goes on by itself."
     ]
     mount(nas)
     bench.tick(40)
@@ -56,7 +56,7 @@ def test_jobs_wait_while_the_outbox_is_gone_and_go_on_by_themselves(bench, nas, 
     assert len(bench.receipt("hello")["warnings"]) <= 1
 
 
-def test_an_outbox_in_the_instance_that_somebody_removed_is_created_anew(make_bench):
+def test_an_outbox_in_the_instance_that_somebody_removed_is_created_again(make_bench):
     bench = make_bench()
     bench.drop("hello.toml", speak("One.", "Two."))
     bench.tick()
