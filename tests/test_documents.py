@@ -17,6 +17,8 @@ from runner.names import PRESET_NAMES
 ROOT = Path(__file__).parents[1]
 JOBS_PAGE = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*") if path.suffix in (".toml", ".json"))
+ROOMS = ("runner", "registry", "models")
+MODULES = [path.as_posix() for room in (*ROOMS, "tests", "benchmarks") for path in (ROOT / room).rglob("*.py")]
 BLOCKS = re.findall(r"^```toml\n(.*?)^```", JOBS_PAGE, re.DOTALL | re.MULTILINE)
 README_BLOCKS = re.findall(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 
@@ -71,10 +73,8 @@ def test_the_help_pages_are_those_of_the_program():
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
 def test_every_module_that_a_page_names_exists(page):
     if page.name != "log.md":  # the log tells of modules as they were
-        named = re.findall(
-            r"`((?:runner|registry|models|tests|benchmarks)/[\w/]+\.py)`", page.read_text(encoding="utf-8")
-        )
-        assert [path for path in named if not (ROOT / path).is_file()] == []
+        named = re.findall(r"`([\w/]+\.py)`", page.read_text(encoding="utf-8"))
+        assert [path for path in named if not any(module.endswith(f"/{path}") for module in MODULES)] == []
 
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
@@ -87,7 +87,7 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
 def test_every_docstring_begins_with_the_thing_or_the_act_it_is_about():
     beginning_otherwise = [
         f"{path.relative_to(ROOT)}:{line} {text.splitlines()[0]}"
-        for room in ("runner", "registry", "models")
+        for room in ROOMS
         for path in sorted((ROOT / room).rglob("*.py"))
         for line, text in docstrings(path)
         if re.match(r"(What|That|Those)\b", text)
@@ -95,7 +95,7 @@ def test_every_docstring_begins_with_the_thing_or_the_act_it_is_about():
     assert beginning_otherwise == []
 
 
-@pytest.mark.parametrize("room", ["runner", "registry", "models"])
+@pytest.mark.parametrize("room", ROOMS)
 def test_every_module_opens_with_a_sentence_about_itself(room):
     silent = [path for path in (ROOT / room).rglob("*.py") if not next(docstrings(path))[1]]
     assert silent == []
