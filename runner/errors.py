@@ -10,7 +10,7 @@ VoiceJobsError
 │   ├── InstanceNotFound       no voicejobs.toml here or above
 │   ├── AttachmentMissing      a job file names a file that is not there
 │   │   └── StillArriving      … but one is there under a temporary name
-│   └── DependencyUnknown      nothing known will make what a job refers to
+│   └── DependencyUnknown      no known job makes something that a job refers to
 ├── Busy
 │   └── RunnerActive           another runner owns the instance
 ├── StorageError

@@ -109,7 +109,7 @@ STATUS_EXIT_CODES = {
 
 
 def exit_code_for(error: VoiceJobsError) -> int:
-    """The exit code of an error: its own, else that of the nearest class above it that has one."""
+    """Exit code of an error: its own, else that of the nearest base class that has one."""
     if isinstance(error, StorageError) and error.errno in LASTING:
         return NEEDS_ACTION
     codes = (kind.code for kind in type(error).__mro__ if issubclass(kind, VoiceJobsError))

@@ -57,7 +57,7 @@ def _upward(start: Path) -> Path | None:
 
 
 def _plain_values(path: Path, environ: Mapping[str, str]) -> dict[str, Any] | None:
-    """The file's values where it and the environment set nothing but what is known here; else None."""
+    """Values of the file if it and the environment only set keys known here; else None."""
     if any(name.startswith("VOICEJOBS_") and name not in PLAIN_VARIABLES for name in environ):
         return None
     try:

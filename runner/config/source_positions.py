@@ -219,8 +219,8 @@ def repeated_toml_key(text: str, complaint: str) -> tuple[Path, tuple[int, int]]
     walker = _TomlWalker(text)
     with contextlib.suppress(ValueError, RecursionError):
         walker.walk()
-    told = re.search(r"\(at line (\d+)", complaint)
-    last_line = int(told[1]) if told else len(text)
+    place = re.search(r"\(at line (\d+)", complaint)
+    last_line = int(place[1]) if place else len(text)
     return next((found for found in reversed(walker.repeated) if found[1][0] <= last_line), None)
 
 

@@ -47,9 +47,9 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
             circular = not error.hint or "voicejobs doctor" in error.hint
             found = [(PROBLEM, error.message, "Check its disk and its permissions." if circular else error.hint)]
         except OSError as error:
-            told = any(one.check == "folders" and one.severity != OK for one in findings)
-            if told and isinstance(error, FileNotFoundError):
-                continue  # the first check has said which folder is absent
+            is_reported = any(one.check == "folders" and one.severity != OK for one in findings)
+            if is_reported and isinstance(error, FileNotFoundError):
+                continue  # the first check has named the absent folder
             found = [
                 (
                     PROBLEM,

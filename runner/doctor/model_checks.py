@@ -65,7 +65,7 @@ def _broken(installed: list[InstalledModel]) -> Found:
             reason = getattr(model.state, "reason", "it cannot be judged")
             yield WARNING, f"broken models: {model.id} in {model.folder} is not a usable model: {reason}.", ""
     if not any(model.kind.is_speech for model in installed):
-        hint = "`voicejobs models list --all` names them, `voicejobs models pull NAME` fetches one beforehand."
+        hint = "`voicejobs models list --all` names them, `voicejobs models pull NAME` fetches one in advance."
         yield NOTE, "models: no speech model is installed: the first job that needs one fetches it.", hint
     if not partial:
         yield OK, f"broken models: {counted(len(installed), 'model')}, none broken.", ""

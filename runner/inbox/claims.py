@@ -1,6 +1,6 @@
 """A dropped entry → a claim on disk: `.claimed/<claim id>/<dropped name>`, and beside it the files the job names.
 
-A claim is one rename, made durable before anybody is told of it. This module touches the disk.
+A claim is one rename, made durable before it is reported. This module touches the disk.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Claims:
         return self.path(claim_id) if is_voice else self.path(claim_id) / ATTACHED
 
     def take(self, source: Path) -> str:
-        """Rename `source` into a claim of its own; call `sync` before telling anybody. Raises OSError."""
+        """Rename `source` into a new claim; `sync` must follow before it is reported. Raises OSError."""
         claim_id = self.new_id()
         folder = self.path(claim_id)
         try:

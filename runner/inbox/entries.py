@@ -88,7 +88,7 @@ def list_entries(inbox: Path) -> list[Entry]:
             try:
                 entries.append(_entry(item))
             except OSError:
-                continue  # gone since the folder was read, or a bad sector: the next look tells
+                continue  # gone since the folder was read, or a bad sector: the next look will show
     return entries
 
 

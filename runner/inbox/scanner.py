@@ -1,4 +1,4 @@
-"""The inbox: entries that have settled → claimed drops, each a checked job or a reason why it is none.
+"""The inbox: entries that have settled → claimed drops, each a checked job or the reason why it is not one.
 
 One `tick(now_s)` is one look at everything. A claim is a rename, made durable, and only then is the drop read;
 nothing is processed in place. This module touches the disk; its clock is an argument.
@@ -192,7 +192,7 @@ class InboxScanner:
             )
 
     def _sync(self) -> None:
-        """Make claims durable before anybody is told of them; a failing disk is asked again."""
+        """Make claims durable before anybody is told of them; on a failing disk, try again later."""
         if not self._unsynced:
             return
         try:
