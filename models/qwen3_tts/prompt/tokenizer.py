@@ -1,7 +1,7 @@
 """Text → token ids, as the official processor makes them: NFC, the Qwen2 split, byte-level BPE.
 
 The ids are those of Qwen2's own split expression. The official package swaps it for another model's when a checkpoint
-lies in a local folder; Qwen's developers confirm that their models were trained with this one.
+is in a local folder; Qwen's developers confirm that their models were trained with this one.
 This module reads files.
 """
 

@@ -1,10 +1,11 @@
-"""Audio files written piece by piece."""
+"""Waveforms become audio files, whole and piece by piece."""
 
 from __future__ import annotations
 
 import errno
 import io
 import os
+import wave
 
 import numpy as np
 import pytest
@@ -12,6 +13,79 @@ import pytest
 from models.audio.encoder import encode_audio, write_audio_stream
 from models.audio.files import decode_audio
 from registry.errors import InvalidInput
+from tests.models.audio.tones import RATE_HZ, loudest_hz, tone
+
+
+def test_a_wav_is_16_bit_mono_with_a_44_byte_header_by_default():
+    content = encode_audio(tone())
+    assert len(content) == 44 + 2 * tone().size
+    assert content[36:40] == b"data"
+    with wave.open(io.BytesIO(content)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    ("format", "encoding", "tolerance"),
+    [
+        ("wav", "pcm16", 2**-15),
+        ("wav", "pcm24", 2**-22),
+        ("wav", "float", 0),
+        ("flac", "pcm16", 2**-15),
+        ("flac", "pcm24", 2**-22),
+    ],
+)
+def test_what_is_encoded_without_loss_comes_back(format, encoding, tolerance):  # noqa: A002
+    samples = np.concatenate([tone(duration_s=6), np.array([1, -1, 0], np.float32)])
+    content = encode_audio(samples, format=format, encoding=encoding)
+    read, _ = decode_audio(content)
+    assert np.abs(read - samples).max() <= tolerance
+
+
+@pytest.mark.parametrize("format", ["mp3", "ogg"])
+def test_lossy_formats_keep_length_and_pitch(format):  # noqa: A002
+    read, facts = decode_audio(encode_audio(tone(duration_s=6), format=format))
+    assert facts.duration_s == pytest.approx(6, abs=0.1)
+    assert loudest_hz(read) == pytest.approx(440, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("format", "encoding"),
+    [("wav", "pcm16"), ("wav", "pcm24"), ("wav", "float"), ("flac", "pcm24"), ("mp3", "pcm16"), ("ogg", "pcm16")],
+)
+def test_equal_samples_are_equal_bytes(format, encoding):  # noqa: A002
+    samples = tone(duration_s=3)
+    twice = [encode_audio(samples, format=format, encoding=encoding) for _ in range(2)]
+    assert twice[0] == twice[1]
+
+
+def test_an_ogg_stream_has_one_serial_number_and_valid_checksums():
+    content = encode_audio(tone(duration_s=3), format="ogg")
+    assert content.count(b"OggS") == content.count(b"vjob") >= 3
+    assert decode_audio(content)[1].encoding == "OPUS"  # libogg drops pages whose checksum is wrong
+
+
+def test_samples_beyond_one_are_clamped():
+    read, _ = decode_audio(encode_audio(np.array([3.0, -3.0, 0.25], np.float32)))
+    assert np.allclose(read, [32767 / 32768, -32767 / 32768, 0.25], atol=2**-15)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options"),
+    [
+        (np.array([np.nan], np.float32), {}),
+        (np.array([np.inf], np.float32), {}),
+        (np.zeros(0, np.float32), {}),
+        (np.zeros((2, 2), np.float32), {}),
+        (np.zeros(9, np.float32), {"format": "aac"}),
+        (np.zeros(9, np.float32), {"encoding": "pcm12"}),
+        (np.zeros(9, np.float32), {"format": "flac", "encoding": "float"}),
+        (np.zeros(9, np.float32), {"format": "mp3", "encoding": "pcm24"}),
+    ],
+)
+def test_what_cannot_be_written_is_refused(samples, options):
+    with pytest.raises(InvalidInput):
+        encode_audio(samples, **options)
+
 
 PARTS = [np.sin(np.arange(size) / 20).astype(np.float32) / 2 for size in (24_000, 1, 70_001)]
 

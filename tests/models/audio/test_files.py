@@ -1,29 +1,16 @@
-"""Audio files as they come, and as they leave."""
+"""Audio files in every form become waveforms."""
 
 import io
 import os
 import struct
-import wave
 
 import numpy as np
 import pytest
 import soundfile
 
-from models.audio.encoder import encode_audio
 from models.audio.files import decode_audio, read_audio, resample
 from models.errors import InvalidReferenceAudio
-from registry.errors import InvalidInput
-
-RATE_HZ = 24_000
-
-
-def tone(*, duration_s=0.5, frequency_hz=440.0, rate_hz=RATE_HZ, amplitude=0.5):
-    time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
-    return (amplitude * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)
-
-
-def loudest_hz(waveform):
-    return np.abs(np.fft.rfft(waveform)).argmax() * RATE_HZ / waveform.size
+from tests.models.audio.tones import RATE_HZ, loudest_hz, tone
 
 
 @pytest.mark.parametrize(
@@ -89,77 +76,6 @@ def test_an_enormous_file_a_fifo_and_a_missing_file_are_refused(tmp_path):
     for name, reason in (("huge.wav", "at most"), ("fifo.wav", "regular"), ("missing.wav", "cannot be read")):
         with pytest.raises(InvalidReferenceAudio, match=reason):
             read_audio(tmp_path / name)
-
-
-def test_a_wav_is_16_bit_mono_with_a_44_byte_header_by_default():
-    content = encode_audio(tone())
-    assert len(content) == 44 + 2 * tone().size
-    assert content[36:40] == b"data"
-    with wave.open(io.BytesIO(content)) as file:
-        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE_HZ)
-
-
-@pytest.mark.parametrize(
-    ("format", "encoding", "tolerance"),
-    [
-        ("wav", "pcm16", 2**-15),
-        ("wav", "pcm24", 2**-22),
-        ("wav", "float", 0),
-        ("flac", "pcm16", 2**-15),
-        ("flac", "pcm24", 2**-22),
-    ],
-)
-def test_what_is_encoded_without_loss_comes_back(format, encoding, tolerance):  # noqa: A002
-    samples = np.concatenate([tone(duration_s=6), np.array([1, -1, 0], np.float32)])
-    content = encode_audio(samples, format=format, encoding=encoding)
-    read, _ = decode_audio(content)
-    assert np.abs(read - samples).max() <= tolerance
-
-
-@pytest.mark.parametrize("format", ["mp3", "ogg"])
-def test_lossy_formats_keep_length_and_pitch(format):  # noqa: A002
-    read, facts = decode_audio(encode_audio(tone(duration_s=6), format=format))
-    assert facts.duration_s == pytest.approx(6, abs=0.1)
-    assert loudest_hz(read) == pytest.approx(440, abs=2)
-
-
-@pytest.mark.parametrize(
-    ("format", "encoding"),
-    [("wav", "pcm16"), ("wav", "pcm24"), ("wav", "float"), ("flac", "pcm24"), ("mp3", "pcm16"), ("ogg", "pcm16")],
-)
-def test_equal_samples_are_equal_bytes(format, encoding):  # noqa: A002
-    samples = tone(duration_s=3)
-    twice = [encode_audio(samples, format=format, encoding=encoding) for _ in range(2)]
-    assert twice[0] == twice[1]
-
-
-def test_an_ogg_stream_has_one_serial_number_and_valid_checksums():
-    content = encode_audio(tone(duration_s=3), format="ogg")
-    assert content.count(b"OggS") == content.count(b"vjob") >= 3
-    assert decode_audio(content)[1].encoding == "OPUS"  # libogg drops pages whose checksum is wrong
-
-
-def test_samples_beyond_one_are_clamped():
-    read, _ = decode_audio(encode_audio(np.array([3.0, -3.0, 0.25], np.float32)))
-    assert np.allclose(read, [32767 / 32768, -32767 / 32768, 0.25], atol=2**-15)
-
-
-@pytest.mark.parametrize(
-    ("samples", "options"),
-    [
-        (np.array([np.nan], np.float32), {}),
-        (np.array([np.inf], np.float32), {}),
-        (np.zeros(0, np.float32), {}),
-        (np.zeros((2, 2), np.float32), {}),
-        (np.zeros(9, np.float32), {"format": "aac"}),
-        (np.zeros(9, np.float32), {"encoding": "pcm12"}),
-        (np.zeros(9, np.float32), {"format": "flac", "encoding": "float"}),
-        (np.zeros(9, np.float32), {"format": "mp3", "encoding": "pcm24"}),
-    ],
-)
-def test_what_cannot_be_written_is_refused(samples, options):
-    with pytest.raises(InvalidInput):
-        encode_audio(samples, **options)
 
 
 def test_resampling_keeps_the_duration_and_the_pitch():
