@@ -83,7 +83,6 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
             yield getattr(node, "lineno", 1), ast.get_docstring(node) or ""
 
 
-@pytest.mark.xfail(strict=False, reason="not every room is rewritten yet")
 def test_every_docstring_begins_with_the_thing_or_the_act_it_is_about():
     beginning_otherwise = [
         f"{path.relative_to(ROOT)}:{line} {text.splitlines()[0]}"

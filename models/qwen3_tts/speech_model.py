@@ -99,7 +99,7 @@ class SpeechModel:
         return self.tokenizer(text)
 
     def prepare(self, request: SpeechRequest, sampling: Sampling | None = None) -> Prepared:
-        """What this checkpoint makes of a request. Raises a child of InvalidInput when it cannot speak it."""
+        """A request checked against this checkpoint. Raises a child of InvalidInput when it cannot be spoken."""
         if not isinstance(request, SpeechRequest):
             raise InvalidInput(f"A request must be a SpeechRequest, not {type(request).__name__}.")
         if sampling is not None and not isinstance(sampling, Sampling):

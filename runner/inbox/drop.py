@@ -153,7 +153,7 @@ class Drop:
         if self._settled is None or not stat.S_ISREG(status.st_mode):
             return True  # a dead runner saw it settle; a folder is claimed only once its whole tree has settled
         signature = signature_of(status)
-        return signature == self._settled or self._lies_still("", signature, now_s)
+        return signature == self._settled or self._has_settled("", signature, now_s)
 
     def _dropped(self) -> Path:
         if self._path is not None and os.path.lexists(self._path):
@@ -220,13 +220,13 @@ class Drop:
             if self._waited_s(path, now_s) < self._settle_s:
                 return False  # the same program may write it next
             raise
-        return signature in self._arrived or self._lies_still(path, signature, now_s)
+        return signature in self._arrived or self._has_settled(path, signature, now_s)
 
     def _waited_s(self, path: str, now_s: float) -> float:
         _, since_s = self._seen.setdefault(f"missing {path}", (None, now_s))
         return now_s - since_s
 
-    def _lies_still(self, path: str, signature: Signature, now_s: float) -> bool:
+    def _has_settled(self, path: str, signature: Signature, now_s: float) -> bool:
         seen, since_s = self._seen.get(path, (None, now_s))
         if seen != signature:
             self._seen[path] = (signature, now_s)

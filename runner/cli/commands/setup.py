@@ -85,28 +85,27 @@ def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int
 
     Every finding comes with a remedy. Exit code 1 when there is a warning or a problem.
     """
+    from runner.doctor import findings
     from runner.doctor.checks import ALWAYS_TOLD, CHECKS, examine
-    from runner.doctor.findings import NOTE
-    from runner.doctor.findings import OK as SOUND
 
     if list_checks:
         listed = [{"check": name, "what": what} for name, (what, _) in CHECKS.items()]
         rows = [(item["check"], item["what"]) for item in listed]
         click.echo(to_json(listed) if as_json else terminal_table(("CHECK", "WHAT"), rows))
         return OK
-    findings = examine(current_instance(), engine=engine)
-    bad = [finding for finding in findings if finding.counts]
+    found = examine(current_instance(), engine=engine)
+    bad = [finding for finding in found if finding.counts]
     if as_json:
-        click.echo(to_json({"ok": not bad, "findings": findings}))
+        click.echo(to_json({"ok": not bad, "findings": found}))
         return FAILED if bad else OK
-    for finding in findings:
-        if finding.severity == SOUND and not verbose and finding.check not in ALWAYS_TOLD:
+    for finding in found:
+        if finding.severity == findings.OK and not verbose and finding.check not in ALWAYS_TOLD:
             continue
         click.echo(f"{finding.severity:<8} {finding.check}: {finding.message}")
-        if finding.remedy and finding.severity != SOUND:
+        if finding.remedy and finding.severity != findings.OK:
             click.echo(f"{'':<8}   → {finding.remedy}")
-    checks = len({finding.check for finding in findings})
-    notes = sum(finding.severity == NOTE for finding in findings)
+    checks = len({finding.check for finding in found})
+    notes = sum(finding.severity == findings.NOTE for finding in found)
     click.echo(f"{checks} checks: {counted(len(bad), 'finding')}, {counted(notes, 'note')}")
     return FAILED if bad else OK
 
