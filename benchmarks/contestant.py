@@ -44,7 +44,7 @@ class Contestant(Protocol):
         ...
 
     def take_gpu_form(self) -> None:
-        """Compute as on a GPU from now on, traced anew: what is launched there is what `launches` counts."""
+        """Compute as on a GPU from now on, traced again: `launches` counts what is launched there."""
         ...
 
 
@@ -211,9 +211,9 @@ def measure_launches(contestant: Contestant, *, text: str, voice: str, frames: i
         contestant.take_gpu_form()
         counted = []
         for length in lengths:
-            with watched_evaluations(count=True) as seen:
+            with watched_evaluations(count=True) as counting:
                 made = contestant.speak([text], voice=voice, frames=length)
-            counted.append((made, seen.total()["launches"]))
+            counted.append((made, counting.total()["launches"]))
     contestant.take_gpu_form()
     contestant.speak([text], voice=voice, frames=frames)  # traces what is compiled
     with watched_evaluations(count=False) as clocked:
@@ -221,7 +221,7 @@ def measure_launches(contestant: Contestant, *, text: str, voice: str, frames: i
     return {
         "launches_per_frame": (counted[1][1] - counted[0][1]) / (counted[1][0] - counted[0][0]),
         "build_ms_per_frame": 1_000 * clocked.of_a_frame_s(made),
-        "build_ms_per_frame_on_gpu": 1_000 * seen.of_a_frame_s(counted[1][0]),
+        "build_ms_per_frame_on_gpu": 1_000 * counting.of_a_frame_s(counted[1][0]),
     }
 
 

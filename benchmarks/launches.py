@@ -95,17 +95,17 @@ def fast_calls_count_once() -> Iterator[None]:
 @contextmanager
 def watched_evaluations(*, count: bool) -> Iterator[Launches]:
     """Record the graph (when `count`) or the thread time spent building it, at every evaluation inside the block."""
-    seen = Launches()
+    launches = Launches()
     real = {"eval": mx.eval, "async_eval": mx.async_eval}
     left_at = [time.thread_time()]
 
     def watch(name: str) -> Callable[..., None]:
         def evaluate(*values: Any) -> None:
-            seen.build_s.append(time.thread_time() - left_at[0])
+            launches.build_s.append(time.thread_time() - left_at[0])
             if count:
                 kinds = graph_kinds(list(_flatten(values)))
-                seen.kinds.append(kinds)
-                seen.counts.append(launching(kinds))
+                launches.kinds.append(kinds)
+                launches.counts.append(launching(kinds))
             real[name](*values)
             left_at[0] = time.thread_time()
 
@@ -113,6 +113,6 @@ def watched_evaluations(*, count: bool) -> Iterator[Launches]:
 
     try:
         mx.eval, mx.async_eval = watch("eval"), watch("async_eval")
-        yield seen
+        yield launches
     finally:
         mx.eval, mx.async_eval = real["eval"], real["async_eval"]

@@ -33,7 +33,7 @@ from models.qwen3_tts.prompt.request import SpeechRequest
 from models.qwen3_tts.prompt.sampling import Sampling
 from models.qwen3_tts.random_checkpoint import codec_plan, model_plan, write_tensors
 from models.qwen3_tts.selftest_results import RECORDED
-from models.qwen3_tts.speech_model import SpeechModel
+from models.qwen3_tts.speech_model import SpeechModel, to_numpy
 
 SEED = 20
 FRAMES = 12
@@ -173,11 +173,7 @@ def _teacher_forced(
         own: Any = mx.array(frame[None]) if network.name == "mlx" else frame[None].astype(np.int64)
         states.append(network.step(own, padding, cache=cache, positions=[len(plan) + number]))
     hidden = network.concat(states)
-    return _as_numpy(hidden), _as_numpy(network.logits(hidden))
-
-
-def _as_numpy(array: Any) -> npt.NDArray[np.float32]:
-    return np.array(array.astype(mx.float32) if isinstance(array, mx.array) else array)
+    return to_numpy(hidden), to_numpy(network.logits(hidden))
 
 
 def sampled(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -42,7 +42,7 @@ Progress = Callable[[int, int], Any]  # (index, frames so far) -> False cancels 
 
 
 @dataclass
-class _ActiveSpeech:
+class _PendingSpeech:
     """A request while its codes are being generated, or wait to be decoded."""
 
     prepared: Prepared
@@ -85,7 +85,7 @@ class SpeechModel:
             tokenize=self.tokenizer,
             codebook_size=codec_config.decoder_config.codebook_size,
             frames_per_second=codec_config.output_sample_rate / codec_config.decode_upsample_rate,
-            max_frames=max(1, generation.max_new_tokens - 1),  # officially, the last draw never becomes a frame
+            max_frames=max(1, generation.max_new_tokens - 1),  # officially, the last code never becomes a frame
         )
         self._voices: OrderedDict[bytes, DecoderState] = OrderedDict()
 
@@ -103,11 +103,11 @@ class SpeechModel:
         if not isinstance(request, SpeechRequest):
             raise InvalidInput(f"A request must be a SpeechRequest, not {type(request).__name__}.")
         if sampling is not None and not isinstance(sampling, Sampling):
-            raise InvalidInput(f"How to draw must be a Sampling, not {type(sampling).__name__}.")
+            raise InvalidInput(f"The sampling must be a Sampling, not {type(sampling).__name__}.")
         return self._prepare(request, sampling=sampling or Sampling.defaults(self))
 
     def prefill(self, request: SpeechRequest) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """The prompt's input embeddings `(L, D)`, and those of the text read while frames are made `(N, D)`."""
+        """The prompt's input embeddings `(L, D)`, and those of the text added while frames are made `(N, D)`."""
         plan = self.prepare(request).plan
         return to_numpy(self.network.embed_prompt(plan)), to_numpy(self.network.embed_text(plan.trailing_ids))
 
@@ -144,8 +144,8 @@ class SpeechModel:
         sampling: Sampling | None = None,
         progress: Progress | None = None,
     ) -> Iterator[list[tuple[int, Speech]]]:
-        """`synthesize_batch`, handing over after every frame what has finished with it, which is mostly nothing."""
-        speaking: dict[int, _ActiveSpeech] = {}
+        """`synthesize_batch`, as a list after every frame: the speeches that have finished with it, mostly none."""
+        speaking: dict[int, _PendingSpeech] = {}
         frames = self.make_generator(batch).frames(self._rows(requests, sampling, speaking))
         try:
             events = next(frames, None)
@@ -165,12 +165,11 @@ class SpeechModel:
         return self._stream(self.prepare(request, sampling))
 
     def _stream(self, prepared: Prepared) -> Iterator[Waveform]:
-        row = self._row(0, prepared)
         state = self._decoder_state_of(prepared)
         pending: list[Codes] = []
         sizes = iter(STREAM_FRAMES[:-1])
         size = next(sizes)
-        for events in self.make_generator(1).frames(iter([row])):
+        for events in self.make_generator(1).frames(iter([Row(id=0, prepared=prepared)])):
             pending += [frame.codes for frame in events]
             if len(pending) == size or events[-1].finish_reason:
                 waveform, state = self.codec.decode_next(np.stack(pending), state)
@@ -222,36 +221,22 @@ class SpeechModel:
 
     def make_generator(self, batch: int) -> BatchGenerator:
         """An empty batch of at most so many rows."""
-        return BatchGenerator(
-            self.network,
-            pad_id=self.config.tts_pad_token_id,
-            batch=batch,
-            pipelined=self.pipelined,
-        )
+        pad_id = self.config.tts_pad_token_id
+        return BatchGenerator(self.network, pad_id=pad_id, batch=batch, pipelined=self.pipelined)
 
     def _rows(
-        self, requests: Iterable[SpeechRequest | None], sampling: Sampling | None, speaking: dict[int, _ActiveSpeech]
+        self, requests: Iterable[SpeechRequest | None], sampling: Sampling | None, speaking: dict[int, _PendingSpeech]
     ) -> Iterator[Row | None]:
         index = 0
         for request in requests:
             if request is None:
                 yield None
                 continue
-            speaking[index] = _ActiveSpeech(self.prepare(request, sampling))
-            yield self._row(index, speaking[index].prepared)
+            speaking[index] = _PendingSpeech(self.prepare(request, sampling))
+            yield Row(id=index, prepared=speaking[index].prepared)
             index += 1
 
-    @staticmethod
-    def _row(index: int, prepared: Prepared) -> Row:
-        return Row(
-            id=index,
-            plan=prepared.plan,
-            sampling=prepared.sampling,
-            seed=prepared.seed,
-            max_frames=prepared.max_frames,
-        )
-
-    def _finished(self, speaking: dict[int, _ActiveSpeech], *, batch: int) -> list[tuple[int, Speech]]:
+    def _finished(self, speaking: dict[int, _PendingSpeech], *, batch: int) -> list[tuple[int, Speech]]:
         """Decode the rows that have just ended, together, and forget them."""
         done = [index for index, row in speaking.items() if row.finish_reason is not None]
         rows = [speaking.pop(index) for index in done]
@@ -275,7 +260,7 @@ class SpeechModel:
         ]
 
     def _decoder_state_of(self, prepared: Prepared) -> DecoderState:
-        """The decoder as the reference leaves it, computed once a voice."""
+        """The decoder after the reference, computed once a voice."""
         codes = prepared.reference_codes
         key = b"" if codes is None else hashlib.blake2b(codes.tobytes()).digest()
         if key not in self._voices:
@@ -297,8 +282,8 @@ def _next_of(frames: Frames, dropped: set[int]) -> list[RowFrame] | None:
         return None
 
 
-def _cancelled(speaking: dict[int, _ActiveSpeech], progress: Progress | None) -> set[int]:
-    """Report every row in the batch; those that are not wanted any more are marked."""
+def _cancelled(speaking: dict[int, _PendingSpeech], progress: Progress | None) -> set[int]:
+    """Ids of the rows that `progress`, told of every row, no longer wants; they are marked."""
     cancelled = set()
     for index, row in speaking.items():
         if progress is None or not row.frames:

@@ -61,13 +61,13 @@ def test_predictor_logits_are_the_official_ones(checkpoint, case, backend):
     for frame in range(codes.shape[1]):
         logits = []
 
-        def draw(scores, group, frame=frame, logits=logits):
+        def recorded_code(scores, group, frame=frame, logits=logits):
             logits.append(np.array(scores))
             return as_codes(network, codes[:, frame, group + 1 : group + 2])
 
         hidden = recorded["talker_hidden"][:, frame]
         hidden = hidden if network.name == "numpy" else mx.array(hidden)
-        filled = network.predict_frame(hidden, as_codes(network, codes[:, frame, :1]), draw)
+        filled = network.predict_frame(hidden, as_codes(network, codes[:, frame, :1]), recorded_code)
         np.testing.assert_array_equal(np.array(filled), codes[:, frame])
         assert_close(np.stack(logits, 1), recorded["predictor_logits"][frame], atol=2e-4, what=f"frame {frame}")
 

@@ -23,7 +23,7 @@ Sample = Callable[[mx.array, int], mx.array]  # logits (B, K) of codebook g -> c
 
 
 class CodePredictor(nn.Module):
-    """The small transformer. It starts anew with every frame, so its cache holds one position a codebook."""
+    """The small transformer. It starts afresh with every frame, so its cache holds one position a codebook."""
 
     def __init__(self, config: TalkerConfig, ops: Ops, *, dtype: mx.Dtype) -> None:
         super().__init__()

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.qwen3_tts.network.backend import Array, FramePredictor, Network, RowSampler
-from models.qwen3_tts.prompt.prompt import PromptPlan, prefill_groups
-from models.qwen3_tts.prompt.sampling import MIN_CODES, Sampling
+from models.qwen3_tts.prompt.prompt import prefill_groups
+from models.qwen3_tts.prompt.request import Prepared
+from models.qwen3_tts.prompt.sampling import MIN_CODES
 
 Codes = npt.NDArray[np.int32]
 
@@ -26,10 +27,7 @@ class Row:
     """One text to be spoken."""
 
     id: int  # unique among the rows of a generator; echoed in its frames
-    plan: PromptPlan
-    sampling: Sampling
-    seed: int
-    max_frames: int  # at least 1
+    prepared: Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,8 @@ Frames = Generator[list[RowFrame], Collection[int] | None, None]
 class _ActiveRow:
     """A row in its slot: how far it is, and its text still to be added to frames."""
 
-    row: Row
+    id: int
+    prepared: Prepared
     position: int  # of its next key
     text: Array  # (N, D)
     frames: int = 0  # started so far
@@ -117,7 +116,7 @@ class BatchGenerator:
             frame = None if changed else ahead or self._start_frame()
 
     def _continues(self) -> bool:
-        return any(active.frames < active.row.max_frames for active in self._active)
+        return any(active.frames < active.prepared.max_frames for active in self._active)
 
     def _start_frame(self) -> _InFlight:
         """Start the computation of one frame of every row, and of the first code of the frame after it."""
@@ -144,13 +143,13 @@ class BatchGenerator:
             if active.ended:
                 continue
             # At the cap the next code no longer counts: an end of speech just after it is still "length".
-            reason = "length" if number == active.row.max_frames else "eos" if is_end[index] else None
+            reason = "length" if number == active.prepared.max_frames else "eos" if is_end[index] else None
             active.ended = reason is not None
-            frames.append(RowFrame(id=active.row.id, codes=codes[index], finish_reason=reason))
+            frames.append(RowFrame(id=active.id, codes=codes[index], finish_reason=reason))
         if frames:
             dropped = (yield frames) or ()
             for active in frame.rows:
-                active.ended = active.ended or active.row.id in dropped
+                active.ended = active.ended or active.id in dropped
 
     def _admit(self) -> None:
         """Take in the rows that wait at this moment, as far as there is room for them."""
@@ -173,7 +172,7 @@ class BatchGenerator:
         if not arrived and not any(active.ended for active in self._active):
             return
         before, states = self._active, [self._state] if self._active else []
-        new = [_ActiveRow(row, position=len(row.plan), text=self._text_to_come(row.plan)) for row in arrived]
+        new = [self._activated(row) for row in arrived]
         self._active = self._assign_slots(new)
         if not self._active:
             self.cache.clear()
@@ -204,9 +203,9 @@ class BatchGenerator:
         """Run the prompts of new rows into their slots, and sample their first codes."""
         self.cache.reserve(slots=len(self._active), positions=max(active.position for active in self._active) + 1)
         hidden: dict[int, Array] = {}
-        for group in prefill_groups([active.row.plan for active in new]):
+        for group in prefill_groups([active.prepared.plan for active in new]):
             slots = [self._active.index(new[index]) for index in group.members]
-            plans = [new[index].row.plan for index in group.members]
+            plans = [new[index].prepared.plan for index in group.members]
             last = self.network.prefill(plans, cache=self.cache, slots=slots, shared=group.shared)
             hidden.update({index: last[place : place + 1] for place, index in enumerate(group.members)})
         together = self.network.concat([hidden[index] for index in range(len(new))])
@@ -222,14 +221,16 @@ class BatchGenerator:
         return _State(hidden, first, sampler.penalties_after(penalties, first))
 
     def _sampler_for(self, rows: Sequence[_ActiveRow]) -> RowSampler:
-        samplings = [active.row.sampling for active in rows]
-        return self.network.make_sampler(samplings, [active.row.seed for active in rows])
+        samplings = [active.prepared.sampling for active in rows]
+        return self.network.make_sampler(samplings, [active.prepared.seed for active in rows])
 
-    def _text_to_come(self, plan: PromptPlan) -> Array:
-        """The text added while frames are made `(N, D)`; padding at its end is left to `_text_of_frame`."""
+    def _activated(self, row: Row) -> _ActiveRow:
+        """A row before its first frame. Padding at the end of its text is left to `_text_of_frame`."""
+        plan = row.prepared.plan
         ids = plan.trailing_ids
         ids = ids[: np.max(np.nonzero(ids != self._pad_id)[0], initial=-1) + 1]
-        return self.network.embed_text(ids) if len(ids) else self._pad[:0]
+        text = self.network.embed_text(ids) if len(ids) else self._pad[:0]
+        return _ActiveRow(row.id, row.prepared, position=len(plan), text=text)
 
     def _text_of_frame(self) -> Array:
         """Text embedding each row adds to its last frame: next token, or padding. `(B or 1, D)`"""

@@ -77,7 +77,7 @@ class QuantizedLinear(nn.Module):
 
 
 class UnfusedLinear(nn.Module):
-    """Linears that could not be fused, because a checkpoint stores them differently: one after the other."""
+    """Linears that are computed one after the other, since a checkpoint stores them in different ways."""
 
     def __init__(self, parts: Sequence[Linear | QuantizedLinear]) -> None:
         super().__init__()

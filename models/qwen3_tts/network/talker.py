@@ -75,7 +75,7 @@ class Talker(nn.Module):
         return embedded
 
     def embed_prompt(self, plan: PromptPlan) -> mx.array:
-        """A prompt's input embeddings `(L, D)`: everywhere the text's plus the codec side's."""
+        """A prompt's input embeddings `(L, D)`: at each position the text's and the codec's, added."""
         zero_row = self.codec_table.shape[0] - 1
         indices = np.where(plan.codes < 0, zero_row, plan.codes + np.array(self.table_starts))
         embedded: mx.array = self.embed_text(mx.array(plan.text_ids)) + self.codec_table[mx.array(indices)].sum(axis=1)
