@@ -1,6 +1,6 @@
 """Weights as a checkpoint stores them → linear layers of the networks: plain, quantised, kept in bfloat16, or unfused.
 
-A network is made with plain ones whose weights are zero; loading replaces each by the kind that the checkpoint has.
+A network is made with plain ones that have no weights yet; loading replaces each by the kind that the checkpoint has.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ class Linear(nn.Module):
     `rows` are the only outputs of the checkpoint's weight that are kept.
     """
 
+    weight: mx.array
+    transposed: mx.array
+    bias: mx.array | None
+
     def __init__(self, inputs: int, *outputs: int, bias: bool = False, rows: Sequence[int] | None = None) -> None:
         super().__init__()
         self.shapes = tuple((count, inputs) for count in outputs)  # of the checkpoint's linears
         self.has_bias, self.rows = bias, rows
-        self._hold(mx.zeros((sum(outputs), inputs)), mx.zeros(sum(outputs)) if bias else None)
 
     @classmethod
     def of(cls, weight: mx.array, bias: mx.array | None = None) -> Linear:
         outputs, inputs = weight.shape
         linear = cls(inputs, outputs, bias=bias is not None)
-        linear._hold(weight, bias)
+        linear.weight, linear.bias = weight, bias
+        linear.transposed = weight.T  # kept, too, so that no step pays for making the view
         return linear
-
-    def _hold(self, weight: mx.array, bias: mx.array | None) -> None:
-        self.weight = weight
-        self.transposed = weight.T  # kept, too, so that no step pays for making the view
-        self.bias = bias
 
     def __call__(self, x: mx.array) -> mx.array:
         if self.bias is None:

@@ -22,7 +22,6 @@ class HeadNorms(nn.Module):
     def __init__(self, head_dim: int, *, heads: int, kv_heads: int, eps: float) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim, self.eps = heads, kv_heads, head_dim, eps
-        self.lay_out(mx.ones(head_dim), mx.ones(head_dim))
 
     def lay_out(self, q_norm: mx.array, k_norm: mx.array) -> None:
         """Take the checkpoint's two weights `(E,)`."""

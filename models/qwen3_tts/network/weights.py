@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
-from mlx.utils import tree_flatten, tree_map_with_path
+from mlx.utils import tree_map_with_path
 
 from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, Quantization, packed_shape, shape_error
 from models.qwen3_tts.checkpoint.config import TalkerConfig
@@ -71,11 +71,10 @@ def _loaded(leaf: nn.Module, reader: Reader, paths: Sequence[str]) -> nn.Module:
     return leaf
 
 
-def materialize(network: nn.Module) -> None:
+def materialize(network: Talker | CodePredictor) -> None:
     """Read the lazy weights from the disk, a layer at a time, and give back what reading them needed."""
-    layers: Any = tree_flatten(network.leaf_modules(), is_leaf=nn.Module.is_module)
-    for module in (*(layer for _, layer in layers), network):
-        mx.eval(module.parameters())
+    for part in (*network.model.layers, network):
+        mx.eval(part.parameters())
         mx.clear_cache()
 
 

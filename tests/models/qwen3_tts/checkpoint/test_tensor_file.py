@@ -10,12 +10,11 @@ import pytest
 
 from models.errors import EngineFailure, UnsupportedCheckpoint
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
-from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, Tensors, read_checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import LoadErrors, Tensors, read_checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import DeferredReads, StoredTable
 from models.qwen3_tts.codec.codec import open_codec
 from models.qwen3_tts.codec.ops import ops_named
 from models.qwen3_tts.codec.weights import laid_out
-from models.qwen3_tts.network.weights import Reader
 from tests.checkpoints import write_checkpoint, write_codec
 
 DTYPES = {"bfloat16": mx.bfloat16, "float16": mx.float16, "float32": mx.float32}
@@ -118,32 +117,3 @@ def test_a_recording_is_not_encoded_from_a_file_that_has_changed(tmp_path):
     for _ in range(2):
         with pytest.raises(EngineFailure, match="has changed since"):
             codec.encode(np.zeros(4_000, np.float32))
-
-
-def bfloat16_reader(folder) -> Reader:
-    checkpoint: Checkpoint = read_checkpoint(folder)
-    return Reader(checkpoint, mx.float32, keep_bfloat16=True)
-
-
-def test_chosen_and_fused_outputs_are_those_of_the_stored_weights(tmp_path):
-    one, other = (mx.random.normal((6, 4), key=mx.random.key(seed)).astype(mx.bfloat16) for seed in (1, 2))
-    write_tensors(tmp_path, {"a.weight": one, "b.weight": other, "c.weight": one})
-    reader = bfloat16_reader(tmp_path)
-    fused = reader.linear(["a", "b"], [(6, 4), (6, 4)])
-    some = reader.linear(["c"], [(6, 4)], rows=[0, 1, 2, 5])
-    reader.reads.finish()
-    for linear, expected in ((fused, mx.concatenate([one, other])), (some, one[mx.array([0, 1, 2, 5])])):
-        np.testing.assert_array_equal(linear.weight, np.array(expected.view(mx.uint16)))
-
-
-def test_stored_weights_that_do_not_fit_are_named_before_any_is_read(tmp_path):
-    write_tensors(tmp_path, {"a.weight": mx.ones((6, 4), dtype=mx.bfloat16), "b": mx.ones((1,))})
-    reader = bfloat16_reader(tmp_path)
-    reader.linear(["a"], [(6, 8)])
-    reader.linear(["gone"], [(6, 8)])
-    errors = LoadErrors()
-    reader.finish("the test", errors)
-    with pytest.raises(
-        UnsupportedCheckpoint, match=r"missing: gone.weight; unexpected: b; misshapen: a.weight \(6, 4\)"
-    ):
-        errors.raise_if_any()
