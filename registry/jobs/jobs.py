@@ -236,12 +236,16 @@ def set_outcome(
     outcome: JobStatus,
     *,
     now_s: float,
-    facts: JsonObject,
     error: JobError | None = None,
+    warnings: Iterable[str] = (),
+    facts: JsonObject | None = None,
 ) -> None:
-    """Fix what the receipt will say of a job that has nothing left to do; `facts` join those noted."""
+    """Fix what the receipt will say of a job that has nothing left to do; `warnings` and `facts` join those noted."""
+    for warning in warnings:
+        add_warning(session, job_id, warning)
     noted = {"facts_json": _facts_and(session, job_id, facts)} if facts else {}
     _update(session, job_id, outcome=outcome, finished_s=now_s, **_error_columns(error), **noted)
+    add_event(session, job_id, kind=outcome, message=error.message if error else outcome, at_s=now_s)
 
 
 def unpublished(session: Session) -> list[Job]:

@@ -26,7 +26,6 @@ from runner.scheduling.scheduler import Choice, in_order
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.exchange_jobs import ExchangeJobs
-from runner.worker.finisher import set_outcome
 from runner.worker.in_flight import InFlight
 from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
@@ -220,7 +219,7 @@ class Dispatcher:
             return False
         need = dependencies.failed_need(session, job.id) if isinstance(error, NotFound) else None
         reason = JobError.of(error if need is None else DependencyFailed(need))
-        set_outcome(session, job.id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
+        jobs.set_outcome(session, job.id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
         return True
 
     def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:

@@ -27,7 +27,6 @@ from runner.jobfile.specs import ExportSpec, ImportSpec
 from runner.outbox.outbox import sha256_hex
 from runner.outbox.receipt import version_entry
 from runner.worker.context import Context
-from runner.worker.finisher import set_outcome
 from runner.worker.lock_task import LockTask
 
 LONGEST_RECORDING_S = 300.0
@@ -49,11 +48,10 @@ class ExchangeJobs:
         self.context.outbox.publish(job.name, {name: voice.content})
         with self.context.database.write() as session:
             self._begin(session, job)
-            for warning in voice.warnings:
-                jobs.add_warning(session, job.id, warning)
             file = {"file": name, "sha256": sha256_hex(voice.content), "size_bytes": len(voice.content)}
             facts = {"voice": version_entry(voice.version), "files": [file]}
-            set_outcome(session, job.id, JobStatus.DONE, now_s=self.context.clock(), facts=facts)
+            now_s = self.context.clock()
+            jobs.set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, warnings=voice.warnings, facts=facts)
 
     def bring_in(self, job: Job, spec: ImportSpec, *, folder: Path | None) -> tuple[str, LockTask] | None:
         """Add the file's versions and commit the outcome with them; or return model and task of a lock it needs."""
@@ -72,10 +70,8 @@ class ExchangeJobs:
         with self.context.database.write() as session:
             self._begin(session, job)
             result = add_versions(session, found, now_s=now_s, set_current=spec.set_current, made_by_job=job.name)
-            for warning in result.warnings:
-                jobs.add_warning(session, job.id, warning)
             facts = {"voice": version_entry(result.chosen)}
-            set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, facts=facts)
+            jobs.set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, warnings=result.warnings, facts=facts)
         return None
 
     def _begin(self, session: Session, job: Job) -> None:

@@ -17,8 +17,7 @@ from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.jobs import dependencies, jobs, lines
-from registry.jobs.values import Job, JobError, JobStatus, JsonObject
-from registry.storage.session import Session
+from registry.jobs.values import Job, JobError, JobStatus
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
@@ -157,9 +156,15 @@ class Finisher:
         now_s = self.context.clock()
         with self.context.database.write() as session:
             for result in good:
-                for warning in result.warnings:
-                    jobs.add_warning(session, result.job.id, warning)
-                set_outcome(session, result.job.id, result.outcome, now_s=now_s, error=result.error, facts=result.facts)
+                jobs.set_outcome(
+                    session,
+                    result.job.id,
+                    result.outcome,
+                    now_s=now_s,
+                    error=result.error,
+                    warnings=result.warnings,
+                    facts=result.facts,
+                )
         self.publish_receipts([result.job.id for result in good], with_job_files=False)
 
     def _add_job_files(self, results: Sequence[JobResult]) -> dict[str, StorageError]:
@@ -193,7 +198,7 @@ class Finisher:
                 lost = [item for item in settled if item.failed_need is not None]
                 for item in lost:
                     reason = JobError.of(DependencyFailed(item.failed_need or ""))
-                    set_outcome(session, item.job_id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
+                    jobs.set_outcome(session, item.job_id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
             self.events.extend(map(JobEnded, ended))
             crash_point("finishing.closed")
             self._release(ended)
@@ -244,20 +249,6 @@ class Finisher:
             return {}
         content = read_job_file(self.context.instance.claimed_dir / path, limit_bytes=MAX_FILE_BYTES)
         return {} if content is None else {job_file_name(name): content}
-
-
-def set_outcome(
-    session: Session,
-    job_id: int,
-    outcome: JobStatus,
-    *,
-    now_s: float,
-    error: JobError | None = None,
-    facts: JsonObject | None = None,
-) -> None:
-    """Commit how a job has ended; its receipt must follow."""
-    jobs.set_outcome(session, job_id, outcome, now_s=now_s, error=error, facts=facts or {})
-    jobs.add_event(session, job_id, kind=outcome, message=error.message if error else outcome, at_s=now_s)
 
 
 def _without_job_file(error: StorageError) -> str:

@@ -15,7 +15,6 @@ from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted, ReadyMayExist
-from runner.worker.finisher import set_outcome
 from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
 from runner.worker.take_writer import TakeWriter
@@ -70,7 +69,7 @@ class JobRequests:
             for refused in delayed:
                 jobs.add_warning(session, job.id, refused.error.message)
             lines.cancel_waiting(session, job.id)
-            set_outcome(session, job.id, JobStatus.CANCELLED, now_s=self.context.clock())
+            jobs.set_outcome(session, job.id, JobStatus.CANCELLED, now_s=self.context.clock())
         self.events.append(OutcomesCommitted((job.id,)))
 
     def _retry(self, job: Job, request: Request, *, now_s: float) -> bool:

@@ -27,7 +27,6 @@ from runner.outbox.take_encoding import FileFormat, engine_entry, published, tak
 from runner.scheduling.voice_resolution import sibling_for
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
-from runner.worker.finisher import set_outcome
 from runner.worker.lock_task import LockTask
 
 AUDITION = "audition.wav"
@@ -161,7 +160,7 @@ class LockJobs:
         database, now_s = self.context.database, self.context.clock()
         if task.error is not None:
             with database.write() as session:
-                set_outcome(session, job.id, JobStatus.FAILED, now_s=now_s, error=task.error)
+                jobs.set_outcome(session, job.id, JobStatus.FAILED, now_s=now_s, error=task.error)
             return
         wanted = FileFormat(format="wav", encoding=self.context.settings.wav_encoding)
         clip = published(take_waveform(task.audition), wanted)
@@ -171,8 +170,6 @@ class LockJobs:
         shown = engine_entry(task.engine)
         with database.write() as session:
             version = add_version(session, new, now_s=now_s, set_current=task.set_current)
-            for warning in task.warnings:
-                jobs.add_warning(session, job.id, warning)
             facts = {
                 "voice": version_entry(version),
                 "files": [
@@ -182,4 +179,4 @@ class LockJobs:
                 "versions": shown.pop("model_facts")["software"],
                 "engine": shown,
             }
-            set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, facts=facts)
+            jobs.set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, warnings=task.warnings, facts=facts)

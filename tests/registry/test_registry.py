@@ -65,7 +65,7 @@ def test_a_version_that_an_unfinished_job_names_is_not_removed(registry):
     with pytest.raises(VersionInUse, match="night"):
         registry.remove_voice("elena", now_s=2.0)
     with registry.db.write() as session:
-        jobs.set_outcome(session, job.id, "done", now_s=3.0, facts={})
+        jobs.set_outcome(session, job.id, "done", now_s=3.0)
         jobs.close(session, [job.id])
     assert registry.remove("elena@1", now_s=4.0).deleted_s == 4.0
     assert registry.restore_version("elena@1", now_s=5.0).deleted_s is None

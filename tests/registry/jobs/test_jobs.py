@@ -34,7 +34,7 @@ def ready(db: Database, **changes: object) -> list[int]:
 
 def finish(db: Database, job_id: int, outcome: str) -> list[dependencies.Settled]:
     with db.write() as session:
-        jobs.set_outcome(session, job_id, outcome, now_s=300, facts={})
+        jobs.set_outcome(session, job_id, outcome, now_s=300)
         jobs.close(session, [job_id])
         return dependencies.settle(session, [job_id])
 

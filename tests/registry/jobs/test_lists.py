@@ -25,7 +25,7 @@ def add(db, **changes):
 
 def end(db, job_id, outcome="done"):
     with db.write() as session:
-        jobs.set_outcome(session, job_id, outcome, now_s=300, facts={})
+        jobs.set_outcome(session, job_id, outcome, now_s=300)
         jobs.close(session, [job_id])
 
 

@@ -52,7 +52,7 @@ class Bench:
                 wait([batch], PATIENCE_S)
 
     def tick_without_rest(self, *, step_s=1.0):
-        """What the engine has brought may still be on its way to the disk."""
+        """One step; takes of the engine may still be on their way to the disk."""
         self.worker.look_at_inbox()  # a slow machine scans more seldom
         self.worker.tick(self.now_s)
         self.now_s += step_s

@@ -1,4 +1,4 @@
-"""What the disk refuses to one job keeps no other from its work."""
+"""A job to which the disk refuses something keeps no other from its work."""
 
 from __future__ import annotations
 

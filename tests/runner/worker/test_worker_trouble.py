@@ -229,8 +229,8 @@ LONG = "A line of more than a minute. " * 38
 
 
 @pytest.fixture
-def long_take_being_coded(bench):
-    """A job of one long line, which has been spoken; it is coded when the event is set."""
+def long_take_being_encoded(bench):
+    """A job of one long line, which has been spoken; it is encoded when the event is set."""
     may_go_on = threading.Event()
     bench.worker.encoder._long_pool.submit(may_go_on.wait, 30)
     bench.drop("long.toml", speak(LONG))
@@ -239,22 +239,22 @@ def long_take_being_coded(bench):
     may_go_on.set()
 
 
-def test_a_long_take_that_is_being_coded_holds_nothing_else_up(bench, long_take_being_coded):
+def test_a_long_take_that_is_being_encoded_holds_nothing_else_up(bench, long_take_being_encoded):
     bench.drop("short.toml", speak("One."))
     bench.tick(8)
     assert bench.status("short") == "done"
     assert not (bench.instance.outbox / "long").exists()
-    long_take_being_coded.set()
-    bench.worker.encoder._long_pool.submit(int).result(30)  # it codes one after the other
+    long_take_being_encoded.set()
+    bench.worker.encoder._long_pool.submit(int).result(30)  # it encodes one after the other
     bench.run()
     assert bench.status("long") == "done"
 
 
-def test_a_job_that_is_cancelled_while_its_long_take_is_coded_publishes_nothing_of_it(bench, long_take_being_coded):
+def test_a_job_that_is_cancelled_while_its_long_take_is_encoded_publishes_nothing_of_it(bench, long_take_being_encoded):
     with bench.context.database.write() as session:
         add_request(session, "long", CANCEL, now_s=1.0)
     bench.tick(3)
-    long_take_being_coded.set()
+    long_take_being_encoded.set()
     bench.run()
     assert bench.status("long") == "cancelled"
     assert bench.files("long") == ["long.toml", "result.json"]
