@@ -204,10 +204,8 @@ class _Preparation:
             message = f"Waiting for {lock.describe_holder()}, which is at {self.choice.id}."
             self.on_event(ModelEvent(kind="waiting", model=self.choice.id, message=message))
             lock.acquire(wait=True)
-        try:
+        with lock:
             yield lock
-        finally:
-            lock.release()
 
     def _is_absent(self) -> bool:
         return not os.path.lexists(self.folder)

@@ -6,6 +6,7 @@ is in the journal (`models.migrate.journal`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import uuid
@@ -155,15 +156,9 @@ def done_message(step: PlannedStep) -> str:
 
 
 def _run_step(step: PlannedStep, directory: Path, *, migration: str, is_held: bool) -> None:
-    journal = Journal(directory)
     folder = step.source if step.action == "displace" else step.target
-    lock = lock_of(folder)
-    if not is_held:
-        lock.acquire()
-    try:
-        _perform_step(step, journal, migration=migration)
-    finally:
-        lock.release()
+    with contextlib.nullcontext() if is_held else lock_of(folder):
+        _perform_step(step, Journal(directory), migration=migration)
 
 
 def _perform_step(step: PlannedStep, journal: Journal, *, migration: str) -> Operation:
@@ -234,13 +229,9 @@ def undo_last(directory: Path, *, on_event: OnEvent = ignore_events) -> list[Ope
     migration = uuid.uuid4().hex[:12]
     for operation in operations:
         reverse = _reversed(operation, migration=migration)
-        lock = lock_of(_folder_in(directory, operation))
-        lock.acquire()
-        try:
+        with lock_of(_folder_in(directory, operation)):
             operation.source.parent.mkdir(parents=True, exist_ok=True)
             perform(reverse, journal)
-        finally:
-            lock.release()
         message = (
             f"{operation.model} is back in {operation.source}; jobs use it there, `models migrate` takes it again."
         )

@@ -75,17 +75,13 @@ def remove_model(choice: ResolvedModel, *, directory: Path) -> Removed:
     if not os.path.lexists(folder) and not incoming.exists():
         installed = ", ".join(model_id for model_id, _ in installed_folders(directory)) or "none"
         raise ModelNotInstalled(f"{choice.id} is not in {directory}.", hint=f"Installed: {installed}.")
-    lock = lock_of(folder)
     try:
-        lock.acquire()
+        with lock_of(folder):
+            return _remove_locked(choice.id, folder, incoming)
     except Busy as error:
         raise ModelInUse(f"{choice.id} is in use: {error.message}", hint="Try again when that is done.") from None
-    try:
-        return _remove_locked(choice.id, folder, incoming)
     except OSError as error:
         raise StorageError(f"{folder} cannot be removed: {error.strerror}.") from error
-    finally:
-        lock.release()
 
 
 def _remove_locked(model_id: str, folder: Path, incoming: Path) -> Removed:

@@ -12,7 +12,6 @@ import itertools
 import math
 import re
 import struct
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ PROVIDER = "voicejobs"
 FORM = 1
 MAX_VERSIONS = 1_000
 MAX_REASONS = 20
+WHOLE_LIMIT = 1 << 63  # SQLite's integers
 CONTENT_KEYS = (
     "prompt_sha256", "reference_sha256", "reference_duration_s", "audition_sha256", "transcript", "description",
     "language", "seed", "sampling", "consent", "pronunciations",
@@ -116,7 +116,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < WHOLE_LIMIT
 
 
 def _is_sha256(value: object) -> bool:
@@ -154,7 +154,7 @@ _OPTIONAL: dict[str, _Check] = {
     **dict.fromkeys(("reference_sha256", "audition_sha256"), _SHA),
     **dict.fromkeys(("created_s", "reference_duration_s"), _NUMBER),
     **dict.fromkeys(("pronunciations", "objects"), _TEXTS),
-    "seed": (lambda value: type(value) is int and -(1 << 63) <= value < 1 << 63, "a whole number of 64 bits"),
+    "seed": (lambda value: type(value) is int and _is_number(value), "a whole number of at most 63 bits"),
     "sampling": (lambda value: _is_table_of(_is_number, value), "a table of numbers"),
     "attachments": (lambda value: _is_table_of(_is_sha256, value), "a table of SHA-256s"),
     "speaker_embedding": (_is_embedding, "the base64 of float32 numbers"),

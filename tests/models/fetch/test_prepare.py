@@ -1,4 +1,4 @@
-"""What happens by itself before a job, with a model that lies anywhere."""
+"""What happens by itself before a job, with a model in any place."""
 
 import shutil
 

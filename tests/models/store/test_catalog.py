@@ -1,4 +1,4 @@
-"""Which model a name means, and where models lie."""
+"""Which model a name means, and where the shared directory is."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Generators of the files other tools make, good and bad, and where the sample folder lies."""
+"""Generators of the files other tools make, good and bad, and the sample folder."""
 
 from __future__ import annotations
 
