@@ -162,6 +162,7 @@ class EngineFacts:
     languages: tuple[str, ...] = ()  # canonical names; () when the engine takes any
     versions: Mapping[str, str] = field(default_factory=dict)  # {"mlx": "0.32.4", …}
     details: Mapping[str, Any] = field(default_factory=dict)  # how it computes, for receipts: formulation, blas, …
+    is_seeded: bool = True  # whether another seed makes another take of a line
     warnings: tuple[str, ...] = ()  # about the load, for the receipts of the jobs that waited for it
 
 

@@ -29,7 +29,8 @@ LAYERS = {
     "models": (
         "errors",
         "protocol languages hardware",
-        "text audio voices store",
+        "text",
+        "audio voices store",
         "migrate",
         "fetch draft qwen3_tts hibari mlx_audio listen",
         "processes",

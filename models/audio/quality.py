@@ -6,7 +6,6 @@ empty, not-finite, silent (none of which is usable), clipped, too-short, too-lon
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.languages import AUTO
 from models.protocol import SAMPLE_RATE_HZ
+from models.text.spoken_time import SpokenTime, spoken_time
 
 UNUSABLE = frozenset({"empty", "not-finite", "silent"})
+ESTIMATED = ("too-short", "too-long")
 GATES = ("empty", "not-finite", "silent", "clipped", "too-short", "too-long", "length-cap")
 
 SILENT_PEAK = 0.01
@@ -25,21 +27,6 @@ WINDOW_SAMPLES = SAMPLE_RATE_HZ // 10
 BLOCK_SAMPLES = 200 * WINDOW_SAMPLES
 CLIPPED_AT = 0.999
 CLIPPED_SHARE = 0.005
-
-# A text of expected length e may last from e * SHORTEST - SLACK_S to e * LONGEST + PAUSE_S: slow voices, whispering
-# and acted pauses are legitimate; a tenth of the length or ten times as much are not.
-SHORTEST = 0.25
-SLACK_S = 0.3
-LONGEST = 4.0
-PAUSE_S = 4.0
-
-LETTER_S = 0.06
-IDEOGRAPH_S = 0.24
-KANA_S = 0.15
-HANGUL_S = 0.20
-DIGIT_S = 0.35
-SYMBOL_S = 0.30  # "%" and "€" are words
-STOP_S = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +37,9 @@ class Quality:
     peak: float
     loudest_rms: float  # of the loudest 100 ms
     clipped_share: float
-    expected_s: float
+    expected: SpokenTime
     failed: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()  # gates that only an estimate would close, of an engine that says it but one way
 
     @property
     def passed(self) -> bool:
@@ -63,8 +51,8 @@ class Quality:
         return UNUSABLE.isdisjoint(self.failed)
 
     def badness(self) -> tuple[bool, int, float]:
-        """Key that sorts takes of one text from best to worst."""
-        return (not self.usable, len(self.failed), abs(self.duration_s - self.expected_s))
+        """Key that sorts takes of one text from best to worst, by what was measured."""
+        return (not self.usable, len(self.failed), self.clipped_share)
 
     def figures(self) -> Mapping[str, Any]:
         """The numbers for a receipt, rounded."""
@@ -72,13 +60,32 @@ class Quality:
             "peak": round(self.peak, 4),
             "loudest_rms": round(self.loudest_rms, 4),
             "clipped_share": round(self.clipped_share, 5),
-            "expected_s": round(self.expected_s, 2),
+            "expected_s": round(self.expected.expected_s, 2),
+            "expected_low_s": round(self.expected.low_s, 2),
+            "expected_high_s": round(self.expected.high_s, 2),
         }
 
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence on a length that the text does not explain."""
+        if not self.doubts:
+            return ()
+        low_s, high_s = self.expected.low_s, self.expected.high_s
+        return (f"It lasts {self.duration_s:.1f} s; {low_s:.1f} to {high_s:.1f} s were expected of its text.",)
 
-def measure(waveform: npt.NDArray[np.floating[Any]], *, text: str, finish_reason: str = "eos") -> Quality:
-    """Quality of a take `(S,)` at 24 kHz, by every gate."""
-    expected_s = expected_duration_s(text)
+
+def measure(
+    waveform: npt.NDArray[np.floating[Any]],
+    *,
+    text: str,
+    language: str = AUTO,
+    finish_reason: str = "eos",
+    is_seeded: bool = True,
+) -> Quality:
+    """Quality of a take `(S,)` at 24 kHz, by every gate.
+
+    Where no seed would make another take, a length that was only estimated is doubted, and not judged.
+    """
+    expected = spoken_time(text, language)
     duration_s = waveform.size / SAMPLE_RATE_HZ
     finite = all(bool(np.isfinite(block).all()) for block in _blocks(waveform))
     magnitudes = map(np.abs, _blocks(waveform if finite else waveform[:0]))
@@ -91,17 +98,19 @@ def measure(waveform: npt.NDArray[np.floating[Any]], *, text: str, finish_reason
         "not-finite": not finite,
         "silent": waveform.size > 0 and finite and (peak < SILENT_PEAK or loudest < SILENT_RMS),
         "clipped": clipped > CLIPPED_SHARE,
-        "too-short": waveform.size > 0 and duration_s < expected_s * SHORTEST - SLACK_S,
-        "too-long": duration_s > expected_s * LONGEST + PAUSE_S,
+        "too-short": waveform.size > 0 and duration_s < expected.shortest_s,
+        "too-long": duration_s > expected.longest_s,
         "length-cap": finish_reason == "length",
     }
+    doubts = () if is_seeded else tuple(gate for gate in ESTIMATED if found[gate])
     return Quality(
         duration_s=duration_s,
         peak=peak,
         loudest_rms=loudest,
         clipped_share=clipped,
-        expected_s=expected_s,
-        failed=tuple(gate for gate in GATES if found[gate]),
+        expected=expected,
+        failed=tuple(gate for gate in GATES if found[gate] and gate not in doubts),
+        doubts=doubts,
     )
 
 
@@ -124,29 +133,3 @@ def _blocks(waveform: npt.NDArray[np.floating[Any]]) -> Iterator[npt.NDArray[np.
     """The samples in blocks: figures of a line of half an hour must not take its memory several times."""
     for start in range(0, waveform.size, BLOCK_SAMPLES):
         yield waveform[start : start + BLOCK_SAMPLES]
-
-
-def expected_duration_s(text: str) -> float:
-    """Seconds that an unhurried voice takes for `text`: a rule of thumb by script, right within a factor of two."""
-    return sum(_duration_of(character) for character in text)
-
-
-def _duration_of(character: str) -> float:
-    category = unicodedata.category(character)
-    if category[0] == "L":
-        return _letter_duration_s(ord(character))
-    if category[0] == "N":
-        return DIGIT_S
-    if category[0] == "S":
-        return SYMBOL_S
-    return STOP_S if character in ".!?…:;。！？" else 0.0
-
-
-def _letter_duration_s(point: int) -> float:
-    if 0x3040 <= point <= 0x30FF:
-        return KANA_S
-    if 0x3400 <= point <= 0x9FFF or 0x20000 <= point <= 0x3FFFF or 0xF900 <= point <= 0xFAFF:
-        return IDEOGRAPH_S
-    if 0xAC00 <= point <= 0xD7AF:
-        return HANGUL_S
-    return LETTER_S

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from models.audio.files import AudioFacts, read_audio
-from models.audio.quality import CLIPPED_AT, SILENT_RMS, expected_duration_s, loudest_rms
+from models.audio.quality import CLIPPED_AT, SILENT_RMS, loudest_rms
 from models.errors import InvalidReferenceAudio
 from models.protocol import SAMPLE_RATE_HZ, Waveform
+from models.text.spoken_time import spoken_time
 
 SHORTEST_S, LONGEST_S = 1.0, 60.0
 RECOMMENDED_S = (3.0, 30.0)
@@ -49,7 +50,7 @@ def reference_warnings(waveform: Waveform, *, transcript: str, facts: AudioFacts
 
 
 def _check_transcript(transcript: str, duration_s: float) -> None:
-    expected_s = expected_duration_s(transcript)
+    expected_s = spoken_time(transcript).expected_s
     if expected_s > duration_s * FASTEST:
         raise InvalidReferenceAudio(
             f"The transcript takes about {expected_s:.0f} s to say, and the recording lasts {duration_s:.1f} s.",

@@ -70,6 +70,7 @@ class DraftEngine:
             abilities=("design", "presets", "instruct"),
             presets=(*PRESETS, *PRESET_ALIASES),
             languages=tuple(VOICES),
+            is_seeded=False,
             versions={"espeak-ng": self._library.version, "soxr": soxr.__version__},
         )
 

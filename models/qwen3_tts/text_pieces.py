@@ -27,7 +27,9 @@ from models.protocol import (
 )
 from models.qwen3_tts.prompt.request import Speech, SpeechRequest
 from models.qwen3_tts.prompt.sampling import Sampling
-from models.text.sentences import Piece, expected_seconds, split_pieces
+from models.text.sentences import Piece, split_pieces
+from models.text.spoken_form import has_word
+from models.text.spoken_time import spoken_time
 from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput
 
@@ -99,10 +101,12 @@ class ActiveSpeech:
 
 def pieces_of(text: str, language: str) -> list[Piece]:
     """The pieces in which a text is spoken; a short one is left as it is."""
-    expected_s = expected_seconds(text, language)
+    expected_s = spoken_time(text, language).expected_s
     if expected_s <= SAFE_S:
         return [Piece(text, "text")]
-    return split_pieces(text, language=language, max_characters=math.floor(len(text) * SAFE_S / expected_s))
+    longest = math.floor(len(text) * SAFE_S / expected_s)
+    pieces = split_pieces(text, language=language, max_characters=longest)
+    return [piece for piece in pieces if has_word(piece.text)] or [Piece(text, "text")]
 
 
 def _voice_and_manner(voice: VoiceSource, instruct: str | None) -> tuple[str | None, str | None]:
@@ -119,7 +123,7 @@ def _caps(pieces: Sequence[Piece], work: SpeechWork) -> list[int | None]:
     """Frames that each piece may take: its share of `max_seconds`; None has the model derive them from the text."""
     if work.max_seconds is None:
         return [None] * len(pieces)
-    expected_s = [expected_seconds(piece.text, work.language) for piece in pieces]
+    expected_s = [spoken_time(piece.text, work.language).expected_s for piece in pieces]
     share = work.max_seconds / sum(expected_s)
     return [max(1, math.floor(share * own_s * FRAMES_PER_SECOND)) for own_s in expected_s]
 

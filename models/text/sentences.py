@@ -1,4 +1,4 @@
-"""A text of any length → pieces that a voice can speak in one go, and how long they should take.
+"""A text of any length → pieces that a voice can speak in one go.
 
 Sentence ends come from `sentencex`, which knows the abbreviations and the quotation habits of some 250 languages.
 """
@@ -14,12 +14,15 @@ from typing import Literal
 import sentencex
 
 from models.languages import AUTO, language_code
+from models.text.characters import is_wide
 
 End = Literal["text", "paragraph", "sentence", "clause", "word"]
 
 MAX_WORDS = 200
 PAUSES_S: dict[End, float] = {"text": 0.0, "paragraph": 0.55, "sentence": 0.25, "clause": 0.12, "word": 0.0}
 CLAUSE_MARK = re.compile(r"(?<=[,;:—–،؛)\]»”])\s+|(?<=[、，；：])\s*")  # "1,000" is no place to breathe
+SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*\s|[。！？।]+[”’」』）]*")
+BLOCK_CHARACTERS = 4_000
 PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 
 
@@ -92,11 +95,24 @@ def _sentences(text: str, language: str) -> Iterator[Piece]:
     """Sentences as the splitter sees them, white space trimmed; the last of a paragraph says so."""
     paragraphs = [part for part in PARAGRAPH_BREAK.split(text) if part.strip()]
     for paragraph in paragraphs:
-        found = [part.strip() for part in sentencex.segment(_splitter_code(paragraph, language), paragraph)]
+        code = _splitter_code(paragraph, language)
+        found = [part.strip() for block in _blocks(paragraph) for part in sentencex.segment(code, block)]
         sentences = [sentence for sentence in found if sentence]
         for sentence in sentences[:-1]:
             yield Piece(sentence, "sentence")
         yield Piece(sentences[-1], "paragraph")
+
+
+def _blocks(paragraph: str) -> Iterator[str]:
+    """A paragraph in parts that the splitter reads in a moment: its time grows with their square."""
+    here = 0
+    while len(paragraph) - here > BLOCK_CHARACTERS:
+        block = paragraph[here : here + BLOCK_CHARACTERS]
+        ends = [match.end() for match in SENTENCE_END.finditer(block)] or [block.rfind(" ") + 1]
+        length = ends[-1] or BLOCK_CHARACTERS
+        yield block[:length]
+        here += length
+    yield paragraph[here:]
 
 
 def _splitter_code(text: str, language: str) -> str:
@@ -105,7 +121,7 @@ def _splitter_code(text: str, language: str) -> str:
         return language_code(language)
     if any("\u3040" <= character <= "\u30ff" for character in text):
         return "ja"
-    return "zh" if any(_is_cjk(character) for character in text) else "en"
+    return "zh" if any(is_wide(character) for character in text) else "en"
 
 
 def _atoms(sentence: Piece, limits: _Limits) -> Iterator[Piece]:
@@ -149,52 +165,4 @@ def _cut(text: str, limits: _Limits) -> list[str]:
 
 def _glue(left: str, right: str) -> str:
     """A space, except between characters of scripts that are written without."""
-    return "" if _is_cjk(left[-1]) and _is_cjk(right[0]) else " "
-
-
-def _is_cjk(character: str) -> bool:
-    return unicodedata.east_asian_width(character) in ("W", "F") and not "\uac00" <= character <= "\ud7a3"
-
-
-# Seconds that a letter of an alphabetic script takes when read aloud: calm narration, rounded from published
-# syllable rates. Used for caps and plausibility, with wide margins, never for timing.
-LETTER_S = {
-    "english": 0.062, "german": 0.064, "french": 0.058, "spanish": 0.058, "italian": 0.060, "portuguese": 0.060,
-    "russian": 0.066, "korean": 0.062, "japanese": 0.062, "chinese": 0.062, "finnish": 0.060, "turkish": 0.064,
-    "polish": 0.066, "dutch": 0.062, "swedish": 0.064, "arabic": 0.090, "hebrew": 0.090, "hindi": 0.070,
-}  # fmt: skip
-DEFAULT_LETTER_S = 0.065
-IDEOGRAPH_S, JAPANESE_IDEOGRAPH_S, KANA_S, HANGUL_S, DIGIT_S, SYMBOL_S = 0.24, 0.30, 0.14, 0.18, 0.33, 0.20
-SENTENCE_PAUSE_S, CLAUSE_PAUSE_S = 0.35, 0.15
-SHORTEST_S = 0.3
-
-
-def expected_seconds(text: str, language: str = "auto") -> float:
-    """Seconds that a calm voice takes for `text`: an estimate, right within a factor of two for prose."""
-    letter_s = LETTER_S.get(language, DEFAULT_LETTER_S)
-    ideograph_s = JAPANESE_IDEOGRAPH_S if language == "japanese" else IDEOGRAPH_S
-    total_s = sum(_character_s(character, letter_s=letter_s, ideograph_s=ideograph_s) for character in text)
-    return max(SHORTEST_S, total_s)
-
-
-def _character_s(character: str, *, letter_s: float, ideograph_s: float) -> float:
-    if character.isascii() and character.isalpha():
-        return letter_s
-    if character in ".!?。！？…":
-        return SENTENCE_PAUSE_S
-    if character in ",;:、，；：—":
-        return CLAUSE_PAUSE_S
-    kind = unicodedata.category(character)
-    if kind.startswith("L"):
-        return _letter_s(character, letter_s=letter_s, ideograph_s=ideograph_s)
-    if kind.startswith("N"):
-        return DIGIT_S
-    return SYMBOL_S if kind in ("Sc", "Sm") or character in "%&@#" else 0.0
-
-
-def _letter_s(character: str, *, letter_s: float, ideograph_s: float) -> float:
-    if "\u3040" <= character <= "\u30ff":
-        return KANA_S
-    if "\uac00" <= character <= "\ud7a3":
-        return HANGUL_S
-    return ideograph_s if unicodedata.east_asian_width(character) in ("W", "F") else letter_s
+    return "" if is_wide(left[-1]) and is_wide(right[0]) else " "

@@ -15,7 +15,7 @@ from typing import Any
 from registry.errors import NotFound, nearest
 from registry.jobs.dependencies import waits_for_open
 from registry.jobs.rows import IS_OPEN, IS_SPARE, job_from
-from registry.jobs.values import Job, JobError, JobStatus, JsonObject, NewJob, NewLine
+from registry.jobs.values import Job, JobError, JobStatus, JsonObject, LineStatus, NewJob, NewLine
 from registry.storage.digests import canonical_json
 from registry.storage.session import Session
 from registry.voices.candidates import forget_candidates
@@ -190,7 +190,7 @@ START_JOB = """
 """
 INSERT_LINE = """
     INSERT INTO line (job_id, position, key, file, status, model, request_json, seed)
-    VALUES (?, ?, ?, ?, 'waiting', ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -205,12 +205,14 @@ def start(
 ) -> Job:
     """Mark a job as running and return it; the plan and the lines of its first start hold over every retry."""
     if not job.is_planned:
-        rows = (
-            (job.id, line.position, line.key, line.file, line.model, line.request_json, line.seed) for line in lines
-        )
-        session.execute_many(INSERT_LINE, list(rows))
+        session.execute_many(INSERT_LINE, [_line_columns(job, line) for line in lines])
     values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan or {}))}
     return job_from(session.rows(START_JOB, values)[0])
+
+
+def _line_columns(job: Job, line: NewLine) -> tuple[object, ...]:
+    status = LineStatus.PUBLISHED if line.is_pause else LineStatus.WAITING
+    return (job.id, line.position, line.key, line.file, status, line.model, line.request_json, line.seed)
 
 
 def requeue(session: Session, job_id: int, *, not_before_s: float, warning: str | None = None) -> None:

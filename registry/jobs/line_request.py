@@ -45,7 +45,7 @@ class LineRequest:
     """One line as it was asked for."""
 
     text: str
-    spoken: str  # the text as the engine gets it, with pronunciations in place
+    spoken: str  # the text as the engine gets it, cleaned and with pronunciations in place; "" is a pause
     voice: VoiceSource
     voice_digest: str  # names the voice in take keys, whatever its kind
     language: str
@@ -53,16 +53,25 @@ class LineRequest:
     sampling: Mapping[str, float]
     max_seconds: float | None
     pause_after_s: float
+    markup: tuple[str, ...] = ()  # kinds of it that are spoken as they stand, for the receipt
+
+    @property
+    def is_pause(self) -> bool:
+        """Whether there is no word in it: it is silent, for `pause_after_s`."""
+        return not self.spoken
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `spoken` only where it differs from the text."""
+        """Plain values; `spoken` only where it differs from the text, `markup` only where there is any."""
         content = {name: getattr(self, name) for name in self.__slots__}
         if self.spoken == self.text:
             del content["spoken"]
+        if not self.markup:
+            del content["markup"]
         return {**content, "voice": self.voice.to_json(), "sampling": dict(self.sampling)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> LineRequest:
         """Value of what `to_json` gave."""
         voice = VoiceSource.from_json(content["voice"])
-        return cls(**{"spoken": content["text"], **content, "voice": voice})
+        markup = tuple(content.get("markup", ()))
+        return cls(**{"spoken": content["text"], **content, "voice": voice, "markup": markup})

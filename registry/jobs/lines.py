@@ -98,7 +98,7 @@ def set_waiting(session: Session, line_id: int) -> None:
 def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) -> None:
     """Let published lines whose file is not among these (name keys) be spoken, or rather reused, once more."""
     for line in with_status(session, job_id, LineStatus.PUBLISHED):
-        if name_key(line.file) not in unless_in:
+        if name_key(line.file) not in unless_in and not line.request.is_pause:
             set_waiting(session, line.id)
 
 
@@ -107,7 +107,7 @@ def publish_all_again(session: Session) -> None:
     session.rows(
         """
         UPDATE line SET status = 'waiting', take_key = NULL, result_json = NULL
-        WHERE status = 'published'
+        WHERE status = 'published' AND take_key IS NOT NULL
             AND job_id IN (SELECT id FROM job WHERE status IN ('waiting', 'queued', 'running'))
         """
     )

@@ -130,6 +130,7 @@ class NewLine:
     request_json: str  # a LineRequest, encoded at once: a book's requests take ten times the room
     seed: int
     key: str | None = None
+    is_pause: bool = False  # nothing is to be made: it is as good as published
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
 from runner.jobfile.parse import content_sha256, parse_job
-from runner.jobfile.specs import JobSpec
+from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
+from runner.scheduling.line_texts import job_texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Verdict:
     kind: str | None
     problems: list[str]
     hint: str = ""
+    warnings: list[str] = field(default_factory=list)
+    lines: int | None = None  # of a job that speaks: how many its texts became
 
 
 def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
@@ -75,6 +78,7 @@ def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
     """Verdict on a job file: whether it would be accepted, and every reason why not."""
     try:
         job = read_job(name, stdin=stdin)
+        texts = job_texts(job.spec, folder=job.folder) if isinstance(job.spec, SynthesizeSpec) else None
     except JobFileInvalid as error:
         shown = (
             Path(name, error.file_name)
@@ -87,4 +91,6 @@ def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
         return Verdict(file=name, kind=None, problems=[f"{shown}{problem}" for problem in error.problems], hint=hint)
     except VoiceJobsError as error:
         return Verdict(file=name, kind=None, problems=[f"{name}: {error.message}"], hint=error.hint)
-    return Verdict(file=name, kind=job.spec.kind, problems=[])
+    if texts is None:
+        return Verdict(file=name, kind=job.spec.kind, problems=[])
+    return Verdict(file=name, kind=job.spec.kind, problems=[], warnings=list(texts.warnings()), lines=len(texts.lines))

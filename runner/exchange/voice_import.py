@@ -16,7 +16,7 @@ from models.errors import InvalidReferenceAudio, UnknownLanguage
 from models.languages import AUTO, canonical_language
 from models.protocol import SAMPLE_RATE_HZ
 from models.text.pronunciation import checked_table
-from models.text.sentences import expected_seconds
+from models.text.spoken_time import spoken_time
 from models.voices.swift_prompt import CODEBOOKS, FORMAT
 from models.voices.vox import ENGINE, PromptSlot, Recording, Vox
 from models.voices.vox_records import VersionRecord, VoiceRecords, invalid_records
@@ -208,7 +208,7 @@ class VoiceMapping:
             return words
         waveform, _ = decode_audio(recording.content, name=recording.file, max_duration_s=MAX_RECORDING_S)
         duration_s = waveform.size / SAMPLE_RATE_HZ
-        gaps = {text: abs(expected_seconds(text, "english") / duration_s - 1) for text in KNOWN_SENTENCES}
+        gaps = {text: abs(spoken_time(text, "english").expected_s / duration_s - 1) for text in KNOWN_SENTENCES}
         words = min(gaps, key=lambda text: gaps[text])
         if gaps[words] > 0.5:
             raise NothingToSpeakWith(

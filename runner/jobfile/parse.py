@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import pydantic
 
+from models.text.spoken_form import speaks
 from registry.errors import nearest
 from registry.voices.names import name_key
 from runner.config.validation_messages import Problem, dotted, problems_in, shown
@@ -105,6 +106,8 @@ def _line_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
             )
     if spec.lines is None and spec.voice is None:
         yield Problem((), "voice is missing.")
+    if spec.lines is not None and not any(speaks(line.text) for line in spec.lines):
+        yield Problem(("lines",), "lines hold no word to speak: no letter and no digit.")
 
 
 # The rules of `_key_combinations`, for JSON Schema.

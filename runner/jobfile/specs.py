@@ -8,6 +8,8 @@ import pydantic
 from pydantic import Field
 
 from models.languages import canonical_language
+from models.text.markup import Markup
+from models.text.spoken_form import speaks
 from registry.voices.names import name_key
 from runner import names
 from runner.config.settings import SamplingSettings
@@ -47,9 +49,16 @@ def _model(text: str) -> str:
     return text
 
 
+def _said(text: str) -> str:
+    if not speaks(text):
+        raise ValueError("there is no word to speak in it: no letter and no digit")
+    return text
+
+
 Text = Annotated[str, Field(min_length=1), pydantic.AfterValidator(_speakable)]
 LineText = Annotated[Text, Field(max_length=MAX_LINE_CHARACTERS)]
-JobText = Annotated[Text, Field(max_length=MAX_TEXT_CHARACTERS)]
+SaidText = Annotated[LineText, pydantic.AfterValidator(_said)]
+JobText = Annotated[Text, Field(max_length=MAX_TEXT_CHARACTERS), pydantic.AfterValidator(_said)]
 Description = Annotated[Text, Field(max_length=MAX_DESCRIPTION_CHARACTERS)]
 Language = Annotated[str, Field(max_length=100), pydantic.AfterValidator(_language)]
 ModelName = Annotated[str, Field(min_length=1, max_length=500), pydantic.AfterValidator(_model)]
@@ -119,7 +128,7 @@ class DesignSpec(_Job):
     voice: NewVoiceName = Field(description="The name that the voice will be locked under.")
     description: Description | None = Field(None, description="How the voice sounds, in plain words.")
     character: Character | None = Field(None, description="Instead of a description: who speaks.")
-    text: LineText = Field(DEFAULT_CANDIDATE_TEXT, description="What the candidates say.")
+    text: SaidText = Field(DEFAULT_CANDIDATE_TEXT, description="What the candidates say.")
     candidates: int = Field(DEFAULT_CANDIDATES, ge=1, le=MAX_CANDIDATES, description="How many to make.")
 
     def design_instruction(self) -> str:
@@ -144,7 +153,7 @@ class LockSpec(_Job):
     voice: NewVoiceName = Field(description="The voice that gets a new version.")
     source: CandidateSource | None = Field(None, alias="from", description="A candidate of a design job.")
     audio: RelativePath | None = Field(None, description="A recording beside the job file.")
-    transcript: LineText | None = Field(None, description="The exact words spoken in the recording.")
+    transcript: SaidText | None = Field(None, description="The exact words spoken in the recording.")
     consent: Literal["self", "granted", "unknown"] | None = Field(
         None, description="Whose voice it is; needed to export a cloned voice."
     )
@@ -174,7 +183,9 @@ class LineSpec(_Part):
     language: Language | None = None
     seed: Seed | None = None
     sampling: SamplingSettings | None = None
-    pause_after_s: PauseSeconds | None = Field(None, description="Silence after the line in the track.")
+    pause_after_s: PauseSeconds | None = Field(
+        None, description="Silence after the line in the track; of a line without a word, the whole pause."
+    )
 
 
 class SynthesizeSpec(_Job):
@@ -190,6 +201,9 @@ class SynthesizeSpec(_Job):
     lines: list[LineSpec] | None = Field(None, min_length=1, max_length=MAX_LINES)
     text: JobText | None = Field(None, description="Instead of lines: one text.")
     text_file: RelativePath | None = Field(None, description="Instead of lines: a UTF-8 file.")
+    markup: Markup | None = Field(
+        None, description="How texts are read: plain, markdown, html or ssml. Unset: by the file's name, or <speak>."
+    )
 
     def without_texts(self) -> SynthesizeSpec:
         """Spec without lines and text, which are megabytes for a book, for use once the lines are in the ledger."""
@@ -222,7 +236,7 @@ class ImportSpec(_Job):
     consent: Literal["self", "granted", "unknown"] | None = Field(
         None, description="Whose voice it is, when the file does not say."
     )
-    transcript: LineText | None = Field(
+    transcript: SaidText | None = Field(
         None, description="The words spoken in a recording that comes without a transcript."
     )
     set_current: bool = True

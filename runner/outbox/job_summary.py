@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.text.markup_found import markup_warning
 from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import JobError, JobStatus, JsonObject, Line, LineStatus
 from runner.outbox import track
@@ -14,7 +15,7 @@ from runner.outbox.receipt import gates_warning, summary_error, voice_entry
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spoken:
-    """A published line."""
+    """A line that is published, or a pause."""
 
     line_id: int
     part: track.TrackLine
@@ -27,10 +28,12 @@ class JobSummary:
     """Everything of a job's lines that is needed to end it."""
 
     lines: int = 0
-    spoken: list[Spoken] = field(default_factory=list)
+    pauses: int = 0
+    parts: list[Spoken] = field(default_factory=list)  # of the track
     errors: list[JobError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # which a job that is tried again has forgotten
     voices: set[VoiceSource] = field(default_factory=set)
+    markup: dict[int, Sequence[str]] = field(default_factory=dict)  # by position: spoken as it stands
 
     @classmethod
     def of(cls, lines: Iterable[Line]) -> JobSummary:
@@ -39,26 +42,38 @@ class JobSummary:
         for line in lines:
             summary.lines += 1
             summary.voices.add(line.request.voice)
+            if line.request.markup:
+                summary.markup[line.position] = line.request.markup
             if line.error:
                 summary.errors.append(line.error)
-            if line.status == LineStatus.PUBLISHED and line.result is not None:
-                summary.spoken.append(_spoken(line, line.result))
+            if line.request.is_pause:
+                summary.pauses += 1
+                summary.parts.append(_pause(line))
+            elif line.status == LineStatus.PUBLISHED and line.result is not None:
+                summary.parts.append(_spoken(line, line.result))
                 if failed := line.result["quality"]["failed_gates"]:
                     attempts = line.result["attempts"]
                     summary.warnings.append(gates_warning(line.file, attempts=attempts, failed=failed))
+        if summary.markup:
+            summary.warnings.append(markup_warning(summary.markup))
         return summary
 
     @property
     def samples(self) -> int:
         """Length of the track."""
-        return track.total_samples(line.part for line in self.spoken)
+        return track.total_samples(line.part for line in self.parts)
 
     @property
     def outcome(self) -> JobStatus:
         """done, partial or failed."""
-        if len(self.spoken) == self.lines:
+        if len(self.parts) == self.lines:
             return JobStatus.DONE
-        return JobStatus.PARTIAL if self.spoken else JobStatus.FAILED
+        return JobStatus.PARTIAL if self.speaks else JobStatus.FAILED
+
+    @property
+    def speaks(self) -> bool:
+        """Whether any line of it is heard."""
+        return len(self.parts) > self.pauses
 
     @property
     def error(self) -> JobError | None:
@@ -77,3 +92,10 @@ def _spoken(line: Line, result: JsonObject) -> Spoken:
         pause_samples=track.pause_samples(line.request.pause_after_s),
     )
     return Spoken(line_id=line.id, part=part, audio_sha256=result["audio_sha256"], file_sha256=result["file_sha256"])
+
+
+def _pause(line: Line) -> Spoken:
+    silent = track.TrackLine(
+        text=line.request.text, samples=0, pause_samples=track.pause_samples(line.request.pause_after_s)
+    )
+    return Spoken(line_id=line.id, part=silent, audio_sha256="", file_sha256="")

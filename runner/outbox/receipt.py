@@ -79,19 +79,22 @@ def line_entry(line: Line) -> dict[str, Any]:
     """One line of the receipt."""
     result = line.result or {}
     is_done = line.status == LineStatus.PUBLISHED
+    is_pause = line.request.is_pause
+    spoken = line.request.spoken
     return {
         "index": line.position,
         "id": line.key,
         "status": "done" if is_done else line.status,
-        "file": line.file if is_done else None,
+        "file": line.file if is_done and not is_pause else None,
         "text": line.request.text,
+        **({"spoken": spoken} if spoken not in ("", line.request.text) else {}),
         "voice": voice_entry(line.request.voice),
         "model": result.get("model", line.model),
         "revision": result.get("revision"),
         "seed": result.get("seed", line.seed),
         "requested_seed": line.seed,
-        "finish_reason": result.get("finish_reason"),
-        "duration_s": result.get("duration_s"),
+        "finish_reason": "pause" if is_pause else result.get("finish_reason"),
+        "duration_s": line.request.pause_after_s if is_pause else result.get("duration_s"),
         "frames": result.get("frames"),
         "sha256": result.get("file_sha256") if is_done else None,
         "take": line.take_key,
@@ -100,7 +103,7 @@ def line_entry(line: Line) -> dict[str, Any]:
         "quality": result.get("quality"),
         "render_s": result.get("render_s"),
         "batch": result.get("batch"),
-        "warnings": result.get("warnings", []),
+        "warnings": [*(f"Spoken as it stands: {kind}." for kind in line.request.markup), *result.get("warnings", [])],
         "error": error_entry(line.error),
     }
 

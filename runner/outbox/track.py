@@ -43,7 +43,8 @@ def total_samples(lines: Iterable[TrackLine]) -> int:
 def waveforms(lines: Sequence[TrackLine], *, load: Callable[[int], Waveform]) -> Iterator[Waveform]:
     """The track's sound, piece by piece; `load(i)` gives line `i`'s waveform `(S,)`."""
     for number, line in enumerate(lines):
-        yield load(number)
+        if line.samples:
+            yield load(number)
         rest = line.pause_samples
         while rest > 0:
             yield SILENCE_BLOCK[:rest]
@@ -51,11 +52,12 @@ def waveforms(lines: Sequence[TrackLine], *, load: Callable[[int], Waveform]) ->
 
 
 def cues(lines: Iterable[TrackLine]) -> Iterator[Cue]:
-    """A caption for every line, over the time in which it is spoken."""
+    """A caption for every line that is spoken, over the time in which it is."""
     position = 0
     for line in lines:
         end = position + line.samples
-        yield Cue(text=line.text, start_s=position / SAMPLE_RATE_HZ, end_s=end / SAMPLE_RATE_HZ)
+        if line.samples:
+            yield Cue(text=line.text, start_s=position / SAMPLE_RATE_HZ, end_s=end / SAMPLE_RATE_HZ)
         position = end + line.pause_samples
 
 

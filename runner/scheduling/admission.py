@@ -25,6 +25,7 @@ from runner.inbox.drop import ClaimedDrop
 from runner.jobfile.parse import spec_from_json, spec_to_json
 from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, LockSpec, RelockSpec, SynthesizeSpec
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
+from runner.scheduling.line_texts import check_text_file
 from runner.scheduling.voice_resolution import sibling_for
 
 UNKNOWN_KIND = "unknown"
@@ -90,6 +91,8 @@ class Admission:
         if spec.id is not None and (holder := jobs.by_key(self.session, spec.id)) is not None:
             return self._answer_for_holder(drop, holder)
         try:
+            if isinstance(spec, SynthesizeSpec) and spec.text_file is not None:
+                check_text_file(drop.folder / spec.text_file)
             needs = self._needs(spec, made=drop.voice or spec.voice_made())
         except DependencyUnknown:
             raise

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
 from models.audio.encoder import check_can_write
-from models.text.pronunciation import checked_table, merged, respelled
+from models.text.pronunciation import Respellings, checked_table, merged
+from models.text.spoken_form import has_word, spoken_form
 from registry.errors import InvalidInput
 from registry.jobs.line_request import LineRequest
 from registry.jobs.values import NewLine
@@ -19,17 +18,17 @@ from registry.storage.digests import canonical_json
 from registry.storage.session import Session
 from runner.config.instance import Instance
 from runner.config.settings import Settings
-from runner.inbox.attachments import lost_or_refused
-from runner.jobfile.specs import MAX_LINES, DesignSpec, LineSpec, SynthesizeSpec
+from runner.jobfile.specs import DesignSpec, LineSpec, SynthesizeSpec
 from runner.scheduling.line_plan import (
     SEED_LIMIT,
+    WORDLESS_PAUSE_S,
     Ordinals,
-    cut_text,
     derived_seed,
     line_files,
     merged_sampling,
     spoken_content,
 )
+from runner.scheduling.line_texts import job_texts
 from runner.scheduling.voice_resolution import ModelNames, ResolvedVoice, described_voice, resolve_voice
 
 if sys.version_info >= (3, 11):
@@ -48,6 +47,7 @@ class JobPlan:
     model: str
     lines: Sequence[NewLine] = ()
     plan: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Planner:
         """N candidates: one text, one description, N seeds."""
         voice = described_voice(spec.design_instruction())
         model = self.models.for_ability(voice.ability, wanted=spec.model)
-        request = self._request(spec, None, text=spec.text, voice=voice, pause_s=0.0)
+        request = self._request(spec, None, text=spec.text, spoken=spoken_form(spec.text), voice=voice)
         first_seed = self._seeds(spec)(request, None)
         lines = [
             NewLine(
@@ -80,24 +80,42 @@ class Planner:
     def synthesize(self, spec: SynthesizeSpec, *, session: Session, folder: Path | None) -> JobPlan:
         """Lines with their voices; `folder` holds what the job refers to. Raises NotFound, InvalidInput, …"""
         check_can_write(spec.format or self.settings.format)
-        parts = line_specs(spec, folder=folder)
+        texts = job_texts(spec, folder=folder)
+        parts = texts.lines
         references = dict.fromkeys(part.voice or spec.voice or "" for part in parts)
         voices = {reference: resolve_voice(session, reference) for reference in references}
+        tables = {
+            name: Respellings(merged(self.pronunciations, voice.pronunciations or {})) for name, voice in voices.items()
+        }
         files = line_files([part.id for part in parts], extension=spec.format or self.settings.format)
         seeds = self._seeds(spec)
         lines = []
         for position, (part, file) in enumerate(zip(parts, files, strict=True), start=1):
-            voice = voices[part.voice or spec.voice or ""]
-            model = self.models.for_voice(voice, wanted=part.model or spec.model)
-            pause_s = part.pause_after_s if part.pause_after_s is not None else spec.pause_after_s
-            request = self._request(spec, part, text=part.text, voice=voice, pause_s=pause_s or 0.0)
+            name = part.voice or spec.voice or ""
+            model = self.models.for_voice(voices[name], wanted=part.model or spec.model)
+            request = self._request(
+                spec,
+                part,
+                text=part.text,
+                spoken=tables[name].spoken(part.text),
+                voice=voices[name],
+                markup=texts.markup.get(position, ()),
+            )
             seed = seeds(request, part.seed)
-            content = canonical_json(request.to_json())
             lines.append(
-                NewLine(position=position, file=file, model=model, request_json=content, seed=seed, key=part.id)
+                NewLine(
+                    position=position,
+                    file=file,
+                    model=model,
+                    request_json=canonical_json(request.to_json()),
+                    seed=seed,
+                    key=part.id,
+                    is_pause=request.is_pause,
+                )
             )
         resolved = {name: voice.source.to_json() for name, voice in voices.items()}
-        return JobPlan(model=lines[0].model, lines=lines, plan={"voices": resolved})
+        first = next((line for line in lines if not line.is_pause), lines[0])
+        return JobPlan(model=first.model, lines=lines, plan={"voices": resolved}, warnings=texts.ignored_warnings())
 
     def _request(
         self,
@@ -105,25 +123,31 @@ class Planner:
         part: LineSpec | None,
         *,
         text: str,
+        spoken: str,
         voice: ResolvedVoice,
-        pause_s: float,
+        markup: Sequence[str] = (),
     ) -> LineRequest:
         layers = (self.settings.sampling, spec.sampling, part.sampling if part else None)
         sampling = merged_sampling(*(layer.model_dump() for layer in layers if layer is not None))
         job_instruct = spec.instruct if isinstance(spec, SynthesizeSpec) else None
-        spoken = text
-        if isinstance(spec, SynthesizeSpec):  # what a candidate says is its transcript, word for word
-            spoken = respelled(text, merged(self.pronunciations, voice.pronunciations or {}))
+        own_s, job_s = (
+            part.pause_after_s if part else None,
+            spec.pause_after_s if isinstance(spec, SynthesizeSpec) else None,
+        )
+        is_said = has_word(spoken)
+        if own_s is None:
+            own_s = (job_s or 0.0) if is_said else max(job_s or 0.0, WORDLESS_PAUSE_S)
         return LineRequest(
             text=text,
-            spoken=spoken,
+            spoken=spoken if is_said else "",
             instruct=(part.instruct if part else None) or job_instruct,
             language=(part.language if part else None) or spec.language or self.settings.language,
             max_seconds=sampling.pop("max_seconds", None),
             sampling=sampling,
             voice=voice.source,
             voice_digest=voice.digest,
-            pause_after_s=pause_s,
+            pause_after_s=own_s,
+            markup=tuple(markup),
         )
 
     def _seeds(self, spec: DesignSpec | SynthesizeSpec) -> Callable[[LineRequest, int | None], int]:
@@ -142,26 +166,6 @@ class Planner:
         return seed_for
 
 
-def line_specs(spec: SynthesizeSpec, *, folder: Path | None) -> Sequence[LineSpec]:
-    """The lines of a job, also when it was given one text or a file. Raises InvalidInput for a file without text."""
-    if spec.lines is not None:
-        return spec.lines
-    if spec.text is not None:
-        text = spec.text
-    else:
-        assert spec.text_file is not None and folder is not None  # parse_job and the inbox have checked that
-        text = read_text(folder / spec.text_file)
-    pieces = cut_text(text)
-    if len(pieces) > MAX_LINES:
-        where = spec.text_file or "The text"
-        raise InvalidInput(f"{where} has {len(pieces):,} paragraphs, over the limit of {MAX_LINES:,}.", hint=SHORTER)
-    try:
-        return [LineSpec(text=piece, pause_after_s=pause_s) for piece, pause_s in pieces]
-    except pydantic.ValidationError as error:
-        reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise InvalidInput(f"The text of {spec.text_file or 'the job'} cannot be spoken: {reason}.") from None
-
-
 def load_pronunciations(instance: Instance) -> dict[str, str]:
     """The instance's own respellings. Raises InvalidInput when the file is absent or wrong."""
     if not instance.settings.pronunciations:
@@ -172,25 +176,3 @@ def load_pronunciations(instance: Instance) -> dict[str, str]:
     except (OSError, ValueError, RecursionError) as error:
         reason = str((isinstance(error, OSError) and error.strerror) or error).removesuffix(".")
         raise InvalidInput(f"The file of pronunciations {path}: {reason}.", hint=PRONUNCIATIONS_HINT) from None
-
-
-MAX_TEXT_FILE_BYTES = 4 << 20
-SHORTER = "Cut it into chapters."
-
-
-def read_text(path: Path) -> str:
-    """A text file as text. Raises InvalidInput when it is no UTF-8, too large, or says nothing; AttachmentMissing."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_TEXT_FILE_BYTES + 1)
-    except OSError as error:
-        raise lost_or_refused(path, error) from error
-    if len(content) > MAX_TEXT_FILE_BYTES:
-        raise InvalidInput(f"{path.name} is larger than {MAX_TEXT_FILE_BYTES:,} bytes.", hint=SHORTER)
-    try:
-        text = content.decode("utf-8-sig").replace("\f", "\n\n")  # a new page, as extracted text has it
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path.name} is not UTF-8 (byte {error.start}).") from None
-    if not text.strip():
-        raise InvalidInput(f"{path.name} holds no text to speak.")
-    return text

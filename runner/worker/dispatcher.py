@@ -251,6 +251,8 @@ class Dispatcher:
             planned = self._plan(session, job, spec)
             model = planned.model
             started = jobs.start(session, job, plan=planned.plan, model=model, lines=planned.lines, now_s=now_s)
+            for warning in planned.warnings:
+                jobs.add_warning(session, job.id, warning)
             return ActiveJob(job=started, spec=kept, model=model, last_scheduled_s=job.claimed_s)
         left = lines.models_left(session, [job.id]).get(job.id)
         started = jobs.start(session, job, model=left[0] if left else None, now_s=now_s)

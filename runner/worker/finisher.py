@@ -70,13 +70,13 @@ class Finisher:
         """
         result = JobResult(job=job, outcome=summary.outcome, error=summary.error, warnings=summary.warnings)
         result.facts["voice"] = summary.voice
-        if isinstance(spec, SynthesizeSpec) and summary.spoken:
+        if isinstance(spec, SynthesizeSpec) and summary.speaks:
             try:
-                result.facts["track"] = self._track(result, spec, summary.spoken)
+                result.facts["track"] = self._track(result, spec, summary.parts)
             except (InvalidInput, NotFound, StorageError) as error:
                 if isinstance(error, StorageError) and error.is_instance_wide:
                     raise
-                if self._goes_again(job, summary.spoken, error):
+                if self._goes_again(job, summary.parts, error):
                     return None
                 result.warnings.append(f"No track was made: {error.message}")
         return result
@@ -88,7 +88,8 @@ class Finisher:
         if error.retryable and job.attempts < STARTS_WITHOUT:
             self.events.append(JobDelayed(job, error))
             return True
-        lost = [line.line_id for line in spoken if not self.context.takes.audio.is_whole(line.audio_sha256)]
+        takes = self.context.takes.audio
+        lost = [line.line_id for line in spoken if line.audio_sha256 and not takes.is_whole(line.audio_sha256)]
         if not lost:  # it was something else, or passed
             self.events.append(JobDelayed(job, error))
             return True

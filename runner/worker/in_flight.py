@@ -86,7 +86,7 @@ class InFlight:
     def lines(self) -> dict[str, LineInFlight]:
         """The lines that the engine has, by their work ids."""
         return {
-            work_id: LineInFlight(job_id=active.job.id, expected_s=active.in_flight[work_id].expected_s())
+            work_id: LineInFlight(job_id=active.job.id, expected_s=active.in_flight[work_id].expected().expected_s)
             for work_id, active in self.job_of_work.items()
             if work_id in active.in_flight
         }
@@ -188,7 +188,7 @@ class InFlight:
             return True
         active.in_flight[task.work_id] = task
         self.job_of_work[task.work_id] = active
-        self.engine.submit(task.work(engine_voice(voice, prompt=prompt)), expected_s=task.expected_s())
+        self.engine.submit(task.work(engine_voice(voice, prompt=prompt)), expected_s=task.expected().high_s)
         return True
 
     def _prompt(self, sha256: str) -> bytes:
@@ -242,7 +242,7 @@ class InFlight:
             active.pending.append(task)
             return
         settings, now_s = self.context.settings, self.context.clock()
-        if not task.add_result(done, max_takes=settings.max_takes, now_s=now_s):
+        if not task.add_result(done, max_takes=settings.max_takes, is_seeded=facts.is_seeded, now_s=now_s):
             active.pending.appendleft(task)
         elif task.best is not None and task.best.quality.usable:
             self._accept(active, task, facts)

@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
-from models.audio.quality import Quality, expected_duration_s, measure
+from models.audio.quality import Quality, measure
 from models.protocol import (
     DescribedVoice,
     EngineFacts,
@@ -20,6 +20,7 @@ from models.protocol import (
     Waveform,
 )
 from models.protocol import VoiceSource as EngineVoice
+from models.text.spoken_time import SpokenTime, spoken_time
 from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import Job, JobError, Line, NewAttempt, TakeFacts
 from registry.storage.digests import take_key
@@ -85,14 +86,20 @@ class LineTask:
             max_seconds=request.max_seconds,
         )
 
-    def expected_s(self) -> float:
-        """Rough length of the line: deadlines follow from it."""
-        return expected_duration_s(self.line.request.spoken)
+    def expected(self) -> SpokenTime:
+        """How long the line lasts: progress and deadlines follow from it."""
+        return spoken_time(self.line.request.spoken, self.line.request.language)
 
-    def add_result(self, done: SpeechDone, *, max_takes: int, now_s: float) -> bool:
-        """Measure a take; True when the line needs no further one."""
-        text = self.line.request.spoken
-        quality = measure(done.waveform, text=text, finish_reason=done.finish_reason)
+    def add_result(self, done: SpeechDone, *, max_takes: int, is_seeded: bool, now_s: float) -> bool:
+        """Measure a take; True when the line needs no further one, or another seed would make no other."""
+        request = self.line.request
+        quality = measure(
+            done.waveform,
+            text=request.spoken,
+            language=request.language,
+            finish_reason=done.finish_reason,
+            is_seeded=is_seeded,
+        )
         rendered = Rendered(done=done, quality=quality, attempt=self.attempt)
         if self.best is None or quality.badness() < self.best.quality.badness():
             self.best = rendered
@@ -112,7 +119,7 @@ class LineTask:
                 },
             )
         )
-        if quality.passed or self.attempt >= max_takes:
+        if quality.passed or not is_seeded or self.attempt >= max_takes:
             return True
         self.attempt += 1
         return False
@@ -130,7 +137,7 @@ class LineTask:
             render_s=round(done.render_s, 6),
             attempts=self.attempt,
             failed_gates=quality.failed,
-            quality={**quality.figures(), "batch": done.batch, "warnings": list(done.warnings)},
+            quality={**quality.figures(), "batch": done.batch, "warnings": [*done.warnings, *quality.warnings()]},
             engine=engine_entry(engine),
         )
 

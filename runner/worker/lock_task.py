@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from models.audio.quality import expected_duration_s, measure
+from models.audio.quality import measure
 from models.protocol import (
     SAMPLE_RATE_HZ,
     EngineFacts,
@@ -21,6 +21,8 @@ from models.protocol import (
     SpeechWork,
     Waveform,
 )
+from models.text.spoken_form import spoken_form
+from models.text.spoken_time import spoken_time
 from registry.jobs.values import Job, JobError
 from registry.voices.values import NewVersion
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
@@ -66,7 +68,7 @@ class LockTask:
 
     @property
     def expected_s(self) -> float:
-        return max(self.waveform.size / SAMPLE_RATE_HZ, expected_duration_s(self.audition_text))
+        return max(self.waveform.size / SAMPLE_RATE_HZ, spoken_time(self.audition_text).high_s)
 
     @property
     def audition_text(self) -> str:
@@ -82,7 +84,7 @@ class LockTask:
         if self._locked is None:
             return LockWork(
                 id=self.work_id,
-                transcript=self.transcript,
+                transcript=spoken_form(self.transcript),
                 waveform=self.waveform,
                 design_state=self.design_state,
                 language=self.language,
@@ -108,8 +110,15 @@ class LockTask:
     def on_speech(self, done: SpeechDone) -> None:
         """The version has spoken; silence would mean that the lock is good for nothing."""
         self._in_flight = False
-        quality = measure(done.waveform, text=self.audition_text, finish_reason=done.finish_reason)
-        if not quality.passed and self._attempt < self.context.settings.max_takes:
+        assert self.engine is not None  # it speaks with the prompt that was made
+        quality = measure(
+            done.waveform,
+            text=self.audition_text,
+            language=self.language,
+            finish_reason=done.finish_reason,
+            is_seeded=self.engine.is_seeded,
+        )
+        if not quality.passed and self.engine.is_seeded and self._attempt < self.context.settings.max_takes:
             self._attempt += 1
         elif quality.usable:
             self.audition = take_content(done.waveform)

@@ -17,12 +17,11 @@ from models.protocol import Waveform
 from models.qwen3_tts.checkpoint.config import ModelConfig, TalkerConfig
 from models.qwen3_tts.prompt.prompt import PromptPlan, Reference, Tokenize, plan_prompt, tokenize_prompt
 from models.qwen3_tts.prompt.sampling import Sampling
-from models.text.sentences import expected_seconds
+from models.text.spoken_time import spoken_time
 from models.voices.clone_prompt import ClonePrompt
 from registry.errors import InvalidInput
 
 DIALECT = "dialect"  # the official test for names that are not languages
-CAP_FACTOR, CAP_MARGIN_S = 3.0, 4.0  # limit of speech: factor of the expected length, and margin
 SPEAKER_ALIASES = {"anna": "ono_anna"}
 SEED_BITS = 63
 
@@ -145,7 +144,7 @@ class Preparer:
     def _cap(self, request: SpeechRequest, language: str) -> int:
         if request.max_frames is not None:
             return min(request.max_frames, self.max_frames)
-        longest_s = CAP_FACTOR * expected_seconds(request.text, language) + CAP_MARGIN_S
+        longest_s = spoken_time(request.text, language.lower()).longest_s
         return min(math.ceil(longest_s * self.frames_per_second), self.max_frames)
 
 

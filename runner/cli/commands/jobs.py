@@ -214,7 +214,7 @@ def _details_text(details: JobDetails, *, outbox: str) -> str:
             (
                 str(line.position),
                 line.status,
-                "-" if line.error else line.file,
+                "-" if line.error or line.request.is_pause else line.file,
                 short(line.request.text, 50),
                 short(_error_text(line.error), 60),
             )

@@ -21,6 +21,7 @@ from runner.cli.console import (
 )
 from runner.cli.progress import wait_with_progress
 from runner.exit_codes import FAILED, OK
+from runner.text_format import counted
 
 
 @click.command(
@@ -41,7 +42,9 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
         click.echo(to_json(verdicts))
     else:
         for verdict in verdicts:
-            say("\n".join(verdict.problems) if verdict.problems else f"{verdict.file}: ok, {_kind_text(verdict.kind)}")
+            of_lines = f" of {counted(verdict.lines, 'line')}" if verdict.lines is not None else ""
+            good = f"{verdict.file}: ok, {_kind_text(verdict.kind)}{of_lines}"
+            say("\n".join(verdict.problems or [good, *(f"  {warning}" for warning in verdict.warnings)]))
             if verdict.hint:
                 say(f"  {verdict.hint}")
     return FAILED if any(verdict.problems for verdict in verdicts) else OK

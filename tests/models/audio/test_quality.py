@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.audio.quality import expected_duration_s, measure
+from models.audio.quality import measure
 from models.protocol import SAMPLE_RATE_HZ
 
 TEXT = "I won't let you down, whatever they say."
@@ -48,15 +48,15 @@ def test_a_capped_take_is_better_than_silence_and_worse_than_a_good_one():
     assert not silent.usable
 
 
-@pytest.mark.parametrize(
-    ("text", "low_s", "high_s"),
-    [
-        (TEXT, 1.5, 4),
-        ("你好，我们明天见。", 1, 4),
-        ("In 1984 it cost $2,500.", 2, 8),
-        ("안녕하세요", 0.5, 2),
-        ("…", 0, 1),
-    ],
-)
-def test_the_expected_length_follows_the_script(text, low_s, high_s):
-    assert low_s <= expected_duration_s(text) <= high_s
+def test_where_no_seed_makes_another_take_a_length_is_doubted_and_not_judged():
+    long = measure(tone(60), text=TEXT, is_seeded=False)
+    assert (long.failed, long.doubts) == ((), ("too-long",))
+    assert "60.0 s" in long.warnings()[0]
+    assert measure(tone(60), text=TEXT, is_seeded=False, finish_reason="length").failed == ("length-cap",)
+
+
+def test_what_was_measured_orders_takes_and_not_what_was_estimated():
+    first, second = measure(tone(2.0), text=TEXT), measure(tone(4.0), text=TEXT)
+    assert first.badness() == second.badness()
+    loud = np.clip(tone(2.0, amplitude=3), -1, 1)
+    assert measure(loud, text=TEXT).badness() > measure(tone(60), text=TEXT).badness()[:2]

@@ -1,0 +1,203 @@
+"""A text in SSML, HTML or Markdown → the words in it, and the pauses it asks for. Pure functions.
+
+A small set is understood, as `docs/jobs.md` lists it; what is left out is named. Whatever the input, nothing fails:
+a tag that is never closed, or closed twice, is a tag all the same.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+Markup = Literal["plain", "markdown", "html", "ssml"]
+
+LONGEST_BREAK_S = 60.0
+STRENGTHS_S = {"none": 0.0, "x-weak": 0.1, "weak": 0.2, "medium": 0.4, "strong": 0.8, "x-strong": 1.5}
+_SUFFIXES: dict[str, Markup] = {
+    "md": "markdown", "markdown": "markdown", "ssml": "ssml", "html": "html", "htm": "html", "xhtml": "html",
+}  # fmt: skip
+
+_BLOCKS_TEXT = """
+    p div br hr li ul ol dl dt dd tr table section article header footer blockquote h1 h2 h3 h4 h5 h6 title
+    figure pre speak paragraph
+"""
+_BLOCKS = frozenset(_BLOCKS_TEXT.split())
+_SILENT_TEXT = """
+    script style head template iframe noscript desc metadata lexicon meta rt rp
+"""
+_SILENT = frozenset(_SILENT_TEXT.split())
+_TRANSPARENT_TEXT = """
+    s sentence emphasis w token b i u em strong small span a code font center cite q abbr del ins sup sub html
+    body nav main thead tbody td th figcaption ruby label speak p
+"""
+_TRANSPARENT = frozenset(_TRANSPARENT_TEXT.split())
+_MARKED_UP = re.compile(
+    r"<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)|<!\[CDATA\[(?P<cdata>.*?)(?:\]\]>|\Z)|<!DOCTYPE[^>]*>"
+    r"|<(?P<close>/?)(?P<name>[A-Za-z][\w:.-]*)(?P<attributes>(?:\s(?:[^<>\"']|\"[^\"]*\"|'[^']*')*)?)/?>",
+    re.DOTALL,
+)
+_ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+_TIME = re.compile(r"\+?(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})\s*(ms|s)")
+
+
+@dataclass
+class Words:
+    """What a marked-up text says: pieces, each with the pause after it, and what was left out of them."""
+
+    pieces: list[tuple[str, float]] = field(default_factory=list)
+    lead_s: float = 0.0  # the pause before the first of them
+    ignored: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """All pieces as one text; a pause in its middle is an ellipsis, which every voice waits at."""
+        parts = [text for text, _ in self.pieces]
+        return re.sub(r"([.!?…,;:]) … ", r"\1\n\n", " … ".join(parts))
+
+    @property
+    def last_pause_s(self) -> float:
+        """The pause at the end."""
+        return self.pieces[-1][1] if self.pieces else 0.0
+
+
+def markup_of(text: str, *, wanted: Markup | None = None, file_name: str = "") -> Markup:
+    """The markup to read a text by: as somebody wants it, as the file is named, or as the whole text shows it."""
+    if wanted is not None:
+        return wanted
+    if (by_name := _SUFFIXES.get(file_name.rpartition(".")[2].casefold())) is not None and "." in file_name:
+        return by_name
+    bare = re.sub(r"\A\s*(?:<\?xml[^>]*\?>\s*)?", "", text[:200])
+    return "ssml" if re.match(r"<speak[\s>]", bare) and text.rstrip().endswith("</speak>") else "plain"
+
+
+def words_of(text: str, markup: Markup) -> Words:
+    """What a text says, read by its markup."""
+    if markup == "plain":
+        return Words([(text, 0.0)])
+    return _without_tags(without_markdown(text) if markup == "markdown" else text, is_ssml=markup == "ssml")
+
+
+# ---- tags ----------------------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Follows the tags of a text."""
+
+    def __init__(self) -> None:
+        self.words = Words()
+        self._part: list[str] = []
+        self._silent: list[str] = []  # tags that are open, and whose content is not spoken
+        self._alias = ""
+        self._spells = False
+
+    def say(self, text: str) -> None:
+        if not self._silent:
+            said = html.unescape(text)
+            self._part.append(" ".join(c for c in said if not c.isspace()) if self._spells else said)
+
+    def tag(self, name: str, attributes: dict[str, str], *, closes: bool, empty: bool) -> None:
+        name = name.casefold().rpartition(":")[2]
+        if closes:
+            self._close(name)
+        elif name == "break":
+            self._break(attributes)
+        elif name == "sub" and "alias" in attributes:
+            self.say(html.escape(attributes["alias"]))
+            self._silence(name, empty=empty)
+        elif name == "say-as":
+            self._spells = attributes.get("interpret-as", "") in ("characters", "spell-out", "verbatim")
+        elif name in _SILENT:
+            self._silence(name, empty=empty or name == "meta")
+        elif name not in _TRANSPARENT | _BLOCKS and f"<{name}>" not in self.words.ignored:
+            self.words.ignored.append(f"<{name}>")
+        if name in _BLOCKS:
+            self._part.append("\n\n")
+
+    def _silence(self, name: str, *, empty: bool) -> None:
+        if not empty:
+            self._silent.append(name)
+
+    def _close(self, name: str) -> None:
+        if name in self._silent:
+            del self._silent[self._silent.index(name) :]
+        if name == "say-as":
+            self._spells = False
+
+    def _break(self, attributes: dict[str, str]) -> None:
+        time = _TIME.fullmatch(attributes.get("time", "").strip())
+        pause_s = STRENGTHS_S.get(attributes.get("strength", "medium"), STRENGTHS_S["medium"])
+        if time:
+            pause_s = float(time[1]) / (1000 if time[2] == "ms" else 1)
+        self.end(min(pause_s, LONGEST_BREAK_S))
+
+    def end(self, pause_s: float) -> None:
+        """The piece so far is a whole, and something is silent after it."""
+        text = re.sub(r"\n\s*\n\s*", "\n\n", re.sub(r"[ \t\r\f\v]+", " ", "".join(self._part))).strip()
+        text = re.sub(r" *\n *", "\n", text)
+        self._part = []
+        if text:
+            self.words.pieces.append((text, pause_s))
+        elif self.words.pieces:
+            last, before_s = self.words.pieces[-1]
+            self.words.pieces[-1] = (last, min(before_s + pause_s, LONGEST_BREAK_S))
+        else:
+            self.words.lead_s = min(self.words.lead_s + pause_s, LONGEST_BREAK_S)
+
+
+def _without_tags(text: str, *, is_ssml: bool) -> Words:
+    reader, here = _Reader(), 0
+    for match in _MARKED_UP.finditer(text):
+        reader.say(_unwrapped(text[here : match.start()], is_ssml=is_ssml))
+        here = match.end()
+        if match["cdata"] is not None:
+            reader.say(html.escape(match["cdata"]))
+        elif match["name"] is not None:
+            found = _ATTRIBUTE.findall(match["attributes"] or "")
+            attributes = {key.casefold(): html.unescape(double or single) for key, double, single in found}
+            reader.tag(match["name"], attributes, closes=match["close"] == "/", empty=match[0].endswith("/>"))
+    reader.say(_unwrapped(text[here:], is_ssml=is_ssml))
+    reader.end(0.0)
+    return reader.words
+
+
+def _unwrapped(text: str, *, is_ssml: bool) -> str:
+    return re.sub(r"\s*\n\s*", " ", text) if is_ssml else text
+
+
+# ---- Markdown ------------------------------------------------------------------------------------------------------
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*\n", re.DOTALL)
+_LINES = (  # what stands at the beginning of a line
+    (re.compile(r"^ {0,3}(?:```|~~~).*$", re.MULTILINE), ""),
+    (re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$", re.MULTILINE), r"\n\1\n"),
+    (re.compile(r"^(.+)\n {0,3}(?:={3,}|-{3,})[ \t]*$", re.MULTILINE), r"\n\1\n"),
+    (re.compile(r"^ {0,3}(?:>[ \t]?)+", re.MULTILINE), ""),
+    (re.compile(r"^[ \t]*[-*+][ \t]+(?:\[[ xX]\][ \t]+)?(?=[^\s*-])", re.MULTILINE), "\n"),
+    (re.compile(r"^ {0,3}\[[^\]\n]{1,200}\]:[ \t]+\S+.*$", re.MULTILINE), ""),
+    (re.compile(r"^[ \t]*\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t]*:?-{2,}:?[ \t]*)*\|?[ \t]*$", re.MULTILINE), "\n"),
+    (re.compile(r"^[ \t]*\|(.*)\|[ \t]*$", re.MULTILINE), r"\n\1\n"),
+)
+_SPANS = (
+    (re.compile(r"!\[[^\[\]\n]{0,500}\]\([^()\n]{0,1000}\)"), ""),
+    (re.compile(r"\[([^\[\]\n]{1,500})\]\([^()\n]{0,1000}(?:\([^()\n]{0,500}\)[^()\n]{0,500})?\)"), r"\1"),
+    (re.compile(r"\[\^[^\]\s]{1,40}\]:?"), ""),
+    (re.compile(r"\[([^\[\]\n]{1,500})\]\[[^\[\]\n]{0,200}\]"), r"\1"),
+    (re.compile(r"<(https?://[^\s<>]{1,500})>"), r"\1"),
+    (re.compile(r"(`{1,3})([^`\n]{1,1000})\1"), r"\2"),
+    (re.compile(r"(\*{1,3})(?=[^\s*])([^*\n]{1,1000}?)(?<=[^\s*])\1"), r"\2"),
+    (re.compile(r"(?<!\w)(_{1,3})(?=[^\s_])([^_\n]{1,1000}?)(?<=[^\s_])\1(?!\w)"), r"\2"),
+    (re.compile(r"~~(?=\S)([^~\n]{1,1000})~~"), r"\1"),
+)
+_ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
+
+
+def without_markdown(text: str) -> str:
+    """The text without the signs of Markdown; headings, items and rows are paragraphs of their own."""
+    text = _FRONT_MATTER.sub("", text.replace("\r\n", "\n"))
+    kept = _ESCAPED.sub(lambda match: chr(0xE100 + ord(match[1])), text)
+    for pattern, plain in (*_LINES, *_SPANS):
+        kept = pattern.sub(plain, kept)
+    kept = re.sub(r"[ \t]*\|[ \t]*", ", ", kept) if "|" in kept and "|" in text else kept
+    return re.sub("[\ue121-\ue17e]", lambda match: chr(ord(match[0]) - 0xE100), kept)

@@ -1,0 +1,187 @@
+"""Texts through the worker: pauses above the engine, one clean form, warnings, and files judged as by `check`."""
+
+import json
+
+import pytest
+
+from models.protocol import SAMPLE_RATE_HZ
+from runner.cli.check import check_file
+from tests.runner.worker.bench import Bench, speak
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    made = Bench(tmp_path)
+    yield made
+    made.context.database.close()
+
+
+def receipt_of(bench, name, job):
+    bench.drop(f"{name}.toml", job)
+    bench.run()
+    return bench.receipt(name)
+
+
+def lines_of(bench, name, *texts, **how):
+    return receipt_of(bench, name, speak(*texts, **how))["lines"]
+
+
+def text_file_job(bench, content, *, file="book.txt", **how):
+    """A job that speaks a file, dropped with it."""
+    (bench.instance.inbox / file).write_bytes(content)
+    extra = "".join(f"{key} = {json.dumps(value)}\n" for key, value in how.items())
+    return f'kind = "synthesize"\nvoice = "ryan"\ntext_file = "{file}"\n{extra}'
+
+
+# ---- pauses ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", ["* * *", "***", "⁂", "——", "...", "?!", "\u200b", "\u00ad", "🎉", '""'])
+def test_a_line_without_a_word_is_a_pause_in_receipt_and_track(bench, mark):
+    receipt = receipt_of(bench, "scene", speak("Before.", mark, "After."))
+    before, pause, after = receipt["lines"]
+    assert (receipt["status"], receipt["warnings"]) == ("done", [])
+    assert (pause["status"], pause["file"], pause["finish_reason"], pause["text"]) == ("done", None, "pause", mark)
+    assert pause["duration_s"] == 1.4
+    spoken_s = before["duration_s"] + after["duration_s"]
+    assert receipt["track"]["duration_s"] == pytest.approx(spoken_s + 1.4, abs=0.01)
+    silent = bench.audio("scene", "track.wav")[round((before["duration_s"] + 0.01) * SAMPLE_RATE_HZ) :][:SAMPLE_RATE_HZ]
+    assert not silent.any()
+    assert (bench.instance.outbox / "scene" / "captions.srt").read_text("utf-8").count("-->") == 2
+
+
+def test_a_pause_lasts_as_long_as_its_line_says(bench):
+    job = speak("Before.") + '[[lines]]\ntext = "***"\npause_after_s = 0.25\n[[lines]]\ntext = "After."\n'
+    assert receipt_of(bench, "scene", job)["lines"][1]["duration_s"] == 0.25
+
+
+def test_the_engine_is_asked_for_words_alone(bench):
+    receipt_of(bench, "scene", speak("Before.", "* * *", "⁂", "After."))
+    assert [work.text for work in bench.engine.submitted] == ["Before.", "After."]
+
+
+def test_a_job_with_pauses_that_is_tried_again_keeps_them(bench):
+    bench.engine.lose = lambda work: work.text == "die"
+    receipt_of(bench, "scene", speak("* * *", "die", "After.", id="scene"))
+    assert bench.status("scene") == "partial"
+    (bench.instance.outbox / "scene" / "line-3.wav").unlink()
+    bench.drop("again.toml", speak("* * *", "die", "After.", id="scene"))
+    bench.run()
+    pause, _, after = bench.receipt("scene")["lines"]
+    assert (pause["status"], pause["file"]) == ("done", None)
+    assert (bench.instance.outbox / "scene" / after["file"]).exists()
+
+
+def test_a_job_whose_only_words_failed_has_failed_whatever_its_pauses(bench):
+    bench.engine.lose = lambda work: work.text == "die"
+    assert receipt_of(bench, "scene", speak("* * *", "die"))["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        speak("...", "* * *", "🎉"),
+        'kind = "synthesize"\nvoice = "ryan"\ntext = "* * *"\n',
+        'kind = "design"\nvoice = "elena"\ndescription = "Warm."\ntext = "…"\n',
+        'kind = "lock"\nvoice = "me"\naudio = "me.wav"\ntranscript = "—"\n',
+    ],
+    ids=["lines", "text", "design", "lock"],
+)
+def test_a_job_without_a_word_is_refused_by_check_and_at_admission(bench, tmp_path, job):
+    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
+    (problem,) = check_file(str(tmp_path / "job.toml")).problems
+    assert "no word" in problem
+    receipt = receipt_of(bench, "empty", job)
+    assert (receipt["status"], receipt["error"]["code"]) == ("rejected", "invalid-job-file")
+
+
+# ---- the clean form ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "clean"),
+    [
+        ("The exam\u00adple is in\u200bcom\ufb01\u200dned.", "The example is incomfined."),
+        ("Die Ma\u0308dchen ho\u0308ren Mu\u0308ller.", "Die Mädchen hören Müller."),
+        ("Chapter one .............. 5", "Chapter one … 5"),
+        ("The nega-\ntive result.", "The negative result."),
+    ],
+)
+def test_a_text_and_its_clean_form_are_one_take_and_the_receipt_keeps_what_was_written(bench, written, clean):
+    (first,) = lines_of(bench, "clean", clean)
+    (second,) = lines_of(bench, "written", written)
+    assert second["take"] == first["take"]
+    assert second["reused"]
+    assert (second["text"], second["spoken"]) == (written, clean)
+    assert "spoken" not in first
+
+
+def test_captions_keep_what_was_written(bench):
+    receipt_of(bench, "toc", speak("Chapter one .............. 5"))
+    assert "Chapter one .............. 5" in (bench.instance.outbox / "toc" / "captions.srt").read_text("utf-8")
+
+
+def test_an_unrelated_table_of_respellings_makes_no_new_take(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    bench = Bench(tmp_path, pronunciations="words.toml")
+    table = tmp_path / "words.toml"
+    table.write_text("", encoding="utf-8")
+    texts = ("Cafe\u0301 Zoë.", "O’Brien’s Dr.Nguyen.")
+    first = lines_of(bench, "one", *texts)
+    table.write_text('"Smith" = "Smyth"\n', encoding="utf-8")
+    assert [line["take"] for line in lines_of(bench, "two", *texts)] == [line["take"] for line in first]
+    table.write_text('"O\'Brien" = "Oh Bryan"\n"Dr." = "Doctor"\n"Nguyen" = "Win"\n', encoding="utf-8")
+    third = lines_of(bench, "three", *texts)
+    assert third[0]["take"] == first[0]["take"]
+    assert third[1]["spoken"] == "Oh Bryan’s Doctor Win."
+    bench.context.database.close()
+
+
+# ---- files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("One.\nHe said “no”.".encode("cp1252"), "line 2, byte 9"),
+        (b"One.\x07Two.", "line 1, column 5"),
+        (b"* * *\n\n---\n", "no word"),
+        (b" \n", "no text"),
+    ],
+)
+def test_a_file_that_cannot_be_spoken_is_refused_by_check_as_at_admission(bench, tmp_path, content, what):
+    (tmp_path / "book.txt").write_bytes(content)
+    (tmp_path / "job.toml").write_text('kind = "synthesize"\nvoice = "ryan"\ntext_file = "book.txt"\n')
+    verdict = check_file(str(tmp_path / "job.toml"))
+    assert what in verdict.problems[0]
+    receipt = receipt_of(bench, "book", text_file_job(bench, content))
+    assert receipt["status"] == "rejected"
+    assert receipt["error"]["message"] in verdict.problems[0]
+    assert receipt["error"]["hint"] == verdict.hint
+
+
+def test_check_says_of_how_many_lines_a_run_makes_a_file(bench, tmp_path):
+    content = b"\n".join(b"This is paragraph number %d of the file." % number for number in range(1, 13))
+    (tmp_path / "book.txt").write_bytes(content)
+    (tmp_path / "job.toml").write_text('kind = "synthesize"\nvoice = "ryan"\ntext_file = "book.txt"\n')
+    assert check_file(str(tmp_path / "job.toml")).lines == 12
+    assert len(receipt_of(bench, "book", text_file_job(bench, content))["lines"]) == 12
+
+
+# ---- markup ------------------------------------------------------------------------------------------------------
+
+
+def test_markup_that_is_spoken_as_it_stands_is_warned_of_by_check_and_in_the_receipt(bench, tmp_path):
+    job = speak("Plain.", "[laughs] Tom &amp; **Jerry**.")
+    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
+    receipt = receipt_of(bench, "scene", job)
+    assert receipt["warnings"] == check_file(str(tmp_path / "job.toml")).warnings
+    assert receipt["warnings"][0].startswith("Line 2: markup is spoken as it stands: directions ([laughs]); ")
+    assert len(receipt["lines"][1]["warnings"]) == 3
+    assert receipt["lines"][0]["warnings"] == []
+
+
+def test_markup_that_is_wanted_is_read(bench):
+    (line,) = lines_of(bench, "scene", "Tom &amp; <b>Jerry</b>.<break time='2s'/>", markup="ssml")
+    assert (line["text"], line["warnings"]) == ("Tom & Jerry.", [])
