@@ -44,7 +44,7 @@ _TIME = re.compile(r"\+?(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})\s*(ms|s)")
 
 @dataclass
 class Words:
-    """What a marked-up text says: pieces, each with the pause after it, and what was left out of them."""
+    """The spoken part of a marked-up text: pieces, each with the pause after it, and what was left out of them."""
 
     pieces: list[tuple[str, float]] = field(default_factory=list)
     lead_s: float = 0.0  # the pause before the first of them
@@ -73,7 +73,7 @@ def markup_of(text: str, *, wanted: Markup | None = None, file_name: str = "") -
 
 
 def words_of(text: str, markup: Markup) -> Words:
-    """What a text says, read by its markup."""
+    """The spoken part of a text, read by its markup."""
     if markup == "plain":
         return Words([(text, 0.0)])
     return _without_tags(without_markdown(text) if markup == "markdown" else text, is_ssml=markup == "ssml")

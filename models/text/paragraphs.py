@@ -25,7 +25,7 @@ _LIST_ITEM = re.compile(r"(?:[-*+•–—]|\d{1,3}[.)])[ \t]+\S")
 
 @dataclass(frozen=True, kw_only=True)
 class Paragraphs:
-    """What a text consists of."""
+    """Paragraphs of a text, in order."""
 
     texts: Sequence[str]
     is_wrapped: bool  # single newlines stand within its paragraphs

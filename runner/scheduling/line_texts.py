@@ -1,4 +1,4 @@
-"""What a job is to say, inline or in a file → its lines, and what its author may not have meant in them.
+"""The text of a job, inline or in a file → its lines, and what its author may not have meant in them.
 
 `check`, admission and planning read texts here and nowhere else, so that they judge alike.
 """
