@@ -81,7 +81,7 @@ class VoiceImport:
 
 @dataclass
 class VoiceMapping:
-    """One file being mapped, with what a person adds to it; bytes to be stored gather in `objects`."""
+    """One file being mapped, with what a person adds to it; `objects` are bytes to be stored."""
 
     file_name: str
     voice: str | None
@@ -92,10 +92,12 @@ class VoiceMapping:
     warnings: list[str] = field(default_factory=list)
 
     def from_prompt(self, slot: PromptSlot) -> VoiceImport:
+        """One version, from a bare clone prompt that is named after its file."""
         version = self._prompt_version(slot, voice=self._name(slot.key), language=slot.prompt.language)
         return self._result(version.voice, versions=(NewVoiceVersion(content=version),))
 
     def from_vox(self, vox: Vox) -> VoiceImport:
+        """Versions of our records, then those of other prompts; without either, a lock from a recording."""
         self.warnings += vox.warnings
         voice = self._name(vox.name)
         self.base = {BASE + path: self._put(content) for path, content in vox.rest.items()}
