@@ -23,11 +23,11 @@ def swiglu(gate_up: Floats) -> Floats:
     return result
 
 
-def softmax(scores: Floats) -> Floats:
-    """Over the last axis, in place."""
-    scores -= scores.max(axis=-1, keepdims=True)
+def softmax(scores: Floats, *, axis: int = -1) -> Floats:
+    """In place."""
+    scores -= scores.max(axis=axis, keepdims=True)
     np.exp(scores, out=scores)
-    scores /= scores.sum(axis=-1, keepdims=True)
+    scores /= scores.sum(axis=axis, keepdims=True)
     return scores
 
 

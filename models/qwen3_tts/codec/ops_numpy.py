@@ -121,8 +121,7 @@ class NumpyOps:
         return result
 
     def rms_norm(self, value: Floats, weight: mx.array, *, epsilon: float) -> Floats:
-        spread = np.sqrt(np.square(value).mean(axis=-1, keepdims=True) + np.float32(epsilon))
-        return value / spread * np.asarray(weight)
+        return numpy_ops.rms_norm(value, eps=epsilon) * np.asarray(weight)
 
     def layer_norm(self, value: Floats, weight: mx.array, bias: mx.array, *, epsilon: float) -> Floats:
         centred = value - value.mean(axis=-1, keepdims=True)
@@ -187,9 +186,7 @@ class NumpyOps:
         return np.sqrt(np.maximum(value, np.float32(at_least)))
 
     def softmax_over_positions(self, value: Floats) -> Floats:
-        raised = np.exp(value - value.max(axis=1, keepdims=True))
-        raised /= raised.sum(axis=1, keepdims=True)
-        return raised
+        return numpy_ops.softmax(value.copy(), axis=1)
 
     def relu(self, value: Floats) -> Floats:
         return np.maximum(value, 0)

@@ -18,7 +18,7 @@ from models.qwen3_tts.network.kv_cache import SlottedKVCache
 from models.qwen3_tts.network.steps import TalkerStep, prefill
 from models.qwen3_tts.network.talker import Talker
 from models.qwen3_tts.prompt.prompt import PromptPlan
-from models.qwen3_tts.prompt.sampling import Sampler, Sampling, Setting, sample_other
+from models.qwen3_tts.prompt.sampling import Sampler, Sampling, Setting, logit_sizes, sample_other
 
 Array = Any  # mx.array or np.ndarray, as the backend has it
 FramePredictor = Callable[[Array, Array, Any], Array]  # hidden (B, D), first codes (B, 1), noise -> frames (B, Q)
@@ -116,14 +116,7 @@ class MlxNetwork:
         return self.talker.make_cache()
 
     def make_sampler(self, samplings: Sequence[Sampling], seeds: Sequence[int]) -> Sampler:
-        config = self.talker.config
-        return Sampler(
-            samplings,
-            seeds,
-            codes=self.codes,
-            predictor_codes=config.code_predictor_config.vocab_size,
-            codebooks=config.num_code_groups,
-        )
+        return Sampler(samplings, seeds, logit_sizes(self.talker.config))
 
     def embed_text(self, ids: npt.NDArray[np.int32]) -> mx.array:
         return self.talker.embed_text(mx.array(ids))

@@ -13,7 +13,7 @@ from typing import Protocol
 import mlx.core as mx
 from mlx import nn
 
-from models.qwen3_tts.checkpoint.config import PredictorConfig, TalkerConfig
+from models.qwen3_tts.checkpoint.config import TransformerConfig
 from models.qwen3_tts.network.linear import Linear, QuantizedLinear, UnfusedLinear
 from models.qwen3_tts.network.mlx_ops import HeadNorms, Ops, RotaryAngles
 
@@ -31,7 +31,7 @@ class LayerCache(Protocol):
 class Attention(nn.Module):
     """Grouped attention with a norm on every query and key head."""
 
-    def __init__(self, config: TalkerConfig | PredictorConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         width, bias = config.hidden_size, config.attention_bias
@@ -59,7 +59,7 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """The gated feed-forward network, by SwiGLU."""
 
-    def __init__(self, config: TalkerConfig | PredictorConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width, inner = config.hidden_size, config.intermediate_size
         self.gate_up_proj: Projection = Linear(width, inner, inner)
@@ -73,7 +73,7 @@ class Mlp(nn.Module):
 class DecoderLayer(nn.Module):
     """Attention and feed-forward, each normalised before and added to its input."""
 
-    def __init__(self, config: TalkerConfig | PredictorConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.input_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = Attention(config)
@@ -92,7 +92,7 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """All layers of a transformer, and the norm after them."""
 
-    def __init__(self, config: TalkerConfig | PredictorConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.layers = [DecoderLayer(config) for _ in range(config.num_hidden_layers)]
         self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)

@@ -51,18 +51,10 @@ class Linear(nn.Module):
 class QuantizedLinear(nn.Module):
     """`x` times a weight of a few bits, packed as MLX packs it, in groups along the inputs."""
 
-    def __init__(
-        self,
-        *,
-        weight: mx.array,
-        scales: mx.array,
-        biases: mx.array,
-        quantization: Quantization,
-        bias: mx.array | None = None,
-    ) -> None:
+    def __init__(self, quantization: Quantization, *, bias: mx.array | None = None, **packed: mx.array) -> None:
         super().__init__()
-        self.weight, self.scales, self.biases, self.bias = weight, scales, biases, bias
-        self.quantization = quantization
+        self.quantization, self.bias = quantization, bias
+        self.weight, self.scales, self.biases = packed["weight"], packed["scales"], packed["biases"]
 
     def __call__(self, x: mx.array) -> mx.array:
         product = mx.quantized_matmul(

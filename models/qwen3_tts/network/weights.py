@@ -225,7 +225,7 @@ class Reader:
 
 
 def _linear(parameters: dict[str, Any], quantization: Quantization | None) -> Linear | QuantizedLinear:
-    return Linear.of(**parameters) if quantization is None else QuantizedLinear(**parameters, quantization=quantization)
+    return Linear.of(**parameters) if quantization is None else QuantizedLinear(quantization, **parameters)
 
 
 def _rows(value: mx.array, rows: Sequence[int] | None) -> mx.array:

@@ -43,7 +43,7 @@ class NumpyDecoderLayer:
 
 
 class NumpyDecoder:
-    """All layers of a transformer; its norm is the caller's, who needs it of few positions."""
+    """All layers of a transformer, and the norm after them."""
 
     def __init__(self, decoder: Decoder, *, theta: float, workers: Workers) -> None:
         self.layers = [NumpyDecoderLayer(layer, workers) for layer in decoder.layers]
@@ -51,13 +51,10 @@ class NumpyDecoder:
         self._rotary_embedding = RotaryEmbedding(head_dim=self.layers[0].head_dim, theta=theta)
 
     def __call__(self, x: Floats, *, positions: npt.NDArray[np.int64], kv: Iterable[Floats], attend: Attend) -> Floats:
-        """Input embeddings `(N, D)` at `positions` `(N,)` -> hidden states, not yet normalised."""
+        """Input embeddings `(N, D)` at `positions` `(N,)` -> normalised hidden states."""
         cosines, sines = self._rotary_embedding.at(positions)
         for layer, layer_kv in zip(self.layers, kv, strict=True):
             x = layer(x, rope=(cosines[:, None], sines[:, None]), kv=layer_kv, attend=attend)
-        return x
-
-    def norm(self, x: Floats) -> Floats:
         normed: Floats = rms_norm(x, eps=self._eps) * self._norm
         return normed
 

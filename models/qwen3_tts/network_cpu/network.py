@@ -30,7 +30,7 @@ from models.qwen3_tts.network_cpu.linear import linear_for, numpy_view
 from models.qwen3_tts.network_cpu.sampler import NumpySampler
 from models.qwen3_tts.numpy_ops import Floats
 from models.qwen3_tts.prompt.prompt import PromptPlan
-from models.qwen3_tts.prompt.sampling import Sampling
+from models.qwen3_tts.prompt.sampling import Sampling, logit_sizes
 from models.qwen3_tts.worker_threads import Workers
 
 Codes = npt.NDArray[np.int64]
@@ -60,13 +60,7 @@ class NumpyNetwork:
         return NumpyKVCache(self.config)
 
     def make_sampler(self, samplings: Sequence[Sampling], seeds: Sequence[int]) -> NumpySampler:
-        return NumpySampler(
-            samplings,
-            seeds,
-            codes=self.codes,
-            predictor_codes=self.config.code_predictor_config.vocab_size,
-            codebooks=self.config.num_code_groups,
-        )
+        return NumpySampler(samplings, seeds, logit_sizes(self.config))
 
     def embed_text(self, ids: npt.NDArray[np.int32]) -> Floats:
         # The table keeps its stored dtype, which NumPy may not know.
@@ -89,8 +83,9 @@ class NumpyNetwork:
             for slot in slots[1:]:
                 cache.move(slots[0], slot, positions=shared)
         rows = [(slot, shared, len(prompt) - shared) for slot, prompt in zip(slots, prompts, strict=True)]
-        x = self._run(np.concatenate([prompt[shared:] for prompt in prompts]), cache=cache, rows=rows)
-        return self.model.norm(x[np.cumsum([count for _, _, count in rows]) - 1])
+        hidden = self._run(np.concatenate([prompt[shared:] for prompt in prompts]), cache=cache, rows=rows)
+        last: Floats = hidden[np.cumsum([count for _, _, count in rows]) - 1]
+        return last
 
     def predict_frame(self, hidden: Floats, first: Codes, sample: Sample) -> Codes:
         return self.predictor.predict_frame(hidden, first, sample)
@@ -104,7 +99,7 @@ class NumpyNetwork:
     def step(self, codes: Codes, text: Floats, *, cache: NumpyKVCache, positions: Sequence[int]) -> Floats:
         x = self.codec_table[codes + self.table_starts].sum(axis=1) + text
         rows = [(slot, position, 1) for slot, position in enumerate(positions)]
-        return self.model.norm(self._run(x, cache=cache, rows=rows))
+        return self._run(x, cache=cache, rows=rows)
 
     def _run(self, x: Floats, *, cache: NumpyKVCache, rows: Sequence[tuple[int, int, int]]) -> Floats:
         """All layers over rows of (slot, first position, positions), one after the other in `x`."""
@@ -156,7 +151,7 @@ class NumpyCodePredictor:
         for group, head in enumerate(self.lm_head):
             if group:
                 x = self._run(self.code_inputs[group][codes[-1][:, 0]], kv=kv, start=group + 1, count=1)
-            codes.append(sample(head(self.model.norm(x)), group))
+            codes.append(sample(head(x), group))
         return np.concatenate(codes, axis=1)
 
     def _run(self, x: Floats, *, kv: Floats, start: int, count: int) -> Floats:

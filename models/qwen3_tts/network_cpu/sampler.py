@@ -26,12 +26,10 @@ class _RowSetting:
 class NumpySampler:
     """Samples codes for the rows of one batch; the rows' own state is passed in."""
 
-    def __init__(
-        self, samplings: Sequence[Sampling], seeds: Sequence[int], *, codes: int, predictor_codes: int, codebooks: int
-    ) -> None:
+    def __init__(self, samplings: Sequence[Sampling], seeds: Sequence[int], sizes: Sequence[int]) -> None:
         self._first = [_RowSetting(s.temperature, s.top_k, s.top_p) for s in samplings]
         self._others = [_RowSetting(s.predictor_temperature, s.predictor_top_k, s.predictor_top_p) for s in samplings]
-        self._sizes = [codes + 1] + [predictor_codes] * (codebooks - 1)
+        self._sizes = sizes  # as `logit_sizes` gives them
         self._keys = [int.from_bytes(row_key(seed).tobytes(), "little") for seed in seeds]
         self._repetition_penalties = np.array([s.repetition_penalty for s in samplings], np.float32)[:, None]
 

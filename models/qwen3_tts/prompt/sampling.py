@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.checkpoint.config import SPECIAL_CODES, GenerationConfig
+from models.qwen3_tts.checkpoint.config import SPECIAL_CODES, GenerationConfig, TalkerConfig
 from registry.errors import InvalidInput
 
 PUBLISHED_END_OF_SPEECH = 102  # its place among the special codes of every published checkpoint
@@ -175,21 +175,25 @@ def _setting(temperatures: Sequence[float], top_ks: Sequence[int], top_ps: Seque
     )
 
 
+def logit_sizes(config: TalkerConfig) -> list[int]:
+    """Logits of each codebook: the talker's, which end with the end of speech, then the code predictor's."""
+    others = [config.code_predictor_config.vocab_size] * (config.num_code_groups - 1)
+    return [config.vocab_size - SPECIAL_CODES + 1, *others]
+
+
 class Sampler:
     """Samples codes for the rows of one batch. Made again whenever rows change; the rows' own state is passed in."""
 
-    def __init__(
-        self, samplings: Sequence[Sampling], seeds: Sequence[int], *, codes: int, predictor_codes: int, codebooks: int
-    ) -> None:
+    def __init__(self, samplings: Sequence[Sampling], seeds: Sequence[int], sizes: Sequence[int]) -> None:
         self._first = _setting(
             [s.temperature for s in samplings], [s.top_k for s in samplings], [s.top_p for s in samplings],
-            size=codes + 1,
+            size=sizes[0],
         )  # fmt: skip
         self.others = _setting(
             [s.predictor_temperature for s in samplings], [s.predictor_top_k for s in samplings],
-            [s.predictor_top_p for s in samplings], size=predictor_codes,
+            [s.predictor_top_p for s in samplings], size=sizes[1],
         )  # fmt: skip
-        self._codes, self._predictor_codes, self._codebooks = codes, predictor_codes, codebooks
+        self._sizes = sizes  # as `logit_sizes` gives them
         self._keys = np.stack([row_key(seed) for seed in seeds])  # (B, 2)
         self._repetition_penalties = mx.array([s.repetition_penalty for s in samplings], dtype=mx.float32)[:, None]
         self._penalises = any(s.repetition_penalty != 1 for s in samplings)
@@ -197,13 +201,13 @@ class Sampler:
     def noise(self, frames: Sequence[int]) -> Noise:
         """The random part of one frame of each row: a function of the row's seed and its frame number alone."""
         if not (self._first.drawn or self.others.drawn):
-            return Noise(None, [None] * (self._codebooks - 1))
+            return Noise(None, [None] * (len(self._sizes) - 1))
         keys = self._keys.copy()
         keys[:, 1] += np.array(frames, dtype=np.uint32)
-        sizes = [self._codes + 1] + [self._predictor_codes] * (self._codebooks - 1)
-        gumbel = _gumbel(mx.array(keys), sum(sizes))  # (B, N)
-        first = gumbel[:, : sizes[0]] * self._first.temperature
-        others = mx.split(gumbel[:, sizes[0] :] * self.others.temperature, self._codebooks - 1, axis=-1)
+        first_size, *sizes = self._sizes
+        gumbel = _gumbel(mx.array(keys), first_size + sum(sizes))  # (B, N)
+        first = gumbel[:, :first_size] * self._first.temperature
+        others = mx.split(gumbel[:, first_size:] * self.others.temperature, len(sizes), axis=-1)
         return Noise(first, list(others))
 
     def sample_first(
@@ -214,7 +218,7 @@ class Sampler:
         if self._penalises:
             scores = mx.where(logits < 0, logits * penalties, logits / penalties)
         if any(too_early):
-            is_end = mx.arange(self._codes + 1) == self._codes
+            is_end = mx.arange(self._sizes[0]) == self._sizes[0] - 1
             scores = mx.where(mx.array(list(too_early))[:, None] & is_end, -mx.inf, scores)
         return _sample(scores, noise.first, self._first)
 
