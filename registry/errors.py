@@ -97,6 +97,20 @@ class DamagedData(StorageError):
     retryable = False
 
 
+class RegistryLost(DamagedData):
+    """The database that this instance had is gone, empty or no longer under its name."""
+
+    code = "registry-lost"
+    is_instance_wide = True
+
+
+class ReadOnly(StorageError):
+    """Nothing can be written where the registry is; reading goes on."""
+
+    code = "read-only"
+    is_instance_wide = True
+
+
 class SchemaTooNew(StorageError):
     """The database was written by a newer voicejobs than this one."""
 

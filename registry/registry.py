@@ -123,13 +123,19 @@ class Registry:
         return fsck(self.db, self.objects, self.takes.audio, progress=progress)
 
     def backup(
-        self, target: Path, *, now_s: float, with_takes: bool = True, extras: Mapping[str, Path] | None = None
+        self,
+        target: Path,
+        *,
+        now_s: float,
+        with_takes: bool = True,
+        extras: Mapping[str, Path] | None = None,
+        force: bool = False,
     ) -> BackupReport:
-        """Write the registry into an archive; `registry.restore.restore` reads it."""
+        """Write the registry into an archive; `registry.upkeep.restore.restore` reads it."""
         from registry.upkeep.backup import backup
 
         takes = self.takes.audio if with_takes else None
-        return backup(self.db, self.objects, takes, target, now_s=now_s, extras=extras)
+        return backup(self.db, self.objects, takes, target, now_s=now_s, extras=extras, force=force)
 
     def close(self) -> None:
         """Close the database."""
@@ -142,6 +148,9 @@ class Registry:
         self.close()
 
 
-def open_registry(state_dir: Path) -> Registry:
-    """The registry in an instance's state folder, made or brought to the newest schema if need be."""
-    return Registry(state_dir, Database.open(state_dir / DATABASE_NAME))
+def open_registry(state_dir: Path, *, root: Path | None = None) -> Registry:
+    """The registry in the state folder of the instance at `root`, made or brought to the newest schema if need be.
+
+    Raises RegistryLost instead of making one where there was one before.
+    """
+    return Registry(state_dir, Database.open(state_dir / DATABASE_NAME, root=root))

@@ -80,6 +80,8 @@ EXIT_CODES: dict[str, int] = {
     "object-missing": NEEDS_ACTION,
     "object-damaged": NEEDS_ACTION,
     "damaged-data": NEEDS_ACTION,
+    "registry-lost": NEEDS_ACTION,
+    "read-only": NEEDS_ACTION,
     "schema-too-new": NEEDS_ACTION,
     # another runner
     "runner-active": RUNNER_ACTIVE,

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.errors import FREE_SPACE_HINT, DamagedData, DatabaseLocked, DiskFull, StorageError
+from registry.errors import FREE_SPACE_HINT, DamagedData, DatabaseLocked, DiskFull, ReadOnly, RegistryLost, StorageError
 
 WAIT_FOR_LOCK_S = 30.0
 WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
+RESTORE_DAMAGED = "Restore a backup: `voicejobs restore --replace FILE`; the damaged file is kept beside it."
+WRITABLE_AGAIN = "Mount the disk for writing again (its check may be due: fsck), or mend the file's permissions."
 NO_SPACE_BYTES = 1 << 20  # SQLite reports some failures for want of space as a bare I/O error
 
 
-def connect(path: Path, *, wait_s: float = WAIT_FOR_LOCK_S) -> sqlite3.Connection:
-    """A connection with our settings; transactions are begun by hand."""
-    connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
+def connect(path: Path, *, wait_s: float = WAIT_FOR_LOCK_S, access: str = "mode=rw") -> sqlite3.Connection:
+    """A connection with our settings to a file that exists; transactions are begun by hand."""
+    address = f"{path.absolute().as_uri()}?{access}"
+    connection = sqlite3.connect(address, uri=True, timeout=wait_s, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")  # a file's own triggers and views call no outside functions
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         if sys.platform == "darwin":  # a plain fsync there stops at the drive's cache
@@ -37,12 +42,18 @@ def copy_database(source: Path, target: Path) -> None:
 
     Other connections to `target` see the new content when it is complete. Raises StorageError.
     """
+    make_private_file(target)
     with (
         translated(target),
         contextlib.closing(connect(source)) as original,
         contextlib.closing(connect(target)) as copy,
     ):
         original.backup(copy)  # all pages in one step, so that no writer can make it begin again
+
+
+def make_private_file(path: Path) -> None:
+    """Create an empty file that only this user can read, if there is none; SQLite's further files take its mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
@@ -75,8 +86,12 @@ def error_from_sqlite(error: sqlite3.Error, path: Path) -> StorageError | None:
     if "is locked" in text:
         return DatabaseLocked(f"{path} stayed locked by another process for longer than we wait.")
     if "malformed" in text or "not a database" in text:
-        return DamagedData(f"{path} is damaged ({text}).", hint="Restore a backup with `voicejobs restore`.")
-    if any(words in text for words in ("disk I/O error", "readonly database", "unable to open", "permission denied")):
+        return DamagedData(f"{path} is damaged ({text}).", hint=RESTORE_DAMAGED)
+    if "unable to open" in text and not path.exists():
+        return RegistryLost(f"{path} is gone.", hint="`voicejobs doctor` says what is left, and what helps.")
+    if "readonly database" in text:
+        return ReadOnly(f"{path} cannot be written to: its disk or file is read-only.", hint=WRITABLE_AGAIN)
+    if any(words in text for words in ("disk I/O error", "unable to open", "permission denied")):
         return StorageError(f"{path} cannot be used: {text}.", hint="`voicejobs doctor` checks disk and permissions.")
     return None
 

@@ -12,11 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from registry.durable_files import crash_point, held_lock, make_folder_durably, rename_durably, temporary_beside
-from registry.errors import DamagedData, SchemaTooNew, storage_error
-from registry.storage.connection import WAIT_FOR_LOCK_S, connect, schema_version, translated
-from registry.storage.migrations import MIGRATIONS, Migration
+from registry.errors import DamagedData, ReadOnly, SchemaTooNew, storage_error
+from registry.storage import identity
+from registry.storage.connection import (
+    RESTORE_DAMAGED,
+    WAIT_FOR_LOCK_S,
+    WRITABLE_AGAIN,
+    connect,
+    make_private_file,
+    schema_version,
+    translated,
+)
+from registry.storage.migrations import MIGRATIONS, Migration, tables_of
+from registry.storage.read_only import readable_copy
 from registry.storage.session import Session
 
+HAS_ID = 3  # the first schema with an id
 DATABASE_NAME = "registry.sqlite"  # in the state folder, and in a backup
 APPLICATION_ID = 0x564A_4F42  # "VJOB" in the file's header: tells our database from any other SQLite file
 
@@ -27,32 +38,71 @@ class Database:
     def __init__(self, path: Path, *, wait_s: float = WAIT_FOR_LOCK_S) -> None:
         self.path = path
         self.wait_s = wait_s  # how long a transaction waits for another process before it fails
+        self._read_only = readable_copy(path)  # on a disk that cannot be written to
         self._writing = threading.local()
         self._idle: list[sqlite3.Connection] = []  # kept open between transactions
         self._turn = threading.Lock()  # threads take turns here: SQLite would have them look again now and then
 
     @classmethod
     def open(
-        cls, path: Path, *, wait_s: float = WAIT_FOR_LOCK_S, migrations: tuple[Migration, ...] = MIGRATIONS
+        cls,
+        path: Path,
+        *,
+        root: Path | None = None,
+        wait_s: float = WAIT_FOR_LOCK_S,
+        migrations: tuple[Migration, ...] = MIGRATIONS,
     ) -> Database:
         """Open the database, creating it or bringing it to the newest schema first.
 
-        Raises SchemaTooNew when a newer voicejobs has written it, DamagedData when it is no database of ours,
-        and other StorageErrors as the disk gives them.
+        `root` is the folder of the instance that it belongs to, which remembers its id. Raises RegistryLost when it
+        is absent or empty and was not before, SchemaTooNew when a newer voicejobs has written it, DamagedData when
+        it is no database of ours or of another instance, and other StorageErrors as the disk gives them.
         """
         try:
-            make_folder_durably(path.parent)
+            identity.check_kind(path)
+            if not path.exists():
+                identity.check_not_lost(path, root)
+                make_folder_durably(path.parent)
+            database = cls(path, wait_s=wait_s)
             with translated(path):
-                _prepare(path, migrations)
+                database._prepare(migrations, root)
         except OSError as error:
             raise storage_error(error, f"opening {path}") from error
-        return cls(path, wait_s=wait_s)
+        return database
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the disk lets it be read only."""
+        return self._read_only is not None
+
+    def save_to(self, target: Path) -> None:
+        """Copy the content, as this process still has it open, to a new file; also when the database has no name."""
+        make_private_file(target)
+        with translated(target), self._lent() as connection, contextlib.closing(connect(target)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+
+    def compact(self, *, worth_bytes: int) -> int:
+        """Give unused space back to the disk when that is at least `worth_bytes` and a quarter; the bytes given."""
+        with translated(self.path), self._lent() as connection:
+            pages, unused, size = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            if unused * size < worth_bytes or unused * 4 < pages:
+                return 0
+            connection.execute("PRAGMA query_only = 0")
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return int(unused * size)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """One write transaction, begun immediately, committed at the end, rolled back by any exception."""
         # SQLite has one writer: a write inside a write of the same thread would wait for itself.
         assert not getattr(self._writing, "now", False), "a write transaction is already open in this thread"
+        if self._read_only is not None:
+            raise ReadOnly(f"{self.path} is on a disk that can only be read.", hint=WRITABLE_AGAIN)
         self._writing.now = True
         try:
             with self._turn, self._transaction("BEGIN IMMEDIATE", query_only=False) as (session, connection):
@@ -89,7 +139,7 @@ class Database:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = connect(self.path, wait_s=self.wait_s)
+            connection = self._connect()
         try:
             yield connection
         except BaseException:
@@ -97,10 +147,47 @@ class Database:
             raise
         self._idle.append(connection)
 
+    def _connect(self) -> sqlite3.Connection:
+        if self._read_only is not None:
+            return connect(self._read_only.path, wait_s=self.wait_s, access=self._read_only.access)
+        return connect(self.path, wait_s=self.wait_s)
+
     def close(self) -> None:
         """Close every connection; the next transaction opens new ones."""
         while self._idle:
             self._idle.pop().close()
+
+    def _prepare(self, migrations: tuple[Migration, ...], root: Path | None) -> None:
+        newest = migrations[-1].number if migrations else 0
+        if self._read_only is not None or self.path.exists():
+            with self._lent() as connection:
+                if _is_ready(connection, self.path, newest):
+                    if self._read_only is None:
+                        _remember(connection, self.path, root, newest)
+                    return
+        if self._read_only is not None:
+            raise ReadOnly(f"{self.path} has an older schema, and its disk can only be read.", hint=WRITABLE_AGAIN)
+        # Two processes that both find an old file take turns; switching to WAL heeds no busy timeout.
+        with held_lock(self.path.with_name(f"{self.path.name}.setup.lock")):
+            self._bring_up(migrations, root)
+
+    def _bring_up(self, migrations: tuple[Migration, ...], root: Path | None) -> None:
+        if not self.path.exists():
+            identity.check_not_lost(self.path, root)
+        make_private_file(self.path)
+        newest = migrations[-1].number if migrations else 0
+        with contextlib.closing(connect(self.path, wait_s=self.wait_s)) as connection:
+            before = schema_version(connection)
+            if before == 0:
+                identity.check_not_lost(self.path, root)
+            connection.execute("PRAGMA journal_mode = WAL")
+            if 0 < before < newest:
+                _keep_copy(connection, self.path)
+            for migration in migrations:
+                _apply(connection, migration)
+            if before < HAS_ID <= newest and (known := identity.known_id(self.path, root)):
+                connection.execute("UPDATE registry SET id = ?", (known,))
+            _remember(connection, self.path, root, newest)
 
     def __enter__(self) -> Database:
         return self
@@ -119,33 +206,27 @@ def open_alone(path: Path) -> Iterator[Session]:
         connection.execute("PRAGMA journal_mode = DELETE")
 
 
-def _prepare(path: Path, migrations: tuple[Migration, ...]) -> None:
-    newest = migrations[-1].number if migrations else 0
-    with contextlib.closing(connect(path)) as connection:
-        if _is_ready(connection, path, newest):
-            return
-        # Two processes that both find an old file take turns; switching to WAL heeds no busy timeout.
-        with held_lock(path.with_name(f"{path.name}.setup.lock")):
-            connection.execute("PRAGMA journal_mode = WAL")
-            if 0 < schema_version(connection) < newest:
-                _keep_copy(connection, path)
-            for migration in migrations:
-                _apply(connection, migration)
+def _remember(connection: sqlite3.Connection, path: Path, root: Path | None, newest: int) -> None:
+    if newest >= HAS_ID:
+        (registry_id,) = connection.execute("SELECT id FROM registry").fetchone() or (None,)
+        if registry_id is None:
+            raise DamagedData(f"{path} has lost its id.", hint=RESTORE_DAMAGED)
+        identity.remember(path, root, registry_id)
 
 
 def _is_ready(connection: sqlite3.Connection, path: Path, newest: int) -> bool:
     version = schema_version(connection)
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if application != APPLICATION_ID and (application or version or tables):
-        raise DamagedData(
-            f"{path} is an SQLite file, but not a voicejobs registry.", hint="Move it away, or restore a backup."
-        )
+        raise DamagedData(f"{path} is an SQLite file, but not a voicejobs registry.", hint=RESTORE_DAMAGED)
     if version > newest:
         raise SchemaTooNew(
             f"{path} has schema {version}; this voicejobs knows schemas up to {newest}.",
             hint="Install the newer voicejobs that wrote it, or go back to the copy kept beside it at the update.",
         )
+    if version == newest and (lost := tables_of(newest) - tables):
+        raise DamagedData(f"{path} has lost the tables {', '.join(sorted(lost))}.", hint=RESTORE_DAMAGED)
     (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
     return version == newest and application == APPLICATION_ID and journal == "wal"
 
@@ -154,6 +235,7 @@ def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
     """Keep the database as it was before an upgrade, for whoever goes back to the former voicejobs."""
     kept = path.with_name(f"{path.stem}.schema-{schema_version(connection)}{path.suffix}")
     temporary = temporary_beside(kept)
+    make_private_file(temporary)
     with contextlib.closing(sqlite3.connect(temporary)) as copy:
         connection.backup(copy)
     rename_durably(temporary, kept)

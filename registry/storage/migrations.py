@@ -6,6 +6,8 @@ like, and a test holds the two together. `docs/registry.md` says how to add one.
 
 from __future__ import annotations
 
+import functools
+import re
 from dataclasses import dataclass
 
 from registry.storage.ledger_schema import LEDGER
@@ -180,7 +182,25 @@ VOICES_AND_TAKES = (
     "CREATE INDEX take_by_audio ON take (audio_sha256)",
 )
 
+IDENTITY = (
+    "CREATE TABLE registry (id TEXT NOT NULL CHECK (length(id) = 32))",
+    "INSERT INTO registry (id) VALUES (lower(hex(randomblob(16))))",
+    "ALTER TABLE version ADD COLUMN record_sha256 TEXT",
+    """
+    CREATE TRIGGER version_record_is_immutable BEFORE UPDATE OF record_sha256
+    ON version BEGIN SELECT RAISE(ABORT, 'a version never changes'); END
+    """,
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(number=1, name="voices, candidates and takes", statements=VOICES_AND_TAKES),
     Migration(number=2, name="jobs, lines and attempts", statements=LEDGER),
+    Migration(number=3, name="an id, and a hash of a version's record", statements=IDENTITY),
 )
+
+
+@functools.cache
+def tables_of(number: int) -> frozenset[str]:
+    """Names of all tables that a database of a released schema has."""
+    statements = [text for migration in MIGRATIONS[:number] for text in migration.statements]
+    return frozenset(found[1] for text in statements if (found := re.match(r"\s*CREATE TABLE (\w+)", text)))

@@ -62,6 +62,7 @@ class VersionRow(SQLModel, table=True):
     deleted_s: float | None = None
     deleted_why: str | None = None
     purged_s: float | None = None
+    record_sha256: str | None = None  # of what the digest leaves out; None in versions made before there was one
 
 
 class VersionAttachmentRow(SQLModel, table=True):

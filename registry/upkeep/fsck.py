@@ -18,11 +18,11 @@ from registry.storage.object_references import references
 from registry.storage.object_store import ObjectStore
 from registry.storage.session import Session
 from registry.storage.tables import AliasRow, TakeRow, VersionRow, VoiceRow
-from registry.voices.version_rows import digest_of, version_from
+from registry.voices.version_rows import digest_of, record_sha256_of, version_from
 
 ROWS_AT_ONCE = 500
 FINDINGS_LIMIT = 1000  # a lost folder loses every object in it; nobody reads them all
-RESTORE = "Restore a backup with `voicejobs restore`."
+RESTORE = "Restore a backup: `voicejobs restore --replace FILE`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +123,8 @@ class _Check:
             if digest_of(version) != version.digest:
                 problem = f"no longer has the digest {version.digest[:16]}… that it was stored with"
                 self.add(version.name, problem, RESTORE)
+            elif row.record_sha256 not in (None, record_sha256_of(version, number=version.number)):
+                self.add(version.name, "its consent or origin is not what was stored", RESTORE)
             self.version_count += 1
 
     def aliases(self, snapshot: Session) -> None:

@@ -7,12 +7,16 @@ that its row may still be on the way.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlmodel import col, delete, select
 
 from registry.durable_files import crash_point, held_lock
+from registry.errors import RegistryLost
+from registry.storage import identity
 from registry.storage.database import Database
 from registry.storage.object_references import referenced_objects
 from registry.storage.object_store import ObjectStore, StoredObject
@@ -42,9 +46,14 @@ class _Undo(Exception):
 
 
 @contextlib.contextmanager
-def maintenance_lock(db: Database, *, shared: bool) -> Iterator[None]:
+def maintenance_lock(database: Path, *, shared: bool) -> Iterator[None]:
     """`gc` alone, or any number of backups: a backup must find what the database it copied refers to."""
-    with held_lock(db.path.with_name(f"{db.path.name}.gc.lock"), shared=shared):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(held_lock(database.with_name(f"{database.name}.gc.lock"), shared=shared))
+        except OSError as error:
+            if error.errno != errno.EROFS:  # nobody collects on a disk that can only be read
+                raise
         yield
 
 
@@ -62,7 +71,8 @@ def gc(
 
     `needed_jobs` are names of design jobs whose candidates a waiting job still needs.
     """
-    with maintenance_lock(db, shared=False):
+    with maintenance_lock(db.path, shared=False):
+        _check_not_shrunk(db, objects)
         purged, forgotten, needed = _purge(db, now_s=now_s, grace_s=grace_s, needed_jobs=needed_jobs, dry_run=dry_run)
         crash_point("gc.purged")
         sweep = _Sweep(older_than_s=now_s - max(grace_s, ON_THE_WAY_S), dry_run=dry_run)
@@ -80,6 +90,21 @@ def gc(
         freed_bytes=sweep.freed_bytes,
         dry_run=dry_run,
     )
+
+
+def _check_not_shrunk(db: Database, objects: ObjectStore) -> None:
+    """Raise RegistryLost when the database is as good as new and the objects are not."""
+    with db.read() as snapshot:
+        question = """
+            SELECT EXISTS (SELECT 1 FROM version) OR EXISTS (SELECT 1 FROM candidate) OR EXISTS (SELECT 1 FROM take)
+                OR EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'job' AND seq > 0) AS used
+        """
+        used = snapshot.rows(question)[0]["used"]
+    if not used and (count := sum(1 for _ in objects)):
+        raise RegistryLost(
+            f"{db.path} knows no voice and no job, but {objects.folder} holds {count:,} recordings and prompts.",
+            hint=f"{identity.restore_hint(None)} If they really are nobody's, delete {objects.folder}.",
+        )
 
 
 def _purge(

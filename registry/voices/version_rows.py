@@ -7,9 +7,12 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry.storage.digests import as_floats, canonical_json, voice_digest
+from registry.storage.digests import as_floats, canonical_json, sha256_of_json, voice_digest
 from registry.storage.session import Row
+from registry.voices.names import name_key
 from registry.voices.values import ModelFacts, NewVersion, Version
+
+RECORD_FORM = "voicejobs-record-1"
 
 
 def digest_of(content: NewVersion | Version) -> str:
@@ -26,6 +29,24 @@ def digest_of(content: NewVersion | Version) -> str:
         seed=content.seed,
         sampling=content.sampling,
         pronunciations=content.pronunciations,
+    )
+
+
+def record_sha256_of(content: NewVersion | Version, *, number: int) -> str:
+    """Hash that binds consent and origin to one version: the digest, equal in every registry, leaves them out."""
+    return sha256_of_json(
+        {
+            "form": RECORD_FORM,
+            "voice": name_key(content.voice),
+            "number": number,
+            "digest": digest_of(content),
+            "consent": content.consent,
+            "origin": content.origin,
+            "made_by_job": content.made_by_job,
+            "character": content.character,
+            "metadata": dict(content.metadata),
+            "provenance": dict(content.provenance),
+        }
     )
 
 

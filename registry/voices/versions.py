@@ -10,7 +10,7 @@ from registry.storage.session import Row, Session
 from registry.voices.lookup import find_by_idempotency_key, get_version, resolve, voice_id_of
 from registry.voices.names import CURRENT, VoiceReference, check_alias_name, check_voice_name, name_key
 from registry.voices.values import NewVersion, Version
-from registry.voices.version_rows import columns_of, idempotency_key
+from registry.voices.version_rows import columns_of, idempotency_key, record_sha256_of
 
 
 def add_version(session: Session, new: NewVersion, *, now_s: float, set_current: bool = True) -> Version:
@@ -28,12 +28,14 @@ def add_version(session: Session, new: NewVersion, *, now_s: float, set_current:
     )
     voice_id = _voice_id(session, name, now_s=now_s)
     count = "UPDATE voice SET last_number = last_number + 1 WHERE id = :id RETURNING last_number AS number"
+    number = session.rows(count, {"id": voice_id})[0]["number"]
     columns = {
         "voice_id": voice_id,
-        "number": session.rows(count, {"id": voice_id})[0]["number"],
+        "number": number,
         "parent_id": parent.id if parent else None,
         "created_s": now_s,
         **columns_of(new),
+        "record_sha256": record_sha256_of(new, number=number),
     }
     version_id = session.insert("version", columns)
     for attachment, sha256 in new.attachments.items():

@@ -147,7 +147,7 @@ def _checked_track(path: Path) -> DemoFile:
 
 
 def _voices(instance: Instance) -> dict[str, str]:
-    with Database.open(instance.database_path) as database, database.read() as snapshot:
+    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
         versions = [resolve(snapshot, name) for name in VOICES]
     return {version.name: f"sha256:{version.digest} in {instance.database_path}" for version in versions}
 

@@ -57,7 +57,7 @@ class JobWaiter:
     def wait(self, *, on_progress: OnProgress | None = None) -> Job | None:
         """The job once it has ended; None after a signal."""
         self._instance.prepare()
-        with Database.open(self._instance.database_path) as database:
+        with Database.open(self._instance.database_path, root=self._instance.root) as database:
             has_ended = functools.partial(self._look, database, on_progress)
             while not has_ended():
                 try:

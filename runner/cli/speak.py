@@ -103,7 +103,7 @@ def wanted_format(request: SayRequest) -> str:
 def listing(instance: Instance) -> str:
     """Text that lists all voices: those of the models, then those of the registry."""
     lines = ["Built-in:", *(f"  {name}\t{description}" for name, description in PRESETS.items())]
-    with open_registry(instance.state_dir) as registry:
+    with open_registry(instance.state_dir, root=instance.root) as registry:
         found = registry.voices(limit=1_000_000)
     if found:
         lines += ["", "Custom:", *(f"  {voice.name}\t{' '.join((voice.description or '').split())}" for voice in found)]
@@ -131,7 +131,7 @@ def _check_voice(instance: Instance, wanted: str) -> None:
     except ValueError as error:
         raise VoiceNotFound(wanted) from error
     if not may_be_preset(reference):
-        with open_registry(instance.state_dir) as registry:
+        with open_registry(instance.state_dir, root=instance.root) as registry:
             registry.show(wanted)
     elif name_key(reference.name) not in PRESET_NAMES:
         raise VoiceNotFound(wanted, near=nearest(reference.name, PRESETS))
@@ -140,7 +140,7 @@ def _check_voice(instance: Instance, wanted: str) -> None:
 def _voice_of_file(instance: Instance, path: Path) -> str:
     if not path.is_file():
         raise NotFound(f"There is no voice file {path}.")
-    with open_registry(instance.state_dir) as registry:
+    with open_registry(instance.state_dir, root=instance.root) as registry:
         outcome = Importer(instance=instance, registry=registry, set_current=False).import_file(path)
     for job in outcome.jobs:
         finished = wait_for(instance, job)

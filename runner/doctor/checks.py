@@ -186,7 +186,7 @@ def _database(instance: Instance) -> Found:
     if not instance.database_path.exists():
         yield NOTE, "there is no database yet; the first run creates it.", ""
         return
-    with Database.open(instance.database_path) as database, database.read() as snapshot:
+    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
         found = [row["quick_check"] for row in snapshot.rows("PRAGMA quick_check(5)")]
         journal = snapshot.rows("PRAGMA journal_mode")[0]["journal_mode"]
     if found != ["ok"]:

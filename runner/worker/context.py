@@ -40,7 +40,7 @@ def open_context(instance: Instance, *, clock: Callable[[], float] = time.time) 
     instance.prepare()
     return Context(
         instance=instance,
-        database=Database.open(instance.database_path),
+        database=Database.open(instance.database_path, root=instance.root),
         objects=ObjectStore(instance.objects_dir),
         takes=TakeStore(ObjectStore(instance.takes_dir)),
         outbox=Outbox.of(instance),

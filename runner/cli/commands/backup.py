@@ -24,24 +24,29 @@ if TYPE_CHECKING:
 )
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--without-takes", is_flag=True, help="Leave out rendered lines; they can be spoken again.")
+@click.option("--force", is_flag=True, help="Replace FILE even if it holds more, or is no backup.")
 @json_option
-def backup(target: Path, without_takes: bool, as_json: bool) -> None:
+def backup(target: Path, without_takes: bool, force: bool, as_json: bool) -> None:
     """Write a backup of voices, jobs and takes to FILE.
 
     It contains voices with their recordings, jobs, takes and voicejobs.toml as of one moment; work continues meanwhile.
-    FILE appears whole or not at all, and replaces an older one. Its folder is created if only that folder is missing
+    FILE appears whole or not at all, and replaces an older one unless that holds more: more versions of voices, newer
+    jobs, recordings that are lost now. Its folder is created if only that folder is missing
     and its disk is mounted.
     """
     from registry.registry import open_registry
+    from registry.storage.identity import note_backup
 
     instance = current_instance()
-    with open_registry(instance.state_dir) as registry:
+    with open_registry(instance.state_dir, root=instance.root) as registry:
         report = registry.backup(
             target.expanduser().absolute(),
             now_s=time.time(),
             with_takes=not without_takes,
             extras={instance.settings_path.name: instance.settings_path},
+            force=force,
         )
+    note_backup(instance.root, report.path)
     missing = len(report.manifest.missing)
     if missing:
         lost = counted(missing, "recording or prompt")
@@ -63,13 +68,15 @@ def backup(target: Path, without_takes: bool, as_json: bool) -> None:
 def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) -> None:
     """Restore voices, jobs and takes from the backup FILE, also from another machine.
 
-    The whole archive is read and checked before anything is changed.
+    The whole archive is read and checked before anything is changed. A database that cannot be used is moved aside.
     """
     from registry.upkeep.restore import restore as restore_registry
 
     instance = current_instance()
     extras = {instance.settings_path.name: instance.settings_path} if with_settings else {}
-    report = restore_registry(archive, instance.state_dir, now_s=time.time(), replace=replace, extras=extras)
+    report = restore_registry(
+        archive, instance.state_dir, root=instance.root, now_s=time.time(), replace=replace, extras=extras
+    )
     _retire_answers(instance)
     if report.former_database is not None:
         say(f"the former database is kept as {report.former_database}")
@@ -91,7 +98,7 @@ def _retire_answers(instance: Instance) -> None:
     from registry.storage.database import Database
     from runner.outbox.outbox import RECEIPT, Outbox
 
-    with Database.open(instance.database_path) as database, database.read() as snapshot:
+    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
         names = [job.job.name for job in list_jobs(snapshot, statuses=OPEN_STATUSES, limit=1 << 30)]
     for name in names:
         if (instance.outbox / name / RECEIPT).exists():

@@ -44,7 +44,7 @@ def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, *
 
     instance = current_instance()
     instance.prepare()
-    with open_registry(instance.state_dir) as registry:
+    with open_registry(instance.state_dir, root=instance.root) as registry:
         importer = Importer(instance=instance, registry=registry, set_current=not keep_current, **wishes)
         outcomes = list(importer.import_path(path.expanduser()))
     for outcome in outcomes:
@@ -121,7 +121,7 @@ def export_voice(voice: str, output: Path | None, as_json: bool) -> None:
 
     instance = current_instance()
     instance.prepare()
-    with open_registry(instance.state_dir) as registry:
+    with open_registry(instance.state_dir, root=instance.root) as registry:
         if str(output) == "-":
             found = exported(registry, voice)
             sys.stdout.buffer.write(found.content)

@@ -34,7 +34,8 @@ def jobs() -> None:
 def _database() -> Database:
     from registry.storage.database import Database
 
-    return Database.open(current_instance().database_path)
+    instance = current_instance()
+    return Database.open(instance.database_path, root=instance.root)
 
 
 @jobs.command(

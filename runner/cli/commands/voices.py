@@ -49,7 +49,7 @@ def _registry() -> Registry:
     from registry.registry import open_registry
 
     instance = current_instance()
-    return open_registry(instance.state_dir)
+    return open_registry(instance.state_dir, root=instance.root)
 
 
 def _reference(voice: str) -> str:
