@@ -55,6 +55,7 @@ def test_old_bytes_that_nothing_refers_to_are_removed(db, objects, takes):
 
 
 def test_young_bytes_may_belong_to_a_job_on_the_way_and_stay(db, objects, takes):
+    lock(db, objects)
     young = objects.put(b"soon to be committed")
     assert collect(db, objects, takes, now_s=time.time() + 60, grace_s=0).removed_objects == 0
     assert young in objects
@@ -118,6 +119,7 @@ def test_candidates_are_kept_for_30_days_and_longer_while_a_job_needs_them(db, o
 
 
 def test_half_written_files_of_killed_processes_are_removed_in_time(db, objects, takes):
+    lock(db, objects)
     stray = objects.path(objects.put(b"x")).with_name(".half.123.tmp")
     stray.write_bytes(b"half")
     assert collect(db, objects, takes).removed_strays == 1
@@ -134,6 +136,7 @@ def test_audio_of_takes_stays_as_long_as_its_take(db, objects, takes):
 
 
 def test_any_column_named_object_keeps_its_bytes(db, objects, takes):
+    lock(db, objects)
     kept = objects.put(b"something of a later table")
     with db.write() as session:
         session.rows("CREATE TABLE later (id INTEGER PRIMARY KEY, notes_object TEXT)")
@@ -142,6 +145,7 @@ def test_any_column_named_object_keeps_its_bytes(db, objects, takes):
 
 
 def test_bytes_put_again_while_gc_runs_are_kept(db, objects, takes):
+    lock(db, objects)
     sha = objects.put(b"needed again")
     os.utime(objects.path(sha), (0, 0))
     objects.put(b"needed again")  # a job stores them again, and commits after gc has read the references
