@@ -7,11 +7,12 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from registry.errors import FREE_SPACE_HINT, DamagedData, DatabaseLocked, DiskFull, ReadOnly, RegistryLost, StorageError
 
+Connection = sqlite3.Connection  # for those who may name it and not import SQLite
 WAIT_FOR_LOCK_S = 30.0
 WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
 RESTORE_DAMAGED = "Restore a backup: `voicejobs restore --replace FILE`; the damaged file is kept beside it."
@@ -78,6 +79,15 @@ def translated(path: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def any_failure_as(make: Callable[[str], StorageError]) -> Iterator[None]:
+    """Turn whatever SQLite objects to, wrong SQL and broken constraints too, into an error of one kind."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise make(str(error)) from error
+
+
 def error_from_sqlite(error: sqlite3.Error, path: Path) -> StorageError | None:
     """The tree's error for a storage failure, told by SQLite's own wording; None for anything else."""
     text = str(error)  # Python 3.10 gives no error number, and these texts have not changed since SQLite 3.0
@@ -90,7 +100,7 @@ def error_from_sqlite(error: sqlite3.Error, path: Path) -> StorageError | None:
     if "unable to open" in text and not path.exists():
         return RegistryLost(f"{path} is gone.", hint="`voicejobs doctor` says what is left, and what helps.")
     if "readonly database" in text:
-        return ReadOnly(f"{path} cannot be written to: its disk or file is read-only.", hint=WRITABLE_AGAIN)
+        return ReadOnly(f"{path} cannot be written to (readonly database).", hint=WRITABLE_AGAIN)
     if any(words in text for words in ("disk I/O error", "unable to open", "permission denied")):
         return StorageError(f"{path} cannot be used: {text}.", hint="`voicejobs doctor` checks disk and permissions.")
     return None

@@ -49,23 +49,25 @@ class Database:
         path: Path,
         *,
         root: Path | None = None,
+        accept_loss: bool = False,
         wait_s: float = WAIT_FOR_LOCK_S,
         migrations: tuple[Migration, ...] = MIGRATIONS,
     ) -> Database:
         """Open the database, creating it or bringing it to the newest schema first.
 
         `root` is the folder of the instance that it belongs to, which remembers its id. Raises RegistryLost when it
-        is absent or empty and was not before, SchemaTooNew when a newer voicejobs has written it, DamagedData when
-        it is no database of ours or of another instance, and other StorageErrors as the disk gives them.
+        is absent or empty and was not before (unless `accept_loss`), SchemaTooNew when a newer voicejobs has written
+        it, DamagedData when it is no database of ours or of another instance, and other StorageErrors.
         """
         try:
             identity.check_kind(path)
             if not path.exists():
-                identity.check_not_lost(path, root)
+                if not accept_loss:
+                    identity.check_not_lost(path, root)
                 make_folder_durably(path.parent)
             database = cls(path, wait_s=wait_s)
             with translated(path):
-                database._prepare(migrations, root)
+                database._prepare(migrations, root, accept_loss=accept_loss)
         except OSError as error:
             raise storage_error(error, f"opening {path}") from error
         return database
@@ -157,28 +159,29 @@ class Database:
         while self._idle:
             self._idle.pop().close()
 
-    def _prepare(self, migrations: tuple[Migration, ...], root: Path | None) -> None:
+    def _prepare(self, migrations: tuple[Migration, ...], root: Path | None, *, accept_loss: bool) -> None:
         newest = migrations[-1].number if migrations else 0
         if self._read_only is not None or self.path.exists():
             with self._lent() as connection:
                 if _is_ready(connection, self.path, newest):
-                    if self._read_only is None:
-                        _remember(connection, self.path, root, newest)
+                    _remember(connection, self.path, root, newest)
                     return
+                if self._read_only is not None and schema_version(connection) == newest:
+                    return  # SQLite does not say that the journal is a WAL where it was told not to look
         if self._read_only is not None:
             raise ReadOnly(f"{self.path} has an older schema, and its disk can only be read.", hint=WRITABLE_AGAIN)
         # Two processes that both find an old file take turns; switching to WAL heeds no busy timeout.
         with held_lock(self.path.with_name(f"{self.path.name}.setup.lock")):
-            self._bring_up(migrations, root)
+            self._bring_up(migrations, root, accept_loss=accept_loss)
 
-    def _bring_up(self, migrations: tuple[Migration, ...], root: Path | None) -> None:
-        if not self.path.exists():
+    def _bring_up(self, migrations: tuple[Migration, ...], root: Path | None, *, accept_loss: bool) -> None:
+        if not self.path.exists() and not accept_loss:
             identity.check_not_lost(self.path, root)
         make_private_file(self.path)
         newest = migrations[-1].number if migrations else 0
         with contextlib.closing(connect(self.path, wait_s=self.wait_s)) as connection:
             before = schema_version(connection)
-            if before == 0:
+            if before == 0 and not accept_loss:
                 identity.check_not_lost(self.path, root)
             connection.execute("PRAGMA journal_mode = WAL")
             if 0 < before < newest:

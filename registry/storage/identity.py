@@ -92,10 +92,11 @@ def check_kind(database: Path) -> None:
 
 def check_not_lost(database: Path, root: Path | None) -> None:
     """Raise RegistryLost when an absent or empty database had content once, going by what is left around it."""
+    was_there = database.exists()
     evidence = _evidence(database, root)
-    if evidence is None:
+    if evidence is None or (not was_there and database.exists()):  # another process has just made it
         return
-    state = "is empty" if database.exists() else "is gone"
+    state = "is empty" if was_there else "is gone"
     raise RegistryLost(f"The registry {database} {state}, but {evidence}.", hint=_remedy(database, root))
 
 

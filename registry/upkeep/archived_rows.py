@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from registry.errors import DamagedData, InvalidInput, SchemaTooNew, VoiceJobsError
 from registry.jobs.line_request import LineRequest
 from registry.jobs.values import JobStatus, LineStatus
-from registry.storage.connection import connect, schema_version
+from registry.storage.connection import Connection, any_failure_as, connect, schema_version
 from registry.storage.database import APPLICATION_ID, Database
 from registry.storage.migrations import MIGRATIONS, tables_of
 from registry.storage.object_store import SHA256
@@ -47,30 +46,32 @@ def copy_rows(source: Path, target: Path, *, schema: int) -> None:
     """
     if not 1 <= schema <= MIGRATIONS[-1].number:
         raise SchemaTooNew(f"The backup has schema {schema}, which this voicejobs does not know.")
-    try:
-        with (
-            Database.open(target, migrations=MIGRATIONS[:schema]) as fresh,
-            contextlib.closing(connect(source, access="mode=ro&immutable=1")) as old,
-            fresh.write() as session,
-        ):
-            _check_header(old, schema)
-            session.rows("PRAGMA defer_foreign_keys = ON")
-            for table in sorted(tables_of(schema)):
-                if table not in NOT_COPIED:
-                    _copy_table(old, session, table)
-            _copy_last_job(old, session)
-            _check_versions(session)
-    except sqlite3.Error as error:
-        raise DamagedData(f"The backup's database holds what no registry holds: {error}.", hint=OTHER) from error
+    with (
+        any_failure_as(_wrong),
+        Database.open(target, migrations=MIGRATIONS[:schema]) as fresh,
+        contextlib.closing(connect(source, access="mode=ro&immutable=1")) as old,
+        fresh.write() as session,
+    ):
+        _check_header(old, schema)
+        session.rows("PRAGMA defer_foreign_keys = ON")
+        for table in sorted(tables_of(schema)):
+            if table not in NOT_COPIED:
+                _copy_table(old, session, table)
+        _copy_last_job(old, session)
+        _check_versions(session)
 
 
-def _check_header(old: sqlite3.Connection, schema: int) -> None:
+def _wrong(reason: str) -> DamagedData:
+    return DamagedData(f"The backup's database holds what no registry holds: {reason}.", hint=OTHER)
+
+
+def _check_header(old: Connection, schema: int) -> None:
     (application,) = old.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID or schema_version(old) != schema:
         raise DamagedData("The backup's database is not the one that its manifest describes.", hint=OTHER)
 
 
-def _copy_table(old: sqlite3.Connection, session: Session, table: str) -> None:
+def _copy_table(old: Connection, session: Session, table: str) -> None:
     columns = {row["name"]: row["type"] for row in session.rows(f"PRAGMA table_info({table})")}
     _check_is_plain_table(old, table, columns)
     names = ", ".join(columns)
@@ -85,7 +86,7 @@ def _copy_table(old: sqlite3.Connection, session: Session, table: str) -> None:
         session.execute_many(insert, rows)
 
 
-def _check_is_plain_table(old: sqlite3.Connection, table: str, columns: Mapping[str, str]) -> None:
+def _check_is_plain_table(old: Connection, table: str, columns: Mapping[str, str]) -> None:
     found = old.execute("SELECT type, rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchall()
     there = {name: hidden for _, name, *_, hidden in old.execute(f"PRAGMA table_xinfo({table})")}
     if [kind for kind, _ in found] != ["table"] or not found[0][1] or any(there.values()) or set(there) != set(columns):
@@ -180,7 +181,7 @@ BY_ENDING: tuple[tuple[str, Check], ...] = (
 )
 
 
-def _copy_last_job(old: sqlite3.Connection, session: Session) -> None:
+def _copy_last_job(old: Connection, session: Session) -> None:
     """Carry over the last number given to a job: none is ever given twice."""
     for (number,) in old.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'"):
         if isinstance(number, int) and 0 <= number < 1 << 53:

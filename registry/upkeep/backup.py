@@ -19,7 +19,7 @@ from sqlmodel import delete, select
 
 from registry.durable_files import crash_point, fsync_file, make_folder_durably, rename_durably, sha256_of
 from registry.errors import Conflict, InvalidInput, NotFound, storage_error
-from registry.storage.connection import copy_database, make_private_file
+from registry.storage.connection import make_private_file
 from registry.storage.database import DATABASE_NAME, Database, open_alone
 from registry.storage.object_references import referenced_objects
 from registry.storage.object_store import ObjectDamaged, ObjectMissing, ObjectStore
@@ -142,7 +142,7 @@ class _Writer:
 
     def write(self, *, now_s: float, extras: Mapping[str, Path]) -> Manifest:
         database_path = self.folder / DATABASE_NAME
-        copy_database(self.db.path, database_path)
+        self.db.save_to(database_path)
         crash_point("backup.database-copied")
         counts, needed, heard = self._prepare_copy(database_path)
         make_private_file(self.archive_path)

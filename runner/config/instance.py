@@ -16,6 +16,7 @@ from typing import Any
 
 from registry.durable_files import FileLock, is_locked, make_folder_durably
 from registry.errors import Busy, StorageError
+from registry.storage.identity import check_not_lost
 from runner.config.settings import SETTINGS_FILE, Settings, load_settings
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
 
@@ -97,11 +98,13 @@ class Instance:
                 )
 
     def prepare(self) -> None:
-        """Create the folders that are missing. Raises StorageError when one cannot be created.
+        """Create the folders that are missing. Raises StorageError when one cannot be, RegistryLost as the database.
 
         An inbox or outbox elsewhere is created only before the first run: missing later, its disk is not mounted.
         """
         never_ran = not self.database_path.exists()
+        if never_ran:
+            check_not_lost(self.database_path, self.root)  # before folders are made where a disk is to be mounted
         folders = (self.inbox, self.outbox, self.objects_dir, self.takes_dir, self.logs_dir)
         for folder in folders:
             if folder in (self.inbox, self.outbox) and not never_ran and not self.holds(folder):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
+import os
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 
 from runner.config.instance import Instance
 from runner.redaction import redact
@@ -13,6 +17,29 @@ LOG_FILE = "runner.log"
 MAX_LOG_BYTES = 10_000_000
 KEPT_LOGS = 5
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class ReopeningFile(logging.handlers.RotatingFileHandler):
+    """Rotating log that is opened again when its file was removed or renamed by somebody else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # a full disk, a folder that cannot be made: as with any record
+            if self.stream is not None and not self._has_its_name():
+                self.stream.close()
+                Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+                self.stream = self._open()
+        super().emit(record)
+
+    def _has_its_name(self) -> bool:
+        try:
+            return os.path.samestat(Path(self.baseFilename).stat(), os.fstat(self.stream.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _open(self) -> TextIOWrapper:
+        return open(
+            self.baseFilename, self.mode, encoding=self.encoding, opener=lambda name, flags: os.open(name, flags, 0o600)
+        )
 
 
 class Redacting(logging.Formatter):
@@ -25,9 +52,7 @@ class Redacting(logging.Formatter):
 def set_up_logging(instance: Instance, *, to_stderr: bool = True) -> None:
     """Send the log of this process to the instance's log folder, and to stderr if wanted."""
     handlers: list[logging.Handler] = [
-        logging.handlers.RotatingFileHandler(
-            instance.logs_dir / LOG_FILE, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_LOGS, encoding="utf-8"
-        )
+        ReopeningFile(instance.logs_dir / LOG_FILE, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_LOGS, encoding="utf-8")
     ]
     if to_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from models.hardware.blas import package_version
 from registry.errors import VoiceJobsError
+from registry.storage.connection import RESTORE_DAMAGED, WRITABLE_AGAIN
 from registry.storage.database import Database
+from registry.storage.identity import check_kind, check_not_lost, known_id
 from runner.config.instance import Instance
 from runner.doctor import engine_checks
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
@@ -25,6 +27,7 @@ from runner.scheduling.planner import load_pronunciations
 from runner.text_format import counted
 from runner.version import VERSION
 
+RESTORE_OBJECTS = "Restore a backup: `voicejobs restore --replace FILE`. `voicejobs voices fsck` names every one."
 BUILT_AFTER_S = 1_767_225_600  # 2026-01-01: a clock before that is wrong
 NETWORK_FILE_SYSTEMS = (
     "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "9p", "sshfs", "fuse.sshfs",
@@ -66,7 +69,8 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
 
 def _folders(instance: Instance) -> Found:
     for name, folder in (("inbox", instance.inbox), ("outbox", instance.outbox), ("state_dir", instance.state_dir)):
-        if not folder.is_dir() and not instance.state_dir.exists() and instance.holds(folder):
+        never_ran = not instance.state_dir.exists() and not known_id(instance.database_path, instance.root)
+        if not folder.is_dir() and never_ran and instance.holds(folder):
             yield NOTE, f"{name}: {folder} does not exist yet; the first run creates it.", ""
         elif not folder.is_dir():
             remedy = f"Mount its disk, create it (`voicejobs run` does within the instance), or change {name}."
@@ -174,7 +178,7 @@ def _clock(instance: Instance) -> Found:
         yield PROBLEM, f"the clock says {time.strftime('%Y-%m-%d')}.", remedy
         return
     if instance.database_path.exists():
-        with Database(instance.database_path).read() as snapshot:
+        with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
             newest = snapshot.rows("SELECT max(claimed_s) AS newest FROM job")[0]["newest"]
         if newest is not None and newest > now_s + 60:
             yield WARNING, f"a job was claimed {newest - now_s:.0f} s in the future: the clock was set back.", remedy
@@ -183,18 +187,39 @@ def _clock(instance: Instance) -> Found:
 
 
 def _database(instance: Instance) -> Found:
+    check_kind(instance.database_path)
     if not instance.database_path.exists():
+        check_not_lost(instance.database_path, instance.root)
         yield NOTE, "there is no database yet; the first run creates it.", ""
         return
     with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
         found = [row["quick_check"] for row in snapshot.rows("PRAGMA quick_check(5)")]
         journal = snapshot.rows("PRAGMA journal_mode")[0]["journal_mode"]
+        read_only = database.is_read_only
+    if read_only:
+        yield PROBLEM, f"{instance.state_dir} can only be read: no job can run.", WRITABLE_AGAIN
     if found != ["ok"]:
-        yield PROBLEM, f"the database is damaged: {'; '.join(found)}", "Restore a backup: voicejobs restore FILE."
-    elif journal != "wal":
+        yield PROBLEM, f"the database is damaged: {'; '.join(found)}", RESTORE_DAMAGED
+    elif journal != "wal" and not read_only:
         yield WARNING, f"the database's journal is {journal}, not wal.", "Put state_dir on a local disk."
     else:
         yield OK, f"{instance.database_path} is sound; `voicejobs voices fsck` reads every byte.", ""
+
+
+def _objects(instance: Instance) -> Found:
+    from registry.storage.object_references import references
+    from registry.storage.object_store import ObjectStore
+
+    if not instance.database_path.exists():
+        return
+    store = ObjectStore(instance.objects_dir)
+    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+        lost = sorted({one.owner for one in references(snapshot) if one.sha256 not in store})
+    if lost:
+        named = ", ".join(lost[:3]) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
+        yield PROBLEM, f"recordings or prompts of {named} are gone from {store.folder}.", RESTORE_OBJECTS
+    else:
+        yield OK, f"all recordings and prompts are in {store.folder}.", ""
 
 
 def _runner(instance: Instance) -> Found:
@@ -297,6 +322,7 @@ CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
     "guarded-folder": ("on macOS: not in Documents, Desktop, Downloads or iCloud", _guarded_folder),
     "clock": ("the time of day is plausible", _clock),
     "database": ("the database is sound and in WAL mode", _database),
+    "objects": ("recordings and prompts that the database refers to are there", _objects),
     "runner": ("whether a runner is active, and which", _runner),
     "left-over": ("refused drops and unused attachments", _left_over),
     "events": ("file events of the inbox arrive", _events),

@@ -20,9 +20,12 @@ from dataclasses import dataclass
 from types import FrameType
 
 from registry.durable_files import FileLock
+from registry.errors import Busy, RegistryLost
 from registry.jobs.values import JobStatus
+from registry.storage.held_files import LOOK_S, HeldFiles
 from runner.config.instance import Instance
 from runner.engine.client import EngineClient, default_memory_limit_bytes
+from runner.errors import RunnerActive
 from runner.exit_codes import INTERRUPTED, OK, STATUS_EXIT_CODES, TRY_AGAIN
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.watcher import InboxWatcher
@@ -94,6 +97,7 @@ class Runner:
         self._waker = Waker()
         self._inbox_events = False
         self.context = open_context(instance)
+        self._held = HeldFiles(self.context.database, self._lock, root=instance.root)
         self.scanner = InboxScanner(instance)
         self.engine = EngineClient(
             log_path=instance.logs_dir / "engine.log",
@@ -125,7 +129,7 @@ class Runner:
         self.engine.stop(ENGINE_GRACE_S)
         self.context.database.close()
         self._waker.close()
-        self._lock.release()
+        self._held.release()
         if self._last_resort is not None:
             self._last_resort.cancel()
 
@@ -160,13 +164,26 @@ class Runner:
 
     def _tick(self) -> None:
         now_s = time.monotonic()
+        self._check_held_files(now_s)
         self._watch(now_s)
         if self._inbox_events:
             self._inbox_events = False
             self.worker.look_at_inbox()
         self.worker.tick(now_s)
 
+    def _check_held_files(self, now_s: float) -> None:
+        try:
+            if mended := self._held.check(now_s):
+                logger.warning("%s", mended)
+        except Busy as error:
+            hint = "One runner is enough: this one stops. Nothing may remove that file."
+            raise RunnerActive(f"The lock was replaced under this runner. {error.message}", hint=hint) from None
+        except RegistryLost as error:
+            logger.critical("%s Stopping.", error)
+            raise
+
     def _sleep(self, seconds: float) -> None:
+        seconds = min(seconds, LOOK_S)
         with selectors.DefaultSelector() as selector:
             selector.register(self._waker.fileno(), selectors.EVENT_READ)
             engine = self.engine.fileno()

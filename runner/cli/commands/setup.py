@@ -23,7 +23,8 @@ from runner.text_format import counted
 )
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--force", is_flag=True, help="Overwrite an existing voicejobs.toml.")
-def init(folder: Path | None, force: bool) -> None:
+@click.option("--accept-state", is_flag=True, help="Accept an empty or another registry where one was lost.")
+def init(folder: Path | None, force: bool, accept_state: bool) -> None:
     """Create an instance in DIR; default: the folder of --root, else this one.
 
     Writes a voicejobs.toml that lists every key with its default, commented out, and creates the folders.
@@ -35,6 +36,11 @@ def init(folder: Path | None, force: bool) -> None:
 
     folder = (folder or globals_of(click.get_current_context()).get("root") or Path()).expanduser().absolute()
     path = folder / SETTINGS_FILE
+    if accept_state and path.exists():
+        from runner.cli.accept_state import accept_state_of
+
+        say(accept_state_of(folder))
+        return
     if path.exists() and not force:
         raise Conflict(f"{path} exists already.", hint="--force overwrites it with the defaults.")
     make_folder_durably(folder)

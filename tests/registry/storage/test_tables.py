@@ -17,7 +17,16 @@ CLASSES = [
     for value in vars(tables).values()
     if isinstance(value, type) and issubclass(value, SQLModel) and value is not SQLModel
 ]
-LEDGER = {"job", "line", "attempt", "dependency", "voice_need", "job_event", "job_request"}  # plain SQL, no classes
+LEDGER = {
+    "registry",
+    "job",
+    "line",
+    "attempt",
+    "dependency",
+    "voice_need",
+    "job_event",
+    "job_request",
+}  # plain SQL, no classes
 OF_REMOVED_ONES = {"deleted_s", "deleted_why", "purged_s"}
 
 

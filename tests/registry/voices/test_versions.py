@@ -343,7 +343,9 @@ def test_the_database_itself_refuses_to_change_a_version(db, change):
 
 
 def test_every_column_of_a_version_is_either_immutable_or_part_of_its_removal(db):
-    question = "SELECT sql FROM sqlite_master WHERE name LIKE 'version_%is_immutable' OR name = 'version_keeps_its_objects'"
+    question = (
+        "SELECT sql FROM sqlite_master WHERE name LIKE 'version_%is_immutable' OR name = 'version_keeps_its_objects'"
+    )
     with db.read() as snapshot:
         guarded = " ".join(row["sql"] for row in snapshot.rows(question))
         columns = {row["name"] for row in snapshot.rows("PRAGMA table_info(version)")}
