@@ -165,7 +165,7 @@ class _Writer:
         return manifest
 
     def _prepare_copy(self, path: Path) -> tuple[dict[str, int], set[str], set[str]]:
-        """What the copied database holds, its objects and its takes; it becomes a single file."""
+        """Counts of the copied database, its objects and its takes; it becomes a single file."""
         with open_alone(path) as session:
             if self.takes is None:
                 session.orm.exec(delete(TakeRow))
