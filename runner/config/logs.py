@@ -24,22 +24,22 @@ class ReopeningFile(logging.handlers.RotatingFileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):  # a full disk, a folder that cannot be made: as with any record
-            if self.stream is not None and not self._has_its_name():
+            if self.stream is not None and not self._has_its_name(self.stream.fileno()):
                 self.stream.close()
                 Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
                 self.stream = self._open()
         super().emit(record)
 
-    def _has_its_name(self) -> bool:
+    def _has_its_name(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(Path(self.baseFilename).stat(), os.fstat(self.stream.fileno()))
+            return os.path.samestat(Path(self.baseFilename).stat(), os.fstat(descriptor))
         except FileNotFoundError:
             return False
 
     def _open(self) -> TextIOWrapper:
-        return open(
-            self.baseFilename, self.mode, encoding=self.encoding, opener=lambda name, flags: os.open(name, flags, 0o600)
-        )
+        stream = super()._open()
+        os.fchmod(stream.fileno(), 0o600)
+        return stream
 
 
 class Redacting(logging.Formatter):
