@@ -87,24 +87,30 @@ def _short_name(name: str) -> str:
     return hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`: temporary name, fsync, rename over, fsync of the folder."""
-    for error in write_all_durably([(path, content)], writer=this_writer()).values():
+def write_durably(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Make `path` hold `content`: temporary name, fsync, rename over, fsync of the folder.
+
+    A `private` file can be read by this user alone; others as the umask says.
+    """
+    for error in write_all_durably([(path, content)], writer=this_writer(), private=private).values():
         raise error
 
 
-def write_all_durably(files: Sequence[tuple[Path, bytes]], *, writer: str = "") -> dict[Path, OSError]:
+def write_all_durably(
+    files: Sequence[tuple[Path, bytes]], *, writer: str = "", private: bool = False
+) -> dict[Path, OSError]:
     """Make every path hold its content, each as `write_durably` does; returns those that failed, and why.
 
     All are written and synced, then all are renamed, then each folder is synced once: file systems join the syncs
     that wait at one moment.
     """
     paths = [path for path, _ in files]
-    items = [(temporary_beside(path, writer=writer), content) for path, content in files]
+    mode = 0o600 if private else 0o666
+    items = [(temporary_beside(path, writer=writer), content, mode) for path, content in files]
     written = zip(paths, side_by_side(_write, items), strict=True)
     failed = {path: error for path, error in written if error is not None}
     crash_point("files.synced")
-    for path, (temporary, _) in zip(paths, items, strict=True):
+    for path, (temporary, _, _) in zip(paths, items, strict=True):
         if path not in failed and (error := _rename(temporary, path)) is not None:
             failed[path] = error
         crash_point("files.renamed")
@@ -114,10 +120,10 @@ def write_all_durably(files: Sequence[tuple[Path, bytes]], *, writer: str = "") 
     return failed | {path: error for path in renamed if (error := synced[path.parent]) is not None}
 
 
-def _write(item: tuple[Path, bytes]) -> OSError | None:
-    temporary, content = item
+def _write(item: tuple[Path, bytes, int]) -> OSError | None:
+    temporary, content, mode = item
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=functools.partial(os.open, mode=mode)) as file:
             crash_point("files.opened")
             file.write(content)
             file.flush()
@@ -225,6 +231,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
+        self._folders: list[int] = []
 
     def acquire(self, *, shared: bool = False, wait: bool = False) -> None:
         """Take the lock. Raises Busy, naming the holder, when another process has it and `wait` is false."""
@@ -249,6 +256,23 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+        while self._folders:
+            os.close(self._folders.pop())
+
+    def hold_folder(self, folder: Path) -> None:
+        """Lock a folder itself, until this lock is released. Raises Busy when another process has it.
+
+        A file system that locks no folders, as some network mounts, is not an error: nothing is held there.
+        """
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise Busy(f"{folder} is held by another process.") from None
+            return
+        self._folders.append(descriptor)
 
     @property
     def held(self) -> bool:

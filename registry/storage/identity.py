@@ -61,7 +61,7 @@ def remember(database: Path, root: Path | None, registry_id: str) -> None:
     for path in (id_beside(database), mark):
         if path is not None and read_mark(path).get("id") != registry_id:
             with contextlib.suppress(OSError):  # a root that nobody may write to: the state folder still tells
-                write_durably(path, content)
+                write_durably(path, content, private=path != mark)
 
 
 def forget(database: Path, root: Path) -> None:

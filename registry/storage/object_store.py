@@ -84,7 +84,7 @@ class ObjectStore:
             with self._lock(shared=True):
                 new = [(path, contents[sha256]) for sha256, path in paths.items() if not self._looks_new(sha256)]
                 crash_point("objects.before-write")
-                for error in write_all_durably(new, writer=this_writer()).values():
+                for error in write_all_durably(new, writer=this_writer(), private=True).values():
                     raise error
                 crash_point("objects.written")
         except OSError as error:
@@ -162,6 +162,19 @@ class ObjectStore:
         for path in self._files():
             if not SHA256.fullmatch(path.parent.name + path.name):
                 yield path
+
+    def sweep(self, *, older_than_s: float, dry_run: bool = False) -> tuple[int, int]:
+        """Number and bytes of half-written files, left by killed processes, that were removed or would be."""
+        removed = freed_bytes = 0
+        for path in self.strays():
+            with contextlib.suppress(OSError):  # removed meanwhile, or a disk that can only be read
+                facts = path.lstat()
+                if path.name.endswith(".tmp") and facts.st_mtime < older_than_s:
+                    if not dry_run:
+                        path.unlink()
+                    removed += 1
+                    freed_bytes += facts.st_size
+        return removed, freed_bytes
 
     def _files(self) -> Iterator[Path]:
         if self.folder.is_dir():

@@ -24,7 +24,7 @@ from registry.storage.object_store import SHA256
 from registry.storage.session import Session
 from registry.voices.names import check_alias_name, check_voice_name, name_key
 from registry.voices.values import CONSENTS, ORIGINS
-from registry.voices.version_rows import digest_of, version_from
+from registry.voices.version_rows import digest_of, record_sha256_of, version_from
 
 OTHER = "Use another backup."
 CELL_LIMIT_BYTES = 64 << 20
@@ -192,8 +192,12 @@ def _copy_last_job(old: Connection, session: Session) -> None:
 def _check_versions(session: Session) -> None:
     for row in _version_rows(session):
         version = version_from({**row, "parent_number": None}, attachments={})
-        if digest_of(version) != version.digest:
-            raise InvalidInput(f"The backup's {version.name} is not what its digest says.", hint=OTHER)
+        record = row.get("record_sha256")
+        if digest_of(version) != version.digest or record not in (
+            None,
+            record_sha256_of(version, number=version.number),
+        ):
+            raise InvalidInput(f"The backup's {version.name} is not what was stored.", hint=OTHER)
 
 
 def _version_rows(session: Session) -> Iterator[Mapping[str, Any]]:

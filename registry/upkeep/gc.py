@@ -166,14 +166,8 @@ class _Sweep:
         return removed
 
     def strays(self, store: ObjectStore) -> int:
-        removed = 0
-        for path in store.strays():
-            facts = path.lstat()
-            if path.name.endswith(".tmp") and facts.st_mtime < self.older_than_s:
-                removed += 1
-                self.freed_bytes += facts.st_size
-                if not self.dry_run:
-                    path.unlink(missing_ok=True)
+        removed, freed_bytes = store.sweep(older_than_s=self.older_than_s, dry_run=self.dry_run)
+        self.freed_bytes += freed_bytes
         return removed
 
     def _remove(self, store: ObjectStore, stored: StoredObject) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.durable_files import fsync_folder
-from registry.errors import storage_error
+from registry.errors import DatabaseLocked, storage_error
 from registry.jobs import jobs
 from registry.jobs.lists import prunable
 from registry.jobs.values import Job
@@ -23,6 +23,7 @@ from runner.inbox.claims import Claims
 from runner.outbox.outbox import Outbox
 
 PRUNED_PREFIX = ".pruned-"
+WORTH_COMPACTING_BYTES = 16 << 20
 JOBS_AT_ONCE = 50  # share a transaction and a sync of the outbox; a runner waits for it no longer than that takes
 
 
@@ -52,6 +53,8 @@ def prune_jobs(instance: Instance, database: Database, *, older_than_s: float, d
         freed_bytes += sum(sizes[job.id] for job in removed)
     if not dry_run:
         _sweep(instance.outbox)
+        with contextlib.suppress(DatabaseLocked):  # a runner is writing a lot: the next prune gives the space back
+            freed_bytes += database.compact(worth_bytes=WORTH_COMPACTING_BYTES)
     return Pruned(jobs=tuple(job.name for job in gone), freed_bytes=freed_bytes)
 
 

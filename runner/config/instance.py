@@ -5,9 +5,11 @@ This module touches the disk.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from registry.durable_files import FileLock, is_locked, make_folder_durably
-from registry.errors import Busy, StorageError
+from registry.errors import Busy, StorageError, storage_error
 from registry.storage.identity import check_not_lost
 from runner.config.settings import SETTINGS_FILE, Settings, load_settings
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
 
 OWN_ATTEMPTS = 5
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OWN_PAUSE_S = 0.03
 
 
@@ -114,6 +117,22 @@ class Instance:
             except OSError as error:
                 hint = f"Check {SETTINGS_FILE} and the permissions of {folder.parent}."
                 raise StorageError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from error
+        self._keep_private()
+
+    def _keep_private(self) -> None:
+        """Let only this user read what the state folder holds, where this user owns it.
+
+        The outbox is read by others: a state folder around it stays open, and what is in it is closed.
+        """
+        state_dir = self.state_dir.resolve()
+        around = any(folder.resolve().is_relative_to(state_dir) for folder in (self.root, self.inbox, self.outbox))
+        folders = [self.objects_dir, self.takes_dir, self.logs_dir]
+        files = [*self.state_dir.glob("registry.*"), *self.logs_dir.glob("*.log*")]
+        for path in [*folders, *files, *([] if around else [self.state_dir])]:
+            with contextlib.suppress(OSError):  # another user's, or on a disk that knows no modes
+                found = path.lstat()
+                if found.st_uid == os.geteuid() and found.st_mode & OTHERS and not stat.S_ISLNK(found.st_mode):
+                    path.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
 
     def holds(self, folder: Path) -> bool:
         """Whether a folder is inside the instance itself, not behind a link."""
@@ -130,11 +149,27 @@ class Instance:
         for _ in range(OWN_ATTEMPTS):
             try:
                 lock.acquire()
-                return lock
             except Busy:
                 time.sleep(OWN_PAUSE_S)
+                continue
+            self._own_folders(lock)
+            return lock
         hint = "An instance has one runner at a time; stop that one first, or let it do the work."
         raise RunnerActive(f"Another runner is active on {self.root}: {lock.describe_holder()}.", hint=hint)
+
+    def _own_folders(self, lock: FileLock) -> None:
+        """Lock inbox and outbox, which have one runner at a time, too. Raises RunnerActive naming the folder."""
+        for name, folder in (("inbox", self.inbox), ("outbox", self.outbox)):
+            try:
+                if folder.is_dir():
+                    lock.hold_folder(folder)
+            except Busy:
+                lock.release()
+                hint = f"Give each instance an {name} of its own in {self.settings_path}, or stop the other runner."
+                raise RunnerActive(f"The runner of another instance works on the {name} {folder}.", hint=hint) from None
+            except OSError as error:
+                lock.release()
+                raise storage_error(error, f"opening {folder}") from error
 
     def runner_is_active(self) -> bool:
         """Whether any process, this one included, is the runner at this moment."""

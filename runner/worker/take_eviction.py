@@ -12,6 +12,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 60.0  # monotonic; a look sums up the sizes of all takes
 
+ON_THE_WAY_S = 3_600.0  # a half-written file this young may belong to another process
+
 
 class TakeEviction:
     """Evicts takes. Only the worker's own thread calls it, between steps, so no take is being added meanwhile."""
@@ -51,6 +53,8 @@ class TakeEviction:
         done = self._context.takes.evict(
             self._context.database, max_bytes=max_bytes, pinned=pinned, now_s=clock(), just_put_s=0.0
         )
+        for store in (self._context.objects, self._context.takes.audio):
+            store.sweep(older_than_s=clock() - ON_THE_WAY_S)
         self._may_have_grown = done.left_bytes > max_bytes
         if done.takes:
             logger.info("%d old takes evicted, %d bytes freed", done.takes, done.freed_bytes)

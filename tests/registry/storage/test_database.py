@@ -175,3 +175,18 @@ def test_neither_plain_sql_nor_the_runner_imports_sqlalchemy(tmp_path):
     """
     command = [sys.executable, "-c", program, str(tmp_path / "registry.sqlite")]
     subprocess.run(command, cwd=ROOT, check=True)
+
+
+def test_unused_space_is_given_back_when_it_is_worth_it(db):
+    with db.write() as session:
+        session.execute_many(
+            "INSERT INTO voice (name, folded, created_s) VALUES (?, ?, 0)",
+            [(f"{number}-{'x' * 200}", str(number)) for number in range(20_000)],
+        )
+    with db.write() as session:
+        session.rows("DELETE FROM voice WHERE id > 10")
+    db.compact(worth_bytes=1 << 30)
+    before = db.path.stat().st_size
+    assert db.compact(worth_bytes=1 << 20) > 1 << 20
+    assert db.path.stat().st_size < before / 4
+    assert len(voice_names(db)) == 10

@@ -1,11 +1,14 @@
 """Backup and restore: one archive, whole or not at all, readable on another machine."""
 
+import contextlib
 import dataclasses
 import io
 import os
 import random
+import sqlite3
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -258,3 +261,92 @@ def test_a_folder_is_made_on_a_mounted_disk_alone(registry, tmp_path, monkeypatc
         registry.backup(tmp_path / "nas" / "voices" / "b.tar", now_s=1.0)
     monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "nas")
     assert registry.backup(tmp_path / "nas" / "voices" / "b.tar", now_s=1.0).path.is_file()
+
+
+def test_an_archive_that_holds_more_is_replaced_only_when_asked(archive, tmp_path):
+    before = archive.read_bytes()
+    with open_registry(tmp_path / "fresh") as fresh:
+        with pytest.raises(Conflict, match=r"holds more .* 1 versions of voices, now 0.* --force"):
+            fresh.backup(archive, now_s=60.0)
+        assert archive.read_bytes() == before
+        fresh.backup(archive, now_s=60.0, force=True)
+    assert archive.read_bytes() != before
+
+
+def test_an_archive_is_not_replaced_by_one_that_lacks_lost_recordings(registry, archive):
+    registry.objects.path(registry.show("elena").prompt_sha256).unlink()
+    with pytest.raises(Conflict, match="0 lost recordings and prompts, now 1"):
+        registry.backup(archive, now_s=60.0)
+
+
+def test_an_archive_with_takes_is_not_replaced_by_one_whose_takes_are_lost(registry, archive):
+    for stored in list(registry.takes.audio):
+        registry.takes.audio.path(stored.sha256).unlink()
+    with pytest.raises(Conflict, match="1 takes, now 0"):
+        registry.backup(archive, now_s=60.0)
+    registry.backup(archive, now_s=60.0, with_takes=False)  # who leaves them out means it
+
+
+def test_removed_versions_and_pruned_jobs_do_not_hold_up_the_next_backup(registry, archive):
+    registry.remove("elena@1", now_s=2.0)
+    registry.gc(now_s=time.time() + 1e8, grace_s=0.0)
+    registry.backup(archive, now_s=60.0)
+
+
+def test_a_file_that_is_no_backup_is_not_replaced(registry, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(Conflict, match="no backup of voicejobs"):
+        registry.backup(tmp_path / "thesis.txt", now_s=1.0)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_archive_and_registry_are_private(registry, archive):
+    kept = [archive, registry.db.path, registry.objects.path(registry.show("elena").prompt_sha256)]
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+
+
+def spoil(state, *, how):
+    for end in ("-wal", "-shm"):
+        state.joinpath(f"registry.sqlite{end}").unlink(missing_ok=True)
+    path = state / "registry.sqlite"
+    path.unlink()
+    if how == "noise":
+        path.write_bytes(os.urandom(50_000))
+    elif how == "empty":
+        path.touch()
+    elif how == "folder":
+        path.mkdir()
+    elif how == "foreign":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE bookmarks (url)")
+
+
+@pytest.mark.parametrize("how", ["noise", "empty", "gone", "folder", "foreign"])
+def test_a_backup_is_restored_where_the_database_cannot_be_used(registry, archive, how):
+    expected = registry.show("elena")
+    registry.close()
+    spoil(registry.state_dir, how=how)
+    report = restore(archive, registry.state_dir, now_s=60.0)
+    assert (report.former_database is None) == (how == "gone")
+    with open_registry(registry.state_dir) as restored:
+        assert restored.show("elena") == expected
+        assert restored.fsck().sound
+
+
+def test_a_database_with_damaged_pages_is_kept_beside_the_restored_one(registry, archive):
+    registry.close()
+    content = bytearray(registry.db.path.read_bytes())
+    content[4096 * 3 : 4096 * 8] = os.urandom(4096 * 5)
+    registry.db.path.write_bytes(content)
+    report = restore(archive, registry.state_dir, now_s=60.0, replace=True)
+    assert report.former_database
+    with open_registry(registry.state_dir) as restored:
+        assert restored.fsck().sound
+
+
+def test_a_restored_registry_keeps_the_id_of_its_place(registry, archive, tmp_path):
+    with open_registry(tmp_path / "other" / "state", root=tmp_path / "other"):
+        pass
+    restore(archive, tmp_path / "other" / "state", now_s=60.0, root=tmp_path / "other")
+    with open_registry(tmp_path / "other" / "state", root=tmp_path / "other") as restored:
+        assert restored.show("elena@1")

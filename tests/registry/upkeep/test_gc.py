@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from registry.errors import NotFound
+from registry.errors import NotFound, RegistryLost
 from registry.upkeep.gc import gc
 from registry.voices.candidates import add_candidate, find_candidates
 from registry.voices.errors import VersionNotFound
@@ -150,3 +150,10 @@ def test_bytes_put_again_while_gc_runs_are_kept(db, objects, takes):
     os.utime(objects.path(sha), (0, 0))
     objects.put(b"needed again")  # a job stores them again, and commits after gc has read the references
     assert collect(db, objects, takes, now_s=time.time(), grace_s=0).removed_objects == 0
+
+
+def test_gc_stops_where_the_registry_shrank_to_nothing(db, objects, takes):
+    kept = objects.put(b"a prompt of the database that was here")
+    with pytest.raises(RegistryLost, match="holds 1 recordings and prompts"):
+        collect(db, objects, takes)
+    assert kept in objects

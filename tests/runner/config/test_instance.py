@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import StorageError
+from registry.errors import RegistryLost, StorageError
 from runner.config.instance import Instance, open_instance
 from runner.config.settings import SETTINGS_FILE, Settings
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
@@ -74,3 +74,47 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(root):
     (root / "outbox").write_text("a file")
     with pytest.raises(StorageError, match="outbox"):
         open_instance(root, environment={}).prepare()
+
+
+@pytest.mark.parametrize("shared", ["inbox", "outbox"])
+def test_two_instances_cannot_work_on_one_folder(root, tmp_path, shared):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / SETTINGS_FILE).write_text(f'{shared} = "{root / shared}"\n')
+    lock = open_instance(root, environment={}).own()
+    second = open_instance(other, environment={})
+    with pytest.raises(RunnerActive, match=f"another instance works on the {shared}"):
+        second.own()
+    assert not second.runner_is_active()
+    lock.release()
+    second.own().release()
+
+
+def test_the_state_folder_is_private_and_the_outbox_is_not(root):
+    instance = open_instance(root, environment={})
+    instance.prepare()
+    (instance.logs_dir / "runner.log").touch(0o644)
+    (instance.state_dir / "registry.before-restore-1.sqlite").touch(0o644)
+    instance.state_dir.chmod(0o755)
+    instance.outbox.chmod(0o755)
+    instance.prepare()
+    private = [instance.state_dir, *instance.state_dir.rglob("*")]
+    assert [path for path in private if path.stat().st_mode & 0o077] == []
+    assert instance.outbox.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_state_folder_around_the_outbox_stays_open(root):
+    (root / SETTINGS_FILE).write_text('state_dir = "."\n')
+    mode = root.stat().st_mode
+    instance = open_instance(root, environment={})
+    instance.prepare()
+    assert root.stat().st_mode == mode
+    assert instance.objects_dir.stat().st_mode & 0o077 == 0
+
+
+def test_nothing_is_made_where_a_lost_registry_was(root):
+    instance = open_instance(root, environment={})
+    (root / ".voicejobs-id").write_text('{"id": "0123456789abcdef0123456789abcdef"}')
+    with pytest.raises(RegistryLost, match="Mount the disk"):
+        instance.own()
+    assert not instance.state_dir.exists()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import shutil
 import sqlite3
 import sys
 import time
@@ -12,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from models.hardware import blas, compute
+from registry.registry import open_registry
 from registry.storage.database import Database
+from registry.voices.versions import add_version
 from runner.cli.program import run_command
 from runner.config.instance import Instance
 from runner.config.settings import SETTINGS_FILE, Settings
 from runner.doctor import checks as doctor
 from runner.doctor import engine_checks
 from runner.doctor.engine_trial import SelftestAnswer, last_words, speak_once
+from tests.registry.making import a_version
 from tests.runner.worker.bench import MODEL
 
 REPORT = {
@@ -201,3 +205,54 @@ def test_every_engine_check_passes_here(instance):
     findings = [each for each in doctor.examine(instance, engine=True) if each.check in doctor.ENGINE_CHECKS]
     assert {finding.check for finding in findings} == set(doctor.ENGINE_CHECKS)
     assert [finding for finding in findings if finding.counts] == []
+
+
+def remove(path: Path):
+    path.unlink()
+
+
+def empty(path: Path):
+    path.write_bytes(b"")
+
+
+def make_noise(path: Path):
+    path.write_bytes(b"noise" * 9_999)
+
+
+def make_folder(path: Path):
+    path.unlink()
+    path.mkdir()
+
+
+def remove_state_folder(path: Path):
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("break_it", [remove, empty, make_noise, make_folder, remove_state_folder])
+def test_a_broken_registry_is_a_problem_with_a_remedy_and_no_traceback(instance, break_it, capsys):
+    Database.open(instance.database_path, root=instance.root).close()
+    break_it(instance.database_path)
+    told = [finding for finding in doctor.examine(instance) if finding.check == "database"]
+    assert [finding.severity for finding in told] == ["problem"]
+    assert "voicejobs restore" in told[0].remedy
+    assert run_command(["doctor"]) == 1
+    assert "Traceback" not in "".join(capsys.readouterr())
+
+
+def test_lost_recordings_are_found(instance):
+    with open_registry(instance.state_dir, root=instance.root) as registry, registry.db.write() as session:
+        add_version(session, a_version(), now_s=1.0)
+    (finding,) = [one for one in doctor.examine(instance) if one.check == "objects"]
+    assert finding.severity == "problem"
+    assert "elena@1" in finding.message
+
+
+def test_accepting_a_loss_lets_the_instance_begin_anew(instance, capsys):
+    Database.open(instance.database_path, root=instance.root).close()
+    instance.objects_dir.joinpath("ab").mkdir()
+    instance.objects_dir.joinpath("ab", "c" * 62).touch()
+    instance.database_path.unlink()
+    assert run_command(["voices", "list"]) == 3
+    assert "init --accept-state" in capsys.readouterr().err
+    assert run_command(["init", "--accept-state"]) == 0
+    assert run_command(["voices", "list"]) == 0
