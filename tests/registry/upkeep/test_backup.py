@@ -344,7 +344,7 @@ def test_a_database_with_damaged_pages_is_kept_beside_the_restored_one(registry,
         assert restored.fsck().sound
 
 
-def test_a_restored_registry_keeps_the_id_of_its_place(registry, archive, tmp_path):
+def test_a_restored_registry_keeps_the_id_of_its_place(archive, tmp_path):
     with open_registry(tmp_path / "other" / "state", root=tmp_path / "other"):
         pass
     restore(archive, tmp_path / "other" / "state", now_s=60.0, root=tmp_path / "other")
