@@ -11,7 +11,7 @@ import pytest
 from registry.errors import DiskFull
 from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, RETRY
-from runner.worker import take_writer as recording
+from runner.worker import take_writer
 from tests.runner.worker.bench import design, lock, speak
 
 
@@ -66,7 +66,7 @@ def test_a_second_drop_of_one_name_is_a_new_run_that_reuses_the_takes(bench):
 
 
 def test_takes_are_reused_a_little_at_a_time_so_that_the_job_can_be_cancelled_meanwhile(bench, monkeypatch):
-    monkeypatch.setattr(recording, "REUSED_AT_ONCE_S", 0.1)
+    monkeypatch.setattr(take_writer, "REUSED_AT_ONCE_S", 0.1)
     texts = ("One.", "Two.", "Three.", "Four.")
     for _ in range(2):
         bench.drop("hello.toml", speak(*texts))
