@@ -184,7 +184,7 @@ class Dispatcher:
 
     def _take_up(self, active: ActiveJob) -> bool:
         """Take a job into flight; False when it is delayed, since its folder refuses the lines of an earlier run."""
-        self.in_flight.jobs[active.job.id] = active
+        self.in_flight.add(active)
         if active.lock_task is not None or active.job.attempts == 1:
             return True
         delayed = self.take_writer.republish(active.job, active.spec)
@@ -234,7 +234,7 @@ class Dispatcher:
                 return self._fails(session, job, error)
         if begun is not None:
             with self.context.database.write() as session:
-                self.in_flight.jobs[job.id] = self._begin_lock(session, job, spec, *begun)
+                self.in_flight.add(self._begin_lock(session, job, spec, *begun))
         return begun is None
 
     def _begin_lock(self, session: Session, job: Job, spec: JobSpec, model: str, task: LockTask) -> ActiveJob:

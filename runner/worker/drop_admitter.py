@@ -33,6 +33,11 @@ class DropAdmitter:
         return bool(self._drops)
 
     @property
+    def has_work(self) -> bool:
+        """Whether the inbox holds anything that is not recorded."""
+        return bool(self._drops) or self.scanner.busy
+
+    @property
     def awaits_more(self) -> bool:
         """Whether something in the inbox is about to become a job."""
         return self.scanner.busy and self.scanner.problem is None

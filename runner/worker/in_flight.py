@@ -109,6 +109,10 @@ class InFlight:
             self.engine.cancel(work_id)
             del self.job_of_work[work_id]
 
+    def add(self, active: ActiveJob) -> None:
+        """A job has been started."""
+        self.jobs[active.job.id] = active
+
     def take_idle(self) -> list[ActiveJob]:
         """Take out the jobs of which nothing is left; those with lines for another model go on with these."""
         idle = [active for active in self.jobs.values() if active.is_idle]

@@ -260,7 +260,7 @@ class Worker:
 
     def work_waits(self) -> bool:
         """Whether inbox or ledger hold work that is not done."""
-        if self.drops or self.drops.scanner.busy:
+        if self.drops.has_work:
             return True
         with self.context.database.read() as session:
             return open_jobs(session) > 0 or bool(open_requests(session))
