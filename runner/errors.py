@@ -18,6 +18,8 @@ VoiceJobsError
 ├── DependencyFailed           a job that this one needs did not succeed
 ├── IdTaken                    the `id` belongs to another job
 ├── RecordedOtherwise          another version recorded the job in a form that this one cannot read
+├── Unforeseen                 an error that the program does not know how to meet
+├── RunnerDied                 a job over which several runners have died
 └── WorkFailed                 a job, or a check, ended badly
 """
 
@@ -93,6 +95,24 @@ class IdTaken(VoiceJobsError):
 
 class RecordedOtherwise(VoiceJobsError):
     code = "recorded-otherwise"
+
+
+class Unforeseen(VoiceJobsError):
+    """A defect of the program, or a state of the system that it does not know; the code is `internal`."""
+
+    def __init__(self, message: str) -> None:
+        hint = "This is a defect: the log has the whole trace. Other jobs are not affected."
+        super().__init__(message, hint=hint)
+
+
+class RunnerDied(VoiceJobsError):
+    code = "runner-died"
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(
+            f"The runner died {deaths} times while it was beginning this job, which is set aside.",
+            hint="The logs and the system's own log say why (memory, most often). `voicejobs jobs retry` tries again.",
+        )
 
 
 class WorkFailed(VoiceJobsError):

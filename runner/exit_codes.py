@@ -16,6 +16,7 @@ OK, FAILED, USAGE, NEEDS_ACTION, RUNNER_ACTIVE, TRY_AGAIN, INTERRUPTED = 0, 1, 2
 EXIT_CODES: dict[str, int] = {
     # the work failed
     "internal": FAILED,
+    "runner-died": FAILED,
     "work-failed": FAILED,
     "invalid-job-file": FAILED,
     "entry-refused": FAILED,

@@ -88,6 +88,12 @@ def any_failure_as(make: Callable[[str], StorageError]) -> Iterator[None]:
         raise make(str(error)) from error
 
 
+def is_of_storage(error: Exception) -> bool:
+    """Whether `translated` makes an error about storage of it, when it leaves the transaction."""
+    original = getattr(error, "orig", error)
+    return isinstance(original, sqlite3.Error) and error_from_sqlite(original, Path()) is not None
+
+
 def error_from_sqlite(error: sqlite3.Error, path: Path) -> StorageError | None:
     """The tree's error for a storage failure, told by SQLite's own wording; None for anything else."""
     text = str(error)  # Python 3.10 gives no error number, and these texts have not changed since SQLite 3.0

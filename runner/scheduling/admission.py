@@ -6,6 +6,7 @@ dropped at once may be claimed in any order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +26,11 @@ from runner.inbox.drop import ClaimedDrop
 from runner.jobfile.parse import spec_from_json, spec_to_json
 from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, LockSpec, RelockSpec, SynthesizeSpec
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
+from runner.scheduling.blame import as_told, is_of_one_job
 from runner.scheduling.line_texts import check_text_file
 from runner.scheduling.voice_resolution import sibling_for
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN_KIND = "unknown"
 IMPORT = "import"
@@ -74,6 +78,11 @@ class Admission:
                     admitted.append(self._admit(drop))
                 except DependencyUnknown as error:
                     unknown.append((drop, error))
+                except Exception as error:
+                    if not is_of_one_job(error):
+                        raise
+                    logger.exception("%s cannot be admitted", printable_name(drop.dropped_name))
+                    admitted.append(self._answer(drop, JobStatus.REJECTED, error=as_told(error)))
             if len(unknown) == len(left):  # nothing in this batch makes what they want
                 if more_to_come:
                     return admitted, left

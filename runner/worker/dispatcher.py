@@ -27,6 +27,7 @@ from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.exchange_jobs import ExchangeJobs
 from runner.worker.in_flight import InFlight
+from runner.worker.job_guard import Beginnings, JobBroken, for_job
 from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.lock_task import LockTask
@@ -48,6 +49,7 @@ class Dispatcher:
     take_writer: TakeWriter
     lock_jobs: LockJobs
     exchange: ExchangeJobs
+    beginnings: Beginnings
     events: Events
     _may_be_ready: bool = True  # whether the ledger may hold jobs that could start
     _absent: frozenset[str] = frozenset()  # models on their way here: their jobs hold nobody up
@@ -82,7 +84,8 @@ class Dispatcher:
 
     def _try_submit(self, active: ActiveJob) -> bool:
         try:
-            return self._submit_all(active)
+            with for_job(active.job.id):
+                return self._submit_all(active)
         except StorageError as error:
             if error.is_instance_wide:
                 raise
@@ -151,6 +154,12 @@ class Dispatcher:
     # ---- starting ----------------------------------------------------------------------------------------------
 
     def _start(self, job_ids: Sequence[int]) -> None:
+        """Begin jobs; should the runner die meanwhile, the next one knows over which."""
+        job_ids = self.beginnings.admit(job_ids)
+        with self.beginnings.noted(job_ids):
+            self._begin_all(job_ids)
+
+    def _begin_all(self, job_ids: Sequence[int]) -> None:
         """Resolve what jobs name, write their lines, and take them into flight, in one transaction.
 
         No more of them than the engine has room for their lines: a long job takes megabytes from here to its end.
@@ -166,15 +175,21 @@ class Dispatcher:
                 self._ready.pop(job_id, None)
                 job = jobs.get(session, job_id)
                 try:
-                    spec = spec_from_json(job.spec_json)
-                    room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
-                    if isinstance(spec, ExportSpec | ImportSpec):
-                        exchanges.append((job, spec))
-                    else:
-                        started.append(self._begin(session, job, spec))
-                except VoiceJobsError as error:
-                    if self._fails(session, job, error):
-                        over.append(job_id)
+                    with for_job(job_id):
+                        self.beginnings.refuse_deadly(job_id)
+                        spec = spec_from_json(job.spec_json)
+                        room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
+                        if isinstance(spec, ExportSpec | ImportSpec):
+                            exchanges.append((job, spec))
+                        else:
+                            started.append(self._begin(session, job, spec))
+                except StorageError as error:
+                    self._delay_for(job, error)
+                except JobBroken as broken:
+                    if not isinstance(broken.error, VoiceJobsError):
+                        raise  # half of the job may be written: the transaction is given up
+                    self._fail(session, job, broken.error)
+                    over.append(job_id)
         in_flight = [active for active in self._without_those_that_wait(started) if self._take_up(active)]
         if fitting := [active for active in in_flight if self._can_fetch(active)]:
             self.in_flight.fetch(fitting)
@@ -187,7 +202,8 @@ class Dispatcher:
         self.in_flight.add(active)
         if active.lock_task is not None or active.job.attempts == 1:
             return True
-        delayed = self.take_writer.republish(active.job, active.spec)
+        with for_job(active.job.id):
+            delayed = self.take_writer.republish(active.job, active.spec)
         for event in delayed:
             self._delay(event.job, event.error)
         return not delayed
@@ -210,28 +226,34 @@ class Dispatcher:
         has_lines = active.lock_task is None and not active.drained
         return has_lines and active.model is not None and self.loader.is_ready_for(active.model)
 
-    def _fails(self, session: Session, job: Job, error: VoiceJobsError) -> bool:
-        """Fail a job that cannot start; False when it is only delayed. Raises errors of the whole instance."""
-        if isinstance(error, StorageError) and error.retryable:
-            if error.is_instance_wide:
-                raise error
-            self._delay(job, error)
-            return False
+    def _delay_for(self, job: Job, error: StorageError) -> None:
+        """Delay a job to which the disk refuses something. Raises errors of the whole instance."""
+        if error.is_instance_wide:
+            raise error
+        self._delay(job, error)
+
+    def _fail(self, session: Session, job: Job, error: VoiceJobsError) -> None:
+        """Fail a job that cannot start."""
         need = dependencies.failed_need(session, job.id) if isinstance(error, NotFound) else None
         reason = JobError.of(error if need is None else DependencyFailed(need))
         jobs.set_outcome(session, job.id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
-        return True
 
     def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:
         """Move a voice out or in; False when the job goes on, since an engine must lock the voice, or is delayed."""
         try:
-            if isinstance(spec, ExportSpec):
-                self.exchange.export(job, spec)
-                return True
-            begun = self.exchange.bring_in(job, spec, folder=self._folder_of(job))
-        except VoiceJobsError as error:
+            with for_job(job.id):
+                if isinstance(spec, ExportSpec):
+                    self.exchange.export(job, spec)
+                    return True
+                begun = self.exchange.bring_in(job, spec, folder=self._folder_of(job))
+        except StorageError as error:
+            self._delay_for(job, error)
+            return False
+        except JobBroken as broken:
+            broken.log()
             with self.context.database.write() as session:
-                return self._fails(session, job, error)
+                self._fail(session, job, broken.reason)
+            return True
         if begun is not None:
             with self.context.database.write() as session:
                 self.in_flight.add(self._begin_lock(session, job, spec, *begun))

@@ -18,6 +18,7 @@ from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.jobs import dependencies, jobs, lines
 from registry.jobs.values import Job, JobError, JobStatus
+from registry.storage.session import Session
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
@@ -29,6 +30,7 @@ from runner.outbox.receipt import encoded, receipt
 from runner.outbox.take_encoding import FileFormat, PublishedLine, RecentTakes, format_of, take_waveform
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, JobEnded
+from runner.worker.job_guard import for_job
 
 SRT, VTT = "captions.srt", "captions.vtt"
 SHORT_SAMPLES = 60 * SAMPLE_RATE_HZ  # a track up to this is made in memory, together with others
@@ -217,9 +219,7 @@ class Finisher:
         files = self._job_files(job_ids) if with_job_files else {}
         with self.context.database.read() as session:
             found = {job.name: job for job in (jobs.get(session, job_id) for job_id in job_ids)}
-            receipts = {
-                name: {RECEIPT: encoded(receipt(job, lines.of_job(session, job.id)))} for name, job in found.items()
-            }
+            receipts = {name: {RECEIPT: self._receipt(session, job)} for name, job in found.items()}
         errors = self.context.outbox.publish_many(files)
         crash_point("publish.before-receipt")
         errors |= self.context.outbox.sweep(
@@ -230,6 +230,10 @@ class Finisher:
         )
         self._delay(errors, found)
         return [job for name, job in found.items() if name not in errors]
+
+    def _receipt(self, session: Session, job: Job) -> bytes:
+        with for_job(job.id):
+            return encoded(receipt(job, lines.of_job(session, job.id)))
 
     def _job_files(self, job_ids: Sequence[int]) -> dict[str, dict[str, bytes]]:
         """The job files of jobs that did not run to their end; a receipt appears also without one."""

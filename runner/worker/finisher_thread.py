@@ -7,14 +7,13 @@ joins a batch.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from registry.errors import StorageError
 from runner.outbox.job_summary import JobSummary
 from runner.worker.events import Events, ReadyMayExist
 from runner.worker.finisher import SHORT_SAMPLES, Finisher, JobResult
+from runner.worker.job_guard import for_job
 from runner.worker.line_tasks import ActiveJob
 
 SHORT_LINES = 200  # a job of more lines is long, without a look at them
@@ -56,9 +55,10 @@ class FinisherThread:
         future.add_done_callback(lambda _: self._wake())
 
     def _result_of(self, active: ActiveJob, summary: JobSummary | None) -> JobResult | None:
-        if summary is None:
-            [summary] = self._finisher.summaries_of([active.job])
-        return self._finisher.result_of(active.job, active.spec, summary)
+        with for_job(active.job.id):
+            if summary is None:
+                [summary] = self._finisher.summaries_of([active.job])
+            return self._finisher.result_of(active.job, active.spec, summary)
 
     def tick(self, *, wait: bool = False) -> None:
         """Collect what the threads have done and begin the next batch.
@@ -104,9 +104,9 @@ class FinisherThread:
 
     def give_up(self) -> None:
         """Forget the jobs that are not finished: the ledger knows them. Waits for the threads."""
-        with contextlib.suppress(StorageError, OSError):
-            if self._batch is not None:
-                self._collect(self._batch)
+        if self._batch is not None and self._batch.exception() is None:
+            self._collect(self._batch)
+        self._batch, self._batch_ids = None, set()
         for future in self._making:
             future.exception()  # waits
         self._waiting, self._made, self._making = [], [], {}

@@ -22,6 +22,7 @@ from runner.outbox.take_encoding import format_of
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
 from runner.scheduling.voice_resolution import relock_hint
 from runner.worker.context import Context
+from runner.worker.job_guard import for_job
 from runner.worker.line_tasks import (
     Accepted,
     ActiveJob,
@@ -235,8 +236,11 @@ class InFlight:
     def on_speech(self, done: SpeechDone, facts: EngineFacts) -> None:
         """A take has come: keep it, or try again."""
         active = self.job_of_work.pop(done.id, None)
-        if active is None:
-            return  # its job was cancelled or dropped
+        if active is not None:  # else its job was cancelled or dropped
+            with for_job(active.job.id):
+                self._on_speech(active, done, facts)
+
+    def _on_speech(self, active: ActiveJob, done: SpeechDone, facts: EngineFacts) -> None:
         if active.lock_task is not None:
             active.lock_task.on_speech(done)
             return
@@ -262,7 +266,8 @@ class InFlight:
         """A clone prompt has come."""
         active = self.job_of_work.pop(done.id, None)
         if active is not None and active.lock_task is not None:
-            active.lock_task.on_lock(done, facts)
+            with for_job(active.job.id):
+                active.lock_task.on_lock(done, facts)
 
     def on_work_failed(self, failed: WorkFailed) -> None:
         """The engine could not do it, and lives."""

@@ -33,6 +33,7 @@ from runner.outbox.take_encoding import (
 )
 from runner.worker.context import Context
 from runner.worker.events import JobDelayed
+from runner.worker.job_guard import for_job
 from runner.worker.line_tasks import Accepted, ActiveJob, LineTask, ResultBatch, Reused, Written, key_of
 
 REUSED_AT_ONCE = 64  # takes that are read again together,
@@ -93,7 +94,8 @@ class TakeWriter:
         speech_s = 0.0
         while waiting and len(reused) - len(waiting) < REUSED_AT_ONCE and speech_s < REUSED_AT_ONCE_S:
             active, line, key = waiting.popleft()
-            found = self._reuse(active.job, active.spec, line, takes.get(key))
+            with for_job(active.job.id):
+                found = self._reuse(active.job, active.spec, line, takes.get(key))
             if found is None:
                 written.gone.append((active, line))
                 continue
@@ -140,7 +142,7 @@ class TakeWriter:
 
     def _store(self, accepted: Sequence[Accepted]) -> list[_Ready]:
         """Make the audio of new takes durable, all at once."""
-        takes = [item.encoding.result() for item in accepted]
+        takes = [_encoded(item) for item in accepted]
         self.context.takes.audio.put_all({take.sha256: take.content for take in takes})
         return [self._stored(item, take) for item, take in zip(accepted, takes, strict=True)]
 
@@ -288,6 +290,11 @@ class TakeWriter:
             attempts += task.attempts
             lines.set_failed(session, task.line.id, error)
         lines.add_attempts(session, attempts)
+
+
+def _encoded(item: Accepted) -> NewTake:
+    with for_job(item.active.job.id):
+        return item.encoding.result()
 
 
 def _attempt(task: LineTask, outcome: str, now_s: float) -> NewAttempt:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from registry.errors import StorageError
 from runner.worker.events import Events, TakesWritten
 from runner.worker.in_flight import InFlight
 from runner.worker.line_tasks import Written
@@ -65,9 +63,7 @@ class TakeWriterThread:
 
     def give_up(self) -> None:
         """Forget what is not written: the ledger knows it. Waits for the thread."""
-        if self._batch is not None:
-            with contextlib.suppress(StorageError, OSError):
-                self._batch.result()
+        self.rest()
         self._batch = None
 
     def close(self) -> None:

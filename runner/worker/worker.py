@@ -16,14 +16,15 @@ from registry.jobs import jobs
 from registry.jobs.lists import open_jobs
 from registry.jobs.ready import ready_jobs
 from registry.jobs.requests import open_requests
-from registry.jobs.values import Job, JobStatus
+from registry.jobs.values import Job, JobError, JobStatus
 from runner.engine.client import EngineClient
 from runner.engine.model_loader import ModelLoader
 from runner.inbox.scanner import InboxScanner
 from runner.outbox.progress_file import ProgressWriter
 from runner.outbox.take_encoding import RecentTakes
+from runner.scheduling.blame import as_told
 from runner.worker.context import Context
-from runner.worker.disk_pause import DiskPause
+from runner.worker.disk_room import DiskPause, TakeEviction
 from runner.worker.dispatcher import Dispatcher
 from runner.worker.drop_admitter import DropAdmitter
 from runner.worker.engine_listener import EngineListener
@@ -32,10 +33,10 @@ from runner.worker.exchange_jobs import ExchangeJobs
 from runner.worker.finisher import Finisher
 from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
+from runner.worker.job_guard import Beginnings, JobBroken, for_job
 from runner.worker.job_requests import JobRequests
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.take_encoder import TakeEncoder
-from runner.worker.take_eviction import TakeEviction
 from runner.worker.take_writer import TakeWriter
 from runner.worker.take_writer_thread import TakeWriterThread
 
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_LOOK_S = 1.0  # how long a request of another process may go unnoticed
 RECEIPT_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
+BEGINNINGS = "beginning.json"  # in the state folder
 LONGEST_DELAY_S = 60.0  # of a job to which the disk refuses what it needs
 
 
@@ -55,6 +57,7 @@ class Worker:
     pause: DiskPause
     job_requests: JobRequests
     drops: DropAdmitter
+    beginnings: Beginnings
     listener: EngineListener
     loader: ModelLoader
     dispatcher: Dispatcher
@@ -80,6 +83,7 @@ class Worker:
     def recover(self, now_s: float) -> None:
         """Take up what a dead runner left: call it once before the first tick, which does it."""
         self._must_recover = True
+        self.beginnings.recover()
         self.drops.recover(now_s)
 
     def _recover(self) -> None:
@@ -110,10 +114,15 @@ class Worker:
             # A step that had nothing to write proves nothing: without this, each try would look like the first.
             if self._has_written or not self.in_flight.jobs:
                 self.pause.end()
-        except StorageError as error:
+        except JobBroken as broken:
+            self._end_broken(broken, now_s=now_s)
+        except VoiceJobsError as error:
             self._put_aside(error, now_s=now_s)
         except OSError as error:
             self._put_aside(storage_error(error, "working"), now_s=now_s)
+        except Exception as error:
+            logger.exception("work is begun again after an error that no job is known to have caused")
+            self._put_aside(as_told(error), now_s=now_s)
 
     def _step(self, now_s: float) -> None:
         """Let each part do its share, and act on what has happened before a part that depends on it."""
@@ -151,7 +160,8 @@ class Worker:
             self.take_writer_thread.settle()
             self._end_jobs(wait=True)  # a job may be about to end, or to fail for want of another
             for request in due:
-                self.job_requests.apply(request, now_s=now_s)
+                with for_job(request.job_id):
+                    self.job_requests.apply(request, now_s=now_s)
                 self._read_events()
 
     def _end_jobs(self, *, wait: bool) -> None:
@@ -160,7 +170,8 @@ class Worker:
         ended = self.in_flight.take_idle()
         for active in ended:
             if active.lock_task is not None:
-                self.lock_jobs.finish(active.job, active.lock_task)
+                with for_job(active.job.id):
+                    self.lock_jobs.finish(active.job, active.lock_task)
         self.finisher_thread.add([active for active in ended if active.lock_task is None])
         self.finisher_thread.tick(wait=wait or not self.in_flight.job_of_work)  # else lines are spoken meanwhile
         self._read_events()
@@ -206,18 +217,37 @@ class Worker:
         reason = f": {job.error.message}" if job.error else ""
         logger.log(level, "job %d (%s): %s%s", job.id, job.name, outcome, reason)
 
-    def _put_aside(self, error: StorageError, *, now_s: float) -> None:
+    def _end_broken(self, broken: JobBroken, *, now_s: float) -> None:
+        """End the one job that met an error which nobody foresaw; the others begin again from the ledger."""
+        broken.log()
+        self._forget_work()
+        try:
+            with self.context.database.write() as session:
+                ended_s, reason = self.context.clock(), JobError.of(broken.reason)
+                if jobs.get(session, broken.job_id).outcome is None:
+                    jobs.set_outcome(session, broken.job_id, JobStatus.FAILED, now_s=ended_s, error=reason)
+                else:  # it broke while its receipt was made, and would again
+                    jobs.add_event(session, broken.job_id, kind=reason.code, message=reason.message, at_s=ended_s)
+                    jobs.close(session, [broken.job_id])
+        except VoiceJobsError as error:
+            self._put_aside(error, now_s=now_s)
+
+    def _put_aside(self, error: VoiceJobsError, *, now_s: float) -> None:
         """Put everything under way back into the ledger; after a pause the work begins again from there."""
         self.pause.begin(error, now_s=now_s)
+        warning = f"Work was put aside and went on later: {error.message}"
+        for job_id in self.in_flight.jobs:
+            self._put_aside_jobs.setdefault(job_id, warning)
+        self._forget_work()
+
+    def _forget_work(self) -> None:
+        """Forget what is in memory: the next step takes it up from the ledger."""
         self.take_writer_thread.give_up()
         self.finisher_thread.give_up()
         ended = [event.job for event in self.events if isinstance(event, JobEnded)]
         self.events.clear()
         for job in ended:
             self._note_ended(job)
-        warning = f"Work was put aside and went on later: {error.message}"
-        for job_id in self.in_flight.jobs:
-            self._put_aside_jobs.setdefault(job_id, warning)
         self.in_flight.clear()
         self.take_writer.forget_all()
         self._must_recover = True
@@ -291,6 +321,7 @@ def build_worker(
     in_flight = InFlight(context=context, engine=engine, loader=loader, encoder=encoder)
     progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
     take_writer = TakeWriter(context=context, recent=recent)
+    beginnings = Beginnings(path=context.instance.state_dir / BEGINNINGS)
     finisher = Finisher(context=context, scanner=scanner, recent=recent, events=events)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
     lock_jobs = LockJobs(context=context, events=events)
@@ -305,6 +336,7 @@ def build_worker(
             finisher_thread=finisher_thread,
             events=events,
         ),
+        beginnings=beginnings,
         drops=DropAdmitter(context=context, scanner=scanner, events=events),
         listener=EngineListener(context=context, engine=engine, loader=loader, in_flight=in_flight, progress=progress),
         loader=loader,
@@ -316,6 +348,7 @@ def build_worker(
             take_writer=take_writer,
             lock_jobs=lock_jobs,
             exchange=ExchangeJobs(context=context),
+            beginnings=beginnings,
             events=events,
         ),
         in_flight=in_flight,
