@@ -47,7 +47,7 @@ LAYERS = {
     ),
     "runner": (
         "errors exit_codes names redaction version text_format",
-        "output_files",
+        "output_files held_folders",
         "config",
         "exchange",
         "jobfile",

@@ -70,7 +70,7 @@ def _remove(instance: Instance, database: Database, page: Sequence[Job]) -> list
             except OSError as error:
                 raise storage_error(error, f"removing {folder}") from error
         fsync_folder(instance.outbox)
-    claims = Claims(instance.claimed_dir, instance.rejected_dir)
+    claims = Claims(instance)
     for job in removed:
         if job.claim_id is not None:
             claims.release(job.claim_id, refused=False)

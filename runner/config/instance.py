@@ -87,6 +87,10 @@ class Instance:
         return self.inbox / ".rejected"
 
     @property
+    def claim_copies_dir(self) -> Path:
+        return self.state_dir / "claims"
+
+    @property
     def orphans_dir(self) -> Path:
         return self.inbox / ".orphans"
 

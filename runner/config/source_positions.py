@@ -18,13 +18,17 @@ Positions = dict[Path, tuple[int, int]]  # path of keys and indexes -> line and 
 _TOML_BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _TOML_SPACE = re.compile(r"[ \t]*")
 _TOML_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_TOML_STRING = re.compile(
-    r'"""(?:[^\\"]|\\.|"(?!""))*?"{3,5}' + r"|'''.*?'{3,5}" + r'|"(?:[^"\\\n]|\\.)*"' + r"|'[^'\n]*'", re.DOTALL
-)
 _TOML_SCALAR = re.compile(r"[^,\]}\n#]*")
 _JSON_BLANK = re.compile(r"[ \t\r\n]*")
-_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _JSON_SCALAR = re.compile(r"[^,\]}\s]+")
+QUOTES = ('"""', "'''", '"', "'")
+# A string's end, or a pair that begins with a backslash: one pattern for a whole string would keep a state a character.
+STRING_ENDS = {
+    '"""': re.compile(r'\\.|"""(?!")', re.DOTALL),
+    "'''": re.compile(r"'''(?!')"),
+    '"': re.compile(r'\\.|"', re.DOTALL),
+    "'": re.compile(r"'"),
+}
 
 
 class _Walker:
@@ -52,6 +56,15 @@ class _Walker:
             raise ValueError(f"unexpected text at offset {self.at}")
         self.at = match.end()
         return match.group()
+
+    def string(self) -> str | None:
+        """String that begins here, with its quotes, which is passed over; None for anything else."""
+        quote = next((quote for quote in QUOTES if self.text.startswith(quote, self.at)), None)
+        if quote is None:
+            return None
+        start, ends = self.at, STRING_ENDS[quote].finditer(self.text, self.at + len(quote))
+        self.at = next((end.end() for end in ends if end.group()[0] != "\\"), len(self.text))
+        return self.text[start : self.at]
 
     def take(self, literal: str) -> bool:
         if not self.text.startswith(literal, self.at):
@@ -102,8 +115,8 @@ class _TomlWalker(_Walker):
         parts: list[str | int] = []
         while True:
             self.skip(_TOML_SPACE)
-            quoted = _TOML_STRING.match(self.text, self.at)
-            parts.append(_unquoted(self.skip(_TOML_STRING)) if quoted else self.skip(_TOML_BARE_KEY))
+            quoted = self.string()
+            parts.append(_unquoted(quoted) if quoted else self.skip(_TOML_BARE_KEY))
             self.skip(_TOML_SPACE)
             if not self.take("."):
                 return tuple(parts)
@@ -126,9 +139,7 @@ class _TomlWalker(_Walker):
             self.elements(path)
         elif self.take("{"):
             self.inline_table(path)
-        elif _TOML_STRING.match(self.text, self.at):
-            self.skip(_TOML_STRING)
-        else:
+        elif self.string() is None:
             self.skip(_TOML_SCALAR)
 
     def elements(self, path: Path) -> None:
@@ -157,16 +168,14 @@ class _JsonWalker(_Walker):
             self.members(path)
         elif self.take("["):
             self.elements(path)
-        elif self.text.startswith('"', self.at):
-            self.skip(_JSON_STRING)
-        else:
+        elif self.string() is None:
             self.skip(_JSON_SCALAR)
         self.skip(_JSON_BLANK)
 
     def members(self, path: Path) -> None:
         while self.skip(_JSON_BLANK) is not None and not self.take("}"):
             start = self.at
-            key = json.loads(self.skip(_JSON_STRING), strict=False)
+            key = json.loads(self.string() or "", strict=False)
             self.note((*path, key), start)
             self.skip(_JSON_BLANK)
             self.take(":")

@@ -1,6 +1,7 @@
-"""A dropped entry → a claim on disk: `.claimed/<claim id>/<dropped name>`, and beside it the files the job names.
+"""A dropped entry → a claim on disk: `.claimed/<claim id>/<dropped name>`, and copies of what its job needs.
 
-A claim is one rename, made durable before it is reported. This module touches the disk.
+A claim is one rename, made durable before it is reported. What is in the inbox others may change at any time,
+so everything here goes by descriptors and follows no link. This module touches the disk.
 """
 
 from __future__ import annotations
@@ -10,28 +11,34 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from registry.durable_files import crash_point, fsync_folder, make_folder_durably, side_by_side
-from runner.inbox.entries import VOICE_SUFFIXES
+from registry.durable_files import crash_point, fsync_folder, side_by_side
+from runner.config.instance import Instance
+from runner.held_folders import Folder, remove_tree
+from runner.inbox.attachments import Copy, read_in
+from runner.inbox.copies import Copies, differs
+from runner.inbox.entries import VOICE_SUFFIXES, files_below
+from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
 
 logger = logging.getLogger(__name__)
 
-ATTACHED = ".attached"  # hidden, so that the dropped entry is the only visible one in its claim
+ATTACHED = ".attached"  # where the version before kept copies
 _CLAIM_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 
 
 class Claims:
-    """Folder of claims of one inbox."""
+    """Claims of one inbox, and their copies."""
 
-    def __init__(self, claimed_dir: Path, rejected_dir: Path) -> None:
-        self._claimed_dir = claimed_dir
-        self._rejected_dir = rejected_dir
+    def __init__(self, instance: Instance) -> None:
+        self._inbox = Folder(instance.inbox)
+        self._claimed = self._inbox / instance.claimed_dir.name
+        self._rejected = self._inbox / instance.rejected_dir.name
+        self.copies = Copies(instance.claim_copies_dir)
         self._last_ns = 0
 
     def new_id(self) -> str:
@@ -42,7 +49,7 @@ class Claims:
     def ids(self) -> list[str]:
         """Every claim on disk, oldest first."""
         try:
-            names = [path.name for path in self._claimed_dir.iterdir()]
+            names = self._claimed.names()
         except FileNotFoundError:
             return []
         found = sorted(name for name in names if _CLAIM_ID.fullmatch(name))
@@ -50,122 +57,194 @@ class Claims:
             self._last_ns = max(self._last_ns, int(found[-1][:20]))  # a clock set back must not reorder claims
         return found
 
-    def path(self, claim_id: str) -> Path:
-        return self._claimed_dir / claim_id
+    def copied_ids(self) -> list[str]:
+        """Every claim of which there are copies."""
+        return [name for name in self.copies.ids() if _CLAIM_ID.fullmatch(name)]
+
+    def folder(self, claim_id: str) -> Folder:
+        return self._claimed / claim_id
 
     def are_there(self) -> bool:
         """Whether the folder of claims can be seen; it disappears with an inbox that is unmounted."""
-        return self._claimed_dir.is_dir()
+        return self._claimed.path.is_dir()
 
-    def dropped(self, claim_id: str) -> Path | None:
-        """Dropped entry; None when the claim is gone or was made but never filled."""
+    def dropped(self, claim_id: str) -> str | None:
+        """Name of the dropped entry; None when the claim is gone or was made but never filled."""
         with contextlib.suppress(OSError):
-            for path in self.path(claim_id).iterdir():
-                if not path.name.startswith("."):
-                    return path
+            return next((name for name in self.folder(claim_id).names() if not name.startswith(".")), None)
         return None
 
-    def base(self, claim_id: str) -> Path:
-        """Folder that the job's paths are relative to."""
-        return self.base_of(claim_id, self.dropped(claim_id))
+    def status(self, claim_id: str, name: str) -> os.stat_result:
+        """Status of the dropped entry itself. Raises OSError."""
+        with self.folder(claim_id).held() as folder:
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
-    def base_of(self, claim_id: str, dropped: Path | None) -> Path:
-        """As `base`, for a caller that knows the dropped entry."""
-        with contextlib.suppress(FileNotFoundError):  # it vanished: nothing will be read
-            if dropped is not None and stat.S_ISDIR(dropped.lstat().st_mode):
-                return dropped
-        is_voice = dropped is not None and dropped.name.casefold().endswith(VOICE_SUFFIXES)
-        return self.path(claim_id) if is_voice else self.path(claim_id) / ATTACHED
+    def sources(self, claim_id: str, name: str) -> list[Folder]:
+        """Folders in which the files that the job names are looked for, the first that has one first."""
+        folder = self.folder(claim_id)
+        if stat.S_ISDIR(self.status(claim_id, name).st_mode):
+            return [folder / name]
+        if name.casefold().endswith(VOICE_SUFFIXES):
+            return [folder]
+        return [folder / ATTACHED, self._inbox]
 
-    def take(self, source: Path) -> str:
-        """Rename `source` into a new claim; `sync` must follow before it is reported. Raises OSError."""
+    # ---- made ---------------------------------------------------------------------------------------------------
+
+    def take(self, name: str) -> str:
+        """Move an entry of the inbox into a new claim; `sync` must follow before it is reported. Raises OSError."""
         claim_id = self.new_id()
-        folder = self.path(claim_id)
-        try:
-            folder.mkdir()
-        except FileNotFoundError:
-            make_folder_durably(self._claimed_dir)
-            folder.mkdir()
-        crash_point("intake.folder-made")
-        try:
-            source.rename(folder / source.name)
-        except OSError:
-            folder.rmdir()
-            raise
+        with self._inbox.held() as inbox, self._claimed.held(make=True, mode=0o700) as claimed:
+            os.mkdir(claim_id, 0o700, dir_fd=claimed)
+            crash_point("intake.folder-made")
+            try:
+                os.rename(name, f"{claim_id}/{name}", src_dir_fd=inbox, dst_dir_fd=claimed)
+            except OSError:
+                os.rmdir(claim_id, dir_fd=claimed)
+                raise
         crash_point("intake.claim-renamed")
         return claim_id
 
-    def sync(self, claim_ids: Iterable[str], inbox: Path) -> None:
+    def sync(self, claim_ids: Iterable[str]) -> None:
         """Make claims survive a power cut."""
-        side_by_side(fsync_folder, [*map(self.path, claim_ids), self._claimed_dir])
-        fsync_folder(inbox)  # last: on FAT a crash must not lose both names of the file
+        claimed = self._claimed.path
+        side_by_side(fsync_folder, [*(claimed / claim_id for claim_id in claim_ids), claimed])
+        fsync_folder(self._inbox.path)  # last: on FAT a crash must not lose both names of the file
         crash_point("intake.claim-synced")
+
+    def adopt(self, claim_id: str, *, job_path: str, paths: Sequence[str]) -> None:
+        """Make the copies that a claim lacks, `job_path` below the folder of claims. Raises OSError, VoiceJobsError."""
+        name, files = self.dropped(claim_id), self.copies.files(claim_id)
+        if name is None:
+            return
+        *before, source = self.sources(claim_id, name)
+        for path in (path for path in paths if not (files / path).exists()):
+            folder = next((each for each in before if (each.path / path).exists()), source)
+            Copy(folder, path, self.copies.make_files(claim_id) / path, durable=True).whole()
+        *parents, file = job_path.split("/")
+        if file and file not in paths and self.copies.job_file(claim_id) is None:
+            with Folder(self._inbox.root, (*self._claimed.parts, *parents)).held() as held:
+                self.copies.keep_job_file(claim_id, file, read_in(file, file, limit_bytes=MAX_FILE_BYTES, dir_fd=held))
+            self.copies.sync([claim_id])
+
+    # ---- changed since ------------------------------------------------------------------------------------------
+
+    def changed(self, claim_id: str) -> list[str]:
+        """Files of a claim that hold something else than what was copied, or came later."""
+        name, job_file = self.dropped(claim_id), self.copies.job_file(claim_id)
+        files = self.copies.files(claim_id)
+        if name is None or (job_file is None and not files.is_dir()):
+            return []
+        with contextlib.suppress(OSError), self.folder(claim_id).held() as folder:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                return [name] if differs(name, dir_fd=folder, copy=job_file or files / name) else []
+            if (others := self.copies.others(claim_id)) is not None:
+                return list(self._changed_below(name, folder, job_file=job_file, files=files, others=others))
+        return []
+
+    def _changed_below(
+        self, name: str, folder: int, *, job_file: Path | None, files: Path, others: dict[str, int]
+    ) -> Iterator[str]:
+        for path, status, parent in files_below(name, dir_fd=folder):
+            is_job = job_file is not None and path == job_file.name
+            copy = job_file if is_job and job_file is not None else files / path
+            if copy.is_file():
+                if differs(path.rpartition("/")[2], dir_fd=parent, copy=copy):
+                    yield f"{name}/{path}"
+            elif others.get(path) != status.st_size:
+                yield f"{name}/{path}"
+
+    def changed_attachments(self, claim_id: str) -> list[str]:
+        """Files in the inbox that have changed since they were copied for this claim."""
+        files, found = self.copies.files(claim_id), []
+        for copy in files.rglob("*"):
+            path = copy.relative_to(files).as_posix()
+            *parents, name = path.split("/")
+            with contextlib.suppress(OSError), Folder(self._inbox.root, tuple(parents)).held() as folder:
+                if copy.is_file() and differs(name, dir_fd=folder, copy=copy):
+                    found.append(path)
+        return found
+
+    # ---- released -----------------------------------------------------------------------------------------------
 
     def release(self, claim_id: str, *, refused: bool) -> None:
         """Delete a claim whose job was answered; harmless when it is gone.
 
-        A refused file or folder is kept in `.rejected`; links, FIFOs, sockets and devices are removed.
+        A refused file or folder is kept in `.rejected`, and so is one that was changed after it had been read; links,
+        FIFOs, sockets and devices are removed.
         """
-        dropped = self.dropped(claim_id) if refused and _CLAIM_ID.fullmatch(claim_id) else None
-        if dropped is not None and _is_kept(dropped):
-            self._keep(dropped)
+        if not _CLAIM_ID.fullmatch(claim_id):
+            return
+        changed = self.changed(claim_id)
+        if changed or refused:
+            self.keep(claim_id, changed)
         self.remove(claim_id)
 
+    def keep(self, claim_id: str, changed: list[str]) -> None:
+        """Move the dropped entry to `.rejected`; `changed` are the files of it that nobody has read."""
+        name = self.dropped(claim_id)
+        if name is None:
+            return
+        try:
+            mode = self.status(claim_id, name).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                return
+            with self._rejected.held(make=True) as rejected, self.folder(claim_id).held() as folder:
+                free = free_name(name, dir_fd=rejected)
+                os.rename(name, free, src_dir_fd=folder, dst_dir_fd=rejected)
+                os.fsync(rejected)
+        except OSError as error:
+            logger.warning("%s stays claimed: %s", printable_name(name), error.strerror)
+            return
+        if changed:
+            what, kept = printable_name(changed[0]), printable_name(free)
+            logger.warning(
+                "%s was changed after it had been read; it is kept in %s/%s", what, self._rejected.path, kept
+            )
+
     def remove(self, claim_id: str) -> None:
-        """Delete a claim; any thread may call."""
+        """Delete a claim and its copies; any thread may call."""
         if not _CLAIM_ID.fullmatch(claim_id):
             return
         crash_point("intake.release-kept")
-        folder = self.path(claim_id)
-        _remove_tree(folder)
-        if folder.exists():
-            logger.warning("claim %s cannot be removed; see %s", claim_id, self._claimed_dir)
-
-    def _keep(self, dropped: Path) -> None:
         try:
-            self._rejected_dir.mkdir(parents=True, exist_ok=True)
-            target = free_path(self._rejected_dir, dropped.name)
-            dropped.rename(target)
-            fsync_folder(self._rejected_dir)
+            with self._claimed.held() as claimed:
+                remove_tree(claim_id, dir_fd=claimed)
+        except FileNotFoundError:
+            pass
         except OSError as error:
-            logger.warning("%s stays claimed: %s", printable_name(dropped.name), error.strerror)
-
-
-def _is_kept(path: Path) -> bool:
-    mode = path.lstat().st_mode
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-
-
-def _remove_tree(folder: Path) -> None:
-    """Remove `folder`, opening up folders below it that forbid their owner to write."""
-    with contextlib.suppress(OSError):
-        shutil.rmtree(folder)
-        return
-    for parent, folders, _ in os.walk(folder):
-        for name in folders:
-            path = Path(parent, name)
-            if not path.is_symlink():
-                with contextlib.suppress(OSError):
-                    path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+            logger.warning("claim %s cannot be removed (%s); see %s", claim_id, error.strerror, self._claimed.path)
+        self.copies.remove(claim_id)
 
 
 def free_path(folder: Path, name: str) -> Path:
     """Unused path: `folder/name`, else with `-2`, `-3`, … before the extension."""
+    with Folder(folder).held() as held:
+        return folder / free_name(name, dir_fd=held)
+
+
+def free_name(name: str, *, dir_fd: int) -> str:
+    """Name that nothing has in the folder: `name`, else with `-2`, `-3`, … before the extension."""
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 (a name, not a path)
     room = 255 - len(os.fsencode(suffix)) - 8
     short = os.fsdecode(os.fsencode(stem)[:room])
 
-    def numbered(number: int) -> Path:
-        return folder / (name if number == 1 else f"{short}-{number}{suffix}")
+    def numbered(number: int) -> str:
+        return name if number == 1 else f"{short}-{number}{suffix}"
+
+    def is_used(number: int) -> bool:
+        try:
+            os.stat(numbered(number), dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
 
     free = 1
-    while os.path.lexists(numbered(free)):
+    while is_used(free):
         free *= 2
     used = free // 2  # a name used fifty thousand times is found in thirty steps
     while free - used > 1:
         middle = (free + used) // 2
-        if os.path.lexists(numbered(middle)):
+        if is_used(middle):
             used = middle
         else:
             free = middle

@@ -11,28 +11,32 @@ from pathlib import Path
 
 import pydantic
 
-from registry.durable_files import crash_point, fsync_folder
+from registry.durable_files import crash_point
 from registry.errors import VoiceJobsError
 from registry.voices.names import name_key
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
 from runner.exchange.voice_file_names import voice_in
-from runner.inbox.attachments import (
-    OUR_OWN_ERRORS,
-    copy_below,
-    opened_below,
-    read_file,
-    refused_by_system,
-    sha256_below,
-    signature_below,
-)
+from runner.held_folders import Folder, names_in
+from runner.inbox.attachments import OUR_OWN_ERRORS, Copy, look_below, read_in, refused_by_system
 from runner.inbox.claims import Claims
-from runner.inbox.entries import VOICE_SUFFIXES, Signature, has_job_suffix, is_litter, is_utf8, signature_of
+from runner.inbox.entries import (
+    VOICE_SUFFIXES,
+    Signature,
+    files_below,
+    has_job_suffix,
+    is_litter,
+    is_utf8,
+    signature_of,
+    tree_signature,
+)
+from runner.inbox.open_files import OpenFiles
+from runner.inbox.sightings import STILL_WRITTEN_S
 from runner.jobfile.parse import content_sha256, parse_job
 from runner.jobfile.specs import ImportSpec, JobSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import PRESET_NAMES, job_name_from, printable_name
 
-STILL_WRITTEN_S = 600.0  # how long a file under a temporary name is awaited
+UNREAD_PATIENCE_S = 10.0  # how long a claimed drop that cannot be read yet holds up later ones
 SPECIAL_WORDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a FIFO",
@@ -64,7 +68,7 @@ class ClaimedDrop:
 
 
 class Drop:
-    """Claim whose files are being read. `try_finish` is called until it returns the drop."""
+    """Claim whose files are being read and copied. `try_finish` is called until it returns the drop."""
 
     def __init__(
         self,
@@ -81,14 +85,16 @@ class Drop:
         self.problem: VoiceJobsError | None = None
         self.job_bytes = 0  # of its job file, once that has been read
         self._claims, self._inbox, self._settle_s = claims, inbox, settle_s
+        self._copies, self._place = claims.copies, claims.folder(claim_id)
+        self._open_files = OpenFiles(inbox)
         self._settled = settled
         self._arrived = arrived
         self._seen: dict[str, tuple[Signature | None, float]] = {}
         self._spec: JobSpec | None = None
-        self._job_path: Path | None = None
-        self._path = dropped = claims.dropped(claim_id)
-        self.name = dropped.name if dropped is not None else ""
-        self._mtime_ns = dropped.lstat().st_mtime_ns if dropped is not None else 0
+        self._referenced: dict[str, str] = {}  # copied so far, with their SHA-256
+        self._copy: Copy | None = None
+        self.name = claims.dropped(claim_id) or ""
+        self._mtime_ns = claims.status(claim_id, self.name).st_mtime_ns if self.name else 0
 
     @classmethod
     def refused(
@@ -99,32 +105,37 @@ class Drop:
         drop.name, drop.problem, drop._mtime_ns = name, problem, mtime_ns
         return drop
 
+    @property
+    def is_copying(self) -> bool:
+        """Whether a long file is being copied, so that the next try is useful at once."""
+        return self._copy is not None
+
     # ---- its job -----------------------------------------------------------------------------------------------
 
     def try_finish(self, now_s: float, *, earlier: Sequence[Drop] = ()) -> ClaimedDrop | None:
-        """The drop, ready to be recorded; None while part of it is still being written.
+        """The drop, ready to be recorded once `Copies.sync` has been called; None while part of it is missing.
 
         `earlier` are drops that are not complete themselves; a drop that needs one of them waits. Raises OSError.
         """
         try:
             if self.problem is None:
-                if not self._is_whole(now_s):
+                if not self._is_read(now_s) or not self._attachments_are_whole(now_s):
                     return None
-                self._open()
-                if not self._attachments_are_whole(now_s) or any(self._needs(other) for other in earlier):
+                if any(self._needs(other, now_s) for other in earlier) or not self._are_copied(now_s):
                     return None
-                return self._claimed(self._take_attachments())
+                self._note_other_files()
+                return self._claimed()
         except VoiceJobsError as problem:
             self.problem = problem
-        return self._claimed({})
+        return self._claimed()
 
-    def _claimed(self, referenced: Mapping[str, str]) -> ClaimedDrop:
-        spec = self._spec if self.problem is None else None
+    def _claimed(self) -> ClaimedDrop:
+        spec, referenced = (self._spec, self._referenced) if self.problem is None else (None, {})
         return ClaimedDrop(
             claim_id=self.claim_id,
-            folder=self._claims.base_of(self.claim_id, self._path),
+            folder=self._copies.files(self.claim_id),
             dropped_name=self.name,
-            job_path=self._job_path or self._voice_file(),
+            job_path=self._job_path(),
             mtime_ns=self._mtime_ns,
             spec=spec,
             content_sha256=content_sha256(spec, referenced) if spec is not None else "",
@@ -133,41 +144,25 @@ class Drop:
             problem=self.problem,
         )
 
-    def _voice_file(self) -> Path | None:
-        """Voice file that was dropped alone, in place of a job."""
-        dropped = self._claims.dropped(self.claim_id)
-        is_file = dropped is not None and stat.S_ISREG(dropped.lstat().st_mode)
-        return dropped if is_file and self.name.casefold().endswith(VOICE_SUFFIXES) else None
+    def _job_path(self) -> Path | None:
+        """Copy of the job file, or of a voice file that was dropped alone, in place of a job."""
+        voice_file = self._copies.files(self.claim_id) / self.name
+        is_voice = self.name.casefold().endswith(VOICE_SUFFIXES) and voice_file.is_file()
+        return voice_file if is_voice else self._copies.job_file(self.claim_id)
 
     def _imported_voice(self) -> str | None:
         """Name in the file of an import that states none, so that jobs which speak with that voice wait for it."""
         if not isinstance(self._spec, ImportSpec) or self._spec.voice is not None:
             return None
-        base = self._claims.base(self.claim_id) if self._job_path is not None else self._dropped().parent
-        with opened_below(base, self._spec.file) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        with (self._copies.files(self.claim_id) / self._spec.file).open("rb") as file:
             return voice_in(file, file_name=self._spec.file)
 
-    def _is_whole(self, now_s: float) -> bool:
-        """False while a file that changed on its way into the claim has not settled there."""
-        status = self._dropped().lstat()
-        if self._settled is None or not stat.S_ISREG(status.st_mode):
-            return True  # a dead runner saw it settle; a folder is claimed only once its whole tree has settled
-        signature = signature_of(status)
-        return signature == self._settled or self._has_settled("", signature, now_s)
-
-    def _dropped(self) -> Path:
-        if self._path is not None and os.path.lexists(self._path):
-            return self._path
-        if self._claims.are_there():
-            raise EntryRefused(f"{printable_name(self.name)} vanished after it was claimed.")
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._inbox))
-
-    def _open(self) -> None:
-        """Find and check the job, once."""
+    def _is_read(self, now_s: float) -> bool:
+        """Find, check and copy the job file, once; false while what was dropped is still being written."""
         if self._spec is not None:
-            return
-        dropped = self._dropped()
-        kind = stat.S_IFMT(dropped.lstat().st_mode)
+            return True
+        status = self._status()
+        kind = stat.S_IFMT(status.st_mode)
         if kind in SPECIAL_WORDS:
             raise EntryRefused(
                 f"{printable_name(self.name)} is {SPECIAL_WORDS[kind]}; only files and folders are accepted.",
@@ -177,21 +172,65 @@ class Drop:
             raise EntryRefused(
                 f"The name {printable_name(self.name)} is not UTF-8.", hint="Rename it and drop it again."
             )
+        is_folder = kind == stat.S_IFDIR
+        copied = self._copies.job_file(self.claim_id)
+        if not is_folder and self.name.casefold().endswith(VOICE_SUFFIXES):
+            if self._is_whole(status, now_s):
+                self._spec = _import_spec(self.name)
+        elif copied is not None:  # by a runner that died
+            self._spec = self._parsed(copied.name, copied.read_bytes(), is_folder=is_folder)
+        elif (read := self._job_file(status, now_s)) is not None:
+            self._copies.keep_job_file(self.claim_id, *read)  # its disk's trouble is not this job's
+            self._spec = self._parsed(*read, is_folder=is_folder)
+        return self._spec is not None
+
+    def _parsed(self, name: str, content: bytes, *, is_folder: bool) -> JobSpec:
+        self.job_bytes = len(content)
+        return parse_job(content, file_name=f"{self.name}/{name}" if is_folder else self.name)
+
+    def _job_file(self, status: os.stat_result, now_s: float) -> tuple[str, bytes] | None:
+        """Name and bytes of the job file; None while what was dropped is still being written."""
+        is_folder = stat.S_ISDIR(status.st_mode)
         try:
-            self._spec = self._spec_of(dropped, is_folder=kind == stat.S_IFDIR)
+            if not self._is_whole(status, now_s):
+                return None
+            with (self._place / self.name if is_folder else self._place).held() as folder:
+                name = chosen_job_file(names_in(folder), folder=self.name) if is_folder else self.name
+                return name, read_in(name, name, limit_bytes=MAX_FILE_BYTES, dir_fd=folder)
+        except StillArriving as still:
+            self._still_waits("written", now_s, still)
+            return None
         except OSError as error:
             if error.errno in OUR_OWN_ERRORS:
                 raise
             raise refused_by_system(self.name, error, verb="read") from error
 
-    def _spec_of(self, dropped: Path, *, is_folder: bool) -> JobSpec:
-        if not is_folder and self.name.casefold().endswith(VOICE_SUFFIXES):
-            return _import_spec(self.name)
-        job_path = job_file_in(dropped) if is_folder else dropped
-        shown = f"{self.name}/{job_path.name}" if is_folder else self.name
-        content = read_file(job_path, limit_bytes=MAX_FILE_BYTES)
-        self._job_path, self.job_bytes = job_path, len(content)
-        return parse_job(content, file_name=shown)
+    def _status(self) -> os.stat_result:
+        try:
+            return self._claims.status(self.claim_id, self.name)
+        except FileNotFoundError:
+            if self._claims.are_there():
+                raise EntryRefused(f"{printable_name(self.name)} vanished after it was claimed.") from None
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._inbox)) from None
+
+    def _is_whole(self, status: os.stat_result, now_s: float) -> bool:
+        """False while what was claimed is open for writing, or changed on its way and has not settled again."""
+        written = self._open_files.written(self._place, self.name)
+        if written is not None:
+            problem = StillArriving(f"{printable_name(written)} is open for writing since {STILL_WRITTEN_S:.0f} s.")
+            self._still_waits("written", now_s, problem)
+            return False
+        if self._settled is None:
+            return True  # a dead runner saw it settle
+        signature, settled = signature_of(status), self._settled
+        if stat.S_ISDIR(status.st_mode):  # of which a rename changes the times on some disks
+            signature, settled = tree_signature(self._place.path / self.name).signature, settled[-2:]
+        return signature == settled or self._has_settled("", signature, now_s)
+
+    def _still_waits(self, for_what: str, now_s: float, problem: StillArriving) -> None:
+        """Raise `problem` once it has been waited for long enough."""
+        if self._waited_s(for_what, now_s) >= STILL_WRITTEN_S:
+            raise problem
 
     # ---- its attachments ---------------------------------------------------------------------------------------
 
@@ -200,30 +239,33 @@ class Drop:
         return all(whole)
 
     def _awaited(self) -> list[str]:
-        """Referenced files that still have to be copied: those of a job file that was dropped alone."""
+        """Files in the inbox that still have to be copied: those that a job file which was dropped alone names."""
         assert self._spec is not None
-        if not self._spec.references():
+        missing = [path for path in self._spec.references() if path not in self._referenced]
+        if not missing or len(sources := self._claims.sources(self.claim_id, self.name)) == 1:
             return []
-        base = self._claims.base(self.claim_id)
-        if base == self._dropped() or (isinstance(self._spec, ImportSpec) and self._job_path is None):
-            return []
-        return [path for path in self._spec.references() if not (base / path).exists()]
+        before = sources[0].path  # copied by the version before
+        copies = self._copies.files(self.claim_id)
+        return [path for path in missing if not (copies / path).exists() and not (before / path).exists()]
 
     def _attachment_is_whole(self, path: str, now_s: float) -> bool:
         try:
-            signature = signature_below(self._inbox, path)
-        except StillArriving:
-            if self._waited_s(path, now_s) < STILL_WRITTEN_S:
-                return False
-            raise
+            signature = look_below(Folder(self._inbox), path, is_written=self._open_files.is_written)
+        except StillArriving as still:
+            self._still_waits(f"missing {path}", now_s, still)
+            return False
         except AttachmentMissing:
-            if self._waited_s(path, now_s) < self._settle_s:
+            if self._waited_s(f"missing {path}", now_s) < self._settle_s:
                 return False  # the same program may write it next
             raise
+        if signature is None:
+            problem = StillArriving(f"{printable_name(path)} is still open for writing after {STILL_WRITTEN_S:.0f} s.")
+            self._still_waits(f"missing {path}", now_s, problem)
+            return False
         return signature in self._arrived or self._has_settled(path, signature, now_s)
 
-    def _waited_s(self, path: str, now_s: float) -> float:
-        _, since_s = self._seen.setdefault(f"missing {path}", (None, now_s))
+    def _waited_s(self, for_what: str, now_s: float) -> float:
+        _, since_s = self._seen.setdefault(for_what, (None, now_s))
         return now_s - since_s
 
     def _has_settled(self, path: str, signature: Signature, now_s: float) -> bool:
@@ -233,30 +275,49 @@ class Drop:
             return self._settle_s == 0
         return now_s - since_s >= self._settle_s
 
-    def _take_attachments(self) -> dict[str, str]:
+    def _are_copied(self, now_s: float) -> bool:
+        """Copy what the job names, a piece each time; false while there is more, or a file changed meanwhile."""
         assert self._spec is not None
-        if self._job_path is None:  # a voice file that was dropped alone
-            return {self.name: sha256_below(self._dropped().parent, self.name)}
-        if not self._spec.references():
-            return {}
-        base = self._claims.base(self.claim_id)
-        awaited = self._awaited()
-        digests = {path: copy_below(self._inbox, path, base / path) for path in awaited}
-        if awaited:
-            for folder in {(base / path).parent for path in awaited} | {base, base.parent}:
-                fsync_folder(folder)
-            crash_point("intake.attachments-copied")
         for path in self._spec.references():
-            if path not in digests:
-                digests[path] = sha256_below(base, path)
-        return digests
+            if path in self._referenced:
+                continue
+            self._copy = self._copy or self._copy_of(path)
+            try:
+                if not self._copy.step():
+                    return False
+            except StillArriving as problem:
+                self._copy = None
+                self._still_waits(f"missing {path}", now_s, problem)
+                return False
+            self._referenced[path], self._copy = self._copy.sha256, None
+            crash_point("intake.attachments-copied")
+        return True
+
+    def _copy_of(self, path: str) -> Copy:
+        copies = self._copies.make_files(self.claim_id)
+        if (copies / path).exists():  # by a runner that died
+            return Copy(Folder(copies), path)
+        *before, source = self._claims.sources(self.claim_id, self.name)
+        folder = next((each for each in before if (each.path / path).exists()), source)
+        return Copy(folder, path, copies / path, is_written=self._open_files.is_written)
+
+    def _note_other_files(self) -> None:
+        """Remember what else lies in a dropped folder, so that what comes into it later is not deleted with it."""
+        if not stat.S_ISDIR(self._status().st_mode):
+            return
+        job_file, copies = self._copies.job_file(self.claim_id), self._copies.files(self.claim_id)
+        with self._place.held() as place:
+            found = {path: status.st_size for path, status, _ in files_below(self.name, dir_fd=place)}
+        known = job_file.name if job_file is not None else ""
+        others = {path: size for path, size in found.items() if path != known and not (copies / path).is_file()}
+        self._copies.keep_others(self.claim_id, others)
 
     # ---- how drops depend on each other ------------------------------------------------------------------------
 
-    def _needs(self, earlier: Drop) -> bool:
+    def _needs(self, earlier: Drop, now_s: float) -> bool:
         """Whether this drop must be recorded after `earlier`, which is not complete yet."""
-        if earlier._spec is None:
-            return True  # not even read yet
+        if earlier._spec is None:  # not even read yet; one that somebody goes on writing holds nobody up
+            return earlier._waited_s("read", now_s) < UNREAD_PATIENCE_S
         assert self._spec is not None
         needed, voice = self._spec.names_needed(), earlier._spec.voice_made()
         if voice is None and isinstance(earlier._spec, ImportSpec) and needed - set(PRESET_NAMES):
@@ -274,14 +335,19 @@ def _import_spec(name: str) -> ImportSpec:
 
 
 def job_file_in(folder: Path) -> Path:
-    """Job file at the top of a dropped folder: job.toml or job.json, else the only one."""
-    names = sorted(name for name in os.listdir(folder) if has_job_suffix(name) and not is_litter(name))  # noqa: PTH208
+    """Job file at the top of a folder: job.toml or job.json, else the only one."""
+    return folder / chosen_job_file(os.listdir(folder), folder=folder.name)  # noqa: PTH208 - names alone
+
+
+def chosen_job_file(names: Sequence[str], *, folder: str) -> str:
+    """As `job_file_in`, of the names at its top. Raises EntryRefused."""
+    names = sorted(name for name in names if has_job_suffix(name) and not is_litter(name))
     preferred = [name for name in names if name.casefold() in ("job.toml", "job.json")]
     chosen = preferred or names
-    shown = printable_name(folder.name)
+    shown = printable_name(folder)
     if not chosen:
         raise EntryRefused(f"The folder {shown} has no job file.", hint="Put a job.toml or job.json at its top.")
     if len(chosen) > 1:
         listed = ", ".join(map(printable_name, chosen[:5]))
         raise EntryRefused(f"The folder {shown} has several job files: {listed}.", hint="Name one of them job.toml.")
-    return folder / chosen[0]
+    return chosen[0]

@@ -5,6 +5,8 @@ This module reads the disk and changes nothing.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
 import stat
@@ -119,8 +121,27 @@ def _kind(name: str, mode: int) -> Kind:
 
 
 def signature_of(status: os.stat_result) -> Signature:
-    """Values that change when a file is written to or replaced; the settle rule compares them."""
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, stat.S_IFMT(status.st_mode))
+    """Values that change when a file is written to, replaced, or given to others; the settle rule compares them."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, *access_of(status))
+
+
+def access_of(status: os.stat_result) -> Signature:
+    """Values that decide who may do what with a file or folder."""
+    return (status.st_mode, status.st_uid, status.st_gid)
+
+
+def files_below(name: str, *, dir_fd: int, litter: bool = False) -> Iterator[tuple[str, os.stat_result, int]]:
+    """Path, status and open folder of each regular file below a folder, without litter; no link is followed."""
+    for count, (parent, folders, names, inner) in enumerate(os.fwalk(name, dir_fd=dir_fd)):
+        prefix = parent[len(name) + 1 :] + "/" if parent != name else ""
+        if count > MAX_TREE_ENTRIES or prefix.count("/") > MAX_TREE_DEPTH:
+            folders.clear()
+            continue
+        for each in names:
+            with contextlib.suppress(OSError):
+                status = os.stat(each, dir_fd=inner, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and (litter or not is_litter(each)):
+                    yield prefix + each, status, inner
 
 
 @dataclass(frozen=True)
@@ -141,7 +162,8 @@ def tree_signature(folder: Path) -> Tree:
         content.append((relative, signature_of(status)))
         visible_job = has_job_suffix(relative) and not is_litter(relative)
         job_files += depth == 1 and stat.S_ISREG(status.st_mode) and visible_job
-    return Tree((len(content), hash(frozenset(content))), job_files)
+    digest = hashlib.sha256(ascii(sorted(content)).encode()).digest()
+    return Tree((len(content), int.from_bytes(digest[:7], "big")), job_files)
 
 
 def _walk(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:

@@ -6,22 +6,27 @@ nothing is processed in place. This module touches the disk; its clock is an arg
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from registry.durable_files import crash_point, fsync_folder, side_by_side
 from registry.errors import StorageError, VoiceJobsError
 from runner.config.instance import Instance
+from runner.held_folders import LINK_ERRORS, Folder
 from runner.inbox.attachments import refused_by_system
-from runner.inbox.claims import Claims, free_path
+from runner.inbox.claims import Claims, free_name
 from runner.inbox.drop import ClaimedDrop, Drop
-from runner.inbox.entries import Entry, list_entries
+from runner.inbox.entries import Entry, Kind, Signature, access_of, list_entries
+from runner.inbox.open_files import OpenFiles
 from runner.inbox.sightings import Sightings
+from runner.inbox.waiting import is_meant_as_job, reason_ignored
 from runner.names import printable_name
 
 logger = logging.getLogger(__name__)
@@ -30,7 +35,10 @@ CLAIMS_PER_TICK = 250  # a full inbox is claimed in several ticks, so that work 
 READ_BYTES_PER_TICK = 200_000  # of job files: in memory a job takes twenty times as much, until it is recorded
 IDLE_SHARE = 100  # an inbox that takes 0.1 s to scan is scanned every 10 s while nothing happens …
 LONGEST_REST = 5  # … but at least this many times less often than scan_interval_s says
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *LINK_ERRORS)
+NAMED = 5  # changed files of one drop
+CHANGED = "{} changed after it had been read, and this job has used what it held then. {}"
+MAY_BE_WRITTEN = (Kind.JOB, Kind.VOICE, Kind.FOLDER)
 GONE_ERRORS = (errno.ENOENT, errno.ESTALE)
 
 
@@ -41,7 +49,7 @@ class InboxScanner:
         self._instance = instance
         self._inbox = instance.inbox
         self._settle_s = instance.settings.settle_s
-        self._claims = Claims(instance.claimed_dir, instance.rejected_dir)
+        self._claims = Claims(instance)
         self._sightings = Sightings(settle_s=self._settle_s, answered_path=instance.state_dir / "intake-answered.json")
         self._drops: list[Drop] = []  # claimed, and not yet reported: their attachments are awaited
         self._unsynced: list[Drop] = []  # claimed, but a power cut could still undo it
@@ -70,7 +78,8 @@ class InboxScanner:
             return []
         with self._moved_lock:
             moved, self._moved = self._moved, set()
-        self._sightings.observe(entries, moved=moved, now_s=now_s)
+        self._sightings.observe(entries, moved=moved, now_s=now_s, place=self._place())
+        self._name_ignored(now_s)
         self._claim(now_s)
         self._sync()
         finished = self._finished(now_s)
@@ -86,11 +95,30 @@ class InboxScanner:
 
     def claim_ids(self) -> list[str]:
         """Every claim on disk; those of answered jobs can be released."""
-        return self._claims.ids()
+        return sorted({*self._claims.ids(), *self._claims.copied_ids()})
 
     def folder_of(self, claim_id: str) -> Path:
         """The folder that the paths in a claimed job are relative to."""
-        return self._claims.base(claim_id)
+        return self._claims.copies.files(claim_id)
+
+    def job_path(self, claim_id: str, name: str) -> Path:
+        """The job file of a claim, or the voice file of this name that was dropped alone."""
+        return self._claims.copies.job_file(claim_id) or self.folder_of(claim_id) / name
+
+    def adopt(self, claim_id: str, *, job_path: str, paths: Sequence[str]) -> None:
+        """Copy what a job needs of a claim that the version before made, and worked from."""
+        try:
+            self._claims.adopt(claim_id, job_path=job_path, paths=paths)
+        except (OSError, VoiceJobsError) as error:
+            logger.warning("claim %s cannot be copied: %s", claim_id, error)
+
+    def changes(self, claim_id: str) -> list[str]:
+        """Sentences on what has changed since it was read for this claim; such files are kept."""
+        kept, changed = self._instance.rejected_dir, self._claims.changed(claim_id)
+        return [
+            *(CHANGED.format(printable_name(path), f"The changed drop is kept in {kept}.") for path in changed[:NAMED]),
+            *(CHANGED.format(printable_name(path), "") for path in self._claims.changed_attachments(claim_id)[:NAMED]),
+        ]
 
     def release(self, claim_id: str, *, refused: bool = False) -> None:
         """Delete an answered claim. A refused file or folder is kept in `.rejected`."""
@@ -100,9 +128,11 @@ class InboxScanner:
         """As `release`, for many at once: claim id -> whether it was refused."""
         for claim_id in claims:
             self._sightings.answered.confirm(claim_id)
-        for claim_id in (claim_id for claim_id, refused in claims.items() if refused):
-            self._claims.release(claim_id, refused=True)  # one after another: each needs a name that is free
-        side_by_side(self._claims.remove, [claim_id for claim_id, refused in claims.items() if not refused])
+        ids = list(claims)
+        changed = dict(zip(ids, side_by_side(self._claims.changed, ids), strict=True))
+        for claim_id in (claim_id for claim_id, refused in claims.items() if refused or changed[claim_id]):
+            self._claims.keep(claim_id, changed[claim_id])  # one after another: each needs a name that is free
+        side_by_side(self._claims.remove, ids)
 
     @property
     def problem(self) -> VoiceJobsError | None:
@@ -142,6 +172,20 @@ class InboxScanner:
         self._scan_took_s = time.monotonic() - started_s
         return entries
 
+    def _name_ignored(self, now_s: float) -> None:
+        """Log each entry that has settled and becomes no job as it is, once."""
+        for entry in self._sightings.newly_settled(now_s):
+            if is_meant_as_job(entry):
+                logger.warning("%s is left alone: %s", printable_name(entry.name), reason_ignored(entry))
+
+    def _place(self) -> Signature:
+        """Access of the folders between which drops are moved: with other rights, what was refused may go."""
+        found: list[int] = []
+        for folder in (self._inbox, self._instance.claimed_dir):
+            with contextlib.suppress(OSError):
+                found += access_of(folder.stat())
+        return tuple(found)
+
     def _lose_the_inbox(self, error: OSError) -> None:
         self._report("look", f"The inbox {self._inbox} cannot be read: {error.strerror}.")
         self._sightings.forget_all()
@@ -170,12 +214,18 @@ class InboxScanner:
         if not ready or self._disk_is_short():
             return
         settled = self._sightings.settled(now_s)
+        open_files, inbox = OpenFiles(self._inbox), Folder(self._inbox)
         for entry in ready[:CLAIMS_PER_TICK]:
+            written = open_files.written(inbox, entry.name) if entry.kind in MAY_BE_WRITTEN else None
+            if written is not None:
+                if self._sightings.leave_for_now(entry.name, now_s):
+                    logger.info("%s waits: a program still has it open for writing", printable_name(written))
+                continue
             try:
-                claim_id = self._claims.take(self._inbox / entry.name)
+                claim_id = self._claims.take(entry.name)
             except OSError as error:
                 if error.errno in STORAGE_ERRORS:
-                    self._report("claim", f"Nothing can be moved out of the inbox: {error.strerror}.")
+                    self._report("claim", f"Nothing can be moved into {self._instance.claimed_dir}: {error.strerror}.")
                     break
                 self._drops += self._answer_in_place(entry, error)
                 continue
@@ -196,7 +246,7 @@ class InboxScanner:
         if not self._unsynced:
             return
         try:
-            self._claims.sync([drop.claim_id for drop in self._unsynced], self._inbox)
+            self._claims.sync([drop.claim_id for drop in self._unsynced])
         except OSError as error:
             self._report("sync", f"Claims in {self._instance.claimed_dir} cannot be made durable: {error.strerror}.")
             return
@@ -209,7 +259,7 @@ class InboxScanner:
         if error.errno in GONE_ERRORS:
             return []
         claim_id = self._claims.new_id()
-        self._sightings.answered.remember(claim_id, entry.name, entry.signature)
+        self._sightings.remember_answer(claim_id, entry, place=self._place())
         problem = refused_by_system(entry.name, error, verb="moved out of the inbox")
         return [
             Drop.refused(claim_id, self._claims, self._inbox, name=entry.name, mtime_ns=entry.mtime_ns, problem=problem)
@@ -248,15 +298,21 @@ class InboxScanner:
             try:
                 claimed = drop.try_finish(now_s, earlier=waiting)
             except OSError as error:
-                trouble = f"{printable_name(drop.name)} cannot be read: {error.strerror}."
+                trouble = f"{printable_name(drop.name)} cannot be taken in: {error.strerror}."
                 claimed = None
             read_bytes += drop.job_bytes - before_bytes
+            self.has_more = self.has_more or drop.is_copying
             if claimed is None:
                 waiting.append(drop)
             else:
                 self._sightings.used_folders |= {path.split("/")[0] for path in claimed.referenced if "/" in path}
                 finished.append(claimed)
-        self._drops = waiting
+        try:
+            self._claims.copies.sync([claimed.claim_id for claimed in finished])
+            self._drops = waiting
+        except OSError as error:
+            trouble = f"What was claimed cannot be copied: {error.strerror}."
+            finished = []
         if trouble:
             self._report("finish", trouble)
         else:
@@ -274,8 +330,8 @@ class InboxScanner:
     def _move_orphan(self, entry: Entry) -> bool:
         orphans = self._instance.orphans_dir
         try:
-            orphans.mkdir(exist_ok=True)
-            (self._inbox / entry.name).rename(free_path(orphans, entry.name))
+            with Folder(self._inbox).held() as inbox, (Folder(self._inbox) / orphans.name).held(make=True) as target:
+                os.rename(entry.name, free_name(entry.name, dir_fd=target), src_dir_fd=inbox, dst_dir_fd=target)
         except OSError as error:
             if error.errno not in GONE_ERRORS:
                 logger.debug("orphan %s stays: %s", printable_name(entry.name), error.strerror)

@@ -17,6 +17,7 @@ from pathlib import PurePath
 from typing import Any
 
 from runner.config.source_positions import (
+    STRING_ENDS,
     Positions,
     json_positions,
     nearest_position,
@@ -38,7 +39,9 @@ MAX_NESTING = 24
 MAX_DIGITS = 400
 MAX_PROBLEMS = 20
 MAX_TABLES = 60_000  # tomllib takes 20 µs a table; three for each of 20,000 lines
-MAX_VALUES = 400_000  # lines, and commas, outside of strings
+MAX_VALUES = 300_000  # lines, and commas, outside of strings
+MAX_CONTAINERS = 100_000  # tables and lists; each costs a parser half a kilobyte
+MAX_DOTS = 200_000  # of keys and fractions; tomllib makes or looks up a table at each
 
 _LONG_DOTTED_KEY = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{MAX_NESTING}}}")
 _LONG_NUMBER = re.compile(rf"[0-9_]{{{MAX_DIGITS}}}")
@@ -90,7 +93,7 @@ def read_tree(content: bytes, *, file_name: str) -> JobText:
 def _decoded(content: bytes, file_name: str) -> str:
     if len(content) > MAX_FILE_BYTES:
         size = f"{len(content):,} bytes, over the limit of {MAX_FILE_BYTES:,}"
-        raise JobFileInvalid(file_name, [f": the file has {size}."], hint="Split it into several jobs.")
+        raise JobFileInvalid(file_name, [f": the file has {size}."], hint=SPLIT)
     if not content.strip():
         raise JobFileInvalid(file_name, [": the file is empty."])
     for mark, name in _BYTE_ORDER_MARKS.items():
@@ -106,19 +109,14 @@ def _decoded(content: bytes, file_name: str) -> str:
         raise JobFileInvalid(file_name, [f", line {line}: byte {error.start} is not UTF-8."], hint=UTF8_HINT) from None
 
 
+SPLIT = "Split it into several jobs."
 UTF8_HINT = "Save it as UTF-8 without a byte-order mark."
 
 
 # Where a string or comment starts in each language, and what may end it. A backslash pair is skipped whole.
 _TOML_OPENERS = re.compile(r"\"\"\"|'''|\"|'|#")
 _JSON_OPENERS = re.compile(r"\"")
-_CLOSERS = {
-    '"""': re.compile(r'(?:\\.|"""(?!"))', re.DOTALL),
-    "'''": re.compile(r"'''(?!')"),
-    '"': re.compile(r'\\.|"', re.DOTALL),
-    "'": re.compile(r"'"),
-    "#": re.compile(r"(?=\n)|\Z"),
-}
+_CLOSERS = {**STRING_ENDS, "#": re.compile(r"(?=\n)|\Z")}
 
 
 def without_strings(text: str, *, is_json: bool) -> str:
@@ -142,7 +140,11 @@ def _refuse_depth(text: str, file_name: str, *, is_json: bool) -> None:
     if not is_json and _LONG_DOTTED_KEY.search(bare):
         raise JobFileInvalid(file_name, [f": a key has more than {MAX_NESTING} parts."])
     if max(bare.count("\n"), bare.count(",")) > MAX_VALUES or (not is_json and bare.count("\n[") > MAX_TABLES):
-        raise JobFileInvalid(file_name, [f": more than {MAX_TABLES:,} tables or {MAX_VALUES:,} values."])
+        raise JobFileInvalid(file_name, [f": more than {MAX_TABLES:,} tables or {MAX_VALUES:,} values."], hint=SPLIT)
+    if bare.count("{") + bare.count("[") > MAX_CONTAINERS:
+        raise JobFileInvalid(file_name, [f": more than {MAX_CONTAINERS:,} tables and lists."], hint=SPLIT)
+    if not is_json and bare.count(".") > MAX_DOTS:
+        raise JobFileInvalid(file_name, [f": more than {MAX_DOTS:,} dots in keys and numbers."], hint=SPLIT)
     if _LONG_NUMBER.search(bare):
         raise JobFileInvalid(file_name, [f": a number has more than {MAX_DIGITS} digits."])
     depth = 0

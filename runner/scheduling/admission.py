@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from registry.errors import NotFound, VoiceJobsError
@@ -59,7 +58,6 @@ class Admission:
     session: Session
     taken: set[str]  # names of jobs that are not free, as keys
     now_s: float
-    claimed_dir: Path
     default_model: str
 
     def admit(
@@ -212,11 +210,8 @@ class Admission:
         return self._answer(drop, JobStatus.DUPLICATE, error=None, facts={"duplicate_of": holder.name})
 
     def _file_facts(self, drop: ClaimedDrop) -> dict[str, Any]:
-        """Place of the job file as it was dropped, for the outbox."""
-        if drop.job_path is None:
-            return {}
-        path = drop.job_path.relative_to(self.claimed_dir)
-        return {"job_file": path.name, "job_path": path.as_posix()}
+        """Name of the job file as it was dropped, for the outbox."""
+        return {} if drop.job_path is None else {"job_file": drop.job_path.name}
 
     # ---- dependencies ------------------------------------------------------------------------------------------
 

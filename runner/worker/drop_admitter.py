@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass, field
 
 from registry.durable_files import crash_point
 from registry.jobs import jobs
 from registry.jobs.values import OPEN_STATUSES, JobStatus
+from runner.errors import RecordedOtherwise
 from runner.inbox.drop import ClaimedDrop
 from runner.inbox.scanner import InboxScanner
+from runner.jobfile.parse import spec_from_json
 from runner.names import printable_name
 from runner.scheduling.admission import Admission, Admitted
 from runner.worker.context import Context
@@ -51,12 +54,15 @@ class DropAdmitter:
             return jobs.is_recorded(session, claim_id)
 
     def release_claims(self) -> None:
-        """Delete the claims of jobs that were closed just before a runner died."""
+        """Delete the claims of jobs that were closed just before a runner died; those of others have copies."""
         for claim_id in self.scanner.claim_ids():
             with self.context.database.read() as session:
                 job = jobs.by_claim(session, claim_id)
             if job is not None and job.status not in OPEN_STATUSES and may_release(job):
                 self.scanner.release(claim_id, refused=job.status == JobStatus.REJECTED)
+            elif job is not None and (job_path := job.facts.get("job_path", "")).startswith(claim_id):
+                with contextlib.suppress(RecordedOtherwise):  # its start says so
+                    self.scanner.adopt(claim_id, job_path=job_path, paths=spec_from_json(job.spec_json).references())
 
     def scan_soon(self) -> None:
         """Something has happened in the inbox: the next tick scans it."""
@@ -83,7 +89,6 @@ class DropAdmitter:
                 session=session,
                 taken=taken,
                 now_s=self.context.clock(),
-                claimed_dir=self.context.instance.claimed_dir,
                 default_model=self.context.settings.model,
             )
             more_to_come = self.scanner.has_more and self.scanner.problem is None

@@ -193,6 +193,7 @@ class Finisher:
         """
         while job_ids:
             crash_point("finishing.outcome-committed")
+            self._note_changes(job_ids)
             ended = self._publish_receipts(job_ids, with_job_files=with_job_files)
             crash_point("finishing.receipt-published")
             with self.context.database.write() as session:
@@ -249,11 +250,21 @@ class Finisher:
         return files
 
     def _job_file(self, job: Job) -> dict[str, bytes]:
-        path, name = job.facts.get("job_path"), job.facts.get("job_file")
-        if not path or not name:
+        name = job.facts.get("job_file")
+        if not name or job.claim_id is None:
             return {}
-        content = read_job_file(self.context.instance.claimed_dir / path, limit_bytes=MAX_FILE_BYTES)
+        content = read_job_file(self.scanner.job_path(job.claim_id, name), limit_bytes=MAX_FILE_BYTES)
         return {} if content is None else {job_file_name(name): content}
+
+    def _note_changes(self, job_ids: Sequence[int]) -> None:
+        """Warn of what was changed in the inbox after it had been read."""
+        with self.context.database.read() as session:
+            claims = {job_id: jobs.get(session, job_id).claim_id for job_id in job_ids}
+        for job_id, claim_id in claims.items():
+            if claim_id is not None and (changes := self.scanner.changes(claim_id)):
+                with self.context.database.write() as session:
+                    for change in changes:
+                        jobs.add_warning(session, job_id, change)
 
 
 def _without_job_file(error: StorageError) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -261,7 +260,7 @@ def test_an_unreadable_file_is_refused(scanner, inbox):
 
 def test_what_cannot_be_moved_is_answered_once_until_it_changes(instance, scanner, inbox, monkeypatch):
     drop(inbox, "x.toml")
-    monkeypatch.setattr(Path, "rename", _refuse_to_move)
+    monkeypatch.setattr(os, "rename", _refuse_to_move)
     [claimed] = settled(scanner)
     assert "cannot be moved" in claimed.problem.message
     assert scanner.tick(2.0) == []
@@ -271,5 +270,5 @@ def test_what_cannot_be_moved_is_answered_once_until_it_changes(instance, scanne
     assert len(settled(scanner, start_s=30)) == 1
 
 
-def _refuse_to_move(self, target):
-    raise PermissionError(1, "Operation not permitted", str(self), None, str(target))
+def _refuse_to_move(source, target, **_folders):
+    raise PermissionError(1, "Operation not permitted", str(source), None, str(target))

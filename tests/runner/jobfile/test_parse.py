@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 
 import jsonschema
 import pytest
@@ -250,3 +251,30 @@ def test_twenty_thousand_lines_are_the_limit():
     job = {"kind": "synthesize", "voice": "elena", "lines": lines[:-1]}
     assert len(parse(json.dumps(job), file_name="job.json").lines) == 20_000
     assert "lines = " in refusal(json.dumps({**job, "lines": lines}), file_name="job.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "file_name", "said"),
+    [
+        ('{"a": [' + "[[[[[[]]]]]]," * 20_000 + "1]}", "j.json", "tables and lists"),
+        ('{"a": [' + '{"b": {}},' * 60_000 + "1]}", "j.json", "tables and lists"),
+        ("".join(f"a.b.c.d.e.f.g.h.i.j.k.l.m.n{n} = 1\n" for n in range(20_000)), "j.toml", "dots"),
+        ("".join(f"[a.b.c.d.e.f.g.h.t{n}]\n" for n in range(30_000)), "j.toml", "dots"),
+        ("a = [" + "{a.b=1}," * 110_000 + "]\n", "j.toml", "tables and lists"),
+        ("".join(f"k{n}=1\n" for n in range(310_000)), "j.toml", "300,000 values"),
+    ],
+    ids=["lists", "tables", "dotted-keys", "dotted-headers", "inline", "keys"],
+)
+def test_a_file_that_would_cost_a_parser_much_is_refused_before_it_sees_it(content, file_name, said):
+    with pytest.raises(JobFileInvalid, match=said):
+        parse_job(content.encode(), file_name=file_name)
+
+
+def test_the_place_of_a_mistake_beside_a_long_text_costs_little_memory():
+    text = json.dumps({"kind": "synthesize", "voice": "elena", "text": "é" * 400_000, "sede": 1})
+    tracemalloc.start()
+    with pytest.raises(JobFileInvalid, match=r"column \d+: .*sede"):
+        parse_job(text.encode(), file_name="j.json")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6

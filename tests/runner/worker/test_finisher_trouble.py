@@ -66,6 +66,10 @@ def details(bench, job):
         return show_job(session, job)
 
 
+def copies_of(bench, job):
+    return bench.instance.claim_copies_dir / details(bench, job).job.claim_id
+
+
 def test_a_take_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other(bench, monkeypatch):
     spoken(bench)
     with monkeypatch.context() as patch:
@@ -93,7 +97,7 @@ def test_lines_whose_takes_are_damaged_before_their_track_is_made_are_spoken_aga
 def test_a_job_file_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other(bench, monkeypatch):
     spoken(bench)
     with monkeypatch.context() as patch:
-        BadSectors(patch, bench.instance.claimed_dir)
+        BadSectors(patch, copies_of(bench, "hello"))
         bench.drop("other.toml", speak("Four."))
         bench.tick(6)
         assert bench.worker.pause.error is None
@@ -105,7 +109,7 @@ def test_a_job_file_that_the_disk_refuses_keeps_its_own_job_waiting_and_no_other
 
 def test_a_job_file_that_the_disk_never_gives_back_costs_its_copy_and_no_answer(bench, monkeypatch):
     spoken(bench)
-    BadSectors(monkeypatch, bench.instance.claimed_dir)
+    BadSectors(monkeypatch, copies_of(bench, "hello"))
     bench.tick(30)
     assert "job file could not be copied" in bench.receipt("hello")["warnings"][-1]
     assert "hello.toml" not in bench.files("hello")
