@@ -77,6 +77,10 @@ class UnknownSpeaker(InvalidInput):
         super().__init__(f"The model has no speaker {wanted!r}.", hint=hint)
 
 
+class InvalidPath(InvalidInput):
+    code = "invalid-path"
+
+
 class InvalidReferenceAudio(InvalidInput):
     code = "invalid-reference-audio"
 

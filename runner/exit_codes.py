@@ -45,6 +45,7 @@ EXIT_CODES: dict[str, int] = {
     "invalid-voice-name": USAGE,
     "invalid-voice-reference": USAGE,
     "invalid-model-id": USAGE,
+    "invalid-path": USAGE,
     "ambiguous-digest": USAGE,
     "unknown-language": USAGE,
     "language-not-spoken": USAGE,

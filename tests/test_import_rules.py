@@ -28,7 +28,7 @@ LAYERS = {
     ),
     "models": (
         "errors",
-        "protocol languages hardware",
+        "protocol languages hardware named_paths",
         "text",
         "audio voices store",
         "migrate",

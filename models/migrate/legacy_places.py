@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.migrate.folder_files import entries_below
+from models.named_paths import home_of, named_path
 from models.store.availability import Availability, Available, NotAvailable, availability, folder_bytes, is_qwen3_tts
-from models.store.shared_directory import cache_home, data_home, home_of, id_of
+from models.store.shared_directory import cache_home, data_home, id_of
 
 MOVE, ADOPT, REFERENCE = "move", "adopt", "reference"
 SLUGS, HUB, NESTED = "slug folders", "hub cache", "org/repo folders"
@@ -96,9 +97,9 @@ def hub_caches(environ: Mapping[str, str]) -> list[Path]:
     """The Hugging Face caches that this environment names, and the usual one."""
     home = home_of(environ)
     named = [environ.get("HF_HUB_CACHE"), environ.get("HUGGINGFACE_HUB_CACHE")]
-    folders = [Path(os.path.expandvars(value)).expanduser() for value in named if value]
+    folders = [named_path(os.path.expandvars(value), environ=environ) for value in named if value]
     if environ.get("HF_HOME"):
-        folders.append(Path(environ["HF_HOME"]).expanduser() / "hub")
+        folders.append(named_path(environ["HF_HOME"], environ=environ) / "hub")
     folders += [cache_home(environ) / "huggingface/hub", home / ".cache/huggingface/hub"]
     return _distinct(folders)
 

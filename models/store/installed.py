@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import InvalidManifest, UnknownModel
+from models.named_paths import is_folder, named_path, shown_path, status_of
 from models.store import catalog
 from models.store.availability import (
     Availability,
@@ -226,10 +228,11 @@ def _entry_choice(name: str, entry: CatalogEntry, *, directory: Path, exact: str
 
 def _local_choice(name: str, wanted: str) -> ResolvedModel | None:
     looks_local = wanted.startswith(("/", "./", "../", "~"))
-    path = Path(wanted).expanduser()
-    if not looks_local and not (path.is_dir() and has_model_mark(path)):
+    if not looks_local and not (is_folder(Path(wanted)) and has_model_mark(Path(wanted))):
         return None
-    folder = path.absolute()
-    if not folder.is_dir():
-        raise UnknownModel(f"There is no folder {folder}.", hint="A model is a folder with config.json and weights.")
+    folder = named_path(wanted).absolute()
+    status = status_of(folder)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        found = f"There is no folder {shown_path(folder)}" if status is None else f"{shown_path(folder)} is no folder"
+        raise UnknownModel(f"{found}.", hint="A model is a folder with config.json and weights.")
     return ResolvedModel(name=name, id=str(folder), folder=folder, entry=None, is_local=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from models.errors import InvalidModelId
+from models.named_paths import home_of, named_path
 from registry.durable_files import FileLock
 from registry.errors import StorageError
 
@@ -33,18 +34,8 @@ def resolve_models_dir(
     environ = os.environ if environ is None else environ
     for value in (flag, environ.get("VOICEJOBS_MODELS_DIR"), environ.get("ACERVO_MODELS_DIR"), configured):
         if value is not None and os.fspath(value) != "":
-            return _absolute(Path(value), environ)
+            return named_path(value, environ=environ).absolute()
     return platform_default(environ, platform=platform)
-
-
-def home_of(environ: Mapping[str, str]) -> Path:
-    """The user's home folder, as the environment says, else as the system does."""
-    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-
-
-def _absolute(path: Path, environ: Mapping[str, str]) -> Path:
-    parts = path.parts
-    return (home_of(environ).joinpath(*parts[1:]) if parts and parts[0] == "~" else path.expanduser()).absolute()
 
 
 def platform_default(environ: Mapping[str, str], *, platform: str = sys.platform) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from models.named_paths import is_folder, named_path, shown_path, status_of
 from registry.errors import NotFound, VoiceJobsError, storage_error
 from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.inbox.attachments import read_file, sha256_below
@@ -54,8 +56,9 @@ def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
         file_name = "stdin.json" if content.lstrip()[:1] == b"{" else "stdin.toml"
         folder = Path.cwd()
     else:
-        path = Path(name)
-        if path.is_dir():
+        path = named_path(name)
+        status = status_of(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
             path = job_file_in(path.absolute())  # errors name the folder, and "." has no name
         content, file_name, folder = _content_of(path), path.name, path.absolute().parent
     spec = parse_job(content, file_name=file_name)
@@ -64,8 +67,8 @@ def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
 
 
 def _content_of(path: Path) -> bytes:
-    if not path.exists():
-        raise NotFound(f"There is no file {path}.")
+    if status_of(path) is None:
+        raise NotFound(f"There is no file {shown_path(path)}.")
     if path.suffix.casefold() not in (".toml", ".json"):
         raise JobFileInvalid(path.name, [": a job file ends in .toml or .json."])
     try:
@@ -82,7 +85,7 @@ def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
     except JobFileInvalid as error:
         shown = (
             Path(name, error.file_name)
-            if Path(name).is_dir()
+            if is_folder(Path(name))
             else error.file_name
             if name == "-"
             else printable_name(name)

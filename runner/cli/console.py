@@ -13,10 +13,11 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
+from runner.errors import UsageProblem
 from runner.text_format import table
 
 if TYPE_CHECKING:
@@ -47,6 +48,22 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
                 formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
+class NamedPath(click.Path):
+    """Path that a person names, checked and with its home folder found; `-` stays what it is."""
+
+    def __init__(self, *, to_write: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self.to_write = to_write
+
+    def convert(self, value: Any, *_: Any) -> Path:
+        from models.named_paths import named_path, shown_path
+
+        path = value if isinstance(value, Path) else named_path(value)
+        if self.to_write and not isinstance(value, Path) and value.endswith("/"):
+            raise UsageProblem(f"{shown_path(value)} names a folder.", hint="Name the file to write.")
+        return path
+
+
 def _root_option() -> click.Option:
     def remember(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
         if value is not None:
@@ -54,7 +71,7 @@ def _root_option() -> click.Option:
 
     return click.Option(
         ["--root"],
-        type=click.Path(path_type=Path),
+        type=NamedPath(),
         metavar="DIR",
         expose_value=False,
         callback=remember,
@@ -171,6 +188,20 @@ def _plain(value: Any) -> Any:
 def say(message: str) -> None:
     """Print a message on stderr."""
     click.echo(message, err=True)
+
+
+def standard_input() -> BinaryIO:
+    """Bytes of standard input. Raises UsageProblem when the parent process has closed it."""
+    if sys.stdin is None:
+        raise UsageProblem("Standard input is closed.", hint="Name a file instead of -.")
+    return sys.stdin.buffer
+
+
+def standard_output() -> BinaryIO:
+    """Standard output for bytes. Raises UsageProblem when the parent process has closed it."""
+    if sys.stdout is None:
+        raise UsageProblem("Standard output is closed.", hint="Name a file to write with -o.")
+    return sys.stdout.buffer
 
 
 def terminal_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

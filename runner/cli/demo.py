@@ -22,6 +22,7 @@ from runner.config.instance import Instance
 from runner.config.model_names import DRAFT
 from runner.config.settings import SETTINGS_FILE, load_settings
 from runner.errors import WorkFailed
+from runner.output_files import write_target
 from runner.worker.daemon import Runner
 
 VOICES = {
@@ -80,7 +81,7 @@ def scratch_instance(root: Path, *, model: str = DRAFT) -> Instance:
     """New instance that speaks with `model`."""
     root.mkdir(parents=True, exist_ok=True)
     settings = root / SETTINGS_FILE
-    settings.write_text(f'model = "{model}"\nmin_free_bytes = 0\nsettle_s = 0.2\n', encoding="utf-8")
+    write_target(settings, f'model = "{model}"\nmin_free_bytes = 0\nsettle_s = 0.2\n'.encode())
     instance = Instance(root, load_settings(settings))
     instance.prepare()
     return instance

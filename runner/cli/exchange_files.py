@@ -5,6 +5,7 @@ Imports that need an engine are dropped as jobs. This module touches the disk.
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from models.named_paths import read_named, shown_path, status_of
 from models.voices.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
+from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.errors import NotFound, VoiceJobsError
 from registry.registry import Registry
 from runner.cli.submit import Submitted, job_from_values, submit_job
@@ -23,7 +26,6 @@ from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX, voice_
 from runner.exchange.voice_import import VoiceImport
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
 from runner.output_files import write_target
-from runner.worker.exchange_jobs import read_bounded
 
 IMPORTED, KNOWN, QUEUED, REFUSED, SKIPPED = "imported", "known", "queued", "refused", "skipped"
 SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])
@@ -60,9 +62,10 @@ class Importer:
 
         A single file that is refused raises; in a folder it becomes an outcome, and the others are imported.
         """
-        if not path.exists():
-            raise NotFound(f"There is no file or folder {path}.")
-        if not path.is_dir():
+        status = status_of(path)
+        if status is None:
+            raise NotFound(f"There is no file or folder {shown_path(path)}.")
+        if not stat.S_ISDIR(status.st_mode):
             yield self.import_file(path)
             return
         diga = diga_folder(path)
@@ -79,7 +82,7 @@ class Importer:
     def import_file(self, path: Path) -> Outcome:
         """Import one file. Raises VoxRefused, VoxInvalid, InvalidClonePrompt, …"""
         found = read_voice_file(
-            read_bounded(path),
+            read_named(path, limit_bytes=MAX_ARCHIVE_BYTES),
             file_name=path.name,
             voice=self.voice,
             consent=self.consent,
@@ -163,7 +166,11 @@ def _of_prompts(voice: DigaVoice, *, consent: str) -> VoiceImport:
     """Import of one voice with a version for each model size, the largest last and current."""
     name = _own_name(voice.name)
     parts = [
-        read_voice_file(read_bounded(voice.prompts[size]), file_name=voice.prompts[size].name, voice=name)
+        read_voice_file(
+            read_named(voice.prompts[size], limit_bytes=MAX_ARCHIVE_BYTES),
+            file_name=voice.prompts[size].name,
+            voice=name,
+        )
         for size in sorted(voice.prompts)
     ]
     versions = [

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ from typing import Any
 import click
 
 from registry.errors import VoiceJobsError, storage_error
-from runner.cli.console import HELP_WIDTH, LazyGroup, globals_of, say, wants_colour
+from runner.cli.console import HELP_WIDTH, LazyGroup, NamedPath, globals_of, say, wants_colour
 from runner.errors import UsageProblem
 from runner.exit_codes import INTERRUPTED, OK, USAGE, exit_code_for
 from runner.redaction import redact
 from runner.version import VERSION
 
+SAID_CHARACTERS = 300
 COMMANDS = {
     "init": (
         "runner.cli.commands.setup:init",
@@ -55,9 +59,7 @@ COMMANDS = {
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH},
 )
-@click.option(
-    "--root", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the instance: one with a voicejobs.toml."
-)
+@click.option("--root", type=NamedPath(), metavar="DIR", help="Folder of the instance: one with a voicejobs.toml.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of voicejobs.toml; repeatable."
 )
@@ -92,17 +94,24 @@ def _settings_from(pairs: Sequence[str]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # the parent process may have closed it
+            stream.reconfigure(errors="backslashreplace")  # whatever its encoding cannot write
     code = run_command(sys.argv[1:] if arguments is None else arguments)
-    if sys.stdout is not None:  # the parent process may have closed it
-        with contextlib.suppress(BrokenPipeError):
+    try:
+        if sys.stdout is not None:
             sys.stdout.flush()
+    except OSError as error:
+        _discard_output()
+        code = code if isinstance(error, BrokenPipeError) else _complain(storage_error(error, "writing the output"))
     sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
+    given: dict[str, Any] = {}
     try:
-        result = voicejobs.main(list(arguments), prog_name="voicejobs", standalone_mode=False)
+        result = voicejobs.main(list(arguments), prog_name="voicejobs", standalone_mode=False, obj=given)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
@@ -114,17 +123,44 @@ def run_command(arguments: Sequence[str]) -> int:
     except VoiceJobsError as error:
         return _complain(error)
     except BrokenPipeError:
-        # The reader of our output has closed it; the rest, which Python flushes at exit, goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return OK
-    except UnicodeEncodeError:
-        wrong = [argument for argument in arguments if not argument.isascii() and _is_no_text(argument)]
-        if not wrong:
-            raise
-        return _complain(UsageProblem(f"{wrong[0]!a} is not text: its bytes are not UTF-8."))
     except OSError as error:
         return _complain(storage_error(error, f"using {error.filename or 'a file'}"))
+    except Exception as error:
+        wrong = [argument for argument in arguments if not argument.isascii() and _is_no_text(argument)]
+        if wrong and isinstance(error, UnicodeError):
+            return _complain(UsageProblem(f"{wrong[0]!a} is not text: its bytes are not UTF-8."))
+        nul = [argument for argument in arguments if "\0" in argument]
+        if nul and isinstance(error, ValueError):
+            return _complain(UsageProblem(f"{nul[0]!a} contains a NUL character."))
+        return _complain(_unforeseen(error, given))
     return result if isinstance(result, int) else OK
+
+
+def _discard_output() -> None:
+    """Let the rest of the output, which Python flushes at exit, go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unforeseen(error: Exception, given: dict[str, Any]) -> VoiceJobsError:
+    """Error for a fault of the program: its kind and place are said, and its trace goes into the instance's log."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+    said = " ".join(str(error).split())[:SAID_CHARACTERS]
+    hint = "This is a fault of voicejobs; please report it."
+    try:
+        from runner.config.instance import open_instance
+        from runner.config.logs import LOG_FILE, set_up_logging
+
+        instance = open_instance(given.get("root"), flags=given.get("settings"))
+        set_up_logging(instance, to_stderr=False)
+        logging.getLogger("voicejobs").error("unforeseen fault in a command", exc_info=error)
+        hint = f"This is a fault of voicejobs; please report it with the trace in {instance.logs_dir / LOG_FILE}."
+    except (OSError, VoiceJobsError):
+        pass  # there is no instance, or no folder for its log: the place must do
+    return VoiceJobsError(f"Something unforeseen went wrong: {what}: {said}", hint=hint)
 
 
 def _is_no_text(argument: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from models.audio.conversion import FORMATS, encode_as, format_named, m4a_encoder
 from models.audio.files import read_audio
+from models.named_paths import named_path, shown_path, status_of
 from models.protocol import Waveform
 from registry.errors import InvalidInput, NotFound, nearest
 from registry.registry import open_registry
@@ -74,7 +75,7 @@ def say(instance: Instance, request: SayRequest) -> bytes | None:
     wanted = wanted_format(request)
     command = _check_way_out(request, wanted)
     if is_file:
-        voice = _voice_of_file(instance, Path(voice).expanduser())
+        voice = _voice_of_file(instance, named_path(voice))
     waveform = _render(instance, request, voice=voice)
     content = encode_as(waveform, wanted)
     if request.output == STDOUT:
@@ -138,8 +139,8 @@ def _check_voice(instance: Instance, wanted: str) -> None:
 
 
 def _voice_of_file(instance: Instance, path: Path) -> str:
-    if not path.is_file():
-        raise NotFound(f"There is no voice file {path}.")
+    if status_of(path) is None:
+        raise NotFound(f"There is no voice file {shown_path(path)}.")
     with open_registry(instance.state_dir, root=instance.root) as registry:
         outcome = Importer(instance=instance, registry=registry, set_current=False).import_file(path)
     for job in outcome.jobs:

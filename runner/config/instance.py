@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.named_paths import named_path, shown_path
 from registry.durable_files import FileLock, is_locked, make_folder_durably
 from registry.errors import Busy, StorageError, storage_error
 from registry.storage.identity import check_not_lost
@@ -35,7 +36,7 @@ class Instance:
     settings: Settings
 
     def _path(self, value: str) -> Path:
-        return self.root / Path(value).expanduser()
+        return named_path(value, below=self.root)
 
     @functools.cached_property
     def inbox(self) -> Path:
@@ -204,11 +205,11 @@ def open_instance(
     Raises InstanceNotFound or SettingsInvalid.
     """
     environment = os.environ if environment is None else environment
-    named = root or (Path(environment["VOICEJOBS_ROOT"]) if environment.get("VOICEJOBS_ROOT") else None)
-    found = find_root(start or Path.cwd()) if named is None else named.expanduser().absolute()
+    named = root or environment.get("VOICEJOBS_ROOT")
+    found = named_path(named).absolute() if named else find_root(start or Path.cwd())
     if not (found / SETTINGS_FILE).is_file():
         hint = f"`voicejobs init {shlex.quote(str(named))}` creates one there."
-        raise InstanceNotFound(f"There is no {SETTINGS_FILE} in {named}.", hint=hint)
+        raise InstanceNotFound(f"There is no {SETTINGS_FILE} in {shown_path(named or found)}.", hint=hint)
     instance = Instance(found, load_settings(found / SETTINGS_FILE, environment=environment, flags=flags))
     instance.check_places()
     return instance

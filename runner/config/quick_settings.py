@@ -18,6 +18,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from models.named_paths import named_path
+
 SETTINGS_FILE = "voicejobs.toml"
 PLAIN_VARIABLES = ("VOICEJOBS_ROOT", "VOICEJOBS_MODELS_DIR", "VOICEJOBS_CRASH_AT", "VOICEJOBS_SHARED")
 DEFAULTS: dict[str, Any] = {"models_dir": "", "state_dir": ".voicejobs", "offline": False, "migrate": "auto"}
@@ -42,14 +44,15 @@ def quick_settings(
     Raises InstanceNotFound when a named root is not an instance, and SettingsInvalid.
     """
     environ = os.environ if environ is None else environ
-    named = root or (Path(environ["VOICEJOBS_ROOT"]) if environ.get("VOICEJOBS_ROOT") else None)
+    given = root or environ.get("VOICEJOBS_ROOT")
+    named = named_path(given).absolute() if given else None
     found = named or _upward(Path.cwd())
     if found is None:
         return None
-    values = None if flags else _plain_values(found.expanduser().absolute() / SETTINGS_FILE, environ)
+    values = None if flags else _plain_values(found / SETTINGS_FILE, environ)
     if values is None:
         return _thorough(named or found, environ, flags or {})
-    return _settings(found.expanduser().absolute(), values)
+    return _settings(found, values)
 
 
 def _upward(start: Path) -> Path | None:
@@ -79,7 +82,7 @@ def _thorough(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) 
 
 def _settings(root: Path, values: Mapping[str, Any]) -> QuickSettings:
     def path(value: str) -> Path:
-        return root / Path(value).expanduser()
+        return named_path(value, below=root)
 
     return QuickSettings(
         root=root,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.audio.encoder import check_can_write
+from models.named_paths import named_path, read_named
 from models.text.pronunciation import Respellings, checked_table, merged
 from models.text.spoken_form import has_word, spoken_form
 from registry.errors import InvalidInput
@@ -19,6 +20,7 @@ from registry.storage.session import Session
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.jobfile.specs import DesignSpec, LineSpec, SynthesizeSpec
+from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.scheduling.line_plan import (
     SEED_LIMIT,
     WORDLESS_PAUSE_S,
@@ -170,9 +172,10 @@ def load_pronunciations(instance: Instance) -> dict[str, str]:
     """The instance's own respellings. Raises InvalidInput when the file is absent or wrong."""
     if not instance.settings.pronunciations:
         return {}
-    path = instance.root / Path(instance.settings.pronunciations).expanduser()
+    path = named_path(instance.settings.pronunciations, below=instance.root)
     try:
-        return checked_table(tomllib.loads(path.read_text(encoding="utf-8-sig")))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str((isinstance(error, OSError) and error.strerror) or error).removesuffix(".")
+        content = read_named(path, limit_bytes=MAX_FILE_BYTES, silent_s=0)
+        return checked_table(tomllib.loads(content.decode("utf-8-sig")))
+    except (ValueError, RecursionError) as error:
+        reason = str(error).removesuffix(".")
         raise InvalidInput(f"The file of pronunciations {path}: {reason}.", hint=PRONUNCIATIONS_HINT) from None

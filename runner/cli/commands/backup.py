@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.console import Command, current_instance, json_option, say, show
+from runner.cli.console import Command, NamedPath, current_instance, json_option, say, show
 from runner.text_format import counted, size, when
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         "voicejobs backup --without-takes ~/voices.backup     # smaller: takes can be spoken again",
     ),
 )
-@click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("target", metavar="FILE", type=NamedPath(to_write=True))
 @click.option("--without-takes", is_flag=True, help="Leave out rendered lines; they can be spoken again.")
 @click.option("--force", is_flag=True, help="Replace FILE even if it holds more, or is no backup.")
 @json_option
@@ -34,13 +34,18 @@ def backup(target: Path, without_takes: bool, force: bool, as_json: bool) -> Non
     jobs, recordings that are lost now. Its folder is created if only that folder is missing
     and its disk is mounted.
     """
+    from models.named_paths import shown_path
     from registry.registry import open_registry
     from registry.storage.identity import note_backup
+    from runner.errors import UsageProblem
+    from runner.output_files import real_target, takes_a_stream
 
     instance = current_instance()
+    if takes_a_stream(target):
+        raise UsageProblem(f"{shown_path(target)} is no file, and a backup is nothing else.", hint="Name a file.")
     with open_registry(instance.state_dir, root=instance.root) as registry:
         report = registry.backup(
-            target.expanduser().absolute(),
+            real_target(target),
             now_s=time.time(),
             with_takes=not without_takes,
             extras={instance.settings_path.name: instance.settings_path},
@@ -61,7 +66,7 @@ def backup(target: Path, without_takes: bool, force: bool, as_json: bool) -> Non
         "voicejobs restore --replace /backups/voices.backup   # the former database is kept beside the new one",
     ),
 )
-@click.argument("archive", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("archive", metavar="FILE", type=NamedPath())
 @click.option("--replace", is_flag=True, help="Replace a registry that is not empty, keeping its database.")
 @click.option("--settings", "with_settings", is_flag=True, help="Restore voicejobs.toml as well.")
 @json_option
@@ -70,8 +75,16 @@ def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) ->
 
     The whole archive is read and checked before anything is changed. A database that cannot be used is moved aside.
     """
+    from models.named_paths import kind_of, shown_path, status_of
+    from registry.errors import NotFound
     from registry.upkeep.restore import restore as restore_registry
+    from runner.errors import UsageProblem
 
+    status = status_of(archive)
+    if status is None:
+        raise NotFound(f"There is no file {shown_path(archive)}.")
+    if kind := kind_of(status):
+        raise UsageProblem(f"{shown_path(archive)} is {kind}, where a backup file is needed.")
     instance = current_instance()
     extras = {instance.settings_path.name: instance.settings_path} if with_settings else {}
     report = restore_registry(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.console import Command, current_instance, json_option, say, to_json
+from runner.cli.console import Command, NamedPath, current_instance, json_option, say, standard_output, to_json
 from runner.exit_codes import FAILED, OK
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
         "voicejobs voices import ~/.diga            # every voice in diga's store",
     ),
 )
-@click.argument("path", type=click.Path(path_type=Path), metavar="FILE|FOLDER")
+@click.argument("path", type=NamedPath(), metavar="FILE|FOLDER")
 @click.option("--voice", metavar="NAME", help="Its name here; default: its name in the file.")
 @click.option("--consent", type=click.Choice(["self", "granted", "unknown"]), help="Whose voice it is.")
 @click.option("--transcript", metavar="TEXT", help="The words spoken in a recording that comes without a transcript.")
@@ -46,7 +45,7 @@ def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, *
     instance.prepare()
     with open_registry(instance.state_dir, root=instance.root) as registry:
         importer = Importer(instance=instance, registry=registry, set_current=not keep_current, **wishes)
-        outcomes = list(importer.import_path(path.expanduser()))
+        outcomes = list(importer.import_path(path))
     for outcome in outcomes:
         _talk(outcome)
     codes = [] if no_wait else [_wait(instance, outcome) for outcome in outcomes]
@@ -106,7 +105,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=NamedPath(to_write=True),
     metavar="FILE",
     help="File to write; default: NAME.vox here; - is stdout.",
 )
@@ -124,7 +123,7 @@ def export_voice(voice: str, output: Path | None, as_json: bool) -> None:
     with open_registry(instance.state_dir, root=instance.root) as registry:
         if str(output) == "-":
             found = exported(registry, voice)
-            sys.stdout.buffer.write(found.content)
+            standard_output().write(found.content)
             path = None
         else:
             found, path = export_to(registry, voice, output)

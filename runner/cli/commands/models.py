@@ -22,7 +22,7 @@ from runner.cli.commands.models_output import (
     talk,
     voices_by_model,
 )
-from runner.cli.console import Command, LazyGroup, globals_of, json_option, say, to_json
+from runner.cli.console import Command, LazyGroup, NamedPath, globals_of, json_option, say, to_json
 from runner.text_format import counted, size
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ChosenDirectory:
 def models_dir_option(command: Decorated) -> Decorated:
     """Add `--models-dir` to a command, also after its name."""
     text = "The shared model directory; overrides VOICEJOBS_MODELS_DIR, ACERVO_MODELS_DIR and voicejobs.toml."
-    return click.option("--models-dir", "models_dir", type=click.Path(path_type=Path), help=text)(command)
+    return click.option("--models-dir", "models_dir", type=NamedPath(), help=text)(command)
 
 
 @click.group("models", cls=LazyGroup, examples=("voicejobs models list", "voicejobs models pull qwen3-tts-0.6b-base"))

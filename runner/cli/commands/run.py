@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import click
 
+from models.named_paths import is_folder, named_path
 from runner.cli.console import (
     NO_RUNNER,
     Command,
@@ -16,6 +16,7 @@ from runner.cli.console import (
     json_option,
     say,
     show,
+    standard_input,
     to_json,
     warn_of_unheard_settings,
 )
@@ -37,7 +38,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
     """
     from runner.cli.check import check_file
 
-    verdicts = [check_file(name, stdin=sys.stdin.buffer) for name in files]
+    verdicts = [check_file(name, stdin=standard_input()) for name in files]
     if as_json:
         click.echo(to_json(verdicts))
     else:
@@ -86,9 +87,9 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
 
     instance = current_instance()
     warn_of_unheard_settings(instance)
-    job = read_job(file, stdin=sys.stdin.buffer)
-    if name is None and Path(file).is_dir():
-        name = Path(file).resolve().name  # a folder names its job
+    job = read_job(file, stdin=standard_input())
+    if name is None and is_folder(folder := named_path(file)):
+        name = folder.resolve().name  # a folder names its job
     suffix = Path(job.file_name).suffix
     submitted = submit_job(instance, job, name=f"{name}{suffix}" if name else None)
     if not wait:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from runner.cli.console import Command, current_instance, warn_of_unheard_settings
+from models.named_paths import named_path, read_named, shown_path
+from runner.cli.console import (
+    Command,
+    NamedPath,
+    current_instance,
+    standard_input,
+    standard_output,
+    warn_of_unheard_settings,
+)
 from runner.errors import UsageProblem
 from runner.exit_codes import OK, USAGE
 
@@ -32,7 +39,7 @@ LIST = "?"
     "-o",
     "--output",
     "--output-file",
-    type=click.Path(path_type=Path),
+    type=NamedPath(to_write=True),
     metavar="FILE",
     help="Write a file instead of playing; - is standard output.",
 )
@@ -58,14 +65,14 @@ def say(ctx: click.Context, /, text: tuple[str, ...], file: str | None, list_voi
         instance.prepare()
         click.echo(speak.listing(instance))
         return OK
-    if not text and file is None and sys.stdin.isatty():
+    if not text and file is None and sys.stdin is not None and sys.stdin.isatty():
         click.echo(ctx.get_help())
         return USAGE
     instance = current_instance()
     warn_of_unheard_settings(instance)
     content = speak.say(instance, speak.SayRequest(text=_text(text, file), **how))
     if content is not None:
-        sys.stdout.buffer.write(content)
+        standard_output().write(content)
     return OK
 
 
@@ -75,13 +82,9 @@ def _text(words: tuple[str, ...], file: str | None) -> str:
     if words:
         return " ".join(words)
     if file in (None, "-"):
-        return _decoded(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input")
+        return _decoded(standard_input().read(MAX_TEXT_BYTES + 1), "standard input")
     assert file is not None
-    try:
-        with Path(file).open("rb") as opened:
-            return _decoded(opened.read(MAX_TEXT_BYTES + 1), file)
-    except OSError as error:
-        raise UsageProblem(f"{file} cannot be read: {error.strerror}.") from None
+    return _decoded(read_named(named_path(file), limit_bytes=MAX_TEXT_BYTES), shown_path(file))
 
 
 def _decoded(content: bytes, name: str) -> str:

@@ -8,7 +8,16 @@ from typing import cast
 
 import click
 
-from runner.cli.console import Command, current_instance, globals_of, json_option, say, terminal_table, to_json
+from runner.cli.console import (
+    Command,
+    NamedPath,
+    current_instance,
+    globals_of,
+    json_option,
+    say,
+    terminal_table,
+    to_json,
+)
 from runner.exit_codes import FAILED, OK
 from runner.text_format import counted
 
@@ -21,7 +30,7 @@ from runner.text_format import counted
         "voicejobs init ~/voices --force   # write the defaults again",
     ),
 )
-@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="[DIR]", required=False, type=NamedPath())
 @click.option("--force", is_flag=True, help="Overwrite an existing voicejobs.toml.")
 @click.option("--accept-state", is_flag=True, help="Accept an empty or another registry where one was lost.")
 def init(folder: Path | None, force: bool, accept_state: bool) -> None:
@@ -29,12 +38,15 @@ def init(folder: Path | None, force: bool, accept_state: bool) -> None:
 
     Writes a voicejobs.toml that lists every key with its default, commented out, and creates the folders.
     """
-    from registry.durable_files import make_folder_durably, write_durably
+    from models.named_paths import kind_of, shown_path, status_of
+    from registry.durable_files import make_folder_durably
     from registry.errors import Conflict
     from runner.config.instance import Instance
     from runner.config.settings import SETTINGS_FILE, default_file, load_settings
+    from runner.errors import UsageProblem
+    from runner.output_files import check_target, write_target
 
-    folder = (folder or globals_of(click.get_current_context()).get("root") or Path()).expanduser().absolute()
+    folder = (folder or globals_of(click.get_current_context()).get("root") or Path()).absolute()
     path = folder / SETTINGS_FILE
     if accept_state and path.exists():
         from runner.cli.accept_state import accept_state_of
@@ -43,8 +55,12 @@ def init(folder: Path | None, force: bool, accept_state: bool) -> None:
         return
     if path.exists() and not force:
         raise Conflict(f"{path} exists already.", hint="--force overwrites it with the defaults.")
+    if (status := status_of(folder)) is not None and not folder.is_dir():
+        raise UsageProblem(f"{shown_path(folder)} is {kind_of(status) or 'a file'}, where a folder is needed.")
+    if path.exists() or path.is_symlink():
+        check_target(path)
     make_folder_durably(folder)
-    write_durably(path, default_file().encode())
+    write_target(path, default_file().encode())
     instance = Instance(folder, load_settings(path))
     instance.prepare()
     say(f"Created an instance in {folder}. Start it with: voicejobs --root {shlex.quote(str(folder))} run")
@@ -57,7 +73,7 @@ def init(folder: Path | None, force: bool, accept_state: bool) -> None:
 @click.option(
     "--dir",
     "folder",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     metavar="DIR",
     help="Folder to use; default: a new temporary one.",
 )

@@ -11,6 +11,7 @@ import click
 from runner.cli.console import (
     Command,
     LazyGroup,
+    NamedPath,
     current_instance,
     json_option,
     say,
@@ -314,7 +315,7 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
 )
 @click.argument("voice")
 @click.option(
-    "-o", "--output", metavar="FILE.wav", type=click.Path(path_type=Path), help="Write a file instead of playing."
+    "-o", "--output", metavar="FILE.wav", type=NamedPath(to_write=True), help="Write a file instead of playing."
 )
 def play(voice: str, output: Path | None) -> None:
     """Play the audition of a version, or the recording that it was locked from."""
@@ -332,7 +333,7 @@ def play(voice: str, output: Path | None) -> None:
         waveform, _ = decode_audio(registry.objects.read(sha256), name=f"the recording of {version.name}")
     wav = encode_audio(waveform)
     if output is not None:
-        write_target(output.expanduser(), wav)
+        write_target(output, wav)
     else:
         play_wav(wav)
 
