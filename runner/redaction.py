@@ -13,20 +13,20 @@ _SECRETS = re.compile(
     | \b github_pat_ \w{20,}
     | \b sk- [A-Za-z0-9_-]{20,}                                 # several services
     | \b AKIA [0-9A-Z]{16} \b                                   # AWS
-    | \b eyJ [\w-]{10,} \. [\w-]{10,} \. [\w-]{10,}             # JSON web tokens
+    | (?<![\w-]) eyJ [\w-]{10,} \. [\w-]{10,} \. [\w-]{10,}             # JSON web tokens
     """,
     re.VERBOSE,
 )
 _AFTER_A_NAME = re.compile(
-    r"""( (?: authorization ["']? \s* [:=] \s* ["']? (?: bearer | basic | token )? \s*
-          | \b bearer \s+
-          | (?: [\w-]* (?: token | password | passwd | secret | api[_-]?key ) ) ["']? \s* [:=] \s* ["']?
+    r"""( (?: authorization ["']? \s{0,20} [:=] \s{0,20} ["']? (?: bearer | basic | token )? \s{0,20}
+          | \b bearer \s{1,20}
+          | (?: token | password | passwd | secret | api[_-]?key ) ["']? \s{0,20} [:=] \s{0,20} ["']?
           ) )
         ( [^\s"'&,;)}\]]{6,} )""",
     re.VERBOSE | re.IGNORECASE,
 )
 _ITS_NAMES = re.compile("authorization|bearer|token|passw|secret|api[_-]?key", re.IGNORECASE)  # quick to rule out
-_IN_A_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+_IN_A_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
 
 
 def redact(text: str) -> str:

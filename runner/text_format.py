@@ -1,10 +1,18 @@
 """Numbers, times and rows → the text that people read: `2 jobs`, `3 min`, `1.5 GB`, a table. Pure."""
 
+import re
 import time
 import unicodedata
 from collections.abc import Sequence
 
 LEAST_LAST_COLUMN = 20
+# Controls except tab and newline, C1, marks that change the direction of text, line separators, halves of characters.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey, each such character as the escape that JSON has for it."""
+    return text if text.isprintable() else _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def counted(number: int, thing: str) -> str:
@@ -49,7 +57,7 @@ def short(text: str | None, width: int = 50) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, columns: int | None = None) -> str:
     """Columns as wide as their widest cell; the last one is free, or ends at `columns` of a terminal."""
-    lines = [[str(cell) for cell in row] for row in (headings, *rows)]
+    lines = [[printable(str(cell)).replace("\n", "\\n") for cell in row] for row in (headings, *rows)]
     widths = [max(columns_of(line[column]) for line in lines) for column in range(len(headings))]
     if columns is not None:
         room = columns - sum(width + 2 for width in widths[:-1])

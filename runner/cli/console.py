@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import click
 
 from runner.errors import UsageProblem
-from runner.text_format import table
+from runner.text_format import printable, table
 
 if TYPE_CHECKING:
     from runner.config.instance import Instance
@@ -163,7 +163,12 @@ def show(value: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print `value` as JSON, or as `text` formats it."""
     content = to_json(value) if as_json else text(value)
     if content:
-        click.echo(content)
+        echo(content)
+
+
+def echo(result: str | Path) -> None:
+    """Print a result on stdout, without what a terminal would obey."""
+    click.echo(printable(str(result)))
 
 
 def to_json(value: Any) -> str:
@@ -187,7 +192,7 @@ def _plain(value: Any) -> Any:
 
 def say(message: str) -> None:
     """Print a message on stderr."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
 
 
 def standard_input() -> BinaryIO:

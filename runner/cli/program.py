@@ -115,7 +115,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        say(shown.getvalue().rstrip("\n"))
         return USAGE
     except (KeyboardInterrupt, click.Abort):
         say("interrupted")

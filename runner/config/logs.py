@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runner.config.instance import Instance
 from runner.redaction import redact
+from runner.text_format import printable
 
 LOG_FILE = "runner.log"
 MAX_LOG_BYTES = 10_000_000
@@ -46,7 +47,7 @@ class Redacting(logging.Formatter):
     """Formatter that removes credentials from records and their tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record)).replace("\r", "\\r")
+        return printable(redact(super().format(record)).replace("\r", "\\r"))
 
 
 def set_up_logging(instance: Instance, *, to_stderr: bool = True) -> None:

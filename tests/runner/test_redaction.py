@@ -78,3 +78,11 @@ def test_receipts_and_lists_of_jobs_hold_no_tokens(bench, capsys):
     printed = capsys.readouterr().out
     assert SECRETS[0] not in printed + json.dumps(content)
     assert printed.count(REDACTED) == 2
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a-", "a.", "eyJ-", "token-", "token ", "authorization: ", "http://a:", "hf_ab ", "sk-a", "bearer  "],
+)
+def test_redaction_is_linear_in_a_long_line(piece):
+    redact(piece * (1_000_000 // len(piece)) + " token authorization: bearer ://")  # the time limit of the suite judges

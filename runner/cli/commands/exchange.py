@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.console import Command, NamedPath, current_instance, json_option, say, standard_output, to_json
+from runner.cli.console import Command, NamedPath, current_instance, echo, json_option, say, standard_output, to_json
 from runner.exit_codes import FAILED, OK
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, *
         _talk(outcome)
     codes = [] if no_wait else [_wait(instance, outcome) for outcome in outcomes]
     if as_json:
-        click.echo(to_json([_as_json(outcome) for outcome in outcomes]))
+        echo(to_json([_as_json(outcome) for outcome in outcomes]))
     else:
         for outcome in outcomes:
             if outcome.voice and outcome.error is None:
-                click.echo(f"{outcome.status}\t{outcome.voice}")
+                echo(f"{outcome.status}\t{outcome.voice}")
     return FAILED if any(outcome.status == REFUSED for outcome in outcomes) else max(codes, default=OK)
 
 
@@ -131,6 +131,6 @@ def export_voice(voice: str, output: Path | None, as_json: bool) -> None:
         say(warning)
     if as_json and path is not None:
         digest = f"sha256:{found.version.digest}"
-        click.echo(to_json({"file": path, "voice": found.version.name, "digest": digest}))
+        echo(to_json({"file": path, "voice": found.version.name, "digest": digest}))
     elif path is not None:
-        click.echo(path)
+        echo(path)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.jobs.values import JobStatus
-from runner.cli.console import NO_RUNNER, Command, LazyGroup, current_instance, json_option, say, show, terminal_table
+from runner.cli.console import (
+    NO_RUNNER,
+    Command,
+    LazyGroup,
+    current_instance,
+    echo,
+    json_option,
+    say,
+    show,
+    terminal_table,
+)
 from runner.errors import UsageProblem
 from runner.outbox.receipt import error_entry
 from runner.redaction import redact
@@ -150,7 +160,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
     if as_json:
         show(_details_json(details), as_json=True, text=str)
         return
-    click.echo(redact(_details_text(details, outbox=str(instance.outbox))))
+    echo(redact(_details_text(details, outbox=str(instance.outbox))))
     _warn_of_no_runner([details.listed])
 
 

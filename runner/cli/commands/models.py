@@ -22,7 +22,7 @@ from runner.cli.commands.models_output import (
     talk,
     voices_by_model,
 )
-from runner.cli.console import Command, LazyGroup, NamedPath, globals_of, json_option, say, to_json
+from runner.cli.console import Command, LazyGroup, NamedPath, echo, globals_of, json_option, say, to_json
 from runner.text_format import counted, size
 
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ def list_command(chosen: ChosenDirectory, show_all: bool, as_json: bool) -> None
         rows += models_elsewhere(chosen.directory, environ=chosen.environ)
         rows += models_not_installed(chosen.directory, present={row["id"] for row in rows})
     if as_json:
-        click.echo(to_json(rows))
+        echo(to_json(rows))
         return
     if not rows:
         say(
             f"No model in {chosen.directory}. `voicejobs models pull NAME` fetches one; `models list --all` names them."
         )
     else:
-        click.echo(listing(rows))
+        echo(listing(rows))
 
 
 @models_command("path", "voicejobs models path qwen3-tts-1.7b-base")
@@ -133,9 +133,9 @@ def path_command(chosen: ChosenDirectory, name: str, as_json: bool) -> None:
         hint = f"`voicejobs models pull {choice.id}` fetches it."
         raise ModelNotInstalled(f"{choice.id} is not usable in {chosen.directory}.", hint=hint)
     if as_json:
-        click.echo(to_json({"id": choice.id, "folder": str(choice.folder)}))
+        echo(to_json({"id": choice.id, "folder": str(choice.folder)}))
     else:
-        click.echo(str(choice.folder))
+        echo(str(choice.folder))
 
 
 @models_command(
@@ -161,7 +161,7 @@ def pull_command(chosen: ChosenDirectory, name: str, revision: str | None, as_js
             progress_every_s=0.1 if sys.stderr.isatty() else 5.0,
         )
     if as_json:
-        click.echo(
+        echo(
             to_json(
                 {
                     "id": prepared.id,
@@ -173,7 +173,7 @@ def pull_command(chosen: ChosenDirectory, name: str, revision: str | None, as_js
             )
         )
     else:
-        click.echo(str(prepared.folder) if prepared.folder else prepared.id)
+        echo(str(prepared.folder) if prepared.folder else prepared.id)
 
 
 @models_command("verify", "voicejobs models verify", "voicejobs models verify qwen3-tts-1.7b-base --hashes")
@@ -187,12 +187,12 @@ def verify_command(chosen: ChosenDirectory, names: tuple[str, ...], hashes: bool
     checked = verify_models(names, directory=chosen.directory, hashes=hashes)
     rows = [model_as_json(model) for model in checked]
     if as_json:
-        click.echo(to_json(rows))
+        echo(to_json(rows))
     else:
-        click.echo(listing(rows)) if rows else None
+        echo(listing(rows)) if rows else None
         for row in rows:
             for problem in row["problems"]:
-                click.echo(f"{row['id']}: {problem}")
+                echo(f"{row['id']}: {problem}")
     broken = [row["id"] for row in rows if row["state"] != "available"]
     if broken:
         raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` repairs a model.")
@@ -223,7 +223,7 @@ def migrate_command(chosen: ChosenDirectory, dry_run: bool, undo: bool, on_confl
     if undo:
         undone = undo_last(chosen.directory, on_event=talk)
         rows = [{"id": one.model, "action": "undone", "folder": str(one.source)} for one in undone]
-        click.echo(to_json(rows)) if as_json else None
+        echo(to_json(rows)) if as_json else None
         return
     if not dry_run:
         recover(chosen.directory, on_event=talk)
@@ -234,7 +234,7 @@ def migrate_command(chosen: ChosenDirectory, dry_run: bool, undo: bool, on_confl
     outcome = run_plan(plan, on_event=talk)
     failed = set(outcome.failed)
     if as_json:
-        click.echo(
+        echo(
             to_json(
                 [{**step_as_json(step), "done": step in outcome.done, "failed": step in failed} for step in plan.steps]
             )
@@ -261,7 +261,7 @@ def rm_command(chosen: ChosenDirectory, name: str, force: bool, as_json: bool) -
         raise ModelNeeded(f"{choice.id} is needed by {', '.join(used)}.", hint=hint)
     removed = remove_model(choice, directory=chosen.directory)
     if as_json:
-        click.echo(to_json({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes}))
+        echo(to_json({"id": removed.id, "folder": str(removed.folder), "freed_bytes": removed.freed_bytes}))
     else:
         say(f"removed {removed.id}, freed {size(removed.freed_bytes)}")
 
@@ -276,6 +276,6 @@ def quantize_command(chosen: ChosenDirectory, source: str, bits: str, target: st
 
     made = quantize_model(source, bits=int(bits), target=target, directory=chosen.directory)
     if as_json:
-        click.echo(to_json(model_as_json(made)))
+        echo(to_json(model_as_json(made)))
     else:
-        click.echo(str(made.folder))
+        echo(str(made.folder))

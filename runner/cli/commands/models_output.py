@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.console import say, terminal_table, to_json
+from runner.cli.console import echo, say, terminal_table, to_json
 from runner.text_format import counted, short, size
 
 if TYPE_CHECKING:
@@ -149,13 +149,13 @@ def step_as_json(step: PlannedStep) -> dict[str, Any]:
 def show_plan(plan: Plan, *, as_json: bool) -> None:
     """Print a migration before it is run: the data on stdout, the sum on stderr."""
     if as_json:
-        click.echo(to_json([step_as_json(step) for step in plan.steps]))
+        echo(to_json([step_as_json(step) for step in plan.steps]))
         return
     for step in plan.steps:
         way = f"-> {step.target}" if step in plan.changes else f"({step.reason})"
-        click.echo(f"{step.action:10} {size(step.size_bytes):>10}  {step.source} {way}")
+        echo(f"{step.action:10} {size(step.size_bytes):>10}  {step.source} {way}")
     for finding in plan.findings:
-        click.echo(f"{'closed':10} {'':>10}  {finding.folder} ({finding.reason})")
+        echo(f"{'closed':10} {'':>10}  {finding.folder} ({finding.reason})")
     moved_bytes = sum(step.size_bytes for step in plan.changes)
     say(f"{counted(len(plan.changes), 'change')}, {size(moved_bytes)}, into {plan.directory}")
 

@@ -13,6 +13,7 @@ from runner.cli.console import (
     NO_RUNNER,
     Command,
     current_instance,
+    echo,
     json_option,
     say,
     show,
@@ -40,7 +41,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 
     verdicts = [check_file(name, stdin=standard_input()) for name in files]
     if as_json:
-        click.echo(to_json(verdicts))
+        echo(to_json(verdicts))
     else:
         for verdict in verdicts:
             of_lines = f" of {counted(verdict.lines, 'line')}" if verdict.lines is not None else ""
@@ -94,7 +95,7 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
     submitted = submit_job(instance, job, name=f"{name}{suffix}" if name else None)
     if not wait:
         if as_json:
-            click.echo(to_json({"dropped": submitted.path, "kind": job.spec.kind}))
+            echo(to_json({"dropped": submitted.path, "kind": job.spec.kind}))
         else:
             say(f"dropped {submitted.path}")
             if not instance.runner_is_active():
@@ -102,13 +103,13 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
         return OK
     finished = wait_with_progress(instance, submitted)
     if as_json:
-        click.echo(to_json(finished.receipt))
+        echo(to_json(finished.receipt))
         return finished.exit_code
     say(f"{finished.job}: {finished.status}")
     if finished.error_text:
         say(finished.error_text)
     for path in sorted(finished.folder.glob("*")):
-        click.echo(path)
+        echo(path)
     return finished.exit_code
 
 

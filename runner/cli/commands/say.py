@@ -12,6 +12,7 @@ from runner.cli.console import (
     Command,
     NamedPath,
     current_instance,
+    echo,
     standard_input,
     standard_output,
     warn_of_unheard_settings,
@@ -63,7 +64,7 @@ def say(ctx: click.Context, /, text: tuple[str, ...], file: str | None, list_voi
     if list_voices or how["voice"] == LIST:
         instance = current_instance()
         instance.prepare()
-        click.echo(speak.listing(instance))
+        echo(speak.listing(instance))
         return OK
     if not text and file is None and sys.stdin is not None and sys.stdin.isatty():
         click.echo(ctx.get_help())

@@ -12,6 +12,7 @@ from runner.cli.console import (
     Command,
     NamedPath,
     current_instance,
+    echo,
     globals_of,
     json_option,
     say,
@@ -87,7 +88,7 @@ def demo(folder: Path | None, as_json: bool) -> None:
     from runner.cli.demo import demo_text, run_demo
 
     result = run_demo(folder, say=say)
-    click.echo(to_json(result) if as_json else demo_text(result))
+    echo(to_json(result) if as_json else demo_text(result))
 
 
 @click.command(
@@ -113,22 +114,22 @@ def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int
     if list_checks:
         listed = [{"check": name, "what": what} for name, (what, _) in CHECKS.items()]
         rows = [(item["check"], item["what"]) for item in listed]
-        click.echo(to_json(listed) if as_json else terminal_table(("CHECK", "WHAT"), rows))
+        echo(to_json(listed) if as_json else terminal_table(("CHECK", "WHAT"), rows))
         return OK
     found = examine(current_instance(), engine=engine)
     bad = [finding for finding in found if finding.counts]
     if as_json:
-        click.echo(to_json({"ok": not bad, "findings": found}))
+        echo(to_json({"ok": not bad, "findings": found}))
         return FAILED if bad else OK
     for finding in found:
         if finding.severity == findings.OK and not verbose and finding.check not in ALWAYS_TOLD:
             continue
-        click.echo(f"{finding.severity:<8} {finding.check}: {finding.message}")
+        echo(f"{finding.severity:<8} {finding.check}: {finding.message}")
         if finding.remedy and finding.severity != findings.OK:
-            click.echo(f"{'':<8}   → {finding.remedy}")
+            echo(f"{'':<8}   → {finding.remedy}")
     checks = len({finding.check for finding in found})
     notes = sum(finding.severity == findings.NOTE for finding in found)
-    click.echo(f"{checks} checks: {counted(len(bad), 'finding')}, {counted(notes, 'note')}")
+    echo(f"{checks} checks: {counted(len(bad), 'finding')}, {counted(notes, 'note')}")
     return FAILED if bad else OK
 
 

@@ -13,6 +13,7 @@ from runner.cli.console import (
     LazyGroup,
     NamedPath,
     current_instance,
+    echo,
     json_option,
     say,
     show,
@@ -116,9 +117,9 @@ def show_(voice: str, as_json: bool) -> None:
         version = registry.show(_reference(voice), removed=True)
         aliases = [alias.name for alias in registry.aliases(version.voice) if alias.number == version.number]
     if as_json:
-        click.echo(to_json({**_version_json(version), "aliases": aliases}))
+        echo(to_json({**_version_json(version), "aliases": aliases}))
     else:
-        click.echo(_version_text(version, aliases))
+        echo(_version_text(version, aliases))
 
 
 def _version_json(version: Version) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def history(voice: str, limit: int, as_json: bool) -> None:
         versions = registry.history(voice, limit=limit)
         moves = registry.alias_log(voice, limit=limit)
     if as_json:
-        click.echo(to_json({"versions": [_version_json(version) for version in versions], "alias_log": moves}))
+        echo(to_json({"versions": [_version_json(version) for version in versions], "alias_log": moves}))
         return
     rows = [
         (
@@ -174,10 +175,10 @@ def history(voice: str, limit: int, as_json: bool) -> None:
         )
         for version in versions
     ]
-    click.echo(terminal_table(("VERSION", "MADE", "BY", "JOB", "MODEL", ""), rows))
+    echo(terminal_table(("VERSION", "MADE", "BY", "JOB", "MODEL", ""), rows))
     for move in moves:
         said = f"{_at(move.from_number)} → {_at(move.to_number)}"
-        click.echo(f"{when(move.moved_s)}  {move.name}: {said}  {move.why}")
+        echo(f"{when(move.moved_s)}  {move.name}: {said}  {move.why}")
 
 
 def _at(number: int | None) -> str:
@@ -378,10 +379,10 @@ def fsck(as_json: bool) -> int:
     with _registry() as registry:
         report = registry.fsck()
     if as_json:
-        click.echo(to_json(report))
+        echo(to_json(report))
     else:
         for finding in report.findings:
-            click.echo(f"{finding.where}: {finding.problem}\n  {finding.remedy}")
+            echo(f"{finding.where}: {finding.problem}\n  {finding.remedy}")
         versions, takes = counted(report.versions, "version"), counted(report.takes, "take")
         verdict = "sound" if report.sound else f"{counted(report.lost, 'thing')} lost"
         say(
