@@ -96,7 +96,11 @@ class Runner:
         settings = instance.settings
         self._waker = Waker()
         self._inbox_events = False
-        self.context = open_context(instance)
+        try:
+            self.context = open_context(instance)
+        except BaseException:
+            self._lock.release()  # this process may live on
+            raise
         self._held = HeldFiles(self.context.database, self._lock, root=instance.root)
         self.scanner = InboxScanner(instance)
         self.engine = EngineClient(
