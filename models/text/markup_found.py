@@ -34,6 +34,8 @@ _MARKDOWN = re.compile(
 _LIST = re.compile(r"^ {0,3}-[ \t]+\S.{0,200}[^.!?…\"”»’\s]\n {0,3}-[ \t]+\S.{0,30}", re.MULTILINE)
 _BBCODE = re.compile(r"\[/?(?:b|i|u|s|url|img|quote|code|color|size|list)(?:=[^\]\n]{1,100})?\]")
 _LATEX = re.compile(r"\\(?:emph|text\w{2}|section|chapter|footnote|begin|end|item|cite|ref)\b\{?")
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrt](?![a-z]))|(?:=[0-9A-F]{2}){2,}")
+_CAPTION_TIME = re.compile(r"\d\d:\d\d[,.:]\d{2,3}(?:[,.]\d{3})? --> ")
 _PLACEHOLDER = re.compile(r"\{\{[^{}\n]{1,60}\}\}|\$\{[^{}\n]{1,60}\}|<%[^%\n]{1,60}%>")
 _MISREAD = re.compile(
     "â€[\u2122\u0153\u009d\u201c\u201d\u00a6œ™]?|Ã[\u00a0-\u00bf\u0192\u201e\u2026\u2020\u2021Ÿ¼¶¤©¨]|ï»¿|\ufffd"
@@ -53,7 +55,7 @@ _MANNERS_TEXT = """
 """
 _MANNER = "|".join(_MANNERS_TEXT.split()).replace("-", " ").replace("*", r"\w*")
 _MANNERS = re.compile(rf"(?:\w{{3,8}}ly )?(?:{_MANNER})(?: \w+)?", re.IGNORECASE)
-_MAY_BE_MARKUP = re.compile(r"[<(&*_`\[#>~|\\{\ufffdÃâï]|^ {0,3}[-+]", re.MULTILINE)
+_MAY_BE_MARKUP = re.compile(r"[<(&*=_`\[#>~|\\{\ufffdÃâï]|^ {0,3}[-+]", re.MULTILINE)
 
 
 def markup_in(text: str) -> list[str]:
@@ -98,6 +100,8 @@ def _found(text: str) -> Iterator[tuple[str, str]]:
     yield from (("BBCode", match[0]) for match in _BBCODE.finditer(text))
     yield from (("LaTeX", match[0]) for match in _LATEX.finditer(text))
     yield from (("placeholders", match[0]) for match in _PLACEHOLDER.finditer(text))
+    yield from (("escapes", match[0]) for match in _ESCAPE.finditer(text))
+    yield from (("times of captions", match[0]) for match in _CAPTION_TIME.finditer(text))
     yield from (("characters that were lost or misread in a conversion", match[0]) for match in _MISREAD.finditer(text))
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from models.text.characters import is_wide
 from models.text.spoken_form import has_word, hyphenated_words, without_line_end_hyphens
 
+PAIRS_LOOKED_AT = 5_000  # of lines: they show how the text is set
 NARROWEST_PAGE = 40  # columns: shorter lines were not wrapped
 CLEARLY_SHORT = 0.8  # of a page's width: what ends there, in wrapped text, ends on purpose
 MUCH_TOO_SHORT = 0.6  # even where nothing ends, as in an address
@@ -46,8 +47,8 @@ class _Line:
 
 def paragraphs(text: str) -> Paragraphs:
     """The paragraphs of a text, each in one line; one without a word, such as `* * *`, stands by itself."""
-    blocks = [[_line(line) for line in block] for block in _blocks(text)]
-    pairs = [pair for block in blocks for pair in itertools.pairwise(block)]
+    blocks = list(_blocks(text))
+    pairs = list(itertools.islice(_pairs(blocks), PAIRS_LOOKED_AT))
     width = max((above.columns for above, _ in pairs), default=0)
     wraps = sum(_goes_over(above, below, width) for above, below in pairs)
     is_wrapped = 2 * wraps >= len(pairs)
@@ -67,18 +68,24 @@ def _blocks(text: str) -> Iterator[list[str]]:
             block = []
 
 
+def _pairs(blocks: Iterable[Sequence[str]]) -> Iterator[tuple[_Line, _Line]]:
+    """Lines with a single newline between them."""
+    for block in blocks:
+        yield from itertools.pairwise(map(_line, block))
+
+
 def _line(line: str) -> _Line:
     bare = line.strip()
     ending = bare.rstrip(_CLOSERS)
-    first = next((c for c in bare if c.isalnum()), "")
+    first = bare[0] if bare[0].isalnum() else next((c for c in bare if c.isalnum()), "")
     return _Line(
         text=bare,
         columns=_columns(line.rstrip()),
-        first_columns=2 if is_wide(bare[0]) else 1 + _columns(bare.split()[0]),
+        first_columns=2 if is_wide(bare[0]) else 1 + _columns(bare.split(None, 1)[0]),
         indent=_columns(line) - _columns(line.lstrip()),
         ends=ending[-1:] in _STOPS or (not ending and not has_word(bare)) or bare[-1] in "」』",
         goes_on=first.islower() and bare[0] not in "«“\"'‘„",
-        is_said=has_word(bare),
+        is_said=(first.isascii() and first.isalnum()) or has_word(bare),
     )
 
 
@@ -99,10 +106,10 @@ def _goes_over(above: _Line, below: _Line, width: int) -> bool:
     return below.goes_on or (is_full and not above.ends)
 
 
-def _parts(block: Sequence[_Line], width: int, *, is_wrapped: bool) -> Iterator[list[str]]:
+def _parts(block: Sequence[str], width: int, *, is_wrapped: bool) -> Iterator[list[str]]:
     """The lines of each paragraph in a block."""
-    part = [block[0].text]
-    for above, below in itertools.pairwise(block):
+    part = [block[0].strip()]
+    for above, below in itertools.pairwise(map(_line, block)):
         if _ends_paragraph(above, below, width, is_wrapped=is_wrapped):
             yield part
             part = []

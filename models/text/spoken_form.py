@@ -18,6 +18,7 @@ _LINE_BREAK = re.compile("[\u0085\u2028\v]")
 # Runs of marks: nobody reads them. Three or fewer are ordinary, and dots may be four: an ellipsis and a stop.
 _DOTS = re.compile(r"[.…‥․·•∙⋯・･](?:[ \t]?[.…‥․·•∙⋯・･]){4,}")
 _CRIES = re.compile(r"[!?！？](?:[ \t]?[!?！？]){3,}")
+_ARROWS = re.compile(r"(?<![\w!<=~-])<?[-=~]{2,}>|<[-=~]{2,}(?!\w)")
 _DASHES = re.compile(r"[-‐‒–—―−](?:[ \t]?[-‐‒–—―−]){3,}")
 _RULES = re.compile(r"([*#=_~^|+\\/<>※§¤¬¦])(?:[ \t]*\1){2,}")
 _MIXED_RULES = re.compile(r"[*#=_~^|+\\/<>•·\-–—](?:[ \t]?[*#=_~^|+\\/<>•·\-–—:]){3,}[ \t]?[*#=_~^|+\\/<>•·\-–—]")
@@ -30,7 +31,8 @@ _PLAIN_WORD = re.compile(r"[A-Za-z0-9]")
 MUCH = 2_000
 MOST_ROUNDS = 5
 _HYPHENATED = re.compile(r"\w+-\w+")
-_LINE_END_HYPHEN = re.compile(r"([^\W\d_]+|\d+)[-‐][ \t]*\r?\n[ \t]*(\w+)")
+_SOFT_BREAK = re.compile("\u00ad[ \\t]*\\r?\\n[ \\t]*")
+_LINE_END_HYPHEN = re.compile(r"([^\W\d_]+|\d+)[-‐\u00ad][ \t]*\r?\n[ \t]*(\w+)")
 _FIRST_PARTS_TEXT = """
     self well ill half all cross ex non anti twenty thirty forty fifty sixty seventy eighty ninety one two three
     four five six seven eight nine ten
@@ -89,7 +91,7 @@ def without_line_end_hyphens(text: str, hyphenated: Collection[str]) -> str:
 def _folded(text: str, kept: frozenset[str]) -> str:
     """Composed letters in their plain forms; a gap in place of what cannot be said."""
     text = _LINE_BREAK.sub("\n", text).replace("\u2029", "\n\n")
-    text = INVISIBLE.sub("", text)
+    text = INVISIBLE.sub("", _SOFT_BREAK.sub("", text))
     text = FOLDED.sub(lambda match: match[0] if match[0] in kept else plain_form(match), text)
     text = UNSPOKEN.sub(lambda match: match[0] if match[0] in kept else GAP, text)
     text = _STRAY_APOSTROPHE.sub("'", text)
@@ -99,17 +101,24 @@ def _folded(text: str, kept: frozenset[str]) -> str:
 def _joined(match: re.Match[str], hyphenated: Collection[str]) -> str:
     """Both parts of a word that was cut at a line's end, with its hyphen where the word has one."""
     first, second = match.groups()
+    if match[0][len(first)] == "\u00ad":
+        return f"{first}{second}"
     is_cut = second[0].islower() and first[-1].isalpha() and first.casefold() not in _FIRST_PARTS
     return f"{first}{second}" if is_cut and f"{first}-{second}" not in hyphenated else f"{first}-{second}"
 
 
 def _without_runs(text: str) -> str:
-    text = _DOTS.sub("…", text)
+    text = _ARROWS.sub(GAP, _DOTS.sub(_ellipsis, text))
     text = _CRIES.sub(lambda match: match[0].replace(" ", "").replace("\t", "")[:3], text)
     text = _MIXED_RULES.sub(lambda match: match[0] if _DASHES.fullmatch(match[0]) else GAP, text)
     text = _DASHES.sub(_dash, text)
     text = _RULES.sub(GAP, text)
     return _REPEATED.sub(lambda match: match[1] if match[1] in _KEPT_ONCE else GAP, text)
+
+
+def _ellipsis(match: re.Match[str]) -> str:
+    """One ellipsis, apart from a word that follows."""
+    return "… " if match.string[match.end() : match.end() + 1].isalnum() else "…"
 
 
 def _dash(match: re.Match[str]) -> str:

@@ -14,6 +14,7 @@ import pydantic
 
 from models.text.markup import Words, markup_of, words_of
 from models.text.markup_found import markup_in, markup_warning
+from models.text.spoken_form import speaks
 from models.text.text_file import text_of
 from registry.errors import InvalidInput, StorageError
 from runner.errors import AttachmentMissing
@@ -49,8 +50,13 @@ class JobTexts:
 
 def job_texts(spec: SynthesizeSpec, *, folder: Path | None) -> JobTexts:
     """The lines of a job, also when it was given one text or a file. Raises InvalidInput, AttachmentMissing, …"""
-    if spec.lines is not None:
-        return _of_lines(spec, spec.lines)
+    texts = _of_lines(spec, spec.lines) if spec.lines is not None else _of_text(spec, folder)
+    if not any(speaks(line.text) for line in texts.lines):  # where its markup is read, that is
+        raise InvalidInput(f"{spec.text_file or 'The job'} holds no word to speak: no letter and no digit.")
+    return texts
+
+
+def _of_text(spec: SynthesizeSpec, folder: Path | None) -> JobTexts:
     text, name = spec.text, spec.text_file or ""
     if text is None:
         assert folder is not None  # parse_job and the inbox have checked that
@@ -108,8 +114,8 @@ def _of_lines(spec: SynthesizeSpec, lines: Sequence[LineSpec]) -> JobTexts:
         words = words_of(line.text, markup)
         ignored |= dict.fromkeys(words.ignored)
         plain.append(_as_read(line, words) if markup != "plain" else line)
-    kept = {n: line for n, (line, markup) in enumerate(read, start=1) if markup == "plain" and spec.markup is None}
-    found = {position: kinds for position, line in kept.items() if (kinds := markup_in(line.text))}
+    is_read = {position for position, (_, markup) in enumerate(read, start=1) if markup != "plain"}
+    found = {} if spec.markup else {n: kinds for n, kinds in _markup_in(plain).items() if n not in is_read}
     return JobTexts(lines=plain, markup=found, ignored=list(ignored))
 
 
@@ -121,4 +127,6 @@ def _as_read(line: LineSpec, words: Words) -> LineSpec:
 
 
 def _markup_in(lines: Sequence[LineSpec]) -> dict[int, Sequence[str]]:
-    return {position: kinds for position, line in enumerate(lines, start=1) if (kinds := markup_in(line.text))}
+    """Markup by the line's position, where the line is no pause."""
+    found = ((position, line.text, markup_in(line.text)) for position, line in enumerate(lines, start=1))
+    return {position: kinds for position, text, kinds in found if kinds and speaks(text)}

@@ -116,7 +116,9 @@ class Planner:
                 )
             )
         resolved = {name: voice.source.to_json() for name, voice in voices.items()}
-        first = next((line for line in lines if not line.is_pause), lines[0])
+        first = next((line for line in lines if not line.is_pause), None)
+        if first is None:
+            raise InvalidInput("The respellings leave no word to speak in the job.", hint=PRONUNCIATIONS_HINT)
         return JobPlan(model=first.model, lines=lines, plan={"voices": resolved}, warnings=texts.ignored_warnings())
 
     def _request(

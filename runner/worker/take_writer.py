@@ -181,7 +181,7 @@ class TakeWriter:
         return NewCandidate(
             audio_sha256=self.context.objects.put(content),
             design_state_sha256=facts.engine.get("design_state"),
-            transcript=request.text,
+            transcript=request.spoken,
             description=request.voice.description,
             language=request.language,
             seed=facts.accepted_seed,

@@ -91,6 +91,13 @@ def test_a_long_text_is_spoken_in_pieces_and_joined(presets):
     assert answer.frames <= 4.0 * 12.5
 
 
+def test_marks_alone_make_no_piece():
+    text = f"{LONG_TEXT} * * * {'…  ' * 30} {LONG_TEXT}\n\n---\n\n!!!"
+    pieces = pieces_of(text, "english")
+    assert len(pieces) > 1
+    assert all(any(character.isalnum() for character in piece.text) for piece in pieces)
+
+
 def test_cancelling_a_long_text_ends_all_its_pieces(presets):
     work = [preset_work(0, text=LONG_TEXT * 3, max_seconds=20.0), preset_work(1)]
     answers = speak(presets, work, progress=lambda key, frames: key != "w0" or frames < 6)

@@ -21,6 +21,9 @@ from models.text.markup_found import markup_in
         ("Dear {{name}},", ["placeholders ({{name}})"]),
         ("[b]bold[/b]", ["BBCode ([b], [/b])"]),
         ("\\emph{so}", ["LaTeX (\\emph{)"]),
+        ("He said\\nBye \\u2019", ["escapes (\\n, \\u2019)"]),
+        ("It=E2=80=99s", ["escapes (=E2=80=99)"]),
+        ("00:00:01,000 --> 00:00:02,000", ["times of captions (00:00:01,000 --> )"]),
         ("It donâ€™t, caf\ufffd", ["characters that were lost or misread in a conversion (â€™, \ufffd)"]),
     ],
 )

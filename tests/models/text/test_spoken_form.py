@@ -72,7 +72,7 @@ def test_what_cannot_be_seen_or_said_is_put_plainly(text, spoken):
         ("A self-\nmade man of forty-\ntwo.", "A self-made man of forty-two."),
         ("Jean-\nPaul, 1914-\n1918", "Jean-Paul, 1914-1918"),
         ("A well-known, well-\nknown fact: e-mail, e-\nmail.", "A well-known, well-known fact: e-mail, e-mail."),
-        ("The soft\u00ad\ning", "The soft\ning"),
+        ("The incom\u00ad\n  pre\u00adhensible", "The incomprehensible"),
     ],
 )
 def test_a_word_cut_at_a_lines_end_is_whole_again_with_its_own_hyphen(text, spoken):
@@ -84,6 +84,8 @@ def test_a_word_cut_at_a_lines_end_is_whole_again_with_its_own_hyphen(text, spok
     [
         (f"Chapter one {'.' * 40} 5", "Chapter one … 5"),
         (f"Introduction {'. ' * 20}12", "Introduction … 12"),
+        (f"Chapter 1{'.' * 20}5", "Chapter 1… 5"),
+        ("Look ---> here, not <== there --> now", "Look here, not there now"),
         ("Nooooo!!!!!!!!!!", "Nooooo!!!"),
         ("What?!?!?!?!", "What?!?"),
         ("Wait……………… what", "Wait… what"),
@@ -157,7 +159,8 @@ def test_the_spoken_form_of_a_spoken_form_is_itself(text):
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", ".", ". ", "!", "=", "-=", "—", "😂", "a-\n", "\u0301", "(", "\n", " ", "\u200b", "，１"]
+    "unit",
+    ["a", "<", "<-", "~ ", ".", ". ", "!", "=", "-=", "—", "😂", "a-\n", "\u0301", "(", "\n", " ", "\u200b", "，１"],
 )
 def test_no_text_takes_longer_than_its_length(unit):
     text = unit * (200_000 // len(unit))

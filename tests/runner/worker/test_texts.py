@@ -1,12 +1,15 @@
 """Texts through the worker: pauses above the engine, one clean form, warnings, and files judged as by `check`."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from models.protocol import SAMPLE_RATE_HZ
+from registry.voices.lookup import resolve
 from runner.cli.check import check_file
-from tests.runner.worker.bench import Bench, speak
+from tests.engines.noop import NoopEngine
+from tests.runner.worker.bench import Bench, design, lock, speak
 
 
 @pytest.fixture
@@ -185,3 +188,45 @@ def test_markup_that_is_spoken_as_it_stands_is_warned_of_by_check_and_in_the_rec
 def test_markup_that_is_wanted_is_read(bench):
     (line,) = lines_of(bench, "scene", "Tom &amp; <b>Jerry</b>.<break time='2s'/>", markup="ssml")
     assert (line["text"], line["warnings"]) == ("Tom & Jerry.", [])
+
+
+def test_a_job_whose_markup_leaves_no_word_says_so_in_check_and_run(bench, tmp_path):
+    job = speak("<speak><break time='2s'/></speak>")
+    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
+    assert "no word" in check_file(str(tmp_path / "job.toml")).problems[0]
+    receipt = receipt_of(bench, "empty", job)
+    assert (receipt["status"], "no word" in receipt["error"]["message"]) == ("failed", True)
+
+
+# ---- takes -------------------------------------------------------------------------------------------------------
+
+
+class CutOff(NoopEngine):
+    """Never reaches the end of a line."""
+
+    is_seeded = True
+
+    def facts(self):
+        return replace(super().facts(), is_seeded=self.is_seeded)
+
+    def render(self, line, progress):
+        return replace(super().render(line, progress), finish_reason="length")
+
+
+class CutOffAlways(CutOff):
+    is_seeded = False
+
+
+@pytest.mark.parametrize(("engine", "takes"), [(CutOff, 3), (CutOffAlways, 1)])
+def test_a_line_is_rendered_again_only_where_a_seed_makes_another_take(bench, engine, takes):
+    bench.engine.engine_for = engine
+    (line,) = lines_of(bench, "cut", "This line is cut off.")
+    assert (line["attempts"], line["quality"]["failed_gates"]) == (takes, ["length-cap"])
+
+
+def test_a_design_is_locked_with_the_words_that_were_spoken(bench):
+    bench.drop("elena-design.toml", design(text="The nega-\ntive re\u00adsult.", candidates=1))
+    bench.drop("elena.toml", lock(), age_s=-1)
+    bench.run()
+    with bench.context.database.read() as session:
+        assert resolve(session, "elena").transcript == "The negative result."
