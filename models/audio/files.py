@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import stat
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from models.audio.mending import mixed
+from models.audio.wave_header import kind_of, with_true_lengths
 from models.errors import InvalidReferenceAudio
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 
@@ -23,7 +26,9 @@ MAX_FILE_BYTES = 1 << 30
 MAX_DURATION_S = 3600.0
 MAX_CHANNELS = 32
 SOURCE_RATES_HZ = range(1_000, 768_001)
+MAX_SAMPLES = 48_000_000  # of all channels of a recording that is mended: two minutes of stereo at 192 kHz
 BLOCK_FRAMES = 1 << 16
+UNKNOWN_FRAMES = 1 << 40  # a length that libsndfile does not know is a huge number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,43 +40,66 @@ class AudioFacts:
     duration_s: float
     format: str  # "WAV", "FLAC", "MP3", …
     encoding: str  # "PCM_16", "PCM_24", "FLOAT", …
+    said: tuple[str, ...] = ()  # on what was mended when it was read
 
 
-def read_audio(path: Path) -> tuple[Waveform, AudioFacts]:
+def read_audio(path: Path, *, max_duration_s: float = MAX_DURATION_S) -> tuple[Waveform, AudioFacts]:
     """A file's sound as mono float32 `(S,)` at 24 kHz, and the form it had in the file.
 
     Raises InvalidReferenceAudio when it is no regular file, no audio, empty, too long or not finite.
     """
+    return decode_audio(read_bytes(path), name=path.name, max_duration_s=max_duration_s)
+
+
+def read_bytes(path: Path, *, at_most: int = MAX_FILE_BYTES) -> bytes:
+    """The content of a regular file of bounded size. Raises InvalidReferenceAudio."""
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
             raise InvalidReferenceAudio(f"{path.name} is not a regular file.")
-        if info.st_size > MAX_FILE_BYTES:
-            raise InvalidReferenceAudio(f"{path.name} has {info.st_size} bytes; at most {MAX_FILE_BYTES} are read.")
-        content = path.read_bytes()
+        if info.st_size > at_most:
+            raise InvalidReferenceAudio(f"{path.name} has {info.st_size} bytes; at most {at_most} are read.")
+        with path.open("rb") as file:
+            return file.read(at_most)
     except OSError as error:
         raise InvalidReferenceAudio(f"{path.name} cannot be read: {error.strerror or error}.") from error
-    return decode_audio(content, name=path.name)
 
 
 def decode_audio(
-    content: bytes, *, name: str = "the audio", max_duration_s: float = MAX_DURATION_S
+    content: bytes, *, name: str = "the audio", max_duration_s: float = MAX_DURATION_S, mends: bool = False
 ) -> tuple[Waveform, AudioFacts]:
-    """`read_audio` for bytes that are in memory already."""
+    """`read_audio` for bytes that are in memory already; `mends` brings channels together by what they hold."""
+    content, missing = with_true_lengths(content)
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             facts = _checked_facts(file, name=name, max_duration_s=max_duration_s)
-            blocks = _mono_blocks(file, max_frames=int(max_duration_s * facts.sample_rate_hz) + 1)
+            limit = int(max_duration_s * facts.sample_rate_hz) + 1
+            if mends:
+                limit = min(limit, MAX_SAMPLES // facts.channels)
+        said: tuple[str, ...] = ()
+        weights: Waveform | None = None
+        if mends and facts.channels > 1:
+            with soundfile.SoundFile(io.BytesIO(content)) as file:
+                weights, said = mixed(_blocks(file, max_frames=limit))
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            blocks = [_mono(block, weights if said else None) for block in _blocks(file, max_frames=limit)]
     except (soundfile.SoundFileError, TypeError, RuntimeError) as error:  # TypeError: headerless "RAW" files
         cause = str(getattr(error, "error_string", error)).rstrip(".")  # else it names a Python object
-        raise InvalidReferenceAudio(
-            f"{name} is not audio that can be read ({cause}).", hint="Give WAV, FLAC, MP3, OGG or AIFF."
-        ) from error
+        kind, hint = kind_of(content)
+        fact = f"{name} is {kind}" if kind else f"{name} is not audio that can be read ({cause})"
+        raise InvalidReferenceAudio(f"{fact}.", hint=hint) from error
     if not blocks:
         raise InvalidReferenceAudio(f"{name} holds no samples.")
     mono = np.concatenate(blocks)
+    if mono.size >= limit:
+        raise InvalidReferenceAudio(
+            f"{name} lasts longer than the {(limit - 1) / facts.sample_rate_hz:g} s that are read."
+        )
     if not np.isfinite(mono).all():
         raise InvalidReferenceAudio(f"{name} holds samples that are not finite numbers.")
+    if missing:
+        said = (f"{missing} % of what its header announces is missing: the file was cut short.", *said)
+    facts = replace(facts, duration_s=mono.size / facts.sample_rate_hz, said=said)
     return resample(mono, facts.sample_rate_hz, SAMPLE_RATE_HZ), facts
 
 
@@ -81,7 +109,7 @@ def _checked_facts(file: Any, *, name: str, max_duration_s: float) -> AudioFacts
     if file.channels > MAX_CHANNELS:
         raise InvalidReferenceAudio(f"{name} has {file.channels} channels; at most {MAX_CHANNELS} are read.")
     duration_s = file.frames / file.samplerate
-    if duration_s > max_duration_s:
+    if max_duration_s < duration_s and file.frames < UNKNOWN_FRAMES:
         raise InvalidReferenceAudio(f"{name} lasts {duration_s:.1f} s; at most {max_duration_s:g} s are read.")
     return AudioFacts(
         sample_rate_hz=file.samplerate,
@@ -92,17 +120,20 @@ def _checked_facts(file: Any, *, name: str, max_duration_s: float) -> AudioFacts
     )
 
 
-def _mono_blocks(file: Any, *, max_frames: int) -> list[Waveform]:
-    """Channels averaged, in blocks: memory for what a header promises is not allocated before it has been read."""
-    blocks: list[Waveform] = []
+def _blocks(file: Any, *, max_frames: int) -> Iterator[Waveform]:
+    """The sound in blocks `(n, C)`: memory for what a header promises is not allocated before it has been read."""
     frames = 0
     while frames < max_frames:
         block = file.read(min(BLOCK_FRAMES, max_frames - frames), dtype="float32", always_2d=True)
         if len(block) == 0:
             break
         frames += len(block)
-        blocks.append(block.mean(axis=1, dtype=np.float32))
-    return blocks
+        yield block
+
+
+def _mono(block: Waveform, weights: Waveform | None) -> Waveform:
+    """Channels averaged, or by their weights."""
+    return block.mean(axis=1, dtype=np.float32) if weights is None else block @ weights
 
 
 def resample(waveform: npt.NDArray[np.floating[Any]], from_hz: int, to_hz: int) -> Waveform:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from models.audio.files import AudioFacts, read_audio
+from models.audio.files import AudioFacts, decode_audio, read_bytes
+from models.audio.mending import (
+    LEAST_MODULATION_DB,
+    modulation_db,
+    with_silent_end,
+    within_full_scale,
+    without_long_silence,
+    without_offset,
+)
 from models.audio.quality import CLIPPED_AT, SILENT_RMS, loudest_rms
 from models.errors import InvalidReferenceAudio
 from models.protocol import SAMPLE_RATE_HZ, Waveform
@@ -18,13 +27,44 @@ RECOMMENDED_S = (3.0, 30.0)
 LOWEST_RATE_HZ, RECOMMENDED_RATE_HZ = 8_000, 16_000
 MOST_CLIPPED, CLIPPED_WARNING = 0.02, 0.001  # share of the samples
 # Expected over actual length: a transcript far off the recording's makes cloning repeat itself or collapse.
-FASTEST, SLOWEST = 3.0, 0.2
+FASTEST, SLOWEST = 2.5, 0.2
+FASTEST_WARNING, SLOWEST_WARNING = 1.7, 0.5
+MAX_REFERENCE_BYTES = 256 << 20
+LONGEST_DECODED_S = 2 * LONGEST_S  # before silence at its ends is cut off
 
 
 def read_reference(path: Path, *, transcript: str) -> tuple[Waveform, tuple[str, ...]]:
-    """A recording from a file, and what could be better about it. Raises InvalidReferenceAudio."""
-    waveform, facts = read_audio(path)
-    return waveform, reference_warnings(waveform, transcript=transcript, facts=facts)
+    """A recording from a file, mended, and what could be better about it. Raises InvalidReferenceAudio."""
+    content = read_bytes(path, at_most=MAX_REFERENCE_BYTES)
+    waveform, facts = decode_audio(content, name=path.name, max_duration_s=LONGEST_DECODED_S, mends=True)
+    waveform, offset = without_offset(waveform)
+    waveform, scaled = within_full_scale(waveform)
+    _check_speech(waveform, offset)
+    waveform, trimmed = without_long_silence(waveform)
+    try:
+        warnings = reference_warnings(waveform, transcript=transcript, facts=facts)
+    except InvalidReferenceAudio as error:
+        why = " ".join((error.message, *facts.said))  # as that the file was cut short
+        raise InvalidReferenceAudio(why, hint=error.hint) from error
+    waveform, added = with_silent_end(waveform)
+    removed = (f"A constant offset of {offset:+.2f} was taken off.",) if offset else ()
+    return waveform, (*facts.said, *removed, *scaled, *trimmed, *added, *warnings)
+
+
+def _check_speech(waveform: Waveform, offset: float) -> None:
+    """Refuse what is measured to be no speech: nothing, or a sound whose level never changes."""
+    loudest = loudest_rms(waveform)
+    aside = f"But for a constant offset of {offset:+.2f}, the" if offset else "The"
+    if loudest < SILENT_RMS:
+        level = f"no tenth of a second is above {20 * math.log10(max(loudest, 1e-6)):.0f} dB"
+        hint = "Was the microphone muted? Check it, or the file."
+        raise InvalidReferenceAudio(f"{aside} recording is silent: {level}.", hint=hint)
+    modulation = modulation_db(waveform)
+    if waveform.size >= SHORTEST_S * SAMPLE_RATE_HZ and modulation < LEAST_MODULATION_DB:
+        raise InvalidReferenceAudio(
+            f"{aside} recording holds no speech: its level hardly changes ({modulation:.1f} dB), as of hum or noise.",
+            hint="Listen to it; record somebody who speaks.",
+        )
 
 
 def reference_warnings(waveform: Waveform, *, transcript: str, facts: AudioFacts | None = None) -> tuple[str, ...]:
@@ -46,7 +86,7 @@ def reference_warnings(waveform: Waveform, *, transcript: str, facts: AudioFacts
     _check_transcript(transcript, duration_s)
     if facts is not None and facts.sample_rate_hz < LOWEST_RATE_HZ:
         raise InvalidReferenceAudio(f"A sample rate of {facts.sample_rate_hz} Hz is too low; 16 kHz or more is needed.")
-    return tuple(_warnings(duration_s, clipped, facts))
+    return (*_transcript_warnings(transcript, duration_s), *_warnings(duration_s, clipped, facts))
 
 
 def _check_transcript(transcript: str, duration_s: float) -> None:
@@ -61,6 +101,15 @@ def _check_transcript(transcript: str, duration_s: float) -> None:
             f"The transcript takes about {expected_s:.1f} s to say, and the recording lasts {duration_s:.0f} s.",
             hint="Write down every word that is spoken in it, or cut the recording.",
         )
+
+
+def _transcript_warnings(transcript: str, duration_s: float) -> Iterator[str]:
+    expected_s = spoken_time(transcript).expected_s
+    about = f"The transcript takes about {expected_s:.1f} s to say, and the recording lasts {duration_s:.1f} s"
+    if expected_s > duration_s * FASTEST_WARNING:
+        yield f"{about}: does it hold words that are not spoken?"
+    elif expected_s < duration_s * SLOWEST_WARNING:
+        yield f"{about}: does it lack words that are spoken?"
 
 
 def _warnings(duration_s: float, clipped: float, facts: AudioFacts | None) -> Iterator[str]:

@@ -26,7 +26,7 @@ from models.text.spoken_time import spoken_time
 from registry.jobs.values import Job, JobError
 from registry.voices.values import NewVersion
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
-from runner.outbox.take_encoding import model_facts, take_content
+from runner.outbox.take_encoding import as_stored, model_facts, take_content
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, derived_seed, retry_seed
 from runner.worker.context import Context
 
@@ -53,6 +53,9 @@ class LockTask:
     _attempt: int = 1
     _crash_count: int = 0
     _failures: int = 0
+
+    def __post_init__(self) -> None:
+        self.waveform = as_stored(self.waveform)  # the prompt can be made again from what is kept
 
     @property
     def has_work(self) -> bool:

@@ -1,0 +1,90 @@
+"""The bytes of an audio file → the same with the lengths that are there; and what a file is that is no audio.
+
+A recorder that crashed, a stream or an upload that broke off leave lengths in a RIFF header that are not so. Pure
+functions.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+
+RIFF_FORMS = (b"RIFF", b"RF64")
+FORM_BYTES, CHUNK_BYTES = 12, 8
+PLACEHOLDERS = frozenset({0, 4088, 4096})  # of writers that fill in the length when they close the file
+UNKNOWN_FROM = 0x7FFF_0000  # streams write the largest number that they have
+
+# First bytes, where they are, and what the file is then.
+_KINDS: Sequence[tuple[int, bytes, str]] = (
+    (4, b"ftyp", "an MPEG-4 file (m4a, mp4, mov)"),
+    (0, b"\x1aE\xdf\xa3", "a Matroska or WebM file"),
+    (0, b"#!AMR", "an AMR recording"),
+    (0, b"\x30\x26\xb2\x75", "a Windows Media file"),
+    (8, b"AVI ", "an AVI video"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"\x89PNG", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, and not the file itself"),
+)
+_CONVERTED = frozenset({"MPEG-4", "Matroska", "AMR", "Windows", "AVI"})
+_HTML = re.compile(rb"\s*<(!doctype|html|head|body)", re.IGNORECASE)
+
+
+def with_true_lengths(content: bytes) -> tuple[bytes, int | None]:
+    """A WAV file whose data chunk says how much there is, and the share of a hundred that is missing, if it was cut.
+
+    Other files, and headers that do not lie, come back as they are.
+    """
+    if content[:4] not in RIFF_FORMS or content[8:FORM_BYTES] != b"WAVE":
+        return content, None
+    at = FORM_BYTES
+    while at + CHUNK_BYTES <= len(content):
+        name, size = content[at : at + 4], struct.unpack_from("<I", content, at + 4)[0]
+        begin = at + CHUNK_BYTES
+        if name == b"data":
+            return _with_data(content, begin, size)
+        at = begin + size + size % 2
+    return content, None
+
+
+def _with_data(content: bytes, begin: int, announced: int) -> tuple[bytes, int | None]:
+    held = len(content) - begin
+    is_placeholder = announced in PLACEHOLDERS or announced >= UNKNOWN_FROM
+    if announced == held or (content[:4] == b"RF64" and is_placeholder) or held <= 0:
+        return content, None
+    if announced < held and not (is_placeholder and not _chunk_follows(content, begin + announced)):
+        return content, None
+    fixed = struct.pack("<I", min(held, 0xFFFF_FFFF))
+    total = struct.pack("<I", min(len(content) - 8, 0xFFFF_FFFF))
+    mended = b"".join((content[:4], total, content[8 : begin - 4], fixed, content[begin:]))
+    return mended, None if is_placeholder else round(100 * (1 - held / announced))
+
+
+def _chunk_follows(content: bytes, at: int) -> bool:
+    """Whether a chunk with a plausible name and length begins there, as after a data chunk that is empty indeed."""
+    name = content[at : at + 4]
+    if len(content) < at + CHUNK_BYTES or not re.fullmatch(rb"[A-Za-z][A-Za-z0-9_ ]{3}", name):
+        return False
+    size = struct.unpack_from("<I", content, at + 4)[0]
+    return bool(at + CHUNK_BYTES + size <= len(content))
+
+
+def kind_of(content: bytes) -> tuple[str | None, str]:
+    """What a file is that cannot be read as audio, or None; and what to do."""
+    hint = "Give WAV, FLAC, MP3, OGG or AIFF."
+    if not content:
+        return "an empty file", hint
+    for at, first, kind in _KINDS:
+        if content[at : at + len(first)] == first:
+            return kind, f"Convert it (ffmpeg -i FILE out.wav). {hint}" if kind.split()[1] in _CONVERTED else hint
+    if _HTML.match(content[:200]):
+        return "an HTML page (a failed download?)", f"Download the recording again. {hint}"
+    if not content.strip(b"\0"):
+        return "a file of zero bytes alone (a failed copy?)", f"Copy the recording again. {hint}"
+    head = content[:1000]
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in head) and not content.startswith(RIFF_FORMS):
+        return "a text file", hint
+    return None, hint
