@@ -73,7 +73,7 @@ def _chunk_follows(content: bytes, at: int) -> bool:
 
 
 def kind_of(content: bytes) -> tuple[str | None, str]:
-    """What a file is that cannot be read as audio, or None; and what to do."""
+    """Kind of a file that cannot be read as audio, or None; and what to do."""
     hint = "Give WAV, FLAC, MP3, OGG or AIFF."
     if not content:
         return "an empty file", hint
