@@ -1,7 +1,9 @@
 """No command shows a traceback, whatever it is given."""
 
+import contextlib
 import os
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +26,7 @@ HOSTILE = {
     "nobody": "~nosuchuser/x",
     "empty": "",
     "folder": "folder",
-    "device": "/dev/null",
+    "device": "null",
     "socket": "socket",
     "loop": "loop",
     "dangling": "dangling",
@@ -38,6 +40,9 @@ def instance(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("VOICEJOBS_MODELS_DIR", str(tmp_path / "models"))
     (tmp_path / SETTINGS_FILE).write_text('model = "draft"\noffline = true\nmigrate = "off"\n')
     (tmp_path / "folder").mkdir()
+    with contextlib.suppress(PermissionError):  # nodes of our own, which only root can make: no trial uses a real one
+        os.mknod("null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.mknod("full", stat.S_IFCHR | 0o666, os.makedev(1, 7))
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("nothing/there")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -84,7 +89,7 @@ def test_a_setting_that_names_no_possible_path_is_named(key, value, capsys):
 
 def test_without_output_or_input_a_command_says_so_or_nothing(instance):
     program = f"{sys.executable} -m runner --root {instance}"
-    for redirection in (">&-", "2>&-", "<&-", ">/dev/full", ">&- 2>&- <&-"):
+    for redirection in (">&-", "2>&-", "<&-", f">{instance}/full", ">&- 2>&- <&-"):
         done = subprocess.run(
             ["/bin/sh", "-c", f"{program} jobs list --json {redirection}"],
             cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
