@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from models.text.characters import is_wide
 from models.text.spoken_form import has_word, hyphenated_words, without_line_end_hyphens
 
+NARROWEST_COLUMN = 16  # of a page: below it, lines of small letters are a list
 PAIRS_LOOKED_AT = 5_000  # of lines: they show how the text is set
 NARROWEST_PAGE = 40  # columns: shorter lines were not wrapped
 CLEARLY_SHORT = 0.8  # of a page's width: what ends there, in wrapped text, ends on purpose
@@ -103,7 +104,13 @@ def _goes_over(above: _Line, below: _Line, width: int) -> bool:
     if _LIST_ITEM.match(below.text) and not below.goes_on:
         return False
     is_full = above.columns >= NARROWEST_PAGE and above.columns + below.first_columns > width
-    return below.goes_on or (is_full and not above.ends)
+    return _goes_on(above, below) or (is_full and not above.ends)
+
+
+def _goes_on(above: _Line, below: _Line) -> bool:
+    """Whether a line begins in the middle of a sentence, below one that is no item of a list."""
+    is_cut = above.text[-1] in "-‐\u00ad"
+    return below.goes_on and (is_cut or above.columns + below.first_columns > NARROWEST_COLUMN)
 
 
 def _parts(block: Sequence[str], width: int, *, is_wrapped: bool) -> Iterator[list[str]]:
@@ -121,7 +128,7 @@ def _ends_paragraph(above: _Line, below: _Line, width: int, *, is_wrapped: bool)
     if not (above.is_said and below.is_said):
         return True
     if not is_wrapped:
-        return above.ends or not below.goes_on
+        return above.ends or not _goes_on(above, below)
     if below.indent >= above.indent + 2 or (_LIST_ITEM.match(below.text) and above.columns < CLEARLY_SHORT * width):
         return True
     share = CLEARLY_SHORT if above.ends else MUCH_TOO_SHORT

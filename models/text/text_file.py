@@ -37,7 +37,7 @@ def text_of(content: bytes, *, name: str) -> str:
     for mark, what in _NO_TEXT.items():
         if content.startswith(mark):
             raise InvalidInput(f"{name} is {what}, no text.", hint="Save it as plain text, in UTF-8.")
-    text = _decoded(re.sub(rb"[\s\0]*\x1a[\s\0]*\Z", b"\n", content), name)  # where an old system's text ends
+    text = _decoded(re.sub(rb"[\s\0]*[\x1a\0][\s\0]*\Z", b"\n", content), name)  # where an old system's text ends
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").replace("\v", "\n")
     if found := _CONTROL.search(text):
         raise _control_character(text, found, name)

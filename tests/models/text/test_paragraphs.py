@@ -48,13 +48,14 @@ def test_a_short_last_line_ends_a_paragraph_of_wrapped_text():
     ("text", "expected"),
     [
         ("Milk\nEggs\nBread", ["Milk", "Eggs", "Bread"]),
+        ("milk\neggs\nbread", ["milk", "eggs", "bread"]),
         ("Hello there.\nHow are you?", ["Hello there.", "How are you?"]),
         ("It was a dark and\nstormy night.", ["It was a dark and stormy night."]),
         ("The door closed.\n⁂\nMorning came.", ["The door closed.", "⁂", "Morning came."]),
         ("— Bonjour, dit-il.\n— Bonjour.\n— Bien.", ["— Bonjour, dit-il.", "— Bonjour.", "— Bien."]),
         ("One.\r\n\r\nTwo.\rThree.", ["One.", "Two.", "Three."]),
         ("One.\n \t\nTwo.", ["One.", "Two."]),
-        ("A nega-\ntive result\nwas found.", ["A negative result was found."]),
+        ("A nega-\ntive result of it\nwas found.", ["A negative result of it was found."]),
     ],
 )
 def test_short_texts_are_read_as_they_look(text, expected):

@@ -13,9 +13,10 @@ from registry.errors import InvalidInput
         (b"\xef\xbb\xbfHello.\r\nBye.\rNow.", "Hello.\nBye.\nNow."),
         (b"Hello.\x1a", "Hello.\n"),
         (b"Hello.\r\n\x1a\r\n\0\0", "Hello.\n"),
+        (b"Hello.\0\0\0\0", "Hello.\n"),
         (b"Page one.\fPage two.", "Page one.\n\nPage two."),
     ],
-    ids=["plain", "mark and newlines", "ctrl-z", "ctrl-z and padding", "new page"],
+    ids=["plain", "mark and newlines", "ctrl-z", "ctrl-z and padding", "padding", "new page"],
 )
 def test_a_text_is_taken_as_old_systems_have_written_it(content, text):
     assert text_of(content, name="t.txt") == text
