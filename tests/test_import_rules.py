@@ -53,7 +53,7 @@ LAYERS = {
         "jobfile",
         "inbox script",
         "outbox scheduling",
-        "engine master",
+        "submission engine master",
         "cluster",
         "worker",
         "doctor serve services",  # the commands of `cli` start them

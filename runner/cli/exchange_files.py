@@ -18,7 +18,6 @@ from models.voices.diga import BUILT_IN, DigaVoice, diga_folder, diga_voices
 from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.errors import NotFound, VoiceJobsError
 from registry.registry import Registry
-from runner.cli.submit import Submitted, job_from_values, submit_job
 from runner.config.instance import Instance
 from runner.exchange.exporter import ExportedVoice, export_prompt, export_voice
 from runner.exchange.importer import add_versions, read_voice_file, store
@@ -26,6 +25,7 @@ from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX, voice_
 from runner.exchange.voice_import import VoiceImport
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
 from runner.output_files import write_target
+from runner.submission.drop_writer import Submitted, job_from_values, submit_job
 
 IMPORTED, KNOWN, QUEUED, REFUSED, SKIPPED = "imported", "known", "queued", "refused", "skipped"
 SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])

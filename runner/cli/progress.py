@@ -11,9 +11,10 @@ from registry.jobs.values import Job, JobStatus, LineCounts
 from runner.text_format import short, span
 
 if TYPE_CHECKING:
-    from runner.cli.submit import Finished, Submitted
+    from runner.cli.submit import Finished
     from runner.config.instance import Instance
     from runner.outbox.progress_file import UnderWay
+    from runner.submission.drop_writer import Submitted
 
 REDRAW_S = 0.1
 WIDTH = 24

@@ -22,12 +22,13 @@ from registry.voices.errors import VoiceNotFound
 from registry.voices.names import name_key
 from runner.cli.exchange_files import Importer
 from runner.cli.player import find_player, play_wav
-from runner.cli.submit import job_from_values, submit_job, wait_for
+from runner.cli.submit import wait_for
 from runner.config.instance import Instance
 from runner.errors import UsageProblem, WorkFailed
 from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX
 from runner.names import PRESET_NAMES, may_be_preset, parse_voice_reference
 from runner.output_files import check_target, write_target
+from runner.submission.drop_writer import job_from_values, submit_job
 
 DEFAULT_VOICE = "ryan"
 STDOUT = Path("-")

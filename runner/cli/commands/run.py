@@ -37,7 +37,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 
     The files that a job names must be there, too. Exit code 1 when a job file is wrong.
     """
-    from runner.cli.check import check_file
+    from runner.submission.checked_job import check_file
 
     verdicts = [check_file(name, stdin=standard_input()) for name in files]
     if as_json:
@@ -83,8 +83,8 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
     The file is checked first, and a wrong one is not dropped. With --wait the exit code says how the job ended:
     0 done, duplicate or cancelled, 1 partial, failed or rejected.
     """
-    from runner.cli.check import read_job
-    from runner.cli.submit import submit_job
+    from runner.submission.checked_job import read_job
+    from runner.submission.drop_writer import submit_job
 
     instance = current_instance()
     warn_of_unheard_settings(instance)

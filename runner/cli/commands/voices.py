@@ -291,8 +291,8 @@ def restore(version: str) -> None:
 def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
     """Rebuild a version for another model from its recording, as the next version, by a job."""
     from runner.cli.progress import wait_with_progress
-    from runner.cli.submit import job_from_values, submit_job
     from runner.names import parse_voice_reference
+    from runner.submission.drop_writer import job_from_values, submit_job
 
     instance = current_instance()
     with _registry() as registry:

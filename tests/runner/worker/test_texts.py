@@ -7,7 +7,7 @@ import pytest
 
 from models.protocol import SAMPLE_RATE_HZ
 from registry.voices.lookup import resolve
-from runner.cli.check import check_file
+from runner.submission.checked_job import check_file
 from tests.engines.noop import NoopEngine
 from tests.runner.worker.bench import Bench, design, lock, speak
 
