@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 
 from models.errors import LanguageNotSpoken, UnknownLanguage
@@ -180,6 +181,22 @@ yoruba: yo yor
 zulu: zu zul
 """
 
+# What languages call themselves.
+_OWN_NAMES = """
+arabic: العربية; bengali: বাংলা; bulgarian: български; catalan: català
+chinese: 中文, 汉语, 漢語, 普通话, 普通話, 国语, 國語, zhongwen
+cantonese: 粤语, 粵語, 廣東話, 广东话; croatian: hrvatski; czech: čeština, česky; danish: dansk
+dutch: nederlands, vlaams
+estonian: eesti; finnish: suomi; french: français, francais; german: deutsch; greek: ελληνικά; hebrew: עברית
+hindi: हिन्दी, हिंदी; icelandic: íslenska; irish: gaeilge; italian: italiano; japanese: 日本語, nihongo
+korean: 한국어, hangugeo
+latvian: latviešu; lithuanian: lietuvių; norwegian: norsk; persian: فارسی; polish: polski; romanian: română, romana
+portuguese: português, portugues, português do brasil; russian: русский, russkij; serbian: српски, srpski
+slovak: slovenčina; slovenian: slovenščina; spanish: español, espanol, castellano; swedish: svenska; tamil: தமிழ்
+thai: ไทย, ภาษาไทย; turkish: türkçe, turkce; ukrainian: українська; urdu: اردو; vietnamese: tiếng việt; welsh: cymraeg
+basque: euskara; galician: galego; albanian: shqip; afrikaans: afrikaans; bosnian: bosanski; macedonian: македонски
+"""
+
 # The shape of a BCP-47 tag: language, extended language, script, region, variants, extensions and private use.
 _BCP47 = re.compile(
     r"(?P<language>[a-z]{2,3})(?:-(?P<extended>[a-z]{3}))?(?:-[a-z]{4})?(?:-(?:[a-z]{2}|\d{3}))?"
@@ -197,7 +214,13 @@ def _table_lines() -> Iterator[tuple[str, list[str], list[str]]]:
 
 @functools.cache
 def _by_name() -> Mapping[str, str]:
-    return {known: name for name, _, others in _table_lines() for known in (name, *others)}
+    english = {known: name for name, _, others in _table_lines() for known in (name, *others)}
+    own = (entry.partition(":") for entry in _OWN_NAMES.strip().replace("\n", ";").split(";"))
+    return {**{_folded(called): name.strip() for name, _, all_ in own for called in all_.split(",")}, **english}
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip().casefold())
 
 
 @functools.cache
@@ -209,9 +232,9 @@ def canonical_language(tag: str) -> str:
     """The lower-case English name of the language that `tag` means, or `auto`.
 
     Takes ISO 639-1 and 639-2/3 codes, BCP-47 tags (`pt-BR`, `zh_Hant_TW`; the region does not matter) and English
-    names in any case. Raises UnknownLanguage, naming the nearest, for anything else; a dialect is anything else.
+    or own names in any case. Raises UnknownLanguage, naming the nearest, for anything else; a dialect is anything else.
     """
-    folded = tag.strip().casefold() if len(tag) <= LONGEST_TAG_CHARACTERS else ""
+    folded = _folded(tag) if len(tag) <= LONGEST_TAG_CHARACTERS else ""
     if folded == AUTO:
         return AUTO
     name = _by_name().get(re.sub(r"[\s_]+", " ", folded)) or _from_bcp47(folded.replace("_", "-"))

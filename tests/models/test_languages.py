@@ -81,3 +81,14 @@ def test_no_code_means_two_languages():
 def test_every_canonical_name_is_its_own_canonical_name():
     names = [name for name, _, _ in _table_lines()]
     assert [canonical_language(name) for name in names] == names == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("own", "name"),
+    [
+        ("Deutsch", "german"), ("français", "french"), ("franc\u0327ais", "french"), ("中文", "chinese"),
+        ("español", "spanish"), ("日本語", "japanese"), ("РУССКИЙ", "russian"), ("Português do Brasil", "portuguese"),
+    ],
+)  # fmt: skip
+def test_a_language_is_known_by_its_own_name(own, name):
+    assert canonical_language(own) == name

@@ -35,8 +35,17 @@ _IGNORED = (
 IGNORED_KEYS = frozenset(_IGNORED.split())
 
 VARIANTS = ("base", "voice_design", "custom_voice")
+KEEPS_ALL: Mapping[str, float] = {"top_k": 0, "top_p": 1.0, "subtalker_top_k": 0, "subtalker_top_p": 1.0}
 SPECIAL_CODES = 1024  # ids at the end of the codec vocabulary that are not codes
 MAY_BE_ZERO = ("top_k", "subtalker_top_k", "min_new_tokens", "num_residual_layers")  # as ids may; other counts not
+
+# No known model comes near these; beyond them, a config alone would take the machine's memory.
+LARGEST_SIZE, LARGEST_PART = 1 << 20, 10**10  # of any one size; of layers x hidden x intermediate
+MOST: Mapping[str, int] = {
+    "num_hidden_layers": 512, "num_code_groups": 256, "num_quantizers": 256, "num_residual_layers": 64,
+    "hidden_size": 1 << 16, "head_dim": 1 << 12, "num_attention_heads": 1 << 10, "num_key_value_heads": 1 << 10,
+    "intermediate_size": 1 << 18, "text_hidden_size": 1 << 16, "latent_dim": 1 << 16, "decoder_dim": 1 << 16,
+}  # fmt: skip
 
 
 def config_from_checkpoint(
@@ -46,6 +55,8 @@ def config_from_checkpoint(
     if not isinstance(raw, Mapping):
         raise UnsupportedCheckpoint(f"{where} should be an object, and is {raw!r}.")
     described = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
+    if "rope_theta" in described:
+        raw = _with_rope_keys(raw, where=where)
     if unknown := raw.keys() - described.keys() - ignored:
         hint = "Add them to the dataclass or to IGNORED_KEYS once it is known what they mean."
         raise UnsupportedCheckpoint(f"{where} has keys unknown to {cls.__name__}: {sorted(unknown)}.", hint=hint)
@@ -61,6 +72,20 @@ def config_from_checkpoint(
     return cls(**values)
 
 
+def _with_rope_keys(raw: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
+    """A config with `rope_theta` and `rope_scaling`, where it was written with `rope_parameters`, as of today."""
+    if "rope_parameters" not in raw:
+        return raw
+    others = {key: value for key, value in raw.items() if key != "rope_parameters"}
+    rope = raw["rope_parameters"]
+    if rope is None:
+        return others
+    if not isinstance(rope, Mapping):
+        raise UnsupportedCheckpoint(f"{where}: rope_parameters should be an object, and is {rope!r}.")
+    theta = {"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {}
+    return {"rope_scaling": {key: value for key, value in rope.items() if key != "rope_theta"}, **others, **theta}
+
+
 def _fits(key: str, value: Any, kind: Any) -> bool:
     """Whether a value is of its field's type; whole numbers are counts from 1, or ids from 0."""
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
@@ -68,7 +93,8 @@ def _fits(key: str, value: Any, kind: Any) -> bool:
         return any(_fits(key, value, each) for each in inner)
     if origin is int:
         lowest = 0 if key.endswith("_id") or key in MAY_BE_ZERO else 1
-        return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+        highest = math.inf if key.endswith("_id") else MOST.get(key, LARGEST_SIZE)  # ids are below a size
+        return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
     if origin is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if origin is tuple:
@@ -211,6 +237,9 @@ def _refuse_what_is_not_computed(config: ModelConfig, *, where: str) -> None:
             f"{name}.rope_scaling must be of the default type": kind == "default",
             f"{name}.head_dim must be even": part.head_dim % 2 == 0,
             f"{name}.rope_theta must be above 0": part.rope_theta > 0,
+            f"{name} must be of a size that a machine can hold": (
+                part.num_hidden_layers * part.hidden_size * part.intermediate_size <= LARGEST_PART
+            ),
             f"{name}: query heads must be a multiple of key/value heads": (
                 part.num_attention_heads % part.num_key_value_heads == 0
             ),
@@ -231,5 +260,13 @@ def _codec_ids(talker: TalkerConfig) -> list[int]:
 
 
 def generation_config(raw: Mapping[str, Any], *, where: str = "generation_config.json") -> GenerationConfig:
-    """The checkpoint's own sampling. Raises UnsupportedCheckpoint for an unknown key."""
-    return config_from_checkpoint(GenerationConfig, raw, where=where)
+    """The checkpoint's own sampling. A key that is null keeps everything or has its default; unknown ones do nothing.
+
+    Raises UnsupportedCheckpoint for values that cannot be meant.
+    """
+    if not isinstance(raw, Mapping):
+        raise UnsupportedCheckpoint(f"{where} should be an object, and is {raw!r}.")
+    known = {entry.name for entry in fields(GenerationConfig)}
+    no_limit = {key: KEEPS_ALL[key] for key in KEEPS_ALL if raw.get(key, 0) is None}
+    stated = {key: value for key, value in raw.items() if key in known and value is not None}
+    return config_from_checkpoint(GenerationConfig, {**stated, **no_limit}, where=where)

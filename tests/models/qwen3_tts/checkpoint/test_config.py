@@ -96,3 +96,33 @@ def test_only_the_small_preset_models_ignore_an_instruct(size, ignored):
 def test_an_absent_generation_config_has_the_official_defaults():
     assert generation_config({}).max_new_tokens == 2048
     assert generation_config({"max_new_tokens": 8192, "top_k": 20}).top_k == 20
+
+
+def test_generation_configs_of_today_and_tomorrow_are_read():
+    own = generation_config({"top_k": None, "top_p": None, "temperature": None, "cache_implementation": "static"})
+    assert (own.top_k, own.top_p, own.temperature) == (0, 1.0, 0.9)
+    with pytest.raises(UnsupportedCheckpoint, match="top_k"):
+        generation_config({"top_k": "many"})
+
+
+def test_rope_parameters_say_what_rope_theta_and_rope_scaling_said():
+    before, raw = model_config(raw_config()), raw_config()
+    talker = raw["talker_config"]
+    for part in (talker, talker["code_predictor_config"]):
+        scaling = part.pop("rope_scaling", None) or {"rope_type": "default"}
+        part["rope_parameters"] = {"rope_theta": part.pop("rope_theta"), **scaling}
+    after = model_config(raw)
+    assert after.talker_config.rope_theta == before.talker_config.rope_theta
+    talker["rope_parameters"]["rope_type"] = "yarn"
+    talker["rope_parameters"].pop("type", None)
+    with pytest.raises(UnsupportedCheckpoint, match="default type"):
+        model_config(raw)
+
+
+@pytest.mark.parametrize("value", [10**9, -1, 0, 1.5, True, "28", None])
+@pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size", "intermediate_size", "head_dim", "vocab_size"])
+def test_sizes_that_no_model_has_are_refused_by_name(key, value):
+    raw = raw_config()
+    raw["talker_config"][key] = value
+    with pytest.raises(UnsupportedCheckpoint, match=key):
+        model_config(raw)
