@@ -23,7 +23,7 @@ INDEX_FILE = "model.safetensors.index.json"
 PYTORCH_LAYOUT = "pt"  # convolution weights (out, in, kernel), as the official files are
 MLX_LAYOUT = "mlx"  # convolution weights (out, kernel, in), as the MLX community's converter writes them
 BITS_PER_WORD = 32  # quantised weights are packed into uint32
-MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES, MAX_JSON_BYTES = 100_000_000, 64_000_000
 Shape = tuple[int, ...]
 _FORMATS = {None: PYTORCH_LAYOUT, "pt": PYTORCH_LAYOUT, "mlx": MLX_LAYOUT}
 
@@ -110,8 +110,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises UnsupportedCheckpoint when it is absent, broken or not an object."""
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise UnsupportedCheckpoint(f"{path} has more than {MAX_JSON_BYTES} bytes: it is not a config.")
+        loaded = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UnsupportedCheckpoint(f"{path} cannot be read: {reason}.") from None
     if not isinstance(loaded, dict):
@@ -127,7 +129,7 @@ def file_header(path: Path) -> dict[str, Any]:
             header_bytes = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(header_bytes, MAX_HEADER_BYTES)))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise UnsupportedCheckpoint(f"{path} is not a safetensors file: {error!r}.") from None
     stated_bytes = 8 + header_bytes + max(ends, default=0)
     if stated_bytes != size_bytes:

@@ -36,16 +36,27 @@ IGNORED_KEYS = frozenset(_IGNORED.split())
 
 VARIANTS = ("base", "voice_design", "custom_voice")
 KEEPS_ALL: Mapping[str, float] = {"top_k": 0, "top_p": 1.0, "subtalker_top_k": 0, "subtalker_top_p": 1.0}
+NEWER = "Update voicejobs, or use a published model (`voicejobs models list --all`)."
 SPECIAL_CODES = 1024  # ids at the end of the codec vocabulary that are not codes
 MAY_BE_ZERO = ("top_k", "subtalker_top_k", "min_new_tokens", "num_residual_layers")  # as ids may; other counts not
 
 # No known model comes near these; beyond them, a config alone would take the machine's memory.
 LARGEST_SIZE, LARGEST_PART = 1 << 20, 10**10  # of any one size; of layers x hidden x intermediate
-MOST: Mapping[str, int] = {
-    "num_hidden_layers": 512, "num_code_groups": 256, "num_quantizers": 256, "num_residual_layers": 64,
-    "hidden_size": 1 << 16, "head_dim": 1 << 12, "num_attention_heads": 1 << 10, "num_key_value_heads": 1 << 10,
-    "intermediate_size": 1 << 18, "text_hidden_size": 1 << 16, "latent_dim": 1 << 16, "decoder_dim": 1 << 16,
-}  # fmt: skip
+LONGEST_LIST = 32
+_MOST = (
+    (16, "dilation_growth_rate num_residual_layers"),
+    (64, "enc_dilations enc_kernel_sizes enc_res2net_scale upsample_rates upsampling_ratios"),
+    (256, "num_code_groups num_quantizers num_semantic_quantizers encoder_valid_num_quantizers"),
+    (256, "kernel_size last_kernel_size residual_kernel_size compress"),
+    (512, "num_hidden_layers"),
+    (1024, "mel_dim num_attention_heads num_key_value_heads"),
+    (4096, "head_dim num_filters"),
+    (1 << 16, "hidden_size text_hidden_size latent_dim decoder_dim codebook_dim enc_dim enc_channels"),
+    (1 << 16, "enc_attention_channels enc_se_channels vector_quantization_hidden_dimension codebook_size"),
+    (1 << 18, "intermediate_size"),
+)
+MOST: Mapping[str, int] = {key: most for most, keys in _MOST for key in keys.split()}
+SHOWN_CHARACTERS = 40  # of a value that is refused
 
 
 def config_from_checkpoint(
@@ -53,13 +64,13 @@ def config_from_checkpoint(
 ) -> Config:
     """`raw` as `cls`, lists as tuples. Raises UnsupportedCheckpoint naming every unknown and every missing key."""
     if not isinstance(raw, Mapping):
-        raise UnsupportedCheckpoint(f"{where} should be an object, and is {raw!r}.")
+        raise UnsupportedCheckpoint(f"{where} should be an object, and is {shown(raw)}.")
     described = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
     if "rope_theta" in described:
         raw = _with_rope_keys(raw, where=where)
-    if unknown := raw.keys() - described.keys() - ignored:
-        hint = "Add them to the dataclass or to IGNORED_KEYS once it is known what they mean."
-        raise UnsupportedCheckpoint(f"{where} has keys unknown to {cls.__name__}: {sorted(unknown)}.", hint=hint)
+    unknown = {key for key in raw.keys() - described.keys() - ignored if not _says_nothing(key, raw[key])}
+    if unknown:
+        raise UnsupportedCheckpoint(f"{where} has keys that we do not know: {shown(sorted(unknown))}.", hint=NEWER)
     required = {
         name for name, entry in described.items() if entry.default is MISSING and entry.default_factory is MISSING
     }
@@ -67,23 +78,47 @@ def config_from_checkpoint(
         raise UnsupportedCheckpoint(f"{where} lacks {sorted(missing)}.")
     values = {key: tuple(raw[key]) if isinstance(raw[key], list) else raw[key] for key in described.keys() & raw.keys()}
     kinds = typing.get_type_hints(cls)
-    if wrong := [f"{key} is {raw[key]!r}" for key in sorted(values) if not _fits(key, values[key], kinds[key])]:
-        raise UnsupportedCheckpoint(f"{where} has values that {cls.__name__} cannot have: {', '.join(wrong)}.")
+    if wrong := [f"{key} is {shown(raw[key])}" for key in sorted(values) if not _fits(key, values[key], kinds[key])]:
+        raise UnsupportedCheckpoint(f"{where} has values that no model has: {', '.join(wrong)}.", hint=NEWER)
     return cls(**values)
 
 
+def _says_nothing(key: str, value: Any) -> bool:
+    """Whether an unknown key changes nothing: it is private to the library that wrote it, or not set."""
+    return key.startswith("_") or value is None or value is False or value in ("", [], {})
+
+
+def shown(value: Any) -> str:
+    """A value of a config as a message shows it, cut short."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
 def _with_rope_keys(raw: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
-    """A config with `rope_theta` and `rope_scaling`, where it was written with `rope_parameters`, as of today."""
-    if "rope_parameters" not in raw:
-        return raw
-    others = {key: value for key, value in raw.items() if key != "rope_parameters"}
-    rope = raw["rope_parameters"]
-    if rope is None:
-        return others
-    if not isinstance(rope, Mapping):
-        raise UnsupportedCheckpoint(f"{where}: rope_parameters should be an object, and is {rope!r}.")
-    theta = {"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {}
-    return {"rope_scaling": {key: value for key, value in rope.items() if key != "rope_theta"}, **others, **theta}
+    """A config with `rope_theta` and `rope_scaling`, also where it has `rope_parameters`, as transformers 5 writes it.
+
+    Raises UnsupportedCheckpoint for positions that are not computed so.
+    """
+    known = {key: value for key, value in raw.items() if key != "rope_parameters"}
+    rope = raw.get("rope_parameters")
+    if isinstance(rope, Mapping) and rope and all(isinstance(part, Mapping) for part in rope.values()):
+        parts = list(rope.values())  # one for each kind of layer
+        rope = parts[0] if all(part == parts[0] for part in parts) else {"rope_type": "one for each kind of layer"}
+    if isinstance(rope, Mapping):
+        known["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
+        known |= {"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {}
+    elif rope is not None:
+        raise UnsupportedCheckpoint(f"{where}: rope_parameters should be an object, and is {shown(rope)}.")
+    scaling = known.get("rope_scaling")
+    if isinstance(scaling, Mapping):
+        kind, share = scaling.get("rope_type", scaling.get("type", "default")), scaling.get("partial_rotary_factor", 1)
+        if kind not in ("default", "mrope", None) or share not in (1, None):
+            raise UnsupportedCheckpoint(
+                f"{where}.rope_scaling must be of the default type, and is {shown(kind)}"
+                f"{'' if share in (1, None) else f' for {shown(share)} of each head'}.",
+                hint=NEWER,
+            )
+    return known
 
 
 def _fits(key: str, value: Any, kind: Any) -> bool:
@@ -98,7 +133,8 @@ def _fits(key: str, value: Any, kind: Any) -> bool:
     if origin is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(key, each, inner[0]) for each in value)
+        fits = isinstance(value, tuple) and len(value) <= LONGEST_LIST
+        return fits and all(_fits(key, each, inner[0]) for each in value)
     if origin is Mapping:
         return isinstance(value, Mapping) and all(_fits("_id", each, inner[1]) for each in value.values())
     return origin is Any or isinstance(value, origin)
@@ -229,12 +265,9 @@ def _refuse_what_is_not_computed(config: ModelConfig, *, where: str) -> None:
         ),
     }
     for name, part in (("talker_config", talker), ("code_predictor_config", predictor)):
-        scaling = part.rope_scaling or {}
-        kind = scaling.get("rope_type", scaling.get("type", "default"))
         rules |= {
             f"{name}.hidden_act must be silu": part.hidden_act == "silu",
             f"{name}.use_sliding_window must be false": not part.use_sliding_window,
-            f"{name}.rope_scaling must be of the default type": kind == "default",
             f"{name}.head_dim must be even": part.head_dim % 2 == 0,
             f"{name}.rope_theta must be above 0": part.rope_theta > 0,
             f"{name} must be of a size that a machine can hold": (
@@ -265,7 +298,7 @@ def generation_config(raw: Mapping[str, Any], *, where: str = "generation_config
     Raises UnsupportedCheckpoint for values that cannot be meant.
     """
     if not isinstance(raw, Mapping):
-        raise UnsupportedCheckpoint(f"{where} should be an object, and is {raw!r}.")
+        raise UnsupportedCheckpoint(f"{where} should be an object, and is {shown(raw)}.")
     known = {entry.name for entry in fields(GenerationConfig)}
     no_limit = {key: KEEPS_ALL[key] for key in KEEPS_ALL if raw.get(key, 0) is None}
     stated = {key: value for key, value in raw.items() if key in known and value is not None}

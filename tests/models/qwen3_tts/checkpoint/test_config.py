@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from models.errors import UnsupportedCheckpoint
+from models.qwen3_tts.checkpoint.codec_config import codec_config, speaker_encoder_config
 from models.qwen3_tts.checkpoint.config import generation_config, model_config
 from tests.reference import CHECKPOINTS, REFERENCE
 
@@ -113,10 +114,22 @@ def test_rope_parameters_say_what_rope_theta_and_rope_scaling_said():
         part["rope_parameters"] = {"rope_theta": part.pop("rope_theta"), **scaling}
     after = model_config(raw)
     assert after.talker_config.rope_theta == before.talker_config.rope_theta
-    talker["rope_parameters"]["rope_type"] = "yarn"
-    talker["rope_parameters"].pop("type", None)
-    with pytest.raises(UnsupportedCheckpoint, match="default type"):
+    talker["rope_parameters"] = {"full_attention": talker["rope_parameters"]}
+    assert model_config(raw) == after
+    talker["rope_parameters"] = {"rope_type": "yarn", "rope_theta": 1e6}
+    with pytest.raises(UnsupportedCheckpoint, match="default type, and is 'yarn'"):
         model_config(raw)
+
+
+def test_a_codec_with_stretched_positions_is_refused():
+    with pytest.raises(UnsupportedCheckpoint, match=r"decoder_config\.rope_scaling must be of the default type"):
+        codec_config({"decoder_config": {"codebook_dim": 512, "rope_parameters": {"rope_type": "linear"}}})
+
+
+def test_unknown_keys_that_are_not_set_are_passed_over():
+    raw = raw_config()
+    raw["talker_config"] |= {"num_experts": None, "router_logits": False, "_experts_implementation": "eager"}
+    assert model_config(raw) == model_config(raw_config())
 
 
 @pytest.mark.parametrize("value", [10**9, -1, 0, 1.5, True, "28", None])
@@ -126,3 +139,30 @@ def test_sizes_that_no_model_has_are_refused_by_name(key, value):
     raw["talker_config"][key] = value
     with pytest.raises(UnsupportedCheckpoint, match=key):
         model_config(raw)
+
+
+@pytest.mark.parametrize(
+    ("part", "sizes"),
+    [
+        ("decoder_config", {"codebook_dim": 512, "num_hidden_layers": 10**9}),
+        ("decoder_config", {"codebook_dim": 512, "upsample_rates": [8] * 10**4}),
+        ("encoder_config", {"num_residual_layers": 10**6}),
+        ("encoder_config", {"dilation_growth_rate": 10**6}),
+    ],
+)
+def test_sizes_that_no_codec_has_are_refused_by_name(part, sizes):
+    with pytest.raises(UnsupportedCheckpoint, match=list(sizes)[-1]):
+        codec_config({"decoder_config": {"codebook_dim": 512}, part: sizes})
+
+
+@pytest.mark.parametrize("sizes", [{"mel_dim": 10**6}, {"enc_res2net_scale": 10**6}, {"enc_channels": [512] * 99}])
+def test_sizes_that_no_speaker_encoder_has_are_refused_by_name(sizes):
+    with pytest.raises(UnsupportedCheckpoint, match=next(iter(sizes))):
+        speaker_encoder_config(sizes)
+
+
+def test_a_refused_value_is_shown_cut_short():
+    raw = raw_config() | {"tts_model_type": "x", "im_end_token_id": "9" * 10**6}
+    with pytest.raises(UnsupportedCheckpoint, match="im_end_token_id") as caught:
+        model_config(raw)
+    assert len(caught.value.message) < 300
