@@ -38,7 +38,7 @@ def named_path(
     text = os.fspath(written)
     if not text:
         raise InvalidPath("A path is empty.", hint="Name a file or folder.")
-    if "\0" in text or _is_no_text(text):
+    if "\0" in text or is_no_text(text):
         reason = "it contains a NUL character" if "\0" in text else "its bytes are not UTF-8"
         raise InvalidPath(f"The path {shown_path(text)} cannot be used: {reason}.")
     path = _home_expanded(Path(text), os.environ if environ is None else environ)
@@ -162,5 +162,6 @@ def _home_expanded(path: Path, environ: Mapping[str, str]) -> Path:
         raise InvalidPath(f"The path {shown_path(path)} cannot be used: {reason}.", hint=hint) from None
 
 
-def _is_no_text(text: str) -> bool:
+def is_no_text(text: str) -> bool:
+    """Whether bytes that are not UTF-8 are in it, which Python keeps as surrogates."""
     return any("\ud800" <= character <= "\udfff" for character in text)

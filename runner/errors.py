@@ -25,6 +25,9 @@ VoiceJobsError
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 from registry.errors import Busy, InvalidInput, NotFound, StorageError, VoiceJobsError
 
 
@@ -100,9 +103,12 @@ class RecordedOtherwise(VoiceJobsError):
 class Unforeseen(VoiceJobsError):
     """A defect of the program, or a state of the system that it does not know; the code is `internal`."""
 
-    def __init__(self, message: str) -> None:
-        hint = "This is a defect: the log has the whole trace. Other jobs are not affected."
-        super().__init__(message, hint=hint)
+
+def raised_at(error: Exception) -> str:
+    """The kind of an error and the place where it was raised, `TypeError in names.py:12 (checked)`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno} ({frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}{place}"
 
 
 class RunnerDied(VoiceJobsError):

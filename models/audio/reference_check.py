@@ -83,13 +83,14 @@ def reference_warnings(waveform: Waveform, *, transcript: str, facts: AudioFacts
     clipped = float((np.abs(waveform) >= CLIPPED_AT).mean())
     if clipped > MOST_CLIPPED:
         raise InvalidReferenceAudio(f"{clipped:.0%} of the recording is clipped.", hint="Record it less loudly.")
-    _check_transcript(transcript, duration_s)
+    warnings = _transcript_warnings(transcript, duration_s)
     if facts is not None and facts.sample_rate_hz < LOWEST_RATE_HZ:
         raise InvalidReferenceAudio(f"A sample rate of {facts.sample_rate_hz} Hz is too low; 16 kHz or more is needed.")
-    return (*_transcript_warnings(transcript, duration_s), *_warnings(duration_s, clipped, facts))
+    return (*warnings, *_warnings(duration_s, clipped, facts))
 
 
-def _check_transcript(transcript: str, duration_s: float) -> None:
+def _transcript_warnings(transcript: str, duration_s: float) -> tuple[str, ...]:
+    """A sentence on a transcript that hardly fits. Raises InvalidReferenceAudio for one that cannot."""
     expected_s = spoken_time(transcript).expected_s
     if expected_s > duration_s * FASTEST:
         raise InvalidReferenceAudio(
@@ -101,15 +102,12 @@ def _check_transcript(transcript: str, duration_s: float) -> None:
             f"The transcript takes about {expected_s:.1f} s to say, and the recording lasts {duration_s:.0f} s.",
             hint="Write down every word that is spoken in it, or cut the recording.",
         )
-
-
-def _transcript_warnings(transcript: str, duration_s: float) -> Iterator[str]:
-    expected_s = spoken_time(transcript).expected_s
     about = f"The transcript takes about {expected_s:.1f} s to say, and the recording lasts {duration_s:.1f} s"
     if expected_s > duration_s * FASTEST_WARNING:
-        yield f"{about}: does it hold words that are not spoken?"
-    elif expected_s < duration_s * SLOWEST_WARNING:
-        yield f"{about}: does it lack words that are spoken?"
+        return (f"{about}: does it hold words that are not spoken?",)
+    if expected_s < duration_s * SLOWEST_WARNING:
+        return (f"{about}: does it lack words that are spoken?",)
+    return ()
 
 
 def _warnings(duration_s: float, clipped: float, facts: AudioFacts | None) -> Iterator[str]:

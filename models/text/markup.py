@@ -89,7 +89,6 @@ class _Reader:
         self.words = Words()
         self._part: list[str] = []
         self._silent: list[str] = []  # tags that are open, and whose content is not spoken
-        self._alias = ""
         self._spells = False
 
     def say(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ class JobStatus(str, enum.Enum):
     __str__ = str.__str__  # the plain word also in f-strings, as in JSON and SQL
 
 
+CLAIM_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 OPEN_STATUSES = (JobStatus.WAITING, JobStatus.QUEUED, JobStatus.RUNNING)
 LOST_STATUSES = (JobStatus.FAILED, JobStatus.CANCELLED)  # others cannot go on without what it was to make
 RETRYABLE_STATUSES = (JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.CANCELLED)

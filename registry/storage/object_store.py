@@ -25,7 +25,12 @@ from registry.durable_files import (
 )
 from registry.errors import DamagedData, InvalidInput, NotFound, storage_error
 
-SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def is_sha256(value: object) -> bool:
+    """Whether a value is a SHA-256 as lower-case hex."""
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 class ObjectMissing(NotFound):
@@ -60,7 +65,7 @@ class ObjectStore:
 
     def path(self, sha256: str) -> Path:
         """Place of these bytes, whether they are there or not. Raises InvalidInput for anything but 64 hex digits."""
-        if not SHA256.fullmatch(sha256):
+        if not is_sha256(sha256):
             raise InvalidInput(f"{sha256!r} is no SHA-256: 64 lower-case hex digits were expected.")
         return self.folder / sha256[:2] / sha256[2:]
 
@@ -152,7 +157,7 @@ class ObjectStore:
         """Every object of the store, in the order of its name."""
         for path in self._files():
             sha256 = path.parent.name + path.name
-            if SHA256.fullmatch(sha256):
+            if is_sha256(sha256):
                 with contextlib.suppress(FileNotFoundError):  # removed since the folder was listed
                     facts = path.stat()
                     yield StoredObject(sha256=sha256, size_bytes=facts.st_size, modified_s=facts.st_mtime)
@@ -160,7 +165,7 @@ class ObjectStore:
     def strays(self) -> Iterator[Path]:
         """Files in the store that are no objects: left half-written by a killed process, or put there by somebody."""
         for path in self._files():
-            if not SHA256.fullmatch(path.parent.name + path.name):
+            if not is_sha256(path.parent.name + path.name):
                 yield path
 
     def sweep(self, *, older_than_s: float, dry_run: bool = False) -> tuple[int, int]:

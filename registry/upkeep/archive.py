@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from registry.errors import DamagedData, InvalidInput
 from registry.storage.database import DATABASE_NAME
-from registry.storage.object_store import SHA256
+from registry.storage.object_store import is_sha256
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -69,7 +69,7 @@ def parsed_manifest(content: bytes) -> Manifest:
         and 0 <= known["created_s"] < 1e11
         and isinstance(extras, dict)
         and isinstance(missing, list)
-        and all(_is_sha256(value) for value in (known["database_sha256"], *extras.values(), *missing))
+        and all(is_sha256(value) for value in (known["database_sha256"], *extras.values(), *missing))
     )
     if not sound:
         raise wrong
@@ -78,10 +78,6 @@ def parsed_manifest(content: bytes) -> Manifest:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
-
-
-def _is_sha256(value: object) -> bool:
-    return isinstance(value, str) and SHA256.fullmatch(value) is not None
 
 
 class _Header(tarfile.TarInfo):

@@ -16,11 +16,11 @@ from typing import Any
 
 from registry.errors import DamagedData, InvalidInput, SchemaTooNew, VoiceJobsError
 from registry.jobs.line_request import LineRequest
-from registry.jobs.values import JobStatus, LineStatus
+from registry.jobs.values import CLAIM_ID, JobStatus, LineStatus
 from registry.storage.connection import Connection, any_failure_as, connect, schema_version
 from registry.storage.database import APPLICATION_ID, Database
 from registry.storage.migrations import MIGRATIONS, tables_of
-from registry.storage.object_store import SHA256
+from registry.storage.object_store import is_sha256
 from registry.storage.session import Session
 from registry.voices.names import check_alias_name, check_voice_name, name_key
 from registry.voices.values import CONSENTS, ORIGINS
@@ -34,7 +34,6 @@ NOT_COPIED = ("registry",)  # the id is that of the place, not of the archive
 KINDS: Mapping[str, tuple[type, ...]] = {"INTEGER": (int,), "REAL": (int, float), "TEXT": (str,), "BLOB": (bytes,)}
 PLAIN_WORD = re.compile(r"[a-z][a-z._-]{0,39}")
 IDENTIFIER = re.compile(r"\w[\w.-]{0,63}")
-CLAIM_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 
 Check = Callable[[Any], object]  # raises, or returns False, for a value that may not be
 
@@ -150,7 +149,7 @@ CHECKS: Mapping[str, Check] = {
     "alias_move.name": check_alias_name,
     "version.origin": ORIGINS.__contains__,
     "version.consent": CONSENTS.__contains__,
-    "version.digest": lambda value: SHA256.fullmatch(value) is not None,
+    "version.digest": is_sha256,
     "version.sampling_json": _numbers,
     "version.software_json": _texts,
     "version.pronunciations_json": _texts,
@@ -158,7 +157,7 @@ CHECKS: Mapping[str, Check] = {
     "candidate.job_name": _is_folder_name,
     "candidate.sampling_json": _numbers,
     "candidate.software_json": _texts,
-    "take.key": lambda value: SHA256.fullmatch(value) is not None,
+    "take.key": is_sha256,
     "job.name": _is_folder_name,
     "job.stem": _is_folder_name,
     "job.dropped_name": _is_one_name,
@@ -176,8 +175,8 @@ BY_ENDING: tuple[tuple[str, Check], ...] = (
     ("failed_gates_json", _is_list_of_words),
     ("plan_json", _is_json),
     ("_json", _is_object),
-    ("_object", lambda value: SHA256.fullmatch(value) is not None),
-    ("_sha256", lambda value: SHA256.fullmatch(value) is not None),
+    ("_object", is_sha256),
+    ("_sha256", is_sha256),
 )
 
 

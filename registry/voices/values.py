@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.storage.object_store import SHA256
+from registry.storage.object_store import is_sha256
 
 CONSENTS = ("self", "granted", "unknown")
 ORIGINS = ("lock", "relock", "import")
@@ -209,7 +209,7 @@ def _digests_of(new: NewVersion) -> list[tuple[str, str]]:
 
 
 def _check_sha256(name: str, value: str) -> None:
-    if not SHA256.fullmatch(value):
+    if not is_sha256(value):
         raise InvalidInput(f"{name} is {value!r}: the SHA-256 of stored bytes was expected, 64 lower-case hex digits.")
 
 

@@ -7,16 +7,16 @@ import io
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from models.named_paths import is_no_text
 from registry.errors import VoiceJobsError, storage_error
 from runner.cli.console import HELP_WIDTH, LazyGroup, NamedPath, globals_of, say, wants_colour
-from runner.errors import UsageProblem
+from runner.errors import Unforeseen, UsageProblem, raised_at
 from runner.exit_codes import INTERRUPTED, OK, USAGE, exit_code_for
 from runner.redaction import redact
 from runner.version import VERSION
@@ -130,7 +130,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except OSError as error:
         return _complain(storage_error(error, f"using {error.filename or 'a file'}"))
     except Exception as error:
-        wrong = [argument for argument in arguments if not argument.isascii() and _is_no_text(argument)]
+        wrong = [argument for argument in arguments if not argument.isascii() and is_no_text(argument)]
         if wrong and isinstance(error, UnicodeError):
             return _complain(UsageProblem(f"{wrong[0]!a} is not text: its bytes are not UTF-8."))
         nul = [argument for argument in arguments if "\0" in argument]
@@ -148,8 +148,6 @@ def _discard_output() -> None:
 
 def _unforeseen(error: Exception, given: dict[str, Any]) -> VoiceJobsError:
     """Error for a fault of the program: its kind and place are said, and its trace goes into the instance's log."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
     said = " ".join(str(error).split())[:SAID_CHARACTERS]
     hint = "This is a fault of voicejobs; please report it."
     try:
@@ -162,12 +160,7 @@ def _unforeseen(error: Exception, given: dict[str, Any]) -> VoiceJobsError:
         hint = f"This is a fault of voicejobs; please report it with the trace in {instance.logs_dir / LOG_FILE}."
     except (OSError, VoiceJobsError):
         pass  # there is no instance, or no folder for its log: the place must do
-    return VoiceJobsError(f"Something unforeseen went wrong: {what}: {said}", hint=hint)
-
-
-def _is_no_text(argument: str) -> bool:
-    """Whether an argument contains bytes that are not UTF-8, which Python keeps as surrogates."""
-    return any("\ud800" <= character <= "\udfff" for character in argument)
+    return Unforeseen(f"Something unforeseen went wrong: {raised_at(error)}: {said}", hint=hint)
 
 
 def _complain(error: VoiceJobsError) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import secrets
 import stat
 import time
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from registry.durable_files import crash_point, fsync_folder, side_by_side
+from registry.jobs.values import CLAIM_ID
 from runner.config.instance import Instance
 from runner.held_folders import Folder, remove_tree
 from runner.inbox.attachments import Copy, read_in
@@ -28,7 +28,6 @@ from runner.names import printable_name
 logger = logging.getLogger(__name__)
 
 ATTACHED = ".attached"  # where the version before kept copies
-_CLAIM_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 
 
 class Claims:
@@ -52,14 +51,14 @@ class Claims:
             names = self._claimed.names()
         except FileNotFoundError:
             return []
-        found = sorted(name for name in names if _CLAIM_ID.fullmatch(name))
+        found = sorted(name for name in names if CLAIM_ID.fullmatch(name))
         if found:
             self._last_ns = max(self._last_ns, int(found[-1][:20]))  # a clock set back must not reorder claims
         return found
 
     def copied_ids(self) -> list[str]:
         """Every claim of which there are copies."""
-        return [name for name in self.copies.ids() if _CLAIM_ID.fullmatch(name)]
+        return [name for name in self.copies.ids() if CLAIM_ID.fullmatch(name)]
 
     def folder(self, claim_id: str) -> Folder:
         return self._claimed / claim_id
@@ -172,7 +171,7 @@ class Claims:
         A refused file or folder is kept in `.rejected`, and so is one that was changed after it had been read; links,
         FIFOs, sockets and devices are removed.
         """
-        if not _CLAIM_ID.fullmatch(claim_id):
+        if not CLAIM_ID.fullmatch(claim_id):
             return
         changed = self.changed(claim_id)
         if changed or refused:
@@ -203,7 +202,7 @@ class Claims:
 
     def remove(self, claim_id: str) -> None:
         """Delete a claim and its copies; any thread may call."""
-        if not _CLAIM_ID.fullmatch(claim_id):
+        if not CLAIM_ID.fullmatch(claim_id):
             return
         crash_point("intake.release-kept")
         try:

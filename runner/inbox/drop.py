@@ -76,6 +76,7 @@ class Drop:
         claims: Claims,
         inbox: Path,
         *,
+        open_files: OpenFiles,
         settle_s: float,
         settled: Signature | None = None,
         arrived: Collection[Signature] = frozenset(),
@@ -86,7 +87,7 @@ class Drop:
         self.job_bytes = 0  # of its job file, once that has been read
         self._claims, self._inbox, self._settle_s = claims, inbox, settle_s
         self._copies, self._place = claims.copies, claims.folder(claim_id)
-        self._open_files = OpenFiles(inbox)
+        self._open_files = open_files
         self._settled = settled
         self._arrived = arrived
         self._seen: dict[str, tuple[Signature | None, float]] = {}
@@ -98,10 +99,18 @@ class Drop:
 
     @classmethod
     def refused(
-        cls, claim_id: str, claims: Claims, inbox: Path, *, name: str, mtime_ns: int, problem: VoiceJobsError
+        cls,
+        claim_id: str,
+        claims: Claims,
+        inbox: Path,
+        *,
+        open_files: OpenFiles,
+        name: str,
+        mtime_ns: int,
+        problem: VoiceJobsError,
     ) -> Drop:
         """Drop that could not even be claimed."""
-        drop = cls(claim_id, claims, inbox, settle_s=0.0)
+        drop = cls(claim_id, claims, inbox, open_files=open_files, settle_s=0.0)
         drop.name, drop.problem, drop._mtime_ns = name, problem, mtime_ns
         return drop
 

@@ -25,7 +25,7 @@ from runner.inbox.claims import Claims, free_name
 from runner.inbox.drop import ClaimedDrop, Drop
 from runner.inbox.entries import Entry, Kind, Signature, access_of, list_entries
 from runner.inbox.open_files import OpenFiles
-from runner.inbox.sightings import Sightings
+from runner.inbox.sightings import ANSWERED, Sightings
 from runner.inbox.waiting import is_meant_as_job, reason_ignored
 from runner.names import printable_name
 
@@ -50,7 +50,7 @@ class InboxScanner:
         self._inbox = instance.inbox
         self._settle_s = instance.settings.settle_s
         self._claims = Claims(instance)
-        self._sightings = Sightings(settle_s=self._settle_s, answered_path=instance.state_dir / "intake-answered.json")
+        self._sightings = Sightings(settle_s=self._settle_s, answered_path=instance.state_dir / ANSWERED)
         self._drops: list[Drop] = []  # claimed, and not yet reported: their attachments are awaited
         self._unsynced: list[Drop] = []  # claimed, but a power cut could still undo it
         self._moved: set[str] = set()
@@ -196,6 +196,7 @@ class InboxScanner:
     def _unrecorded(self) -> list[Drop]:
         """Claims on disk that nobody has recorded; those that hold nothing are removed."""
         known = {drop.claim_id for drop in self._drops}
+        open_files = OpenFiles(self._inbox)
         found = []
         for claim_id in self._claims.ids():
             if claim_id in known or self._is_recorded(claim_id):
@@ -203,7 +204,8 @@ class InboxScanner:
             if self._claims.dropped(claim_id) is None:
                 self._claims.release(claim_id, refused=False)  # its maker died before anything was moved into it
                 continue
-            found.append(Drop(claim_id, self._claims, self._inbox, settle_s=self._settle_s))
+            drop = Drop(claim_id, self._claims, self._inbox, open_files=open_files, settle_s=self._settle_s)
+            found.append(drop)
         return found
 
     # ---- claiming ----------------------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ class InboxScanner:
                 if error.errno in STORAGE_ERRORS:
                     self._report("claim", f"Nothing can be moved into {self._instance.claimed_dir}: {error.strerror}.")
                     break
-                self._drops += self._answer_in_place(entry, error)
+                self._drops += self._answer_in_place(entry, error, open_files)
                 continue
             self._sightings.forget(entry.name)
             self._unsynced.append(
@@ -235,6 +237,7 @@ class InboxScanner:
                     claim_id,
                     self._claims,
                     self._inbox,
+                    open_files=open_files,
                     settle_s=self._settle_s,
                     settled=entry.signature,
                     arrived=settled,
@@ -254,16 +257,23 @@ class InboxScanner:
         self._drops += self._unsynced
         self._unsynced = []
 
-    def _answer_in_place(self, entry: Entry, error: OSError) -> list[Drop]:
+    def _answer_in_place(self, entry: Entry, error: OSError, open_files: OpenFiles) -> list[Drop]:
         """The refusal of an entry that cannot be moved, once until it changes; none when it is gone."""
         if error.errno in GONE_ERRORS:
             return []
         claim_id = self._claims.new_id()
         self._sightings.remember_answer(claim_id, entry, place=self._place())
         problem = refused_by_system(entry.name, error, verb="moved out of the inbox")
-        return [
-            Drop.refused(claim_id, self._claims, self._inbox, name=entry.name, mtime_ns=entry.mtime_ns, problem=problem)
-        ]
+        drop = Drop.refused(
+            claim_id,
+            self._claims,
+            self._inbox,
+            open_files=open_files,
+            name=entry.name,
+            mtime_ns=entry.mtime_ns,
+            problem=problem,
+        )
+        return [drop]
 
     def _disk_is_short(self) -> bool:
         wanted = self._instance.settings.min_free_bytes

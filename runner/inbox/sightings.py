@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 FOLDER_PATIENCE_S = 10.0  # how long a folder without a job file may still get one
 WRITTEN_PAUSE_S = 0.5  # after which a file that somebody has open for writing is looked at again
 STILL_WRITTEN_S = 600.0  # how long a file that is still being written is awaited
+ANSWERED = "intake-answered.json"  # in the state folder
 CLAIMABLE = (Kind.JOB, Kind.VOICE, Kind.SPECIAL, Kind.UNNAMEABLE, Kind.FOLDER)
 
 
@@ -162,6 +163,10 @@ class AnsweredInPlace:
         except (OSError, ValueError):
             return {}  # absent or damaged: at worst an entry is answered once more
         return loaded if isinstance(loaded, dict) else {}
+
+    def names(self, name: str) -> bool:
+        """Whether an entry of this name was answered where it is, whatever it has become since."""
+        return ascii(name) in self._signatures
 
     def holds(self, name: str, signature: list[int]) -> bool:
         """Whether the entry was answered already and has not changed since."""

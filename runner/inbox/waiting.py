@@ -5,16 +5,15 @@ Any process may ask; nothing is changed. This module reads the disk.
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runner.config.instance import Instance
 from runner.held_folders import Folder
 from runner.inbox.entries import Entry, Kind, list_entries
 from runner.inbox.open_files import OpenFiles
+from runner.inbox.sightings import ANSWERED, AnsweredInPlace
 from runner.names import printable_name
 
 RENAME = "Only .toml, .json and folders are jobs; rename it if it is one."
@@ -38,13 +37,13 @@ class Waiting:
 def waiting_in(instance: Instance, *, now_s: float | None = None) -> list[Waiting]:
     """Everything at the top of the inbox that is not claimed, oldest first. Raises OSError."""
     now_s = time.time() if now_s is None else now_s
-    open_files, answered = OpenFiles(instance.inbox), answered_names(instance)
+    open_files, answered = OpenFiles(instance.inbox), AnsweredInPlace(instance.state_dir / ANSWERED)
     found = []
     for entry in sorted(list_entries(instance.inbox), key=lambda entry: (entry.mtime_ns, entry.name)):
         if _FOR_SYSTEMS.fullmatch(entry.name):
             continue
         reason = reason_ignored(entry)
-        if ascii(entry.name) in answered:
+        if answered.names(entry.name):
             reason = "it was refused where it lies; change it, or its permissions and those of the inbox"
         is_ignored = bool(reason)
         if not reason and open_files.written(Folder(instance.inbox), entry.name):
@@ -80,12 +79,3 @@ def reason_ignored(entry: Entry) -> str:
 def is_meant_as_job(entry: Entry) -> bool:
     """Whether somebody probably took the entry's name for that of a job file."""
     return entry.kind is Kind.ATTACHMENT and _MEANT_AS_JOB.fullmatch(entry.name) is not None
-
-
-def answered_names(instance: Instance) -> Mapping[str, object]:
-    """Entries that were answered where they are, by their names as `ascii` shows them."""
-    try:
-        loaded = json.loads((instance.state_dir / "intake-answered.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import traceback
-from pathlib import Path
 
 from registry.errors import StorageError, VoiceJobsError, storage_error
 from registry.storage.connection import is_of_storage
-from runner.errors import Unforeseen
+from runner.errors import Unforeseen, raised_at
 
 # Whatever one job does, the system tells these to every other job as well.
 EVERYBODYS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -29,7 +27,6 @@ def as_told(error: Exception) -> VoiceJobsError:
         return error
     if isinstance(error, OSError) and error.filename is not None:
         return storage_error(error, f"the use of {error.filename}")
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno} ({frames[-1].name})" if frames else ""
     said = str(error).strip()
-    return Unforeseen(f"{type(error).__name__}{place}{': ' + said if said else ''}.")
+    hint = "This is a defect: the log has the whole trace. Other jobs are not affected."
+    return Unforeseen(f"{raised_at(error)}{': ' + said if said else ''}.", hint=hint)
