@@ -110,8 +110,8 @@ class Claims:
         fsync_folder(self._inbox.path)  # last: on FAT a crash must not lose both names of the file
         crash_point("intake.claim-synced")
 
-    def adopt(self, claim_id: str, *, job_path: str, paths: Sequence[str]) -> None:
-        """Make the copies that a claim lacks, `job_path` below the folder of claims. Raises OSError, VoiceJobsError."""
+    def adopt(self, claim_id: str, *, job_file: str, paths: Sequence[str]) -> None:
+        """Make the copies that a claim lacks, of the job file and of what it names. Raises OSError, VoiceJobsError."""
         name, files = self.dropped(claim_id), self.copies.files(claim_id)
         if name is None:
             return
@@ -119,10 +119,11 @@ class Claims:
         for path in (path for path in paths if not (files / path).exists()):
             folder = next((each for each in before if (each.path / path).exists()), source)
             Copy(folder, path, self.copies.make_files(claim_id) / path, durable=True).whole()
-        *parents, file = job_path.split("/")
-        if file and file not in paths and self.copies.job_file(claim_id) is None:
-            with Folder(self._inbox.root, (*self._claimed.parts, *parents)).held() as held:
-                self.copies.keep_job_file(claim_id, file, read_in(file, file, limit_bytes=MAX_FILE_BYTES, dir_fd=held))
+        if job_file not in paths and self.copies.job_file(claim_id) is None:
+            is_folder = stat.S_ISDIR(self.status(claim_id, name).st_mode)
+            with (self.folder(claim_id) / name if is_folder else self.folder(claim_id)).held() as held:
+                content = read_in(job_file, job_file, limit_bytes=MAX_FILE_BYTES, dir_fd=held)
+            self.copies.keep_job_file(claim_id, job_file, content)
             self.copies.sync([claim_id])
 
     # ---- changed since ------------------------------------------------------------------------------------------

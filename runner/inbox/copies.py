@@ -66,15 +66,20 @@ class Copies:
         return folder
 
     def sync(self, claim_ids: Iterable[str]) -> None:
-        """Make the copies of these claims survive a power cut. Raises OSError."""
+        """Make the copies of these claims survive a power cut. Raises OSError.
+
+        Of a job file alone the bytes are enough: when a power cut takes its name, `Claims.adopt` copies it again from
+        the claim, which is durable. Files that the job names are in no claim of its own, and may be gone by then.
+        """
         files: list[Path] = []
         folders: list[Path] = []
-        for claim_id in claim_ids:
-            for parent, _, names in os.walk(self.place(claim_id)):
-                folders.append(Path(parent))
-                files += [Path(parent, name) for name in names]
+        for place in map(self.place, claim_ids):
+            kept = list(os.walk(place))
+            files += [Path(parent, name) for parent, _, names in kept for name in names]
+            if any(Path(parent) != place / JOB and names for parent, _, names in kept):
+                folders += [Path(parent) for parent, *_ in kept]
+        side_by_side(_fsync, files)
         if folders:
-            side_by_side(_fsync, files)
             side_by_side(fsync_folder, folders)
             fsync_folder(self._folder)
             fsync_folder(self._folder.parent)

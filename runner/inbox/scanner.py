@@ -105,10 +105,10 @@ class InboxScanner:
         """The job file of a claim, or the voice file of this name that was dropped alone."""
         return self._claims.copies.job_file(claim_id) or self.folder_of(claim_id) / name
 
-    def adopt(self, claim_id: str, *, job_path: str, paths: Sequence[str]) -> None:
-        """Copy what a job needs of a claim that the version before made, and worked from."""
+    def adopt(self, claim_id: str, *, job_file: str, paths: Sequence[str]) -> None:
+        """Copy what a job needs of a claim: the version before made no copies, and a power cut may take one."""
         try:
-            self._claims.adopt(claim_id, job_path=job_path, paths=paths)
+            self._claims.adopt(claim_id, job_file=job_file, paths=paths)
         except (OSError, VoiceJobsError) as error:
             logger.warning("claim %s cannot be copied: %s", claim_id, error)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from registry.durable_files import crash_point
 from registry.jobs import jobs
-from registry.jobs.values import OPEN_STATUSES, JobStatus
+from registry.jobs.values import OPEN_STATUSES, Job, JobStatus
 from runner.errors import RecordedOtherwise
 from runner.inbox.drop import ClaimedDrop
 from runner.inbox.scanner import InboxScanner
@@ -60,9 +60,9 @@ class DropAdmitter:
                 job = jobs.by_claim(session, claim_id)
             if job is not None and job.status not in OPEN_STATUSES and may_release(job):
                 self.scanner.release(claim_id, refused=job.status == JobStatus.REJECTED)
-            elif job is not None and (job_path := job.facts.get("job_path", "")).startswith(claim_id):
+            elif job is not None and (job_file := _job_file_of(job)):
                 with contextlib.suppress(RecordedOtherwise):  # its start says so
-                    self.scanner.adopt(claim_id, job_path=job_path, paths=spec_from_json(job.spec_json).references())
+                    self.scanner.adopt(claim_id, job_file=job_file, paths=spec_from_json(job.spec_json).references())
 
     def scan_soon(self) -> None:
         """Something has happened in the inbox: the next tick scans it."""
@@ -98,3 +98,9 @@ class DropAdmitter:
         crash_point("worker.drops-recorded")
         self._drops = later
         return admitted
+
+
+def _job_file_of(job: Job) -> str:
+    """Name of the file that the job was read from; the version before kept its path below the folder of claims."""
+    path: str = job.facts.get("job_file") or job.facts.get("job_path", "")
+    return path.rpartition("/")[2]

@@ -118,7 +118,7 @@ def test_a_fault_of_the_program_is_one_sentence_and_its_trace_is_in_the_log(inst
     monkeypatch.setitem(voicejobs.commands, "faulty", faulty)
     assert run_command(["faulty"]) == FAILED
     said = capsys.readouterr().err
-    assert "KeyError at test_hostile_arguments.py" in said and "Traceback" not in said
+    assert "KeyError in test_hostile_arguments.py" in said and "Traceback" not in said
     assert "Traceback" in (instance / ".voicejobs/logs/runner.log").read_text()
 
 

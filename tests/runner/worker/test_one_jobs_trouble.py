@@ -131,6 +131,7 @@ def test_a_job_that_was_sent_back_does_not_wait_for_a_clock_that_was_set_back(be
 
 
 def test_a_job_whose_text_is_gone_fails_and_says_so(bench):
+    bench.tick()  # a start copies again what is missing
     (bench.instance.inbox / "words.txt").write_text("One.")
     bench.drop("a.toml", 'kind = "synthesize"\nvoice = "ryan"\ntext_file = "words.txt"\n')
     bench.worker.look_at_inbox()

@@ -6,6 +6,7 @@ The kill is an exception here, so that hundreds of them are quick; tests/regimes
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -110,3 +111,21 @@ def test_a_kill_while_a_job_is_resumed_by_another_drop_makes_no_answer_more(benc
     bench.run()
     assert bench.status("ep1") == "done"
     assert [path.name for path in bench.instance.outbox.iterdir()] == ["ep1"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_job_file_whose_copy_a_power_cut_took_is_copied_again(bench, is_folder):
+    if is_folder:
+        (bench.instance.inbox / "one").mkdir()
+        bench.drop("one/job.toml", speak("Hello."))
+    else:
+        bench.drop("one.toml", speak("Hello."))
+    while not (claims := list(bench.instance.claim_copies_dir.glob("*"))):
+        bench.tick()
+    assert not (bench.instance.outbox / "one" / "result.json").exists()
+    shutil.rmtree(claims[0])
+    bench.restart()
+    bench.run()
+    assert bench.status("one") == "done"
+    published = bench.instance.outbox / "one" / ("job.toml" if is_folder else "one.toml")
+    assert published.read_text() == speak("Hello.")
