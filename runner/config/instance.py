@@ -76,6 +76,11 @@ class Instance:
         return self.state_dir / "logs"
 
     @property
+    def spool_dir(self) -> Path:
+        """Takes that are being made; see `runner.engine.spool`."""
+        return self.state_dir / "spool"
+
+    @property
     def lock_path(self) -> Path:
         return self.state_dir / "runner.lock"
 
