@@ -8,6 +8,7 @@ VoiceJobsError
 │   └── UsageProblem           the command line makes no sense
 ├── NotFound
 │   ├── InstanceNotFound       no voicejobs.toml here or above
+│   ├── ExtraMissing           an optional part of the program is not installed
 │   ├── AttachmentMissing      a job file names a file that is not there
 │   │   └── StillArriving      … but one is there under a temporary name
 │   └── DependencyUnknown      no known job makes something that a job refers to
@@ -26,6 +27,7 @@ VoiceJobsError
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from registry.errors import Busy, InvalidInput, NotFound, StorageError, VoiceJobsError
@@ -73,6 +75,16 @@ class StillArriving(AttachmentMissing):
 
 class DependencyUnknown(NotFound):
     code = "dependency-unknown"
+
+
+class ExtraMissing(NotFound):
+    """A part of the program that needs packages which are not installed."""
+
+    code = "extra-missing"
+
+    def __init__(self, part: str, *, extra: str, packages: Sequence[str]) -> None:
+        hint = f"`pip install 'voicejobs[{extra}]'` installs the extra {extra}; in a checkout, `make venv`."
+        super().__init__(f"{part} needs packages that are not installed: {', '.join(packages)}.", hint=hint)
 
 
 class RunnerActive(Busy):

@@ -38,6 +38,7 @@ EXIT_CODES: dict[str, int] = {
     "encoding-failed": FAILED,
     "vox-invalid": FAILED,
     "vox-refused": FAILED,
+    "request-refused": FAILED,
     # usage
     "usage": USAGE,
     "invalid-input": USAGE,
@@ -49,10 +50,12 @@ EXIT_CODES: dict[str, int] = {
     "ambiguous-digest": USAGE,
     "unknown-language": USAGE,
     "language-not-spoken": USAGE,
+    "key-file-invalid": USAGE,
     "unsupported-request": USAGE,
     # not found, or somebody has to do something first
     "not-found": NEEDS_ACTION,
     "no-instance": NEEDS_ACTION,
+    "extra-missing": NEEDS_ACTION,
     "job-not-found": NEEDS_ACTION,
     "job-not-retryable": NEEDS_ACTION,
     "job-finished": NEEDS_ACTION,
@@ -89,6 +92,7 @@ EXIT_CODES: dict[str, int] = {
     "runner-active": RUNNER_ACTIVE,
     # the same command can succeed later
     "busy": TRY_AGAIN,
+    "no-runner": TRY_AGAIN,
     "model-in-use": TRY_AGAIN,
     "hub-unreachable": TRY_AGAIN,
     "hub-refused": TRY_AGAIN,

@@ -61,7 +61,7 @@ LAYERS = {
     ),
 }
 TO_COME = {
-    "runner": {"script", "master", "cluster", "serve", "services"},
+    "runner": {"script", "master", "cluster", "services"},
     "models": {"hibari", "mlx_audio", "listen"},
 }
 MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}
@@ -76,6 +76,7 @@ THREADS_START_IN = {
 }  # fmt: skip
 PROCESSES_START_IN = {
     "runner.engine", "runner.doctor.engine_trial", "runner.cli.player", "runner.cli.quantize_run",
+    "runner.serve.runner_process",
     "models.audio.conversion",  # afconvert and ffmpeg
     "models.fetch.download_process",
     "models.hardware.blas",  # measures each library in a process of its own

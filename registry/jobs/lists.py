@@ -31,12 +31,15 @@ _WITHOUT_SPEC = """
 """
 
 
-def list_jobs(session: Session, *, statuses: Sequence[str] = (), limit: int = PAGE) -> list[ListedJob]:
-    """The latest jobs first, without what their files said."""
-    condition = "WHERE status IN (SELECT value FROM json_each(:statuses))" if statuses else ""
-    question = f"SELECT {_WITHOUT_SPEC} FROM job {condition} ORDER BY id DESC LIMIT :limit"
-    rows = session.rows(question, {"statuses": json.dumps(statuses), "limit": limit})
-    return _listed(session, [job_from(row) for row in rows])
+def list_jobs(
+    session: Session, *, statuses: Sequence[str] = (), limit: int = PAGE, before: int | None = None
+) -> list[ListedJob]:
+    """The latest jobs first, without what their files said; the next page is `before` the last ledger id of this."""
+    condition = "AND status IN (SELECT value FROM json_each(:statuses))" if statuses else ""
+    question = f"SELECT {_WITHOUT_SPEC} FROM job WHERE id < :before {condition} ORDER BY id DESC LIMIT :limit"
+    bound = before if before is not None else 1 << 62
+    rows = session.rows(question, {"statuses": json.dumps(statuses), "limit": limit, "before": bound})
+    return listed(session, [job_from(row) for row in rows])
 
 
 def show_job(session: Session, name: str, *, lines: int = 1_000) -> JobDetails:
@@ -49,7 +52,7 @@ def show_job(session: Session, name: str, *, lines: int = 1_000) -> JobDetails:
         {"id": job.id, "limit": EVENTS_SHOWN},
     )
     return JobDetails(
-        listed=_listed(session, [job])[0],
+        listed=listed(session, [job])[0],
         lines=tuple(line_from(line) for line in found),
         events=tuple(JobEvent(at_s=event["at_s"], kind=event["kind"], message=event["message"]) for event in events),
     )
@@ -83,12 +86,19 @@ def prunable(session: Session, *, older_than_s: float) -> list[Job]:
     return [job_from(row) for row in session.rows(question, {"older": older_than_s})]
 
 
+def waiting_jobs(session: Session) -> int:
+    """Number of jobs that have not begun."""
+    question = "SELECT count(*) AS jobs FROM job WHERE status IN ('waiting', 'queued')"
+    return int(session.rows(question)[0]["jobs"])
+
+
 def open_jobs(session: Session) -> int:
     """Number of jobs that have not ended."""
     return int(session.rows(f"SELECT count(*) AS jobs FROM job WHERE {IS_OPEN}")[0]["jobs"])
 
 
-def _listed(session: Session, found: Sequence[Job]) -> list[ListedJob]:
+def listed(session: Session, found: Sequence[Job]) -> list[ListedJob]:
+    """Jobs with the number of their lines and what they wait for."""
     ids = json.dumps([job.id for job in found])
     counts: dict[int, dict[str, int]] = {}
     for row in session.rows(_LINE_COUNTS, {"ids": ids}):

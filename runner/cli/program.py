@@ -29,6 +29,7 @@ COMMANDS = {
     ),
     "demo": ("runner.cli.commands.setup:demo", "Design, lock and speak in a scratch instance, and show the result."),
     "run": ("runner.cli.commands.run:run", "Take jobs from the inbox and work on them."),
+    "serve": ("runner.cli.commands.serve:serve", "Serve jobs over HTTP."),
     "submit": (
         "runner.cli.commands.run:submit",
         "Drop a job file, with the files it names, into the inbox; - reads standard input.",
@@ -84,11 +85,12 @@ def _settings_from(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageProblem(f"--set {pair}: expected KEY=VALUE.")
-        table, dot, inner = key.strip().partition(".")
-        if dot:
-            values.setdefault(table, {})[inner] = value
-        else:
-            values[table] = value
+        *tables, name = key.strip().split(".")
+        inside = values
+        for table in tables:
+            found = inside.setdefault(table, {})
+            inside = found if isinstance(found, dict) else {}
+        inside[name] = value
     return values
 
 

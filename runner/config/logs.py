@@ -15,6 +15,7 @@ from runner.redaction import redact
 from runner.text_format import printable
 
 LOG_FILE = "runner.log"
+SERVER_LOG_FILE = "server.log"  # of its own: two processes cannot rotate one file
 MAX_LOG_BYTES = 10_000_000
 KEPT_LOGS = 5
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -50,10 +51,10 @@ class Redacting(logging.Formatter):
         return printable(redact(super().format(record)).replace("\r", "\\r"))
 
 
-def set_up_logging(instance: Instance, *, to_stderr: bool = True) -> None:
+def set_up_logging(instance: Instance, *, to_stderr: bool = True, file_name: str = LOG_FILE) -> None:
     """Send the log of this process to the instance's log folder, and to stderr if wanted."""
     handlers: list[logging.Handler] = [
-        ReopeningFile(instance.logs_dir / LOG_FILE, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_LOGS, encoding="utf-8")
+        ReopeningFile(instance.logs_dir / file_name, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_LOGS, encoding="utf-8")
     ]
     if to_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))

@@ -14,6 +14,7 @@ import pydantic
 from pydantic import Field
 
 from registry.errors import nearest
+from runner.config.serve_settings import ServeSettings
 from runner.config.source_positions import nearest_position, repeated_toml_key, toml_positions
 from runner.config.validation_messages import Problem, dotted, problems_in
 from runner.errors import SettingsInvalid
@@ -107,13 +108,17 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
         default_factory=SamplingSettings,
         description="how tokens are sampled; a missing key takes the model's own value",
     )
+    serve: ServeSettings = Field(default_factory=ServeSettings, description="the server, `voicejobs serve`")
+
+
+TABLES: dict[str, type[pydantic.BaseModel]] = {"sampling": SamplingSettings, "serve": ServeSettings}
 
 
 def setting_keys() -> Iterator[tuple[str, ...]]:
     """Every key that can be set, as a path: `("settle_s",)`, `("sampling", "top_k")`, …"""
     for name in Settings.model_fields:
-        if name == "sampling":
-            yield from (("sampling", inner) for inner in SamplingSettings.model_fields)
+        if name in TABLES:
+            yield from ((name, inner) for inner in TABLES[name].model_fields)
         else:
             yield (name,)
 
@@ -196,12 +201,30 @@ def _nested(key: tuple[str, ...], value: Any) -> dict[str, Any]:
 def _converted(values: dict[str, Any], *, place: Callable[[tuple[str, ...]], str]) -> dict[str, Any]:
     """Check `values` alone, text allowed for numbers and switches; returns them with their proper types."""
     try:
-        checked = Settings.model_validate(values)
+        checked = Settings.model_validate(_with_lists(values))
     except pydantic.ValidationError as error:
         problems = problems_in(error, Settings, raw=values)
         texts = [f"{place(tuple(map(str, problem.path)))}{problem.text}" for problem in problems]
         raise SettingsInvalid("\n".join(texts)) from None
     return checked.model_dump(exclude_unset=True)
+
+
+def _with_lists(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of which those of lists may be text with commas between, as flags and the environment give them."""
+    split = dict(values)
+    for name, table in TABLES.items():
+        if isinstance(inner := values.get(name), dict):
+            split[name] = {key: _split(value) if _is_list(table, key) else value for key, value in inner.items()}
+    return split
+
+
+def _is_list(table: type[pydantic.BaseModel], key: str) -> bool:
+    field = table.model_fields.get(key)
+    return field is not None and isinstance(field.get_default(call_default_factory=True), list)
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _merge(values: dict[str, Any], over: Mapping[str, Any]) -> None:
@@ -226,15 +249,29 @@ def default_file() -> str:
     """
     lines = [DEFAULT_FILE_HEAD]
     for name, field in Settings.model_fields.items():
-        if name != "sampling":
+        if name not in TABLES:
             lines += [f"# {field.description}", f"#{name} = {_toml_value(field.default)}", ""]
-    lines += [f"# {Settings.model_fields['sampling'].description}", "#[sampling]"]
-    for name, field in SamplingSettings.model_fields.items():
-        lines.append(f"# {name} = …   ({field.description}; unset by default)")
-    return "\n".join(lines) + "\n"
+    for name, table in TABLES.items():
+        lines += [f"# {Settings.model_fields[name].description}", f"#[{name}]"]
+        lines += [*_table_lines(name, table), ""]
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def _table_lines(name: str, table: type[pydantic.BaseModel]) -> Iterator[str]:
+    for key, field in table.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if default is None:
+            yield f"# {key} = …   ({field.description}; unset by default)"
+        elif isinstance(default, dict):  # its own table, after the keys of this one
+            yield f"\n# {field.description}\n#[{name}.{key}]"
+            yield from (f"#{inner} = {_toml_value(value)}" for inner, value in default.items())
+        else:
+            yield f"# {field.description}\n#{key} = {_toml_value(default)}"
 
 
 def _toml_value(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) and value >= 10_000:

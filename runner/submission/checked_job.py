@@ -16,7 +16,7 @@ from runner.jobfile.parse import content_sha256, parse_job
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
-from runner.scheduling.line_texts import job_texts
+from runner.scheduling.line_texts import JobTexts, job_texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,19 @@ def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
         if status is not None and stat.S_ISDIR(status.st_mode):
             path = job_file_in(path.absolute())  # errors name the folder, and "." has no name
         content, file_name, folder = _content_of(path), path.name, path.absolute().parent
+    return checked_content(content, file_name=file_name, folder=folder)
+
+
+def checked_content(content: bytes, *, file_name: str, folder: Path) -> JobOnDisk:
+    """A job file's bytes with the files that it names in `folder`. Raises as `read_job`."""
     spec = parse_job(content, file_name=file_name)
     referenced = {path: sha256_below(folder, path) for path in spec.references()}
     return JobOnDisk(file_name=file_name, content=content, spec=spec, folder=folder, referenced=referenced)
+
+
+def texts_of(job: JobOnDisk) -> JobTexts | None:
+    """The lines that a job speaks; None for one that speaks none. Raises InvalidInput, …"""
+    return job_texts(job.spec, folder=job.folder) if isinstance(job.spec, SynthesizeSpec) else None
 
 
 def _content_of(path: Path) -> bytes:
@@ -81,7 +91,7 @@ def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
     """Verdict on a job file: whether it would be accepted, and every reason why not."""
     try:
         job = read_job(name, stdin=stdin)
-        texts = job_texts(job.spec, folder=job.folder) if isinstance(job.spec, SynthesizeSpec) else None
+        texts = texts_of(job)
     except JobFileInvalid as error:
         shown = (
             Path(name, error.file_name)

@@ -1,0 +1,56 @@
+"""An open instance → the application that answers requests: routes, errors, and what runs beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from registry.errors import VoiceJobsError
+from runner.serve.access import Gatekeeper
+from runner.serve.context import ServeContext
+from runner.serve.errors import on_http_error, on_known_error, on_unforeseen
+from runner.serve.jobs.api import JobsApi
+from runner.serve.jobs.events import EventFeed
+from runner.version import VERSION
+
+Task = Callable[[], Coroutine[Any, Any, None]]
+
+
+def build_app(context: ServeContext, *, tasks: Sequence[Task] = ()) -> ASGIApp:
+    """The whole application, with `tasks` that run as long as it does.
+
+    A new part adds its routes here, and its own task if it has one.
+    """
+    feed = EventFeed(context)
+    parts = (JobsApi(context), feed)
+    own_tasks = (context.watch.run, feed.run)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            for task in (*own_tasks, *tasks):
+                group.start_soon(task)
+            yield
+            group.cancel_scope.cancel()
+        context.database.close()
+
+    async def health(_request: Request) -> Response:
+        is_active = await context.runner_is_active()
+        body = {"status": "ok" if is_active else "no runner", "runner": is_active, "version": VERSION}
+        return JSONResponse(body, 200 if is_active else 503, headers={"Cache-Control": "no-store"})
+
+    app = Starlette(
+        routes=[Route("/health", health, methods=["GET"]), *(route for part in parts for route in part.routes())],
+        exception_handlers={VoiceJobsError: on_known_error, HTTPException: on_http_error, Exception: on_unforeseen},
+        lifespan=lifespan,
+    )
+    return Gatekeeper(app, context)

@@ -1,0 +1,107 @@
+"""An instance → the stores, limits and helpers that every request shares."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from registry.jobs.lists import waiting_jobs
+from registry.jobs.takes import TakeStore
+from registry.storage.database import Database
+from registry.storage.object_store import ObjectStore
+from registry.storage.session import Session
+from runner.config.instance import Instance
+from runner.config.serve_settings import ServeSettings
+from runner.serve.errors import NoRunner, RequestRefused
+from runner.serve.ledger_watch import LedgerWatch
+
+Answer = TypeVar("Answer")
+logger = logging.getLogger(__name__)
+
+READERS = 8  # threads that read the ledger, the outbox and the take store
+RUNNER_LOOK_S = 0.5
+RETRY_AFTER_S = 10
+
+
+@dataclass(kw_only=True)
+class ServeContext:
+    """One open instance, as the server sees it."""
+
+    instance: Instance
+    database: Database
+    watch: LedgerWatch
+    key: str | None = None
+    dropped: set[str] = field(default_factory=set)  # names of drops of ours that no runner has claimed yet
+    closing: anyio.Event = field(default_factory=anyio.Event)
+    readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS))
+    _runner_seen: tuple[float, bool] = (-math.inf, False)
+
+    @property
+    def settings(self) -> ServeSettings:
+        return self.instance.settings.serve
+
+    @property
+    def takes(self) -> TakeStore:
+        return TakeStore(ObjectStore(self.instance.takes_dir))
+
+    async def in_thread(self, work: Callable[[], Answer]) -> Answer:
+        """Result of blocking work, done in one of a few threads."""
+        return await anyio.to_thread.run_sync(work, limiter=self.readers)
+
+    async def read(self, question: Callable[[Session], Answer]) -> Answer:
+        """Answer of the ledger to a question."""
+
+        def ask() -> Answer:
+            with self.database.read() as session:
+                return question(session)
+
+        return await self.in_thread(ask)
+
+    async def request(self, change: Callable[[Session], Answer]) -> Answer:
+        """Result of one of the ledger's own requests to the runner."""
+
+        def ask() -> Answer:
+            with self.database.write() as session:
+                return change(session)
+
+        return await self.in_thread(ask)
+
+    async def runner_is_active(self) -> bool:
+        """Whether there is a runner, as of half a second ago at most."""
+        seen_s, was_active = self._runner_seen
+        if time.monotonic() - seen_s < RUNNER_LOOK_S:
+            return was_active
+        is_active = await self.in_thread(self.instance.runner_is_active)
+        self._runner_seen = (time.monotonic(), is_active)
+        return is_active
+
+    async def require_runner(self) -> None:
+        """Raises NoRunner when nobody would do the work."""
+        if not await self.runner_is_active():
+            raise NoRunner
+
+    async def require_room(self) -> None:
+        """Raises RequestRefused when as many jobs wait as may."""
+        waiting = await self.read(waiting_jobs) + len(self.dropped)
+        if waiting >= self.settings.max_waiting:
+            raise RequestRefused(
+                429,
+                f"{waiting} jobs are waiting already.",
+                hint="Try again later, or raise max_waiting in voicejobs.toml.",
+                wire_code="too_many_waiting",
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )
+
+
+def open_serve_context(instance: Instance, *, key: str | None = None) -> ServeContext:
+    """An instance opened for the server; folders and database are made when they are missing."""
+    instance.prepare()
+    database = Database.open(instance.database_path, root=instance.root)
+    return ServeContext(instance=instance, database=database, watch=LedgerWatch(database), key=key)

@@ -1,0 +1,121 @@
+"""An error → the answer that a client gets: OpenAI's shape under /v1, a plain one elsewhere.
+
+VoiceJobsError
+├── RequestRefused     a request that is not carried out, with its status
+│   └── NoRunner       nobody would do the work
+└── InvalidInput
+    └── KeyFileInvalid the file of `key_file` holds no usable key
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from registry.errors import Busy, Conflict, InvalidInput, NotFound, StorageError, VoiceJobsError
+from runner.errors import Unforeseen
+from runner.redaction import redact
+
+logger = logging.getLogger(__name__)
+
+OPENAI_PATHS = "/v1"
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}  # OpenAI's, by status
+PHRASES = {404: "There is nothing at {path}.", 405: "{method} is not possible at {path}."}
+
+
+class RequestRefused(VoiceJobsError):
+    """A request that is not carried out; `wire_code` is what the client is told instead of our own code."""
+
+    code = "request-refused"
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        hint: str = "",
+        wire_code: str = "",
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status, self.wire_code, self.param = status, wire_code, param
+        self.headers, self.more = dict(headers or {}), dict(more or {})
+
+
+class NoRunner(RequestRefused):
+    code = "no-runner"
+
+    def __init__(self) -> None:
+        hint = "Start one with `voicejobs run`, or start the server with `voicejobs serve --with-runner`."
+        super().__init__(503, "No runner is active, so nothing can be spoken.", hint=hint, wire_code="no_runner")
+
+
+class KeyFileInvalid(InvalidInput):
+    code = "key-file-invalid"
+
+
+def status_of(error: VoiceJobsError) -> int:
+    """HTTP status of an error of the tree."""
+    if isinstance(error, RequestRefused):
+        return error.status
+    by_kind = ((InvalidInput, 400), (NotFound, 404), (Conflict, 409), (Busy, 503), (StorageError, 503))
+    return next((status for kind, status in by_kind if isinstance(error, kind)), 500)
+
+
+def answer_to(error: VoiceJobsError, *, path: str) -> JSONResponse:
+    """Answer to a request for `path` that ended with an error."""
+    status = status_of(error)
+    refused = error if isinstance(error, RequestRefused) else None
+    code = (refused and refused.wire_code) or error.code
+    message, hint = redact(error.message), redact(error.hint)
+    headers = refused.headers if refused else {}
+    if is_openai(path):
+        return JSONResponse({"error": openai_error(error)}, status, headers=headers)
+    shown = {"code": code, "message": message, "hint": hint, **(refused.more if refused else {})}
+    return JSONResponse({"error": shown}, status, headers=headers)
+
+
+def openai_error(error: VoiceJobsError) -> dict[str, str | None]:
+    """An error as OpenAI's clients read it; they show the message to people, so it holds the hint."""
+    status = status_of(error)
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    refused = error if isinstance(error, RequestRefused) else None
+    return {
+        "message": redact(str(error)),
+        "type": kind,
+        "param": refused.param if refused else None,
+        "code": (refused and refused.wire_code) or error.code.replace("-", "_"),
+    }
+
+
+def is_openai(path: str) -> bool:
+    """Whether errors at this path have OpenAI's shape."""
+    return path == OPENAI_PATHS or path.startswith(f"{OPENAI_PATHS}/")
+
+
+async def on_known_error(request: Request, error: Exception) -> Response:
+    """Answer for an error of the tree."""
+    assert isinstance(error, VoiceJobsError)
+    return answer_to(error, path=request.url.path)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer for a path or method that no route has."""
+    assert isinstance(error, HTTPException)
+    phrase = PHRASES.get(error.status_code, error.detail)
+    message = phrase.format(path=request.url.path, method=request.method)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    refused = RequestRefused(error.status_code, message, wire_code=code, headers=error.headers)
+    return answer_to(refused, path=request.url.path)
+
+
+async def on_unforeseen(request: Request, error: Exception) -> Response:
+    """Answer for a defect; its trace is in the log."""
+    return answer_to(Unforeseen(f"Something unforeseen went wrong: {type(error).__name__}."), path=request.url.path)

@@ -1,0 +1,133 @@
+"""A checked job → a drop in the inbox, and the ledger's row once the runner has claimed it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import storage_error
+from registry.jobs import jobs
+from registry.jobs.lists import find_drop
+from registry.jobs.values import RETRYABLE_STATUSES, Job, JobStatus
+from registry.storage.session import Session
+from runner.names import job_name_from
+from runner.serve.context import ServeContext
+from runner.serve.errors import NoRunner, RequestRefused
+from runner.serve.ledger_watch import Waiter
+from runner.submission.checked_job import JobOnDisk
+from runner.submission.drop_writer import Submitted, submit_job
+
+CLAIMED_WITHIN_S = 30.0
+STOPPED_RUNNER_S = 3.0  # one that stops is given back a little later
+MOST_NAMES = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """A drop that was claimed."""
+
+    job: Job  # the one that holds its `id`, where an earlier one does
+    is_new: bool = True
+
+
+async def drop(context: ServeContext, job: JobOnDisk, *, name: str) -> Dropped:
+    """The job that a drop becomes. Raises NoRunner, and RequestRefused when it is not taken in time."""
+    with _reserved(context, name) as own_name:
+        submitted = await context.in_thread(lambda: submit_job(context.instance, job, name=own_name))
+        async with context.watch.waiting() as waiter:
+            return await _claimed(context, submitted, waiter)
+
+
+async def known_by_id(context: ServeContext, job: JobOnDisk) -> Job | None:
+    """The job that has the same `id` and content already; None when a drop may run. Raises RequestRefused."""
+    key = job.spec.id
+    if key is None:
+        return None
+    holder = await context.read(lambda session: jobs.by_key(session, key))
+    if holder is None:
+        return None
+    if holder.content_sha256 != job.content_sha256:
+        raise id_taken(holder)
+    return None if holder.status in RETRYABLE_STATUSES else holder
+
+
+def id_taken(holder: Job) -> RequestRefused:
+    """The answer to an `id` that belongs to a job with other content."""
+    return RequestRefused(
+        409,
+        f"The id {holder.key!r} belongs to the job {holder.name!r}, which says something else.",
+        hint="Give the changed job another id, or none.",
+        wire_code="id-conflict",
+        more={"job": holder.name},
+    )
+
+
+@contextlib.contextmanager
+def _reserved(context: ServeContext, name: str) -> Iterator[str]:
+    """A name that no other drop of ours has that waits to be claimed: by its name a drop is found in the ledger."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    candidates = (name, *(f"{stem}-{number}{suffix}" for number in range(2, MOST_NAMES)))
+    free = next((each for each in candidates if job_name_from(each) not in context.dropped), None)
+    own_name = free or f"{stem}-{secrets.token_hex(6)}{suffix}"
+    reserved = job_name_from(own_name)
+    context.dropped.add(reserved)
+    try:
+        yield own_name
+    finally:
+        context.dropped.discard(reserved)
+
+
+async def _claimed(context: ServeContext, submitted: Submitted, waiter: Waiter) -> Dropped:
+    """Wait for the runner; take the drop back when none takes it, so that it is not done after all."""
+    end_s = time.monotonic() + CLAIMED_WITHIN_S
+    gone_since_s: float | None = None
+    while True:
+        found = await context.read(lambda session: _look(session, submitted))
+        if found is not None:
+            return found
+        now_s = time.monotonic()
+        is_active = await context.runner_is_active()
+        gone_since_s = None if is_active else (gone_since_s or now_s)
+        if gone_since_s is not None and now_s - gone_since_s > STOPPED_RUNNER_S:
+            if await context.in_thread(lambda: _taken_back(submitted.path)):
+                raise NoRunner
+        elif now_s > end_s and await context.in_thread(lambda: _taken_back(submitted.path)):
+            raise RequestRefused(
+                503,
+                "The runner has not taken the job in time.",
+                hint="`voicejobs doctor` says what keeps it: a full disk, most often.",
+                wire_code="not-claimed",
+                headers={"Retry-After": "30"},
+            )
+        await waiter.change(at_most_s=0.2)
+
+
+def _look(session: Session, submitted: Submitted) -> Dropped | None:
+    job = find_drop(session, submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
+    if job is None:
+        return None
+    earlier = job.facts.get("duplicate_of")
+    if job.outcome == JobStatus.DUPLICATE and earlier and (holder := jobs.find_by_name(session, earlier)) is not None:
+        return Dropped(job=holder, is_new=False)
+    return Dropped(job=job)
+
+
+def _taken_back(path: Path) -> bool:
+    """Whether the drop was still in the inbox, and is no longer: a claim is a rename, so only one of us has it."""
+    own = path.with_name(f".withdrawn-{secrets.token_hex(8)}.tmp")
+    try:
+        path.rename(own)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise storage_error(error, f"taking {path} back") from error
+    if own.is_dir():
+        shutil.rmtree(own, ignore_errors=True)
+    else:
+        own.unlink(missing_ok=True)
+    return True
