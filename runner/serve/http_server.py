@@ -115,7 +115,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises Busy when another program has the port, UsageProblem for a wrong address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError:
+    except (OSError, ValueError):
         raise UsageProblem(f"{host!r} is no address of this machine.", hint="Write 127.0.0.1, for example.") from None
     listening = socket.socket(family, kind, protocol)
     try:

@@ -57,7 +57,7 @@ def check_reach(host: str, key: str | None) -> None:
     """Raises UsageProblem for an address that other machines reach, without a key."""
     if key is None and not is_loopback(host):
         raise UsageProblem(
-            f"Other machines would reach {host}, and no key is set.",
+            f"Other machines would reach {host!r}, and no key is set.",
             hint=f"Set key_file in the table [serve] of voicejobs.toml, or listen on 127.0.0.1. {MAKE_ONE}",
         )
 

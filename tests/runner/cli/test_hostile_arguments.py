@@ -16,7 +16,12 @@ from runner.cli.program import run_command, voicejobs
 from runner.config.settings import SETTINGS_FILE
 from runner.exit_codes import FAILED, NEEDS_ACTION, OK, USAGE
 
-SKIPPED = {("run",), ("completion",), ("demo",)}  # they work for long, or take no free value; `demo` has its own test
+SKIPPED = {
+    ("run",),
+    ("serve",),
+    ("completion",),
+    ("demo",),
+}  # they work for long, or take no free value; `demo` has its own test
 LEAVES = [path for path, command in commands(voicejobs) if path and not isinstance(command, click.Group)]
 HOSTILE = {
     "nul": "a\0b",
@@ -85,6 +90,17 @@ def try_all(value: str, capsys: pytest.CaptureFixture[str], *, with_options: boo
             said = "".join(capsys.readouterr())
             assert code != FAILED or "unforeseen" not in said, (line, said)
             assert "Traceback" not in said and not set("\x1b\x07\x9b\u202e\udc80") & set(said), line
+
+
+@pytest.mark.usefixtures("instance")
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("key", ["", "a-key-of-sixteen-or-more-characters"], ids=["no-key", "key"])
+def test_an_address_that_is_none_ends_the_server_with_a_sentence(value, key, capsys):
+    Path("key").write_text(key)
+    given = ["--set", "serve.key_file=key"] if key else []
+    assert run_command([*given, "serve", "--host", value]) == USAGE
+    said = "".join(capsys.readouterr())
+    assert "Traceback" not in said and not set("\x1b\x07\x9b\u202e\udc80") & set(said)
 
 
 @pytest.mark.usefixtures("instance")
