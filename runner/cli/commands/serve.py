@@ -35,7 +35,7 @@ NEEDED = ("starlette", "uvicorn", "python_multipart", "av", "prometheus_client")
 def serve(
     ctx: click.Context, host: str | None, port: int | None, wyoming_port: int | None, with_runner: bool, quiet: bool
 ) -> int:
-    """Serve jobs over HTTP.
+    """Serve speech and jobs over HTTP.
 
     The work is done by a runner: `voicejobs run`, or --with-runner. SIGTERM ends the server with exit code 0.
     """
