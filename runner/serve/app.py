@@ -20,8 +20,10 @@ from runner.serve.context import ServeContext
 from runner.serve.errors import on_http_error, on_known_error, on_unforeseen
 from runner.serve.jobs.api import JobsApi
 from runner.serve.jobs.events import EventFeed
+from runner.serve.metrics import MetricsApi
 from runner.serve.openai.lists import ListsApi
 from runner.serve.openai.speech_api import SpeechApi
+from runner.serve.openapi import openapi_routes
 from runner.version import VERSION
 
 Task = Callable[[], Coroutine[Any, Any, None]]
@@ -33,7 +35,7 @@ def build_app(context: ServeContext, *, tasks: Sequence[Task] = ()) -> ASGIApp:
     A new part adds its routes here, and its own task if it has one.
     """
     feed = EventFeed(context)
-    parts = (JobsApi(context), feed, SpeechApi(context), ListsApi(context))
+    parts = (JobsApi(context), feed, SpeechApi(context), ListsApi(context), MetricsApi(context))
     own_tasks = (context.watch.run, feed.run)
 
     @contextlib.asynccontextmanager
@@ -50,8 +52,9 @@ def build_app(context: ServeContext, *, tasks: Sequence[Task] = ()) -> ASGIApp:
         body = {"status": "ok" if is_active else "no runner", "runner": is_active, "version": VERSION}
         return JSONResponse(body, 200 if is_active else 503, headers={"Cache-Control": "no-store"})
 
+    own = [route for part in parts for route in part.routes()]
     app = Starlette(
-        routes=[Route("/health", health, methods=["GET"]), *(route for part in parts for route in part.routes())],
+        routes=[Route("/health", health, methods=["GET"]), *openapi_routes(), *own],
         exception_handlers={VoiceJobsError: on_known_error, HTTPException: on_http_error, Exception: on_unforeseen},
         lifespan=lifespan,
     )

@@ -1,0 +1,91 @@
+"""`/metrics`: the ledger, the inbox and the disk → figures in Prometheus' text format; no name of a job, voice or text.
+
+Everything is counted when it is asked for, a few times a minute at most. Touches the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from registry.jobs.values import JobStatus, LineStatus
+from registry.storage.session import Session
+from runner.serve.context import ServeContext
+
+KEPT_S = 5.0  # however often it is asked for
+TYPE = "text/plain; version=0.0.4; charset=utf-8"
+Figures = dict[str, float]
+
+
+@dataclass
+class MetricsApi:
+    """The answer to a collector of metrics."""
+
+    context: ServeContext
+    _made: tuple[float, bytes] | None = None
+
+    def routes(self) -> list[Route]:
+        """Paths and methods."""
+        return [Route("/metrics", self.show, methods=["GET"])]
+
+    async def show(self, _request: Request) -> Response:
+        """All figures."""
+        if self._made is None or time.monotonic() - self._made[0] > KEPT_S:
+            is_active = await self.context.runner_is_active()
+            content = await self.context.read(lambda session: self._text(session, is_active=is_active))
+            self._made = (time.monotonic(), content)
+        return Response(self._made[1], media_type=TYPE)
+
+    def _text(self, session: Session, *, is_active: bool) -> bytes:
+        from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+        registry = CollectorRegistry()
+
+        def gauge(name: str, help_text: str, value: float) -> None:
+            Gauge(f"voicejobs_{name}", help_text, registry=registry).set(value)
+
+        def by_state(name: str, help_text: str, figures: Figures) -> None:
+            made = Gauge(f"voicejobs_{name}", help_text, ["state"], registry=registry)
+            for state, value in figures.items():
+                made.labels(state).set(value)
+
+        by_state("jobs", "Jobs of the ledger by state.", _counts(session, "job", JobStatus))
+        by_state("lines", "Lines of the ledger's jobs by state.", _counts(session, "line", LineStatus))
+        gauge("oldest_ready_seconds", "Age of the oldest job that could start.", _oldest_ready_s(session))
+        takes = session.rows("SELECT count(*) AS number, coalesce(sum(size_bytes), 0) AS size FROM take")[0]
+        gauge("takes", "Takes in the store.", takes["number"])
+        gauge("takes_bytes", "Size of the takes in the store.", takes["size"])
+        voices = session.rows("SELECT count(*) AS number FROM version WHERE deleted_s IS NULL")[0]
+        gauge("voice_versions", "Versions of voices that were not removed.", voices["number"])
+        gauge("runner_active", "1 while a runner is active.", float(is_active))
+        for name, help_text, value in self._of_the_disk():
+            gauge(name, help_text, value)
+        return generate_latest(registry)
+
+    def _of_the_disk(self) -> Iterator[tuple[str, str, float]]:
+        instance = self.context.instance
+        with contextlib.suppress(OSError):  # a disk that is not there has no figures
+            waiting = [name for name in os.listdir(instance.inbox) if not name.startswith(".")]  # noqa: PTH208
+            yield "inbox_files", "Entries of the inbox.", len(waiting)
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(instance.state_dir).free
+            yield "disk_free_bytes", "Free space on the disk of the state folder.", free
+
+
+def _counts(session: Session, table: str, states: type[JobStatus] | type[LineStatus]) -> Figures:
+    rows = session.rows(f"SELECT status, count(*) AS number FROM {table} GROUP BY status")
+    found = {row["status"]: row["number"] for row in rows}
+    return {str(state): found.get(state, 0) for state in states}
+
+
+def _oldest_ready_s(session: Session) -> float:
+    found = session.rows("SELECT min(claimed_s) AS claimed_s FROM job WHERE status = 'queued'")[0]["claimed_s"]
+    return 0.0 if found is None else max(0.0, time.time() - found)
