@@ -1,6 +1,8 @@
 """Speech as OpenAI's own client asks for it, and as other programs do, against a running server."""
 
 import base64
+import contextlib
+import http.client
 import io
 import json
 import time
@@ -229,4 +231,24 @@ def test_a_runner_that_dies_breaks_the_sound_off(tmp_path):
             assert "--with-runner" in refused.error["message"]
             wait_until(lambda: dying.get("/health").status == 503, what="health without a runner")
     finally:
+        assert dying.stop() == 0
+
+
+def test_a_runner_that_dies_is_an_error_among_the_events(tmp_path):
+    dying = Served(tmp_path, settings="batch = 1").start_runner(VOICEJOBS_TEST_LINE_S="0.2").start()
+    text = "\n\n".join(f"Paragraph {n} of a story." for n in range(400))
+    body = {"model": "tests.engines.noop:open_slow_engine", "voice": "ryan", "input": text, "stream_format": "sse"}
+    client = http.client.HTTPConnection("127.0.0.1", dying.port, timeout=PATIENCE_S)
+    try:
+        client.request("POST", "/v1/audio/speech", json.dumps({**body, "response_format": "pcm"}))
+        answer = client.getresponse()
+        events = [json.loads(answer.readline()[6:])]
+        dying.runner.kill()
+        with contextlib.suppress(http.client.IncompleteRead):  # the connection is broken off as well
+            while line := answer.readline():
+                events += [json.loads(line[6:])] if line.strip() else []
+        assert (events[0]["type"], events[-1]["type"]) == ("speech.audio.delta", "error")
+        assert set(events[-1]["error"]) == {"message", "type", "param", "code"}
+    finally:
+        client.close()
         assert dying.stop() == 0
