@@ -85,13 +85,14 @@ class SpeechWork:
 
 @dataclass(frozen=True, kw_only=True)
 class LockWork:
-    """Turn a recording and its exact transcript into a clone prompt."""
+    """Turn a recording and its exact transcript into a clone prompt, or with `embedding_only` its sound alone."""
 
     id: str
     transcript: str
     waveform: Waveform | None = None
     design_state: bytes | None = None  # `SpeechDone.design_state` of the chosen candidate, where the engine gave one
     language: str = "auto"
+    embedding_only: bool = False  # a speaker embedding without codes; the transcript is ""
 
 
 @dataclass(frozen=True, kw_only=True)

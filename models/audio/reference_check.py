@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from models.audio.files import AudioFacts, decode_audio, read_bytes
+from models.audio.foreign_formats import converted, foreign_format
 from models.audio.mending import (
     LEAST_MODULATION_DB,
     modulation_db,
@@ -33,9 +34,14 @@ MAX_REFERENCE_BYTES = 256 << 20
 LONGEST_DECODED_S = 2 * LONGEST_S  # before silence at its ends is cut off
 
 
-def read_reference(path: Path, *, transcript: str) -> tuple[Waveform, tuple[str, ...]]:
-    """A recording from a file, mended, and what could be better about it. Raises InvalidReferenceAudio."""
+def read_reference(path: Path, *, transcript: str | None) -> tuple[Waveform, tuple[str, ...]]:
+    """A recording from a file, mended, and what could be better about it. Raises InvalidReferenceAudio.
+
+    `transcript` is None for a voice that is locked from its sound alone.
+    """
     content = read_bytes(path, at_most=MAX_REFERENCE_BYTES)
+    if (foreign := foreign_format(content)) is not None:
+        content = converted(path, foreign, longest_s=LONGEST_DECODED_S)
     waveform, facts = decode_audio(content, name=path.name, max_duration_s=LONGEST_DECODED_S, mends=True)
     waveform, offset = without_offset(waveform)
     waveform, scaled = within_full_scale(waveform)
@@ -67,7 +73,9 @@ def _check_speech(waveform: Waveform, offset: float) -> None:
         )
 
 
-def reference_warnings(waveform: Waveform, *, transcript: str, facts: AudioFacts | None = None) -> tuple[str, ...]:
+def reference_warnings(
+    waveform: Waveform, *, transcript: str | None, facts: AudioFacts | None = None
+) -> tuple[str, ...]:
     """Sentences on what could be better about a recording `(S,)` at 24 kHz.
 
     Raises InvalidReferenceAudio when it cannot be used.
@@ -83,10 +91,10 @@ def reference_warnings(waveform: Waveform, *, transcript: str, facts: AudioFacts
     clipped = float((np.abs(waveform) >= CLIPPED_AT).mean())
     if clipped > MOST_CLIPPED:
         raise InvalidReferenceAudio(f"{clipped:.0%} of the recording is clipped.", hint="Record it less loudly.")
-    warnings = _transcript_warnings(transcript, duration_s)
+    about_words = () if transcript is None else _transcript_warnings(transcript, duration_s)
     if facts is not None and facts.sample_rate_hz < LOWEST_RATE_HZ:
         raise InvalidReferenceAudio(f"A sample rate of {facts.sample_rate_hz} Hz is too low; 16 kHz or more is needed.")
-    return (*warnings, *_warnings(duration_s, clipped, facts))
+    return (*about_words, *_warnings(duration_s, clipped, facts))
 
 
 def _transcript_warnings(transcript: str, duration_s: float) -> tuple[str, ...]:

@@ -17,11 +17,6 @@ UNKNOWN_FROM = 0x7FFF_0000  # streams write the largest number that they have
 
 # First bytes, where they are, and what the file is then.
 _KINDS: Sequence[tuple[int, bytes, str]] = (
-    (4, b"ftyp", "an MPEG-4 file (m4a, mp4, mov)"),
-    (0, b"\x1aE\xdf\xa3", "a Matroska or WebM file"),
-    (0, b"#!AMR", "an AMR recording"),
-    (0, b"\x30\x26\xb2\x75", "a Windows Media file"),
-    (8, b"AVI ", "an AVI video"),
     (0, b"%PDF", "a PDF document"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"\x1f\x8b", "a gzip archive"),
@@ -29,7 +24,6 @@ _KINDS: Sequence[tuple[int, bytes, str]] = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
     (0, b"version https://git-lfs", "a Git LFS pointer, and not the file itself"),
 )
-_CONVERTED = frozenset({"MPEG-4", "Matroska", "AMR", "Windows", "AVI"})
 _HTML = re.compile(rb"\s*<(!doctype|html|head|body)", re.IGNORECASE)
 
 
@@ -79,7 +73,7 @@ def kind_of(content: bytes) -> tuple[str | None, str]:
         return "an empty file", hint
     for at, first, kind in _KINDS:
         if content[at : at + len(first)] == first:
-            return kind, f"Convert it (ffmpeg -i FILE out.wav). {hint}" if kind.split()[1] in _CONVERTED else hint
+            return kind, hint
     if _HTML.match(content[:200]):
         return "an HTML page (a failed download?)", f"Download the recording again. {hint}"
     if not content.strip(b"\0"):

@@ -76,6 +76,11 @@ class DraftEngine:
 
     def lock(self, work: LockWork) -> LockDone:
         """The parameters of a designed voice as its prompt. Raises UnsupportedRequest for a recording."""
+        if work.embedding_only:
+            raise UnsupportedRequest(
+                "The draft engine knows no speaker embeddings, so it cannot lock a voice with embedding_only.",
+                hint="Leave embedding_only out, or choose a Qwen3-TTS base model.",
+            )
         if work.design_state is None:
             raise UnsupportedRequest(
                 "The draft engine cannot clone a recording; it locks only voices that it designed itself.",

@@ -94,10 +94,10 @@ class QwenEngine:
         """The clone prompt of a recording. Raises InvalidReferenceAudio or UnsupportedRequest."""
         if work.waveform is None:
             raise InvalidInput("Locking a voice needs its recording.")
-        transcript = as_plain_text(work.transcript, self._added_tokens)
-        prompt = self._model.make_clone_prompt(work.waveform, transcript, work.language)
-        assert prompt.reference_codes is not None
-        frames, codebooks = prompt.reference_codes.shape
+        transcript = as_plain_text(work.transcript, self._added_tokens) or None
+        prompt = self._model.make_clone_prompt(work.waveform, transcript, work.language, work.embedding_only)
+        codes = prompt.reference_codes
+        frames, codebooks = (None, None) if codes is None else codes.shape
         mx.clear_cache()
         return LockDone(
             id=work.id,

@@ -67,8 +67,13 @@ def _key_combinations(tree: Mapping[str, Any]) -> Iterator[Problem]:
     elif kind == "lock":
         yield from _exactly_one(tree, ("from", "audio"))
         has = {key for key, value in tree.items() if value is not None}
-        if "audio" in has and "transcript" not in has:
-            yield Problem(("audio",), "audio needs a transcript: the exact words spoken in it.")
+        if tree.get("embedding_only") is True and "transcript" in has:
+            yield Problem(
+                ("transcript",), "transcript and embedding_only cannot be used together: the words would not be used."
+            )
+        elif "audio" in has and "transcript" not in has and tree.get("embedding_only") is not True:
+            what = "the exact words spoken in it; or embedding_only = true, which keeps the sound of the voice alone"
+            yield Problem(("audio",), f"audio needs a transcript: {what}.")
         if {"from", "transcript"} <= has:
             yield Problem(("transcript",), "transcript belongs with audio; the words of a candidate are known already.")
     elif kind == "synthesize":
@@ -113,9 +118,10 @@ def _line_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
 # The rules of `_key_combinations`, for JSON Schema.
 _ALTERNATIVES: dict[str, list[tuple[str, ...]]] = {
     "DesignSpec": [("description",), ("character",)],
-    "LockSpec": [("from",), ("audio", "transcript")],
+    "LockSpec": [("from",), ("audio", "transcript"), ("audio", "embedding_only")],
     "SynthesizeSpec": [("lines",), ("text",), ("text_file",)],
 }
+_SWITCHES = ("embedding_only",)
 
 
 def job_schema() -> dict[str, Any]:
@@ -123,8 +129,14 @@ def job_schema() -> dict[str, Any]:
     kinds = Annotated[JobSpec, pydantic.Discriminator("kind")]
     schema = pydantic.TypeAdapter(kinds).json_schema(by_alias=True, mode="validation")
     for name, alternatives in _ALTERNATIVES.items():
-        schema["$defs"][name]["oneOf"] = [{"required": list(keys)} for keys in alternatives]
+        schema["$defs"][name]["oneOf"] = [_requiring(keys) for keys in alternatives]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "voicejobs job file", **schema}
+
+
+def _requiring(keys: tuple[str, ...]) -> dict[str, Any]:
+    """An alternative of the JSON Schema; a switch among its keys must be on."""
+    switches = {key: {"const": True} for key in keys if key in _SWITCHES}
+    return {"required": list(keys), **({"properties": switches} if switches else {})}
 
 
 def spec_to_json(spec: JobSpec) -> str:

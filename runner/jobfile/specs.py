@@ -154,6 +154,9 @@ class LockSpec(_Job):
     source: CandidateSource | None = Field(None, alias="from", description="A candidate of a design job.")
     audio: RelativePath | None = Field(None, description="A recording beside the job file.")
     transcript: SaidText | None = Field(None, description="The exact words spoken in the recording.")
+    embedding_only: bool = Field(
+        False, description="Keep the sound of the voice alone, without a transcript and its manner of speaking."
+    )
     consent: Literal["self", "granted", "unknown"] | None = Field(
         None, description="Whose voice it is; needed to export a cloned voice."
     )

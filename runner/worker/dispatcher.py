@@ -82,6 +82,16 @@ class Dispatcher:
                     return
                 passed.add(choice.id)
 
+    def look_at_recordings(self) -> None:
+        """Take the recordings that have been read."""
+        for active in [active for active in self.in_flight.jobs.values() if active.lock_task is not None]:
+            assert active.lock_task is not None
+            try:
+                with for_job(active.job.id):
+                    active.lock_task.look_at_reading()
+            except StorageError as error:
+                self._delay_for(active.job, error)
+
     def _try_submit(self, active: ActiveJob) -> bool:
         try:
             with for_job(active.job.id):

@@ -96,6 +96,8 @@ class InFlight:
         """Forget everything; late answers find no job."""
         for work_id in self.job_of_work:
             self.engine.cancel(work_id)
+        for active in self.jobs.values():
+            active.close()
         self.jobs.clear()
         self.job_of_work.clear()
         self.results = ResultBatch()
@@ -105,6 +107,7 @@ class InFlight:
         active = self.jobs.pop(job_id, None)
         if active is None:
             return
+        active.close()
         self.results.forget(active)
         for work_id in [work_id for work_id, owner in self.job_of_work.items() if owner is active]:
             self.engine.cancel(work_id)
@@ -113,6 +116,11 @@ class InFlight:
     def add(self, active: ActiveJob) -> None:
         """A job has been started."""
         self.jobs[active.job.id] = active
+
+    @property
+    def reads_recordings(self) -> bool:
+        """Whether a recording is being read by a process of its own."""
+        return any(active.is_reading for active in self.jobs.values())
 
     def take_idle(self) -> list[ActiveJob]:
         """Take out the jobs of which nothing is left; those with lines for another model go on with these."""
@@ -142,6 +150,7 @@ class InFlight:
         """A model cannot be had: fail the lines that are to be spoken with it."""
         for active in [active for active in self.jobs.values() if active.model == failed.model]:
             if active.lock_task is not None:
+                active.lock_task.close()
                 active.lock_task.error = failed.error
             else:
                 with self.context.database.write() as session:

@@ -257,6 +257,16 @@ class ActiveJob:
         self.model, self.cursor, self.drained = model, 0, False
 
     @property
+    def is_reading(self) -> bool:
+        """Whether the recording that it locks is being read."""
+        return self.lock_task is not None and self.lock_task.reading is not None
+
+    def close(self) -> None:
+        """End what is under way outside the engine."""
+        if self.lock_task is not None:
+            self.lock_task.close()
+
+    @property
     def has_one_line(self) -> bool:
         """Whether the job's first line is also the last for this model."""
         return self.drained and self.cursor == 1

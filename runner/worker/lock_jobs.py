@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from models.audio.files import decode_audio
-from models.audio.reference_check import read_reference, reference_warnings
+from models.audio.reference_check import reference_warnings
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.pronunciation import checked_table
@@ -20,6 +20,7 @@ from registry.voices.lookup import resolve
 from registry.voices.values import NewVersion
 from registry.voices.versions import add_version
 from runner.config.model_names import CLONE
+from runner.engine.recording_process import RecordingProcess
 from runner.exchange.version_record import without_file
 from runner.jobfile.specs import JobSpec, LockSpec, RelockSpec
 from runner.outbox.receipt import version_entry
@@ -61,7 +62,8 @@ class LockJobs:
             context=self.context,
             job=job,
             waveform=waveform,
-            transcript=content.transcript,
+            transcript="" if spec.embedding_only else content.transcript,
+            embedding_only=spec.embedding_only,
             language=spec.language or content.language,
             design_state=self._design_state(content.design_state_sha256),
             set_current=spec.set_current,
@@ -86,18 +88,21 @@ class LockJobs:
         )
 
     def _from_file(self, job: Job, spec: LockSpec, folder: Path | None) -> tuple[str, LockTask]:
-        assert spec.audio is not None and spec.transcript is not None  # parse_job has seen to it
+        assert spec.audio is not None  # parse_job has seen to it
         if folder is None:
             raise InvalidReferenceAudio(f"{spec.audio} was not taken along with the job.")
-        waveform, warnings = read_reference(folder / spec.audio, transcript=spec.transcript)
-        return self.context.models.for_ability(CLONE, wanted=spec.model), LockTask(
+        model = self.context.models.for_ability(CLONE, wanted=spec.model)
+        reading = RecordingProcess(
+            folder / spec.audio, transcript=spec.transcript, folder=self.context.instance.state_dir
+        )
+        return model, LockTask(
             context=self.context,
             job=job,
-            waveform=waveform,
-            transcript=spec.transcript,
+            reading=reading,
+            transcript=spec.transcript or "",
+            embedding_only=spec.embedding_only,
             language=spec.language or self.context.settings.language,
             set_current=spec.set_current,
-            warnings=[*warnings],
             new_version=partial(
                 NewVersion,
                 voice=spec.voice,
@@ -119,6 +124,7 @@ class LockJobs:
             job=job,
             waveform=self._stored(version.reference_sha256),
             transcript=version.transcript,
+            embedding_only=not version.transcript,
             language=spec.language or version.language,
             design_state=self._design_state(version.attachments.get("design_state")),
             set_current=spec.set_current,

@@ -25,6 +25,7 @@ from models.text.spoken_form import spoken_form
 from models.text.spoken_time import spoken_time
 from registry.jobs.values import Job, JobError
 from registry.voices.values import NewVersion
+from runner.engine.recording_process import RecordingProcess
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
 from runner.outbox.take_encoding import as_stored, model_facts, take_content
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, derived_seed, retry_seed
@@ -37,10 +38,12 @@ class LockTask:
 
     context: Context
     job: Job
-    waveform: Waveform
-    transcript: str
+    transcript: str  # "" with embedding_only
     language: str
     new_version: partial[NewVersion]  # with all else that is known before the engine begins
+    waveform: Waveform | None = None  # None while it is read
+    reading: RecordingProcess | None = None
+    embedding_only: bool = False
     design_state: bytes | None = None
     attachments: Mapping[str, str] = field(default_factory=dict)  # name -> sha256 of what else is kept with it
     set_current: bool = True
@@ -55,11 +58,27 @@ class LockTask:
     _failures: int = 0
 
     def __post_init__(self) -> None:
-        self.waveform = as_stored(self.waveform)  # the prompt can be made again from what is kept
+        if self.waveform is not None:
+            self.waveform = as_stored(self.waveform)  # the prompt can be made again from what is kept
+
+    def look_at_reading(self) -> None:
+        """Take the recording, once it is read, or why it cannot be used. Raises StorageError."""
+        if self.reading is None or (read := self.reading.poll()) is None:
+            return
+        self.reading, self.error = None, read.error
+        self.warnings += read.warnings
+        if read.waveform is not None:
+            self.waveform = as_stored(read.waveform)
+
+    def close(self) -> None:
+        """End what is under way outside the engine."""
+        if self.reading is not None:
+            self.reading.close()
+            self.reading = None
 
     @property
     def has_work(self) -> bool:
-        return not self.is_over and not self._in_flight
+        return not self.is_over and not self._in_flight and self.waveform is not None
 
     @property
     def is_over(self) -> bool:
@@ -71,13 +90,19 @@ class LockTask:
 
     @property
     def expected_s(self) -> float:
-        return max(self.waveform.size / SAMPLE_RATE_HZ, spoken_time(self.audition_text).high_s)
+        recorded_s = 0.0 if self.waveform is None else self.waveform.size / SAMPLE_RATE_HZ
+        return max(recorded_s, spoken_time(self.audition_text).high_s)
 
     @property
     def audition_text(self) -> str:
         """First words of the new version: a pangram in English, else those that it was locked from."""
-        is_english = self.language in ("auto", "english") and self.transcript.isascii()
+        is_english = not self.transcript or (self.language in ("auto", "english") and self.transcript.isascii())
         return DEFAULT_CANDIDATE_TEXT if is_english else self.transcript
+
+    @property
+    def audition_language(self) -> str:
+        """Language of the audition: that of the voice, unless no words of it are known."""
+        return self.language if self.transcript else "auto"
 
     def next_work(self) -> SpeechWork | LockWork | None:
         """The clone prompt first, then a clip spoken with it."""
@@ -91,6 +116,7 @@ class LockTask:
                 waveform=self.waveform,
                 design_state=self.design_state,
                 language=self.language,
+                embedding_only=self.embedding_only,
             )
         prompt = self._locked.prompt
         seed = derived_seed({"audition": self.audition_text}, job_seed=None, ordinal=0)
@@ -100,7 +126,7 @@ class LockTask:
             text=self.audition_text,
             voice=voice,
             seed=retry_seed(seed, attempt=self._attempt),
-            language=self.language,
+            language=self.audition_language,
             max_seconds=self.context.settings.sampling.max_seconds,
         )
 
@@ -117,7 +143,7 @@ class LockTask:
         quality = measure(
             done.waveform,
             text=self.audition_text,
-            language=self.language,
+            language=self.audition_language,
             finish_reason=done.finish_reason,
             is_seeded=self.engine.is_seeded,
         )
@@ -148,7 +174,7 @@ class LockTask:
 
     def store(self) -> NewVersion:
         """The version, ready to be committed: its objects are durable in the store."""
-        assert self._locked is not None and self.engine is not None and self.audition
+        assert self._locked is not None and self.engine is not None and self.audition and self.waveform is not None
         objects, embedding = self.context.objects, self._locked.speaker_embedding
         state = {"design_state": objects.put(self.design_state)} if self.design_state else {}
         return self.new_version(

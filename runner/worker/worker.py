@@ -43,6 +43,7 @@ from runner.worker.take_writer_thread import TakeWriterThread
 logger = logging.getLogger(__name__)
 
 REQUEST_LOOK_S = 1.0  # how long a request of another process may go unnoticed
+READING_LOOK_S = 0.05  # between two looks at a process that reads a recording
 RECEIPT_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
 BEGINNINGS = "beginning.json"  # in the state folder
 LONGEST_DELAY_S = 60.0  # of a job to which the disk refuses what it needs
@@ -130,6 +131,7 @@ class Worker:
         self.drops.tick(now_s, scans=not self.is_stopping)
         self._read_events()
         self.listener.tick(now_s)
+        self.dispatcher.look_at_recordings()
         if not self.is_stopping:
             self.dispatcher.dispatch(now_s)  # first, so that the engine goes on while its results are written
         self.take_writer_thread.tick()
@@ -264,7 +266,7 @@ class Worker:
             return min(self.pause.until_s - now_s, REQUEST_LOOK_S)
         if self.in_flight.results and not self.take_writer_thread:
             return 0.0
-        dues = [now_s + REQUEST_LOOK_S]
+        dues = [now_s + (READING_LOOK_S if self.in_flight.reads_recordings else REQUEST_LOOK_S)]
         if not self.is_stopping:
             dues.append(self.drops.next_scan_s)
         if (load_s := self.loader.next_try_s()) is not None:
@@ -305,7 +307,9 @@ class Worker:
             logger.warning("not all was tidied up at the end: %s", error)
 
     def close(self) -> None:
-        """End the threads; what they were doing is done again by the next runner."""
+        """End threads and processes; what they were doing is done again by the next runner."""
+        for active in self.in_flight.jobs.values():
+            active.close()
         self.encoder.close()
         self.take_writer_thread.close()
         self.finisher_thread.close()

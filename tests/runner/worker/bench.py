@@ -48,6 +48,9 @@ class Bench:
         for _ in range(times):
             self.tick_without_rest(step_s=step_s)
             self.worker.take_writer_thread.rest()
+            for active in self.worker.in_flight.jobs.values():
+                if active.is_reading:
+                    active.lock_task.reading._process.wait(PATIENCE_S)
             if (batch := self.worker.finisher_thread._batch) is not None:
                 wait([batch], PATIENCE_S)
 
