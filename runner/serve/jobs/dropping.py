@@ -94,8 +94,8 @@ async def _claimed(context: ServeContext, submitted: Submitted, waiter: Waiter) 
         is_active = await context.runner_is_active()
         gone_since_s = None if is_active else (gone_since_s or now_s)
         if gone_since_s is not None and now_s - gone_since_s > STOPPED_RUNNER_S:
-            if await context.in_thread(lambda: _taken_back(submitted.path)):
-                raise NoRunner
+            await context.in_thread(lambda: _taken_back(submitted.path))  # unless that runner had claimed it
+            raise NoRunner
         elif now_s > end_s and await context.in_thread(lambda: _taken_back(submitted.path)):
             raise RequestRefused(
                 503,
