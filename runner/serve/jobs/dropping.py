@@ -96,7 +96,7 @@ async def _claimed(context: ServeContext, submitted: Submitted, waiter: Waiter) 
         if gone_since_s is not None and now_s - gone_since_s > STOPPED_RUNNER_S:
             await context.in_thread(lambda: _taken_back(submitted.path))  # unless that runner had claimed it
             raise NoRunner
-        elif now_s > end_s and await context.in_thread(lambda: _taken_back(submitted.path)):
+        if now_s > end_s and await context.in_thread(lambda: _taken_back(submitted.path)):
             raise RequestRefused(
                 503,
                 "The runner has not taken the job in time.",
