@@ -21,7 +21,7 @@ from models.audio.encoder import integers
 from registry.durable_files import FileLock
 from registry.errors import Conflict, NotFound, VoiceJobsError
 from registry.jobs import jobs, lines
-from registry.jobs.requests import add_request
+from registry.jobs.requests import add_request, open_requests
 from registry.jobs.rows import job_from, line_from
 from registry.jobs.values import CANCEL, OPEN_STATUSES, Job, JobError, JobStatus, Line, LineStatus
 from registry.storage.session import Session
@@ -203,8 +203,11 @@ def _known(session: Session, stem: str, is_whole: Callable[[str], bool]) -> Job 
     """The latest job of this name that still speaks, or of which every take is there."""
     found = session.rows("SELECT * FROM job WHERE stem = :stem ORDER BY suffix DESC LIMIT 1", {"stem": stem})
     job = job_from(found[0]) if found else None
-    if job is None or job.status in OPEN_STATUSES:
-        return job if job is not None and job.outcome in (None, JobStatus.DONE) else None
+    if job is None:
+        return None
+    if job.status in OPEN_STATUSES:
+        is_wanted = all(request.job_id != job.id for request in open_requests(session))  # nobody has it cancelled
+        return job if is_wanted and job.outcome in (None, JobStatus.DONE) else None
     if job.status != JobStatus.DONE:
         return None
     digests = [line.result["audio_sha256"] for line in lines.of_job(session, job.id) if line.result is not None]
@@ -222,7 +225,8 @@ def _state(job_id: int, position: int, session: Session) -> tuple[Job | None, Li
 def _ending(job: Job) -> RequestRefused:
     if job.error is not None:
         return blamed(job.error)
-    return RequestRefused(500, f"The job {job.name!r} ended without its sound: {job.status}.", wire_code="job_failed")
+    said = f"The job {job.name!r} ended without its sound: {job.outcome or job.status}."
+    return RequestRefused(500, said, wire_code="job_failed")
 
 
 def blamed(error: JobError) -> RequestRefused:
