@@ -129,7 +129,8 @@ class RunnerDied(VoiceJobsError):
     def __init__(self, deaths: int) -> None:
         super().__init__(
             f"The runner died {deaths} times while it was beginning this job, which is set aside.",
-            hint="The logs and the system's own log say why (memory, most often). `voicejobs jobs retry` tries again.",
+            hint="The logs and the system's own log say why (memory, most often). "
+            "`voicejobs jobs retry JOB` tries again.",
         )
 
 

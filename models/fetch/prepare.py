@@ -236,7 +236,10 @@ class _Preparation:
         if isinstance(state, Partial):
             return incomplete(self.choice.id, self.folder, state)
         installed = ", ".join(model_id for model_id, _ in installed_folders(self.directory)) or "none"
-        hint = f"Offline mode is on. Fetch it while online, or use one that is here ({installed})."
+        hint = (
+            f"Offline mode is on. `voicejobs models pull {self.choice.id}` fetches it while online; "
+            f"or use one that is here ({installed})."
+        )
         if isinstance(state, Downloading):
             hint = "Another process is fetching it; try again later."
         return ModelNotInstalled(f"{self.choice.id} is not in {self.directory}.", hint=hint)

@@ -130,7 +130,7 @@ def to_clone_prompt(prompt: SwiftPrompt, *, speaker_embedding: npt.NDArray[np.fl
         embedding = speaker_embedding
     if embedding is None:
         raise InvalidClonePrompt(
-            "The clone prompt has no speaker embedding.", hint="`voicejobs voices relock` makes one from the recording."
+            "The clone prompt has no speaker embedding.", hint="Lock the voice from its recording."
         )
     return ClonePrompt(
         speaker_embedding=embedding,

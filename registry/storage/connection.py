@@ -16,7 +16,7 @@ Connection = sqlite3.Connection  # for those who may name it and not import SQLi
 WAIT_FOR_LOCK_S = 30.0
 WAL_KEPT_BYTES = 64 << 20  # a checkpoint cuts a WAL grown beyond this back
 RESTORE_DAMAGED = "Restore a backup: `voicejobs restore --replace FILE`; the damaged file is kept beside it."
-WRITABLE_AGAIN = "Mount the disk for writing again (its check may be due: fsck), or mend the file's permissions."
+WRITABLE_AGAIN = "Mount the disk for writing again (its check may be due: fsck), or correct the file's permissions."
 NO_SPACE_BYTES = 1 << 20  # SQLite reports some failures for want of space as a bare I/O error
 
 

@@ -6,6 +6,7 @@ This module touches the disk.
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class HeldFiles:
             self._database.save_to(target)
         except (StorageError, OSError) as error:
             return RegistryLost(what, hint=f"It cannot be saved ({error}). `voicejobs doctor` says what helps.")
-        return RegistryLost(what, hint=f"All that it held is saved: mv {target} {path}")
+        return RegistryLost(what, hint=f"All that it held is saved: {shlex.join(('mv', str(target), str(path)))}")
 
     def _lock_again(self, lock: FileLock) -> str:
         try:

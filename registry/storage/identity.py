@@ -55,7 +55,7 @@ def remember(database: Path, root: Path | None, registry_id: str) -> None:
         raise DamagedData(
             f"{database} is the registry of another instance: its id is {registry_id[:8]}…, "
             f"{mark} says {expected[:8]}….",
-            hint="Mount the right disk or mend state_dir; or accept it with `voicejobs init --accept-state`.",
+            hint="Mount the right disk or correct state_dir; or accept it: `voicejobs init --accept-state`.",
         )
     content = json.dumps({"id": registry_id}).encode()
     for path in (id_beside(database), mark):
@@ -122,7 +122,7 @@ def _stored(store: Path) -> Iterator[Path]:
 def _remedy(database: Path, root: Path | None) -> str:
     rescued = sorted(path for folder in filter(None, (database.parent, root)) for path in folder.glob(RESCUED))
     if rescued:
-        return f"A runner saved what it held: mv {rescued[-1]} {database}"
+        return f"A runner saved what it held: {shlex.join(('mv', str(rescued[-1]), str(database)))}"
     mount = "" if database.parent.is_dir() and any(database.parent.iterdir()) else "Mount the disk of state_dir. "
     backup = read_mark(root / ROOT_MARK).get("backup") if root else None
     restore = restore_hint(backup if isinstance(backup, str) else None)

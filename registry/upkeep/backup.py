@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shlex
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ def _check_not_poorer(manifest: Manifest, target: Path, *, with_takes: bool) -> 
     """
     if not target.exists() or not target.stat().st_size:
         return
-    force = "Write to another file; or replace it with `voicejobs backup --force`."
+    force = f"Write to another file; or replace it: `voicejobs backup --force {shlex.quote(str(target))}`."
     former = read_manifest(target)
     if former is None:
         raise Conflict(f"{target} is no backup of voicejobs, and is not replaced.", hint=force)

@@ -8,6 +8,7 @@ registry. What the registry held before is kept beside it.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import tarfile
 from collections import Counter
@@ -82,6 +83,11 @@ def restore(
             return report
 
 
+def _replacing(archive: Path) -> str:
+    command = f"`voicejobs restore --replace {shlex.quote(str(archive))}`"
+    return f"Replace it: {command}; its database is kept beside the new one."
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Place:
     """Destination of an archive that was found whole."""
@@ -91,11 +97,10 @@ class _Place:
     extras: Mapping[str, Path]
 
     def fill(self, archive: Path, source: Path, manifest: Manifest, *, now_s: float) -> RestoreReport:
-        db = self._usable()
+        db = self._usable(archive)
         filled = db is not None and _has_content(db)
         if filled and not self.replace:
-            hint = "Replace it with `voicejobs restore --replace`."
-            raise Conflict(f"{self.path} holds a registry already.", hint=hint)
+            raise Conflict(f"{self.path} holds a registry already.", hint=_replacing(archive))
         with maintenance_lock(self.path, shared=False):
             counts = self._put_files(archive)
             crash_point("restore.objects-put")
@@ -117,14 +122,14 @@ class _Place:
             former_database=kept,
         )
 
-    def _usable(self) -> Database | None:
+    def _usable(self, archive: Path) -> Database | None:
         """The database that is there, if it can be used; one of a newer voicejobs is given up only when asked."""
         try:
             return Database.open(self.path) if self.path.exists() else None
         except SchemaTooNew as error:
             if not self.replace:
-                hint = "Replace it with `voicejobs restore --replace`."
-                raise Conflict(f"{self.path} holds the registry of a newer voicejobs.", hint=hint) from error
+                message = f"{self.path} holds the registry of a newer voicejobs."
+                raise Conflict(message, hint=_replacing(archive)) from error
         except DamagedData:
             pass
         return None

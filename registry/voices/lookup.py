@@ -55,7 +55,7 @@ def resolve(session: Session, wanted: VoiceReference | str, *, removed: bool = F
             str(reference),
             voice=reference.name,
             reason="is a preset of a model, not a locked voice",
-            hint="It needs no registry: it speaks in jobs, and by `voicejobs say -v`.",
+            hint=f"It needs no registry: it speaks in jobs, and by `voicejobs say -v {reference.name} TEXT`.",
         )
     voice_id = voice_id_of(session, reference.name)
     if reference.digest is not None:

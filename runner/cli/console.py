@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 HELP_WIDTH = 100
-NO_RUNNER = "No runner is active; work continues when one starts: voicejobs run"
+NO_RUNNER = "No runner is active; work continues when one starts: `voicejobs run`."
 
 
 class Command(click.Command):
@@ -190,9 +190,20 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def say(message: str) -> None:
-    """Print a message on stderr."""
-    click.echo(printable(message), err=True)
+def say(message: str, *, given: Mapping[str, Any] | None = None) -> None:
+    """Print a message on stderr, its commands with the flags that reach the same instance."""
+    click.echo(printable(reachable(message, given=given)), err=True)
+
+
+def reachable(message: str, *, given: Mapping[str, Any] | None = None) -> str:
+    """Message whose commands have the flags that this command line was given; `given` where no command is active."""
+    if "`voicejobs " not in message:
+        return message
+    from runner.config.printed_commands import flags_to_reach, with_flags
+
+    context = click.get_current_context(silent=True)
+    given = (globals_of(context) if context else {}) if given is None else given
+    return with_flags(message, flags_to_reach(given.get("root"), given.get("settings")))
 
 
 def standard_input() -> BinaryIO:

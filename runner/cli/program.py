@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
     except OSError as error:
         _discard_output()
-        code = code if isinstance(error, BrokenPipeError) else _complain(storage_error(error, "writing the output"))
+        code = code if isinstance(error, BrokenPipeError) else _complain(storage_error(error, "writing the output"), {})
     sys.exit(code)
 
 
@@ -125,20 +125,20 @@ def run_command(arguments: Sequence[str]) -> int:
         say("interrupted")
         return INTERRUPTED
     except VoiceJobsError as error:
-        return _complain(error)
+        return _complain(error, given)
     except BrokenPipeError:
         _discard_output()
         return OK
     except OSError as error:
-        return _complain(storage_error(error, f"using {error.filename or 'a file'}"))
+        return _complain(storage_error(error, f"using {error.filename or 'a file'}"), given)
     except Exception as error:
         wrong = [argument for argument in arguments if not argument.isascii() and is_no_text(argument)]
         if wrong and isinstance(error, UnicodeError):
-            return _complain(UsageProblem(f"{wrong[0]!a} is not text: its bytes are not UTF-8."))
+            return _complain(UsageProblem(f"{wrong[0]!a} is not text: its bytes are not UTF-8."), given)
         nul = [argument for argument in arguments if "\0" in argument]
         if nul and isinstance(error, ValueError):
-            return _complain(UsageProblem(f"{nul[0]!a} contains a NUL character."))
-        return _complain(_unforeseen(error, given))
+            return _complain(UsageProblem(f"{nul[0]!a} contains a NUL character."), given)
+        return _complain(_unforeseen(error, given), given)
     return result if isinstance(result, int) else OK
 
 
@@ -165,8 +165,8 @@ def _unforeseen(error: Exception, given: dict[str, Any]) -> VoiceJobsError:
     return Unforeseen(f"Something unforeseen went wrong: {raised_at(error)}: {said}", hint=hint)
 
 
-def _complain(error: VoiceJobsError) -> int:
-    say(f"voicejobs: {redact(error.message)}")
+def _complain(error: VoiceJobsError, given: Mapping[str, Any]) -> int:
+    say(f"voicejobs: {redact(error.message)}", given=given)
     if error.hint:
-        say(f"  {redact(error.hint)}")
+        say(f"  {redact(error.hint)}", given=given)
     return exit_code_for(error)

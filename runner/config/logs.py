@@ -7,10 +7,12 @@ import logging
 import logging.handlers
 import os
 import sys
+from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
 from runner.config.instance import Instance
+from runner.config.printed_commands import flags_for_logs, with_flags
 from runner.redaction import redact
 from runner.text_format import printable
 
@@ -45,10 +47,14 @@ class ReopeningFile(logging.handlers.RotatingFileHandler):
 
 
 class Redacting(logging.Formatter):
-    """Formatter that removes credentials from records and their tracebacks."""
+    """Formatter that removes credentials from records and their tracebacks, and names the instance in commands."""
+
+    def __init__(self, flags: Sequence[str] = ()) -> None:
+        super().__init__(FORMAT)
+        self._flags = tuple(flags)
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(redact(super().format(record)).replace("\r", "\\r"))
+        return printable(with_flags(redact(super().format(record)), self._flags).replace("\r", "\\r"))
 
 
 def set_up_logging(instance: Instance, *, to_stderr: bool = True, file_name: str = LOG_FILE) -> None:
@@ -59,6 +65,6 @@ def set_up_logging(instance: Instance, *, to_stderr: bool = True, file_name: str
     if to_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
     for handler in handlers:
-        handler.setFormatter(Redacting(FORMAT))
+        handler.setFormatter(Redacting(flags_for_logs(instance.root)))
     logging.basicConfig(level=instance.settings.log_level.upper(), handlers=handlers, force=True)
     logging.raiseExceptions = False  # a full disk or a closed terminal must not stop the work

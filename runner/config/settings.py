@@ -185,7 +185,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             continue
         if name not in keys:
             near = nearest(name, [*keys, *NOT_SETTINGS])
-            hint = f"Did you mean {near[0]}?" if near else "`voicejobs init` writes a file with every key."
+            example = f"{SETTINGS_FILE} lists every key; the variable of settle_s is VOICEJOBS_SETTLE_S."
+            hint = f"Did you mean {near[0]}?" if near else example
             raise SettingsInvalid(f"The environment variable {name} is not a setting.", hint=hint)
         if environment[name] != "":
             _merge(values, _nested(keys[name], environment[name]))

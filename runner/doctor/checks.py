@@ -28,6 +28,7 @@ from runner.text_format import counted
 from runner.version import VERSION
 
 RESTORE_OBJECTS = "Restore a backup: `voicejobs restore --replace FILE`. `voicejobs voices fsck` names every one."
+MORE_SPACE = "Free some space; `voicejobs jobs prune --older-than 30d` trims the outbox."
 BUILT_AFTER_S = 1_767_225_600  # 2026-01-01: a clock before that is wrong
 NETWORK_FILE_SYSTEMS = (
     "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "9p", "sshfs", "fuse.sshfs",
@@ -47,7 +48,7 @@ def examine(instance: Instance, *, engine: bool = False) -> list[Finding]:
         try:
             found = list(check(instance))
         except VoiceJobsError as error:
-            circular = not error.hint or "voicejobs doctor" in error.hint
+            circular = not error.hint or "`voicejobs doctor`" in error.hint
             found = [(PROBLEM, error.message, "Check its disk and its permissions." if circular else error.hint)]
         except OSError as error:
             is_reported = any(one.check == "folders" and one.severity != OK for one in findings)
@@ -140,10 +141,10 @@ def _free_space(instance: Instance) -> Found:
     for folder in filter(Path.is_dir, (instance.inbox, instance.outbox, instance.state_dir)):
         free = shutil.disk_usage(folder).free
         if free < wanted:
-            remedy = "Free some space, or lower min_free_bytes. `voicejobs jobs prune` trims the outbox."
+            remedy = f"{MORE_SPACE} Or lower min_free_bytes."
             yield PROBLEM, f"{folder}: {free:,} bytes free, {wanted:,} wanted: nothing is claimed.", remedy
         elif free < 4 * wanted:
-            yield WARNING, f"{folder}: only {free:,} bytes free.", "Free some space; `voicejobs jobs prune` helps."
+            yield WARNING, f"{folder}: only {free:,} bytes free.", MORE_SPACE
         else:
             yield OK, f"{folder}: {free / 1e9:.1f} GB free.", ""
 
@@ -222,13 +223,18 @@ def _objects(instance: Instance) -> Found:
         yield OK, f"all recordings and prompts are in {store.folder}.", ""
 
 
-def _runner(instance: Instance) -> Found:
+def active_runner(instance: Instance) -> str | None:
+    """Description of the process that is the runner; None when there is none."""
     from registry.durable_files import FileLock
 
-    if instance.runner_is_active():
-        yield OK, f"a runner is active: {FileLock(instance.lock_path).describe_holder()}.", ""
+    return FileLock(instance.lock_path).describe_holder() if instance.runner_is_active() else None
+
+
+def _runner(instance: Instance) -> Found:
+    if (holder := active_runner(instance)) is not None:
+        yield OK, f"a runner is active: {holder}.", ""
     else:
-        yield NOTE, "no runner is active.", "voicejobs run"
+        yield NOTE, "no runner is active.", "Start one: `voicejobs run`."
 
 
 def _left_over(instance: Instance) -> Found:

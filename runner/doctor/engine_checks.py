@@ -6,8 +6,10 @@ The checks of `doctor --engine` start processes of their own, since a faulty dri
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from models.hardware import blas, compute
@@ -68,7 +70,7 @@ def _draft_speaks(instance: Instance) -> Found:
         return
     trial = speak_once(instance, "draft")
     if trial.problem:
-        yield PROBLEM, f"the draft engine does not speak: {trial.problem}", "Reinstall it: make venv"
+        yield PROBLEM, f"the draft engine does not speak: {trial.problem}", trial.remedy or "Reinstall it: make venv"
     else:
         yield OK, f"the draft engine speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
 
@@ -150,11 +152,12 @@ def _model_speaks(instance: Instance) -> Found:
         yield OK, "the model of this instance is draft.", ""
         return
     trial = speak_once(instance, wanted)
-    if trial.not_here:
-        yield NOTE, f"the model {wanted} is not installed: {trial.problem}", "voicejobs models pull"
+    if trial.not_here and not Path(trial.model).is_absolute():
+        remedy = f"`voicejobs models pull {shlex.quote(trial.model)}` fetches it; so does the first job that needs it."
+        yield NOTE, f"{trial.problem} This check downloads nothing.", remedy
     elif trial.problem:
-        remedy = "`voicejobs models verify` checks its files."
-        yield PROBLEM, f"the model {wanted} does not speak: {trial.problem}", remedy
+        remedy = trial.remedy or "`voicejobs models verify` checks the files of models."
+        yield PROBLEM, f"the model {trial.model} does not speak: {trial.problem}", remedy
     else:
         yield OK, f"{trial.model} speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.audio.quality import measure
+from models.errors import ModelNotInstalled
 from models.processes.wire import LoadFailed
 from models.protocol import (
     SAMPLE_RATE_HZ,
@@ -25,9 +26,10 @@ from models.protocol import (
     VoiceSource,
     WorkFailed,
 )
-from registry.errors import NotFound
+from models.store.shared_directory import resolve_models_dir
+from registry.errors import VoiceJobsError
 from runner.config.instance import Instance
-from runner.config.model_names import DRAFT, PRESETS, engine_choice, is_test_engine, model_name
+from runner.config.model_names import PRESETS, engine_choice, model_name, name_without_folder
 from runner.engine.client import EngineClient, EngineLost, EngineReady
 
 TEXT = "This machine can speak, and every word of it is understood."
@@ -43,6 +45,7 @@ class Trial:
 
     model: str
     problem: str = ""
+    remedy: str = ""
     not_here: bool = False  # its weights are not on this disk
     duration_s: float = 0.0
     took_s: float = 0.0
@@ -59,10 +62,14 @@ class SelftestAnswer:
 
 def speak_once(instance: Instance, wanted: str) -> Trial:
     """Load a model in an engine process and speak one sentence; nothing is downloaded."""
+    name = wanted
     try:
-        name, folder = _located(instance, wanted)
-    except NotFound as error:
-        return Trial(model=wanted, problem=str(error), not_here=True)
+        name = _name_of(instance, wanted)
+        folder = _folder_of(instance, name)
+    except ModelNotInstalled as error:
+        return Trial(model=name, problem=error.message, not_here=True)
+    except VoiceJobsError as error:
+        return Trial(model=name, problem=error.message, remedy=error.hint)
     with tempfile.TemporaryDirectory(prefix="voicejobs-doctor-") as logs:
         client = EngineClient(log_path=Path(logs) / "engine.log", unload_after_s=None)
         started_s = time.monotonic()
@@ -73,15 +80,18 @@ def speak_once(instance: Instance, wanted: str) -> Trial:
             client.stop()
 
 
-def _located(instance: Instance, wanted: str) -> tuple[str, Path | None]:
-    if wanted == DRAFT or is_test_engine(wanted):
-        return wanted, None
+def _name_of(instance: Instance, wanted: str) -> str:
+    directory = resolve_models_dir(configured=instance.models_dir)
+    return model_name(wanted, ability=PRESETS, settings=instance.settings, models_dir=directory)
+
+
+def _folder_of(instance: Instance, name: str) -> Path | None:
+    if name_without_folder(name) is not None:
+        return None
     from models.fetch.prepare import ensure_model
-    from models.store.shared_directory import resolve_models_dir
 
     directory = resolve_models_dir(configured=instance.models_dir)
-    name = model_name(wanted, ability=PRESETS, settings=instance.settings, models_dir=directory)
-    return name, ensure_model(name, directory=directory, migrate="off", offline=True).folder
+    return ensure_model(name, directory=directory, migrate="off", offline=True).folder
 
 
 def _spoken(client: EngineClient, name: str, started_s: float) -> Trial:
@@ -93,7 +103,7 @@ def _spoken(client: EngineClient, name: str, started_s: float) -> Trial:
                     return Trial(model=name, took_s=now_s - started_s)  # it only speaks with locked voices
                 client.submit(SpeechWork(id="trial", text=TEXT, voice=voice, seed=1, language="english"))
             elif isinstance(event, LoadFailed | WorkFailed):
-                return Trial(model=name, problem=f"{event.message} {event.hint}".strip())
+                return Trial(model=name, problem=event.message, remedy=event.hint)
             elif isinstance(event, EngineLost):
                 return Trial(model=name, problem=event.detail)
             elif isinstance(event, SpeechDone):

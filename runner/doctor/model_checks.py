@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from models.fetch.hub import is_offline
 from models.migrate.journal import Journal
 from models.migrate.legacy_places import LegacyModel, Scan, scan_legacy
 from models.store.availability import Partial, download_in_flight
-from models.store.installed import InstalledModel, list_models
+from models.store.installed import InstalledModel, installed_id, list_models
 from registry.errors import StorageError
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
 from runner.text_format import counted
@@ -75,7 +76,8 @@ def _interrupted(directory: Path) -> Found:
     for gathering in begun_downloads(directory):
         folder = directory / gathering.name.removesuffix(".download")
         if download_in_flight(folder) is None:
-            hint = "`voicejobs models pull` continues it; `voicejobs models rm` throws it away."
+            name = shlex.quote(installed_id(folder))
+            hint = f"`voicejobs models pull {name}` continues it; `voicejobs models rm {name}` throws it away."
             yield WARNING, f"interrupted work: a download of {folder.name} was interrupted.", hint
     for operation in Journal(directory).interrupted():
         hint = "The next job, or `voicejobs models migrate`, finishes it or takes it back."

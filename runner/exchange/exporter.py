@@ -48,8 +48,10 @@ class ConsentMissing(Conflict):
     def __init__(self, version: Version) -> None:
         hint = 'Lock it again with consent = "self" or "granted", if that is so.'
         if version.reference_sha256 is None:  # it came as a bare prompt: there is nothing here to lock it from
-            again = f"voicejobs voices import FILE --voice {version.voice} --consent self"
-            hint = f"Import its file again, `{again}` (or granted), if that is so."
+            hint = (
+                f"Import its file again: `voicejobs voices import FILE --voice {version.voice} --consent self`, "
+                "or granted, if that is so."
+            )
         super().__init__(
             f"{version.name} was cloned from a recording, and its consent is {version.consent!r}.", hint=hint
         )

@@ -5,6 +5,7 @@ Names are resolved once, when a job starts; what comes out is stored with the jo
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from runner.config.instance import Instance
 from runner.config.model_names import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name, name_without_folder
 from runner.names import may_be_preset, parse_voice_reference
 
+OTHER_VOICE = "Leave `model` out, or choose another voice."
 SPEAKER_OF_PRESET = {"anna": "ono_anna"}  # the Swift tools' name of the same speaker
 
 
@@ -34,6 +36,7 @@ class ResolvedVoice:
     model: str | None = None
     engine: str | None = None
     pronunciations: Mapping[str, str] | None = None
+    has_recording: bool = True  # of a lock: another model's prompt can be made from it
 
 
 def resolve_voice(session: Session, reference: str) -> ResolvedVoice:
@@ -65,6 +68,7 @@ def locked_voice(version: Version) -> ResolvedVoice:
         model=version.model.model,
         engine=version.model.engine,
         pronunciations=version.pronunciations,
+        has_recording=version.reference_sha256 is not None,
     )
 
 
@@ -125,11 +129,17 @@ def sibling_for(name: str, ability: str) -> str:
 def prompt_mismatch(voice: ResolvedVoice, model: str) -> PromptModelMismatch:
     """The error for a lock that another model is to speak with."""
     name = f"{voice.source.name}@{voice.source.version}"
-    return PromptModelMismatch(
-        f"{name} was locked with {voice.model} and cannot be spoken by {model}.", hint=relock_hint(name, model)
-    )
+    hint = relock_hint(name, model) if voice.has_recording else OTHER_VOICE
+    return PromptModelMismatch(f"{name} was locked with {voice.model} and cannot be spoken by {model}.", hint=hint)
 
 
 def relock_hint(name: str, model: str) -> str:
-    """A hint on how to make a lock fit another model."""
-    return f"Leave `model` out, or run `voicejobs voices relock {name} --model {model}` for a version that fits."
+    """A hint on how to make a lock fit another model, where that model or its sibling can clone."""
+    sibling = sibling_for(model, CLONE)
+    entry = entry_named(sibling)
+    if model == DRAFT or (entry is not None and CLONE not in entry.abilities):
+        return OTHER_VOICE
+    return (
+        f"Leave `model` out, or run `voicejobs voices relock {name} --model {shlex.quote(sibling)}` "
+        "for a version that fits."
+    )

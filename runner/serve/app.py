@@ -20,7 +20,6 @@ from runner.serve.context import ServeContext
 from runner.serve.errors import on_http_error, on_known_error, on_unforeseen
 from runner.serve.jobs.api import JobsApi
 from runner.serve.jobs.events import EventFeed
-from runner.serve.login import Login
 from runner.serve.metrics import MetricsApi
 from runner.serve.openai.lists import ListsApi
 from runner.serve.openai.speech_api import SpeechApi
@@ -36,7 +35,7 @@ def build_app(context: ServeContext, *, tasks: Sequence[Task] = ()) -> ASGIApp:
     A new part adds its routes here, and its own task if it has one.
     """
     feed = EventFeed(context)
-    parts = (JobsApi(context), feed, SpeechApi(context), ListsApi(context), MetricsApi(context), Login(context))
+    parts = (JobsApi(context), feed, SpeechApi(context), ListsApi(context), MetricsApi(context))
     own_tasks = (context.watch.run, feed.run)
 
     @contextlib.asynccontextmanager

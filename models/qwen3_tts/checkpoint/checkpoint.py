@@ -133,7 +133,7 @@ def file_header(path: Path) -> dict[str, Any]:
         raise UnsupportedCheckpoint(f"{path} is not a safetensors file: {error!r}.") from None
     stated_bytes = 8 + header_bytes + max(ends, default=0)
     if stated_bytes != size_bytes:
-        hint = "Download it again (`voicejobs models pull`)."
+        hint = "Download it again: `voicejobs models pull NAME`."
         raise UnsupportedCheckpoint(f"{path} has {size_bytes} bytes; its header says {stated_bytes}.", hint=hint)
     return dict(header)
 

@@ -112,7 +112,8 @@ def list_command(chosen: ChosenDirectory, show_all: bool, as_json: bool) -> None
         return
     if not rows:
         say(
-            f"No model in {chosen.directory}. `voicejobs models pull NAME` fetches one; `models list --all` names them."
+            f"No model in {chosen.directory}. `voicejobs models pull NAME` fetches one; "
+            "`voicejobs models list --all` names them."
         )
     else:
         echo(listing(rows))

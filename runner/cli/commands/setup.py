@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import click
 
 from runner.cli.console import (
+    NO_RUNNER,
     Command,
     NamedPath,
     current_instance,
     echo,
     globals_of,
     json_option,
+    reachable,
     say,
+    show,
     terminal_table,
     to_json,
 )
-from runner.exit_codes import FAILED, OK
+from runner.exit_codes import FAILED, NEEDS_ACTION, OK
 from runner.text_format import counted
 
 
@@ -64,7 +68,7 @@ def init(folder: Path | None, force: bool, accept_state: bool) -> None:
     write_target(path, default_file().encode())
     instance = Instance(folder, load_settings(path))
     instance.prepare()
-    say(f"Created an instance in {folder}. Start it with: voicejobs --root {shlex.quote(str(folder))} run")
+    say(f"Created an instance in {folder}. Start it with `voicejobs --root {shlex.quote(str(folder))} run`.")
 
 
 @click.command(
@@ -97,26 +101,38 @@ def demo(folder: Path | None, as_json: bool) -> None:
         "voicejobs doctor",
         "voicejobs doctor --engine      # starts engines, too",
         "voicejobs doctor --json",
+        "voicejobs doctor --runner      # for cron and monitoring: is a runner active?",
     ),
+)
+@click.option(
+    "--runner", "only_runner", is_flag=True, help="Only say whether a runner is active; exit code 3 if none is."
 )
 @click.option("--engine", is_flag=True, help="Also start engines: do they speak, does MLX compute correctly?")
 @click.option("--list-checks", is_flag=True, help="List the checks without running them.")
 @click.option("--verbose", is_flag=True, help="Also show checks that found nothing wrong.")
 @json_option
-def doctor(engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int:
+def doctor(only_runner: bool, engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int:
     """Check this instance and this machine.
 
-    Every finding comes with a remedy. Exit code 1 when there is a warning or a problem.
+    Every finding comes with a remedy. Exit code 1 when there is a warning or a problem. With --runner the exit code
+    is 0 when a runner is active, and 3 when none is.
     """
     from runner.doctor import findings
-    from runner.doctor.checks import ALWAYS_TOLD, CHECKS, examine
+    from runner.doctor.checks import ALWAYS_TOLD, CHECKS, active_runner, examine
+
+    if only_runner:
+        if (holder := active_runner(current_instance())) is None:
+            say(NO_RUNNER)
+            return NEEDS_ACTION
+        show({"runner": holder}, as_json=as_json, text=lambda _: f"a runner is active: {holder}")
+        return OK
 
     if list_checks:
         listed = [{"check": name, "what": what} for name, (what, _) in CHECKS.items()]
         rows = [(item["check"], item["what"]) for item in listed]
         echo(to_json(listed) if as_json else terminal_table(("CHECK", "WHAT"), rows))
         return OK
-    found = examine(current_instance(), engine=engine)
+    found = [replace(one, remedy=reachable(one.remedy)) for one in examine(current_instance(), engine=engine)]
     bad = [finding for finding in found if finding.counts]
     if as_json:
         echo(to_json({"ok": not bad, "findings": found}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def list_(containing: str, after: str, limit: int, as_json: bool) -> None:
         return
     show(found, as_json=as_json, text=_list_text)
     if len(found) == limit and not as_json:
-        say(f"more: voicejobs voices list --after {found[-1].name}")
+        say(f"more: `voicejobs voices list --after {found[-1].name}`")
 
 
 def _list_text(found: list[VoiceSummary]) -> str:
@@ -330,7 +331,8 @@ def play(voice: str, output: Path | None) -> None:
         version = registry.show(_reference(voice))
         sha256 = version.audition_sha256 or version.reference_sha256
         if sha256 is None:
-            raise NotFound(f"{version.name} has no recording.", hint=f"Speak with it: voicejobs say -v {voice} hello")
+            hint = f"Speak with it: `voicejobs say -v {shlex.quote(voice)} hello`"
+            raise NotFound(f"{version.name} has no recording.", hint=hint)
         waveform, _ = decode_audio(registry.objects.read(sha256), name=f"the recording of {version.name}")
     wav = encode_audio(waveform)
     if output is not None:

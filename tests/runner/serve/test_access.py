@@ -59,24 +59,6 @@ def test_health_needs_no_key_and_all_else_does(guarded):
         assert guarded.get(path).status == 401, path
 
 
-def log_in(guarded, key, **headers):
-    form = "application/x-www-form-urlencoded"
-    return guarded.request("POST", "/login", f"key={key}", headers, content_type=form)
-
-
-def test_a_browser_shows_the_key_once_and_then_its_cookie(guarded):
-    assert b'<html lang="en">' in guarded.get("/login").body
-    wrong = log_in(guarded, "wrong")
-    assert (wrong.status, "set-cookie" in wrong.headers) == (401, False)
-    assert log_in(guarded, KEY, Origin="https://evil.example").status == 403
-    answer = log_in(guarded, KEY)
-    assert (answer.status, answer.headers["location"]) == (303, "/")
-    cookie, *rules = answer.headers["set-cookie"].split("; ")
-    assert {"httponly", "samesite=strict"} <= {rule.lower() for rule in rules}
-    assert KEY not in cookie
-    assert guarded.get("/api/jobs", Cookie=cookie).status == 200
-
-
 def test_errors_have_the_shape_of_the_path(guarded):
     wrong = guarded.get("/v1/nothing").error
     assert set(wrong) == {"message", "type", "param", "code"}
