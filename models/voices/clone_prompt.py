@@ -140,7 +140,7 @@ class ClonePrompt:
     def refuse_other_model(self, *, embedding_size: int, codebooks: int, codebook_size: int, model: str) -> None:
         """Raise PromptModelMismatch, naming both, when a model of these dimensions cannot speak with this prompt."""
         made_for = f"a {self.model_size or 'Qwen3-TTS'} model with embeddings of {self.embedding_size} numbers"
-        hint = "Lock the voice again with this model, from its recording."
+        hint = "Make a prompt for this model from the recording: relock the voice."
         if self.embedding_size != embedding_size:
             raise PromptModelMismatch(
                 f"The clone prompt was made for {made_for}; {model} takes {embedding_size}.", hint=hint
