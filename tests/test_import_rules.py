@@ -235,6 +235,14 @@ def test_what_knows_no_database_does_not_reach_it_through_others_either():
     assert [name for name in knowing if lies_in(name, KNOW_NO_DATABASE)] == []
 
 
+def test_questions_in_sql_are_asked_by_the_registry_alone():
+    asking = {"rows", "execute_many"}
+    assert_only_in(
+        {"registry", "runner.doctor.checks"},  # which looks at the database itself, by pragmas
+        [name for name in MODULES if asking & set(called_names(name))],
+    )
+
+
 def test_pure_modules_touch_no_disk_clock_chance_or_thread():
     for name in MODULES:
         if lies_in(name, PURE):

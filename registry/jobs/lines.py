@@ -35,6 +35,19 @@ def with_status(session: Session, job_id: int, status: LineStatus) -> list[Line]
     return [line_from(row) for row in session.rows(question, {"job": job_id, "status": status})]
 
 
+def at(session: Session, job_id: int, position: int) -> Line | None:
+    """The line of a job at a position, from 1; None before the job has begun, and behind its last line."""
+    question = "SELECT * FROM line WHERE job_id = :job AND position = :position"
+    rows = session.rows(question, {"job": job_id, "position": position})
+    return line_from(rows[0]) if rows else None
+
+
+def is_published_file(session: Session, job_id: int, name: str) -> bool:
+    """Whether a published line of a job has this file."""
+    question = "SELECT 1 FROM line WHERE job_id = :job AND file = :file AND status = 'published' LIMIT 1"
+    return bool(session.rows(question, {"job": job_id, "file": name}))
+
+
 def existing_takes(session: Session, keys: Iterable[str]) -> set[str]:
     """Keys out of these that the take store has, as far as its rows say."""
     question = "SELECT key FROM take WHERE key IN (SELECT value FROM json_each(:keys))"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from registry.jobs.jobs import by_name
 from registry.jobs.rows import IS_OPEN, IS_SPARE, job_from, line_from
-from registry.jobs.values import Job, JobDetails, JobEvent, LineCounts, ListedJob
+from registry.jobs.values import Job, JobDetails, JobEvent, JobState, JobStatus, LineCounts, LineStatus, ListedJob
 from registry.storage.session import Session
 
 PAGE = 50
 EVENTS_SHOWN = 200
+_STATE = "SELECT id, name, kind, status FROM job"
 
 _LINE_COUNTS = """
     SELECT job_id, status, count(*) AS lines FROM line
@@ -95,6 +97,74 @@ def waiting_jobs(session: Session) -> int:
 def open_jobs(session: Session) -> int:
     """Number of jobs that have not ended."""
     return int(session.rows(f"SELECT count(*) AS jobs FROM job WHERE {IS_OPEN}")[0]["jobs"])
+
+
+def latest_named(session: Session, stem: str) -> Job | None:
+    """The last of the jobs that a drop of this name became: `hello`, `hello-2`, …"""
+    found = session.rows("SELECT * FROM job WHERE stem = :stem ORDER BY suffix DESC LIMIT 1", {"stem": stem})
+    return job_from(found[0]) if found else None
+
+
+# ---- states, for those who follow the ledger -------------------------------------------------------------------
+
+
+def open_states(session: Session) -> list[JobState]:
+    """The jobs that have not ended."""
+    return _states(session, f"WHERE {IS_OPEN}")
+
+
+def states_after(session: Session, job_id: int) -> list[JobState]:
+    """The jobs recorded after this one, in order."""
+    return _states(session, "WHERE id > :last ORDER BY id", last=job_id)
+
+
+def states_of(session: Session, job_ids: Iterable[int]) -> list[JobState]:
+    """These jobs, unless they have been pruned."""
+    return _states(session, "WHERE id IN (SELECT value FROM json_each(:ids))", ids=json.dumps(list(job_ids)))
+
+
+def _states(session: Session, condition: str, **parameters: Any) -> list[JobState]:
+    rows = session.rows(f"{_STATE} {condition}", parameters)
+    return [JobState(id=row["id"], name=row["name"], kind=row["kind"], status=JobStatus(row["status"])) for row in rows]
+
+
+def last_job_id(session: Session) -> int:
+    """Ledger id of the job recorded last; 0 in an empty ledger."""
+    return int(session.rows("SELECT max(id) AS last FROM job")[0]["last"] or 0)
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------
+
+
+def jobs_by_status(session: Session) -> dict[JobStatus, int]:
+    """Number of jobs in each state."""
+    found = {row["status"]: row["number"] for row in session.rows(_by_status("job"))}
+    return {status: found.get(status, 0) for status in JobStatus}
+
+
+def lines_by_status(session: Session) -> dict[LineStatus, int]:
+    """Number of lines in each state, those of all jobs."""
+    found = {row["status"]: row["number"] for row in session.rows(_by_status("line"))}
+    return {status: found.get(status, 0) for status in LineStatus}
+
+
+def _by_status(table: str) -> str:
+    return f"SELECT status, count(*) AS number FROM {table} GROUP BY status"
+
+
+def oldest_queued_s(session: Session) -> float | None:
+    """When the oldest job that could start was claimed, in epoch seconds; None when none could."""
+    found: float | None = session.rows("SELECT min(claimed_s) AS at_s FROM job WHERE status = 'queued'")[0]["at_s"]
+    return found
+
+
+def newest_claim_s(session: Session) -> float | None:
+    """When the last job was claimed, in epoch seconds; None in an empty ledger."""
+    found: float | None = session.rows("SELECT max(claimed_s) AS at_s FROM job")[0]["at_s"]
+    return found
+
+
+# ---- lists -----------------------------------------------------------------------------------------------------
 
 
 def listed(session: Session, found: Sequence[Job]) -> list[ListedJob]:

@@ -75,6 +75,11 @@ class TakeStore:
         """The audio of a take, checked. Raises ObjectMissing and ObjectDamaged."""
         return self.audio.read(take.audio_sha256)
 
+    def totals(self, session: Session) -> tuple[int, int]:
+        """Number of takes, and the sum of their sizes in bytes, audio that several share counted for each."""
+        row = session.rows("SELECT count(*) AS takes, coalesce(sum(size_bytes), 0) AS bytes FROM take")[0]
+        return int(row["takes"]), int(row["bytes"])
+
     def used_bytes(self, session: Session) -> int:
         """Size of all takes; audio that several takes share counts once."""
         question = """

@@ -201,6 +201,16 @@ class LineCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobState:
+    """The least that is known of a job."""
+
+    id: int
+    name: str
+    kind: str
+    status: JobStatus
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListedJob:
     """One line of `jobs list`."""
 

@@ -77,6 +77,21 @@ def get_version(session: Session, version_id: int) -> Version:
     return found[0]
 
 
+def living_with_digest(session: Session, start: str) -> str | None:
+    """The reference `name@N` of a version, of any voice, whose digest begins so and that was not removed."""
+    question = """
+        SELECT voice.name, version.number FROM version JOIN voice ON voice.id = version.voice_id
+        WHERE version.digest >= :start AND version.digest < :end AND version.deleted_s IS NULL LIMIT 1
+    """
+    found = session.rows(question, {"start": start, "end": start + "g"})
+    return f"{found[0]['name']}@{found[0]['number']}" if found else None
+
+
+def number_of_versions(session: Session) -> int:
+    """Number of versions, those of all voices, that were not removed."""
+    return int(session.rows("SELECT count(*) AS number FROM version WHERE deleted_s IS NULL")[0]["number"])
+
+
 def find_by_idempotency_key(session: Session, *, voice: str, key: str) -> Version | None:
     """The version of a voice that was made under this key, if any."""
     condition = "voice.folded = :a AND version.idempotency_key = :b"

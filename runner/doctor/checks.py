@@ -17,6 +17,7 @@ from pathlib import Path
 
 from models.hardware.blas import package_version
 from registry.errors import VoiceJobsError
+from registry.jobs.lists import newest_claim_s
 from registry.storage.connection import RESTORE_DAMAGED, WRITABLE_AGAIN
 from registry.storage.database import Database
 from registry.storage.identity import check_kind, check_not_lost, known_id
@@ -180,7 +181,7 @@ def _clock(instance: Instance) -> Found:
         return
     if instance.database_path.exists():
         with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
-            newest = snapshot.rows("SELECT max(claimed_s) AS newest FROM job")[0]["newest"]
+            newest = newest_claim_s(snapshot)
         if newest is not None and newest > now_s + 60:
             yield WARNING, f"a job was claimed {newest - now_s:.0f} s in the future: the clock was set back.", remedy
             return

@@ -9,20 +9,21 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from registry.jobs.values import JobStatus, LineStatus
+from registry.jobs.lists import jobs_by_status, lines_by_status, oldest_queued_s
 from registry.storage.session import Session
+from registry.voices.lookup import number_of_versions
 from runner.serve.context import ServeContext
 
 KEPT_S = 5.0  # however often it is asked for
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
-Figures = dict[str, float]
 
 
 @dataclass
@@ -52,19 +53,20 @@ class MetricsApi:
         def gauge(name: str, help_text: str, value: float) -> None:
             Gauge(f"voicejobs_{name}", help_text, registry=registry).set(value)
 
-        def by_state(name: str, help_text: str, figures: Figures) -> None:
+        def by_state(name: str, help_text: str, figures: Mapping[Any, int]) -> None:
             made = Gauge(f"voicejobs_{name}", help_text, ["state"], registry=registry)
             for state, value in figures.items():
-                made.labels(state).set(value)
+                made.labels(str(state)).set(value)
 
-        by_state("jobs", "Jobs of the ledger by state.", _counts(session, "job", JobStatus))
-        by_state("lines", "Lines of the ledger's jobs by state.", _counts(session, "line", LineStatus))
-        gauge("oldest_ready_seconds", "Age of the oldest job that could start.", _oldest_ready_s(session))
-        takes = session.rows("SELECT count(*) AS number, coalesce(sum(size_bytes), 0) AS size FROM take")[0]
-        gauge("takes", "Takes in the store.", takes["number"])
-        gauge("takes_bytes", "Size of the takes in the store.", takes["size"])
-        voices = session.rows("SELECT count(*) AS number FROM version WHERE deleted_s IS NULL")[0]
-        gauge("voice_versions", "Versions of voices that were not removed.", voices["number"])
+        by_state("jobs", "Jobs of the ledger by state.", jobs_by_status(session))
+        by_state("lines", "Lines of the ledger's jobs by state.", lines_by_status(session))
+        oldest_s = oldest_queued_s(session)
+        age_s = 0.0 if oldest_s is None else max(0.0, time.time() - oldest_s)
+        gauge("oldest_ready_seconds", "Age of the oldest job that could start.", age_s)
+        takes, takes_bytes = self.context.takes.totals(session)
+        gauge("takes", "Takes in the store.", takes)
+        gauge("takes_bytes", "Size of the takes in the store.", takes_bytes)
+        gauge("voice_versions", "Versions of voices that were not removed.", number_of_versions(session))
         gauge("runner_active", "1 while a runner is active.", float(is_active))
         for name, help_text, value in self._of_the_disk():
             gauge(name, help_text, value)
@@ -78,14 +80,3 @@ class MetricsApi:
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(instance.state_dir).free
             yield "disk_free_bytes", "Free space on the disk of the state folder.", free
-
-
-def _counts(session: Session, table: str, states: type[JobStatus] | type[LineStatus]) -> Figures:
-    rows = session.rows(f"SELECT status, count(*) AS number FROM {table} GROUP BY status")
-    found = {row["status"]: row["number"] for row in rows}
-    return {str(state): found.get(state, 0) for state in states}
-
-
-def _oldest_ready_s(session: Session) -> float:
-    found = session.rows("SELECT min(claimed_s) AS claimed_s FROM job WHERE status = 'queued'")[0]["claimed_s"]
-    return 0.0 if found is None else max(0.0, time.time() - found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from registry.jobs.lists import line_counts
-from registry.jobs.values import OPEN_STATUSES, JobStatus
-from registry.storage.session import Row, Session
+from registry.jobs.lists import last_job_id, line_counts, open_states, states_after, states_of
+from registry.jobs.values import OPEN_STATUSES, JobState, JobStatus
+from registry.storage.session import Session
 from runner.serve.context import ServeContext
 from runner.serve.errors import RequestRefused
-from runner.serve.jobs.views import progress
+from runner.serve.jobs.views import brief, progress
 
 LOOK_S = 0.1
 PROGRESS_S = 1.0
@@ -28,9 +28,6 @@ REST = 20  # as many times as a look takes is not looked again
 UNREAD = 1_000  # events that a slow client may leave unread before it is let go
 HEARTBEAT_S = 15.0
 MOST_CLIENTS = 50
-_OPEN = "SELECT id, name, kind, status FROM job WHERE status IN ('waiting', 'queued', 'running')"
-_LATER = "SELECT id, name, kind, status FROM job WHERE id > :last ORDER BY id"
-_THESE = "SELECT id, name, kind, status FROM job WHERE id IN (SELECT value FROM json_each(:ids))"
 Event = dict[str, Any]
 
 
@@ -39,43 +36,41 @@ class JobChanges:
     """States of the jobs that have not ended, as they were last seen."""
 
     last_id: int | None = None
-    states: dict[int, str] = field(default_factory=dict)
+    states: dict[int, JobStatus] = field(default_factory=dict)
     counts: dict[int, Event] = field(default_factory=dict)
     _counted_s: float = -math.inf
 
     def look(self, session: Session, *, now_s: float) -> list[Event]:
         """Events since the last look; none at the first."""
-        found = {row["id"]: row for row in session.rows(_OPEN)}
+        found = _by_id(open_states(session))
         if self.last_id is None:
-            self.last_id = session.rows("SELECT max(id) AS last FROM job")[0]["last"] or 0
-            self.states = {job_id: row["status"] for job_id, row in found.items()}
+            self.last_id = last_job_id(session)
+            self.states = {job_id: job.status for job_id, job in found.items()}
             return []
-        found |= {row["id"]: row for row in session.rows(_LATER, {"last": self.last_id})}
+        found |= _by_id(states_after(session, self.last_id))
         ended = [job_id for job_id in self.states if job_id not in found]
-        found |= {row["id"]: row for row in session.rows(_THESE, {"ids": json.dumps(ended)})} if ended else {}
-        changed = [row for job_id, row in sorted(found.items()) if self.states.get(job_id) != row["status"]]
+        found |= _by_id(states_of(session, ended)) if ended else {}
+        changed = [job for job_id, job in sorted(found.items()) if self.states.get(job_id) != job.status]
         self.last_id = max((self.last_id, *found))
-        self.states = {job_id: row["status"] for job_id, row in found.items() if row["status"] in OPEN_STATUSES}
-        return [_event(row) for row in changed] + self._progress(session, found, now_s=now_s)
+        self.states = {job_id: job.status for job_id, job in found.items() if job.status in OPEN_STATUSES}
+        return [brief(job) for job in changed] + self._progress(session, found.values(), now_s=now_s)
 
-    def _progress(self, session: Session, found: dict[int, Row], *, now_s: float) -> list[Event]:
+    def _progress(self, session: Session, found: Iterable[JobState], *, now_s: float) -> list[Event]:
         """Progress of running jobs, once a second."""
         if now_s - self._counted_s < PROGRESS_S:
             return []
         self._counted_s = now_s
-        running = [row for row in found.values() if row["status"] == JobStatus.RUNNING]
-        counts = {row["id"]: progress(line_counts(session, row["id"])) for row in running}
+        running = [job for job in found if job.status == JobStatus.RUNNING]
+        counts = {job.id: progress(line_counts(session, job.id)) for job in running}
         events = [
-            {**_event(row), "progress": counts[row["id"]]}
-            for row in running
-            if counts[row["id"]] != self.counts.get(row["id"])
+            {**brief(job), "progress": counts[job.id]} for job in running if counts[job.id] != self.counts.get(job.id)
         ]
         self.counts = counts
         return events
 
 
-def _event(row: Row) -> Event:
-    return {"job": row["name"], "kind": row["kind"], "status": row["status"]}
+def _by_id(states: Iterable[JobState]) -> dict[int, JobState]:
+    return {job.id: job for job in states}
 
 
 @dataclass

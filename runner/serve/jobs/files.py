@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from registry.errors import NotFound, storage_error
+from registry.jobs import lines
 from registry.jobs.jobs import by_name
 from registry.jobs.values import OPEN_STATUSES, Job
 from registry.storage.session import Session
@@ -111,7 +112,7 @@ async def file_answer(request: Request, context: ServeContext, *, job: str, name
 
 def _folder_with(session: Session, job_name: str, name: str) -> str:
     job = by_name(session, job_name)
-    if ("/" not in name and name in set(_names(job))) or _has_line_file(session, job.id, name):
+    if ("/" not in name and name in set(_names(job))) or lines.is_published_file(session, job.id, name):
         return job.name
     raise NotFound(f"The job {job.name!r} has no file {name!r}.", hint="Its receipt names its files.")
 
@@ -136,11 +137,6 @@ def _files_in(value: Any) -> Iterator[str]:
             if isinstance(inner, str):
                 yield inner
             yield from _files_in(inner)
-
-
-def _has_line_file(session: Session, job_id: int, name: str) -> bool:
-    question = "SELECT 1 FROM line WHERE job_id = :job AND file = :file AND status = 'published' LIMIT 1"
-    return bool(session.rows(question, {"job": job_id, "file": name}))
 
 
 def _opened(context: ServeContext, job: str, name: str) -> int:

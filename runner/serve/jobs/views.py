@@ -8,7 +8,7 @@ from typing import Any
 from registry.jobs import lines
 from registry.jobs.jobs import by_name
 from registry.jobs.lists import listed
-from registry.jobs.values import OPEN_STATUSES, Job, LineCounts, ListedJob
+from registry.jobs.values import OPEN_STATUSES, Job, JobState, LineCounts, ListedJob
 from registry.storage.session import Session
 from runner.outbox.receipt import encoded, error_entry, iso, receipt
 from runner.redaction import redact
@@ -44,7 +44,7 @@ def listed_job(found: ListedJob) -> dict[str, Any]:
     }
 
 
-def brief(job: Job) -> dict[str, Any]:
+def brief(job: Job | JobState) -> dict[str, Any]:
     """The least that is said of a job."""
     return {"job": job.name, "kind": job.kind, "status": job.status}
 

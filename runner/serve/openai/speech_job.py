@@ -21,10 +21,11 @@ from models.audio.encoder import integers
 from registry.durable_files import FileLock
 from registry.errors import Conflict, NotFound, VoiceJobsError
 from registry.jobs import jobs, lines
+from registry.jobs.lists import latest_named, line_counts
 from registry.jobs.requests import add_request, open_requests
-from registry.jobs.rows import job_from, line_from
 from registry.jobs.values import CANCEL, OPEN_STATUSES, Job, JobError, JobStatus, Line, LineStatus
 from registry.storage.session import Session
+from registry.voices.lookup import living_with_digest
 from registry.voices.names import DIGEST_PREFIX
 from runner.names import parse_voice_reference, printable_name
 from runner.outbox.take_encoding import take_waveform
@@ -188,21 +189,16 @@ def _planned(session: Session, context: ServeContext, request: SpeechRequest) ->
 def _by_digest(session: Session, wanted: str) -> str:
     """A version named by its digest alone. Raises RequestRefused."""
     digits = wanted.removeprefix(DIGEST_PREFIX)
-    question = """
-        SELECT voice.name, version.number FROM version JOIN voice ON voice.id = version.voice_id
-        WHERE version.digest >= :start AND version.digest < :end AND version.deleted_s IS NULL LIMIT 1
-    """
     is_hex = len(digits) >= 8 and all(digit in "0123456789abcdef" for digit in digits)
-    found = session.rows(question, {"start": digits, "end": digits + "g"}) if is_hex else []
-    if not found:
+    found = living_with_digest(session, digits) if is_hex else None
+    if found is None:
         raise RequestRefused(404, f"There is no voice {wanted!r}.", wire_code="voice_not_found", param="voice")
-    return f"{found[0]['name']}@{found[0]['number']}"
+    return found
 
 
 def _known(session: Session, stem: str, is_whole: Callable[[str], bool]) -> Job | None:
     """The latest job of this name that still speaks, or of which every take is there."""
-    found = session.rows("SELECT * FROM job WHERE stem = :stem ORDER BY suffix DESC LIMIT 1", {"stem": stem})
-    job = job_from(found[0]) if found else None
+    job = latest_named(session, stem)
     if job is None:
         return None
     if job.status in OPEN_STATUSES:
@@ -216,10 +212,8 @@ def _known(session: Session, stem: str, is_whole: Callable[[str], bool]) -> Job 
 
 def _state(job_id: int, position: int, session: Session) -> tuple[Job | None, Line | None, int]:
     """A job, its line at a position, and how many lines it has; none before it has begun."""
-    question = "SELECT * FROM line WHERE job_id = :job AND position = :position"
-    rows = session.rows(question, {"job": job_id, "position": position})
-    total = session.rows("SELECT count(*) AS lines FROM line WHERE job_id = :job", {"job": job_id})[0]["lines"]
-    return jobs.find(session, job_id), line_from(rows[0]) if rows else None, total
+    total = line_counts(session, job_id).total
+    return jobs.find(session, job_id), lines.at(session, job_id, position), total
 
 
 def _ending(job: Job) -> RequestRefused:
