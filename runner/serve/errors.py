@@ -71,15 +71,13 @@ def status_of(error: VoiceJobsError) -> int:
 
 def answer_to(error: VoiceJobsError, *, path: str) -> JSONResponse:
     """Answer to a request for `path` that ended with an error."""
-    status = status_of(error)
     refused = error if isinstance(error, RequestRefused) else None
-    code = (refused and refused.wire_code) or error.code
-    message, hint = redact(error.message), redact(error.hint)
     headers = refused.headers if refused else {}
     if is_openai(path):
-        return JSONResponse({"error": openai_error(error)}, status, headers=headers)
-    shown = {"code": code, "message": message, "hint": hint, **(refused.more if refused else {})}
-    return JSONResponse({"error": shown}, status, headers=headers)
+        return JSONResponse({"error": openai_error(error)}, status_of(error), headers=headers)
+    code = (refused and refused.wire_code) or error.code
+    shown = {"code": code, "message": redact(error.message), "hint": redact(error.hint)}
+    return JSONResponse({"error": {**shown, **(refused.more if refused else {})}}, status_of(error), headers=headers)
 
 
 def openai_error(error: VoiceJobsError) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import os
 import stat
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def read_key(instance: Instance) -> tuple[str | None, str]:
     path = named_path(instance.settings.serve.key_file, below=instance.root)
     try:
         with regular_file(str(path)) as file:
-            mode = path.stat().st_mode
+            mode = os.fstat(file).st_mode
             content = read_at_most(file, LONGEST_KEY + 1)
     except FileNotFoundError:
         raise KeyFileInvalid(f"There is no key file {path}.", hint=MAKE_ONE) from None

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from registry.durable_files import fsync_file, fsync_folder, write_durably
 from registry.errors import storage_error
 from runner.config.instance import Instance
 from runner.errors import UsageProblem
-from runner.inbox.attachments import copy_below, sha256_below
+from runner.inbox.attachments import copy_below
 from runner.inbox.claims import free_path
 from runner.inbox.entries import has_job_suffix, is_litter, is_temporary
-from runner.jobfile.parse import parse_job
 from runner.names import job_name_from
-from runner.submission.checked_job import JobOnDisk
+from runner.submission.checked_job import JobOnDisk, checked_content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +94,4 @@ def _appear(temporary: Path, inbox: Path, name: str) -> Path:
 def job_from_values(values: dict[str, Any], *, name: str, folder: Path | None = None) -> JobOnDisk:
     """Job file made by a command, to be dropped like any other. Raises JobFileInvalid."""
     content = json.dumps(values, ensure_ascii=False, indent=2).encode() + b"\n"
-    file_name = f"{name}.json"
-    job = JobOnDisk(
-        file_name=file_name,
-        content=content,
-        spec=parse_job(content, file_name=file_name),
-        folder=folder or Path.cwd(),
-    )
-    return replace(job, referenced={path: sha256_below(job.folder, path) for path in job.spec.references()})
+    return checked_content(content, file_name=f"{name}.json", folder=folder or Path.cwd())

@@ -205,9 +205,6 @@ class Parts:
     def on_part_end(self) -> None:
         self.close()
 
-    def on_end(self) -> None:
-        """The last boundary has come."""
-
 
 def _plain(file_name: bytes) -> str:
     try:
@@ -224,7 +221,7 @@ def malformed(message: str, *, hint: str = "") -> RequestRefused:
 
 async def _receive_parts(request: Request, boundary: bytes, parts: Parts, context: ServeContext) -> None:
     names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end", "headers_finished")
-    callbacks = {f"on_{name}": getattr(parts, f"on_{name}") for name in (*names, "end")}
+    callbacks = {f"on_{name}": getattr(parts, f"on_{name}") for name in names}
     try:
         parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
         async for chunk in request.stream():

@@ -13,12 +13,13 @@ from models.store.catalog import entry_named
 from registry.storage.session import Session
 from registry.voices.lookup import list_voices
 from runner.config.model_names import DRAFT
-from runner.scheduling.voice_resolution import sibling_for
+from runner.names import PRESET_NAMES
+from runner.scheduling.voice_resolution import SPEAKER_OF_PRESET, sibling_for
 from runner.serve.context import ServeContext
 from runner.serve.errors import RequestRefused
 
 PAGE = 500
-PRESETS = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "sohee")
+PRESETS = tuple(name for name in PRESET_NAMES if name not in SPEAKER_OF_PRESET.values())  # each speaker once
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.languages import canonical_language
+from models.named_paths import is_no_text
 from models.text.spoken_form import speaks
 from registry.errors import VoiceJobsError
 from registry.voices.names import DIGEST_PREFIX, name_key
@@ -78,7 +79,7 @@ def _text(body: Mapping[str, Any], limit: int) -> str:
         raise refused("input", "`input` must be a text to speak.")
     if len(text) > limit:
         raise refused("input", f"`input` has {len(text):,} characters; the limit is {limit:,}.", code="string_too_long")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if is_no_text(text):
         raise refused("input", "`input` holds half of a surrogate pair.")
     if not speaks(text):
         raise refused("input", "`input` holds no word to speak: no letter and no digit.")
