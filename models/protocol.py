@@ -29,9 +29,9 @@ Waveform = npt.NDArray[np.float32]  # (S,) mono, -1 … 1, at SAMPLE_RATE_HZ
 class ModelChoice:
     """Model that an engine process is to open, and how."""
 
-    engine: str  # "draft" | "qwen3-tts"; "module:function" of a test engine where VOICEJOBS_TEST_ENGINES allows it
+    engine: str  # a name of `models.engine_kinds`
     model: str = ""  # catalogue name, repository id or folder, as requested; echoed in EngineFacts
-    folder: str | None = None  # absolute path of the weights, for engines that have any
+    folder: str | None = None  # absolute path of weights, or of further voices, for engines that have any
     dtype: str | None = None  # None: the checkpoint's own
     batch: int | None = None  # rows to render together; None: the engine's own default
     memory_limit_bytes: int | None = None
@@ -148,7 +148,7 @@ class Progress:
 class EngineFacts:
     """Facts about the loaded model, for scheduling, receipts and take keys."""
 
-    engine: str  # "qwen3-tts" | "draft"
+    engine: str  # "qwen3-tts", "draft", "hibari", …
     engine_version: str
     render_version: str  # part of every take key; changes whenever equal requests may sound different
     model: str  # catalogue name, repository id or folder, as requested

@@ -28,7 +28,7 @@ LAYERS = {
     ),
     "models": (
         "errors",
-        "protocol languages hardware named_paths",
+        "protocol languages hardware named_paths engine_kinds",
         "text",
         "audio voices store",
         "migrate",
@@ -62,7 +62,7 @@ LAYERS = {
 }
 TO_COME = {
     "runner": {"script", "master", "cluster", "services"},
-    "models": {"hibari", "mlx_audio", "listen"},
+    "models": {"mlx_audio", "listen"},
 }
 MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}
 FORWARDING = {"models.qwen3_tts", "runner.cli"}

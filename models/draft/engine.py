@@ -28,6 +28,7 @@ from models.protocol import (
     EngineFacts,
     LockDone,
     LockWork,
+    ModelChoice,
     OnProgress,
     PresetVoice,
     SpeechDone,
@@ -238,6 +239,11 @@ def colour_filter(colour: str) -> Waveform:
     response = np.roll(np.fft.irfft(10 ** (gain_db / 20)), COLOUR_TAPS // 2)[:COLOUR_TAPS]
     windowed: Waveform = (response * np.hanning(COLOUR_TAPS + 2)[1:-1]).astype(np.float32)
     return windowed
+
+
+def open_engine(choice: ModelChoice) -> DraftEngine:
+    """The engine that a choice of the model "draft" opens."""
+    return open_draft(model=choice.model or ENGINE_NAME)
 
 
 def open_draft(*, model: str = ENGINE_NAME) -> DraftEngine:

@@ -32,7 +32,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedModel:
-    """A model that can be loaded now. `folder` is None for the draft engine; `actions_done` are for the receipt."""
+    """A model that can be loaded now. `folder` is None for an engine without weights; `actions_done`: for receipts."""
 
     id: str
     folder: Path | None

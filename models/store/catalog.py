@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DRAFT = "draft"
 DEFAULT = "default"
 MEMORY_FACTOR = 1.5
 CODEC_BYTES = 682_300_000  # `speech_tokenizer/`, float32 and never quantised, part of every model

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.engine_kinds import OWN, model_without_folder
 from models.errors import InvalidManifest, UnknownModel
 from models.named_paths import is_folder, named_path, shown_path, status_of
 from models.store import catalog
@@ -49,7 +50,7 @@ class InstalledModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedModel:
-    """The model that a name means, and its folder, which need not exist yet; None for the draft engine."""
+    """The model that a name means, and its folder, which need not exist yet; None for an engine without weights."""
 
     name: str  # as it was asked for
     id: str
@@ -166,15 +167,15 @@ def resolve_model(
     available_bytes: int | None = None,
     offline: bool = False,
 ) -> ResolvedModel:
-    """The model that `name` means: a short name, a repository id, a local folder, "default" or "draft".
+    """The model that `name` means: a short name, a repository id, a local folder, "default", or an engine.
 
     "default" depends on the `ability` that the work needs and on the machine's memory (half of it may go to a
     model). A local folder is a path with a slash at its start, or that exists. Raises UnknownModel, naming the
     nearest known names and what is installed.
     """
     wanted = name.strip()
-    if wanted.casefold() == catalog.DRAFT:
-        return ResolvedModel(name=name, id=catalog.DRAFT, folder=None, entry=None)
+    if (simple := model_without_folder(wanted)) is not None:
+        return ResolvedModel(name=name, id=simple, folder=None, entry=None)
     if wanted.casefold() == catalog.DEFAULT:
         return _default_choice(ability, directory=directory, available_bytes=available_bytes, offline=offline)
     entry = catalog.entry_named(wanted)
@@ -196,7 +197,8 @@ def resolve_model(
 def unknown_model(wanted: str, *, installed: Iterable[str]) -> UnknownModel:
     """The error for a name that means no model, with the nearest known and the installed ones."""
     present = sorted(installed)
-    near = catalog.nearest_models(wanted, [*catalog.names(), *present, catalog.DRAFT, catalog.DEFAULT])
+    engines = [kind.name for kind in OWN if not kind.has_weights]
+    near = catalog.nearest_models(wanted, [*catalog.names(), *present, *engines, catalog.DEFAULT])
     guess = f"Did you mean {' or '.join(near)}? " if near else ""
     have = f"Installed: {', '.join(present)}." if present else "`voicejobs models list --all` names the known ones."
     return UnknownModel(

@@ -1,6 +1,7 @@
 """Five job files dropped at once into a scratch instance → two voices and a spoken scene.
 
-It speaks with the draft engine, which needs no download. This module touches the disk.
+It speaks with the draft engine, and where it is installed hibari narrates; neither needs a download. This
+module touches the disk.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Any
 
 from models.audio.files import read_audio
 from models.audio.quality import measure
+from models.engine_kinds import DRAFT, HIBARI
 from models.protocol import SAMPLE_RATE_HZ
 from registry.jobs.values import JobStatus
 from registry.storage.database import Database
 from registry.voices.lookup import resolve
 from runner.config.instance import Instance
-from runner.config.model_names import DRAFT
 from runner.config.settings import SETTINGS_FILE, load_settings
 from runner.errors import WorkFailed
 from runner.output_files import write_target
@@ -36,6 +37,7 @@ LINES = (
     ("elena", "The wind does not knock three times.", 0.8),
     ("marcus", "Then we had better open it.", 0.0),
 )
+NARRATION = "The lighthouse, after midnight. Two people sit by the fire, and listen to the storm."
 MOST_SECONDS = 120.0
 
 
@@ -59,7 +61,7 @@ class DemoResult:
 
 
 def run_demo(
-    folder: Path | None = None, *, model: str = DRAFT, say: Callable[[str], None] = lambda _: None
+    folder: Path | None = None, *, model: str = DRAFT.name, say: Callable[[str], None] = lambda _: None
 ) -> DemoResult:
     """Drop the five files, run them, and check the results.
 
@@ -68,7 +70,7 @@ def run_demo(
     """
     root = folder or Path(tempfile.mkdtemp(prefix="voicejobs-demo-"))
     instance = scratch_instance(root, model=model)
-    jobs = demo_jobs()
+    jobs = demo_jobs(narrated=model == DRAFT.name and HIBARI.is_installed)
     for name, text in jobs.items():
         (instance.inbox / name).write_text(text, encoding="utf-8")
     say(f"Dropped {', '.join(jobs)} into {instance.inbox}.")
@@ -77,7 +79,7 @@ def run_demo(
     return _result(instance, [Path(name).stem for name in jobs])
 
 
-def scratch_instance(root: Path, *, model: str = DRAFT) -> Instance:
+def scratch_instance(root: Path, *, model: str = DRAFT.name) -> Instance:
     """New instance that speaks with `model`."""
     root.mkdir(parents=True, exist_ok=True)
     settings = root / SETTINGS_FILE
@@ -87,9 +89,14 @@ def scratch_instance(root: Path, *, model: str = DRAFT) -> Instance:
     return instance
 
 
-def demo_jobs() -> dict[str, str]:
-    """Five job files, the scene first: it waits for the voices."""
-    lines = "".join(
+def demo_jobs(*, narrated: bool) -> dict[str, str]:
+    """Five job files, the scene first: it waits for the voices. `narrated`: hibari speaks its first line."""
+    lines = ""
+    if narrated:
+        lines = (
+            f'[[lines]]\nmodel = "{HIBARI.name}"\nvoice = "preset:heart"\ntext = "{NARRATION}"\npause_after_s = 0.6\n\n'
+        )
+    lines += "".join(
         f'[[lines]]\nvoice = "{voice}"\ntext = "{text}"\npause_after_s = {pause_s}\n\n'
         for voice, text, pause_s in LINES
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from models.audio.conversion import FORMATS, encode_as, format_named, m4a_encoder
 from models.audio.files import read_audio
+from models.engine_kinds import kind_of_model
 from models.named_paths import named_path, shown_path, status_of
 from models.protocol import Waveform
 from registry.errors import InvalidInput, NotFound, nearest
@@ -72,7 +73,7 @@ def say(instance: Instance, request: SayRequest) -> bytes | None:
     voice = request.voice or DEFAULT_VOICE
     is_file = voice.lower().endswith((VOX_SUFFIX, PROMPT_SUFFIXES[0]))
     if not is_file:
-        _check_voice(instance, voice)
+        _check_voice(instance, voice, model=request.model or instance.settings.model)
     wanted = wanted_format(request)
     command = _check_way_out(request, wanted)
     if is_file:
@@ -126,7 +127,7 @@ def _check_way_out(request: SayRequest, wanted: str) -> Sequence[str] | None:
     return None
 
 
-def _check_voice(instance: Instance, wanted: str) -> None:
+def _check_voice(instance: Instance, wanted: str, *, model: str) -> None:
     """Raise VoiceNotFound and the like, before a model is loaded for nothing."""
     try:
         reference = parse_voice_reference(wanted)
@@ -135,7 +136,7 @@ def _check_voice(instance: Instance, wanted: str) -> None:
     if not may_be_preset(reference):
         with open_registry(instance.state_dir, root=instance.root) as registry:
             registry.show(wanted)
-    elif name_key(reference.name) not in PRESET_NAMES:
+    elif name_key(reference.name) not in PRESET_NAMES and not kind_of_model(model).has_own_presets:
         raise VoiceNotFound(wanted, near=nearest(reference.name, PRESETS))
 
 

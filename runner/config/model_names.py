@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from models.engine_kinds import kind_of_model, model_without_folder
 from models.protocol import ModelChoice
 from models.store.catalog import entry_named
 from runner.config.settings import Settings
 
-DRAFT = "draft"
 CLONE, DESIGN, PRESETS = "clone", "design", "presets"
-
-
-def is_test_engine(name: str) -> bool:
-    """`module:function`, where the environment allows engines made for tests."""
-    return ":" in name and bool(os.environ.get("VOICEJOBS_TEST_ENGINES"))
-
-
-def name_without_folder(wanted: str) -> str | None:
-    """Canonical name of a model that has no weights; None for all others."""
-    if is_test_engine(wanted):
-        return wanted
-    return DRAFT if wanted.casefold() == DRAFT else None
 
 
 def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Path) -> str:
     """Canonical name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
-    if (simple := name_without_folder(wanted)) is not None:
+    if (simple := model_without_folder(wanted)) is not None:
         return simple
     from models.store.installed import resolve_model
 
@@ -37,7 +24,7 @@ def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Pat
 
 def likely_name(wanted: str) -> str | None:
     """`model_name` without looking at the disk; None when it depends on the machine or on a folder."""
-    if (simple := name_without_folder(wanted)) is not None:
+    if (simple := model_without_folder(wanted)) is not None:
         return simple
     entry = entry_named(wanted)
     return entry.name if entry else None
@@ -45,12 +32,11 @@ def likely_name(wanted: str) -> str | None:
 
 def engine_choice(name: str, *, settings: Settings, folder: Path | None) -> ModelChoice:
     """Model for the engine process to open; `folder` holds the weights, where the model has any."""
-    if is_test_engine(name):
-        return ModelChoice(engine=name, model=name)
-    if name == DRAFT:
-        return ModelChoice(engine="draft", model=DRAFT)
+    kind = kind_of_model(name)
+    if not kind.has_weights:
+        return ModelChoice(engine=kind.name, model=name, folder=None if folder is None else str(folder))
     return ModelChoice(
-        engine="qwen3-tts",
+        engine=kind.name,
         model=name,
         folder=str(folder),
         dtype=None if settings.dtype == "auto" else settings.dtype,

@@ -5,7 +5,6 @@ Every check is a function that yields findings; `ok` is a finding too, so that p
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from models.engine_kinds import DRAFT, HIBARI, QWEN3_TTS, kind_of_model
 from models.hardware.blas import package_version
 from registry.errors import VoiceJobsError
 from registry.jobs.lists import newest_claim_s
@@ -37,6 +37,11 @@ NETWORK_FILE_SYSTEMS = (
 )  # fmt: skip
 # macOS denies launchd agents these folders unless a person agrees.
 GUARDED_FOLDERS = ("Documents", "Desktop", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
+ENGINE_PACKAGES = {
+    DRAFT: ("eSpeak NG through ", "espeakng-loader", "pip install espeakng-loader (GPL-3), or make venv"),
+    HIBARI: ("natural English by ", "hibari-tts", "pip install hibari-tts, or make venv"),
+    QWEN3_TTS: ("", "mlx", "Install the extra cpu or cuda: make venv"),
+}
 PACKAGES = ("mlx", "numpy", "pydantic", "sqlmodel", "soundfile", "soxr", "tokenizers", "huggingface_hub", "watchdog")
 
 
@@ -280,16 +285,12 @@ def _versions(instance: Instance) -> Found:
 
 def _engines(instance: Instance) -> Found:
     wanted = instance.settings.model
-    if importlib.util.find_spec("espeakng_loader") is None:
-        severity = PROBLEM if wanted == "draft" else NOTE
-        yield severity, "the draft engine is not installed.", "pip install espeakng-loader (GPL-3), or make venv"
-    else:
-        yield OK, f"draft: eSpeak NG through espeakng-loader {package_version('espeakng-loader')}.", ""
-    if importlib.util.find_spec("mlx") is None:
-        severity = NOTE if wanted == "draft" else PROBLEM
-        yield severity, "MLX is not installed: Qwen3-TTS cannot run.", "Install the extra cpu or cuda: make venv"
-    else:
-        yield OK, f"qwen3-tts: MLX {package_version('mlx')}.", ""
+    for kind, (what, package, remedy) in ENGINE_PACKAGES.items():
+        if kind.is_installed:
+            yield OK, f"{kind.name}: {what}{package} {package_version(package)}.", ""
+        else:
+            severity = PROBLEM if kind == kind_of_model(wanted) else NOTE
+            yield severity, f"the engine {kind.name} cannot run: {package} is not installed.", remedy
 
 
 def _pronunciations(instance: Instance) -> Found:

@@ -5,13 +5,13 @@ The checks of `doctor --engine` start processes of their own, since a faulty dri
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from models.engine_kinds import DRAFT, HIBARI, OWN, EngineKind, kind_of_model
 from models.hardware import blas, compute
 from runner.config.instance import Instance
 from runner.doctor.engine_trial import SelftestAnswer, selftest_answer, speak_once
@@ -65,14 +65,23 @@ def _mlx_multiplies(instance: Instance) -> bool:
 
 
 def _draft_speaks(instance: Instance) -> Found:
-    if importlib.util.find_spec("espeakng_loader") is None:
-        yield NOTE, "the draft engine is not installed.", "make venv"
+    yield from _engine_speaks(instance, DRAFT)
+
+
+def _hibari_speaks(instance: Instance) -> Found:
+    yield from _engine_speaks(instance, HIBARI)
+
+
+def _engine_speaks(instance: Instance, kind: EngineKind) -> Found:
+    if not kind.is_installed:
+        yield NOTE, f"the {kind.name} engine is not installed.", "make venv"
         return
-    trial = speak_once(instance, "draft")
+    trial = speak_once(instance, kind.name)
     if trial.problem:
-        yield PROBLEM, f"the draft engine does not speak: {trial.problem}", trial.remedy or "Reinstall it: make venv"
+        remedy = trial.remedy or "Reinstall it: make venv"
+        yield PROBLEM, f"the {kind.name} engine does not speak: {trial.problem}", remedy
     else:
-        yield OK, f"the draft engine speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
+        yield OK, f"the {kind.name} engine speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
 
 
 def _self_test(instance: Instance) -> Found:
@@ -148,8 +157,8 @@ def _rates_text(rates: Mapping[str, float] | Mapping[int, float]) -> str:
 
 def _model_speaks(instance: Instance) -> Found:
     wanted = instance.settings.model
-    if wanted == "draft":
-        yield OK, "the model of this instance is draft.", ""
+    if not (kind := kind_of_model(wanted)).has_weights and kind in OWN:
+        yield OK, f"the model of this instance is {kind.name}.", ""
         return
     trial = speak_once(instance, wanted)
     if trial.not_here and not Path(trial.model).is_absolute():
@@ -170,6 +179,7 @@ CHEAP_CHECKS: Checks = {
 }
 ENGINE_CHECKS: Checks = {
     "draft-speaks": ("--engine: the draft engine speaks a sentence", _draft_speaks),
+    "hibari-speaks": ("--engine: the engine hibari speaks a sentence", _hibari_speaks),
     "self-test": ("--engine: a tiny model computes its recorded numbers, in float32", _self_test),
     "self-test-production": ("--engine: the same, computed as the engine does here", _self_test_production),
     "blas-speed": ("--engine: how fast each BLAS library is, and which is chosen", _blas_speed),

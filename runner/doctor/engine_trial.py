@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.audio.quality import measure
+from models.engine_kinds import model_without_folder
 from models.errors import ModelNotInstalled
 from models.processes.wire import LoadFailed
 from models.protocol import (
@@ -29,7 +30,7 @@ from models.protocol import (
 from models.store.shared_directory import resolve_models_dir
 from registry.errors import VoiceJobsError
 from runner.config.instance import Instance
-from runner.config.model_names import PRESETS, engine_choice, model_name, name_without_folder
+from runner.config.model_names import PRESETS, engine_choice, model_name
 from runner.engine.client import EngineClient, EngineLost, EngineReady
 
 TEXT = "This machine can speak, and every word of it is understood."
@@ -86,7 +87,7 @@ def _name_of(instance: Instance, wanted: str) -> str:
 
 
 def _folder_of(instance: Instance, name: str) -> Path | None:
-    if name_without_folder(name) is not None:
+    if model_without_folder(name) is not None:
         return None
     from models.fetch.prepare import ensure_model
 

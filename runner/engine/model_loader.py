@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
+from models.engine_kinds import EngineKind, kind_of_model
 from models.protocol import EngineFacts
 from models.store.events import ModelEvent, OnEvent, ignore_events
 from registry.errors import VoiceJobsError
 from registry.jobs.values import JobError
 from runner.config.instance import Instance
-from runner.config.model_names import DRAFT, engine_choice, is_test_engine
+from runner.config.model_names import engine_choice
 from runner.engine.client import EngineClient, EngineLost
 
 LOAD_TRIES = 3  # deaths or retryable failures before the jobs that need the model fail
@@ -93,8 +94,8 @@ class ModelLoader:
         pursuit = self._pursuits.setdefault(name, _Pursuit(name=name))
         if pursuit.thread is not None or now_s < pursuit.not_before_s:
             return False
-        if pursuit.prepared is None and (name == DRAFT or is_test_engine(name)):
-            pursuit.prepared = Prepared(name=name)
+        if pursuit.prepared is None and not (kind := kind_of_model(name)).has_weights:
+            pursuit.prepared = Prepared(name=name, folder=further_voices(kind, self.instance))
         if pursuit.prepared is None:
             pursuit.since_s = now_s
             pursuit.thread = threading.Thread(target=self._prepare, args=(pursuit,), name="model", daemon=True)
@@ -190,6 +191,16 @@ class ModelLoader:
         except Exception as error:  # the edge of a thread: nobody above would hear of it
             pursuit.prepared = Prepared(name=name, error=VoiceJobsError(f"{name} cannot be prepared: {error!r}."))
         self.wake()
+
+
+def further_voices(kind: EngineKind, instance: Instance) -> Path | None:
+    """The folder of the shared directory with voices that an engine uses besides its own; None where there is none."""
+    if not kind.repository:
+        return None
+    from models.store.shared_directory import resolve_models_dir, slug_of
+
+    folder = resolve_models_dir(configured=instance.models_dir) / slug_of(kind.repository)
+    return folder if folder.is_dir() else None
 
 
 def prepare_model(name: str, *, instance: Instance, on_event: OnEvent = ignore_events) -> Prepared:

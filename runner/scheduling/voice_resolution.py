@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models.engine_kinds import DRAFT, HIBARI, kind_of_model, model_without_folder
 from models.errors import PromptModelMismatch
 from models.store.catalog import entry_named
 from models.store.shared_directory import resolve_models_dir
@@ -19,7 +20,7 @@ from registry.voices.lookup import resolve
 from registry.voices.names import name_key
 from registry.voices.values import Version
 from runner.config.instance import Instance
-from runner.config.model_names import CLONE, DESIGN, DRAFT, PRESETS, is_test_engine, model_name, name_without_folder
+from runner.config.model_names import CLONE, DESIGN, PRESETS, model_name
 from runner.names import may_be_preset, parse_voice_reference
 
 OTHER_VOICE = "Leave `model` out, or choose another voice."
@@ -89,7 +90,7 @@ class ModelNames:
         if wanted is None and voice.model is not None:
             return self.named(voice.model, ability=voice.ability)
         name = self.for_ability(voice.ability, wanted=wanted)
-        if voice.engine is not None and engine_of(name) != voice.engine:
+        if voice.engine is not None and kind_of_model(name).name != voice.engine:
             raise prompt_mismatch(voice, name)
         return name
 
@@ -101,15 +102,10 @@ class ModelNames:
 
     def named(self, name: str, *, ability: str) -> str:
         """A model's one name. Raises UnknownModel."""
-        if (simple := name_without_folder(name)) is not None:
+        if (simple := model_without_folder(name)) is not None:
             return simple
         models_dir = resolve_models_dir(configured=self.instance.models_dir)
         return model_name(name, ability=ability, settings=self.instance.settings, models_dir=models_dir)
-
-
-def engine_of(model: str) -> str:
-    """Which engine opens a model."""
-    return model if model == DRAFT or is_test_engine(model) else "qwen3-tts"
 
 
 def sibling_for(name: str, ability: str) -> str:
@@ -137,7 +133,7 @@ def relock_hint(name: str, model: str) -> str:
     """A hint on how to make a lock fit another model, where that model or its sibling can clone."""
     sibling = sibling_for(model, CLONE)
     entry = entry_named(sibling)
-    if model == DRAFT or (entry is not None and CLONE not in entry.abilities):
+    if model in (DRAFT.name, HIBARI.name) or (entry is not None and CLONE not in entry.abilities):
         return OTHER_VOICE
     return (
         f"Leave `model` out, or run `voicejobs voices relock {name} --model {shlex.quote(sibling)}` "

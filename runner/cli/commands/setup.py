@@ -86,8 +86,9 @@ def init(folder: Path | None, force: bool, accept_state: bool) -> None:
 def demo(folder: Path | None, as_json: bool) -> None:
     """Design, lock and speak in a scratch instance, and show the result.
 
-    Drops five job files at once: two voices are designed and locked, and both speak a scene. The draft engine, which
-    needs no download, speaks. Fails unless every receipt says done and the track contains speech.
+    Drops five job files at once: two voices are designed and locked, and both speak a scene, with the draft engine;
+    where it is installed, hibari narrates. Neither needs a download. Fails unless every receipt says done and the
+    track contains speech.
     """
     from runner.cli.demo import demo_text, run_demo
 

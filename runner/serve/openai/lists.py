@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from models.engine_kinds import DRAFT
 from models.store.catalog import entry_named
 from registry.storage.session import Session
 from registry.voices.lookup import list_voices
-from runner.config.model_names import DRAFT
 from runner.names import PRESET_NAMES
 from runner.scheduling.voice_resolution import SPEAKER_OF_PRESET, sibling_for
 from runner.serve.context import ServeContext
@@ -81,7 +81,7 @@ class ListsApi:
 
     def _has_presets(self) -> bool:
         model = self.context.instance.settings.model
-        if model in (DRAFT, "default"):
+        if model in (DRAFT.name, "default"):
             return True
         entry = entry_named(sibling_for(model, "presets"))
         return entry is not None and "presets" in entry.abilities

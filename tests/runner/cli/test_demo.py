@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from runner.cli.demo import LINES, demo_text, run_demo
@@ -28,3 +30,13 @@ def test_the_demo_designs_locks_and_speaks_and_says_where_everything_is(tmp_path
 def test_the_demo_fails_when_a_job_does(tmp_path):
     with pytest.raises(WorkFailed, match="scene-1"):
         run_demo(tmp_path / "demo", model="tests.engines.noop:no_such_function")
+
+
+def test_hibari_narrates_the_scene_where_it_is_installed(tmp_path):
+    pytest.importorskip("hibari")
+    pytest.importorskip("espeakng_loader")
+    result = run_demo(tmp_path / "demo")
+    receipt = json.loads((result.root / "outbox" / "scene-1" / "result.json").read_text(encoding="utf-8"))
+    assert [line["model"] for line in receipt["lines"]] == ["hibari", *["draft"] * len(LINES)]
+    assert receipt["lines"][0]["voice"]["name"] == "preset:heart"
+    assert receipt["lines"][0]["quality"]["passed"]

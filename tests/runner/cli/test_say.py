@@ -85,6 +85,15 @@ def test_it_plays_where_nothing_is_to_be_written(home, tool):
     assert soundfile.info(home / "played.wav").samplerate == 24_000
 
 
+def test_a_preset_that_only_its_engine_knows_is_spoken_by_it_and_by_no_other(home, capsys):
+    pytest.importorskip("hibari")
+    assert say("Hello.", "-v", "preset:heart", "-o", "x.wav") == 3
+    assert say("Hello.", "-v", "preset:heart", "--model", "hibari", "-o", "x.wav") == 0
+    assert soundfile.info(home / "x.wav").duration > 0.5
+    assert say("Hallo.", "-v", "preset:heart", "--model", "hibari", "--language", "de", "-o", "y.wav") == 1
+    assert "does not speak 'german'" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),

@@ -1,0 +1,89 @@
+"""A model's name → the kind of engine that opens it: one of ours, or one that another package registers.
+
+Other packages register theirs as entry points of the group `voicejobs.engines`: the name of the engine, and a function
+that takes a `ModelChoice` and returns an `Engine`. Nothing is imported here: openers run in the engine process alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+from dataclasses import dataclass
+
+ENTRY_POINTS = "voicejobs.engines"
+TEST_ENGINES = "VOICEJOBS_TEST_ENGINES"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineKind:
+    """One engine: its name, and what the runner must know of it before it runs."""
+
+    name: str
+    opener: str  # "module:function", which takes a ModelChoice
+    has_weights: bool = False  # its models are folders of the shared directory; else its name is its only model
+    module: str = ""  # the package that it needs,
+    extra: str = ""  # and the extra that installs it
+    has_own_presets: bool = False  # besides the names that Qwen3-TTS and draft share
+    repository: str = ""  # whose files it uses as well where the shared directory has them
+
+    @property
+    def is_installed(self) -> bool:
+        return not self.module or importlib.util.find_spec(self.module) is not None
+
+
+DRAFT = EngineKind(name="draft", opener="models.draft.engine:open_engine", module="espeakng_loader", extra="draft")
+HIBARI = EngineKind(
+    name="hibari",
+    opener="models.hibari.engine:open_engine",
+    module="hibari",
+    extra="natural",
+    has_own_presets=True,
+    repository="maureesewilliams/hibari",
+)
+QWEN3_TTS = EngineKind(
+    name="qwen3-tts", opener="models.processes.open_engine:open_qwen3_tts", has_weights=True, module="mlx", extra="cpu"
+)
+OWN = (DRAFT, HIBARI, QWEN3_TTS)
+_OWN_BY_NAME = {kind.name: kind for kind in OWN}
+
+
+def kind_named(name: str) -> EngineKind | None:
+    """The engine of this name; `module:function` is one where the environment allows engines made for tests."""
+    if name in _OWN_BY_NAME:
+        return _OWN_BY_NAME[name]
+    if ":" in name and os.environ.get(TEST_ENGINES):
+        return EngineKind(name=name, opener=name)
+    return _foreign_kinds().get(name)
+
+
+def kind_of_model(model: str) -> EngineKind:
+    """The engine that opens a model: one with this name, or whose name comes before a colon; else Qwen3-TTS."""
+    wanted = model.strip()
+    folded = wanted.casefold()
+    for name in (wanted, folded, folded.partition(":")[0]):
+        if (kind := kind_named(name)) is not None and not kind.has_weights:
+            return kind
+    return QWEN3_TTS
+
+
+def model_without_folder(model: str) -> str | None:
+    """Canonical name of a model whose engine needs no folder of weights; None for all others."""
+    kind = kind_of_model(model)
+    if kind.has_weights:
+        return None
+    wanted = model.strip()
+    return kind.name if wanted.casefold() == kind.name else wanted
+
+
+def engine_names() -> tuple[str, ...]:
+    """Every engine's name, our own first."""
+    return (*_OWN_BY_NAME, *_foreign_kinds())
+
+
+@functools.cache
+def _foreign_kinds() -> dict[str, EngineKind]:
+    """Engines that other packages register; they find their own weights."""
+    points = [point for point in importlib.metadata.entry_points(group=ENTRY_POINTS) if point.name not in _OWN_BY_NAME]
+    return {point.name: EngineKind(name=point.name, opener=point.value, has_own_presets=True) for point in points}

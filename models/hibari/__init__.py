@@ -1,0 +1,1 @@
+"""The engine on the wheel `hibari-tts`: natural English, with nothing downloaded."""

@@ -1,0 +1,213 @@
+"""A line of English → natural speech by the package `hibari-tts`, whose weights are in its wheel.
+
+It has preset voices only. The one in the wheel is `heart`; others are files of its repository in the shared model
+directory, used only if their bytes are those that the package knows. The package's own downloader never runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.errors import LanguageNotSpoken, UnknownSpeaker, UnsupportedRequest
+from models.languages import AUTO
+from models.protocol import (
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_FRAME,
+    EngineFacts,
+    LockDone,
+    LockWork,
+    ModelChoice,
+    OnProgress,
+    PresetVoice,
+    SpeechDone,
+    SpeechWork,
+    Waveform,
+    WorkFailed,
+)
+from registry.durable_files import sha256_of
+from registry.errors import InvalidInput, VoiceJobsError
+
+ENGINE_NAME = "hibari"
+PACKAGE = "hibari-tts"
+LANGUAGE = "english"
+RENDER = "1"  # raised when this module changes what is heard
+FADE_SAMPLES = 240  # 10 ms, where speech is cut
+SILENT_PEAK = 0.003
+
+
+class HibariEngine:
+    """Engine that speaks one line after another; a voice is loaded when it is first asked for."""
+
+    def __init__(self, package: Any, *, model: str, folder: Path | None) -> None:
+        self._package = package
+        self._model = model
+        self._assets = Path(package.tts.ASSETS)
+        self._voices: Mapping[str, Mapping[str, Any]] = package.voices.VOICES
+        self._paths = dict(_voice_files(self._voices, assets=self._assets, folder=folder))
+        self._digest = _digest_of(self._assets)
+        self._speaker = functools.cache(self._loaded)
+
+    def facts(self) -> EngineFacts:
+        versions = {name: importlib.metadata.version(name) for name in (PACKAGE, "onnxruntime")}
+        return EngineFacts(
+            engine=ENGINE_NAME,
+            engine_version=versions[PACKAGE],
+            render_version=f"{ENGINE_NAME}-{RENDER}-{self._digest[:16]}-onnxruntime-{versions['onnxruntime']}",
+            model=self._model,
+            model_fingerprint=f"{ENGINE_NAME}:{self._digest}",
+            model_revision=versions[PACKAGE],
+            abilities=("presets",),
+            presets=tuple(self._paths),
+            languages=(LANGUAGE,),
+            is_seeded=False,  # a seed changes the noise of breath, never how a line is read
+            versions=versions,
+        )
+
+    def lock(self, work: LockWork) -> LockDone:
+        """Raise UnsupportedRequest: it has only its presets."""
+        del work
+        raise UnsupportedRequest(
+            "hibari cannot lock a voice; it has only its presets.",
+            hint=f"Use one of them ({', '.join(self._paths)}), or lock with a Qwen3-TTS base model.",
+        )
+
+    def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
+        for line in work:
+            if line is None:
+                continue
+            try:
+                yield self._render(line, progress)
+            except VoiceJobsError as error:
+                yield WorkFailed.from_error(line.id, error)
+
+    def close(self) -> None:
+        """Forget the loaded voices."""
+        self._speaker.cache_clear()
+
+    def _render(self, work: SpeechWork, progress: OnProgress) -> SpeechDone:
+        started_s = time.perf_counter()
+        if work.language not in (LANGUAGE, AUTO):
+            raise LanguageNotSpoken(work.language, spoken=[LANGUAGE])
+        if not isinstance(work.voice, PresetVoice):
+            raise UnsupportedRequest(
+                "hibari speaks only with its presets.", hint=f"Use one of them: {', '.join(self._paths)}."
+            )
+        speaker = self._speaker(self._voice_named(work.voice.name))
+        waveform, reason = _spoken(speaker, work, progress)
+        if reason == "eos" and np.abs(waveform).max(initial=0.0) < SILENT_PEAK:
+            raise InvalidInput(
+                f"There is nothing that hibari can speak in {work.text[:40]!r}.",
+                hint="It reads English; use pause_after_s for a silence.",
+            )
+        return SpeechDone(
+            id=work.id,
+            waveform=waveform,
+            frames=-(-waveform.size // SAMPLES_PER_FRAME),
+            finish_reason=reason,
+            seed=work.seed,
+            render_s=time.perf_counter() - started_s,
+            batch=1,
+            warnings=tuple(_warnings(work)),
+        )
+
+    def _voice_named(self, wanted: str) -> str:
+        name = wanted.casefold()
+        if name in self._paths:
+            return name
+        if name in self._voices:
+            raise UnsupportedRequest(
+                f"hibari's voice {name!r} is not in the shared model directory.",
+                hint=f"Put its file {self._voices[name]['file']} there, as docs/engines.md says.",
+            )
+        raise UnknownSpeaker(wanted, known=self._paths)
+
+    def _loaded(self, name: str) -> Any:
+        return self._package.Hibari(voice=name, model=str(self._paths[name]))
+
+
+def _voice_files(
+    voices: Mapping[str, Mapping[str, Any]], *, assets: Path, folder: Path | None
+) -> Iterator[tuple[str, Path]]:
+    """The voices whose weights are here, and whole: those of the wheel, and those of the shared directory's folder."""
+    for name, facts in voices.items():
+        if facts.get("bundled"):
+            yield name, assets / facts["file"]
+        elif folder is not None:
+            for path in (folder / "voices" / facts["file"], folder / facts["file"]):
+                if path.is_file() and sha256_of(path) == facts["sha256"]:
+                    yield name, path
+                    break
+
+
+def _digest_of(assets: Path) -> str:
+    """SHA-256 over weights, lexica and the list of voices, which holds the digests of all other voices."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in assets.iterdir() if path.is_file()):
+        digest.update(path.name.encode() + b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _spoken(speaker: Any, work: SpeechWork, progress: OnProgress) -> tuple[Waveform, str]:
+    """Samples of a line and its finish reason; sentence by sentence, so that it can be cancelled or cut."""
+    longest = None if work.max_seconds is None else round(work.max_seconds * SAMPLE_RATE_HZ)
+    pieces: list[Waveform] = []
+    samples = 0
+    for piece in speaker.stream(_plain(work.text), seed=work.seed):
+        pieces.append(np.asarray(piece, np.float32))
+        samples += piece.size
+        if not progress(work.id, samples // SAMPLES_PER_FRAME):
+            return np.concatenate(pieces), "cancelled"
+        if longest is not None and samples > longest:
+            return _cut(np.concatenate(pieces), longest), "length"
+    return (np.concatenate(pieces) if pieces else np.zeros(0, np.float32)), "eos"
+
+
+def _plain(text: str) -> str:
+    """The text with nothing that the package reads as its own notation for phonemes, `[word](/ipa/)`."""
+    return text.replace("](", "] (")
+
+
+def _cut(waveform: Waveform, samples: int) -> Waveform:
+    """The beginning, faded out so that it does not click."""
+    cut: Waveform = waveform[:samples].copy()
+    fade = min(FADE_SAMPLES, cut.size)
+    cut[cut.size - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
+    return cut
+
+
+def _warnings(work: SpeechWork) -> Iterator[str]:
+    if work.instruct:
+        yield "hibari takes no instructions; instruct was ignored."
+    foreign = sorted({letter for letter in work.text if letter.isalpha() and not _is_latin(letter)})
+    if foreign:
+        shown = "".join(foreign[:10])
+        yield f"hibari reads English: letters of other scripts ({shown}) are left out or spelled wrongly."
+
+
+def _is_latin(letter: str) -> bool:
+    return letter.isascii() or unicodedata.name(letter, "").startswith(("LATIN", "MODIFIER", "FEMININE", "MASCULINE"))
+
+
+def open_engine(choice: ModelChoice) -> HibariEngine:
+    """The engine; `choice.folder` may hold further voices. Raises UnsupportedRequest when it is not installed."""
+    try:
+        package = importlib.import_module("hibari")
+        importlib.import_module("hibari.voices")
+    except ImportError as error:
+        raise UnsupportedRequest(
+            f"The engine hibari needs the package {PACKAGE}, which is not installed.",
+            hint="Install it with `pip install 'voicejobs[natural]'` or `pip install hibari-tts`.",
+        ) from error
+    folder = None if choice.folder is None else Path(choice.folder)
+    return HibariEngine(package, model=choice.model or ENGINE_NAME, folder=folder)
