@@ -14,9 +14,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from registry.errors import Busy
 
@@ -97,58 +97,85 @@ def write_durably(path: Path, content: bytes, *, private: bool = False) -> None:
 
 
 def write_all_durably(
-    files: Sequence[tuple[Path, bytes]], *, writer: str = "", private: bool = False
+    files: Sequence[tuple[Path, bytes]],
+    *,
+    writer: str = "",
+    private: bool = False,
+    folders: Mapping[Path, int] | None = None,
 ) -> dict[Path, OSError]:
     """Make every path hold its content, each as `write_durably` does; returns those that failed, and why.
 
     All are written and synced, then all are renamed, then each folder is synced once: file systems join the syncs
-    that wait at one moment.
+    that wait at one moment. `folders` are parents that the caller holds open, where others could put links.
     """
-    paths = [path for path, _ in files]
-    mode = 0o600 if private else 0o666
-    items = [(temporary_beside(path, writer=writer), content, mode) for path, content in files]
+    paths, held, mode = [path for path, _ in files], folders or {}, 0o600 if private else 0o666
+    items = [(temporary_beside(path, writer=writer), content, held.get(path.parent), mode) for path, content in files]
     written = zip(paths, side_by_side(_write, items), strict=True)
     failed = {path: error for path, error in written if error is not None}
     crash_point("files.synced")
-    for path, (temporary, _, _) in zip(paths, items, strict=True):
-        if path not in failed and (error := _rename(temporary, path)) is not None:
+    for path, (temporary, _, folder, _) in zip(paths, items, strict=True):
+        if path not in failed and (error := _rename(temporary, path, folder)) is not None:
             failed[path] = error
         crash_point("files.renamed")
     renamed = [path for path in paths if path not in failed]
-    folders = list({path.parent: None for path in renamed})
-    synced = dict(zip(folders, side_by_side(_sync_folder, folders), strict=True))
+    parents = list({path.parent: None for path in renamed})
+    syncs = side_by_side(_sync_folder, [(parent, held.get(parent)) for parent in parents])
+    synced = dict(zip(parents, syncs, strict=True))
     return failed | {path: error for path in renamed if (error := synced[path.parent]) is not None}
 
 
-def _write(item: tuple[Path, bytes, int]) -> OSError | None:
-    temporary, content, mode = item
+def new_file(path: Path, *, folder: int | None = None, mode: int = 0o666) -> BinaryIO:
+    """New file in the place of whatever has its name, never through a link; `folder` is its parent, held open."""
+    name = path if folder is None else path.name
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with open(temporary, "wb", opener=functools.partial(os.open, mode=mode)) as file:
+        return os.fdopen(os.open(name, flags, mode, dir_fd=folder), "w+b")
+    except FileExistsError:
+        os.unlink(name, dir_fd=folder)
+        return os.fdopen(os.open(name, flags, mode, dir_fd=folder), "w+b")
+
+
+def _write(item: tuple[Path, bytes, int | None, int]) -> OSError | None:
+    temporary, content, folder, mode = item
+    try:
+        with new_file(temporary, folder=folder, mode=mode) as file:
             crash_point("files.opened")
             file.write(content)
             file.flush()
             crash_point("files.written")
             fsync_file(file.fileno())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        _discard(temporary, folder)
         return error
     return None
 
 
-def _rename(temporary: Path, path: Path) -> OSError | None:
+def _rename(temporary: Path, path: Path, folder: int | None) -> OSError | None:
     try:
-        temporary.replace(path)
+        replace_in(temporary, path, folder=folder)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        _discard(temporary, folder)
         return error
     return None
 
 
-def _sync_folder(folder: Path) -> OSError | None:
+def replace_in(temporary: Path, path: Path, *, folder: int | None) -> None:
+    """Give a file its name; `folder` is the parent of both, held open. Raises OSError."""
+    if folder is None:
+        temporary.replace(path)
+    else:
+        os.replace(temporary.name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _discard(temporary: Path, folder: int | None) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(temporary if folder is None else temporary.name, dir_fd=folder)
+
+
+def _sync_folder(item: tuple[Path, int | None]) -> OSError | None:
+    path, folder = item
     try:
-        fsync_folder(folder)
+        fsync_folder(path) if folder is None else os.fsync(folder)
     except OSError as error:
         return error
     return None

@@ -6,8 +6,6 @@ Voices, candidates and takes are not touched. This module touches the disk.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from registry.jobs.lists import prunable
 from registry.jobs.values import Job
 from registry.storage.database import Database
 from runner.config.instance import Instance
+from runner.held_folders import Folder, names_in, remove_tree
 from runner.inbox.claims import Claims
 from runner.outbox.outbox import Outbox
 
@@ -40,14 +39,15 @@ def prune_jobs(instance: Instance, database: Database, *, older_than_s: float, d
 
     Raises OutboxGone when the outbox is not mounted: its folders would stay for ever.
     """
-    Outbox(instance.outbox).require()
+    outbox = Outbox(instance.outbox)
+    outbox.require()
     with database.read() as snapshot:
         found = prunable(snapshot, older_than_s=older_than_s)
     gone: list[Job] = []
     freed_bytes = 0
     for start in range(0, len(found), JOBS_AT_ONCE):
         page = found[start : start + JOBS_AT_ONCE]
-        sizes = {job.id: folder_bytes(instance.outbox / job.name) for job in page}
+        sizes = {job.id: outbox.size_of(job.name) for job in page}
         removed = page if dry_run else _remove(instance, database, page)  # some were tried again meanwhile
         gone += removed
         freed_bytes += sum(sizes[job.id] for job in removed)
@@ -63,12 +63,10 @@ def _remove(instance: Instance, database: Database, page: Sequence[Job]) -> list
     with database.write() as session:
         removed = [job for job in page if jobs.forget(session, job.id)]
         for job in removed:
-            folder = instance.outbox / job.name
             try:
-                with contextlib.suppress(FileNotFoundError):
-                    folder.rename(instance.outbox / f"{PRUNED_PREFIX}{job.id}")
+                Outbox(instance.outbox).put_away(job.name, f"{PRUNED_PREFIX}{job.id}")
             except OSError as error:
-                raise storage_error(error, f"removing {folder}") from error
+                raise storage_error(error, f"removing {instance.outbox / job.name}") from error
         fsync_folder(instance.outbox)
     claims = Claims(instance)
     for job in removed:
@@ -79,15 +77,8 @@ def _remove(instance: Instance, database: Database, page: Sequence[Job]) -> list
 
 def _sweep(outbox: Path) -> None:
     """Delete folders that were renamed away, by this prune or one that was killed."""
-    for path in outbox.glob(f"{PRUNED_PREFIX}*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def folder_bytes(folder: Path) -> int:
-    """Size of all files in a folder."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += Path(parent, name).lstat().st_size
-    return total
+    with Folder(outbox).held() as folder:
+        for name in names_in(folder):
+            if name.startswith(PRUNED_PREFIX):
+                with contextlib.suppress(OSError):
+                    remove_tree(name, dir_fd=folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import stat
@@ -18,10 +19,10 @@ from typing import BinaryIO
 from registry.durable_files import (
     crash_point,
     fsync_file,
-    fsync_folder,
     make_folder_durably,
-    rename_durably,
-    sha256_of,
+    new_file,
+    replace_in,
+    sha256_of_stream,
     temporary_beside,
     write_all_durably,
 )
@@ -29,8 +30,11 @@ from registry.errors import StorageError, storage_error
 from registry.voices.names import name_key
 from runner.config.instance import Instance
 from runner.errors import OutboxGone
+from runner.held_folders import Folder, held_inside, names_in
+from runner.inbox.entries import files_below
 
 RECEIPT = "result.json"
+JOBS_AT_ONCE = 100  # whose folders are held open
 GONE_HINT = "Mount its disk, or create it again: work goes on by itself."
 TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)  # what `temporary_beside` gives
 
@@ -85,17 +89,22 @@ class Outbox:
 
     def files_of(self, job_name: str) -> set[str]:
         """Name keys of everything in the job's folder; empty when that is gone."""
-        folder = self.folder / job_name
-        with _system_errors(f"listing {folder}"):
-            return {name_key(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
+        with _system_errors(f"listing {self.folder / job_name}"), contextlib.suppress(FileNotFoundError):
+            return {name_key(name) for name in self._of(job_name).names()}
+        return set()
 
-    def job_folder(self, job_name: str) -> Path:
-        """The folder of a job's files; made when it is missing, since whoever empties the outbox may take it away."""
-        folder = self.folder / job_name
+    def _of(self, job_name: str) -> Folder:
+        """The folder of a job's files. Others may write into the outbox: it is never reached through a link."""
+        return Folder(self.folder) / job_name
+
+    @contextlib.contextmanager
+    def _job_folder(self, job_name: str) -> Iterator[int]:
+        """A job's folder, held open; made when it is missing, since whoever empties the outbox may take it away."""
         self.require()
-        with _system_errors(f"creating {folder}"):
-            make_folder_durably(folder)
-        return folder
+        with contextlib.ExitStack() as held:
+            with _system_errors(f"opening {self.folder / job_name}"):
+                folder = held.enter_context(self._of(job_name).held(make=True))
+            yield folder
 
     def publish(self, job_name: str, files: Mapping[str, bytes]) -> None:
         """Make these files appear in the job's folder. Raises StorageError."""
@@ -108,55 +117,67 @@ class Outbox:
         Raises DiskFull and OutboxGone, which concern every job.
         """
         errors: dict[str, StorageError] = {}
-        files = {job_name: named for job_name, named in files.items() if named}
-        if files:
-            self.require()
-        self._make_folders(files, errors)
-        contents = [
-            (self.folder / job_name / name, content)
-            for job_name, named in files.items()
-            if job_name not in errors
-            for name, content in named.items()
-        ]
-        crash_point("publish.before-write")
-        for path, error in write_all_durably(contents).items():
-            _note(errors, path.parent.name, storage_error(error, f"writing {path}"))
-        crash_point("publish.file")
+        wanted = [(job_name, named) for job_name, named in files.items() if named]
+        for start in range(0, len(wanted), JOBS_AT_ONCE):
+            self._publish(dict(wanted[start : start + JOBS_AT_ONCE]), errors)
         return errors
 
-    def _make_folders(self, job_names: Iterable[str], errors: dict[str, StorageError]) -> None:
-        """The folders of these jobs, synced into the outbox all at once."""
+    def _publish(self, files: Mapping[str, Mapping[str, bytes]], errors: dict[str, StorageError]) -> None:
+        self.require()
+        with contextlib.ExitStack() as held:
+            folders = self._held_folders(files, errors, held)
+            contents = [
+                (self.folder / job_name / name, content)
+                for job_name, named in files.items()
+                if job_name not in errors
+                for name, content in named.items()
+            ]
+            crash_point("publish.before-write")
+            for path, error in write_all_durably(contents, folders=folders).items():
+                _note(errors, path.parent.name, storage_error(error, f"writing {path}"))
+        crash_point("publish.file")
+
+    def _held_folders(
+        self, job_names: Iterable[str], errors: dict[str, StorageError], held: contextlib.ExitStack
+    ) -> dict[Path, int]:
+        """Descriptors of these jobs' folders, which are made and synced into the outbox all at once."""
+        folders: dict[Path, int] = {}
+        with _system_errors(f"opening {self.folder}"):
+            outbox = held.enter_context(Folder(self.folder).held())
         made = False
         for job_name in job_names:
-            folder = self.folder / job_name
+            path = self._of(job_name).path
             try:
-                if not folder.is_dir():
-                    folder.mkdir()
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(job_name, dir_fd=outbox)
                     made = True
+                folders[path] = held.enter_context(held_inside(job_name, outbox))
             except OSError as error:
-                _note(errors, job_name, storage_error(error, f"creating {folder}"))
+                _note(errors, job_name, storage_error(error, f"creating {path}"))
         if made:
             with _system_errors(f"syncing {self.folder}"):
-                fsync_folder(self.folder)
+                os.fsync(outbox)
+        return folders
 
     def publish_stream(self, job_name: str, name: str, write: Callable[[BinaryIO], None]) -> str:
         """Make a file appear that `write` fills piece by piece; returns its SHA-256."""
-        target = self.job_folder(job_name) / name
+        target = self.folder / job_name / name
         temporary = temporary_beside(target)
-        try:
-            with _system_errors(f"writing {target}"):
-                with temporary.open("w+b") as file:
+        with self._job_folder(job_name) as folder, _system_errors(f"writing {target}"):
+            try:
+                with new_file(temporary, folder=folder) as file:
                     write(file)
                     file.flush()
                     fsync_file(file.fileno())
-                crash_point("publish.stream-synced")
-                digest = sha256_of(temporary)
-                temporary.replace(target)
-                fsync_folder(target.parent)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+                    crash_point("publish.stream-synced")
+                    file.seek(0)
+                    digest = sha256_of_stream(file)
+                replace_in(temporary, target, folder=folder)
+                os.fsync(folder)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary.name, dir_fd=folder)
+                raise
         crash_point("publish.file")
         return digest
 
@@ -168,27 +189,46 @@ class Outbox:
         errors: dict[str, StorageError] = {}
         for job_name in job_names:
             try:
-                for path in self.job_folder(job_name).iterdir():
-                    if TEMPORARY.fullmatch(path.name) and (path.is_symlink() or not path.is_dir()):  # ours are files
-                        path.unlink(missing_ok=True)
+                with _system_errors(f"sweeping {self.folder / job_name}"), self._job_folder(job_name) as folder:
+                    for name in filter(TEMPORARY.fullmatch, names_in(folder)):
+                        if not stat.S_ISDIR(
+                            os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+                        ):  # ours are files
+                            os.unlink(name, dir_fd=folder)
             except StorageError as error:
                 _note(errors, job_name, error)
-            except OSError as error:
-                _note(errors, job_name, storage_error(error, f"sweeping {self.folder / job_name}"))
         return errors
 
     def retire_receipt(self, job_name: str) -> None:
         """Before a retry: `result.json` becomes `result.N.json`, N the first number that is free."""
         self.require()
-        current = self.folder / job_name / RECEIPT
-        with _system_errors(f"renaming {current}"):
-            if not os.path.lexists(current):
-                return
-            number = 1
-            while os.path.lexists(current.with_name(f"result.{number}.json")):
-                number += 1
-            rename_durably(current, current.with_name(f"result.{number}.json"))
+        renaming = _system_errors(f"renaming {self.folder / job_name / RECEIPT}")
+        with renaming, contextlib.suppress(FileNotFoundError), self._of(job_name).held() as folder:
+            names = set(names_in(folder))
+            number = next(number for number in itertools.count(1) if f"result.{number}.json" not in names)
+            if RECEIPT in names:
+                os.rename(RECEIPT, f"result.{number}.json", src_dir_fd=folder, dst_dir_fd=folder)
+                crash_point("files.moved")
+                os.fsync(folder)
         crash_point("publish.retired")
+
+    def put_away(self, job_name: str, name: str) -> None:
+        """Give a job's folder another, hidden name, so that its own is free. Raises OSError."""
+        if _is_name(job_name):
+            with Folder(self.folder).held() as outbox, contextlib.suppress(FileNotFoundError):
+                os.rename(job_name, name, src_dir_fd=outbox, dst_dir_fd=outbox)
+
+    def size_of(self, job_name: str) -> int:
+        """Bytes of all files in a job's folder."""
+        with contextlib.suppress(OSError), Folder(self.folder).held() as outbox:
+            if _is_name(job_name):
+                return sum(status.st_size for _, status, _ in files_below(job_name, dir_fd=outbox, litter=True))
+        return 0
+
+
+def _is_name(job_name: str) -> bool:
+    """Whether a job of this name, which a restored ledger may hold, can have a folder in the outbox."""
+    return job_name not in ("", ".", "..") and "/" not in job_name
 
 
 def mount_point_of(folder: Path) -> Path:
