@@ -161,13 +161,13 @@ class ReadOnly:
     """Nothing in this folder can be renamed."""
 
     def __init__(self, monkeypatch, folder):
-        self.folder, self.rename = folder, Path.rename
-        monkeypatch.setattr(Path, "rename", lambda path, target: self.try_rename(path, target))
+        self.folder, self.rename = _identity(folder.stat()), os.rename
+        monkeypatch.setattr(os, "rename", self.try_rename)
 
-    def try_rename(self, path, target):
-        if path.parent == self.folder:
+    def try_rename(self, source, target, *, src_dir_fd=None, dst_dir_fd=None):
+        if src_dir_fd is not None and _identity(os.fstat(src_dir_fd)) == self.folder:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        return self.rename(path, target)
+        return self.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
 
 def ask(bench, job, request):
@@ -222,13 +222,13 @@ class FullFor:
     """The disk is full once, when the folder of this name is made."""
 
     def __init__(self, monkeypatch, name):
-        self.name, self.mkdir = name, Path.mkdir
+        self.name, self.mkdir = name, os.mkdir
         self.monkeypatch = monkeypatch
-        monkeypatch.setattr(Path, "mkdir", lambda path, *args, **more: self.make(path, *args, **more))
+        monkeypatch.setattr(os, "mkdir", self.make)
 
     def make(self, path, *args, **more):
-        if path.name == self.name:
-            self.monkeypatch.setattr(Path, "mkdir", self.mkdir)
+        if path == self.name:
+            self.monkeypatch.setattr(os, "mkdir", self.mkdir)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.mkdir(path, *args, **more)
 
