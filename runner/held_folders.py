@@ -63,6 +63,11 @@ def names_in(folder: int) -> list[str]:
     return os.listdir(folder)
 
 
+def is_folder(name: str, *, dir_fd: int) -> bool:
+    """Whether an entry of an open folder is a folder, and no link to one. Raises OSError."""
+    return stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
+
+
 def _opened(name: str, folder: int, *, make: bool, mode: int) -> int:
     try:
         return os.open(name, FOLDER_FLAGS, dir_fd=folder)
@@ -137,7 +142,7 @@ def _moved_up(name: str, top: int) -> list[str]:
 
 def _is_unlinked(name: str, folder: int) -> bool:
     try:
-        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        if is_folder(name, dir_fd=folder):
             return False
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:

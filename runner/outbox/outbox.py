@@ -30,7 +30,7 @@ from registry.errors import StorageError, storage_error
 from registry.voices.names import name_key
 from runner.config.instance import Instance
 from runner.errors import OutboxGone
-from runner.held_folders import Folder, held_inside, names_in
+from runner.held_folders import LINK_ERRORS, Folder, held_inside, is_folder, names_in
 from runner.inbox.entries import files_below
 
 RECEIPT = "result.json"
@@ -146,14 +146,14 @@ class Outbox:
             outbox = held.enter_context(Folder(self.folder).held())
         made = False
         for job_name in job_names:
-            path = self._of(job_name).path
             try:
+                path = self._of(job_name).path
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(job_name, dir_fd=outbox)
                     made = True
                 folders[path] = held.enter_context(held_inside(job_name, outbox))
             except OSError as error:
-                _note(errors, job_name, storage_error(error, f"creating {path}"))
+                _note(errors, job_name, _error(error, f"creating {self.folder / job_name}"))
         if made:
             with _system_errors(f"syncing {self.folder}"):
                 os.fsync(outbox)
@@ -191,9 +191,7 @@ class Outbox:
             try:
                 with _system_errors(f"sweeping {self.folder / job_name}"), self._job_folder(job_name) as folder:
                     for name in filter(TEMPORARY.fullmatch, names_in(folder)):
-                        if not stat.S_ISDIR(
-                            os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-                        ):  # ours are files
+                        if not is_folder(name, dir_fd=folder):  # ours are files
                             os.unlink(name, dir_fd=folder)
             except StorageError as error:
                 _note(errors, job_name, error)
@@ -273,4 +271,11 @@ def _system_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise storage_error(error, doing) from error
+        raise _error(error, doing) from error
+
+
+def _error(error: OSError, doing: str) -> StorageError:
+    found = storage_error(error, doing)
+    if error.errno in LINK_ERRORS:
+        found.hint = "A link or a file has its name: move that away, and work goes on by itself."
+    return found

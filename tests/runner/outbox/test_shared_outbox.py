@@ -38,7 +38,7 @@ def write_stream(outbox):
 )
 def test_a_link_in_the_place_of_a_jobs_folder_is_not_followed(outbox, private, act):
     (outbox.folder / "hello").symlink_to(private)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match="move that away"):
         act(outbox)
     assert [(path.name, path.read_text()) for path in private.iterdir()] == [("result.json", "mine")]
 
@@ -71,6 +71,7 @@ def test_no_name_of_a_job_leads_out_of_the_outbox(outbox, private, name):
     assert outbox.size_of(name) == 0
     with pytest.raises(StorageError):
         outbox.publish_stream(name, "track.wav", lambda file: file.write(b"sound"))
+    assert list(outbox.publish_many({name: {"result.json": b"{}"}})) == [name]
     assert (private / "result.json").read_text() == "mine"
 
 
