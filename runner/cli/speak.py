@@ -5,19 +5,19 @@ Every mistake in the request is found before anything is rendered. This module t
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.audio.conversion import FORMATS, encode_as, format_named, m4a_encoder
-from models.audio.files import read_audio
+from models.audio.files import decode_audio
 from models.engine_kinds import kind_of_model
 from models.named_paths import named_path, shown_path, status_of
 from models.protocol import Waveform
-from registry.errors import InvalidInput, NotFound, nearest
+from registry.errors import InvalidInput, NotFound, nearest, storage_error
 from registry.registry import open_registry
 from registry.voices.errors import VoiceNotFound
 from registry.voices.names import name_key
@@ -165,8 +165,13 @@ def _render(instance: Instance, request: SayRequest, *, voice: str) -> Waveform:
     finished = wait_for(instance, submit_job(instance, job))
     if finished.exit_code:
         raise _failure(finished.receipt)
-    waveform, _ = read_audio(finished.folder / finished.receipt["track"]["file"])
-    shutil.rmtree(finished.folder, ignore_errors=True)  # the caller gets its audio
+    name = finished.receipt["track"]["file"]
+    try:
+        waveform, _ = decode_audio(finished.outbox.read(finished.job, name), name=name)
+    except OSError as error:
+        raise storage_error(error, f"reading {name} of {finished.job}") from error
+    with contextlib.suppress(OSError):  # the caller gets its audio
+        finished.outbox.remove(finished.job)
     return waveform
 
 

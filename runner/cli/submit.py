@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from registry.jobs.values import Job, JobStatus
 from runner.config.instance import Instance
 from runner.config.logs import set_up_logging
 from runner.exit_codes import STATUS_EXIT_CODES
+from runner.outbox.outbox import Outbox
+from runner.outbox.receipt import encoded, receipt
 from runner.submission.drop_writer import Submitted
 
 if TYPE_CHECKING:
@@ -24,8 +25,13 @@ class Finished:
 
     job: str
     status: JobStatus
-    folder: Path  # in the outbox
+    outbox: Outbox
     receipt: dict[str, Any]
+
+    def paths(self) -> list[Path]:
+        """Every file in its folder, to be shown."""
+        names = self.outbox.names_of(self.job)
+        return [self.outbox.folder / self.job / name for name in sorted(names)]
 
     @property
     def exit_code(self) -> int:
@@ -54,8 +60,10 @@ def wait_for(instance: Instance, submitted: Submitted, *, on_progress: OnProgres
 
 
 def _finished(instance: Instance, job: Job) -> Finished:
-    folder = instance.outbox / job.name
-    receipt: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):  # the outbox may have been emptied meanwhile
-        receipt = json.loads((folder / "result.json").read_bytes())
-    return Finished(job=job.name, status=job.status, folder=folder, receipt=receipt)
+    """The job with its receipt as the ledger has it: what is in the outbox others may have changed."""
+    from registry.jobs import lines
+    from registry.storage.database import Database
+
+    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+        content = json.loads(encoded(receipt(job, lines.of_job(snapshot, job.id))))
+    return Finished(job=job.name, status=job.status, outbox=Outbox(instance.outbox), receipt=content)

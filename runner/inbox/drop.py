@@ -233,7 +233,8 @@ class Drop:
             return True  # a dead runner saw it settle
         signature, settled = signature_of(status), self._settled
         if stat.S_ISDIR(status.st_mode):  # of which a rename changes the times on some disks
-            signature, settled = tree_signature(self._place.path / self.name).signature, settled[-2:]
+            with self._place.held() as place:
+                signature, settled = tree_signature(self.name, dir_fd=place).signature, settled[-2:]
         return signature == settled or self._has_settled("", signature, now_s)
 
     def _still_waits(self, for_what: str, now_s: float, problem: StillArriving) -> None:

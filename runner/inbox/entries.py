@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import stat
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
+
+from runner.held_folders import Folder
 
 MAX_TREE_ENTRIES = 100_000
 MAX_TREE_DEPTH = 32
@@ -85,22 +89,22 @@ def has_job_suffix(name: str) -> bool:
 def list_entries(inbox: Path) -> list[Entry]:
     """Every entry of the inbox, folders with their whole tree. Raises OSError when the inbox cannot be read."""
     entries = []
-    with os.scandir(inbox) as found:
+    with Folder(inbox).held() as held, os.scandir(held) as found:
         for item in found:
             try:
-                entries.append(_entry(item))
+                entries.append(_entry(item, held))
             except OSError:
                 continue  # gone since the folder was read, or a bad sector: the next look will show
     return entries
 
 
-def _entry(item: os.DirEntry[str]) -> Entry:
+def _entry(item: os.DirEntry[str], inbox: int) -> Entry:
     status = item.stat(follow_symlinks=False)
     kind = _kind(item.name, status.st_mode)
     signature: Signature = signature_of(status)
     job_files = 1
     if kind is Kind.FOLDER:
-        tree = tree_signature(Path(item.path))
+        tree = tree_signature(item.name, dir_fd=inbox)
         signature, job_files = (*signature, *tree.signature), tree.job_files
     inode = (status.st_dev, status.st_ino)
     return Entry(item.name, kind, signature, inode, status.st_mtime_ns, status.st_ctime, job_files)
@@ -130,18 +134,39 @@ def access_of(status: os.stat_result) -> Signature:
     return (status.st_mode, status.st_uid, status.st_gid)
 
 
-def files_below(name: str, *, dir_fd: int, litter: bool = False) -> Iterator[tuple[str, os.stat_result, int]]:
-    """Path, status and open folder of each regular file below a folder, without litter; no link is followed."""
-    for count, (parent, folders, names, inner) in enumerate(os.fwalk(name, dir_fd=dir_fd)):
-        prefix = parent[len(name) + 1 :] + "/" if parent != name else ""
-        if count > MAX_TREE_ENTRIES or prefix.count("/") > MAX_TREE_DEPTH:
-            folders.clear()
-            continue
-        for each in names:
-            with contextlib.suppress(OSError):
-                status = os.stat(each, dir_fd=inner, follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode) and (litter or not is_litter(each)):
-                    yield prefix + each, status, inner
+class Below(NamedTuple):
+    """Entry somewhere below a folder."""
+
+    path: str  # from that folder
+    status: os.stat_result
+    folder: int  # descriptor of the folder that it is in, until the next one is asked for
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+def entries_below(name: str, *, dir_fd: int) -> Iterator[Below]:
+    """Everything below a folder, up to MAX_TREE_ENTRIES and MAX_TREE_DEPTH; no link is followed.
+
+    Unreadable parts are skipped: a job that names a file in them is refused when that is opened.
+    """
+    left = MAX_TREE_ENTRIES
+    with contextlib.suppress(OSError):
+        for parent, folders, files, inner in os.fwalk(name, dir_fd=dir_fd):
+            prefix = parent[len(name) + 1 :] + "/" if parent != name else ""
+            for each in itertools.islice((*folders, *files), max(0, left)):
+                with contextlib.suppress(OSError):
+                    yield Below(prefix + each, os.stat(each, dir_fd=inner, follow_symlinks=False), inner)
+            left -= len(folders) + len(files)
+            if left <= 0 or prefix.count("/") >= MAX_TREE_DEPTH:
+                folders.clear()
+
+
+def files_below(name: str, *, dir_fd: int, litter: bool = False) -> Iterator[Below]:
+    """Each regular file below a folder, as `entries_below`; without litter, unless that is asked for."""
+    found = entries_below(name, dir_fd=dir_fd)
+    return (each for each in found if stat.S_ISREG(each.status.st_mode) and (litter or not is_litter(each.name)))
 
 
 @dataclass(frozen=True)
@@ -152,34 +177,13 @@ class Tree:
     job_files: int
 
 
-def tree_signature(folder: Path) -> Tree:
-    """Tree below `folder`, up to MAX_TREE_ENTRIES and MAX_TREE_DEPTH; unreadable parts are skipped."""
+def tree_signature(name: str, *, dir_fd: int) -> Tree:
+    """Tree below a folder, as far as `entries_below` goes."""
     content: list[tuple[str, Signature]] = []
     job_files = 0
-    for depth, relative, status in _walk(folder):
-        if len(content) >= MAX_TREE_ENTRIES or depth > MAX_TREE_DEPTH:
-            break
-        content.append((relative, signature_of(status)))
-        visible_job = has_job_suffix(relative) and not is_litter(relative)
-        job_files += depth == 1 and stat.S_ISREG(status.st_mode) and visible_job
+    for each in entries_below(name, dir_fd=dir_fd):
+        content.append((each.path, signature_of(each.status)))
+        is_job = "/" not in each.path and has_job_suffix(each.path) and not is_litter(each.path)
+        job_files += is_job and stat.S_ISREG(each.status.st_mode)
     digest = hashlib.sha256(ascii(sorted(content)).encode()).digest()
     return Tree((len(content), int.from_bytes(digest[:7], "big")), job_files)
-
-
-def _walk(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
-    waiting = [(1, "", folder)]
-    while waiting:
-        depth, prefix, current = waiting.pop()
-        try:
-            with os.scandir(current) as found:
-                items = list(found)
-        except OSError:
-            continue  # unreadable or gone; a job that names a file in it is refused when that is opened
-        for item in items:
-            try:
-                status = item.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            yield depth, prefix + item.name, status
-            if stat.S_ISDIR(status.st_mode) and depth <= MAX_TREE_DEPTH:
-                waiting.append((depth + 1, f"{prefix}{item.name}/", Path(item.path)))

@@ -30,7 +30,16 @@ from registry.errors import StorageError, storage_error
 from registry.voices.names import name_key
 from runner.config.instance import Instance
 from runner.errors import OutboxGone
-from runner.held_folders import LINK_ERRORS, Folder, held_inside, is_folder, names_in
+from runner.held_folders import (
+    LINK_ERRORS,
+    Folder,
+    held_inside,
+    is_folder,
+    names_in,
+    read_at_most,
+    regular_file,
+    remove_tree,
+)
 from runner.inbox.entries import files_below
 
 RECEIPT = "result.json"
@@ -88,10 +97,20 @@ class Outbox:
             raise storage_error(error, f"listing {self.folder}") from error
 
     def files_of(self, job_name: str) -> set[str]:
-        """Name keys of everything in the job's folder; empty when that is gone."""
+        """Name keys of everything in the job's folder; empty when that is gone. Raises StorageError."""
+        return {name_key(name) for name in self.names_of(job_name)}
+
+    def names_of(self, job_name: str) -> list[str]:
+        """Names of everything in the job's folder, as `files_of`."""
         with _system_errors(f"listing {self.folder / job_name}"), contextlib.suppress(FileNotFoundError):
-            return {name_key(name) for name in self._of(job_name).names()}
-        return set()
+            return self._of(job_name).names()
+        return []
+
+    def read(self, job_name: str, name: str) -> bytes:
+        """A regular file of a job's folder. Raises OSError, also for a link."""
+        place = self._of(job_name) / name
+        with Folder(place.root, place.parts[:-1]).held() as folder, regular_file(name, dir_fd=folder) as file:
+            return read_at_most(file, os.fstat(file).st_size)
 
     def _of(self, job_name: str) -> Folder:
         """The folder of a job's files. Others may write into the outbox: it is never reached through a link."""
@@ -215,6 +234,12 @@ class Outbox:
         if _is_name(job_name):
             with Folder(self.folder).held() as outbox, contextlib.suppress(FileNotFoundError):
                 os.rename(job_name, name, src_dir_fd=outbox, dst_dir_fd=outbox)
+
+    def remove(self, job_name: str) -> None:
+        """Delete a job's folder. Raises OSError."""
+        if _is_name(job_name):
+            with Folder(self.folder).held() as outbox:
+                remove_tree(job_name, dir_fd=outbox)
 
     def size_of(self, job_name: str) -> int:
         """Bytes of all files in a job's folder."""

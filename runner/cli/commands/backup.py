@@ -106,6 +106,7 @@ def restore(archive: Path, replace: bool, with_settings: bool, as_json: bool) ->
 
 def _retire_answers(instance: Instance) -> None:
     """Rename receipts of jobs that are open again, as of the backup: they have not been answered."""
+    from registry.errors import StorageError
     from registry.jobs.lists import list_jobs
     from registry.jobs.values import OPEN_STATUSES
     from registry.storage.database import Database
@@ -113,6 +114,10 @@ def _retire_answers(instance: Instance) -> None:
 
     with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
         names = [job.job.name for job in list_jobs(snapshot, statuses=OPEN_STATUSES, limit=1 << 30)]
+    outbox = Outbox.of(instance)
     for name in names:
-        if (instance.outbox / name / RECEIPT).exists():
-            Outbox.of(instance).retire_receipt(name)
+        try:
+            if RECEIPT in outbox.files_of(name):
+                outbox.retire_receipt(name)
+        except StorageError as error:
+            say(f"warning: {error}")

@@ -108,7 +108,7 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
     say(f"{finished.job}: {finished.status}")
     if finished.error_text:
         say(finished.error_text)
-    for path in sorted(finished.folder.glob("*")):
+    for path in finished.paths():
         echo(path)
     return finished.exit_code
 

@@ -79,3 +79,25 @@ def test_more_jobs_than_a_process_may_hold_open_are_published(outbox):
     count = 1_100
     assert outbox.publish_many({f"job-{number}": {"a": b"1"} for number in range(count)}) == {}
     assert len(list(outbox.folder.glob("job-*/a"))) == count
+
+
+@pytest.mark.parametrize("name", ["link.wav", "fifo.wav", "../../private/result.json", "folder"])
+def test_only_a_regular_file_of_the_jobs_own_folder_is_read(outbox, private, name):
+    folder = outbox.folder / "hello"
+    (folder / "folder").mkdir(parents=True)
+    (folder / "link.wav").symlink_to(private / "result.json")
+    os.mkfifo(folder / "fifo.wav")
+    with pytest.raises(OSError, match=r"Errno"):
+        outbox.read("hello", name)
+    (folder / "track.wav").write_bytes(b"sound")
+    assert outbox.read("hello", "track.wav") == b"sound"
+
+
+def test_a_folder_that_the_caller_gives_up_is_removed_and_a_link_in_its_place_is_not_followed(outbox, private):
+    (outbox.folder / "a").mkdir()
+    (outbox.folder / "a" / "link").symlink_to(private)
+    (outbox.folder / "b").symlink_to(private)
+    for name in ("a", "b", "gone", "..", "../private"):
+        outbox.remove(name)
+    assert list(outbox.folder.iterdir()) == []
+    assert (private / "result.json").read_text() == "mine"
