@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import os
 import re
 import stat
@@ -17,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from runner.held_folders import Folder
+from runner.held_folders import Folder, held_inside
 
 MAX_TREE_ENTRIES = 100_000
 MAX_TREE_DEPTH = 32
@@ -149,18 +148,25 @@ class Below(NamedTuple):
 def entries_below(name: str, *, dir_fd: int) -> Iterator[Below]:
     """Everything below a folder, up to MAX_TREE_ENTRIES and MAX_TREE_DEPTH; no link is followed.
 
-    Unreadable parts are skipped: a job that names a file in them is refused when that is opened.
+    Unreadable parts are skipped: a job that names a file in them is refused when that is opened. Not `os.fwalk`, which
+    blocks on a FIFO that was put in the place of a folder.
     """
-    left = MAX_TREE_ENTRIES
-    with contextlib.suppress(OSError):
-        for parent, folders, files, inner in os.fwalk(name, dir_fd=dir_fd):
-            prefix = parent[len(name) + 1 :] + "/" if parent != name else ""
-            for each in itertools.islice((*folders, *files), max(0, left)):
+    return _below(name, "", dir_fd, iter(range(MAX_TREE_ENTRIES)))
+
+
+def _below(name: str, prefix: str, parent: int, left: Iterator[int]) -> Iterator[Below]:
+    with contextlib.suppress(OSError), held_inside(name, parent) as folder:
+        folders = []
+        with os.scandir(folder) as found:
+            for item, _ in zip(found, left, strict=False):
                 with contextlib.suppress(OSError):
-                    yield Below(prefix + each, os.stat(each, dir_fd=inner, follow_symlinks=False), inner)
-            left -= len(folders) + len(files)
-            if left <= 0 or prefix.count("/") >= MAX_TREE_DEPTH:
-                folders.clear()
+                    status = item.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append(item.name)
+                    yield Below(prefix + item.name, status, folder)
+        if prefix.count("/") < MAX_TREE_DEPTH:
+            for each in folders:
+                yield from _below(each, f"{prefix}{each}/", folder, left)
 
 
 def files_below(name: str, *, dir_fd: int, litter: bool = False) -> Iterator[Below]:

@@ -96,7 +96,7 @@ class SpeechJobs:
 
     @contextlib.asynccontextmanager
     async def listening(self, job: Job) -> AsyncIterator[None]:
-        """Be one who wants a job; the last to go before its end has it cancelled."""
+        """Be one who wants a job; the last to go before all is spoken has it cancelled."""
         self._listeners[job.id] = self._listeners.get(job.id, 0) + 1
         try:
             yield
@@ -112,8 +112,7 @@ class SpeechJobs:
             with contextlib.suppress(Conflict, NotFound):  # it has ended
                 add_request(session, job.name, CANCEL, now_s=time.time())
 
-        found = await self.context.read(lambda session: jobs.find(session, job.id))
-        if found is not None and found.status in OPEN_STATUSES and found.outcome is None:
+        if await self.context.read(lambda session: _is_unspoken(session, job.id)):
             await self.context.request(ask)
 
     async def sound(self, job: Job) -> AsyncGenerator[Samples, None]:
@@ -208,6 +207,15 @@ def _known(session: Session, stem: str, is_whole: Callable[[str], bool]) -> Job 
         return None
     digests = [line.result["audio_sha256"] for line in lines.of_job(session, job.id) if line.result is not None]
     return job if digests and all(map(is_whole, digests)) else None
+
+
+def _is_unspoken(session: Session, job_id: int) -> bool:
+    """Whether a job has lines that nobody has spoken yet; when only its receipt is missing, it may as well end."""
+    job = jobs.find(session, job_id)
+    if job is None or job.status not in OPEN_STATUSES or job.outcome is not None:
+        return False
+    counts = line_counts(session, job_id)
+    return not counts.total or counts.waiting > 0
 
 
 def _state(job_id: int, position: int, session: Session) -> tuple[Job | None, Line | None, int]:

@@ -11,7 +11,7 @@ LOCK = 'kind = "lock"\nvoice = "elena"\naudio = "elena.wav"\ntranscript = "Hi."\
 
 def drop(inbox: Path, name: str, content: str = SPEAK, *, mtime_s: float | None = None) -> Path:
     path = inbox / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     if mtime_s is not None:
         os.utime(path, (mtime_s, mtime_s))

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from runner.inbox import entries
 from runner.inbox.entries import MAX_TREE_DEPTH, entries_below, files_below, list_entries, tree_signature
 from tests.runner.inbox.dropping import drop
 
@@ -54,3 +55,21 @@ def test_a_folder_that_cannot_be_read_is_listed_all_the_same(tmp_path):
     (tmp_path / "book").chmod(0)
     assert [entry.name for entry in list_entries(tmp_path)] == ["book"]
     (tmp_path / "book").chmod(0o700)
+
+
+def test_a_fifo_put_in_the_place_of_a_folder_meanwhile_blocks_nobody(tmp_path, folder):
+    drop(tmp_path, "book/part/one.txt")
+    seen = entries_below("book", dir_fd=folder)
+    assert next(seen).path == "part"
+    (tmp_path / "book" / "part").rename(tmp_path / "away")
+    os.mkfifo(tmp_path / "book" / "part")
+    assert paths(seen) == []
+    os.mkfifo(tmp_path / "fifo")
+    assert paths(entries_below("fifo", dir_fd=folder)) == []
+
+
+def test_no_more_entries_are_looked_at_than_a_tree_may_have(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(entries, "MAX_TREE_ENTRIES", 5)
+    for name in ("a/one", "a/two", "b/one", "b/two", "c"):
+        drop(tmp_path, f"book/{name}")
+    assert len(paths(entries_below("book", dir_fd=folder))) == 5
