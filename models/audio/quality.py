@@ -1,25 +1,28 @@
 """A take's waveform and the text it should speak → figures, and the gates it failed.
 
 Pure functions; no model is needed. A gate's name is stored with the take and printed in the receipt:
-empty, not-finite, silent (none of which is usable), clipped, too-short, too-long, length-cap.
+empty, not-finite, silent (none of which is usable), clipped, too-short, too-long, length-cap, long-silence, runs-on.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from models.audio.silences import Silences, silences_of
+from models.audio.speech_detector import SpeechEnd
 from models.languages import AUTO
 from models.protocol import SAMPLE_RATE_HZ
 from models.text.spoken_time import SpokenTime, spoken_time
 
 UNUSABLE = frozenset({"empty", "not-finite", "silent"})
-ESTIMATED = ("too-short", "too-long")
-GATES = ("empty", "not-finite", "silent", "clipped", "too-short", "too-long", "length-cap")
+ESTIMATED = ("too-short", "too-long", "long-silence", "runs-on")
+GATES = ("empty", "not-finite", "silent", "clipped", "too-short", "too-long", "length-cap", "long-silence", "runs-on")
 
 SILENT_PEAK = 0.01
 SILENT_RMS = 0.003  # of the loudest 100 ms
@@ -27,6 +30,14 @@ WINDOW_SAMPLES = SAMPLE_RATE_HZ // 10
 BLOCK_SAMPLES = 200 * WINDOW_SAMPLES
 CLIPPED_AT = 0.999
 CLIPPED_SHARE = 0.005
+# Longest silence between two sounds, by the strongest mark in the text; as long again at either end, and 2 s at most.
+LONGEST_PAUSES_S = ((re.compile(r"\n\s*\n|\.\.\.|…|[—–]"), 3.0), (re.compile(r"[.!?。！？।؟\n]\s*\S"), 2.2))
+LONGEST_GAP_S, LONGEST_AT_ENDS_S = 1.4, 2.0
+PAUSE_GROWTH, MOST_GROWTH_S = 0.03, 2.0  # of the expected time: a long line may pause for longer
+LONGEST_TAIL_S = 1.0  # of noise after the speech, or of a tone
+DOUBTFUL, DOUBTFUL_S = 1.6, 1.0  # times the expected time, and so much more
+RUNS_ON = 2.0  # the same, where more is spoken after a pause
+LOOKED_AT_S = 12.0  # of a doubtful take's end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +49,7 @@ class Quality:
     loudest_rms: float  # of the loudest 100 ms
     clipped_share: float
     expected: SpokenTime
+    silences: Silences = field(default_factory=Silences)
     failed: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()  # gates that only an estimate would close, of an engine that says it but one way
 
@@ -63,14 +75,28 @@ class Quality:
             "expected_s": round(self.expected.expected_s, 2),
             "expected_low_s": round(self.expected.low_s, 2),
             "expected_high_s": round(self.expected.high_s, 2),
+            "leading_silence_s": round(self.silences.leading_s, 2),
+            "trailing_silence_s": round(self.silences.trailing_s, 2),
+            "longest_silence_s": round(self.silences.longest_s, 2),
         }
 
     def warnings(self) -> tuple[str, ...]:
-        """A sentence on a length that the text does not explain."""
-        if not self.doubts:
-            return ()
-        low_s, high_s = self.expected.low_s, self.expected.high_s
-        return (f"It lasts {self.duration_s:.1f} s; {low_s:.1f} to {high_s:.1f} s were expected of its text.",)
+        """Sentences on a length or a silence that the text does not explain."""
+        return tuple(self._doubts())
+
+    def _doubts(self) -> Iterator[str]:
+        low_s, high_s, silences = self.expected.low_s, self.expected.high_s, self.silences
+        if not {"too-short", "too-long"}.isdisjoint(self.doubts):
+            yield f"It lasts {self.duration_s:.1f} s; {low_s:.1f} to {high_s:.1f} s were expected of its text."
+        if "runs-on" in self.doubts:
+            yield f"Sound goes on after its text: it lasts {self.duration_s:.1f} s."
+        if "long-silence" in self.doubts:
+            longest_s, at_s = max(
+                (silences.leading_s, 0.0),
+                (silences.longest_s, silences.longest_at_s),
+                (silences.trailing_s, self.duration_s - silences.trailing_s),
+            )
+            yield f"It is silent for {longest_s:.1f} s from {at_s:.1f} s on."
 
 
 def measure(
@@ -80,10 +106,12 @@ def measure(
     language: str = AUTO,
     finish_reason: str = "eos",
     is_seeded: bool = True,
+    speech_end: SpeechEnd | None = None,
 ) -> Quality:
     """Quality of a take `(S,)` at 24 kHz, by every gate.
 
-    Where no seed would make another take, a length that was only estimated is doubted, and not judged.
+    Where no seed would make another take, what follows from an estimate is doubted, and not judged. `speech_end` tells
+    speech from noise in doubtful takes; without it only noise of one level is known.
     """
     expected = spoken_time(text, language)
     duration_s = waveform.size / SAMPLE_RATE_HZ
@@ -93,14 +121,18 @@ def measure(
     peak = max((peak for peak, _ in figures), default=0.0)
     clipped = sum(count for _, count in figures) / max(1, waveform.size)
     loudest = loudest_rms(waveform) if finite else 0.0
+    is_silent = waveform.size > 0 and finite and (peak < SILENT_PEAK or loudest < SILENT_RMS)
+    silences = silences_of(waveform) if finite and not is_silent else Silences()
     found = {
         "empty": waveform.size == 0,
         "not-finite": not finite,
-        "silent": waveform.size > 0 and finite and (peak < SILENT_PEAK or loudest < SILENT_RMS),
+        "silent": is_silent,
         "clipped": clipped > CLIPPED_SHARE,
         "too-short": waveform.size > 0 and duration_s < expected.shortest_s,
         "too-long": duration_s > expected.longest_s,
         "length-cap": finish_reason == "length",
+        "long-silence": _is_silent_for_long(silences, text, expected),
+        "runs-on": finite and not is_silent and _runs_on(waveform, silences, expected, speech_end),
     }
     doubts = () if is_seeded else tuple(gate for gate in ESTIMATED if found[gate])
     return Quality(
@@ -109,9 +141,38 @@ def measure(
         loudest_rms=loudest,
         clipped_share=clipped,
         expected=expected,
+        silences=silences,
         failed=tuple(gate for gate in GATES if found[gate] and gate not in doubts),
         doubts=doubts,
     )
+
+
+def _is_silent_for_long(silences: Silences, text: str, expected: SpokenTime) -> bool:
+    growth_s = min(MOST_GROWTH_S, PAUSE_GROWTH * expected.expected_s)
+    gap_s = next((longest_s for marks, longest_s in LONGEST_PAUSES_S if marks.search(text.strip())), LONGEST_GAP_S)
+    at_ends_s = max(silences.leading_s, silences.trailing_s)
+    return silences.longest_s > gap_s + growth_s or at_ends_s > LONGEST_AT_ENDS_S + growth_s
+
+
+def _runs_on(
+    waveform: npt.NDArray[np.floating[Any]], silences: Silences, expected: SpokenTime, speech_end: SpeechEnd | None
+) -> bool:
+    """Whether noise follows the speech, or more speech than the text explains follows a pause."""
+    end_s = waveform.size / SAMPLE_RATE_HZ - silences.trailing_s
+    sound_s = end_s - silences.leading_s
+    is_tail_flat = LONGEST_TAIL_S < silences.flat_tail_s < sound_s - LONGEST_TAIL_S / 5
+    if not is_tail_flat and sound_s < DOUBTFUL * expected.expected_s + DOUBTFUL_S:
+        return False
+    pause_s = -1.0 if silences.last_pause_at_s is None else silences.last_pause_at_s - silences.leading_s
+    goes_on = sound_s > RUNS_ON * expected.expected_s + DOUBTFUL_S and pause_s > expected.low_s
+    if speech_end is None:
+        return is_tail_flat or goes_on
+    start_s = max(0.0, end_s - LOOKED_AT_S)
+    last = waveform[round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)].astype(np.float32)
+    spoken_s = start_s + speech_end(last)
+    return (
+        goes_on or 0 < spoken_s < end_s - LONGEST_TAIL_S
+    )  # where it hears no speech at all, it does not know the voice
 
 
 def loudest_rms(waveform: npt.NDArray[np.floating[Any]]) -> float:

@@ -118,6 +118,8 @@ FAULTS = {
     "too-short": "is too short for its text",
     "too-long": "is too long for its text",
     "length-cap": "was cut at the longest length allowed",
+    "long-silence": "is silent for too long",
+    "runs-on": "goes on after its text",
 }
 
 

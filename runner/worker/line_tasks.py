@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from models.audio.quality import Quality, measure
+from models.audio.speech_detector import find_detector
 from models.protocol import (
     DescribedVoice,
     EngineFacts,
@@ -99,6 +100,7 @@ class LineTask:
             language=request.language,
             finish_reason=done.finish_reason,
             is_seeded=is_seeded,
+            speech_end=find_detector(),
         )
         rendered = Rendered(done=done, quality=quality, attempt=self.attempt)
         if self.best is None or quality.badness() < self.best.quality.badness():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from models.audio.quality import measure
+from models.audio.speech_detector import find_detector
 from models.protocol import (
     SAMPLE_RATE_HZ,
     EngineFacts,
@@ -146,6 +147,7 @@ class LockTask:
             language=self.audition_language,
             finish_reason=done.finish_reason,
             is_seeded=self.engine.is_seeded,
+            speech_end=find_detector(),
         )
         if not quality.passed and self.engine.is_seeded and self._attempt < self.context.settings.max_takes:
             self._attempt += 1
