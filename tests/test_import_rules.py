@@ -69,6 +69,7 @@ FORWARDING = {"models.qwen3_tts", "runner.cli"}
 
 THREADS_START_IN = {
     "runner.worker", "runner.engine", "runner.inbox.watcher",
+    "runner.scheduling.plan_thread",  # large jobs hold nobody up
     "models.processes.engine",  # reads requests while the model computes
     "models.fetch.download_process",  # ends with its parent
     "models.qwen3_tts.worker_threads", "models.qwen3_tts.load",

@@ -28,11 +28,13 @@ _SAME = str.maketrans({**dict.fromkeys(APOSTROPHES, "'"), "‐": "-", "‑": "-"
 
 
 class Respellings:
-    """A table, ready to be looked up."""
+    """A table, ready to be looked up; of one `beneath` it, the entries that it does not have itself."""
 
-    def __init__(self, table: Mapping[str, str]) -> None:
-        # Marks and pictures that the table says how to speak.
+    def __init__(self, table: Mapping[str, str], *, beneath: Respellings | None = None) -> None:
+        self._beneath = beneath if beneath else None
+        # Marks and pictures that the tables say how to speak.
         self.characters = frozenset(character for word in table for character in word if not character.isalnum())
+        self.characters |= self._beneath.characters if self._beneath else frozenset()
         self._entries: dict[str, Any] = {}  # token -> the entries that go on from there; "" -> the respelling
         for word, spoken in table.items():
             node = self._entries
@@ -40,13 +42,16 @@ class Respellings:
                 node = node.setdefault(_folded(token), {})
             node[""] = spoken
 
+    def __bool__(self) -> bool:
+        return bool(self._entries or self._beneath)
+
     def spoken(self, text: str) -> str:
         """The spoken form of a text as it was written, with every entry in place of the words it stands for."""
         return self.respelled(spoken_form(text, kept=self.characters))
 
     def respelled(self, text: str) -> str:
         """`text` with its entries in place; itself, where it has none."""
-        if not self._entries:
+        if not self:
             return text
         tokens = _tokens(text)
         folded = [_folded(token) for token in tokens]
@@ -65,11 +70,12 @@ class Respellings:
 
     def _entry_at(self, folded: list[str], here: int) -> tuple[int, str]:
         """How many tokens the longest entry takes that stands here, and how it is spoken; 0 where none does."""
+        found = self._beneath._entry_at(folded, here) if self._beneath else (0, "")
         node: dict[str, Any] | None = self._entries
-        end, found = here, (0, "")
+        end = here
         while end < len(folded) and node and (node := node.get(folded[end])):
             end += 1
-            if "" in node and folded[end : end + 2] != ["'", "t"]:  # "can" is not in "can't"
+            if "" in node and end - here >= found[0] and folded[end : end + 2] != ["'", "t"]:  # no "can" in "can't"
                 found = (end - here, node[""])
         return found
 
@@ -93,12 +99,6 @@ def checked_table(table: Mapping[str, object]) -> dict[str, str]:
         if other != word and table[other] != spoken:
             raise InvalidInput(f"The pronunciations name {word!r} and {other!r}, which are one word.")
     return {word: str(spoken) for word, spoken in table.items()}
-
-
-def merged(general: Mapping[str, str], special: Mapping[str, str]) -> dict[str, str]:
-    """Both tables in one; where both have a word, in any case, the special one wins."""
-    named = {_key(word) for word in special}
-    return {**{word: spoken for word, spoken in general.items() if _key(word) not in named}, **special}
 
 
 @functools.cache

@@ -188,6 +188,10 @@ START_JOB = """
         started_s = coalesce(started_s, :now_s), plan_json = coalesce(plan_json, :plan_json)
     WHERE id = :id RETURNING *
 """
+PLAN_JOB = """
+    UPDATE job SET model = :model, plan_json = :plan_json
+    WHERE id = :id AND plan_json IS NULL AND outcome IS NULL AND status = 'queued' RETURNING id
+"""
 INSERT_LINE = """
     INSERT INTO line (job_id, position, key, file, status, model, request_json, seed)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -205,14 +209,27 @@ def start(
 ) -> Job:
     """Mark a job as running and return it; the plan and the lines of its first start hold over every retry."""
     if not job.is_planned:
-        session.execute_many(INSERT_LINE, [_line_columns(job, line) for line in lines])
+        session.execute_many(INSERT_LINE, [_line_columns(job.id, line) for line in lines])
     values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan or {}))}
     return job_from(session.rows(START_JOB, values)[0])
 
 
-def _line_columns(job: Job, line: NewLine) -> tuple[object, ...]:
+def set_plan(
+    session: Session, job_id: int, *, plan: JsonObject, model: str, lines: Iterable[NewLine], warnings: Iterable[str]
+) -> bool:
+    """Give a queued job its plan and its lines, before it starts; False when it has them, has ended, or is gone."""
+    values = {"id": job_id, "model": model, "plan_json": canonical_json(dict(plan))}
+    if not session.rows(PLAN_JOB, values):
+        return False
+    session.execute_many(INSERT_LINE, [_line_columns(job_id, line) for line in lines])
+    for warning in warnings:
+        add_warning(session, job_id, warning)
+    return True
+
+
+def _line_columns(job_id: int, line: NewLine) -> tuple[object, ...]:
     status = LineStatus.PUBLISHED if line.is_pause else LineStatus.WAITING
-    return (job.id, line.position, line.key, line.file, status, line.model, line.request_json, line.seed)
+    return (job_id, line.position, line.key, line.file, status, line.model, line.request_json, line.seed)
 
 
 def requeue(session: Session, job_id: int, *, not_before_s: float, warning: str | None = None) -> None:

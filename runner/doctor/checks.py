@@ -24,7 +24,7 @@ from registry.storage.identity import check_kind, check_not_lost, known_id
 from runner.config.instance import Instance
 from runner.doctor import engine_checks
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
-from runner.scheduling.planner import load_pronunciations
+from runner.scheduling.pronunciation_file import load_pronunciations
 from runner.text_format import counted
 from runner.version import VERSION
 

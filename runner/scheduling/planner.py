@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from models.audio.encoder import check_can_write
-from models.named_paths import named_path, read_named
-from models.text.pronunciation import Respellings, checked_table, merged
+from models.text.pronunciation import Respellings
 from models.text.spoken_form import has_word, spoken_form
 from registry.errors import InvalidInput
 from registry.jobs.line_request import LineRequest
 from registry.jobs.values import NewLine
 from registry.storage.digests import canonical_json
 from registry.storage.session import Session
-from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.jobfile.specs import DesignSpec, LineSpec, SynthesizeSpec
-from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.scheduling.line_plan import (
     SEED_LIMIT,
     WORDLESS_PAUSE_S,
@@ -31,14 +27,9 @@ from runner.scheduling.line_plan import (
     spoken_content,
 )
 from runner.scheduling.line_texts import job_texts
+from runner.scheduling.pronunciation_file import NONE, PRONUNCIATIONS_HINT
 from runner.scheduling.voice_resolution import ModelNames, ResolvedVoice, described_voice, resolve_voice
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-PRONUNCIATIONS_HINT = 'Every line is `word = "respelling"`; `pronunciations` in voicejobs.toml names the file.'
 RandomSeed = Callable[[], int]
 
 
@@ -54,12 +45,18 @@ class JobPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Planner:
-    """Dispatcher the specs of jobs that speak into lines."""
+    """Turns the specs of jobs that speak into lines."""
 
     settings: Settings
     models: ModelNames
     random_seed: RandomSeed
-    pronunciations: Mapping[str, str] = field(default_factory=dict)  # the instance's own
+    pronunciations: Respellings = NONE  # the instance's own
+
+    def plan(self, spec: DesignSpec | SynthesizeSpec, *, session: Session, folder: Path | None) -> JobPlan:
+        """As `design` or `synthesize`."""
+        if isinstance(spec, DesignSpec):
+            return self.design(spec)
+        return self.synthesize(spec, session=session, folder=folder)
 
     def design(self, spec: DesignSpec) -> JobPlan:
         """N candidates: one text, one description, N seeds."""
@@ -86,9 +83,7 @@ class Planner:
         parts = texts.lines
         references = dict.fromkeys(part.voice or spec.voice or "" for part in parts)
         voices = {reference: resolve_voice(session, reference) for reference in references}
-        tables = {
-            name: Respellings(merged(self.pronunciations, voice.pronunciations or {})) for name, voice in voices.items()
-        }
+        tables = {name: self._respellings(voice) for name, voice in voices.items()}
         files = line_files([part.id for part in parts], extension=spec.format or self.settings.format)
         seeds = self._seeds(spec)
         lines = []
@@ -120,6 +115,11 @@ class Planner:
         if first is None:
             raise InvalidInput("The respellings leave no word to speak in the job.", hint=PRONUNCIATIONS_HINT)
         return JobPlan(model=first.model, lines=lines, plan={"voices": resolved}, warnings=texts.ignored_warnings())
+
+    def _respellings(self, voice: ResolvedVoice) -> Respellings:
+        if not voice.pronunciations:
+            return self.pronunciations
+        return Respellings(voice.pronunciations, beneath=self.pronunciations)
 
     def _request(
         self,
@@ -168,16 +168,3 @@ class Planner:
             return derived_seed(content, job_seed=spec.seed, ordinal=ordinal)
 
         return seed_for
-
-
-def load_pronunciations(instance: Instance) -> dict[str, str]:
-    """The instance's own respellings. Raises InvalidInput when the file is absent or wrong."""
-    if not instance.settings.pronunciations:
-        return {}
-    path = named_path(instance.settings.pronunciations, below=instance.root)
-    try:
-        content = read_named(path, limit_bytes=MAX_FILE_BYTES, silent_s=0)
-        return checked_table(tomllib.loads(content.decode("utf-8-sig")))
-    except (ValueError, RecursionError) as error:
-        reason = str(error).removesuffix(".")
-        raise InvalidInput(f"The file of pronunciations {path}: {reason}.", hint=PRONUNCIATIONS_HINT) from None

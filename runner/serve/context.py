@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -19,6 +20,7 @@ from registry.storage.object_store import ObjectStore
 from registry.storage.session import Session
 from runner.config.instance import Instance
 from runner.config.serve_settings import ServeSettings
+from runner.scheduling.pronunciation_file import PronunciationFile
 from runner.serve.errors import NoRunner, RequestRefused
 from runner.serve.ledger_watch import LedgerWatch
 
@@ -46,6 +48,10 @@ class ServeContext:
     @property
     def settings(self) -> ServeSettings:
         return self.instance.settings.serve
+
+    @functools.cached_property
+    def pronunciations(self) -> PronunciationFile:
+        return PronunciationFile(self.instance)
 
     @property
     def takes(self) -> TakeStore:

@@ -207,7 +207,7 @@ class Runner:
 
     def _drain(self) -> None:
         """Let work in flight finish, for a moment; the next runner begins the rest again."""
-        self.worker.is_stopping = True
+        self.worker.stop()
         logger.info("stopping")
         end_s = time.monotonic() + DRAIN_S
         while self.worker.is_busy and self._signals < 2:

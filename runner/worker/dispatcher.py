@@ -5,8 +5,9 @@ Starting a job resolves the names in it and writes its lines; from then on it is
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -19,9 +20,9 @@ from registry.storage.session import Session
 from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
-from runner.jobfile.parse import spec_from_json
 from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec
-from runner.scheduling.planner import JobPlan, Planner, load_pronunciations
+from runner.scheduling.plan_thread import PlanThread
+from runner.scheduling.planner import Planner
 from runner.scheduling.scheduler import Choice, in_order
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
@@ -32,6 +33,8 @@ from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.lock_task import LockTask
 from runner.worker.take_writer import TakeWriter
+
+logger = logging.getLogger(__name__)
 
 JOBS_AT_ONCE = 64  # running jobs held in memory
 WAITING_AT_ONCE = 8  # running jobs held in memory while their model is on its way here
@@ -50,11 +53,15 @@ class Dispatcher:
     lock_jobs: LockJobs
     exchange: ExchangeJobs
     beginnings: Beginnings
+    plannings: Beginnings  # of large jobs, in the thread
+    plan_thread: PlanThread
+    planner: Callable[[], Planner]
     events: Events
     _may_be_ready: bool = True  # whether the ledger may hold jobs that could start
     _absent: frozenset[str] = frozenset()  # models on their way here: their jobs hold nobody up
     _ready: dict[int, ReadyJob] = field(default_factory=dict)
     _next_delayed_s: float | None = None
+    _noted: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)  # while a large job is planned
 
     def look_again(self) -> None:
         """The ledger may hold jobs that could start: the next dispatch looks."""
@@ -65,6 +72,7 @@ class Dispatcher:
         absent = self.loader.absent(now_s=now_s)
         self._may_be_ready |= absent != self._absent
         self._absent = absent
+        self._note_plan()
         self._fetch_ready()
         passed: set[int] = set()
         while not self.in_flight.has_isolated:
@@ -124,7 +132,7 @@ class Dispatcher:
                 overdue_before_s=overdue_before_s,
                 model=self.loader.loaded,
                 absent=self._absent,
-                limit=JOBS_AT_ONCE,
+                limit=JOBS_AT_ONCE + len(self.plan_thread.held),
             )
             self._next_delayed_s = next_delayed_s(session, now_s=wall_s)
         self._ready = {job.id: job for job in found if job.id not in self.in_flight.jobs}
@@ -140,7 +148,7 @@ class Dispatcher:
             choices += [
                 Choice(id=job.id, priority=job.priority, model=job.model, waits_since_s=job.claimed_s)
                 for job in self._ready.values()
-                if job.model not in self._absent
+                if job.model not in self._absent and job.id not in self.plan_thread.held
             ]
         max_wait_s = self.context.settings.max_wait_s
         return in_order(choices, loaded=self.loader.loaded, now_s=self.context.clock(), max_wait_s=max_wait_s)
@@ -169,6 +177,61 @@ class Dispatcher:
         with self.beginnings.noted(job_ids):
             self._begin_all(job_ids)
 
+    def _is_planned_apart(self, job: Job) -> bool:
+        """Whether a job is so large that the others go on while it is planned, or already read, in a thread."""
+        is_idle = not self.plan_thread
+        if is_idle:
+            self.plannings.refuse_deadly(job.id)
+        if not self.plan_thread.keep(job):
+            return False
+        if is_idle:
+            self._noted.enter_context(self.plannings.noted([job.id]))
+        return True
+
+    def _note_plan(self) -> None:
+        """Go on with a large job that is planned, or end it when it could not be."""
+        if (finished := self.plan_thread.finished()) is None:
+            return
+        self._forget_note()
+        self._may_be_ready = True
+        job_id, future = finished
+        with self.context.database.read() as session:
+            job = jobs.find(session, job_id)
+        if job is None or job.outcome is not None or job.status != JobStatus.QUEUED:
+            self.plan_thread.specs.pop(job_id, None)  # cancelled meanwhile
+            return
+        try:
+            with for_job(job_id):
+                future.result()
+        except StorageError as error:
+            self._delay_for(job, error)
+        except JobBroken as broken:
+            if not isinstance(broken.error, VoiceJobsError):
+                broken.log()
+            with self.context.database.write() as session:
+                self._fail(session, job, broken.reason)
+            self.events.append(OutcomesCommitted((job_id,)))
+
+    def give_up(self) -> None:
+        """Forget what is being planned: the ledger knows it."""
+        self._forget_note()
+        self.plan_thread.give_up()
+
+    def stop(self) -> None:
+        """Begin nothing more; a process that ends before a plan is made does not count against its job."""
+        self._forget_note()
+
+    def close(self) -> None:
+        """Wait for the plan that is being made."""
+        self._forget_note()
+        self.plan_thread.close()
+
+    def _forget_note(self) -> None:
+        try:
+            self._noted.close()
+        except StorageError as error:
+            logger.warning("%s", error)
+
     def _begin_all(self, job_ids: Sequence[int]) -> None:
         """Resolve what jobs name, write their lines, and take them into flight, in one transaction.
 
@@ -187,7 +250,9 @@ class Dispatcher:
                 try:
                     with for_job(job_id):
                         self.beginnings.refuse_deadly(job_id)
-                        spec = spec_from_json(job.spec_json)
+                        if self._is_planned_apart(job):
+                            continue
+                        spec = self.plan_thread.spec_of(job)
                         room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
                         if isinstance(spec, ExportSpec | ImportSpec):
                             exchanges.append((job, spec))
@@ -280,7 +345,8 @@ class Dispatcher:
             return self._begin_lock(session, job, spec, *begun)
         kept = spec.without_texts() if isinstance(spec, SynthesizeSpec) else spec
         if not job.is_planned:
-            planned = self._plan(session, job, spec)
+            folder = self._folder_of(job) if isinstance(spec, SynthesizeSpec) and spec.text_file is not None else None
+            planned = self.planner().plan(spec, session=session, folder=folder)
             model = planned.model
             started = jobs.start(session, job, plan=planned.plan, model=model, lines=planned.lines, now_s=now_s)
             for warning in planned.warnings:
@@ -289,19 +355,6 @@ class Dispatcher:
         left = lines.models_left(session, [job.id]).get(job.id)
         started = jobs.start(session, job, model=left[0] if left else None, now_s=now_s)
         return ActiveJob(job=started, spec=kept, model=started.model, drained=not left, last_scheduled_s=job.claimed_s)
-
-    def _plan(self, session: Session, job: Job, spec: JobSpec) -> JobPlan:
-        planner = Planner(
-            settings=self.context.settings,
-            models=self.context.models,
-            random_seed=lambda: secrets.randbits(31),
-            pronunciations=load_pronunciations(self.context.instance),
-        )
-        if isinstance(spec, DesignSpec):
-            return planner.design(spec)
-        assert isinstance(spec, SynthesizeSpec)
-        folder = self._folder_of(job) if spec.text_file is not None else None
-        return planner.synthesize(spec, session=session, folder=folder)
 
     def _folder_of(self, job: Job) -> Path | None:
         """The folder of the files that a job refers to."""

@@ -7,9 +7,12 @@ holds in memory can be made again from the ledger, which is what it does at its 
 from __future__ import annotations
 
 import logging
+import secrets
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from registry.errors import StorageError, VoiceJobsError, storage_error
 from registry.jobs import jobs
@@ -20,9 +23,13 @@ from registry.jobs.values import Job, JobError, JobStatus
 from runner.engine.client import EngineClient
 from runner.engine.model_loader import ModelLoader
 from runner.inbox.scanner import InboxScanner
+from runner.inbox.waiting import waiting_in
 from runner.outbox.progress_file import ProgressWriter
 from runner.outbox.take_encoding import RecentTakes
 from runner.scheduling.blame import as_told
+from runner.scheduling.plan_thread import PlanThread
+from runner.scheduling.planner import Planner
+from runner.scheduling.pronunciation_file import PronunciationFile
 from runner.worker.context import Context
 from runner.worker.disk_room import DiskPause, TakeEviction
 from runner.worker.dispatcher import Dispatcher
@@ -45,7 +52,7 @@ logger = logging.getLogger(__name__)
 REQUEST_LOOK_S = 1.0  # how long a request of another process may go unnoticed
 READING_LOOK_S = 0.05  # between two looks at a process that reads a recording
 RECEIPT_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
-BEGINNINGS = "beginning.json"  # in the state folder
+BEGINNINGS, PLANNINGS = "beginning.json", "planning.json"  # in the state folder
 LONGEST_DELAY_S = 60.0  # of a job to which the disk refuses what it needs
 
 
@@ -85,6 +92,7 @@ class Worker:
         """Take up what a dead runner left: call it once before the first tick, which does it."""
         self._must_recover = True
         self.beginnings.recover()
+        self.dispatcher.plannings.recover()
         self.drops.recover(now_s)
 
     def _recover(self) -> None:
@@ -246,6 +254,7 @@ class Worker:
         """Forget what is in memory: the next step takes it up from the ledger."""
         self.take_writer_thread.give_up()
         self.finisher_thread.give_up()
+        self.dispatcher.give_up()
         ended = [event.job for event in self.events if isinstance(event, JobEnded)]
         self.events.clear()
         for job in ended:
@@ -282,7 +291,14 @@ class Worker:
         """Whether nothing is left in inbox and ledger that could be worked on at this moment."""
         if self._must_recover:
             return self.pause.is_hopeless
-        if self.in_flight.jobs or self.in_flight.results or self.drops or self.is_busy or self.drops.awaits_more:
+        if (
+            self.in_flight.jobs
+            or self.in_flight.results
+            or self.drops
+            or self.is_busy
+            or self.dispatcher.plan_thread
+            or self.drops.awaits_more
+        ):
             return False
         with self.context.database.read() as session:
             now_s = self.context.clock()
@@ -290,12 +306,24 @@ class Worker:
                 session, now_s=now_s, overdue_before_s=0, model=None, limit=1
             )
 
+    def stop(self) -> None:
+        """Begin nothing more: the next ticks only end what is in flight."""
+        self.is_stopping = True
+        self.dispatcher.stop()
+
     def work_waits(self) -> bool:
         """Whether inbox or ledger hold work that is not done."""
-        if self.drops.has_work:
+        if self.drops.has_work or (self._must_recover and self._inbox_holds_drops()):
             return True
         with self.context.database.read() as session:
             return open_jobs(session) > 0 or bool(open_requests(session))
+
+    def _inbox_holds_drops(self) -> bool:
+        """As the inbox lies there: while the database cannot be written, nothing is claimed."""
+        try:
+            return any(not entry.is_ignored for entry in waiting_in(self.context.instance))
+        except OSError:
+            return True  # nobody can say that it is empty
 
     def tidy_up(self) -> None:
         """Let the takes that `run --once` leaves behind fit their limit, too."""
@@ -310,6 +338,7 @@ class Worker:
         """End threads and processes; what they were doing is done again by the next runner."""
         for active in self.in_flight.jobs.values():
             active.close()
+        self.dispatcher.close()
         self.encoder.close()
         self.take_writer_thread.close()
         self.finisher_thread.close()
@@ -329,6 +358,12 @@ def build_worker(
     finisher = Finisher(context=context, scanner=scanner, recent=recent, events=events)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
     lock_jobs = LockJobs(context=context, events=events)
+    plan_thread = PlanThread(
+        database=context.database,
+        planner=partial(_planner, context, PronunciationFile(context.instance)),
+        folder_of=partial(_folder_of, scanner),
+        wake=wake,
+    )
     return Worker(
         context=context,
         events=events,
@@ -353,6 +388,9 @@ def build_worker(
             lock_jobs=lock_jobs,
             exchange=ExchangeJobs(context=context),
             beginnings=beginnings,
+            plannings=Beginnings(path=context.instance.state_dir / PLANNINGS),
+            plan_thread=plan_thread,
+            planner=plan_thread.planner,
             events=events,
         ),
         in_flight=in_flight,
@@ -364,3 +402,17 @@ def build_worker(
         finisher_thread=finisher_thread,
         take_eviction=take_eviction,
     )
+
+
+def _planner(context: Context, pronunciations: PronunciationFile) -> Planner:
+    return Planner(
+        settings=context.settings,
+        models=context.models,
+        random_seed=lambda: secrets.randbits(31),
+        pronunciations=pronunciations.respellings(),
+    )
+
+
+def _folder_of(scanner: InboxScanner, job: Job) -> Path | None:
+    """Folder of the files that a job refers to."""
+    return scanner.folder_of(job.claim_id) if job.claim_id is not None else None

@@ -30,7 +30,7 @@ from registry.voices.names import DIGEST_PREFIX
 from runner.names import parse_voice_reference, printable_name
 from runner.outbox.take_encoding import take_waveform
 from runner.outbox.track import pause_samples
-from runner.scheduling.planner import Planner, load_pronunciations
+from runner.scheduling.planner import Planner
 from runner.scheduling.voice_resolution import ModelNames
 from runner.serve.context import ServeContext
 from runner.serve.errors import NoRunner, RequestRefused
@@ -177,7 +177,7 @@ def _planned(session: Session, context: ServeContext, request: SpeechRequest) ->
         settings=instance.settings,
         models=ModelNames(instance),
         random_seed=lambda: 0,
-        pronunciations=load_pronunciations(instance),
+        pronunciations=context.pronunciations.respellings(),
     )
     plan = planner.synthesize(job.spec, session=session, folder=None)  # type: ignore[arg-type]
     spoken = [[line.request_json, line.seed, line.model] for line in plan.lines]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text.pronunciation import checked_table, merged, respelled
+from models.text.pronunciation import Respellings, checked_table, respelled
 from registry.errors import InvalidInput
 from runner.doctor.checks import CHECKS
 from tests.runner.worker.bench import Bench, design, lock, speak
@@ -55,7 +55,26 @@ def test_a_table_that_means_nothing_is_refused(table):
 
 
 def test_the_voice_has_the_last_word():
-    assert merged({"sql": "sequel", "x": "y"}, {"SQL": "ess cue ell"}) == {"x": "y", "SQL": "ess cue ell"}
+    table = Respellings({"SQL": "ess cue ell", "can": "ken"}, beneath=Respellings({"sql": "sequel", "x": "y"}))
+    assert table.spoken("sql x can can't") == "ess cue ell y ken can't"
+
+
+@given(
+    st.text(alphabet="ab' -", max_size=20),
+    st.dictionaries(st.text(alphabet="ab' ", min_size=1, max_size=4).filter(str.strip), st.just("own"), max_size=3),
+    st.dictionaries(st.text(alphabet="ab' ", min_size=1, max_size=4).filter(str.strip), st.just("general"), max_size=3),
+)
+def test_two_tables_say_what_one_with_the_entries_of_both_says(text, own, general):
+    def key(word):
+        return Respellings({word: "x"})._entries
+
+    both = {**{word: "general" for word in general if all(key(word) != key(other) for other in own)}, **own}
+    assert Respellings(own, beneath=Respellings(general)).spoken(text) == Respellings(both).spoken(text)
+
+
+def test_the_longest_entry_wins_whichever_table_has_it():
+    table = Respellings({"New": "Nu"}, beneath=Respellings({"New York": "Big Apple"}))
+    assert table.spoken("New York, New.") == "Big Apple, Nu."
 
 
 # ---- through the worker ----------------------------------------------------------------------------------------

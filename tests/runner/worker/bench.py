@@ -19,6 +19,8 @@ START_S = 1_800_000_000.0
 
 
 class Bench:
+    waits_for_plans = True
+
     def __init__(self, root, *, engine=None, **settings):
         values = {"model": MODEL, "settle_s": 0.0, "min_free_bytes": 0, "scan_interval_s": 0.01, **settings}
         self.instance = Instance(root, Settings(**values))
@@ -72,6 +74,8 @@ class Bench:
     def wait_for_threads(self):
         """Tracks of long jobs, and models that are fetched."""
         wait(self.worker.finisher_thread._making, PATIENCE_S)
+        if (planning := self.worker.dispatcher.plan_thread._future) is not None and self.waits_for_plans:
+            wait([planning], PATIENCE_S)
         for pursuit in self.worker.loader._pursuits.values():
             if pursuit.thread is not None:
                 pursuit.thread.join(PATIENCE_S)
