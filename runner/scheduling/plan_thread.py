@@ -16,12 +16,11 @@ from registry.durable_files import crash_point
 from registry.jobs import jobs
 from registry.jobs.values import Job
 from registry.storage.database import Database
-from runner.jobfile.parse import spec_from_json
-from runner.jobfile.specs import JobSpec, SynthesizeSpec
+from runner.jobfile.parse import SYNTHESIZE, spec_from_json
+from runner.jobfile.specs import SynthesizeSpec
 from runner.scheduling.planner import Planner
 
 LARGE_CHARACTERS = 40_000  # of a job as it is recorded, or bytes of its text file: some 50 ms of planning
-SYNTHESIZE = "synthesize"
 
 
 @dataclass(kw_only=True)
@@ -33,24 +32,18 @@ class PlanThread:
     folder_of: Callable[[Job], Path | None]
     wake: Callable[[], None]
     pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="planner"))
-    specs: dict[int, SynthesizeSpec] = field(default_factory=dict)  # of planned jobs, without their texts
     held: set[int] = field(default_factory=set)  # large jobs that wait for their plans: the others go on
-    _future: Future[SynthesizeSpec] | None = None
+    _future: Future[None] | None = None
     _job_id: int | None = None
 
     def __bool__(self) -> bool:
         return self._future is not None
 
-    def spec_of(self, job: Job) -> JobSpec:
-        """The spec of a job that is about to begin, with its texts unless it is planned."""
-        kept = self.specs.pop(job.id, None)
-        return kept if kept is not None and job.is_planned else spec_from_json(job.spec_json)
-
     def keep(self, job: Job) -> bool:
         """Whether a job is one for this thread: it is planned here, as soon as no other one is."""
-        if job.kind != SYNTHESIZE or (job.is_planned and job.id in self.specs):
+        if job.kind != SYNTHESIZE or job.is_planned:
             return False
-        if len(job.spec_json) <= LARGE_CHARACTERS and (job.is_planned or not self._has_large_text(job)):
+        if len(job.spec_json) <= LARGE_CHARACTERS and not self._has_large_text(job):
             return False
         self.held.add(job.id)
         if self._future is None:
@@ -68,34 +61,27 @@ class PlanThread:
             return size_bytes > LARGE_CHARACTERS
         return False
 
-    def finished(self) -> tuple[int, Future[SynthesizeSpec]] | None:
-        """A job that is planned, or could not be, once; its result is among `specs`, or raised by the future."""
+    def finished(self) -> tuple[int, Future[None]] | None:
+        """A job that is planned, or could not be, once; the future raises why."""
         if self._future is None or self._job_id is None or not self._future.done():
             return None
         job_id, future = self._job_id, self._future
         self._future, self._job_id = None, None
         self.held.clear()  # who is next is for the scheduler to say
-        if future.exception() is None:
-            self.specs[job_id] = future.result()
         return job_id, future
 
-    def _plan(self, job: Job) -> SynthesizeSpec:
+    def _plan(self, job: Job) -> None:
         """In the thread."""
         spec = spec_from_json(job.spec_json)
         assert isinstance(spec, SynthesizeSpec)
-        if not job.is_planned:
-            with self.database.read() as session:
-                plan = self.planner().plan(spec, session=session, folder=self.folder_of(job))
-            crash_point("worker.job-planned")
-            with self.database.write() as session:
-                jobs.set_plan(
-                    session, job.id, plan=plan.plan, model=plan.model, lines=plan.lines, warnings=plan.warnings
-                )
-        return spec.without_texts()
+        with self.database.read() as session:
+            plan = self.planner().plan(spec, session=session, folder=self.folder_of(job))
+        crash_point("worker.job-planned")
+        with self.database.write() as session:
+            jobs.set_plan(session, job.id, plan=plan.plan, model=plan.model, lines=plan.lines, warnings=plan.warnings)
 
     def give_up(self) -> None:
         """Forget everything; what the thread still writes is whole, and is found in the ledger."""
-        self.specs.clear()
         self.held.clear()
         self._future, self._job_id = None, None
 

@@ -20,6 +20,7 @@ from registry.storage.session import Session
 from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
+from runner.jobfile.parse import spec_from_json
 from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec
 from runner.scheduling.plan_thread import PlanThread
 from runner.scheduling.planner import Planner
@@ -178,7 +179,7 @@ class Dispatcher:
             self._begin_all(job_ids)
 
     def _is_planned_apart(self, job: Job) -> bool:
-        """Whether a job is so large that the others go on while it is planned, or already read, in a thread."""
+        """Whether a job is so large that the others go on while it is planned in a thread."""
         is_idle = not self.plan_thread
         if is_idle:
             self.plannings.refuse_deadly(job.id)
@@ -198,8 +199,7 @@ class Dispatcher:
         with self.context.database.read() as session:
             job = jobs.find(session, job_id)
         if job is None or job.outcome is not None or job.status != JobStatus.QUEUED:
-            self.plan_thread.specs.pop(job_id, None)  # cancelled meanwhile
-            return
+            return  # cancelled meanwhile
         try:
             with for_job(job_id):
                 future.result()
@@ -252,7 +252,7 @@ class Dispatcher:
                         self.beginnings.refuse_deadly(job_id)
                         if self._is_planned_apart(job):
                             continue
-                        spec = self.plan_thread.spec_of(job)
+                        spec = spec_from_json(job.spec_json, with_texts=not job.is_planned)
                         room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
                         if isinstance(spec, ExportSpec | ImportSpec):
                             exchanges.append((job, spec))

@@ -62,7 +62,7 @@ class DropAdmitter:
                 self.scanner.release(claim_id, refused=job.status == JobStatus.REJECTED)
             elif job is not None and (job_file := _job_file_of(job)):
                 with contextlib.suppress(RecordedOtherwise):  # its start says so
-                    self.scanner.adopt(claim_id, job_file=job_file, paths=spec_from_json(job.spec_json).references())
+                    self.scanner.adopt(claim_id, job_file=job_file, paths=_references(job))
 
     def scan_soon(self) -> None:
         """Something has happened in the inbox: the next tick scans it."""
@@ -98,6 +98,10 @@ class DropAdmitter:
         crash_point("worker.drops-recorded")
         self._drops = later
         return admitted
+
+
+def _references(job: Job) -> tuple[str, ...]:
+    return spec_from_json(job.spec_json, with_texts=False).references()
 
 
 def _job_file_of(job: Job) -> str:

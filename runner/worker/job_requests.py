@@ -64,7 +64,7 @@ class JobRequests:
         delayed: list[JobDelayed] = []
         if job.is_planned:
             with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published
-                delayed = self.take_writer.republish(job, spec_from_json(job.spec_json))
+                delayed = self.take_writer.republish(job, spec_from_json(job.spec_json, with_texts=False))
         with self.context.database.write() as session:
             for refused in delayed:
                 jobs.add_warning(session, job.id, refused.error.message)

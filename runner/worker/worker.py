@@ -159,7 +159,7 @@ class Worker:
                     self._has_written = True
                     self.take_eviction.takes_were_added()
                 case OutcomesCommitted(job_ids):
-                    self.finisher.publish_receipts(job_ids)
+                    self.finisher_thread.add_ended(job_ids)
                 case JobDelayed(job, error):
                     self._delay(job, error)
                 case JobEnded(job):
@@ -183,7 +183,7 @@ class Worker:
                 with for_job(active.job.id):
                     self.lock_jobs.finish(active.job, active.lock_task)
         self.finisher_thread.add([active for active in ended if active.lock_task is None])
-        self.finisher_thread.tick(wait=wait or not self.in_flight.job_of_work)  # else lines are spoken meanwhile
+        self.finisher_thread.tick(wait=wait, is_idle=not self.in_flight.job_of_work)
         self._read_events()
 
     def _retry_receipts(self, now_s: float) -> None:
@@ -196,9 +196,7 @@ class Worker:
 
     def _publish_missing_receipts(self) -> None:
         with self.context.database.read() as session:
-            unpublished = [job.id for job in jobs.unpublished(session)]
-        self.finisher.publish_receipts(unpublished)
-        self._read_events()
+            self.finisher_thread.add_ended([job.id for job in jobs.unpublished(session)])
 
     # ---- what has happened -------------------------------------------------------------------------------------
 

@@ -196,3 +196,21 @@ def test_an_empty_inbox_is_no_work_that_waits(bench):
     assert not bench.worker.work_waits()
     with bench.context.database.read() as session, pytest.raises(Exception, match="no job"):
         by_name(session, "hello")
+
+
+def test_a_small_job_starts_while_the_receipt_of_a_cancelled_one_is_written(bench):
+    bench.engine.answers_per_tick = 0
+    bench.drop("book.toml", speak("A line.", "Another."))
+    bench.tick(2)
+    writer = bench.worker.finisher_thread._pool = WhenTold()
+    with bench.context.database.write() as session:
+        add_request(session, "book", "cancel", now_s=bench.now_s)
+    bench.tick_without_rest()
+    bench.drop("hello.toml", speak("Hello."))
+    for _ in range(3):
+        bench.tick_without_rest()
+    assert any(work.text == "Hello." for work in bench.engine.submitted)
+    assert not (bench.instance.outbox / "book" / "result.json").exists()
+    writer.work()
+    bench.tick()
+    assert bench.status("book") == "cancelled"
