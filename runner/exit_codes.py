@@ -39,6 +39,7 @@ EXIT_CODES: dict[str, int] = {
     "vox-invalid": FAILED,
     "vox-refused": FAILED,
     "request-refused": FAILED,
+    "source-refused": FAILED,
     # usage
     "usage": USAGE,
     "invalid-input": USAGE,

@@ -1,0 +1,1 @@
+"""Sources: the bytes of a book, a screenplay or captions → one `Document`."""
