@@ -7,10 +7,12 @@ put in its place meanwhile, we are where we were. This module touches the disk.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from registry.durable_files import CHUNK_BYTES
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block us
 LINK_ERRORS = (errno.ELOOP, errno.EMLINK, errno.ENOTDIR)  # what the system says of a link that it may not follow
+
+NO_SUCH_RENAME = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,61 @@ def read_at_most(file: int, limit_bytes: int) -> bytes:
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)
+
+
+def move_new(name: str, wanted: str, *, src_dir_fd: int, dst_dir_fd: int) -> str:
+    """Rename an entry to `wanted`, else to the first of `wanted-2`, `wanted-3`, … that is free; returns the name.
+
+    Nothing is replaced, also when others take names at the same moment. Raises OSError.
+    """
+    while True:
+        free = free_name(wanted, dir_fd=dst_dir_fd)
+        with contextlib.suppress(FileExistsError):
+            _rename_new(name, free, src_dir_fd, dst_dir_fd)
+            return free
+
+
+def _rename_new(name: str, new_name: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+    """Rename where the system refuses to replace; on disks that cannot, as NFS, the name was free just now."""
+    is_mac = sys.platform == "darwin"
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameatx_np" if is_mac else "renameat2", None)
+    flag = ctypes.c_uint(4 if is_mac else 1)  # RENAME_EXCL, RENAME_NOREPLACE
+    if rename is None:  # the C library is older
+        os.rename(name, new_name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+    elif rename(src_dir_fd, os.fsencode(name), dst_dir_fd, os.fsencode(new_name), flag) < 0:
+        number = ctypes.get_errno()
+        if number not in NO_SUCH_RENAME:
+            raise OSError(number, os.strerror(number), new_name)
+        os.rename(name, new_name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+
+def free_name(name: str, *, dir_fd: int) -> str:
+    """Name that nothing has in the folder: `name`, else with `-2`, `-3`, … before the extension."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 (a name, not a path)
+    room = 255 - len(os.fsencode(suffix)) - 8
+    short = os.fsdecode(os.fsencode(stem)[:room])
+
+    def numbered(number: int) -> str:
+        return name if number == 1 else f"{short}-{number}{suffix}"
+
+    def is_used(number: int) -> bool:
+        try:
+            os.stat(numbered(number), dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    free = 1
+    while is_used(free):
+        free *= 2
+    used = free // 2  # a name used fifty thousand times is found in thirty steps
+    while free - used > 1:
+        middle = (free + used) // 2
+        if is_used(middle):
+            used = middle
+        else:
+            free = middle
+    return numbered(free)
 
 
 def remove_tree(name: str, *, dir_fd: int) -> None:

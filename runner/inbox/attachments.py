@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry.durable_files import CHUNK_BYTES, fsync_file
+from registry.durable_files import CHUNK_BYTES, fsync_file, new_file
 from registry.errors import InvalidInput, VoiceJobsError, storage_error
 from registry.voices.names import name_key
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
@@ -107,7 +107,7 @@ class Copy:
 
     folder: Folder
     path: str
-    target: Path | None = None  # None: for its SHA-256 alone
+    target: Folder | None = None  # below which it appears as `path`; None: for its SHA-256 alone
     is_written: Callable[[int], bool] = lambda _file: False
     durable: bool = False
     sha256: str = ""
@@ -156,17 +156,21 @@ class Copy:
         if self.target is None:
             yield None
             return
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.target.with_name(".copying.tmp")
-        try:
-            with temporary.open("wb") as copy:
-                yield copy
+        *parents, name = self.path.split("/")
+        temporary = Path(".copying.tmp")
+        with Folder(self.target.root, (*self.target.parts, *parents)).held(make=True) as folder:
+            try:
+                with new_file(temporary, folder=folder) as copy:
+                    yield copy
+                    if self.durable:
+                        fsync_file(copy.fileno())
+                os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
                 if self.durable:
-                    fsync_file(copy.fileno())
-            temporary.replace(self.target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+                    os.fsync(folder)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
 
     def _read(self, file: int, size: int) -> bytes:
         try:
@@ -180,8 +184,8 @@ def sha256_below(folder: Path, path: str) -> str:
     return Copy(Folder(folder), path).whole()
 
 
-def copy_below(folder: Path, path: str, target: Path) -> str:
-    """Copy the file durably to `target`, which appears whole or not at all; returns its SHA-256."""
+def copy_below(folder: Path, path: str, target: Folder) -> str:
+    """Copy the file durably to the same path below `target`, whole or not at all; returns its SHA-256."""
     return Copy(Folder(folder), path, target, durable=True).whole()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from registry.durable_files import crash_point, fsync_folder, side_by_side
 from registry.jobs.values import CLAIM_ID
 from runner.config.instance import Instance
-from runner.held_folders import Folder, remove_tree
+from runner.held_folders import Folder, move_new, remove_tree
 from runner.inbox.attachments import Copy, read_in
 from runner.inbox.copies import Copies, differs
 from runner.inbox.entries import VOICE_SUFFIXES, files_below
@@ -118,7 +118,7 @@ class Claims:
         *before, source = self.sources(claim_id, name)
         for path in (path for path in paths if not (files / path).exists()):
             folder = next((each for each in before if (each.path / path).exists()), source)
-            Copy(folder, path, self.copies.make_files(claim_id) / path, durable=True).whole()
+            Copy(folder, path, Folder(self.copies.make_files(claim_id)), durable=True).whole()
         if job_file not in paths and self.copies.job_file(claim_id) is None:
             is_folder = stat.S_ISDIR(self.status(claim_id, name).st_mode)
             with (self.folder(claim_id) / name if is_folder else self.folder(claim_id)).held() as held:
@@ -189,8 +189,7 @@ class Claims:
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 return
             with self._rejected.held(make=True) as rejected, self.folder(claim_id).held() as folder:
-                free = free_name(name, dir_fd=rejected)
-                os.rename(name, free, src_dir_fd=folder, dst_dir_fd=rejected)
+                free = move_new(name, name, src_dir_fd=folder, dst_dir_fd=rejected)
                 os.fsync(rejected)
         except OSError as error:
             logger.warning("%s stays claimed: %s", printable_name(name), error.strerror)
@@ -214,38 +213,3 @@ class Claims:
         except OSError as error:
             logger.warning("claim %s cannot be removed (%s); see %s", claim_id, error.strerror, self._claimed.path)
         self.copies.remove(claim_id)
-
-
-def free_path(folder: Path, name: str) -> Path:
-    """Unused path: `folder/name`, else with `-2`, `-3`, … before the extension."""
-    with Folder(folder).held() as held:
-        return folder / free_name(name, dir_fd=held)
-
-
-def free_name(name: str, *, dir_fd: int) -> str:
-    """Name that nothing has in the folder: `name`, else with `-2`, `-3`, … before the extension."""
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 (a name, not a path)
-    room = 255 - len(os.fsencode(suffix)) - 8
-    short = os.fsdecode(os.fsencode(stem)[:room])
-
-    def numbered(number: int) -> str:
-        return name if number == 1 else f"{short}-{number}{suffix}"
-
-    def is_used(number: int) -> bool:
-        try:
-            os.stat(numbered(number), dir_fd=dir_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
-
-    free = 1
-    while is_used(free):
-        free *= 2
-    used = free // 2  # a name used fifty thousand times is found in thirty steps
-    while free - used > 1:
-        middle = (free + used) // 2
-        if is_used(middle):
-            used = middle
-        else:
-            free = middle
-    return numbered(free)

@@ -309,7 +309,7 @@ class Drop:
             return Copy(Folder(copies), path)
         *before, source = self._claims.sources(self.claim_id, self.name)
         folder = next((each for each in before if (each.path / path).exists()), source)
-        return Copy(folder, path, copies / path, is_written=self._open_files.is_written)
+        return Copy(folder, path, Folder(copies), is_written=self._open_files.is_written)
 
     def _note_other_files(self) -> None:
         """Remember what else lies in a dropped folder, so that what comes into it later is not deleted with it."""

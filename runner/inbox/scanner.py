@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import shutil
 import threading
 import time
@@ -19,9 +18,9 @@ from pathlib import Path
 from registry.durable_files import crash_point, fsync_folder, side_by_side
 from registry.errors import StorageError, VoiceJobsError
 from runner.config.instance import Instance
-from runner.held_folders import LINK_ERRORS, Folder
+from runner.held_folders import LINK_ERRORS, Folder, move_new
 from runner.inbox.attachments import refused_by_system
-from runner.inbox.claims import Claims, free_name
+from runner.inbox.claims import Claims
 from runner.inbox.drop import ClaimedDrop, Drop
 from runner.inbox.entries import Entry, Kind, Signature, access_of, list_entries
 from runner.inbox.open_files import OpenFiles
@@ -341,7 +340,7 @@ class InboxScanner:
         orphans = self._instance.orphans_dir
         try:
             with Folder(self._inbox).held() as inbox, (Folder(self._inbox) / orphans.name).held(make=True) as target:
-                os.rename(entry.name, free_name(entry.name, dir_fd=target), src_dir_fd=inbox, dst_dir_fd=target)
+                move_new(entry.name, entry.name, src_dir_fd=inbox, dst_dir_fd=target)
         except OSError as error:
             if error.errno not in GONE_ERRORS:
                 logger.debug("orphan %s stays: %s", printable_name(entry.name), error.strerror)

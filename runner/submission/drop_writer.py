@@ -5,21 +5,22 @@ Touches the disk and the clock.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import secrets
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.durable_files import fsync_file, fsync_folder, write_durably
+from registry.durable_files import fsync_file
 from registry.errors import storage_error
 from runner.config.instance import Instance
 from runner.errors import UsageProblem
+from runner.held_folders import Folder, move_new, remove_tree
 from runner.inbox.attachments import copy_below
-from runner.inbox.claims import free_path
 from runner.inbox.entries import has_job_suffix, is_litter, is_temporary
 from runner.names import job_name_from
 from runner.submission.checked_job import JobOnDisk, checked_content
@@ -48,47 +49,48 @@ def submit_job(instance: Instance, job: JobOnDisk, *, name: str | None = None) -
         )
     dropped_s = time.time()
     try:
-        path = (
-            _drop_folder(instance.inbox, job, file_name)
-            if job.referenced
-            else _drop_file(instance.inbox, job, file_name)
-        )
+        name = _drop(instance.inbox, job, file_name)
     except OSError as error:
         raise storage_error(error, f"writing into {instance.inbox}") from error
-    return Submitted(path=path, key=job.spec.id, dropped_s=dropped_s)
+    return Submitted(path=instance.inbox / name, key=job.spec.id, dropped_s=dropped_s)
 
 
-def _drop_file(inbox: Path, job: JobOnDisk, file_name: str) -> Path:
-    temporary = inbox / f".submit-{secrets.token_hex(8)}.tmp"
-    write_durably(temporary, job.content)
-    return _appear(temporary, inbox, file_name)
+def _drop(inbox: Path, job: JobOnDisk, file_name: str) -> str:
+    """The name under which the drop appears. Others may write into the inbox: nothing goes through a link of theirs."""
+    temporary = f".submit-{secrets.token_hex(8)}.tmp"
+    with Folder(inbox).held() as held:
+        try:
+            if job.referenced:
+                os.mkdir(temporary, dir_fd=held)
+                _fill(Folder(inbox) / temporary, job, file_name)
+            else:
+                _write(temporary, job.content, dir_fd=held)
+            wanted = job_name_from(file_name) if job.referenced else file_name
+            name = move_new(temporary, wanted, src_dir_fd=held, dst_dir_fd=held)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove_tree(temporary, dir_fd=held)
+            raise
+        os.fsync(held)
+    return name
 
 
-def _drop_folder(inbox: Path, job: JobOnDisk, file_name: str) -> Path:
-    temporary = inbox / f".submit-{secrets.token_hex(8)}.tmp"
-    temporary.mkdir()
-    try:
-        at_top = [path for path in job.referenced if "/" not in path and has_job_suffix(path)]
-        job_file = f"job{Path(file_name).suffix}" if at_top else file_name
-        for path in job.referenced:
-            copy_below(job.folder, path, temporary / path)
-        with (temporary / job_file).open("xb") as file:
-            file.write(job.content)
-            file.flush()
-            fsync_file(file.fileno())
-        for folder, _, _ in os.walk(temporary):
-            fsync_folder(Path(folder))
-        return _appear(temporary, inbox, job_name_from(file_name))
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+def _fill(folder: Folder, job: JobOnDisk, file_name: str) -> None:
+    """Put the job file, and the files that it names, into the drop's folder."""
+    for path in job.referenced:
+        copy_below(job.folder, path, folder)
+    at_top = [path for path in job.referenced if "/" not in path and has_job_suffix(path)]
+    with folder.held() as held:
+        _write(f"job{Path(file_name).suffix}" if at_top else file_name, job.content, dir_fd=held)
+        os.fsync(held)
 
 
-def _appear(temporary: Path, inbox: Path, name: str) -> Path:
-    target = free_path(inbox, name)
-    temporary.rename(target)
-    fsync_folder(inbox)
-    return target
+def _write(name: str, content: bytes, *, dir_fd: int) -> None:
+    """Make a new file; nothing that has its name is replaced or followed."""
+    with open(name, "xb", opener=functools.partial(os.open, mode=0o666, dir_fd=dir_fd)) as file:
+        file.write(content)
+        file.flush()
+        fsync_file(file.fileno())
 
 
 def job_from_values(values: dict[str, Any], *, name: str, folder: Path | None = None) -> JobOnDisk:

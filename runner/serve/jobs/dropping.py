@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from registry.jobs import jobs
 from registry.jobs.lists import find_drop
 from registry.jobs.values import RETRYABLE_STATUSES, Job, JobStatus
 from registry.storage.session import Session
+from runner.held_folders import Folder, remove_tree
 from runner.names import job_name_from
 from runner.serve.context import ServeContext
 from runner.serve.errors import NoRunner, RequestRefused
@@ -119,15 +120,13 @@ def _look(session: Session, submitted: Submitted) -> Dropped | None:
 
 def _taken_back(path: Path) -> bool:
     """Whether the drop was still in the inbox, and is no longer: a claim is a rename, so only one of us has it."""
-    own = path.with_name(f".withdrawn-{secrets.token_hex(8)}.tmp")
+    own = f".withdrawn-{secrets.token_hex(8)}.tmp"
     try:
-        path.rename(own)
+        with Folder(path.parent).held() as inbox:
+            os.rename(path.name, own, src_dir_fd=inbox, dst_dir_fd=inbox)
+            remove_tree(own, dir_fd=inbox)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise storage_error(error, f"taking {path} back") from error
-    if own.is_dir():
-        shutil.rmtree(own, ignore_errors=True)
-    else:
-        own.unlink(missing_ok=True)
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from runner.cli.prune import prune_jobs
-from runner.inbox.claims import free_path
 from tests.runner.worker.bench import START_S, design, lock, speak
 
 
@@ -37,10 +36,3 @@ def test_a_design_that_an_open_lock_needs_is_not_pruned(bench):
     bench.worker.drops.tick(bench.now_s)
     later_s = START_S + bench.now_s + 1
     assert prune_jobs(bench.instance, bench.context.database, older_than_s=later_s).jobs == ()
-
-
-def test_a_free_name_is_found_among_many_that_are_used(tmp_path):
-    for number in range(1, 9):
-        path = free_path(tmp_path, "a.toml")
-        assert path.name == ("a.toml" if number == 1 else f"a-{number}.toml")
-        path.touch()
