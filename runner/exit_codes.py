@@ -88,6 +88,7 @@ EXIT_CODES: dict[str, int] = {
     "damaged-data": NEEDS_ACTION,
     "registry-lost": NEEDS_ACTION,
     "read-only": NEEDS_ACTION,
+    "no-recogniser": NEEDS_ACTION,
     "schema-too-new": NEEDS_ACTION,
     # another runner
     "runner-active": RUNNER_ACTIVE,

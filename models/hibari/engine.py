@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import LanguageNotSpoken, UnknownSpeaker, UnsupportedRequest
+from models.hibari.voices import LANGUAGE, voice_files
 from models.languages import AUTO
 from models.protocol import (
     SAMPLE_RATE_HZ,
@@ -34,12 +35,10 @@ from models.protocol import (
     Waveform,
     WorkFailed,
 )
-from registry.durable_files import sha256_of
 from registry.errors import InvalidInput, VoiceJobsError
 
 ENGINE_NAME = "hibari"
 PACKAGE = "hibari-tts"
-LANGUAGE = "english"
 RENDER = "1"  # raised when this module changes what is heard
 FADE_SAMPLES = 240  # 10 ms, where speech is cut
 SILENT_PEAK = 0.003
@@ -53,7 +52,7 @@ class HibariEngine:
         self._model = model
         self._assets = Path(package.tts.ASSETS)
         self._voices: Mapping[str, Mapping[str, Any]] = package.voices.VOICES
-        self._paths = dict(_voice_files(self._voices, assets=self._assets, folder=folder))
+        self._paths = dict(voice_files(self._voices, assets=self._assets, folder=folder))
         self._digest = _digest_of(self._assets)
         self._speaker = functools.cache(self._loaded)
 
@@ -133,20 +132,6 @@ class HibariEngine:
 
     def _loaded(self, name: str) -> Any:
         return self._package.Hibari(voice=name, model=str(self._paths[name]))
-
-
-def _voice_files(
-    voices: Mapping[str, Mapping[str, Any]], *, assets: Path, folder: Path | None
-) -> Iterator[tuple[str, Path]]:
-    """The voices whose weights are here, and whole: those of the wheel, and those of the shared directory's folder."""
-    for name, facts in voices.items():
-        if facts.get("bundled"):
-            yield name, assets / facts["file"]
-        elif folder is not None:
-            for path in (folder / "voices" / facts["file"], folder / facts["file"]):
-                if path.is_file() and sha256_of(path) == facts["sha256"]:
-                    yield name, path
-                    break
 
 
 def _digest_of(assets: Path) -> str:

@@ -15,6 +15,10 @@ MEMORY_FACTOR = 1.5
 CODEC_BYTES = 682_300_000  # `speech_tokenizer/`, float32 and never quantised, part of every model
 TEXT_FILES_BYTES = 4_500_000  # vocabulary, merges, configs
 
+# Of all published Qwen3-TTS models; another checkpoint's own are in its `config.json`.
+LANGUAGES = (
+    "english", "chinese", "french", "german", "italian", "japanese", "korean", "portuguese", "russian", "spanish",
+)  # fmt: skip
 ABILITIES_OF_VARIANT = {
     "voice_design": ("design", "instruct"),
     "base": ("clone",),

@@ -62,6 +62,11 @@ def split_pieces(text: str, *, language: str, max_characters: int, max_words: in
     return pieces
 
 
+def sentences(text: str, *, language: str) -> list[str]:
+    """Sentences of a text in order, without the white space around them."""
+    return [sentence.text for sentence in _sentences(text, language)]
+
+
 @dataclass(frozen=True)
 class _Limits:
     characters: int

@@ -22,6 +22,7 @@ class ServeSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
         "127.0.0.1", min_length=1, description="address of Home Assistant's protocol, which has no keys"
     )
     wyoming_port: Port = Field(10_200, description="port of Home Assistant's protocol; 0 = off")
+    zeroconf: bool = Field(False, description="whether Home Assistant is told on the network that this server is here")
     key_file: str = Field("", description='file with the key that every request must carry; "" = none')
     open_lists: bool = Field(False, description="whether lists of voices and models need no key")
     hosts: list[Name] = Field(default_factory=list, description="further names under which this server is reached")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -24,19 +25,23 @@ from runner.serve.metrics import MetricsApi
 from runner.serve.openai.lists import ListsApi
 from runner.serve.openai.speech_api import SpeechApi
 from runner.serve.openapi import openapi_routes
+from runner.serve.wyoming.server import WyomingServer
 from runner.version import VERSION
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 
 
-def build_app(context: ServeContext, *, tasks: Sequence[Task] = ()) -> ASGIApp:
-    """The whole application, with `tasks` that run as long as it does.
+def build_app(context: ServeContext, *, tasks: Sequence[Task] = (), wyoming: socket.socket | None = None) -> ASGIApp:
+    """The whole application, with `tasks` that run as long as it does, and a socket that listens for Wyoming.
 
     A new part adds its routes here, and its own task if it has one.
     """
     feed = EventFeed(context)
-    parts = (JobsApi(context), feed, SpeechApi(context), ListsApi(context), MetricsApi(context))
-    own_tasks = (context.watch.run, feed.run)
+    speech = SpeechApi(context)
+    parts = (JobsApi(context), feed, speech, ListsApi(context), MetricsApi(context))
+    own_tasks: list[Task] = [context.watch.run, feed.run]
+    if wyoming is not None:
+        own_tasks.append(WyomingServer(context, wyoming, speech.jobs).run)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -2,7 +2,8 @@
 
 VoiceJobsError
 ├── RequestRefused     a request that is not carried out, with its status
-│   └── NoRunner       nobody would do the work
+│   ├── NoRunner       nobody would do the work
+│   └── NoRecogniser   nothing can be transcribed
 └── InvalidInput
     └── KeyFileInvalid the file of `key_file` holds no usable key
 """
@@ -55,6 +56,14 @@ class NoRunner(RequestRefused):
     def __init__(self) -> None:
         hint = "Start one with `voicejobs run`, or start the server with `voicejobs serve --with-runner`."
         super().__init__(503, "No runner is active, so nothing can be spoken.", hint=hint, wire_code="no_runner")
+
+
+class NoRecogniser(RequestRefused):
+    code = "no-recogniser"
+
+    def __init__(self) -> None:
+        said = "No recogniser is installed, so nothing can be transcribed."
+        super().__init__(503, said, wire_code="no_recogniser")
 
 
 class KeyFileInvalid(InvalidInput):

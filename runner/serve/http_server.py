@@ -111,8 +111,11 @@ class Stoppable:
             group.cancel_scope.cancel()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises Busy when another program has the port, UsageProblem for a wrong address."""
+def listen(host: str, port: int, *, flag: str = "--port") -> socket.socket:
+    """A listening socket. Raises Busy when another program has the port, UsageProblem for a wrong address.
+
+    `flag` is the one that chooses another port.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, ValueError):
@@ -125,7 +128,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
-            hint = "Another server may be running; --port chooses another port."
+            hint = f"Another server may be running; {flag} chooses another port."
             raise Busy(f"Port {port} of {host} is in use.", hint=hint) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise UsageProblem(f"{host} is no address of this machine.", hint="Write 127.0.0.1, for example.") from None

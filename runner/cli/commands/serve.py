@@ -14,7 +14,7 @@ import click
 from runner.cli.console import Command, current_instance, globals_of, say
 from runner.errors import ExtraMissing
 
-NEEDED = ("starlette", "uvicorn", "python_multipart", "av", "prometheus_client")
+NEEDED = ("starlette", "uvicorn", "python_multipart", "av", "prometheus_client", "wyoming", "zeroconf")
 
 
 @click.command(
@@ -35,7 +35,7 @@ NEEDED = ("starlette", "uvicorn", "python_multipart", "av", "prometheus_client")
 def serve(
     ctx: click.Context, host: str | None, port: int | None, wyoming_port: int | None, with_runner: bool, quiet: bool
 ) -> int:
-    """Serve speech and jobs over HTTP.
+    """Serve speech and jobs over HTTP, and speech to Home Assistant.
 
     The work is done by a runner: `voicejobs run`, or --with-runner. SIGTERM ends the server with exit code 0.
     """

@@ -9,17 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from models.engine_kinds import DRAFT
-from models.store.catalog import entry_named
-from registry.storage.session import Session
-from registry.voices.lookup import list_voices
-from runner.names import PRESET_NAMES
-from runner.scheduling.voice_resolution import SPEAKER_OF_PRESET, sibling_for
 from runner.serve.context import ServeContext
-from runner.serve.errors import RequestRefused
-
-PAGE = 500
-PRESETS = tuple(name for name in PRESET_NAMES if name not in SPEAKER_OF_PRESET.values())  # each speaker once
+from runner.serve.errors import NoRecogniser, RequestRefused
+from runner.serve.voice_list import listed_voices
 
 
 @dataclass(frozen=True)
@@ -58,33 +50,17 @@ class ListsApi:
 
     async def voices(self, _request: Request) -> Response:
         """Every voice that can be spoken with, as a person would type it."""
-        names = await self.context.read(self._voice_names)
-        voices = [{"id": name, "name": name} for name in dict.fromkeys(names)]
+        found = await self.context.read(lambda session: listed_voices(session, self.context.instance))
+        voices = [{"id": voice.id, "name": voice.id} for voice in found]
         return JSONResponse({"voices": voices, "object": "list", "data": voices})
 
     async def transcribe(self, _request: Request) -> Response:
         """The refusal to transcribe: no recogniser is there."""
-        said = "No recogniser is installed, so nothing can be transcribed."
-        raise RequestRefused(503, said, wire_code="no_recogniser")
+        raise NoRecogniser
 
     def _names(self) -> list[str]:
         own = self.context.instance.settings.model
         return list(dict.fromkeys([own, *self.context.settings.models]))
-
-    def _voice_names(self, session: Session) -> list[str]:
-        names = list(self.context.settings.voices)
-        after = ""
-        while page := list_voices(session, after=after, limit=PAGE):
-            names += [voice.name for voice in page if voice.current is not None]
-            after = page[-1].name
-        return [*names, *(PRESETS if self._has_presets() else ())]
-
-    def _has_presets(self) -> bool:
-        model = self.context.instance.settings.model
-        if model in (DRAFT.name, "default"):
-            return True
-        entry = entry_named(sibling_for(model, "presets"))
-        return entry is not None and "presets" in entry.abilities
 
 
 def _model(name: str) -> dict[str, Any]:

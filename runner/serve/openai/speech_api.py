@@ -38,7 +38,12 @@ class SpeechApi:
         content = await read_body(request, limit_bytes=LARGEST_REQUEST_BYTES)
         wanted = speech_request(content, self.context.settings)
         from runner.serve.openai.speech_answer import SpeechAnswer
+
+        return SpeechAnswer(wanted, self.jobs(), self.context)
+
+    def jobs(self) -> SpeechJobs:
+        """The jobs that clients listen to, over HTTP or otherwise."""
         from runner.serve.openai.speech_job import SpeechJobs
 
         self._jobs = self._jobs or SpeechJobs(self.context)
-        return SpeechAnswer(wanted, self._jobs, self.context)
+        return self._jobs

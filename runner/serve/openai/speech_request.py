@@ -60,6 +60,11 @@ def speech_request(content: bytes, settings: ServeSettings) -> SpeechRequest:
         raise refused(None, "The request is not valid JSON.", code="invalid_json") from None
     if not isinstance(body, dict):
         raise refused(None, "The request must be a JSON object.", code="invalid_json")
+    return speech_request_from(body, settings)
+
+
+def speech_request_from(body: Mapping[str, Any], settings: ServeSettings) -> SpeechRequest:
+    """The same of an object that was read already."""
     return SpeechRequest(
         text=_text(body, settings.max_input_chars),
         voice=_voice(body.get("voice"), settings.voices),

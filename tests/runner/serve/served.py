@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,7 +41,7 @@ class Served:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         (root / "voicejobs.toml").write_text(f"{SETTINGS}{settings}\n[serve]\n{serve}\n", encoding="utf-8")
-        self.port = None
+        self.port = self.wyoming_port = None
         self.server = self.runner = None
         self.output = root / "serve.log"
 
@@ -49,7 +50,7 @@ class Served:
     def start(self, *arguments, wait=True, **environment):
         """The server, on a port that is free."""
         self.output.unlink(missing_ok=True)
-        arguments = ["serve", "--port", str(self.port or 0), *arguments]
+        arguments = ["serve", "--port", str(self.port or 0), "--wyoming-port", str(self.wyoming_port or 0), *arguments]
         with self.output.open("wb") as output:
             self.server = self._process(arguments, output, environment)
         if wait:
@@ -129,6 +130,12 @@ class Served:
             assert time.monotonic() < end_s, answer.json
             time.sleep(0.02)
         return answer.json
+
+
+def free_port():
+    """A port that nothing listens at; another program could still take it."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
 
 
 def synthesize(text, **more):
