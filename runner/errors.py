@@ -128,9 +128,9 @@ class RunnerDied(VoiceJobsError):
 
     def __init__(self, deaths: int) -> None:
         super().__init__(
-            f"The runner died {deaths} times while it was beginning this job, which is set aside.",
+            f"The runner died {deaths} times while it was reading or beginning this job, which is set aside.",
             hint="The logs and the system's own log say why (memory, most often). "
-            "`voicejobs jobs retry JOB` tries again.",
+            "Then retry the job, or drop the file again.",
         )
 
 

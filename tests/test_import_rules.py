@@ -47,7 +47,7 @@ LAYERS = {
     ),
     "runner": (
         "errors exit_codes names redaction version text_format",
-        "output_files held_folders",
+        "output_files held_folders beginnings",
         "config",
         "exchange",
         "jobfile",
@@ -69,7 +69,7 @@ FORWARDING = {"models.qwen3_tts", "runner.cli"}
 
 THREADS_START_IN = {
     "runner.worker", "runner.engine", "runner.inbox.watcher",
-    "runner.scheduling.plan_thread",  # large jobs hold nobody up
+    "runner.scheduling.plan_thread", "runner.inbox.job_reader",  # large jobs hold nobody up
     "models.processes.engine",  # reads requests while the model computes
     "models.fetch.download_process",  # ends with its parent
     "models.qwen3_tts.worker_threads", "models.qwen3_tts.load",

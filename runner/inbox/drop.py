@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,13 +31,17 @@ from runner.inbox.entries import (
     signature_of,
     tree_signature,
 )
+from runner.inbox.job_reader import JobReader, ReadJob
 from runner.inbox.open_files import OpenFiles
 from runner.inbox.sightings import STILL_WRITTEN_S
-from runner.jobfile.parse import content_sha256, parse_job
+from runner.jobfile.parse import content_sha256
 from runner.jobfile.specs import ImportSpec, JobSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import PRESET_NAMES, job_name_from, printable_name
 
+PRESETS = frozenset(PRESET_NAMES)
+HEAD_BYTES = 4_096  # of a job file, where its kind is most often
+_SPEAKS = re.compile(rb"""\bkind["']?\s*[=:]\s*["']synthesize["']""")
 UNREAD_PATIENCE_S = 10.0  # how long a claimed drop that cannot be read yet holds up later ones
 SPECIAL_WORDS = {
     stat.S_IFLNK: "a symbolic link",
@@ -56,6 +62,7 @@ class ClaimedDrop:
     job_path: Path | None  # the job or voice file as it was dropped; None for a link, a device, …
     mtime_ns: int
     spec: JobSpec | None = None
+    spec_json: str = ""  # canonical
     content_sha256: str = ""
     voice: str | None = None  # the name that an import's file gives its voice
     referenced: Mapping[str, str] = field(default_factory=dict)  # path as the job names it → SHA-256
@@ -77,6 +84,7 @@ class Drop:
         inbox: Path,
         *,
         open_files: OpenFiles,
+        reader: JobReader,
         settle_s: float,
         settled: Signature | None = None,
         arrived: Collection[Signature] = frozenset(),
@@ -91,7 +99,10 @@ class Drop:
         self._settled = settled
         self._arrived = arrived
         self._seen: dict[str, tuple[Signature | None, float]] = {}
-        self._spec: JobSpec | None = None
+        self._reader = reader
+        self._reading: Future[ReadJob] | None = None
+        self._job: ReadJob | None = None
+        self._seems_to_speak = False
         self._referenced: dict[str, str] = {}  # copied so far, with their SHA-256
         self._copy: Copy | None = None
         self.name = claims.dropped(claim_id) or ""
@@ -105,12 +116,13 @@ class Drop:
         inbox: Path,
         *,
         open_files: OpenFiles,
+        reader: JobReader,
         name: str,
         mtime_ns: int,
         problem: VoiceJobsError,
     ) -> Drop:
         """Drop that could not even be claimed."""
-        drop = cls(claim_id, claims, inbox, open_files=open_files, settle_s=0.0)
+        drop = cls(claim_id, claims, inbox, open_files=open_files, reader=reader, settle_s=0.0)
         drop.name, drop.problem, drop._mtime_ns = name, problem, mtime_ns
         return drop
 
@@ -118,6 +130,15 @@ class Drop:
     def is_copying(self) -> bool:
         """Whether a long file is being copied, so that the next try is useful at once."""
         return self._copy is not None
+
+    @property
+    def is_being_read(self) -> bool:
+        """Whether a thread reads its job file."""
+        return self._reading is not None
+
+    @property
+    def _spec(self) -> JobSpec | None:
+        return self._job.spec if self._job is not None else None
 
     # ---- its job -----------------------------------------------------------------------------------------------
 
@@ -139,16 +160,17 @@ class Drop:
         return self._claimed()
 
     def _claimed(self) -> ClaimedDrop:
-        spec, referenced = (self._spec, self._referenced) if self.problem is None else (None, {})
+        job, referenced = (self._job, self._referenced) if self.problem is None else (None, {})
         return ClaimedDrop(
             claim_id=self.claim_id,
             folder=self._copies.files(self.claim_id),
             dropped_name=self.name,
             job_path=self._job_path(),
             mtime_ns=self._mtime_ns,
-            spec=spec,
-            content_sha256=content_sha256(spec, referenced) if spec is not None else "",
-            voice=self._imported_voice() if spec is not None else None,
+            spec=job.spec if job is not None else None,
+            spec_json=job.spec_json if job is not None else "",
+            content_sha256=content_sha256(job.spec_json, referenced) if job is not None else "",
+            voice=self._imported_voice() if job is not None else None,
             referenced=referenced,
             problem=self.problem,
         )
@@ -168,8 +190,14 @@ class Drop:
 
     def _is_read(self, now_s: float) -> bool:
         """Find, check and copy the job file, once; false while what was dropped is still being written."""
-        if self._spec is not None:
-            return True
+        if self._reading is None and self._job is None:
+            self._begin_reading(now_s)
+        if self._reading is not None and self._reading.done():
+            reading, self._reading = self._reading, None
+            self._job = reading.result()
+        return self._job is not None
+
+    def _begin_reading(self, now_s: float) -> None:
         status = self._status()
         kind = stat.S_IFMT(status.st_mode)
         if kind in SPECIAL_WORDS:
@@ -185,17 +213,19 @@ class Drop:
         copied = self._copies.job_file(self.claim_id)
         if not is_folder and self.name.casefold().endswith(VOICE_SUFFIXES):
             if self._is_whole(status, now_s):
-                self._spec = _import_spec(self.name)
-        elif copied is not None:  # by a runner that died
-            self._spec = self._parsed(copied.name, copied.read_bytes(), is_folder=is_folder)
-        elif (read := self._job_file(status, now_s)) is not None:
-            self._copies.keep_job_file(self.claim_id, *read)  # its disk's trouble is not this job's
-            self._spec = self._parsed(*read, is_folder=is_folder)
-        return self._spec is not None
+                self._job = ReadJob.of(_import_spec(self.name))
+        elif copied is not None:  # by a runner that died, or the reader had no room
+            if self._reader.has_room_for(copied.stat().st_size):
+                self._read(copied.name, copied.read_bytes(), is_folder=is_folder)
+        elif (found := self._job_file(status, now_s)) is not None:
+            self._copies.keep_job_file(self.claim_id, *found)  # its disk's trouble is not this job's
+            if self._reader.has_room_for(len(found[1])):
+                self._read(*found, is_folder=is_folder)
 
-    def _parsed(self, name: str, content: bytes, *, is_folder: bool) -> JobSpec:
+    def _read(self, name: str, content: bytes, *, is_folder: bool) -> None:
         self.job_bytes = len(content)
-        return parse_job(content, file_name=f"{self.name}/{name}" if is_folder else self.name)
+        self._seems_to_speak = _SPEAKS.search(content, 0, HEAD_BYTES) is not None
+        self._reading = self._reader.read(content, file_name=f"{self.name}/{name}" if is_folder else self.name)
 
     def _job_file(self, status: os.stat_result, now_s: float) -> tuple[str, bytes] | None:
         """Name and bytes of the job file; None while what was dropped is still being written."""
@@ -326,11 +356,14 @@ class Drop:
 
     def _needs(self, earlier: Drop, now_s: float) -> bool:
         """Whether this drop must be recorded after `earlier`, which is not complete yet."""
+        assert self._spec is not None and self._job is not None
+        needed = self._job.names_needed
         if earlier._spec is None:  # not even read yet; one that somebody goes on writing holds nobody up
-            return earlier._waited_s("read", now_s) < UNREAD_PATIENCE_S
-        assert self._spec is not None
-        needed, voice = self._spec.names_needed(), earlier._spec.voice_made()
-        if voice is None and isinstance(earlier._spec, ImportSpec) and needed - set(PRESET_NAMES):
+            names_voices = bool(needed - PRESETS) and not earlier._seems_to_speak  # else it makes none
+            may_need = names_voices or self._spec.id is not None
+            return may_need and earlier._waited_s("read", now_s) < UNREAD_PATIENCE_S
+        voice = earlier._spec.voice_made()
+        if voice is None and isinstance(earlier._spec, ImportSpec) and needed - PRESETS:
             return True  # the voice's name is in a file that is still arriving
         made = {name_key(name) for name in (earlier._spec.id or job_name_from(earlier.name), voice) if name}
         same_id = self._spec.id is not None and name_key(self._spec.id) in made

@@ -12,17 +12,19 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from registry.durable_files import crash_point, fsync_folder, side_by_side
 from registry.errors import StorageError, VoiceJobsError
+from runner.beginnings import Beginnings
 from runner.config.instance import Instance
 from runner.held_folders import LINK_ERRORS, Folder, move_new
 from runner.inbox.attachments import refused_by_system
 from runner.inbox.claims import Claims
 from runner.inbox.drop import ClaimedDrop, Drop
 from runner.inbox.entries import Entry, Kind, Signature, access_of, list_entries
+from runner.inbox.job_reader import JobReader
 from runner.inbox.open_files import OpenFiles
 from runner.inbox.sightings import ANSWERED, Sightings
 from runner.inbox.waiting import is_meant_as_job, reason_ignored
@@ -34,6 +36,7 @@ CLAIMS_PER_TICK = 250  # a full inbox is claimed in several ticks, so that work 
 READ_BYTES_PER_TICK = 200_000  # of job files: in memory a job takes twenty times as much, until it is recorded
 IDLE_SHARE = 100  # an inbox that takes 0.1 s to scan is scanned every 10 s while nothing happens …
 LONGEST_REST = 5  # … but at least this many times less often than scan_interval_s says
+READINGS = "reading.json"  # in the state folder
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *LINK_ERRORS)
 NAMED = 5  # changed files of one drop
 CHANGED = "{} changed after it had been read, and this job has used what it held then. {}"
@@ -50,6 +53,9 @@ class InboxScanner:
         self._settle_s = instance.settings.settle_s
         self._claims = Claims(instance)
         self._sightings = Sightings(settle_s=self._settle_s, answered_path=instance.state_dir / ANSWERED)
+        self._reader = JobReader()
+        self._readings = Beginnings(path=instance.state_dir / READINGS)
+        self._read_suspect_last = False
         self._drops: list[Drop] = []  # claimed, and not yet reported: their attachments are awaited
         self._unsynced: list[Drop] = []  # claimed, but a power cut could still undo it
         self._moved: set[str] = set()
@@ -89,7 +95,9 @@ class InboxScanner:
     def recover(self, is_recorded: Callable[[str], bool], *, now_s: float | None = None) -> list[ClaimedDrop]:
         """Pick up claims that a dead runner made and never recorded; returns those that are ready, oldest first."""
         self._is_recorded = is_recorded
+        self._readings.recover()
         self._drops += self._unrecorded()
+        self._readings.forget_others({drop.claim_id for drop in self._drops})
         return self._finished(time.monotonic() if now_s is None else now_s)
 
     def claim_ids(self) -> list[str]:
@@ -203,7 +211,14 @@ class InboxScanner:
             if self._claims.dropped(claim_id) is None:
                 self._claims.release(claim_id, refused=False)  # its maker died before anything was moved into it
                 continue
-            drop = Drop(claim_id, self._claims, self._inbox, open_files=open_files, settle_s=self._settle_s)
+            drop = Drop(
+                claim_id,
+                self._claims,
+                self._inbox,
+                open_files=open_files,
+                reader=self._reader,
+                settle_s=self._settle_s,
+            )
             found.append(drop)
         return found
 
@@ -237,6 +252,7 @@ class InboxScanner:
                     self._claims,
                     self._inbox,
                     open_files=open_files,
+                    reader=self._reader,
                     settle_s=self._settle_s,
                     settled=entry.signature,
                     arrived=settled,
@@ -268,6 +284,7 @@ class InboxScanner:
             self._claims,
             self._inbox,
             open_files=open_files,
+            reader=self._reader,
             name=entry.name,
             mtime_ns=entry.mtime_ns,
             problem=problem,
@@ -298,13 +315,17 @@ class InboxScanner:
         waiting: list[Drop] = []
         trouble = ""
         read_bytes = 0
+        being_read = self._to_be_read()
+        self.note_begun(being_read)
         for drop in self._drops:
             if read_bytes > READ_BYTES_PER_TICK:
                 self.has_more = True
+            if read_bytes > READ_BYTES_PER_TICK or drop.claim_id not in being_read:
                 waiting.append(drop)
                 continue
             before_bytes = drop.job_bytes
             try:
+                self._refuse_deadly(drop)
                 claimed = drop.try_finish(now_s, earlier=waiting)
             except OSError as error:
                 trouble = f"{printable_name(drop.name)} cannot be taken in: {error.strerror}."
@@ -327,6 +348,50 @@ class InboxScanner:
         else:
             self._troubles.pop("finish", None)
         return finished
+
+    def _to_be_read(self) -> set[str]:
+        """Claims that may be read now; one over which a runner has died alone, and every other time."""
+        suspects = [drop for drop in self._drops if self._readings.is_suspect(drop.claim_id)]
+        others = {drop.claim_id for drop in self._drops} - {drop.claim_id for drop in suspects}
+        if not suspects:
+            return others
+        if any(drop.is_being_read for drop in suspects):
+            return {drop.claim_id for drop in suspects if drop.is_being_read}
+        is_free = not any(drop.is_being_read for drop in self._drops)
+        self._read_suspect_last = is_free and not (self._read_suspect_last and others)
+        return {suspects[0].claim_id} if self._read_suspect_last else others
+
+    def _refuse_deadly(self, drop: Drop) -> None:
+        try:
+            self._readings.refuse_deadly(drop.claim_id)
+        except VoiceJobsError as error:
+            drop.problem = error
+
+    def note_begun(self, claim_ids: Iterable[str]) -> None:
+        """Note that these are being read or recorded: the next runner knows it, should this one die of it."""
+        try:
+            self._readings.begin(claim_ids)
+        except StorageError as error:
+            logger.warning("%s", error)  # they are read all the same
+
+    def note_survived(self) -> None:
+        """Note that the runner lives: all but what a thread still reads was no harm."""
+        self._end_notes({drop.claim_id for drop in self._drops if drop.is_being_read})
+
+    def stop(self) -> None:
+        """Read nothing more; a process that ends before a job file is read does not count against it."""
+        self._end_notes(set())
+
+    def close(self) -> None:
+        """Wait for the job file that is being read."""
+        self._end_notes(set())
+        self._reader.close()
+
+    def _end_notes(self, still_read: set[str]) -> None:
+        try:
+            self._readings.end_others(still_read)
+        except StorageError as error:
+            logger.warning("%s", error)
 
     # ---- orphans -----------------------------------------------------------------------------------------------
 

@@ -163,7 +163,7 @@ def spec_from_json(text: str, *, with_texts: bool = True) -> JobSpec:
         ) from error
 
 
-def content_sha256(spec: JobSpec, referenced: Mapping[str, str]) -> str:
-    """Digest that is equal for equal drops: of the parsed job and every file that it refers to."""
+def content_sha256(spec_json: str, referenced: Mapping[str, str]) -> str:
+    """Digest that is equal for equal drops: of the parsed job, as canonical JSON, and every file that it refers to."""
     files = json.dumps(dict(sorted(referenced.items())), ensure_ascii=False)
-    return hashlib.sha256(f"{spec_to_json(spec)}\n{files}".encode()).hexdigest()
+    return hashlib.sha256(f"{spec_json}\n{files}".encode()).hexdigest()

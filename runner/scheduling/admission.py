@@ -22,7 +22,7 @@ from registry.voices.names import VoiceReference, name_key
 from runner.config.model_names import DESIGN, PRESETS, likely_name
 from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.inbox.drop import ClaimedDrop
-from runner.jobfile.parse import spec_from_json, spec_to_json
+from runner.jobfile.parse import spec_from_json
 from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, LockSpec, RelockSpec, SynthesizeSpec
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
 from runner.scheduling.blame import as_told, is_of_one_job
@@ -119,7 +119,7 @@ class Admission:
                 dropped_name=printable_name(drop.dropped_name),
                 kind=spec.kind,
                 content_sha256=drop.content_sha256,
-                spec_json=spec_to_json(spec),
+                spec_json=drop.spec_json,
                 claim_id=drop.claim_id,
                 claimed_s=self.now_s,
                 priority=spec.priority,
@@ -184,7 +184,7 @@ class Admission:
                 dropped_name=printable_name(drop.dropped_name),
                 kind=spec.kind if spec else UNKNOWN_KIND,
                 content_sha256=drop.content_sha256 or "",
-                spec_json=spec_to_json(spec) if spec else "{}",
+                spec_json=drop.spec_json if spec else "{}",
                 claim_id=drop.claim_id,
                 claimed_s=self.now_s,
                 status=JobStatus.RUNNING,

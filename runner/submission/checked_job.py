@@ -12,7 +12,7 @@ from registry.errors import NotFound, VoiceJobsError, storage_error
 from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
-from runner.jobfile.parse import content_sha256, parse_job
+from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
@@ -31,7 +31,7 @@ class JobOnDisk:
 
     @property
     def content_sha256(self) -> str:
-        return content_sha256(self.spec, self.referenced)
+        return content_sha256(spec_to_json(self.spec), self.referenced)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ Starting a job resolves the names in it and writes its lines; from then on it is
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from registry.jobs import dependencies, jobs, lines
 from registry.jobs.ready import LONGEST_DELAY_S, ReadyJob, next_delayed_s, ready_jobs
 from registry.jobs.values import Job, JobError, JobStatus
 from registry.storage.session import Session
+from runner.beginnings import Beginnings
 from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
@@ -29,7 +29,7 @@ from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.exchange_jobs import ExchangeJobs
 from runner.worker.in_flight import InFlight
-from runner.worker.job_guard import Beginnings, JobBroken, for_job
+from runner.worker.job_guard import JobBroken, for_job
 from runner.worker.line_tasks import ActiveJob
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.lock_task import LockTask
@@ -62,7 +62,6 @@ class Dispatcher:
     _absent: frozenset[str] = frozenset()  # models on their way here: their jobs hold nobody up
     _ready: dict[int, ReadyJob] = field(default_factory=dict)
     _next_delayed_s: float | None = None
-    _noted: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)  # while a large job is planned
 
     def look_again(self) -> None:
         """The ledger may hold jobs that could start: the next dispatch looks."""
@@ -186,7 +185,7 @@ class Dispatcher:
         if not self.plan_thread.keep(job):
             return False
         if is_idle:
-            self._noted.enter_context(self.plannings.noted([job.id]))
+            self.plannings.begin([job.id])
         return True
 
     def _note_plan(self) -> None:
@@ -228,7 +227,7 @@ class Dispatcher:
 
     def _forget_note(self) -> None:
         try:
-            self._noted.close()
+            self.plannings.end_others(())
         except StorageError as error:
             logger.warning("%s", error)
 

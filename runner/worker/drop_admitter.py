@@ -48,6 +48,7 @@ class DropAdmitter:
     def recover(self, now_s: float) -> None:
         """Take up the claims that a dead runner never recorded."""
         self._drops += self.scanner.recover(self._is_recorded, now_s=now_s)
+        self.scanner.note_survived()
 
     def _is_recorded(self, claim_id: str) -> bool:
         with self.context.database.read() as session:
@@ -73,7 +74,16 @@ class DropAdmitter:
         if scans and now_s >= self.next_scan_s:
             self._drops += self.scanner.tick(now_s)
             self.next_scan_s = now_s + self.scanner.next_look_s(now_s)
+        try:
+            self._record()
+        except Exception:
+            self.scanner.note_survived()
+            raise
+        self.scanner.note_survived()
+
+    def _record(self) -> None:
         if self._drops:
+            self.scanner.note_begun(drop.claim_id for drop in self._drops)
             admitted = self._admit()
             for item in admitted:
                 dropped_name = printable_name(item.job.dropped_name)

@@ -20,6 +20,7 @@ from registry.jobs.lists import open_jobs
 from registry.jobs.ready import ready_jobs
 from registry.jobs.requests import open_requests
 from registry.jobs.values import Job, JobError, JobStatus
+from runner.beginnings import Beginnings
 from runner.engine.client import EngineClient
 from runner.engine.model_loader import ModelLoader
 from runner.inbox.scanner import InboxScanner
@@ -40,7 +41,7 @@ from runner.worker.exchange_jobs import ExchangeJobs
 from runner.worker.finisher import Finisher
 from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
-from runner.worker.job_guard import Beginnings, JobBroken, for_job
+from runner.worker.job_guard import JobBroken, for_job
 from runner.worker.job_requests import JobRequests
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.take_encoder import TakeEncoder
@@ -307,6 +308,7 @@ class Worker:
     def stop(self) -> None:
         """Begin nothing more: the next ticks only end what is in flight."""
         self.is_stopping = True
+        self.drops.scanner.stop()
         self.dispatcher.stop()
 
     def work_waits(self) -> bool:
@@ -336,6 +338,7 @@ class Worker:
         """End threads and processes; what they were doing is done again by the next runner."""
         for active in self.in_flight.jobs.values():
             active.close()
+        self.drops.scanner.close()
         self.dispatcher.close()
         self.encoder.close()
         self.take_writer_thread.close()

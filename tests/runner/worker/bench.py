@@ -19,7 +19,7 @@ START_S = 1_800_000_000.0
 
 
 class Bench:
-    waits_for_plans = True
+    waits_for_plans = waits_for_readings = True
 
     def __init__(self, root, *, engine=None, **settings):
         values = {"model": MODEL, "settle_s": 0.0, "min_free_bytes": 0, "scan_interval_s": 0.01, **settings}
@@ -53,6 +53,8 @@ class Bench:
             for active in self.worker.in_flight.jobs.values():
                 if active.is_reading:
                     active.lock_task.reading._process.wait(PATIENCE_S)
+            if (reading := self.worker.drops.scanner._reader._large) is not None and self.waits_for_readings:
+                wait([reading], PATIENCE_S)
             if (batch := self.worker.finisher_thread._batch) is not None:
                 wait([batch], PATIENCE_S)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from runner.beginnings import Beginnings
 from runner.errors import RunnerDied
 from runner.scheduling.blame import as_told, is_of_one_job
-from runner.worker.job_guard import Beginnings
 from tests.runner.worker.bench import design, speak
 from tests.runner.worker.test_worker_crashes import kill_at, run_until_killed
 

@@ -11,7 +11,7 @@ from registry.jobs.jobs import by_name
 from registry.jobs.lists import show_job
 from registry.jobs.requests import add_request
 from runner.scheduling.plan_thread import LARGE_CHARACTERS
-from tests.runner.worker.bench import speak
+from tests.runner.worker.bench import design, lock, speak
 from tests.runner.worker.test_worker_crashes import Killed, kill_at
 
 __all__ = ["kill_at"]
@@ -50,6 +50,10 @@ def large(**more):
     return speak(*(f"This is line {number}." for number in range(MANY)), **more)
 
 
+def spoken(bench, text):
+    return any(getattr(work, "text", None) == text for work in bench.engine.submitted)
+
+
 def lines_of(bench, name):
     with bench.context.database.read() as session:
         return show_job(session, name).lines
@@ -66,7 +70,7 @@ def test_a_small_job_starts_and_ends_while_a_large_one_is_planned(bench, thread)
     thread.work()
     bench.tick(2)
     assert len(lines_of(bench, "book")) == 1_000  # as many as `jobs show` gives
-    assert any(work.text == "This is line 0." for work in bench.engine.submitted)
+    assert spoken(bench, "This is line 0.")
 
 
 def test_a_large_text_file_is_planned_apart_as_well(bench, thread):
@@ -83,9 +87,14 @@ def test_a_large_text_file_is_planned_apart_as_well(bench, thread):
 
 
 def test_large_jobs_are_planned_one_after_another_the_most_urgent_first(bench, thread):
-    bench.drop("later.toml", large(), age_s=9)
-    bench.drop("urgent.toml", large(priority=9), age_s=8)
-    bench.tick(4)
+    bench.engine.answers_per_tick = 0
+    for name, priority in (("first", 0), ("later", 0), ("urgent", 9)):
+        bench.drop(f"{name}.toml", large(priority=priority))
+        bench.tick(4)
+    (only,) = thread.given
+    assert only[2][0].name == "first"
+    thread.work()
+    bench.tick(2)
     (only,) = thread.given
     assert only[2][0].name == "urgent"
 
@@ -155,7 +164,7 @@ def test_a_large_job_cancelled_and_tried_again_while_it_is_planned_is_spoken_who
     thread.work()
     bench.tick(3)
     assert len(lines_of(bench, "book")) == 1_000
-    assert any(work.text == "This is line 0." for work in bench.engine.submitted)
+    assert spoken(bench, "This is line 0.")
 
 
 @pytest.mark.usefixtures("thread")
@@ -209,8 +218,71 @@ def test_a_small_job_starts_while_the_receipt_of_a_cancelled_one_is_written(benc
     bench.drop("hello.toml", speak("Hello."))
     for _ in range(3):
         bench.tick_without_rest()
-    assert any(work.text == "Hello." for work in bench.engine.submitted)
+    assert spoken(bench, "Hello.")
     assert not (bench.instance.outbox / "book" / "result.json").exists()
     writer.work()
     bench.tick()
     assert bench.status("book") == "cancelled"
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reader(bench):
+    made = bench.worker.drops.scanner._reader._pool = WhenTold()
+    bench.waits_for_readings = False
+    return made
+
+
+@pytest.mark.parametrize("voice", ["ryan", "elena"], ids=["of-a-model", "locked"])
+def test_a_small_job_starts_while_the_file_of_a_large_one_is_read(bench, reader, voice):
+    if voice == "elena":
+        bench.drop("elena-design.toml", design(), age_s=20)
+        bench.drop("elena-lock.toml", lock(), age_s=19)
+        bench.run()
+    bench.drop("book.toml", large(), age_s=9)
+    bench.drop("hello.toml", speak("Hello.", voice=voice))
+    bench.tick(8)
+    assert bench.status("hello") == "done"
+    assert len(reader.given) == 1
+    assert not bench.worker.is_drained()
+    reader.work()
+    bench.engine.answers_per_tick = 0
+    bench.tick(2)
+    bench.wait_for_threads()
+    bench.tick(3)
+    assert spoken(bench, "This is line 0.")
+
+
+def test_large_job_files_are_read_one_at_a_time(bench, reader):
+    for number in range(3):
+        bench.drop(f"book-{number}.toml", large(), age_s=9 - number)
+    bench.tick(6)
+    assert len(reader.given) == 1
+
+
+def test_a_wrong_large_job_file_is_refused_with_its_place(bench, reader):
+    bench.drop("book.toml", large() + "[[lines]]\ntxet = 'x'\n")
+    bench.tick(3)
+    reader.work()
+    bench.tick(3)
+    assert f"line {2 * MANY + 4}" in bench.receipt("book")["error"]["message"]
+
+
+@pytest.mark.parametrize("job", [speak("Hello."), large()], ids=["small", "large"])
+def test_a_drop_over_whose_reading_three_runners_died_is_set_aside_and_named(bench, kill_at, monkeypatch, job):
+    bench.drop("bad.toml", job, age_s=9)
+    for begin in (bench.run, bench.restart, bench.restart):
+        kill_at("intake.job-being-read")
+        with pytest.raises(Killed):
+            begin()
+            bench.run()
+        monkeypatch.delenv("VOICEJOBS_CRASH_AT")
+    bench.restart()
+    bench.drop("good.toml", speak("Two."))
+    bench.run()
+    assert bench.receipt("bad")["error"]["code"] == "runner-died"
+    assert (bench.instance.rejected_dir / "bad.toml").exists()
+    assert bench.status("good") == "done"
+    assert not (bench.instance.state_dir / "reading.json").exists()
