@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import stat
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from registry.storage.identity import check_kind, check_not_lost, known_id
 from runner.config.instance import Instance
 from runner.doctor import engine_checks
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
+from runner.doctor.inbox_checks import INBOX_CHECKS
 from runner.scheduling.pronunciation_file import load_pronunciations
 from runner.text_format import counted
 from runner.version import VERSION
@@ -90,28 +90,6 @@ def _folders(instance: Instance) -> Found:
             )
         else:
             yield OK, f"{name}: {folder}", ""
-
-
-def _inbox_rights(instance: Instance) -> Found:
-    mode = instance.inbox.stat().st_mode
-    if mode & stat.S_IWOTH:
-        yield (
-            WARNING,
-            f"{instance.inbox} can be written to by everybody on this machine.",
-            f"chmod o-w {instance.inbox}",
-        )
-    else:
-        yield OK, f"{instance.inbox} can be written to only by its {'group' if mode & stat.S_IWGRP else 'owner'}.", ""
-
-
-def _claiming(instance: Instance) -> Found:
-    inside = (instance.claimed_dir, instance.rejected_dir, instance.orphans_dir)
-    device = instance.inbox.stat().st_dev
-    apart = [folder for folder in inside if folder.exists() and folder.stat().st_dev != device]
-    if apart:
-        yield PROBLEM, f"{apart[0]} is not on the inbox's file system.", "Unmount it: a claim is a rename."
-    else:
-        yield OK, "claims stay on the inbox's file system.", ""
 
 
 def _local_disk(instance: Instance) -> Found:
@@ -243,32 +221,6 @@ def _runner(instance: Instance) -> Found:
         yield NOTE, "no runner is active.", "Start one: `voicejobs run`."
 
 
-def _left_over(instance: Instance) -> Found:
-    for folder, what in ((instance.rejected_dir, "refused drop"), (instance.orphans_dir, "unused attachment")):
-        count = len(list(folder.iterdir())) if folder.is_dir() else 0
-        if count:
-            yield NOTE, f"{folder} holds {counted(count, what)}.", "Look through them and delete what nobody needs."
-    yield OK, "looked for refused drops and unused attachments.", ""
-
-
-def _events(instance: Instance) -> Found:
-    from runner.inbox.watcher import InboxWatcher
-
-    if not instance.settings.watch_events:
-        yield NOTE, f"file events are off; the inbox is scanned every {instance.settings.scan_interval_s:g} s.", ""
-        return
-    watcher = InboxWatcher(instance.inbox, moved=lambda _: None, wake=lambda: None)
-    if watcher.ensure():
-        yield OK, "file events of the inbox arrive.", ""
-    else:
-        yield (
-            WARNING,
-            "the inbox cannot be watched; drops wait for the next scan.",
-            "Raise fs.inotify.max_user_instances.",
-        )
-    watcher.close()
-
-
 # ---- software ----------------------------------------------------------------------------------------------------
 
 
@@ -323,8 +275,7 @@ def _models(instance: Instance) -> Found:
 
 CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
     "folders": ("inbox, outbox and state folder exist and can be written to", _folders),
-    "inbox-rights": ("not everybody can write to the inbox", _inbox_rights),
-    "claiming": ("a claim is a rename: inbox and .claimed share a file system", _claiming),
+    **INBOX_CHECKS,
     "local-disk": ("the database is on a local disk", _local_disk),
     "free-space": ("more than min_free_bytes are free", _free_space),
     "guarded-folder": ("on macOS: not in Documents, Desktop, Downloads or iCloud", _guarded_folder),
@@ -332,8 +283,6 @@ CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
     "database": ("the database is sound and in WAL mode", _database),
     "objects": ("recordings and prompts that the database refers to are there", _objects),
     "runner": ("whether a runner is active, and which", _runner),
-    "left-over": ("refused drops and unused attachments", _left_over),
-    "events": ("file events of the inbox arrive", _events),
     "versions": ("versions of this program and of its libraries", _versions),
     "engines": ("which engines are installed", _engines),
     "audio": ("which audio formats can be written", _audio),

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from runner.config.instance import Instance
 from runner.held_folders import Folder
+from runner.inbox.claims import Claims
 from runner.inbox.entries import Entry, Kind, list_entries
 from runner.inbox.open_files import OpenFiles
-from runner.inbox.sightings import ANSWERED, AnsweredInPlace
+from runner.inbox.sightings import ANSWERED, STILL_WRITTEN_S, AnsweredInPlace
 from runner.names import printable_name
 
-RENAME = "Only .toml, .json and folders are jobs; rename it if it is one."
+CLAIMED = "it is claimed; a runner makes a job of it when the files that it names are whole"
+MEND = "Change it, or its permissions and those of the inbox"
+RENAME = "Only .toml, .json and folders are jobs; rename it if it is one"
 # Names that people give to a job by mistake: hello.toml.txt, scene.yaml, a job without an extension by an editor.
 _MEANT_AS_JOB = re.compile(
     r".*\.(toml|json)\W?\.?\w{0,4}|.*\.(ya?ml|jsonc|json5|jsonl|ndjson|tml|tom|jsn|ini|conf)", re.I
@@ -30,35 +34,56 @@ class Waiting:
 
     name: str  # printable
     reason: str
-    is_ignored: bool  # it stays until somebody changes it
+    is_stuck: bool  # nothing comes of it until somebody changes it, who probably does not know
     since_s: float  # of its last change, epoch
 
 
-def waiting_in(instance: Instance, *, now_s: float | None = None) -> list[Waiting]:
-    """Everything at the top of the inbox that is not claimed, oldest first. Raises OSError."""
+def waiting_in(
+    instance: Instance, *, is_recorded: Callable[[str], bool] = lambda _claim_id: True, now_s: float | None = None
+) -> list[Waiting]:
+    """Everything at the top of the inbox, and every claim that is not in the ledger; stuck ones first, oldest first.
+
+    Raises OSError when the inbox cannot be read.
+    """
     now_s = time.time() if now_s is None else now_s
     open_files, answered = OpenFiles(instance.inbox), AnsweredInPlace(instance.state_dir / ANSWERED)
     found = []
-    for entry in sorted(list_entries(instance.inbox), key=lambda entry: (entry.mtime_ns, entry.name)):
+    for entry in list_entries(instance.inbox):
         if _FOR_SYSTEMS.fullmatch(entry.name):
             continue
-        reason = reason_ignored(entry)
+        reason, since_s = reason_ignored(entry), max(entry.mtime_ns / 1e9, entry.ctime_s)
+        is_stuck = is_meant_as_job(entry)
         if answered.names(entry.name):
-            reason = "it was refused where it lies; change it, or its permissions and those of the inbox"
-        is_ignored = bool(reason)
-        if not reason and open_files.written(Folder(instance.inbox), entry.name):
-            reason = "a program still has it open for writing"
+            reason, is_stuck = f"it was refused and cannot be moved. {MEND}", True
+        is_written = entry.kind is Kind.TEMPORARY
+        if not reason and (written := open_files.written(Folder(instance.inbox), entry.name)) is not None:
+            reason, is_written = f"{_itself(written, entry.name)} is still open for writing in another program", True
         elif not reason and now_s - entry.mtime_ns / 1e9 < instance.settings.settle_s:
             reason = "it has changed just now"
+        is_stuck = is_stuck or (is_written and now_s - since_s > STILL_WRITTEN_S)
         found.append(
             Waiting(
                 name=printable_name(entry.name),
                 reason=reason or "a runner will take it",
-                is_ignored=is_ignored,
-                since_s=max(entry.mtime_ns / 1e9, entry.ctime_s),
+                is_stuck=is_stuck,
+                since_s=since_s,
             )
         )
-    return found
+    found += _claimed(Claims(instance), is_recorded, now_s)
+    return sorted(found, key=lambda waiting: (not waiting.is_stuck, waiting.since_s, waiting.name))
+
+
+def _itself(path: str, name: str) -> str:
+    return "it" if path == name else printable_name(path.removeprefix(f"{name}/"))
+
+
+def _claimed(claims: Claims, is_recorded: Callable[[str], bool], now_s: float) -> Iterator[Waiting]:
+    """Drops that have been moved to `.claimed`, and are not jobs yet."""
+    for claim_id in claims.ids():
+        name = None if is_recorded(claim_id) else claims.dropped(claim_id)
+        if name is not None:
+            since_s = int(claim_id.partition("-")[0]) / 1e9
+            yield Waiting(name=printable_name(name), reason=CLAIMED, is_stuck=False, since_s=min(since_s, now_s))
 
 
 def reason_ignored(entry: Entry) -> str:

@@ -26,11 +26,12 @@ from runner.redaction import redact
 from runner.text_format import ago, counted, short, size, span, when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from registry.jobs.values import JobDetails, JobError, LineCounts, ListedJob
     from registry.storage.database import Database
 
+WAITING_SHOWN = 10
 STATUSES = [str(status) for status in JobStatus]
 
 
@@ -63,14 +64,40 @@ def _database() -> Database:
 @click.option("-n", "--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="How many.")
 @json_option
 def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """List jobs, newest first: state, progress, time left, and errors."""
+    """List jobs, newest first: state, progress, time left, and errors.
+
+    Below them is what waits or is left alone in the inbox, and why; with --json it is in `voicejobs doctor --json`.
+    """
+    from registry.jobs.jobs import is_recorded
     from registry.jobs.lists import list_jobs
 
     with _database() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
+        inbox = "" if as_json or statuses else _inbox_text(lambda claim_id: is_recorded(snapshot, claim_id))
     shown = [_listed_json(listed) for listed in found] if as_json else found
     show(shown, as_json=as_json, text=_list_text)
+    if inbox:
+        echo(f"\n{inbox}" if found else inbox)
     _warn_of_no_runner(found)
+
+
+def _inbox_text(is_recorded: Callable[[str], bool]) -> str:
+    """Table of what is in the inbox and is no job yet; "" when there is nothing."""
+    from runner.inbox.waiting import waiting_in
+
+    instance = current_instance()
+    if not instance.inbox.exists() and instance.holds(instance.inbox):
+        return ""  # the first run makes it
+    try:
+        waiting = waiting_in(instance, is_recorded=is_recorded)
+    except OSError as error:
+        say(f"The inbox {instance.inbox} cannot be read: {error.strerror}.")
+        return ""
+    now_s = time.time()
+    rows = [(entry.name, ago(entry.since_s, now_s=now_s), entry.reason) for entry in waiting[:WAITING_SHOWN]]
+    if (more := len(waiting) - WAITING_SHOWN) > 0:
+        rows.append(("…", "", f"and {more:,} more"))
+    return terminal_table(("IN THE INBOX", "AGE", ""), rows) if rows else ""
 
 
 def _warn_of_no_runner(found: Iterable[ListedJob]) -> None:

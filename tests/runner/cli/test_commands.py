@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -223,6 +224,24 @@ def test_prune_forgets_old_jobs(root, run):
 
 
 # ---- voices ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_the_inbox_and_no_job_is_listed_below_the_jobs(root, run):
+    (root / "inbox" / "hello.toml.txt").touch()
+    code, out, _ = run("jobs", "list")
+    assert code == 0
+    assert re.search(r"IN THE INBOX.*\nhello.toml.txt .*is that of no job", out)
+    assert json.loads(run("jobs", "list", "--json")[1]) == []
+    code, out, _ = run("doctor", "--json")
+    finding = next(each for each in json.loads(out)["findings"] if each["check"] == "waiting")
+    assert (code, finding["severity"]) == (1, "warning")
+    assert finding["message"].startswith("hello.toml.txt: ")
+
+
+def test_a_long_inbox_is_listed_shortly(root, run):
+    for number in range(15):
+        (root / "inbox" / f"{number}.wav").touch()
+    assert "and 5 more" in run("jobs", "list")[1]
 
 
 def test_voices_are_listed_and_shown(run, elena):
