@@ -1,11 +1,14 @@
 """Numbers, times and rows → the text that people read: `2 jobs`, `3 min`, `1.5 GB`, a table. Pure."""
 
+import itertools
 import re
 import time
 import unicodedata
 from collections.abc import Sequence
 
-LEAST_LAST_COLUMN = 20
+GAP = "  "  # between two columns
+NARROWEST = 40  # a terminal is taken to have as many columns at least
+SOFT_HYPHEN = "\u00ad"
 # Controls except tab and newline, C1, marks that change the direction of text, line separators, halves of characters.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -50,27 +53,62 @@ def when(then_s: float | None) -> str:
 
 
 def short(text: str | None, width: int = 50) -> str:
-    """One line of at most `width` characters."""
-    line = " ".join((text or "").split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+    """One line of at most `width` columns."""
+    return cut(" ".join((text or "").split()), width)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, columns: int | None = None) -> str:
-    """Columns as wide as their widest cell; the last one is free, or ends at `columns` of a terminal."""
-    lines = [[printable(str(cell)).replace("\n", "\\n") for cell in row] for row in (headings, *rows)]
+    """Columns as wide as their widest cell; on a terminal of so many `columns` the widest give way, evenly."""
+    lines = [
+        [printable(str(cell)).replace("\n", "\\n").replace("\t", "\\t") for cell in row] for row in (headings, *rows)
+    ]
     widths = [max(columns_of(line[column]) for line in lines) for column in range(len(headings))]
     if columns is not None:
-        room = columns - sum(width + 2 for width in widths[:-1])
-        lines = [[*line[:-1], short(line[-1], max(room, LEAST_LAST_COLUMN))] for line in lines]
+        widths = _fitted(widths, max(columns, NARROWEST) - len(GAP) * (len(widths) - 1))
+        last = len(widths) - 1  # text; the others are names and numbers, which often differ at their end
+        lines = [[cut(line[n], widths[n], keep_end=n < last) for n in range(len(widths))] for line in lines]
     return "\n".join(
-        "  ".join(cell + " " * (width - columns_of(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        GAP.join(cell + " " * (width - columns_of(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
 
 
+def _one_line(cell: str) -> str:
+    return printable(cell).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _fitted(widths: Sequence[int], room: int) -> list[int]:
+    """Widths that take no more than `room` together: the widest become equal, to one column, and the others stay."""
+    fitted = list(widths)
+    by_width = sorted(range(len(widths)), key=widths.__getitem__)
+    for count, column in enumerate(by_width):
+        fitted[column] = min(widths[column], max(1, room // (len(widths) - count)))
+        room -= fitted[column]
+    return fitted
+
+
+def cut(text: str, width: int, *, keep_end: bool = False) -> str:
+    """Text of at most `width` terminal columns, with … in place of its end, or of its middle."""
+    if columns_of(text) <= width:
+        return text
+    end_columns = (width - 1) // 2 if keep_end else 0
+    begun = _characters_in(text, width - 1 - end_columns)
+    ended = _characters_in(text[::-1], end_columns)
+    return f"{text[:begun]}…{text[len(text) - ended :]}"
+
+
+def _characters_in(text: str, columns: int) -> int:
+    """How many characters at its beginning take no more than so many columns."""
+    ends = itertools.accumulate(map(_columns_of_character, text))
+    return sum(1 for _ in itertools.takewhile(lambda end: end <= columns, ends)) if columns > 0 else 0
+
+
 def columns_of(text: str) -> int:
-    """Terminal columns of a text: letters of East Asia take two, accents by themselves none."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)
+    """Terminal columns of a text: letters of East Asia and emoji take two, accents alone and joiners none."""
+    return len(text) if text.isascii() else sum(map(_columns_of_character, text))
+
+
+def _columns_of_character(character: str) -> int:
+    if unicodedata.east_asian_width(character) in "WF":
+        return 2
+    return int(character == SOFT_HYPHEN or unicodedata.category(character) not in ("Mn", "Me", "Cf"))

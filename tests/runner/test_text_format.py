@@ -10,14 +10,35 @@ def test_columns_are_aligned_in_every_script():
     assert lines == ["NAME  N", "你好  1", "Zoe\u0308   2"]
 
 
-def test_the_last_column_ends_at_the_edge_of_the_terminal():
-    lines = table(("NAME", "TEXT"), [("elena", "a " * 40)], columns=40).splitlines()
-    assert [columns_of(line) for line in lines] == [len("NAME   TEXT"), 40]
-    assert lines[1].endswith("…")
+@pytest.mark.parametrize("columns", range(40, 201, 20))
+def test_a_table_fits_the_terminal_whatever_is_in_it(columns):
+    rows = [("你好" * 40, "done", "e\u0301" * 90, "👩\u200d👩\u200d👧" * 30), ("b", "failed", "c", "d" * 300)]
+    lines = table(("NAME", "STATUS", "TEXT", "NOTE"), rows, columns=columns).splitlines()
+    assert max(map(columns_of, lines)) <= columns
+    assert "done" in lines[1] and "failed" in lines[2]
 
 
-def test_a_narrow_terminal_still_shows_some_of_the_last_column():
-    assert table(("NAME",), [("x" * 30,)], columns=5).splitlines()[1] == "x" * 19 + "…"
+def test_the_widest_columns_give_way_evenly_and_the_others_stay():
+    lines = table(("A", "B", "C"), [("a" * 50, "b" * 10, "c" * 90)], columns=60).splitlines()
+    assert lines[1] == f"{'a' * 11}…{'a' * 11}  {'b' * 10}  {'c' * 22}…"
+
+
+def test_names_keep_their_end_by_which_they_differ():
+    lines = table(("NAME", "NOTE"), [(f"chapter-one-of-the-long-book-{n}", "x" * 40) for n in (1, 2)], columns=40)
+    assert [line.split()[0] for line in lines.splitlines()[1:]] == ["chapter-o…ng-book-1", "chapter-o…ng-book-2"]
+
+
+def test_columns_that_fit_are_not_touched():
+    assert table(("A", "B"), [("a" * 30, "b" * 8)], columns=40).splitlines()[1] == "a" * 30 + "  " + "b" * 8
+
+
+def test_a_terminal_that_says_it_has_no_room_gets_forty_columns():
+    assert table(("NAME",), [("x" * 50,)], columns=0).splitlines()[1] == "x" * 39 + "…"
+
+
+def test_a_cell_is_one_line_and_obeyed_by_no_terminal():
+    cell = table(("NAME",), [("a\nb\tc\x1b[31m\x9b\u202e",)]).splitlines()[1]
+    assert cell == r"a\nb\tc\u001b[31m\u009b\u202e"
 
 
 def test_one_is_singular_and_thousands_are_separated():
@@ -45,3 +66,4 @@ def test_a_time_in_the_future_is_no_time_ago():
 
 def test_text_is_shortened_to_one_line():
     assert short("a\nb " * 5, 6) == "a b a…"
+    assert short("你好你好", 6) == "你好…"

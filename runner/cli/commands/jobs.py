@@ -131,7 +131,7 @@ def _list_text(found: list[ListedJob]) -> str:
             _lines_text(listed.lines),
             ago(listed.job.claimed_s, now_s=now_s),
             span(_time_left_s(listed)),
-            short(_note(listed), 70),
+            short(_note(listed), 160),
         )
         for listed in found
     ]

@@ -93,8 +93,8 @@ def _list_text(found: list[VoiceSummary]) -> str:
             str(voice.versions),
             ago(voice.changed_s, now_s=time.time()),
             voice.language or "-",
-            short(voice.model, 30) or "-",
-            short(voice.description, 60),
+            voice.model or "-",
+            short(voice.description, 160),
         )
         for voice in found
     ]
