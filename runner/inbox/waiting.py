@@ -34,6 +34,7 @@ class Waiting:
 
     name: str  # printable
     reason: str
+    is_ignored: bool  # no job comes of it as it is
     is_stuck: bool  # nothing comes of it until somebody changes it, who probably does not know
     since_s: float  # of its last change, epoch
 
@@ -55,6 +56,7 @@ def waiting_in(
         is_stuck = is_meant_as_job(entry)
         if answered.names(entry.name):
             reason, is_stuck = f"it was refused and cannot be moved. {MEND}", True
+        is_ignored = bool(reason)
         is_written = entry.kind is Kind.TEMPORARY
         if not reason and (written := open_files.written(Folder(instance.inbox), entry.name)) is not None:
             reason, is_written = f"{_itself(written, entry.name)} is still open for writing in another program", True
@@ -65,6 +67,7 @@ def waiting_in(
             Waiting(
                 name=printable_name(entry.name),
                 reason=reason or "a runner will take it",
+                is_ignored=is_ignored,
                 is_stuck=is_stuck,
                 since_s=since_s,
             )
@@ -83,7 +86,9 @@ def _claimed(claims: Claims, is_recorded: Callable[[str], bool], now_s: float) -
         name = None if is_recorded(claim_id) else claims.dropped(claim_id)
         if name is not None:
             since_s = int(claim_id.partition("-")[0]) / 1e9
-            yield Waiting(name=printable_name(name), reason=CLAIMED, is_stuck=False, since_s=min(since_s, now_s))
+            yield Waiting(
+                name=printable_name(name), reason=CLAIMED, is_ignored=False, is_stuck=False, since_s=min(since_s, now_s)
+            )
 
 
 def reason_ignored(entry: Entry) -> str:

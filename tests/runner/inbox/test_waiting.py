@@ -24,7 +24,7 @@ def test_a_name_that_was_meant_for_a_job_is_told_with_a_remedy(instance, scanner
     for now_s in range(4):
         scanner.tick(float(now_s))
     waiting = told(instance)[name]
-    assert waiting.is_stuck
+    assert waiting.is_ignored and waiting.is_stuck
     assert "Only .toml, .json and folders are jobs" in waiting.reason
     assert caplog.text.count("is left alone") == 1
 
@@ -54,7 +54,7 @@ def test_a_job_that_waits_says_for_what(instance, inbox):
         drop(inbox, "b.toml")
         assert "open for writing" in told(instance)["a.toml"].reason
         assert "a runner will take it" in told(instance)["b.toml"].reason
-        assert not any(each.is_stuck for each in told(instance).values())
+        assert not any(each.is_ignored or each.is_stuck for each in told(instance).values())
     os.utime(inbox / "b.toml", (2**32, 2**32))
     assert "just now" in told(instance)["b.toml"].reason
 
