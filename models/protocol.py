@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from registry.errors import VoiceJobsError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 SAMPLE_RATE_HZ = 24_000
 SAMPLES_PER_FRAME = 1_920
 FRAMES_PER_SECOND = SAMPLE_RATE_HZ / SAMPLES_PER_FRAME
@@ -81,6 +81,7 @@ class SpeechWork:
     instruct: str | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)  # temperature, top_k, top_p, repetition_penalty
     max_seconds: float | None = None  # None: a cap derived from the text
+    live: bool = False  # somebody listens: it takes the next free row, and its sound is wanted as it is made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +97,16 @@ class LockWork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpeechPiece:
+    """The next samples of a line that is being spoken; all its pieces, in order, are its take."""
+
+    id: str
+    waveform: Waveform
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpeechDone:
-    """One line, spoken."""
+    """One line, spoken; of a line in pieces the waveform is the rest, perhaps nothing."""
 
     id: str
     waveform: Waveform
@@ -108,6 +117,7 @@ class SpeechDone:
     batch: int  # rows the engine was rendering with: audio is bit-identical only for the same batch
     design_state: bytes | None = None  # with the audio, enough for this engine to lock the voice exactly
     warnings: tuple[str, ...] = ()
+    piece_samples: int = 0  # in the pieces before; the engine process counts them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +180,19 @@ class EngineFacts:
 OnProgress = Callable[[str, int], bool]  # (work id, frames so far) -> False cancels that work alone
 
 
+@runtime_checkable
+class WorkFeed(Protocol):
+    """Work as the engine process hands it to an engine: an iterator that also tells what cannot wait."""
+
+    def __iter__(self) -> Iterator[SpeechWork | None]: ...
+
+    def __next__(self) -> SpeechWork | None: ...
+
+    def next_live(self) -> SpeechWork | None:
+        """Live work that waits, ahead of everything else; None when there is none."""
+        ...
+
+
 class Engine(Protocol):
     """One loaded model. All calls come from one thread, the main thread of the engine process."""
 
@@ -179,12 +202,16 @@ class Engine(Protocol):
         """The clone prompt. Raises an error of the project's tree when the recording cannot be used."""
         ...
 
-    def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
+    def speak(
+        self, work: Iterable[SpeechWork | None], *, progress: OnProgress
+    ) -> Iterator[SpeechDone | SpeechPiece | WorkFailed]:
         """Render work as rows of one running batch; results come as they finish, in any order.
 
-        `work` is pulled whenever a row is free; a None means "nothing waits at this moment, ask again after
-        the next frame"; its end means that no more comes. Work that cannot be done becomes a WorkFailed and
-        does not disturb the other rows.
+        `work` is pulled whenever a row is free, and live work comes first in it; a None means "nothing waits at this
+        moment, ask again after the next frame"; its end means that no more comes. Work that cannot be done becomes a
+        WorkFailed and does not disturb the other rows. An engine that gives several rows to one line asks a `WorkFeed`
+        for live work between two of them. An engine may answer a line in `SpeechPiece`s, and does so for live work
+        from its first frames on, if it can; of one that does not, the engine process cuts the take into pieces.
         """
         ...
 

@@ -21,6 +21,7 @@ from models.audio.mending import mixed
 from models.audio.wave_header import kind_of, with_true_lengths
 from models.errors import InvalidReferenceAudio
 from models.protocol import SAMPLE_RATE_HZ, Waveform
+from registry.errors import DamagedData
 
 MAX_FILE_BYTES = 1 << 30
 MAX_DURATION_S = 3600.0
@@ -101,6 +102,20 @@ def decode_audio(
         said = (f"{missing} % of what its header announces is missing: the file was cut short.", *said)
     facts = replace(facts, duration_s=mono.size / facts.sample_rate_hz, said=said)
     return resample(mono, facts.sample_rate_hz, SAMPLE_RATE_HZ), facts
+
+
+def stored_blocks(path: Path) -> tuple[int, Iterator[Waveform]]:
+    """Number of samples of a mono file at 24 kHz that we wrote, and the samples in blocks. Raises DamagedData."""
+
+    def blocks() -> Iterator[Waveform]:
+        with file:
+            yield from (_mono(block, None) for block in _blocks(file, max_frames=file.frames))
+
+    try:
+        file = soundfile.SoundFile(path)
+    except soundfile.SoundFileError as error:
+        raise DamagedData(f"{path} cannot be read: {error}.") from error
+    return file.frames, blocks()
 
 
 def _checked_facts(file: Any, *, name: str, max_duration_s: float) -> AudioFacts:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.audio.silences import Silences, silences_of
+from models.audio.sound import Sound, blocks_of
 from models.audio.speech_detector import SpeechEnd
 from models.languages import AUTO
 from models.protocol import SAMPLE_RATE_HZ
@@ -100,7 +101,7 @@ class Quality:
 
 
 def measure(
-    waveform: npt.NDArray[np.floating[Any]],
+    waveform: Sound,
     *,
     text: str,
     language: str = AUTO,
@@ -115,8 +116,8 @@ def measure(
     """
     expected = spoken_time(text, language)
     duration_s = waveform.size / SAMPLE_RATE_HZ
-    finite = all(bool(np.isfinite(block).all()) for block in _blocks(waveform))
-    magnitudes = map(np.abs, _blocks(waveform if finite else waveform[:0]))
+    finite = all(bool(np.isfinite(block).all()) for block in blocks_of(waveform, BLOCK_SAMPLES))
+    magnitudes = map(np.abs, blocks_of(waveform, BLOCK_SAMPLES, stop=waveform.size if finite else 0))
     figures = [(float(block.max()), int((block >= CLIPPED_AT).sum())) for block in magnitudes]
     peak = max((peak for peak, _ in figures), default=0.0)
     clipped = sum(count for _, count in figures) / max(1, waveform.size)
@@ -154,9 +155,7 @@ def _is_silent_for_long(silences: Silences, text: str, expected: SpokenTime) -> 
     return silences.longest_s > gap_s + growth_s or at_ends_s > LONGEST_AT_ENDS_S + growth_s
 
 
-def _runs_on(
-    waveform: npt.NDArray[np.floating[Any]], silences: Silences, expected: SpokenTime, speech_end: SpeechEnd | None
-) -> bool:
+def _runs_on(waveform: Sound, silences: Silences, expected: SpokenTime, speech_end: SpeechEnd | None) -> bool:
     """Whether noise follows the speech, or more speech than the text explains follows a pause."""
     end_s = waveform.size / SAMPLE_RATE_HZ - silences.trailing_s
     sound_s = end_s - silences.leading_s
@@ -175,22 +174,18 @@ def _runs_on(
     )  # where it hears no speech at all, it does not know the voice
 
 
-def loudest_rms(waveform: npt.NDArray[np.floating[Any]]) -> float:
+def loudest_rms(waveform: Sound) -> float:
     """Root mean square of the loudest 100 ms of `(S,)`; 0 for nothing."""
     if waveform.size == 0:
         return 0.0
     if waveform.size < WINDOW_SAMPLES:
-        return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
-    return max(map(_loudest_window, _blocks(waveform[: waveform.size // WINDOW_SAMPLES * WINDOW_SAMPLES])))
+        return float(np.sqrt(np.mean(np.square(waveform[:], dtype=np.float64))))
+    return max(
+        map(_loudest_window, blocks_of(waveform, BLOCK_SAMPLES, stop=waveform.size // WINDOW_SAMPLES * WINDOW_SAMPLES))
+    )
 
 
 def _loudest_window(block: npt.NDArray[np.floating[Any]]) -> float:
     """Root mean square of the loudest window of `(n * WINDOW_SAMPLES,)`."""
     squares = np.square(block.reshape(-1, WINDOW_SAMPLES), dtype=np.float64)
     return float(np.sqrt(np.mean(squares, axis=1)).max())
-
-
-def _blocks(waveform: npt.NDArray[np.floating[Any]]) -> Iterator[npt.NDArray[np.floating[Any]]]:
-    """The samples in blocks: figures of a line of half an hour must not take its memory several times."""
-    for start in range(0, waveform.size, BLOCK_SAMPLES):
-        yield waveform[start : start + BLOCK_SAMPLES]

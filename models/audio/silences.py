@@ -5,12 +5,13 @@ All by levels of 10 ms: a few thousandths of a second of processor time for a mi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from models.audio.sound import Samples, Sound, blocks_of
 from models.protocol import SAMPLE_RATE_HZ
 
 STEPS_PER_SECOND = 100
@@ -43,7 +44,7 @@ class Silences:
         return max(0.0, duration_s - self.leading_s - self.trailing_s)
 
 
-def silences_of(waveform: npt.NDArray[np.floating[Any]]) -> Silences:
+def silences_of(waveform: Sound) -> Silences:
     """Silences of finite samples `(S,)` at 24 kHz."""
     levels = levels_db(waveform)
     heard = _without_clicks(levels > _silence_db(levels))
@@ -59,16 +60,20 @@ def silences_of(waveform: npt.NDArray[np.floating[Any]]) -> Silences:
         trailing_s=max(0.0, waveform.size / SAMPLE_RATE_HZ - last / STEPS_PER_SECOND),
         longest_s=float(gaps[at]) / STEPS_PER_SECOND if gaps.size else 0.0,
         longest_at_s=(int(steps[at]) + 1) / STEPS_PER_SECOND,
-        flat_tail_s=_flat_tail_steps(waveform[first * STEP_SAMPLES : last * STEP_SAMPLES]) / STEPS_PER_SECOND,
+        flat_tail_s=_flat_tail_steps(waveform, first * STEP_SAMPLES, last * STEP_SAMPLES) / STEPS_PER_SECOND,
         last_pause_at_s=(int(steps[pauses[-1]]) + 1) / STEPS_PER_SECOND if pauses.size else None,
     )
 
 
-def levels_db(waveform: npt.NDArray[np.floating[Any]]) -> Levels:
+def levels_db(waveform: Sound) -> Levels:
     """Level of each whole 10 ms, in dB of full scale; not below -120."""
-    whole = waveform[: waveform.size // STEP_SAMPLES * STEP_SAMPLES]
-    blocks = [whole[at : at + BLOCK_SAMPLES].reshape(-1, STEP_SAMPLES) for at in range(0, whole.size, BLOCK_SAMPLES)]
-    powers = [np.einsum("ns,ns->n", block, block, dtype=np.float64) / STEP_SAMPLES for block in blocks]
+    whole = waveform.size // STEP_SAMPLES * STEP_SAMPLES
+    return _levels_of(blocks_of(waveform, BLOCK_SAMPLES, stop=whole))
+
+
+def _levels_of(blocks: Iterable[Samples]) -> Levels:
+    steps = (block.reshape(-1, STEP_SAMPLES) for block in blocks)
+    powers = [np.einsum("ns,ns->n", block, block, dtype=np.float64) / STEP_SAMPLES for block in steps]
     levels: Levels = 10 * np.log10(np.maximum(np.concatenate(powers) if powers else np.zeros(0), 1e-12))
     return levels
 
@@ -93,12 +98,20 @@ def _without_clicks(heard: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return kept
 
 
-def _flat_tail_steps(sound: npt.NDArray[np.floating[Any]]) -> int:
-    """How many of the last steps keep one level; speech rises and falls with its syllables.
+def _differences(waveform: Sound, start: int, stop: int) -> Iterator[Samples]:
+    """Differences of samples that follow one another, the last one's to silence."""
+    for at in range(start, stop, BLOCK_SAMPLES):
+        end = at + BLOCK_SAMPLES
+        part = waveform[at : min(end + 1, stop)].astype(np.float64)
+        yield np.diff(part) if end < stop else np.diff(part, append=0.0)
+
+
+def _flat_tail_steps(waveform: Sound, start: int, stop: int) -> int:
+    """How many of the last steps before `stop` keep one level; speech rises and falls with its syllables.
 
     By differences of samples: noise whose power is in its lowest tones seems to rise and fall otherwise.
     """
-    powers = 10 ** (levels_db(np.diff(sound[-LONGEST_FLAT_SAMPLES:], append=0.0)) / 10)
+    powers = 10 ** (_levels_of(_differences(waveform, max(start, stop - LONGEST_FLAT_SAMPLES), stop)) / 10)
     if powers.size < 2 * FLAT_STEPS:
         return 0
     sums = np.concatenate([[0.0], np.cumsum(powers)])

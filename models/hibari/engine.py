@@ -31,6 +31,7 @@ from models.protocol import (
     OnProgress,
     PresetVoice,
     SpeechDone,
+    SpeechPiece,
     SpeechWork,
     Waveform,
     WorkFailed,
@@ -80,12 +81,14 @@ class HibariEngine:
             hint=f"Use one of them ({', '.join(self._paths)}), or lock with a Qwen3-TTS base model.",
         )
 
-    def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
+    def speak(
+        self, work: Iterable[SpeechWork | None], *, progress: OnProgress
+    ) -> Iterator[SpeechDone | SpeechPiece | WorkFailed]:
         for line in work:
             if line is None:
                 continue
             try:
-                yield self._render(line, progress)
+                yield from self._render(line, progress)
             except VoiceJobsError as error:
                 yield WorkFailed.from_error(line.id, error)
 
@@ -93,7 +96,7 @@ class HibariEngine:
         """Forget the loaded voices."""
         self._speaker.cache_clear()
 
-    def _render(self, work: SpeechWork, progress: OnProgress) -> SpeechDone:
+    def _render(self, work: SpeechWork, progress: OnProgress) -> Iterator[SpeechDone | SpeechPiece]:
         started_s = time.perf_counter()
         if work.language not in (LANGUAGE, AUTO):
             raise LanguageNotSpoken(work.language, spoken=[LANGUAGE])
@@ -102,15 +105,21 @@ class HibariEngine:
                 "hibari speaks only with its presets.", hint=f"Use one of them: {', '.join(self._paths)}."
             )
         speaker = self._speaker(self._voice_named(work.voice.name))
-        waveform, reason = _spoken(speaker, work, progress)
+        pieces: list[Waveform] = []
+        reason = ""
+        for piece, reason in _pieces(speaker, work, progress):
+            pieces.append(piece)
+            if work.live and not reason:
+                yield SpeechPiece(id=work.id, waveform=piece)
+        waveform = np.concatenate(pieces)
         if reason == "eos" and np.abs(waveform).max(initial=0.0) < SILENT_PEAK:
             raise InvalidInput(
                 f"There is nothing that hibari can speak in {work.text[:40]!r}.",
                 hint="It reads English; use pause_after_s for a silence.",
             )
-        return SpeechDone(
+        yield SpeechDone(
             id=work.id,
-            waveform=waveform,
+            waveform=pieces[-1] if work.live else waveform,
             frames=-(-waveform.size // SAMPLES_PER_FRAME),
             finish_reason=reason,
             seed=work.seed,
@@ -143,19 +152,29 @@ def _digest_of(assets: Path) -> str:
     return digest.hexdigest()
 
 
-def _spoken(speaker: Any, work: SpeechWork, progress: OnProgress) -> tuple[Waveform, str]:
-    """Samples of a line and its finish reason; sentence by sentence, so that it can be cancelled or cut."""
+def _pieces(speaker: Any, work: SpeechWork, progress: OnProgress) -> Iterator[tuple[Waveform, str]]:
+    """Samples of a line, sentence by sentence, so that it can be heard early, cancelled or cut.
+
+    With the last of them comes how the line ended, before that "". The end of each sentence comes with the next one: it
+    is faded if the line is cut there.
+    """
     longest = None if work.max_seconds is None else round(work.max_seconds * SAMPLE_RATE_HZ)
-    pieces: list[Waveform] = []
+    held: Waveform = np.zeros(0, np.float32)
     samples = 0
-    for piece in speaker.stream(_plain(work.text), seed=work.seed):
-        pieces.append(np.asarray(piece, np.float32))
-        samples += piece.size
+    for sentence in speaker.stream(_plain(work.text), seed=work.seed):
+        given = samples - held.size
+        samples += sentence.size
+        held = np.concatenate([held, np.asarray(sentence, np.float32)])
         if not progress(work.id, samples // SAMPLES_PER_FRAME):
-            return np.concatenate(pieces), "cancelled"
+            yield held, "cancelled"
+            return
         if longest is not None and samples > longest:
-            return _cut(np.concatenate(pieces), longest), "length"
-    return (np.concatenate(pieces) if pieces else np.zeros(0, np.float32)), "eos"
+            yield _cut(held, longest - given), "length"
+            return
+        ready = max(0, held.size - FADE_SAMPLES)
+        yield held[:ready], ""
+        held = held[ready:]
+    yield held, "eos"
 
 
 def _plain(text: str) -> str:

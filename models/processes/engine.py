@@ -7,7 +7,6 @@ want one thread; a second thread reads the pipe and ends the process as soon as 
 
 from __future__ import annotations
 
-import collections
 import fcntl
 import gc
 import os
@@ -17,77 +16,34 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from models.errors import EngineFailure, ModelChanged, WireError
 from models.processes.open_engine import open_engine
-from models.processes.wire import Cancel, FrameReader, Hello, Load, LoadFailed, Message, Ready, Reply, encode
+from models.processes.requests import Requests, read_requests
+from models.processes.wire import MAX_BLOB_BYTES, Hello, Load, LoadFailed, Ready, Reply, encode
 from models.protocol import (
     PROTOCOL_VERSION,
+    SAMPLE_RATE_HZ,
     Engine,
     LockDone,
     LockWork,
     Progress,
     SpeechDone,
+    SpeechPiece,
     SpeechWork,
+    Waveform,
     WorkFailed,
 )
 from registry.errors import VoiceJobsError
 
-READ_BYTES = 1 << 18
+PIECE_SAMPLES = 2 * SAMPLE_RATE_HZ
+WHOLE_SAMPLES = 60 * SAMPLE_RATE_HZ  # a take up to this, to which nobody listens, crosses in one message: it costs less
+MOST_SAMPLES = MAX_BLOB_BYTES // 4  # 46 minutes: far beyond one line
 PROGRESS_INTERVAL_S = 0.2  # between two progress messages of one piece of work
 CANCELLED = "cancelled"
-
-
-class Requests:
-    """Requests of the runner that have not been started; filled by the reading thread."""
-
-    def __init__(self) -> None:
-        self._waiting: collections.deque[Message] = collections.deque()
-        self._changed = threading.Condition()
-        self._cancelled: set[str] = set()
-
-    def put(self, message: Message) -> None:
-        with self._changed:
-            if isinstance(message, Cancel):
-                self._cancelled.add(message.id)
-            else:
-                self._waiting.append(message)
-            self._changed.notify()
-
-    def take(self) -> Message:
-        """The next request; waits for one."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting)
-            return self._waiting.popleft()
-
-    def peek(self) -> Message | None:
-        """The next request, left in place; None when nothing waits at this moment."""
-        with self._changed:
-            return self._waiting[0] if self._waiting else None
-
-    def is_cancelled(self, work_id: str) -> bool:
-        with self._changed:
-            return work_id in self._cancelled
-
-    def forget(self, work_id: str) -> None:
-        """Forget work that has been answered: its id may come again."""
-        with self._changed:
-            self._cancelled.discard(work_id)
-
-
-def read_requests(descriptor: int, requests: Requests) -> None:
-    """Fill `requests` until the pipe closes, then end this process: without a runner there is nothing to do."""
-    reader = FrameReader()
-    try:
-        while content := os.read(descriptor, READ_BYTES):
-            for message in reader.feed(content):
-                requests.put(message)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(os.EX_PROTOCOL)
-    os._exit(os.EX_OK)
 
 
 class EngineProcess:
@@ -97,7 +53,8 @@ class EngineProcess:
         self._write_descriptor = write_descriptor
         self._requests = requests
         self._engine: Engine | None = None
-        self._running: set[str] = set()  # work that the engine has started and not answered
+        self._running: dict[str, SpeechWork | LockWork] = {}  # work that the engine has started and not answered
+        self._sent_samples: dict[str, int] = {}  # of that work, in pieces
         self._reported_s: dict[str, float] = {}  # time of the last message to the runner about a piece of work
         self._has_changed = False  # the model's files are no longer those that were loaded
 
@@ -135,13 +92,38 @@ class EngineProcess:
         if answer.id not in self._running:
             raise EngineFailure(f"The engine answered {answer.id!r}, which was not requested or is answered already.")
         try:
-            content = encode(checked(answer))
+            content = encode(self._without_pieces(checked(answer)))
         except EngineFailure as error:
             content = encode(failure_of(answer.id, error))
         self._write(content)
-        self._running.discard(answer.id)
+        del self._running[answer.id]
+        self._sent_samples.pop(answer.id, None)
         self._reported_s.pop(answer.id, None)
         self._requests.forget(answer.id)
+
+    def _without_pieces(self, answer: SpeechDone | LockDone | WorkFailed) -> SpeechDone | LockDone | WorkFailed:
+        """The answer, after its waveform has been sent in pieces, where it is live, long, or came in pieces before."""
+        if not isinstance(answer, SpeechDone) or answer.finish_reason == CANCELLED:
+            return answer
+        work, waveform = self._running[answer.id], answer.waveform
+        is_live = isinstance(work, SpeechWork) and work.live
+        if not (is_live or waveform.size > WHOLE_SAMPLES or answer.id in self._sent_samples):
+            return answer
+        for start in range(0, waveform.size, PIECE_SAMPLES):
+            self._send_piece(SpeechPiece(id=answer.id, waveform=waveform[start : start + PIECE_SAMPLES]))
+        return replace(answer, waveform=np.zeros(0, np.float32), piece_samples=self._sent_samples.get(answer.id, 0))
+
+    def _send_piece(self, piece: SpeechPiece) -> None:
+        """Send samples of work that goes on. Raises EngineFailure when they break the protocol."""
+        if piece.id not in self._running:
+            raise EngineFailure(f"The engine speaks {piece.id!r}, which was not requested or is answered already.")
+        check_waveform(piece.waveform)
+        samples = self._sent_samples.get(piece.id, 0) + piece.waveform.size
+        if samples > MOST_SAMPLES:
+            raise WireError(f"A take of more than {MOST_SAMPLES} samples is too large for the pipe.")
+        self._sent_samples[piece.id] = samples
+        self._reported_s[piece.id] = time.monotonic()
+        self._send(piece)
 
     def _load(self, request: Load) -> None:
         try:
@@ -165,7 +147,7 @@ class EngineProcess:
 
     def _start(self, work: SpeechWork | LockWork) -> bool:
         """Tell the runner that this work starts; if it was cancelled before, answer it at once and return false."""
-        self._running.add(work.id)
+        self._running[work.id] = work
         if self._requests.is_cancelled(work.id):
             self._answer(cancelled(work))
             return False
@@ -187,28 +169,39 @@ class EngineProcess:
             return
         failure: Exception = EngineFailure("The engine ended without an answer.")
         try:
-            for outcome in self._opened().speak(self._feed(first), progress=self._progress):
-                self._answer(outcome)
+            for outcome in self._opened().speak(_Feed(self, first), progress=self._progress):
+                if isinstance(outcome, SpeechPiece):
+                    self._send_piece(outcome)
+                else:
+                    self._answer(outcome)
         except Exception as error:
             failure = error
         self._fail_running(failure)
 
-    def _feed(self, first: SpeechWork) -> Iterator[SpeechWork | None]:
-        """Rows for the engine to pull: speech that waits, or None while there are only the running rows.
+    def next_speech(self) -> SpeechWork | None:
+        """Speech that waits, or None while there are only the running rows.
 
-        Ends when something else waits (a lock, another model), when nothing runs any more, and with the model.
+        Raises StopIteration when something else waits (a lock, another model), when nothing runs any more, and with
+        the model.
         """
-        yield first
         while not self._has_changed:
             message = self._requests.peek()
             if isinstance(message, SpeechWork):
                 self._requests.take()
                 if self._start(message):
-                    yield message
+                    return message
             elif message is not None or not self._running:
-                return
+                break
             else:
-                yield None
+                return None
+        raise StopIteration
+
+    def next_live(self) -> SpeechWork | None:
+        """Live speech that waits."""
+        while not self._has_changed and (work := self._requests.take_live()) is not None:
+            if self._start(work):
+                return work
+        return None
 
     def _progress(self, work_id: str, frames: int) -> bool:
         now_s = time.monotonic()
@@ -223,12 +216,37 @@ class EngineProcess:
             self._answer(failure_of(work_id, error))
 
 
+class _Feed:
+    """The `WorkFeed` of one running batch."""
+
+    def __init__(self, process: EngineProcess, first: SpeechWork) -> None:
+        self._process = process
+        self._first: SpeechWork | None = first
+
+    def __iter__(self) -> Iterator[SpeechWork | None]:
+        return self
+
+    def __next__(self) -> SpeechWork | None:
+        first, self._first = self._first, None
+        return first or self._process.next_speech()
+
+    def next_live(self) -> SpeechWork | None:
+        return self._process.next_live()
+
+
 def checked(answer: SpeechDone | LockDone | WorkFailed) -> SpeechDone | LockDone | WorkFailed:
     """The answer itself. Raises EngineFailure when it breaks the protocol."""
-    if isinstance(answer, SpeechDone) and (answer.waveform.dtype != np.float32 or answer.waveform.ndim != 1):
-        shape, dtype = answer.waveform.shape, answer.waveform.dtype
-        raise EngineFailure(f"The engine made a waveform of {dtype} {shape} instead of float32 (S,).")
+    if isinstance(answer, SpeechDone):
+        check_waveform(answer.waveform)
+        if answer.waveform.size > MOST_SAMPLES:
+            raise WireError(f"A take of {answer.waveform.size} samples is too large for the pipe.")
     return answer
+
+
+def check_waveform(waveform: Waveform) -> None:
+    """Raises EngineFailure for anything but float32 `(S,)`."""
+    if waveform.dtype != np.float32 or waveform.ndim != 1:
+        raise EngineFailure(f"The engine made a waveform of {waveform.dtype} {waveform.shape} instead of float32 (S,).")
 
 
 def cancelled(work: SpeechWork | LockWork) -> SpeechDone | WorkFailed:

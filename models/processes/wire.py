@@ -66,7 +66,14 @@ class Cancel:
 
 Request: TypeAlias = Load | protocol.SpeechWork | protocol.LockWork | Cancel
 Reply: TypeAlias = (
-    Hello | Ready | LoadFailed | protocol.Progress | protocol.SpeechDone | protocol.LockDone | protocol.WorkFailed
+    Hello
+    | Ready
+    | LoadFailed
+    | protocol.Progress
+    | protocol.SpeechPiece
+    | protocol.SpeechDone
+    | protocol.LockDone
+    | protocol.WorkFailed
 )
 Message: TypeAlias = Request | Reply
 
@@ -75,7 +82,7 @@ _CLASSES: Mapping[str, type[Any]] = {
     for kind in (
         *(Hello, Load, Ready, LoadFailed, Cancel),
         *(protocol.SpeechWork, protocol.LockWork, protocol.SpeechDone, protocol.LockDone, protocol.WorkFailed),
-        *(protocol.Progress, protocol.EngineFacts, protocol.ModelChoice),
+        *(protocol.SpeechPiece, protocol.Progress, protocol.EngineFacts, protocol.ModelChoice),
         *(protocol.PresetVoice, protocol.LockedVoice, protocol.DescribedVoice),
     )
 }

@@ -11,6 +11,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import mlx.core as mx
 
@@ -18,7 +19,19 @@ from models.errors import InvalidClonePrompt
 from models.hardware.blas import loaded_blas, package_version
 from models.hardware.compute import choose, mlx_device
 from models.hardware.device_memory import free_device_bytes, wired_limit
-from models.protocol import EngineFacts, LockDone, LockedVoice, LockWork, OnProgress, SpeechDone, SpeechWork, WorkFailed
+from models.protocol import (
+    EngineFacts,
+    LockDone,
+    LockedVoice,
+    LockWork,
+    OnProgress,
+    SpeechDone,
+    SpeechPiece,
+    SpeechWork,
+    Waveform,
+    WorkFailed,
+    WorkFeed,
+)
 from models.qwen3_tts.load import load_speech_model
 from models.qwen3_tts.memory_limits import rows_that_fit, set_memory_limits, wired_bytes
 from models.qwen3_tts.prompt.request import SpeechRequest
@@ -37,6 +50,8 @@ from registry.errors import InvalidInput, VoiceJobsError
 NAME = "qwen3-tts"
 RENDER_VERSION = "qwen3-tts/1"  # raise it whenever equal requests may sound different than before
 REMEMBERED_PROMPTS = 64
+
+_Rows: TypeAlias = dict[int, tuple[ActiveSpeech, int]]  # index of a request -> its speech, and the number of its piece
 
 
 class QwenEngine:
@@ -106,10 +121,12 @@ class QwenEngine:
             speaker_embedding=prompt.speaker_embedding,
         )
 
-    def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
+    def speak(
+        self, work: Iterable[SpeechWork | None], *, progress: OnProgress
+    ) -> Iterator[SpeechDone | SpeechPiece | WorkFailed]:
         """Answers to all work, rendered in one running batch; see the protocol."""
         failed: list[WorkFailed] = []
-        rows: dict[int, tuple[ActiveSpeech, int]] = {}  # index of a request -> its speech, and the number of its piece
+        rows: _Rows = {}
 
         def note_progress(index: int, frames: int) -> bool:
             active, piece = rows[index]
@@ -118,12 +135,26 @@ class QwenEngine:
                 active.cancelled = True
             return not active.cancelled
 
-        rendering = self._model.render(self._requests(work, rows, failed), batch=self._batch, progress=note_progress)
+        def add_chunk(index: int, waveform: Waveform) -> None:
+            active, piece = rows[index]
+            active.add_chunk(piece, waveform)
+
+        rendering = self._model.render(
+            self._requests(work, rows, failed),
+            batch=self._batch,
+            progress=note_progress,
+            in_chunks=lambda index: rows[index][0].work.live,
+            on_chunk=add_chunk,
+        )
         with wired_limit(wired_bytes(self._model, rows=self._batch)):
             for finished in rendering:
-                for index, speech in finished:
-                    active, piece = rows.pop(index)
+                live = {id(active): active for active, _ in rows.values() if active.work.live}
+                ended = [rows.pop(index) for index, _ in finished]
+                for (active, piece), (_, speech) in zip(ended, finished, strict=True):
                     active.spoken[piece] = speech
+                for active in live.values():
+                    yield from active.next_chunks()
+                for active in {id(active): active for active, _ in ended}.values():
                     if active.is_done:
                         yield active.done(batch=self._batch)
                 while failed:
@@ -131,30 +162,42 @@ class QwenEngine:
         yield from failed
 
     def _requests(
-        self, work: Iterable[SpeechWork | None], rows: dict[int, tuple[ActiveSpeech, int]], failed: list[WorkFailed]
+        self, work: Iterable[SpeechWork | None], rows: _Rows, failed: list[WorkFailed]
     ) -> Iterator[SpeechRequest | None]:
-        """Requests for the pieces of all work, as they are pulled; work that cannot be done goes to `failed`."""
+        """Requests for the pieces of all work, as they are pulled; work that cannot be done goes to `failed`.
+
+        Live work goes before the further pieces of a long text.
+        """
         indices = itertools.count()
+        next_live = work.next_live if isinstance(work, WorkFeed) else lambda: None
         for item in work:
             if item is None:
                 yield None
                 continue
-            active = ActiveSpeech.of(item)
-            try:
-                requests = active.requests(
-                    sampling=self._sampling, clone_prompt=self._prompt_of(item), added_tokens=self._added_tokens
-                )
-                for request in requests:
-                    self._model.prepare(request)
-            except VoiceJobsError as error:
-                failed.append(WorkFailed.from_error(item.id, error))
-                yield None  # has the failure yielded
-                continue
-            for number, request in enumerate(requests):
-                if not active.cancelled:
-                    rows[next(indices)] = (active, number)
-                    active.frames[number] = 0
-                    yield request
+            for request in self._requests_of(item, rows, failed, indices):
+                yield request
+                while not item.live and (live := next_live()) is not None:
+                    yield from self._requests_of(live, rows, failed, indices)
+
+    def _requests_of(
+        self, item: SpeechWork, rows: _Rows, failed: list[WorkFailed], indices: Iterator[int]
+    ) -> Iterator[SpeechRequest | None]:
+        active = ActiveSpeech.of(item)
+        try:
+            requests = active.requests(
+                sampling=self._sampling, clone_prompt=self._prompt_of(item), added_tokens=self._added_tokens
+            )
+            for request in requests:
+                self._model.prepare(request)
+        except VoiceJobsError as error:
+            failed.append(WorkFailed.from_error(item.id, error))
+            yield None  # has the failure yielded
+            return
+        for number, request in enumerate(requests):
+            if not active.cancelled:
+                rows[next(indices)] = (active, number)
+                active.frames[number] = 0
+                yield request
 
     def _prompt_of(self, work: SpeechWork) -> ClonePrompt | None:
         """The clone prompt of a locked voice, read once. Raises InvalidClonePrompt."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import numbers
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +49,16 @@ class _PendingSpeech:
     prepared: Prepared
     frames: list[Codes] = field(default_factory=list)
     finish_reason: str | None = None
+    decoder: DecoderState | None = None  # of speech that is decoded in chunks, while it is made,
+    decoded: int = 0  # after so many of its frames
+    chunk_sizes: Iterator[int] = field(default_factory=lambda: chunk_sizes())
+    next_chunk: int = 0
+
+    @property
+    def has_chunk(self) -> bool:
+        """Whether enough frames have come for another chunk."""
+        waiting = len(self.frames) - self.decoded
+        return self.decoder is not None and bool(waiting) and (waiting >= self.next_chunk or bool(self.finish_reason))
 
     def codes(self, codebooks: int) -> Codes:
         return np.ascontiguousarray(np.stack(self.frames)) if self.frames else np.zeros((0, codebooks), np.int32)
@@ -143,10 +154,16 @@ class SpeechModel:
         batch: int,
         sampling: Sampling | None = None,
         progress: Progress | None = None,
+        in_chunks: Callable[[int], bool] = lambda _: False,
+        on_chunk: Callable[[int, Waveform], None] = lambda _index, _waveform: None,
     ) -> Iterator[list[tuple[int, Speech]]]:
-        """`synthesize_batch`, as a list after every frame: the speeches that have finished with it, mostly none."""
+        """`synthesize_batch`, as a list after every frame: the speeches that have finished with it, mostly none.
+
+        `on_chunk` is given the sound of a speech while it is made, where `in_chunks(index)`, in chunks as those of
+        `stream`; the waveform of that speech is empty.
+        """
         speaking: dict[int, _PendingSpeech] = {}
-        frames = self.make_generator(batch).frames(self._rows(requests, sampling, speaking))
+        frames = self.make_generator(batch).frames(self._rows(requests, sampling, speaking, in_chunks))
         try:
             events = next(frames, None)
             while events is not None:
@@ -154,6 +171,7 @@ class SpeechModel:
                     speaking[frame.id].frames.append(frame.codes)
                     speaking[frame.id].finish_reason = frame.finish_reason
                 dropped = _cancelled(speaking, progress)
+                self._decode_chunks(speaking, on_chunk)
                 yield self._finished(speaking, batch=batch)
                 events = _next_of(frames, dropped)
         finally:
@@ -167,13 +185,13 @@ class SpeechModel:
     def _stream(self, prepared: Prepared) -> Iterator[Waveform]:
         state = self._decoder_state_of(prepared)
         pending: list[Codes] = []
-        sizes = iter(STREAM_FRAMES[:-1])
+        sizes = chunk_sizes()
         size = next(sizes)
         for events in self.make_generator(1).frames(iter([Row(id=0, prepared=prepared)])):
             pending += [frame.codes for frame in events]
             if len(pending) == size or events[-1].finish_reason:
                 waveform, state = self.codec.decode_next(np.stack(pending), state)
-                pending, size = [], next(sizes, STREAM_FRAMES[-1])
+                pending, size = [], next(sizes)
                 yield waveform
 
     def speaker_embedding(self, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -225,23 +243,44 @@ class SpeechModel:
         return BatchGenerator(self.network, pad_id=pad_id, batch=batch, pipelined=self.pipelined)
 
     def _rows(
-        self, requests: Iterable[SpeechRequest | None], sampling: Sampling | None, speaking: dict[int, _PendingSpeech]
+        self,
+        requests: Iterable[SpeechRequest | None],
+        sampling: Sampling | None,
+        speaking: dict[int, _PendingSpeech],
+        in_chunks: Callable[[int], bool] = lambda _: False,
     ) -> Iterator[Row | None]:
         index = 0
         for request in requests:
             if request is None:
                 yield None
                 continue
-            speaking[index] = _PendingSpeech(self.prepare(request, sampling))
-            yield Row(id=index, prepared=speaking[index].prepared)
+            pending = speaking[index] = _PendingSpeech(self.prepare(request, sampling))
+            if in_chunks(index):
+                pending.decoder, pending.next_chunk = (
+                    self._decoder_state_of(pending.prepared),
+                    next(pending.chunk_sizes),
+                )
+            yield Row(id=index, prepared=pending.prepared)
             index += 1
 
+    def _decode_chunks(self, speaking: dict[int, _PendingSpeech], on_chunk: Callable[[int, Waveform], None]) -> None:
+        """Pass on the sound of every row of which enough frames have come, decoded together."""
+        due = [(index, row) for index, row in speaking.items() if row.has_chunk and row.finish_reason != "cancelled"]
+        if not due:
+            return
+        codes = [np.ascontiguousarray(np.stack(row.frames[row.decoded :])) for _, row in due]
+        states = [row.decoder for _, row in due if row.decoder is not None]
+        for (index, row), (waveform, state) in zip(due, self.codec.decode_next_rows(codes, states), strict=True):
+            row.decoder, row.decoded, row.next_chunk = state, len(row.frames), next(row.chunk_sizes)
+            on_chunk(index, waveform)
+
     def _finished(self, speaking: dict[int, _PendingSpeech], *, batch: int) -> list[tuple[int, Speech]]:
-        """Decode the rows that have just ended, together, and forget them."""
+        """Decode the rows that have just ended, together, and forget them; those in chunks are decoded already."""
         done = [index for index, row in speaking.items() if row.finish_reason is not None]
         rows = [speaking.pop(index) for index in done]
         codes = [row.codes(self.codec.codebooks) for row in rows]
-        sounds = self.codec.decode_next_rows(codes, [self._decoder_state_of(row.prepared) for row in rows])
+        undecoded = [own[:0] if row.decoder is not None else own for row, own in zip(rows, codes, strict=True)]
+        sounds = self.codec.decode_next_rows(undecoded, [self._decoder_state_of(row.prepared) for row in rows])
         if done:
             mx.clear_cache()
         return [
@@ -272,6 +311,11 @@ class SpeechModel:
 
 
 USE_BASE = "Use a base model (…-base) for cloning."
+
+
+def chunk_sizes() -> Iterator[int]:
+    """Frames of each chunk of a stream."""
+    return itertools.chain(STREAM_FRAMES, itertools.repeat(STREAM_FRAMES[-1]))
 
 
 def _next_of(frames: Frames, dropped: set[int]) -> list[RowFrame] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from models.protocol import (
     LockedVoice,
     PresetVoice,
     SpeechDone,
+    SpeechPiece,
     SpeechWork,
     VoiceSource,
     Waveform,
@@ -49,6 +50,8 @@ class ActiveSpeech:
     frames: dict[int, int] = field(default_factory=dict)  # piece -> frames so far
     spoken: dict[int, Speech] = field(default_factory=dict)
     cancelled: bool = False
+    _chunks: dict[int, list[Waveform]] = field(default_factory=dict)  # piece -> sound of live work, to be sent
+    _sending: int = 0  # the piece whose sound is sent as it comes; that of later ones waits
 
     @classmethod
     def of(cls, work: SpeechWork) -> ActiveSpeech:
@@ -58,6 +61,22 @@ class ActiveSpeech:
     def is_done(self) -> bool:
         """Whether every piece is spoken, or every one begun before it was cancelled."""
         return len(self.spoken) == len(self.frames if self.cancelled else self.pieces)
+
+    def add_chunk(self, piece: int, waveform: Waveform) -> None:
+        """Sound of a piece of live work has come."""
+        self._chunks.setdefault(piece, []).append(waveform)
+
+    def next_chunks(self) -> Iterator[SpeechPiece]:
+        """The sound of live work that can be heard now, with the pauses between its pieces; together its waveform."""
+        while self._sending < len(self.pieces) and not self.cancelled:
+            for waveform in self._chunks.pop(self._sending, ()):
+                yield SpeechPiece(id=self.work.id, waveform=waveform)
+            if self._sending not in self.spoken:
+                return
+            pause = _silence(self.pieces[self._sending].pause_after_s)
+            self._sending += 1
+            if self._sending < len(self.pieces) and pause.size:
+                yield SpeechPiece(id=self.work.id, waveform=pause)
 
     def requests(
         self, *, sampling: Sampling, clone_prompt: ClonePrompt | None, added_tokens: Sequence[str]
@@ -80,7 +99,7 @@ class ActiveSpeech:
         ]
 
     def done(self, *, batch: int) -> SpeechDone:
-        """The spoken pieces as one speech."""
+        """The spoken pieces as one speech; the sound of live work was sent before."""
         spoken = [self.spoken[number] for number in sorted(self.spoken)]
         reasons = {speech.finish_reason for speech in spoken}
         reason = next((reason for reason in ("cancelled", "length") if reason in reasons), "eos")
@@ -89,7 +108,7 @@ class ActiveSpeech:
             warnings.append("The text was spoken in pieces; a voice that is only described may change between them.")
         return SpeechDone(
             id=self.work.id,
-            waveform=_joined(spoken, self.pieces),
+            waveform=np.zeros(0, np.float32) if self.work.live else _joined(spoken, self.pieces),
             frames=sum(len(speech.codes) for speech in spoken),
             finish_reason="cancelled" if self.cancelled else reason,
             seed=self.work.seed,
@@ -147,5 +166,9 @@ def as_plain_text(text: str, added_tokens: Sequence[str]) -> str:
 def _joined(spoken: Sequence[Speech], pieces: Sequence[Piece]) -> Waveform:
     parts: list[Waveform] = []
     for speech, piece in zip(spoken, pieces, strict=False):  # a cancelled work has fewer of the first
-        parts += [speech.waveform, np.zeros(round(piece.pause_after_s * SAMPLE_RATE_HZ), np.float32)]
+        parts += [speech.waveform, _silence(piece.pause_after_s)]
     return np.concatenate(parts[:-1]) if parts else np.zeros(0, np.float32)
+
+
+def _silence(duration_s: float) -> Waveform:
+    return np.zeros(round(duration_s * SAMPLE_RATE_HZ), np.float32)

@@ -10,16 +10,19 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from registry.durable_files import (
     crash_point,
+    fsync_file,
     fsync_folder,
     held_lock,
     make_folder_durably,
     sha256_of,
+    temporary_beside,
     this_writer,
     write_all_durably,
 )
@@ -94,6 +97,31 @@ class ObjectStore:
                 crash_point("objects.written")
         except OSError as error:
             raise storage_error(error, f"writing to {self.folder}") from error
+
+    def put_stream(self, write: Callable[[BinaryIO], None]) -> str:
+        """As `put`, for bytes that need not fit into memory: `write` puts them into an empty file."""
+        temporary = temporary_beside(self.folder / "00" / "stream", writer=this_writer())
+        try:
+            self._make_shelves({temporary.parent})
+            with open(temporary, "w+b", opener=_private) as file:
+                write(file)
+                file.flush()
+                fsync_file(file.fileno())
+            crash_point("objects.stream-synced")
+            sha256 = sha256_of(temporary)
+            path = self.path(sha256)
+            self._make_shelves({path.parent})
+            with self._lock(shared=True):
+                if not self._looks_new(sha256):
+                    temporary.rename(path)
+                    fsync_folder(path.parent)
+                crash_point("objects.written")
+        except OSError as error:
+            raise storage_error(error, f"writing to {self.folder}") from error
+        finally:
+            with contextlib.suppress(OSError):  # it has been renamed, or `sweep` removes it later
+                temporary.unlink(missing_ok=True)
+        return sha256
 
     def _make_shelves(self, wanted: Collection[Path]) -> None:
         """The folders for new objects, durable before anything is put into them."""
@@ -190,3 +218,7 @@ class ObjectStore:
     def _lock(self, *, shared: bool) -> Iterator[None]:
         with held_lock(self.folder / ".lock", shared=shared):
             yield
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)

@@ -23,6 +23,7 @@ from models.protocol import (
     ModelChoice,
     Progress,
     SpeechDone,
+    SpeechPiece,
     SpeechWork,
     WorkFailed,
 )
@@ -58,7 +59,9 @@ class EngineLost:
     output: str = ""  # the last lines it printed, such as a traceback
 
 
-EngineEvent: TypeAlias = EngineReady | LoadFailed | Progress | SpeechDone | LockDone | WorkFailed | EngineLost
+EngineEvent: TypeAlias = (
+    EngineReady | LoadFailed | Progress | SpeechPiece | SpeechDone | LockDone | WorkFailed | EngineLost
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,7 @@ class _InFlight:
     expected_s: float
     has_started: bool = False
     is_cancelled: bool = False
+    piece_samples: int = 0
     resubmitted: tuple[SpeechWork | LockWork, float] | None = None  # before the cancelled one was answered
 
 
@@ -230,7 +234,7 @@ class EngineClient:
                 )
         elif isinstance(message, Ready | LoadFailed):
             self._hear_about_load(message)
-        elif isinstance(message, Progress | SpeechDone | LockDone | WorkFailed):
+        elif isinstance(message, Progress | SpeechPiece | SpeechDone | LockDone | WorkFailed):
             self._hear_about_work(message)
         else:
             raise WireError(f"The engine sent a {type(message).__name__}, which is no answer.")
@@ -248,13 +252,17 @@ class EngineClient:
             self.state, self.choice = "empty", None
             self._events.append(message)
 
-    def _hear_about_work(self, message: Progress | SpeechDone | LockDone | WorkFailed) -> None:
+    def _hear_about_work(self, message: Progress | SpeechPiece | SpeechDone | LockDone | WorkFailed) -> None:
         work = self._watch.in_flight.get(message.id)
         if work is None:
             raise WireError(f"The engine answered {message.id!r}, which is not in flight.")
-        if isinstance(message, Progress):
+        if isinstance(message, SpeechPiece):
+            work.piece_samples += message.waveform.size
+        elif isinstance(message, Progress):
             work.has_started = True
         else:
+            if isinstance(message, SpeechDone) and message.piece_samples not in (0, work.piece_samples):
+                raise WireError(f"The engine lost samples of {message.id!r} on the way.")
             del self._watch.in_flight[message.id]
         if work.resubmitted is None:
             self._events.append(message)

@@ -24,6 +24,7 @@ from models.processes.wire import FrameReader, Message, Request, encode
 PACKAGE_ROOT = Path(models.__file__).parent.parent
 ENGINE_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.engine")
 READ_BYTES = 1 << 18
+RECEIVED_AT_ONCE_BYTES = 2 << 20
 WIDE_PIPE_BYTES = 1 << 20
 KILL_WAIT_S = 5.0
 LOG_TAIL_BYTES = 4096
@@ -90,8 +91,12 @@ class EnginePipe:
         self._outgoing.put(encode(request))
 
     def receive(self) -> Iterator[Message]:
-        """Every message that has arrived. Raises WireError when the engine sent rubbish."""
-        while not self.is_closed_by_engine:
+        """Messages that have arrived, up to a few megabytes: a fast engine must not fill the runner's memory.
+
+        The pipe stays readable when there are more. Raises WireError when the engine sent rubbish.
+        """
+        received_bytes = 0
+        while not self.is_closed_by_engine and received_bytes < RECEIVED_AT_ONCE_BYTES:
             try:
                 content = os.read(self._replies_read, READ_BYTES)
             except BlockingIOError:
@@ -99,6 +104,7 @@ class EnginePipe:
             if not content:
                 self.is_closed_by_engine = True
                 return
+            received_bytes += len(content)
             yield from self._reader.feed(content)
 
     def hang_up(self) -> None:

@@ -15,6 +15,7 @@ import os
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -90,12 +91,12 @@ class SpoolWriter:
             with contextlib.suppress(OSError):  # readers then find that nobody holds it any more
                 os.pwrite(self._descriptor, header, 0)
 
-    def read(self, start: int, stop: int) -> Waveform:
-        """Samples from `start` up to `stop`, or to the end."""
-        return _samples_at(self._descriptor, start, stop - start)
+    def sound(self) -> SpooledSound:
+        """The samples so far, which can be read also when this is closed."""
+        return SpooledSound(os.dup(self._descriptor), self.samples)
 
     def close(self) -> None:
-        """Remove the file; readers that have it open read it to its end."""
+        """Remove the file; whoever has it open reads it to its end. Call it before the next one of its name is made."""
         if self._descriptor >= 0:
             self.end(SpoolState.DROPPED)
             with contextlib.suppress(OSError):  # the next runner sweeps
@@ -110,6 +111,19 @@ class SpoolWriter:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
             raise storage_error(error, f"writing {self.path}") from error
+
+
+class SpooledSound:
+    """Samples in a spool file, read in parts by any thread; its descriptor is closed when nobody holds this."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.size = size
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    def __getitem__(self, part: slice) -> Waveform:
+        start, stop, step = part.indices(self.size)
+        return _samples_at(self._descriptor, start, max(0, stop - start))[::step]
 
 
 class SpoolReader:

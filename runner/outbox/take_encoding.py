@@ -7,16 +7,23 @@ crash gives the same bytes.
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import tempfile
+import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from models.audio.encoder import BLOCK_SAMPLES, encode_audio, integers
-from models.audio.files import decode_audio
+from models.audio.encoder import BLOCK_SAMPLES, encode_audio, integers, write_audio_stream
+from models.audio.files import decode_audio, stored_blocks
+from models.audio.sound import Sound, blocks_of
 from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
+from registry.durable_files import sha256_of_stream
+from registry.errors import storage_error
 from registry.jobs.values import Line, TakeFacts
 from registry.voices.values import ModelFacts
 from runner.config.settings import Settings
@@ -26,6 +33,7 @@ from runner.version import VERSION
 
 TAKE_FORMAT, TAKE_ENCODING, TAKE_BITS = "flac", "pcm24", 24
 KEPT_BYTES = 3_000_000  # of recent takes
+LONG_SAMPLES = 60 * SAMPLE_RATE_HZ  # a take above this is never in memory as a whole; its file is made on the disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,22 @@ def as_stored(waveform: Waveform) -> Waveform:
     return stored
 
 
+class LongContent:
+    """Content in a file without a name in `folder`; it is gone when nobody holds this. May raise OSError."""
+
+    def __init__(self, folder: Path, write: Callable[[BinaryIO], None]) -> None:
+        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it outlives this call
+        weakref.finalize(self, self._file.close)
+        write(self._file)
+        self._file.seek(0)
+        self.sha256 = sha256_of_stream(self._file)
+
+    def copy_to(self, file: BinaryIO) -> None:
+        """Write it all into another file."""
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, file)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PublishedLine:
     """A line's file, ready to appear."""
@@ -71,6 +95,7 @@ class PublishedLine:
     sha256: str
     samples: int
     waveform: Waveform | None  # its sound, (S,), as long as a track may be made of it
+    long_content: LongContent | None = None  # instead of `content`, of a long take
 
     @property
     def held_bytes(self) -> int:
@@ -81,9 +106,33 @@ class PublishedLine:
 class NewTake:
     """A take as it is to be stored, and the file that is published of it."""
 
-    content: bytes
+    content: bytes  # b"" of a long take, which is in the store already
     sha256: str
     file: PublishedLine
+
+
+def sound_blocks(sound: Sound) -> Iterator[Waveform]:
+    """Samples of a long take as its encoder wants them."""
+    return (block.astype(np.float32, copy=False) for block in blocks_of(sound, BLOCK_SAMPLES))
+
+
+def long_line(blocks: Iterable[Waveform], samples: int, wanted: FileFormat, *, folder: Path) -> PublishedLine:
+    """`published` for a stored take that is not in memory; its file is in `folder` meanwhile. Raises StorageError."""
+
+    def write(file: BinaryIO) -> None:
+        write_audio_stream(file, blocks, samples=samples, format=wanted.format, encoding=wanted.encoding)
+
+    try:
+        content = LongContent(folder, write)
+    except OSError as error:
+        raise storage_error(error, f"writing to {folder}") from error
+    return PublishedLine(content=b"", sha256=content.sha256, samples=samples, waveform=None, long_content=content)
+
+
+def long_take_line(path: Path, wanted: FileFormat, *, folder: Path) -> PublishedLine:
+    """`long_line` of a take in the store. Raises StorageError."""
+    samples, blocks = stored_blocks(path)
+    return long_line(blocks, samples, wanted, folder=folder)
 
 
 def new_take(waveform: Waveform, wanted: FileFormat) -> NewTake:
@@ -106,6 +155,8 @@ class RecentTakes:
         self._bytes = 0
 
     def keep(self, audio_sha256: str, file: PublishedLine) -> None:
+        if file.long_content is not None:
+            return
         if (known := self._files.pop(audio_sha256, None)) is not None:
             self._bytes -= known.held_bytes
         self._files[audio_sha256] = file

@@ -40,11 +40,11 @@ def total_samples(lines: Iterable[TrackLine]) -> int:
     return sum(line.samples + line.pause_samples for line in lines)
 
 
-def waveforms(lines: Sequence[TrackLine], *, load: Callable[[int], Waveform]) -> Iterator[Waveform]:
-    """The track's sound, piece by piece; `load(i)` gives line `i`'s waveform `(S,)`."""
+def waveforms(lines: Sequence[TrackLine], *, load: Callable[[int], Iterable[Waveform]]) -> Iterator[Waveform]:
+    """The track's sound, piece by piece; `load(i)` gives that of line `i`, in parts `(S,)`."""
     for number, line in enumerate(lines):
         if line.samples:
-            yield load(number)
+            yield from load(number)
         rest = line.pause_samples
         while rest > 0:
             yield SILENCE_BLOCK[:rest]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models.processes.wire import LoadFailed
-from models.protocol import EngineFacts, LockDone, Progress, SpeechDone, WorkFailed
+from models.protocol import EngineFacts, LockDone, Progress, SpeechDone, SpeechPiece, WorkFailed
 from registry.jobs import jobs
 from registry.jobs.values import JobError
 from runner.engine.client import EngineClient, EngineEvent, EngineLost, EngineReady
@@ -52,6 +52,8 @@ class EngineListener:
                 failed += self.loader.on_lost(event, now_s=now_s)
             elif isinstance(event, Progress):
                 self.progress.note(event)
+            elif isinstance(event, SpeechPiece):
+                self.in_flight.on_piece(event)
             else:
                 self._on_answer(event)
         for model in failed:

@@ -6,13 +6,14 @@ closed, and those that waited for them may start. Many jobs go through each of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from models.audio.encoder import encode_audio, write_audio_stream
+from models.audio.files import stored_blocks
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
@@ -27,7 +28,14 @@ from runner.outbox import track
 from runner.outbox.job_summary import JobSummary, Spoken
 from runner.outbox.outbox import RECEIPT, job_file_name, read_job_file, sha256_hex
 from runner.outbox.receipt import encoded, receipt
-from runner.outbox.take_encoding import FileFormat, PublishedLine, RecentTakes, format_of, take_waveform
+from runner.outbox.take_encoding import (
+    LONG_SAMPLES,
+    FileFormat,
+    PublishedLine,
+    RecentTakes,
+    format_of,
+    take_waveform,
+)
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, JobEnded
 from runner.worker.job_guard import for_job
@@ -108,7 +116,7 @@ class Finisher:
         parts = [line.part for line in spoken]
         wanted = format_of(spec, self.context.settings)
         name, total = f"track.{wanted.format}", track.total_samples(parts)
-        sound = track.waveforms(parts, load=lambda number: self._waveform(spoken[number]))
+        sound = track.waveforms(parts, load=lambda number: self._sound(spoken[number]))
         if (only := self._only_line(spoken)) is not None:
             result.files[name], digest = only.content, only.sha256
         elif total <= SHORT_SAMPLES:
@@ -132,11 +140,14 @@ class Finisher:
 
         return self.context.outbox.publish_stream(job.name, name, write)
 
-    def _waveform(self, line: Spoken) -> Waveform:
-        recent = self.recent.get(line.audio_sha256)
+    def _sound(self, line: Spoken) -> Iterator[Waveform]:
+        recent, audio = self.recent.get(line.audio_sha256), self.context.takes.audio
         if recent is not None and recent.waveform is not None:
-            return recent.waveform
-        return take_waveform(self.context.takes.audio.read(line.audio_sha256))
+            yield recent.waveform
+        elif line.part.samples > LONG_SAMPLES and audio.is_whole(line.audio_sha256):
+            yield from stored_blocks(audio.path(line.audio_sha256))[1]
+        else:
+            yield take_waveform(audio.read(line.audio_sha256))
 
     def _only_line(self, spoken: Sequence[Spoken]) -> PublishedLine | None:
         """The file of a job's one line: it is the whole track, when nothing is silent after it."""

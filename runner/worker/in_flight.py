@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from models.protocol import EngineFacts, LockDone, SpeechDone, WorkFailed
+from models.protocol import EngineFacts, LockDone, SpeechDone, SpeechPiece, WorkFailed
 from registry.errors import VoiceJobsError
 from registry.jobs import lines
 from registry.jobs.values import JobError, Line
 from runner.engine.client import EngineClient, EngineLost
+from runner.engine.line_spools import LineSpools
 from runner.engine.model_loader import FailedModel, ModelLoader
+from runner.engine.spool import SpoolState
 from runner.outbox.progress_file import LineInFlight
 from runner.outbox.take_encoding import format_of
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
@@ -57,6 +59,7 @@ class InFlight:
     engine: EngineClient
     loader: ModelLoader
     encoder: TakeEncoder
+    spools: LineSpools
     jobs: dict[int, ActiveJob] = field(default_factory=dict)
     job_of_work: dict[str, ActiveJob] = field(default_factory=dict)
     results: ResultBatch = field(default_factory=ResultBatch)
@@ -81,7 +84,7 @@ class InFlight:
     @property
     def holds_much(self) -> bool:
         """Whether so many samples wait to be written that this should happen before more come."""
-        waiting = (item.samples for item in self.results.accepted if not item.takes_a_while)
+        waiting = (item.samples for item in self.results.accepted if not item.is_long)
         return sum(waiting) >= MOST_HELD_SAMPLES
 
     def lines(self) -> dict[str, LineInFlight]:
@@ -101,6 +104,7 @@ class InFlight:
         self.jobs.clear()
         self.job_of_work.clear()
         self.results = ResultBatch()
+        self.spools.clear()
 
     def drop(self, job_id: int) -> None:
         """Forget one job."""
@@ -108,10 +112,12 @@ class InFlight:
         if active is None:
             return
         active.close()
-        self.results.forget(active)
+        for work_id in self.results.forget(active):
+            self.spools.end(work_id, SpoolState.DROPPED)
         for work_id in [work_id for work_id, owner in self.job_of_work.items() if owner is active]:
             self.engine.cancel(work_id)
             del self.job_of_work[work_id]
+            self.spools.end(work_id, SpoolState.DROPPED)
 
     def add(self, active: ActiveJob) -> None:
         """A job has been started."""
@@ -139,6 +145,7 @@ class InFlight:
 
     def note_written(self, written: Written) -> None:
         """Take back the lines of a batch that were not written; of a job that was dropped meanwhile, none."""
+        self.spools.recorded(written.recorded)
         for active in written.settled:
             active.unwritten -= 1
         for active, line in written.gone:
@@ -242,6 +249,13 @@ class InFlight:
 
     # ---- from the engine ---------------------------------------------------------------------------------------
 
+    def on_piece(self, piece: SpeechPiece) -> None:
+        """Some of a take has come. Raises StorageError."""
+        active = self.job_of_work.get(piece.id)
+        if active is not None:
+            task = active.in_flight.get(piece.id)
+            self.spools.append(piece, job_id=active.job.id, position=task.line.position if task is not None else 0)
+
     def on_speech(self, done: SpeechDone, facts: EngineFacts) -> None:
         """A take has come: keep it, or try again."""
         active = self.job_of_work.pop(done.id, None)
@@ -250,16 +264,20 @@ class InFlight:
                 self._on_speech(active, done, facts)
 
     def _on_speech(self, active: ActiveJob, done: SpeechDone, facts: EngineFacts) -> None:
+        sound = self.spools.sound_of(done)
         if active.lock_task is not None:
-            active.lock_task.on_speech(done)
+            self.spools.end(done.id, SpoolState.DROPPED)
+            active.lock_task.on_speech(replace(done, waveform=sound[:]))
             return
         task = active.in_flight.pop(done.id)
         self.line_s += (done.render_s / max(1, done.batch) - self.line_s) / 4
         if done.finish_reason == "cancelled":
+            self.spools.end(done.id, SpoolState.RETRIED)
             active.pending.append(task)
             return
         settings, now_s = self.context.settings, self.context.clock()
-        if not task.add_result(done, max_takes=settings.max_takes, is_seeded=facts.is_seeded, now_s=now_s):
+        if not task.add_result(done, sound, max_takes=settings.max_takes, is_seeded=facts.is_seeded, now_s=now_s):
+            self.spools.end(done.id, SpoolState.RETRIED)
             active.pending.appendleft(task)
         elif task.best is not None and task.best.quality.usable:
             self._accept(active, task, facts)
@@ -268,7 +286,9 @@ class InFlight:
 
     def _accept(self, active: ActiveJob, task: LineTask, facts: EngineFacts) -> None:
         active.unwritten += 1
-        encoding = self.encoder.begin(task.waveform, format_of(active.spec, self.context.settings))
+        is_last = task.best is not None and task.best.attempt == task.attempt
+        self.spools.end(task.work_id, SpoolState.FINISHED if is_last else SpoolState.DROPPED)
+        encoding = self.encoder.begin(task.sound, format_of(active.spec, self.context.settings))
         self.results.accepted.append(Accepted(active=active, task=task, facts=facts, encoding=encoding))
 
     def on_lock(self, done: LockDone, facts: EngineFacts) -> None:
@@ -285,11 +305,13 @@ class InFlight:
             return
         error = JobError(code=failed.code, message=failed.message, hint=failed.hint)
         if active.lock_task is not None:
+            self.spools.end(failed.id, SpoolState.DROPPED)
             active.lock_task.on_failed(error, retryable=failed.retryable)
             return
         task = active.in_flight.pop(failed.id)
         task.failures += 1
         if failed.retryable and task.failures < MAX_FAILURES:
+            self.spools.end(failed.id, SpoolState.RETRIED)
             self.results.to_retry.append(task)
             active.pending.append(task)
         else:
@@ -304,6 +326,7 @@ class InFlight:
             if active is None:
                 continue
             if active.lock_task is not None:
+                self.spools.end(work_id, SpoolState.DROPPED)
                 active.lock_task.on_lost(suspected=work_id in suspects, detail=lost.detail)
             else:
                 self._retry(active, active.in_flight.pop(work_id), work_id in suspects, lost.detail)
@@ -316,10 +339,12 @@ class InFlight:
             if task.crash_count >= MAX_CRASHES:
                 self._fail(active, task, quarantined(detail))
                 return
+        self.spools.end(task.work_id, SpoolState.RETRIED)
         active.pending.appendleft(task)
 
     def _fail(self, active: ActiveJob, task: LineTask, error: JobError) -> None:
         active.unwritten += 1
+        self.spools.end(task.work_id, SpoolState.FAILED)
         self.results.failed.append((active, task, error))
 
 

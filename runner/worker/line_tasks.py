@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from models.audio.quality import Quality, measure
+from models.audio.sound import Sound
 from models.audio.speech_detector import find_detector
 from models.protocol import (
     DescribedVoice,
@@ -18,7 +19,6 @@ from models.protocol import (
     PresetVoice,
     SpeechDone,
     SpeechWork,
-    Waveform,
 )
 from models.protocol import VoiceSource as EngineVoice
 from models.text.spoken_time import SpokenTime, spoken_time
@@ -26,11 +26,10 @@ from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import Job, JobError, Line, NewAttempt, TakeFacts
 from registry.storage.digests import take_key
 from runner.jobfile.specs import JobSpec
-from runner.outbox.take_encoding import NewTake, engine_entry
+from runner.outbox.take_encoding import LONG_SAMPLES, NewTake, engine_entry
 from runner.scheduling.line_plan import MAX_CRASHES, retry_seed
 from runner.worker.events import JobDelayed
 from runner.worker.lock_task import LockTask
-from runner.worker.take_encoder import LONG_SAMPLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +37,7 @@ class Rendered:
     """One take of a line and how good it is."""
 
     done: SpeechDone
+    sound: Sound
     quality: Quality
     attempt: int
 
@@ -68,10 +68,10 @@ class LineTask:
         return retry_seed(self.line.seed, attempt=self.attempt)
 
     @property
-    def waveform(self) -> Waveform:
+    def sound(self) -> Sound:
         """The best take's samples `(S,)`."""
         assert self.best is not None
-        return self.best.done.waveform
+        return self.best.sound
 
     def work(self, voice: EngineVoice) -> SpeechWork:
         """The line as the engine is asked for it."""
@@ -91,18 +91,18 @@ class LineTask:
         """How long the line lasts: progress and deadlines follow from it."""
         return spoken_time(self.line.request.spoken, self.line.request.language)
 
-    def add_result(self, done: SpeechDone, *, max_takes: int, is_seeded: bool, now_s: float) -> bool:
+    def add_result(self, done: SpeechDone, sound: Sound, *, max_takes: int, is_seeded: bool, now_s: float) -> bool:
         """Measure a take; True when the line needs no further one, or another seed would make no other."""
         request = self.line.request
         quality = measure(
-            done.waveform,
+            sound,
             text=request.spoken,
             language=request.language,
             finish_reason=done.finish_reason,
             is_seeded=is_seeded,
             speech_end=find_detector(),
         )
-        rendered = Rendered(done=done, quality=quality, attempt=self.attempt)
+        rendered = Rendered(done=done, sound=sound, quality=quality, attempt=self.attempt)
         if self.best is None or quality.badness() < self.best.quality.badness():
             self.best = rendered
         self.attempts.append(
@@ -191,7 +191,7 @@ class Accepted:
 
     @property
     def samples(self) -> int:
-        return self.task.waveform.size
+        return self.task.sound.size
 
 
 @dataclass(kw_only=True)
@@ -223,10 +223,12 @@ class ResultBatch:
         self.accepted, self.reused, self.failed, self.crashed, self.to_retry = slow, [], [], [], []
         return taken
 
-    def forget(self, active: ActiveJob) -> None:
-        """Leave out what a job need not have written at once: it is dropped."""
+    def forget(self, active: ActiveJob) -> list[str]:
+        """Leave out what a job need not have written at once: it is dropped. Returns the work ids of takes."""
         self.reused = [item for item in self.reused if item[0] is not active]
-        self.accepted = [item for item in self.accepted if not (item.is_long and item.active is active)]
+        forgotten = [item for item in self.accepted if item.is_long and item.active is active]
+        self.accepted = [item for item in self.accepted if item not in forgotten]
+        return [item.task.work_id for item in forgotten]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +239,7 @@ class Written:
     gone: list[tuple[ActiveJob, Line]] = field(default_factory=list)  # whose stored take could not be used
     left: list[Reused] = field(default_factory=list)  # for another time
     delayed: list[JobDelayed] = field(default_factory=list)
+    recorded: list[str] = field(default_factory=list)  # work ids of the new takes
 
 
 @dataclass(kw_only=True)

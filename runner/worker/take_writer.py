@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from models.protocol import SAMPLE_RATE_HZ
 from registry.durable_files import crash_point
 from registry.errors import NotFound, StorageError
 from registry.jobs import jobs, lines
@@ -23,11 +24,14 @@ from registry.voices.values import ModelFacts, NewCandidate
 from runner.jobfile.specs import DesignSpec, JobSpec
 from runner.outbox.receipt import gates_warning
 from runner.outbox.take_encoding import (
+    LONG_SAMPLES,
+    LongContent,
     NewTake,
     PublishedLine,
     RecentTakes,
     format_of,
     line_result,
+    long_take_line,
     published,
     take_waveform,
 )
@@ -73,6 +77,7 @@ class TakeWriter:
         """
         written = Written()
         with self._turn:
+            written.recorded.extend(item.task.work_id for item in batch.accepted)
             ready = self._store(batch.accepted)
             batch.accepted.clear()  # gives back the engine's own samples
             ready += self._reused(batch.reused, written)
@@ -127,8 +132,12 @@ class TakeWriter:
         """Make the files of committed lines appear, then commit that they did; returns the jobs whose could not."""
         files: dict[str, dict[str, bytes]] = defaultdict(dict)
         for item in ready:
-            files[item.job.name][item.line.file] = item.file.content
+            if item.file.long_content is None:
+                files[item.job.name][item.line.file] = item.file.content
         errors = self.context.outbox.publish_many(files)
+        for item in ready:
+            if item.file.long_content is not None and item.job.name not in errors:
+                self._publish_long(item, item.file.long_content, errors)
         crash_point("recording.published")
         done = [item for item in ready if item.job.name not in errors]
         if done:
@@ -138,12 +147,20 @@ class TakeWriter:
         by_name = {item.job.name: item.job for item in ready}
         return [JobDelayed(by_name[job_name], error) for job_name, error in errors.items()]
 
+    def _publish_long(self, item: _Ready, content: LongContent, errors: dict[str, StorageError]) -> None:
+        try:
+            self.context.outbox.publish_stream(item.job.name, item.line.file, content.copy_to)
+        except StorageError as error:
+            if error.is_instance_wide:
+                raise
+            errors[item.job.name] = error
+
     # ---- takes -------------------------------------------------------------------------------------------------
 
     def _store(self, accepted: Sequence[Accepted]) -> list[_Ready]:
         """Make the audio of new takes durable, all at once."""
         takes = [_encoded(item) for item in accepted]
-        self.context.takes.audio.put_all({take.sha256: take.content for take in takes})
+        self.context.takes.audio.put_all({take.sha256: take.content for take in takes if take.content})
         return [self._stored(item, take) for item, take in zip(accepted, takes, strict=True)]
 
     def _stored(self, item: Accepted, take: NewTake) -> _Ready:
@@ -165,21 +182,26 @@ class TakeWriter:
             reused=False,
             active=active,
             attempts=task.attempts,
-            candidate=self._candidate(active.spec, task.line, kept, take.content),
+            candidate=self._candidate(active.spec, task.line, kept, take.sha256),
         )
 
-    def _published(self, take: Take, content: bytes, spec: JobSpec) -> PublishedLine:
-        file = published(take_waveform(content), format_of(spec, self.context.settings))
+    def _published(self, take: Take, spec: JobSpec) -> PublishedLine:
+        """The file of a stored take. Raises NotFound and StorageError."""
+        wanted = format_of(spec, self.context.settings)
+        if take.facts.duration_s * SAMPLE_RATE_HZ > LONG_SAMPLES:
+            path = self.context.takes.audio.path(take.audio_sha256)
+            return long_take_line(path, wanted, folder=self.context.instance.spool_dir)
+        file = published(take_waveform(self.context.takes.read(take)), wanted)
         self.recent.keep(take.audio_sha256, file)
         return file
 
-    def _candidate(self, spec: JobSpec, line: Line, facts: TakeFacts, content: bytes) -> NewCandidate | None:
+    def _candidate(self, spec: JobSpec, line: Line, facts: TakeFacts, audio_sha256: str) -> NewCandidate | None:
         """The registry's own copy of a designed voice's recording; None for lines of other jobs."""
         if not isinstance(spec, DesignSpec):
             return None
         request = line.request
         return NewCandidate(
-            audio_sha256=self.context.objects.put(content),
+            audio_sha256=self.context.objects.put(self.context.takes.audio.read(audio_sha256)),
             design_state_sha256=facts.engine.get("design_state"),
             transcript=request.spoken,
             description=request.voice.description,
@@ -207,10 +229,10 @@ class TakeWriter:
         if take is None:
             return None
         try:
-            content = self.context.takes.read(take)
+            file = self._published(take, spec)
             if (state := take.facts.engine.get("design_state")) is not None:
                 self.context.objects.put(self.context.objects.read(state))  # looks new to `gc` until it is referred to
-            candidate = self._candidate(spec, line, take.facts, content)
+            candidate = self._candidate(spec, line, take.facts, take.audio_sha256)
         except (NotFound, StorageError) as error:
             if isinstance(error, StorageError) and error.retryable:
                 raise
@@ -222,7 +244,7 @@ class TakeWriter:
             key=take.key,
             audio_sha256=take.audio_sha256,
             facts=take.facts,
-            file=self._published(take, content, spec),
+            file=file,
             reused=line.status != LineStatus.TAKEN or bool((line.result or {}).get("reused")),
             candidate=candidate,
         )
@@ -255,7 +277,7 @@ class TakeWriter:
         take = self.context.takes.add(session, item.key, item.audio_sha256, item.facts, now_s=now_s)
         if take.audio_sha256 != item.audio_sha256:
             # Two jobs spoke one line at once: the take that was first is the one that both publish.
-            item.file = self._published(take, self.context.takes.read(take), item.spec)
+            item.file = self._published(take, item.spec)
             item.facts, item.audio_sha256 = take.facts, take.audio_sha256
         return item.attempts
 

@@ -22,7 +22,9 @@ from registry.jobs.requests import open_requests
 from registry.jobs.values import Job, JobError, JobStatus
 from runner.beginnings import Beginnings
 from runner.engine.client import EngineClient
+from runner.engine.line_spools import LineSpools
 from runner.engine.model_loader import ModelLoader
+from runner.engine.spool import clear_spool
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
 from runner.outbox.progress_file import ProgressWriter
@@ -98,6 +100,7 @@ class Worker:
 
     def _recover(self) -> None:
         """Queue the jobs that were running, publish missing receipts, and release claims that were left over."""
+        clear_spool(self.context.instance.spool_dir)
         with self.context.database.write() as session:
             count = jobs.recover_unowned(session)
             for job_id, warning in self._put_aside_jobs.items():
@@ -340,6 +343,7 @@ class Worker:
             active.close()
         self.drops.scanner.close()
         self.dispatcher.close()
+        self.in_flight.spools.clear()
         self.encoder.close()
         self.take_writer_thread.close()
         self.finisher_thread.close()
@@ -350,9 +354,10 @@ def build_worker(
 ) -> Worker:
     """A worker with all its parts; `wake` is called from threads that have something to collect."""
     events: Events = deque()
-    recent, encoder, take_eviction = RecentTakes(), TakeEncoder(wake=wake), TakeEviction(context)
+    recent, encoder, take_eviction = RecentTakes(), TakeEncoder(context, wake=wake), TakeEviction(context)
     loader = ModelLoader(context.instance, engine, wake)
-    in_flight = InFlight(context=context, engine=engine, loader=loader, encoder=encoder)
+    spools = LineSpools(context.instance.spool_dir)
+    in_flight = InFlight(context=context, engine=engine, loader=loader, encoder=encoder, spools=spools)
     progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
     take_writer = TakeWriter(context=context, recent=recent)
     beginnings = Beginnings(path=context.instance.state_dir / BEGINNINGS)

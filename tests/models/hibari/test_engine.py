@@ -9,7 +9,7 @@ import pytest
 from models.audio.quality import measure
 from models.errors import UnsupportedRequest
 from models.hibari.engine import open_engine
-from models.protocol import DescribedVoice, LockWork, ModelChoice, PresetVoice, SpeechWork, WorkFailed
+from models.protocol import DescribedVoice, LockWork, ModelChoice, PresetVoice, SpeechPiece, SpeechWork, WorkFailed
 
 hibari = pytest.importorskip("hibari", reason="hibari-tts is an optional dependency")
 
@@ -123,3 +123,14 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
     with pytest.raises(UnsupportedRequest) as caught:
         open_engine(ModelChoice(engine="hibari"))
     assert "voicejobs[natural]" in caught.value.hint
+
+
+@pytest.mark.parametrize("limit_s", [None, 5.0], ids=["whole", "cut"])
+def test_a_live_line_comes_sentence_by_sentence_and_sounds_as_ever(engine, say, limit_s):
+    text = f"{TEXT} Then it slept. {TEXT}"
+    work = SpeechWork(id="line", text=text, voice=HEART, seed=1, max_seconds=limit_s, live=True)
+    *pieces, done = engine.speak([work], progress=lambda _id, _frames: True)
+    assert pieces
+    assert all(isinstance(piece, SpeechPiece) for piece in pieces)
+    sound = np.concatenate([one.waveform for one in (*pieces, done)])
+    np.testing.assert_array_equal(sound, say(text, max_seconds=limit_s).waveform)

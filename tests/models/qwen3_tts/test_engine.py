@@ -16,6 +16,7 @@ from models.protocol import (
     LockWork,
     PresetVoice,
     SpeechDone,
+    SpeechPiece,
     SpeechWork,
     WorkFailed,
 )
@@ -175,3 +176,49 @@ def test_a_device_with_too_little_memory_is_a_warning_by_default(free_bytes, war
 def test_a_device_with_too_little_memory_is_a_refusal_when_the_setting_says_so():
     with pytest.raises(NotEnoughMemory, match="device"):
         check_device_memory(REFERENCE / "base", 1000, factor=1.5, policy="refuse")
+
+
+class Feed:
+    """Work as the engine process feeds it: `live` waits beside it from the start."""
+
+    def __init__(self, work, *, live=()):
+        self.work, self.live = iter(work), list(live)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.work)
+
+    def next_live(self):
+        return self.live.pop(0) if self.live else None
+
+
+def sound_of(outcomes, key):
+    return np.concatenate([one.waveform for one in outcomes if one.id == key])
+
+
+@pytest.mark.parametrize("text", ["Hello.", LONG_TEXT], ids=["one piece", "several pieces"])
+def test_live_work_comes_in_chunks_that_together_are_its_line(presets, text):
+    whole = speak(presets, [preset_work(0, text=text, max_seconds=4.0)])["w0"]
+    work = preset_work(0, text=text, max_seconds=4.0, live=True)
+    outcomes = list(presets.speak(iter([work]), progress=lambda _id, _frames: True))
+    chunks = [one for one in outcomes if isinstance(one, SpeechPiece)]
+    assert chunks[0].waveform.size == 4 * SAMPLES_PER_FRAME
+    assert max(chunk.waveform.size for chunk in chunks) <= 25 * SAMPLES_PER_FRAME
+    assert outcomes[-1].waveform.size == 0
+    np.testing.assert_allclose(sound_of(outcomes, "w0"), whole.waveform, atol=1e-4)
+
+
+def test_a_live_line_is_heard_before_the_batch_beside_it_has_ended(presets):
+    work = [preset_work(0, text=LONG_TEXT, max_seconds=8.0), preset_work(1, live=True)]
+    outcomes = list(presets.speak(iter(work), progress=lambda _id, _frames: True))
+    assert [one.id for one in outcomes if isinstance(one, SpeechPiece)] == ["w1"] * len(outcomes[:-2])
+    assert outcomes[-1].id == "w0"
+
+
+def test_live_work_goes_before_the_further_pieces_of_a_long_text():
+    engine = engine_of("custom_voice", batch=1)
+    feed = Feed([preset_work(0, text=LONG_TEXT, max_seconds=4.0)], live=[preset_work(1, live=True)])
+    done = [one.id for one in engine.speak(feed, progress=lambda _id, _frames: True) if isinstance(one, SpeechDone)]
+    assert done == ["w1", "w0"]

@@ -53,7 +53,8 @@ class Bench:
         self.wait_for(EngineReady)
         return self
 
-    def say(self, text, **options):
-        work = SpeechWork(id=options.pop("id", text), text=text, voice=PresetVoice(name="ryan"), seed=1)
+    def say(self, text, *, live=False, **options):
+        voice = PresetVoice(name="ryan")
+        work = SpeechWork(id=options.pop("id", text), text=text, voice=voice, seed=1, live=live)
         self.client.submit(work, **options)
         return work

@@ -5,11 +5,21 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from models.processes.wire import LoadFailed
-from models.protocol import LockDone, LockWork, ModelChoice, Progress, SpeechDone, WorkFailed
+from models.protocol import (
+    SAMPLE_RATE_HZ,
+    LockDone,
+    LockWork,
+    ModelChoice,
+    Progress,
+    SpeechDone,
+    SpeechPiece,
+    WorkFailed,
+)
 from runner.engine.client import (
     Deadlines,
     EngineClient,
@@ -18,7 +28,7 @@ from runner.engine.client import (
     default_memory_limit_bytes,
     describe_exit,
 )
-from tests.engines.noop import tone_for
+from tests.engines.noop import LINES_BEFORE_GATE, tone_for
 from tests.patience import PATIENCE_S
 from tests.runner.engine.engine_bench import MISBEHAVING, NOOP, Bench
 
@@ -398,3 +408,40 @@ def test_the_engine_has_a_session_of_its_own(bench):
 )
 def test_the_end_of_a_process_is_put_in_words(status, words):
     assert words in describe_exit(status)
+
+
+# ---- takes in pieces -----------------------------------------------------------------------------------------------
+
+
+def pieces_of(bench):
+    return [event.waveform for event in bench.events if isinstance(event, SpeechPiece)]
+
+
+@pytest.mark.parametrize(("text", "live"), [("word " * 230, False), ("Hello.", True)], ids=["long", "live"])
+def test_a_long_or_live_take_crosses_the_pipe_in_pieces(make_bench, text, live):
+    bench = make_bench().loaded(NOOP)
+    work = bench.say(text, id="line", live=live)
+    done = bench.wait_for(SpeechDone)
+    assert max(piece.size for piece in pieces_of(bench)) <= 2 * SAMPLE_RATE_HZ
+    assert np.array_equal(np.concatenate(pieces_of(bench)), tone_for(work))
+    assert (done.waveform.size, done.piece_samples) == (0, tone_for(work).size)
+
+
+def test_a_short_take_crosses_in_one_message(loaded):
+    work = loaded.say("Hello.")
+    assert np.array_equal(loaded.wait_for(SpeechDone).waveform, tone_for(work))
+    assert pieces_of(loaded) == []
+
+
+def test_live_work_is_done_before_all_other_work_that_waits(make_bench, tmp_path, monkeypatch):
+    gate = tmp_path / "gate"
+    monkeypatch.setenv("VOICEJOBS_TEST_GATE", str(gate))
+    bench = make_bench().loaded(ModelChoice(engine="tests.engines.noop:open_slow_engine", model="slow"))
+    for number in range(8):
+        bench.say(f"Line {number}.", id=f"batch-{number}")
+    bench.wait_for(SpeechDone, count=LINES_BEFORE_GATE)  # the next one is begun, and waits for the gate
+    bench.say("Now.", id="live", live=True)
+    gate.touch()
+    bench.wait_for(SpeechDone, count=9)
+    spoken = [event.id for event in bench.events if isinstance(event, SpeechDone)]
+    assert spoken.index("live") in (LINES_BEFORE_GATE, LINES_BEFORE_GATE + 1)

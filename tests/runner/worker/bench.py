@@ -74,7 +74,8 @@ class Bench:
         raise AssertionError("the work did not end")
 
     def wait_for_threads(self):
-        """Tracks of long jobs, and models that are fetched."""
+        """Takes and tracks of long lines, and models that are fetched."""
+        wait([item.encoding for item in self.worker.in_flight.results.accepted], PATIENCE_S)
         wait(self.worker.finisher_thread._making, PATIENCE_S)
         if (planning := self.worker.dispatcher.plan_thread._future) is not None and self.waits_for_plans:
             wait([planning], PATIENCE_S)

@@ -1,0 +1,83 @@
+"""Messages on the runner's pipe → the queue of an engine process: live speech first, the rest in order.
+
+A thread reads the pipe, the main thread takes from the queue. The process ends as soon as the pipe closes.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import threading
+import traceback
+
+from models.processes.wire import Cancel, FrameReader, Message
+from models.protocol import SpeechWork
+
+READ_BYTES = 1 << 18
+
+
+class Requests:
+    """Requests of the runner that have not been started; filled by the reading thread."""
+
+    def __init__(self) -> None:
+        self._waiting: collections.deque[Message] = collections.deque()
+        self._changed = threading.Condition()
+        self._cancelled: set[str] = set()
+
+    def put(self, message: Message) -> None:
+        with self._changed:
+            if isinstance(message, Cancel):
+                self._cancelled.add(message.id)
+            else:
+                self._waiting.insert(self._place_of(message), message)
+            self._changed.notify()
+
+    def _place_of(self, message: Message) -> int:
+        """Place in the queue: live speech goes before other speech, but not before a model or a lock it came after."""
+        place = len(self._waiting)
+        if isinstance(message, SpeechWork) and message.live:
+            while place and isinstance(before := self._waiting[place - 1], SpeechWork) and not before.live:
+                place -= 1
+        return place
+
+    def take(self) -> Message:
+        """The next request; waits for one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            return self._waiting.popleft()
+
+    def peek(self) -> Message | None:
+        """The next request, left in place; None when nothing waits at this moment."""
+        with self._changed:
+            return self._waiting[0] if self._waiting else None
+
+    def take_live(self) -> SpeechWork | None:
+        """Live speech, when that is the next request."""
+        with self._changed:
+            first = self._waiting[0] if self._waiting else None
+            if not isinstance(first, SpeechWork) or not first.live:
+                return None
+            self._waiting.popleft()
+            return first
+
+    def is_cancelled(self, work_id: str) -> bool:
+        with self._changed:
+            return work_id in self._cancelled
+
+    def forget(self, work_id: str) -> None:
+        """Forget work that has been answered: its id may come again."""
+        with self._changed:
+            self._cancelled.discard(work_id)
+
+
+def read_requests(descriptor: int, requests: Requests) -> None:
+    """Fill `requests` until the pipe closes, then end this process: without a runner there is nothing to do."""
+    reader = FrameReader()
+    try:
+        while content := os.read(descriptor, READ_BYTES):
+            for message in reader.feed(content):
+                requests.put(message)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(os.EX_PROTOCOL)
+    os._exit(os.EX_OK)
