@@ -58,6 +58,7 @@ EXIT_CODES: dict[str, int] = {
     "no-instance": NEEDS_ACTION,
     "extra-missing": NEEDS_ACTION,
     "job-not-found": NEEDS_ACTION,
+    "part-not-found": NEEDS_ACTION,
     "job-not-retryable": NEEDS_ACTION,
     "job-finished": NEEDS_ACTION,
     "voice-not-found": NEEDS_ACTION,

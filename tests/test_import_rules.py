@@ -47,7 +47,7 @@ LAYERS = {
     ),
     "runner": (
         "errors exit_codes names redaction version text_format",
-        "output_files held_folders beginnings",
+        "output_files held_folders beginnings reading_process",
         "config",
         "exchange",
         "jobfile",
@@ -76,7 +76,8 @@ THREADS_START_IN = {
     "registry.durable_files",  # flushes several files at once
 }  # fmt: skip
 PROCESSES_START_IN = {
-    "runner.engine", "runner.doctor.engine_trial", "runner.cli.player", "runner.cli.quantize_run",
+    "runner.engine", "runner.reading_process", "runner.doctor.engine_trial", "runner.cli.player",
+    "runner.cli.quantize_run",
     "runner.serve.runner_process",
     "models.audio.conversion", "models.audio.foreign_formats",  # afconvert and ffmpeg
     "models.fetch.download_process",

@@ -53,6 +53,7 @@ def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) 
         **_error_columns(new.error),
         "warnings_json": canonical_json(list(new.warnings)),
         "facts_json": canonical_json(dict(new.facts)),
+        **({"parent_id": new.parent_id, "role": new.role} if new.parent_id is not None else {}),
     }
     job = get(session, session.insert("job", columns))
     needs = [(job.id, needs_id, required) for needs_id, required in new.dependencies.items()]
@@ -184,7 +185,7 @@ def open_take_keys(session: Session) -> set[str]:
 
 
 START_JOB = """
-    UPDATE job SET status = 'running', model = :model, attempts = attempts + 1,
+    UPDATE job SET status = 'running', model = :model, attempts = attempts + :is_attempt,
         started_s = coalesce(started_s, :now_s), plan_json = coalesce(plan_json, :plan_json)
     WHERE id = :id RETURNING *
 """
@@ -206,11 +207,13 @@ def start(
     now_s: float,
     plan: JsonObject | None = None,
     lines: Iterable[NewLine] = (),
+    is_attempt: bool = True,
 ) -> Job:
     """Mark a job as running and return it; the plan and the lines of its first start hold over every retry."""
     if not job.is_planned:
         session.execute_many(INSERT_LINE, [_line_columns(job.id, line) for line in lines])
-    values = {"id": job.id, "model": model, "now_s": now_s, "plan_json": canonical_json(dict(plan or {}))}
+    values = {"id": job.id, "model": model, "now_s": now_s, "is_attempt": is_attempt}
+    values["plan_json"] = canonical_json(dict(plan or {}))
     return job_from(session.rows(START_JOB, values)[0])
 
 

@@ -33,6 +33,9 @@ class Eviction:
     left_bytes: int
 
 
+TAKES_FOR_SPEED = 200
+
+
 class TakeStore:
     """Takes in the database, their audio in a folder."""
 
@@ -187,3 +190,13 @@ def _take_from(row: Row) -> Take:
         last_used_s=row["last_used_s"],
         facts=facts,
     )
+
+
+def render_s_a_second(session: Session) -> float | None:
+    """Seconds of rendering a second of speech, over the latest takes; None when there are none."""
+    question = f"""
+        SELECT sum(render_s) AS render_s, sum(duration_s) AS audio_s
+        FROM (SELECT render_s, duration_s FROM take ORDER BY created_s DESC LIMIT {TAKES_FOR_SPEED})
+    """
+    found = session.rows(question)[0]
+    return found["render_s"] / found["audio_s"] if found["audio_s"] else None

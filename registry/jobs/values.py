@@ -15,6 +15,7 @@ from registry.voices.values import check_whole
 JsonObject = Mapping[str, Any]
 
 CANCEL, RETRY = "cancel", "retry"
+SCRIPT = "script"  # the kind of job that makes other jobs
 
 
 class JobStatus(str, enum.Enum):
@@ -92,6 +93,8 @@ class NewJob:
     facts: JsonObject = field(default_factory=dict)
     dependencies: Mapping[int, bool] = field(default_factory=dict)  # needed job id -> whether it must succeed
     voices: tuple[tuple[str, str], ...] = ()  # (the voice's name key, reference as written)
+    parent_id: int | None = None  # the script that it belongs to
+    role: str | None = None  # in that script: `design:elena`, `chapter:3`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -254,7 +254,7 @@ def _is_ready(connection: sqlite3.Connection, path: Path, newest: int) -> bool:
             f"{path} has schema {version}; this voicejobs knows schemas up to {newest}.",
             hint="Install the newer voicejobs that wrote it, or go back to the copy kept beside it at the update.",
         )
-    if version == newest and (lost := tables_of(newest) - tables):
+    if lost := tables_of(version) - tables:
         raise DamagedData(f"{path} has lost the tables {', '.join(sorted(lost))}.", hint=RESTORE_DAMAGED)
     (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
     return version == newest and application == APPLICATION_ID and journal == "wal"

@@ -192,10 +192,17 @@ IDENTITY = (
     """,
 )
 
+SCRIPTS = (
+    "ALTER TABLE job ADD COLUMN parent_id INTEGER",
+    "ALTER TABLE job ADD COLUMN role TEXT",
+    "CREATE INDEX job_by_parent ON job (parent_id, id) WHERE parent_id IS NOT NULL",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(number=1, name="voices, candidates and takes", statements=VOICES_AND_TAKES),
     Migration(number=2, name="jobs, lines and attempts", statements=LEDGER),
     Migration(number=3, name="an id, and a hash of a version's record", statements=IDENTITY),
+    Migration(number=4, name="jobs that belong to a script", statements=SCRIPTS),
 )
 
 

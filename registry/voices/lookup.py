@@ -99,6 +99,12 @@ def find_by_idempotency_key(session: Session, *, voice: str, key: str) -> Versio
     return found[0] if found else None
 
 
+def voice_keys(session: Session) -> set[str]:
+    """Name keys of all voices that have a version."""
+    question = "SELECT DISTINCT voice.folded FROM voice JOIN version ON version.voice_id = voice.id"
+    return {row["folded"] for row in session.rows(f"{question} WHERE version.deleted_s IS NULL")}
+
+
 def voice_id_of(session: Session, name: str) -> int:
     """The row id of a voice. Raises VoiceNotFound, with the names nearest to the wanted one."""
     found = session.rows("SELECT id FROM voice WHERE folded = :folded", {"folded": name_key(name)})

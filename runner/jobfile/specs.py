@@ -70,6 +70,11 @@ RelativePath = Annotated[str, pydantic.AfterValidator(names.relative_path)]
 FileName = Annotated[str, pydantic.AfterValidator(names.plain_file_name)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 PauseSeconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
+PartName = Annotated[str, Field(min_length=1, max_length=200)]
+BookName = Annotated[str, pydantic.AfterValidator(names.voice_name)]
+SourceFormat = Literal["fountain", "fdx", "epub", "markdown", "html", "text", "pdf", "srt", "vtt"]
+Narrate = Literal["all", "action", "none"]
+CastChoice = Annotated[str, pydantic.AfterValidator(names.relative_path)]
 AudioFormat = Literal["wav", "flac", "mp3", "ogg"]
 
 
@@ -265,11 +270,74 @@ class RelockSpec(_Job):
         return _voice_keys(self.voice)
 
 
+class AnalyzerTable(_Part):
+    """How parts of a script get their descriptions."""
+
+    backend: Literal["rules"] = Field("rules", description="rules: by the words of the script, offline.")
+
+
+class ScriptSpec(_Job):
+    """Read a book or a screenplay, cast its parts, and speak it chapter by chapter."""
+
+    kind: Literal["script"]
+    source: RelativePath = Field(description="The book or screenplay beside the job file.")
+    format: SourceFormat | None = Field(None, description="What the source is, where its name does not say it.")
+    book: BookName | None = Field(None, description="Names the voices: <book>.<part>; by default the job's name.")
+    narrator: VoiceReferenceText | None = Field(None, description="Speaks everything that nobody says.")
+    narrate: Narrate = Field("all", description="Of a screenplay: all, action, or none.")
+    cast: CastChoice = Field("auto", description="auto, ask, none, or a cast.toml beside the job file.")
+    share_below: int = Field(3, ge=0, le=10_000, description="Parts with fewer lines share voices; 0 = none do.")
+    candidates: int = Field(DEFAULT_CANDIDATES, ge=1, le=MAX_CANDIDATES, description="Recordings to choose from.")
+    voices: dict[PartName, VoiceReferenceText] = Field(default_factory=dict, description="Voices of parts, by name.")
+    analyzer: AnalyzerTable = Field(default_factory=AnalyzerTable, description="How parts get their descriptions.")
+
+    def references(self) -> tuple[str, ...]:
+        return (self.source, *([self.cast_file] if self.cast_file else []))
+
+    @property
+    def cast_file(self) -> str | None:
+        """The cast file beside the job file, if `cast` names one."""
+        return None if self.cast in ("auto", "ask", "none") else self.cast
+
+    def names_needed(self) -> set[str]:
+        return _voice_keys(self.narrator, *self.voices.values())
+
+
+class NarratorPart(_Part):
+    """The narrator of a cast file."""
+
+    voice: VoiceReferenceText | None = None
+
+
+class CastPart(_Part):
+    """A part in a cast file. `voice` and `candidate` are choices; everything else is shown, and not read."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
+
+    name: PartName
+    voice: VoiceReferenceText | None = None
+    candidate: int | None = Field(None, ge=1, le=MAX_CANDIDATES)
+    shares: PartName | None = None
+
+
+class CastSpec(_Job):
+    """Choose voices for the parts of a script."""
+
+    kind: Literal["cast"]
+    job: JobName | None = Field(None, description="The script's job; needed where the file is dropped.")
+    book: BookName | None = None
+    narrator: NarratorPart = Field(default_factory=NarratorPart)
+    parts: list[CastPart] = Field(default_factory=list, max_length=10_000)
+
+    def names_needed(self) -> set[str]:
+        return {name_key(self.job)} if self.job else set()
+
+
 def _voice_keys(*references: str | None) -> set[str]:
     return {name_key(names.parse_voice_reference(reference).name) for reference in references if reference}
 
 
-JobSpec = DesignSpec | LockSpec | SynthesizeSpec | ExportSpec | ImportSpec | RelockSpec
+JobSpec = DesignSpec | LockSpec | SynthesizeSpec | ExportSpec | ImportSpec | RelockSpec | ScriptSpec | CastSpec
 SPEC_CLASSES: dict[str, type[JobSpec]] = {
     "design": DesignSpec,
     "lock": LockSpec,
@@ -277,4 +345,6 @@ SPEC_CLASSES: dict[str, type[JobSpec]] = {
     "export": ExportSpec,
     "import": ImportSpec,
     "relock": RelockSpec,
+    "script": ScriptSpec,
+    "cast": CastSpec,
 }

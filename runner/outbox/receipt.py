@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from registry.jobs.line_request import VoiceSource
-from registry.jobs.values import Job, JobError, Line, LineStatus
+from registry.jobs.values import SCRIPT, Job, JobError, Line, LineStatus
 from registry.voices.values import Version
 from runner.redaction import redact
 
@@ -50,6 +50,7 @@ def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
         "track": facts.get("track"),
         "job_file": facts.get("job_file"),
         "duplicate_of": facts.get("duplicate_of"),
+        **({"children": facts.get("children", [])} if job.kind == SCRIPT else {}),
         "model": facts.get("model"),
         "engine": facts.get("engine"),
         "versions": facts.get("versions", {}),

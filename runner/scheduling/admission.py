@@ -22,8 +22,18 @@ from registry.voices.names import VoiceReference, name_key
 from runner.config.model_names import DESIGN, PRESETS, likely_name
 from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.inbox.drop import ClaimedDrop
-from runner.jobfile.parse import spec_from_json
-from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, LockSpec, RelockSpec, SynthesizeSpec
+from runner.jobfile.parse import content_sha256, spec_from_json, spec_to_json
+from runner.jobfile.specs import (
+    CastSpec,
+    DesignSpec,
+    ExportSpec,
+    ImportSpec,
+    JobSpec,
+    LockSpec,
+    RelockSpec,
+    ScriptSpec,
+    SynthesizeSpec,
+)
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
 from runner.scheduling.blame import as_told, is_of_one_job
 from runner.scheduling.line_texts import check_text_file
@@ -136,9 +146,36 @@ class Admission:
         )
         return self._noted(job, "claimed", f"claimed as {drop.dropped_name}")
 
+    def add_child(self, spec: JobSpec, *, stem: str, parent: Job, role: str) -> Job:
+        """Record a job that a script needs. Raises DependencyUnknown and others, as a drop would be rejected."""
+        needs = self._needs(spec, made=spec.voice_made())
+        waits = any(self._is_open(job_id) for job_id in needs.jobs)
+        made = spec.voice_made()
+        job = jobs.add(
+            self.session,
+            NewJob(
+                stem=stem,
+                dropped_name=parent.dropped_name,
+                kind=spec.kind,
+                content_sha256=content_sha256(spec_to_json(spec), {}),
+                spec_json=spec_to_json(spec),
+                claimed_s=self.now_s,
+                priority=spec.priority,
+                model=self._likely_model(spec),
+                status=JobStatus.WAITING if waits else JobStatus.QUEUED,
+                makes_voice=name_key(made) if made else None,
+                dependencies=needs.jobs,
+                voices=tuple(dict.fromkeys(needs.voices)),
+                parent_id=parent.id,
+                role=role,
+            ),
+            taken=self.taken,
+        )
+        return self._noted(job, "made", f"made for {parent.name}")
+
     def _likely_model(self, spec: JobSpec) -> str | None:
         """Likely model of the job's work, so that jobs of one model run together; None when unsure."""
-        if isinstance(spec, ExportSpec | ImportSpec):
+        if isinstance(spec, ExportSpec | ImportSpec | ScriptSpec | CastSpec):
             return None
         wanted = spec.model
         if isinstance(spec, SynthesizeSpec):
@@ -231,6 +268,9 @@ class Admission:
                 self._need_voice(spec.voice, needs)
         elif isinstance(spec, ExportSpec | RelockSpec):
             self._need_voice(spec.voice, needs)
+        elif isinstance(spec, ScriptSpec):
+            for reference in dict.fromkeys((*([spec.narrator] if spec.narrator else []), *spec.voices.values())):
+                self._need_voice(reference, needs)
         return needs
 
     def _need_makers(self, voice: str, needs: Needs, *, required: bool) -> list[int]:

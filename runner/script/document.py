@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from models.text.sentences import split_text
+from runner.jobfile.specs import Narrate, SourceFormat
 
 Kind = Literal["heading", "action", "dialogue", "lyric", "narration", "transition"]
-Narrate = Literal["all", "action", "none"]
-Format = Literal["fountain", "fdx", "epub", "markdown", "html", "text", "pdf", "srt", "vtt"]
 
 MAX_LINES = 200_000
 MAX_LINE_CHARACTERS = 2_000  # a longer one is cut after a sentence
@@ -45,7 +44,7 @@ class Chapter:
 class Document:
     """Everything that was read from a source."""
 
-    format: Format
+    format: SourceFormat
     encoding: str = "utf-8"
     title: str = ""
     author: str = ""
@@ -140,7 +139,7 @@ class DocumentBuilder:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def document(self, source: Format, /, **facts: object) -> Document:
+    def document(self, source: SourceFormat, /, **facts: object) -> Document:
         """Everything so far; chapters without a line are left out."""
         used = sorted({line.chapter for line in self._lines})
         numbers = {old: new for new, old in enumerate(used, start=1)}

@@ -2,12 +2,18 @@
 
 InvalidInput
 └── SourceRefused          a source that cannot be read, or has nothing to speak
+NotFound
+└── PartNotFound           a script has no part of this name
 """
 
 from __future__ import annotations
 
-from registry.errors import InvalidInput
+from registry.errors import InvalidInput, NotFound
 
 
 class SourceRefused(InvalidInput):
     code = "source-refused"
+
+
+class PartNotFound(NotFound):
+    code = "part-not-found"

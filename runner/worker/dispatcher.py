@@ -21,10 +21,12 @@ from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
 from runner.jobfile.parse import spec_from_json
-from runner.jobfile.specs import DesignSpec, ExportSpec, ImportSpec, JobSpec, SynthesizeSpec
+from runner.jobfile.specs import CastSpec, DesignSpec, ExportSpec, ImportSpec, JobSpec, ScriptSpec, SynthesizeSpec
 from runner.scheduling.plan_thread import PlanThread
 from runner.scheduling.planner import Planner
 from runner.scheduling.scheduler import Choice, in_order
+from runner.worker.books.cast_jobs import CastJobs
+from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.exchange_jobs import ExchangeJobs
@@ -53,6 +55,8 @@ class Dispatcher:
     take_writer: TakeWriter
     lock_jobs: LockJobs
     exchange: ExchangeJobs
+    scripts: ScriptJobs
+    casts: CastJobs
     beginnings: Beginnings
     plannings: Beginnings  # of large jobs, in the thread
     plan_thread: PlanThread
@@ -239,7 +243,7 @@ class Dispatcher:
         room = self.in_flight.capacity
         started: list[ActiveJob] = []
         over: list[int] = []
-        exchanges: list[tuple[Job, ExportSpec | ImportSpec]] = []
+        exchanges: list[tuple[Job, ExportSpec | ImportSpec | CastSpec]] = []
         with self.context.database.write() as session:
             for job_id in job_ids:
                 if started and room <= 0:
@@ -253,7 +257,9 @@ class Dispatcher:
                             continue
                         spec = spec_from_json(job.spec_json, with_texts=not job.is_planned)
                         room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
-                        if isinstance(spec, ExportSpec | ImportSpec):
+                        if isinstance(spec, ScriptSpec):
+                            self.scripts.begin(session, job, spec, folder=self._folder_of(job))
+                        elif isinstance(spec, ExportSpec | ImportSpec | CastSpec):
                             exchanges.append((job, spec))
                         else:
                             started.append(self._begin(session, job, spec))
@@ -312,10 +318,14 @@ class Dispatcher:
         reason = JobError.of(error if need is None else DependencyFailed(need))
         jobs.set_outcome(session, job.id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
 
-    def _exchange(self, job: Job, spec: ExportSpec | ImportSpec) -> bool:
-        """Move a voice out or in; False when the job goes on, since an engine must lock the voice, or is delayed."""
+    def _exchange(self, job: Job, spec: ExportSpec | ImportSpec | CastSpec) -> bool:
+        """Move a voice, or cast a script; False when the job goes on: an engine must lock, or it is delayed."""
         try:
             with for_job(job.id):
+                if isinstance(spec, CastSpec):
+                    self.casts.apply(job, spec)
+                    self.look_again()
+                    return True
                 if isinstance(spec, ExportSpec):
                     self.exchange.export(job, spec)
                     return True

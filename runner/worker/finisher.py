@@ -18,7 +18,7 @@ from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import crash_point
 from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.jobs import dependencies, jobs, lines
-from registry.jobs.values import Job, JobError, JobStatus
+from registry.jobs.values import SCRIPT, Job, JobError, JobStatus
 from registry.storage.session import Session
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
@@ -284,4 +284,5 @@ def _without_job_file(error: StorageError) -> str:
 
 def may_release(job: Job) -> bool:
     """Whether nothing retries a closed job, so that its claimed files can go."""
-    return (job.outcome or job.status) in (JobStatus.DONE, JobStatus.REJECTED, JobStatus.DUPLICATE)
+    is_over = (job.outcome or job.status) in (JobStatus.DONE, JobStatus.REJECTED, JobStatus.DUPLICATE)
+    return is_over and (job.kind != SCRIPT or job.outcome == JobStatus.REJECTED)  # another cast may be dropped for it

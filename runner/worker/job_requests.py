@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from registry.errors import StorageError
 from registry.jobs import jobs, lines
-from registry.jobs.requests import drop_requests, open_requests
+from registry.jobs.children import children_of
+from registry.jobs.requests import add_request, drop_requests, open_requests
 from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, Request
 from registry.storage.session import Session
 from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
+from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted, ReadyMayExist
 from runner.worker.finisher_thread import FinisherThread
@@ -32,6 +34,7 @@ class JobRequests:
     in_flight: InFlight
     take_writer: TakeWriter
     finisher_thread: FinisherThread
+    scripts: ScriptJobs
     events: Events
     _put_off: dict[int, float] = field(default_factory=dict)  # requests that could not be met; when to try again
 
@@ -61,6 +64,7 @@ class JobRequests:
             self._note(job, CANCEL, "too late: all its work was done, and it was being finished")
             return
         self.in_flight.drop(job.id)
+        self.scripts.drop(job.id)
         delayed: list[JobDelayed] = []
         if job.is_planned:
             with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published
@@ -69,6 +73,9 @@ class JobRequests:
             for refused in delayed:
                 jobs.add_warning(session, job.id, refused.error.message)
             lines.cancel_waiting(session, job.id)
+            for _, child in children_of(session, job.id):
+                if child.status in OPEN_STATUSES:
+                    add_request(session, child.name, CANCEL, now_s=self.context.clock())
             jobs.set_outcome(session, job.id, JobStatus.CANCELLED, now_s=self.context.clock())
         self.events.append(OutcomesCommitted((job.id,)))
 
@@ -87,6 +94,9 @@ class JobRequests:
             return False
         self._put_off.pop(request.id, None)
         with self.context.database.write() as session:
+            for _, child in children_of(session, job.id):
+                if child.status in RETRYABLE_STATUSES:
+                    add_request(session, child.name, RETRY, now_s=self.context.clock())
             jobs.reset_for_retry(session, job.id)
             lines.publish_again(session, job.id, unless_in=there)
             jobs.add_event(session, job.id, kind=RETRY, message="tried again", at_s=self.context.clock())

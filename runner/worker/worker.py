@@ -33,6 +33,8 @@ from runner.scheduling.blame import as_told
 from runner.scheduling.plan_thread import PlanThread
 from runner.scheduling.planner import Planner
 from runner.scheduling.pronunciation_file import PronunciationFile
+from runner.worker.books.cast_jobs import CastJobs
+from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
 from runner.worker.disk_room import DiskPause, TakeEviction
 from runner.worker.dispatcher import Dispatcher
@@ -77,6 +79,7 @@ class Worker:
     take_writer: TakeWriter
     take_writer_thread: TakeWriterThread
     lock_jobs: LockJobs
+    scripts: ScriptJobs
     finisher: Finisher
     finisher_thread: FinisherThread
     take_eviction: TakeEviction
@@ -144,6 +147,7 @@ class Worker:
         self._read_events()
         self.listener.tick(now_s)
         self.dispatcher.look_at_recordings()
+        self.scripts.tick()
         if not self.is_stopping:
             self.dispatcher.dispatch(now_s)  # first, so that the engine goes on while its results are written
         self.take_writer_thread.tick()
@@ -262,6 +266,7 @@ class Worker:
         for job in ended:
             self._note_ended(job)
         self.in_flight.clear()
+        self.scripts.clear()
         self.take_writer.forget_all()
         self._must_recover = True
 
@@ -277,7 +282,7 @@ class Worker:
             return min(self.pause.until_s - now_s, REQUEST_LOOK_S)
         if self.in_flight.results and not self.take_writer_thread:
             return 0.0
-        dues = [now_s + (READING_LOOK_S if self.in_flight.reads_recordings else REQUEST_LOOK_S)]
+        dues = [now_s + (READING_LOOK_S if self.in_flight.reads_recordings or self.scripts else REQUEST_LOOK_S)]
         if not self.is_stopping:
             dues.append(self.drops.next_scan_s)
         if (load_s := self.loader.next_try_s()) is not None:
@@ -299,6 +304,7 @@ class Worker:
             or self.drops
             or self.is_busy
             or self.dispatcher.plan_thread
+            or self.scripts
             or self.drops.awaits_more
         ):
             return False
@@ -342,6 +348,7 @@ class Worker:
         for active in self.in_flight.jobs.values():
             active.close()
         self.drops.scanner.close()
+        self.scripts.clear()
         self.dispatcher.close()
         self.in_flight.spools.clear()
         self.encoder.close()
@@ -364,6 +371,7 @@ def build_worker(
     finisher = Finisher(context=context, scanner=scanner, recent=recent, events=events)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
     lock_jobs = LockJobs(context=context, events=events)
+    scripts = ScriptJobs(context=context, events=events)
     plan_thread = PlanThread(
         database=context.database,
         planner=partial(_planner, context, PronunciationFile(context.instance)),
@@ -379,6 +387,7 @@ def build_worker(
             in_flight=in_flight,
             take_writer=take_writer,
             finisher_thread=finisher_thread,
+            scripts=scripts,
             events=events,
         ),
         beginnings=beginnings,
@@ -393,6 +402,8 @@ def build_worker(
             take_writer=take_writer,
             lock_jobs=lock_jobs,
             exchange=ExchangeJobs(context=context),
+            scripts=scripts,
+            casts=CastJobs(context=context),
             beginnings=beginnings,
             plannings=Beginnings(path=context.instance.state_dir / PLANNINGS),
             plan_thread=plan_thread,
@@ -404,6 +415,7 @@ def build_worker(
         take_writer=take_writer,
         take_writer_thread=TakeWriterThread(take_writer=take_writer, in_flight=in_flight, events=events, wake=wake),
         lock_jobs=lock_jobs,
+        scripts=scripts,
         finisher=finisher,
         finisher_thread=finisher_thread,
         take_eviction=take_eviction,

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import get_args
 
 from registry.errors import nearest
-from runner.script.document import MAX_LINES, Document, Format
+from runner.jobfile.specs import SourceFormat
+from runner.script.document import MAX_LINES, Document
 from runner.script.errors import SourceRefused
 from runner.script.sources.captions import read_captions
 from runner.script.sources.decoding import source_text
@@ -19,19 +20,19 @@ from runner.script.sources.pages import read_epub, read_html
 from runner.script.sources.pdf import read_pdf
 from runner.script.sources.plain_text import read_plain_text
 
-SUFFIXES: dict[str, Format] = {
+SUFFIXES: dict[str, SourceFormat] = {
     "fountain": "fountain", "spmd": "fountain", "fdx": "fdx", "epub": "epub", "md": "markdown", "markdown": "markdown",
     "html": "html", "htm": "html", "xhtml": "html", "txt": "text", "text": "text", "pdf": "pdf", "srt": "srt",
     "vtt": "vtt",
 }  # fmt: skip
-FORMATS: tuple[Format, ...] = get_args(Format)
+FORMATS: tuple[SourceFormat, ...] = get_args(SourceFormat)
 _MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "epub"}
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_-]{2,30})", re.IGNORECASE)
 _LATIN = ("iso-8859-1", "latin1", "us-ascii", "ascii", "windows-1252", "cp1252")
-_BINARY: dict[Format, Callable[..., Document]] = {"fdx": read_fdx, "epub": read_epub, "pdf": read_pdf}
+_BINARY: dict[SourceFormat, Callable[..., Document]] = {"fdx": read_fdx, "epub": read_epub, "pdf": read_pdf}
 
 
-def format_of(name: str, *, wanted: Format | None = None) -> Format:
+def format_of(name: str, *, wanted: SourceFormat | None = None) -> SourceFormat:
     """The format that a person wants, or that the file's name says. Raises SourceRefused."""
     if wanted is not None:
         return wanted
@@ -47,7 +48,7 @@ def format_of(name: str, *, wanted: Format | None = None) -> Format:
     return found
 
 
-def read_source(content: bytes, *, name: str, wanted: Format | None = None) -> Document:
+def read_source(content: bytes, *, name: str, wanted: SourceFormat | None = None) -> Document:
     """The document of a source. Raises SourceRefused: the reason, the place where there is one, and what to do."""
     known = format_of(name, wanted=wanted)
     _refuse_other(content, name, known)
@@ -62,7 +63,7 @@ def read_source(content: bytes, *, name: str, wanted: Format | None = None) -> D
     return document
 
 
-def _refuse_other(content: bytes, name: str, known: Format) -> None:
+def _refuse_other(content: bytes, name: str, known: SourceFormat) -> None:
     is_really = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
     if is_really not in (None, known) or (is_really is None and known in ("pdf", "epub")):
         wanted = {"pdf": "a PDF", "epub": "an EPUB"}.get(known, known)
@@ -70,7 +71,7 @@ def _refuse_other(content: bytes, name: str, known: Format) -> None:
         raise SourceRefused(f"{name} is {what}, whatever its name says.", hint="Give its real kind by `format`.")
 
 
-def _read(content: bytes, name: str, known: Format) -> Document:
+def _read(content: bytes, name: str, known: SourceFormat) -> Document:
     if (reader := _BINARY.get(known)) is not None:
         return reader(content, name=name)
     if known == "html":

@@ -35,6 +35,7 @@ class Bench:
         self.worker.recover(self.now_s)
 
     def restart(self):
+        self.worker.scripts.clear()
         self.context.database.close()
         self.engine = InlineEngine()
         self.start()
@@ -55,6 +56,8 @@ class Bench:
                     active.lock_task.reading._process.wait(PATIENCE_S)
             if (reading := self.worker.drops.scanner._reader._large) is not None and self.waits_for_readings:
                 wait([reading], PATIENCE_S)
+            for process in [step.process for step in self.worker.scripts._steps.values() if step.process]:
+                process._process.wait(PATIENCE_S)
             if (batch := self.worker.finisher_thread._batch) is not None:
                 wait([batch], PATIENCE_S)
 
@@ -82,6 +85,15 @@ class Bench:
         for pursuit in self.worker.loader._pursuits.values():
             if pursuit.thread is not None:
                 pursuit.thread.join(PATIENCE_S)
+
+    def drop_folder(self, name, **files):
+        """A folder: its job file `job.toml` and whatever else, by name with _ for the dot."""
+        folder = self.instance.inbox / name
+        folder.mkdir()
+        for file, text in files.items():
+            (folder / file.replace("_", ".")).write_text(text, encoding="utf-8")
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (START_S, START_S))
 
     def receipt(self, job, name="result.json"):
         return json.loads((self.instance.outbox / job / name).read_text(encoding="utf-8"))

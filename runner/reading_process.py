@@ -1,0 +1,105 @@
+"""A module that reads a file from outside → its answer, from a process of its own while the runner goes on.
+
+Request and answer are files without a name, so nothing is left behind, whoever dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from registry.errors import StorageError, storage_error
+from registry.jobs.values import JobError
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A process's answer: a header and what follows it; or the error that it told; or why it told nothing."""
+
+    header: Mapping[str, Any] | None = None
+    content: bytes = b""
+    error: JobError | None = None
+    failure: str = ""
+
+
+class ReadingProcess:
+    """One file on its way. `poll` never waits."""
+
+    def __init__(self, module: str, request: Mapping[str, Any], *, folder: Path, longest_s: float) -> None:
+        """Raises StorageError. The module answers with a line of JSON, `{"error": …}` or any other, and bytes."""
+        self._ends_s = time.monotonic() + longest_s
+        try:
+            self._answer, self._said = _unnamed(folder), _unnamed(folder)
+            with _unnamed(folder) as asked:
+                asked.write(json.dumps(request).encode())
+                asked.seek(0)
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", module],
+                    stdin=asked,
+                    stdout=self._answer,
+                    stderr=self._said,
+                    cwd=PACKAGE_ROOT,  # not the instance: a folder `models` there would shadow our package
+                    start_new_session=True,  # so that a converter is ended with it
+                )
+        except OSError as error:
+            raise storage_error(error, "starting a process that reads") from error
+
+    def poll(self) -> Reading | None:
+        """The answer once it is there. Raises StorageError when the disk refused something."""
+        code = self._process.poll()
+        if code is None and time.monotonic() < self._ends_s:
+            return None
+        if code is None:
+            self.close()
+            return Reading(failure="it took too long")
+        try:
+            return self._read(code)
+        finally:
+            self.close()
+
+    def wait(self) -> Reading:
+        """The answer, for somebody who has nothing else to do."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, self._ends_s - time.monotonic()))
+        reading = self.poll()
+        assert reading is not None
+        return reading
+
+    def _read(self, code: int) -> Reading:
+        self._answer.seek(0)
+        try:
+            header: dict[str, Any] = json.loads(self._answer.readline())
+        except ValueError:
+            self._said.seek(0)
+            last = self._said.read()[-1000:].decode("utf-8", "replace").strip().splitlines()[-1:]
+            return Reading(failure=last[0] if last else f"it ended with {code}")
+        if (told := header.get("error")) is None:
+            return Reading(header=header, content=self._answer.read())
+        if told["retryable"]:
+            raise StorageError(told["message"], hint=told["hint"])
+        return Reading(error=JobError(code=told["code"], message=told["message"], hint=told["hint"]))
+
+    def close(self) -> None:
+        """End the process; what it has read is forgotten."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._answer.close()
+        self._said.close()
+
+
+def _unnamed(folder: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=folder)

@@ -1,0 +1,225 @@
+"""Scripts from a dropped book to spoken chapters: cast, choices, edits, retries; and deaths on the way."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tests.runner.worker.bench import Bench
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PLAY = """Title: The Night Train
+Author: Ann
+
+INT. DINING CAR - NIGHT
+
+ELENA, a woman in her thirties, looks up.
+
+ELENA
+(whispering)
+I won't let you down.
+
+MARCUS
+You said that before.
+
+ELENA
+I did.
+
+MARCUS
+Twice.
+
+EXT. PLATFORM - DAWN
+
+CUT TO:
+
+ELENA
+Goodbye.
+
+MARCUS
+Goodbye!
+"""
+SCRIPT = 'kind = "script"\nsource = "play.fountain"\n'
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    return Bench(tmp_path)
+
+
+def produce(bench: Bench, name: str = "play", *, text: str = PLAY, keys: str = "") -> dict:
+    bench.drop_folder(name, job_toml=f"{SCRIPT}{keys}", play_fountain=text)
+    bench.run()
+    return bench.receipt(name) if "result.json" in bench.files(name) else {}
+
+
+def read(bench: Bench, job: str, file: str) -> str:
+    return (bench.instance.outbox / job / file).read_text(encoding="utf-8")
+
+
+def statuses(bench: Bench, job: str = "play") -> dict[str, str]:
+    return {child["job"]: child["status"] for child in bench.receipt(job)["children"]}
+
+
+def spoken(bench: Bench, job: str) -> list[tuple[str, str]]:
+    return [(line["voice"]["name"], line["text"]) for line in bench.receipt(job)["lines"]]
+
+
+def test_a_play_becomes_voices_and_a_job_for_each_scene(bench):
+    receipt = produce(bench)
+    assert receipt["status"] == "done", receipt
+    assert statuses(bench) == dict.fromkeys(
+        ["play.elena.design", "play.marcus.design", "play.elena.lock", "play.marcus.lock", "play.chapter-1",
+         "play.chapter-2"], "done"
+    )  # fmt: skip
+    assert spoken(bench, "play.chapter-1") == [
+        ("preset:serena", "INT. DINING CAR - NIGHT"),
+        ("preset:serena", "ELENA, a woman in her thirties, looks up."),
+        ("play.elena", "I won't let you down."),
+        ("play.marcus", "You said that before."),
+        ("play.elena", "I did."),
+        ("play.marcus", "Twice."),
+    ]
+    assert [text for _, text in spoken(bench, "play.chapter-2")] == ["EXT. PLATFORM - DAWN", "Goodbye.", "Goodbye!"]
+
+
+def test_the_script_file_has_every_line_and_its_spoken_ones_are_those_of_the_chapters(bench):
+    produce(bench)
+    script = json.loads(read(bench, "play", "script.json"))
+    assert (script["schema"], script["job"], script["book"], script["title"]) == (1, "play", "play", "The Night Train")
+    assert script["source"]["format"] == "fountain"
+    assert [line["index"] for line in script["lines"]] == list(range(1, len(script["lines"]) + 1))
+    assert [line["text"] for line in script["lines"] if not line["spoken"]] == ["CUT TO:"]
+    chapters = [text for number in (1, 2) for _, text in spoken(bench, f"play.chapter-{number}")]
+    assert [line["text"] for line in script["lines"] if line["spoken"]] == chapters
+    assert {line["direction"] for line in script["lines"]} == {None, "whispering"}
+
+
+def test_the_cast_file_is_a_job_file_with_evidence(bench):
+    produce(bench)
+    cast = tomllib.loads(read(bench, "play", "cast.toml"))
+    assert (cast["kind"], cast["job"], cast["book"]) == ("cast", "play", "play")
+    assert cast["narrator"] == {"voice": "preset:serena"}
+    elena, marcus = cast["parts"]
+    assert (elena["name"], elena["lines"], elena["voice"], elena["gender"]) == ("ELENA", 3, "play.elena", "female")
+    assert elena["evidence"]["directions"] == ["whispering"]
+    assert marcus["voice"] == "play.marcus"
+
+
+def test_an_edited_line_costs_one_line(bench):
+    produce(bench)
+    receipt = produce(bench, "again", text=PLAY.replace("Twice.", "Three times."), keys='book = "play"\n')
+    assert receipt["status"] == "done"
+    assert list(statuses(bench, "again")) == ["again.chapter-1", "again.chapter-2"]  # its voices are there
+    fresh = [
+        line["text"]
+        for number in (1, 2)
+        for line in bench.receipt(f"again.chapter-{number}")["lines"]
+        if not line["reused"]
+    ]
+    assert fresh == ["Three times."]
+
+
+def test_small_parts_share_a_voice_and_keep_sharing_it(bench):
+    text = PLAY + "\n".join(f"\n{name}\nYes.\n" for name in ("ANNA", "MARIA", "PAULA"))
+    produce(bench, text=text)
+    cast = tomllib.loads(read(bench, "play", "cast.toml"))
+    small = {part["name"]: (part["voice"], part.get("shares")) for part in cast["parts"] if part["lines"] == 1}
+    assert small == {"ANNA": ("play.anna", None), "MARIA": ("play.anna", "ANNA"), "PAULA": ("play.anna", "ANNA")}
+    assert "play.maria.lock" not in statuses(bench)
+
+
+def test_voices_of_the_job_file_win_and_unknown_names_are_warned_of(bench):
+    receipt = produce(bench, keys='[voices]\nELENA = "preset:vivian"\nMARKUS = "preset:ryan"\n')
+    assert [voice for voice, text in spoken(bench, "play.chapter-1") if text == "I did."] == ["preset:vivian"]
+    assert "play.elena.design" not in statuses(bench)
+    assert any("MARKUS" in warning and "MARCUS" in warning for warning in receipt["warnings"])
+
+
+def test_a_script_that_asks_waits_with_its_candidates(bench):
+    produce(bench, keys='cast = "ask"\n')
+    assert bench.files("play") == ["cast.toml", "script.json"]
+    assert "candidate-1.wav" in bench.files("play.elena.design")
+    assert bench.worker.work_waits()
+    bench.drop("other.toml", 'kind = "synthesize"\nvoice = "ryan"\ntext = "Other jobs go on."\n')
+    bench.run()
+    assert bench.status("other") == "done"
+    bench.drop("choice.toml", 'kind = "cast"\njob = "play"\n[[parts]]\nname = "elena"\ncandidate = 2\n')
+    bench.run()
+    assert "result.json" not in bench.files("play")
+    bench.drop("more.toml", 'kind = "cast"\njob = "play"\n[[parts]]\nname = "Marcus"\nvoice = "preset:ryan"\n')
+    bench.run()
+    assert bench.status("play") == "done"
+    assert bench.status("choice") == "done"
+    voices = {text: voice for voice, text in spoken(bench, "play.chapter-1")}
+    assert (voices["I did."], voices["Twice."]) == ("play.elena", "preset:ryan")
+
+
+def test_a_cast_for_a_finished_script_speaks_only_what_changed(bench):
+    produce(bench)
+    bench.drop("cast.toml", read(bench, "play", "cast.toml").replace('voice = "play.marcus"', 'voice = "preset:ryan"'))
+    bench.run()
+    assert bench.status("play") == "done"
+    receipts = [path.parent.name for path in bench.instance.outbox.glob("play.chapter-1*/result.json")]
+    newest = max(receipts, key=len)
+    assert [line["text"] for line in bench.receipt(newest)["lines"] if not line["reused"]] == [
+        "You said that before.", "Twice."
+    ]  # fmt: skip
+
+
+def test_a_choice_that_does_not_exist_is_refused(bench):
+    produce(bench, keys='cast = "ask"\n')
+    bench.drop("choice.toml", 'kind = "cast"\njob = "play"\n[[parts]]\nname = "ELENA"\ncandidate = 7\n')
+    bench.drop("unknown.toml", 'kind = "cast"\njob = "plai"\n')
+    bench.run()
+    assert "no candidate 7" in bench.receipt("choice")["error"]["message"]
+    assert bench.receipt("unknown")["error"]["code"] == "job-not-found"
+
+
+def test_without_a_cast_the_narrator_speaks_everything(bench):
+    receipt = produce(bench, keys='cast = "none"\nnarrator = "preset:ryan"\n')
+    assert {voice for voice, _ in spoken(bench, "play.chapter-1")} == {"preset:ryan"}
+    assert list(statuses(bench)) == ["play.chapter-1", "play.chapter-2"]
+    assert receipt["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "no text"), ("> CUT TO:\n", "nothing of play.fountain is spoken"), ("a\x00b", "NUL")]
+)
+def test_a_source_that_cannot_be_read_ends_its_script_alone(bench, text, said):
+    receipt = produce(bench, text=text)
+    assert (receipt["status"], receipt["error"]["code"]) == ("failed", "source-refused")
+    assert said in receipt["error"]["message"]
+
+
+def test_cancelling_a_script_cancels_its_jobs(bench):
+    from registry.jobs.requests import add_request
+
+    bench.drop_folder("play", job_toml=SCRIPT, play_fountain=PLAY)
+    for _ in range(50):
+        bench.tick()
+        if (bench.instance.outbox / "play").exists():
+            break
+    with bench.context.database.write() as session:
+        add_request(session, "play", "cancel", now_s=0.0)
+    bench.run()
+    assert bench.status("play") == "cancelled"
+    assert set(statuses(bench).values()) <= {"cancelled", "done", "queued", "running", "waiting"}
+    assert not bench.worker.work_waits()
+
+
+def test_it_goes_on_after_the_runner_was_gone(bench):
+    bench.drop_folder("play", job_toml=SCRIPT, play_fountain=PLAY)
+    for _ in range(40):
+        bench.tick()
+        bench.restart()
+        bench.tick(2)
+    bench.run()
+    assert bench.status("play") == "done"
+    assert len(statuses(bench)) == 6
