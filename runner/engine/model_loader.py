@@ -6,7 +6,9 @@ here; everything else is the engine client's.
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +22,20 @@ from registry.jobs.values import JobError
 from runner.config.instance import Instance
 from runner.config.model_names import engine_choice
 from runner.engine.client import EngineClient, EngineLost
+from runner.outbox.waits_file import ENGINE, MEMORY, MODEL, Wait, wait_for_error
+from runner.text_format import counted
 
-LOAD_TRIES = 3  # deaths or retryable failures before the jobs that need the model fail
+logger = logging.getLogger(__name__)
+
+
+DEATH_HINT = "`voicejobs doctor` checks the engines; the engine's log is in the instance's logs folder."
+MEMORY_HINT = "Use a smaller model, or one with -8bit or -4bit in its name, or raise engine_memory_limit_bytes."
+LOAD_TRIES = 3  # retryable failures before the jobs that need the model fail
+LOAD_DEATHS = 8  # deaths of the engine over one model, in some two minutes, before they do
 PROGRESS_EVERY_S = 15.0  # between two events of a download in the ledger
-LOAD_PAUSE_S = 1.0  # before the second try; twice as long before the third
+LOAD_PAUSE_S = 1.0  # before the second try; twice as long before the third, and so on …
+LONGEST_LOAD_PAUSE_S = 60.0  # … up to this
+GIVEN_UP_S = 60.0  # how long jobs that waited for a model fail for what it failed for, without another try
 PATIENCE_S = 2.0  # what it may take to look at a model that is here: what takes longer holds nobody else up
 
 
@@ -52,6 +64,8 @@ class _Pursuit:
     name: str
     since_s: float = 0.0  # when the present thread began
     tries: int = 0
+    deaths: int = 0  # of the engine, among these
+    wait: Wait | None = None  # for what the next try waits
     not_before_s: float = 0.0
     thread: threading.Thread | None = None
     prepared: Prepared | None = None  # set by the thread, and kept until the model is loaded
@@ -61,6 +75,15 @@ class _Pursuit:
         if self.thread is not None:
             return self.tries > 0 or now_s - self.since_s > PATIENCE_S
         return now_s < self.not_before_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GivenUp:
+    """A model that failed, and the jobs that fail with it: those claimed before."""
+
+    failed: FailedModel
+    at_s: float  # epoch
+    until_s: float  # monotonic
 
 
 @dataclass
@@ -75,7 +98,9 @@ class ModelLoader:
     warnings: list[str] = field(default_factory=list)  # about the model just loaded, for its jobs' receipts
     news: SimpleQueue[tuple[str, ModelEvent]] = field(default_factory=SimpleQueue)  # of a model, for the ledger
     prepare: Callable[..., Prepared] = field(default_factory=lambda: prepare_model)
+    clock: Callable[[], float] = time.time  # of claims
     _pursuits: dict[str, _Pursuit] = field(default_factory=dict)
+    _given_up: dict[str, _GivenUp] = field(default_factory=dict)
 
     @property
     def facts(self) -> EngineFacts | None:
@@ -88,6 +113,32 @@ class ModelLoader:
     def absent(self, *, now_s: float) -> frozenset[str]:
         """The models that it takes long to have: their jobs wait, the others do not."""
         return frozenset(name for name, pursuit in self._pursuits.items() if pursuit.is_long(now_s))
+
+    def waits(self, *, now_s: float) -> dict[str, Wait]:
+        """Models that cannot speak at this moment, and why."""
+        found = {}
+        for name, pursuit in self._pursuits.items():
+            if pursuit.wait is not None:
+                found[name] = pursuit.wait
+            elif pursuit.is_long(now_s):
+                found[name] = Wait(MODEL, f"{name} is being fetched.")
+        if self.loading is not None:
+            found.setdefault(self.loading, Wait(ENGINE, f"{self.loading} is being loaded."))
+        return found
+
+    def given_up(self, name: str | None, *, claimed_s: float, now_s: float) -> FailedModel | None:
+        """Failure of a model over a job that waited for it; None when it is worth a try."""
+        found = self._given_up.get(name or "")
+        if found is None:
+            return None
+        if now_s < found.until_s and claimed_s <= found.at_s:
+            return found.failed
+        del self._given_up[found.failed.model]
+        return None
+
+    def try_all_again(self) -> None:
+        """Somebody wants jobs tried again: no model is given up any more."""
+        self._given_up.clear()
 
     def fetch(self, name: str, *, now_s: float) -> bool:
         """Bring the weights to this disk, whatever the engine does meanwhile; returns whether they are here."""
@@ -130,7 +181,8 @@ class ModelLoader:
             if prepared.error is not None:
                 pursuit.prepared = None
                 error = JobError.of(prepared.error)
-                lost += self._failure(prepared.name, error, retryable=prepared.error.retryable, now_s=now_s)
+                tries = LOAD_TRIES if prepared.error.retryable else 1
+                lost += self._failure(prepared.name, error, tries=tries, now_s=now_s)
         return lost
 
     def on_ready(self) -> None:
@@ -142,28 +194,40 @@ class ModelLoader:
     def on_failed(self, error: JobError, *, retryable: bool, now_s: float) -> list[FailedModel]:
         """The engine could not load it; returns the error once no further try is worth it."""
         name, self.loaded, self.loading = self.loading, None, None
-        return self._failure(name, error, retryable=retryable, now_s=now_s) if name is not None else []
+        tries = LOAD_TRIES if retryable else 1
+        return self._failure(name, error, tries=tries, now_s=now_s) if name is not None else []
 
     def on_lost(self, lost: EngineLost, *, now_s: float) -> list[FailedModel]:
         """The engine is gone; returns an error when it keeps dying while it loads."""
         name, self.loaded, self.loading = self.loading, None, None
         if not lost.was_loading or name is None:
             return []
+        pursuit = self._pursuits.setdefault(name, _Pursuit(name=name))
+        pursuit.deaths += 1
+        said = counted(pursuit.deaths, "time")
         error = JobError(
             code="engine-failure",
-            message=f"The engine died while it loaded {name}: {lost.detail}",
-            hint="`voicejobs doctor` checks the engines; the engine's log is in the instance's logs folder.",
+            message=f"{name} cannot be loaded: the engine died over it, {said} so far. {lost.detail}",
+            hint=MEMORY_HINT if lost.reason == MEMORY else DEATH_HINT,
         )
-        return self._failure(name, error, retryable=True, now_s=now_s)
+        what = MEMORY if lost.reason == MEMORY else ENGINE
+        return self._failure(name, error, tries=LOAD_DEATHS, now_s=now_s, what=what)
 
-    def _failure(self, name: str, error: JobError, *, retryable: bool, now_s: float) -> list[FailedModel]:
+    def _failure(
+        self, name: str, error: JobError, *, tries: int, now_s: float, what: str = ENGINE
+    ) -> list[FailedModel]:
+        """Try again after a pause, `tries` times at most."""
         pursuit = self._pursuits.setdefault(name, _Pursuit(name=name))
         pursuit.tries += 1
-        if retryable and pursuit.tries < LOAD_TRIES:
-            pursuit.not_before_s = now_s + LOAD_PAUSE_S * 2 ** (pursuit.tries - 1)
+        if pursuit.tries < tries:
+            pursuit.not_before_s = now_s + min(LONGEST_LOAD_PAUSE_S, LOAD_PAUSE_S * 2 ** (pursuit.tries - 1))
+            pursuit.wait = wait_for_error(error, otherwise=what)
+            logger.warning("%s is tried again in a while: %s", name, error.message)
             return []
         del self._pursuits[name]
-        return [FailedModel(model=name, error=error)]
+        failed = FailedModel(model=name, error=error)
+        self._given_up[name] = _GivenUp(failed=failed, at_s=self.clock(), until_s=now_s + GIVEN_UP_S)
+        return [failed]
 
     def _load(self, prepared: Prepared) -> None:
         self.warnings = list(prepared.warnings)

@@ -90,6 +90,11 @@ class Dispatcher:
                 active = self.in_flight.jobs.get(choice.id)
                 if active is None:
                     break  # it is to be started
+                claimed_s = active.job.claimed_s
+                if (failed := self.loader.given_up(active.model, claimed_s=claimed_s, now_s=now_s)) is not None:
+                    self.in_flight.fail_model_of(active, failed)
+                    passed.add(choice.id)
+                    continue
                 if not self._is_loaded(active, now_s) or not self._try_submit(active):
                     return
                 passed.add(choice.id)

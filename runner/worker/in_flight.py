@@ -156,14 +156,18 @@ class InFlight:
     def fail_model(self, failed: FailedModel) -> None:
         """A model cannot be had: fail the lines that are to be spoken with it."""
         for active in [active for active in self.jobs.values() if active.model == failed.model]:
-            if active.lock_task is not None:
-                active.lock_task.close()
-                active.lock_task.error = failed.error
-            else:
-                with self.context.database.write() as session:
-                    lines.fail_waiting(session, active.job.id, failed.error, model=failed.model)
-            active.pending.clear()
-            active.drained = True
+            self.fail_model_of(active, failed)
+
+    def fail_model_of(self, active: ActiveJob, failed: FailedModel) -> None:
+        """As `fail_model`, for one job."""
+        if active.lock_task is not None:
+            active.lock_task.close()
+            active.lock_task.error = failed.error
+        else:
+            with self.context.database.write() as session:
+                lines.fail_waiting(session, active.job.id, failed.error, model=failed.model)
+        active.pending.clear()
+        active.drained = True
 
     # ---- to the engine -----------------------------------------------------------------------------------------
 

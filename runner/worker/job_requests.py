@@ -93,6 +93,7 @@ class JobRequests:
             self._put_off[request.id] = now_s + RETRY_AGAIN_S
             return False
         self._put_off.pop(request.id, None)
+        self.in_flight.loader.try_all_again()
         with self.context.database.write() as session:
             for _, child in children_of(session, job.id):
                 if child.status in RETRYABLE_STATUSES:

@@ -29,6 +29,7 @@ from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
 from runner.outbox.progress_file import ProgressWriter
 from runner.outbox.take_encoding import RecentTakes
+from runner.outbox.waits_file import Wait, Waits, WaitsWriter, wait_for_error
 from runner.scheduling.blame import as_told
 from runner.scheduling.plan_thread import PlanThread
 from runner.scheduling.planner import Planner
@@ -83,12 +84,14 @@ class Worker:
     finisher: Finisher
     finisher_thread: FinisherThread
     take_eviction: TakeEviction
+    waits: WaitsWriter
     is_stopping: bool = False
     outcomes: Counter[JobStatus] = field(default_factory=Counter)  # of the jobs that ended under this worker
     _must_recover: bool = False
     _has_written: bool = False  # whether the present step has put anything on the disk
     _put_aside_jobs: dict[int, str] = field(default_factory=dict)  # ledger id -> a warning for the receipt
-    _delays: Counter[int] = field(default_factory=Counter)  # how often a job was delayed
+    _delays: Counter[int] = field(default_factory=Counter)  # how often a job was delayed …
+    _delayed: dict[int, Wait] = field(default_factory=dict)  # … and why the last time
     _lacks_receipts: bool = False  # whether one could not be written
     _next_receipts_s: float = 0.0
 
@@ -119,6 +122,17 @@ class Worker:
 
     def tick(self, now_s: float) -> None:
         """One step of everything; errors of the disk put the work aside for a while, and lose nothing."""
+        self._tick(now_s)
+        error = self.pause.error
+        self.waits.write(
+            Waits(
+                all_jobs=wait_for_error(error) if error is not None else None,
+                models=self.loader.waits(now_s=now_s),
+                jobs=dict(self._delayed),
+            )
+        )
+
+    def _tick(self, now_s: float) -> None:
         try:
             if not self.pause.is_over(now_s):
                 self.listener.only_loads(now_s)
@@ -217,6 +231,7 @@ class Worker:
                 self._lacks_receipts = True
                 return
             self._delays[job.id] += 1
+            self._delayed[job.id] = wait_for_error(error)
             delay_s = min(LONGEST_DELAY_S, 2.0 ** min(self._delays[job.id], 6))
             jobs.requeue(session, job.id, not_before_s=self.context.clock() + delay_s, warning=error.message)
         self.dispatcher.look_again()  # else nobody would look when it is due
@@ -229,6 +244,7 @@ class Worker:
         self.outcomes[outcome] += 1
         self.take_writer.forget(job.id)
         self._delays.pop(job.id, None)
+        self._delayed.pop(job.id, None)
         level = logging.INFO if outcome == JobStatus.DONE else logging.WARNING
         reason = f": {job.error.message}" if job.error else ""
         logger.log(level, "job %d (%s): %s%s", job.id, job.name, outcome, reason)
@@ -354,6 +370,7 @@ class Worker:
         self.encoder.close()
         self.take_writer_thread.close()
         self.finisher_thread.close()
+        self.waits.write(Waits())
 
 
 def build_worker(
@@ -362,7 +379,7 @@ def build_worker(
     """A worker with all its parts; `wake` is called from threads that have something to collect."""
     events: Events = deque()
     recent, encoder, take_eviction = RecentTakes(), TakeEncoder(context, wake=wake), TakeEviction(context)
-    loader = ModelLoader(context.instance, engine, wake)
+    loader = ModelLoader(context.instance, engine, wake, clock=context.clock)
     spools = LineSpools(context.instance.spool_dir)
     in_flight = InFlight(context=context, engine=engine, loader=loader, encoder=encoder, spools=spools)
     progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
@@ -419,6 +436,7 @@ def build_worker(
         finisher=finisher,
         finisher_thread=finisher_thread,
         take_eviction=take_eviction,
+        waits=WaitsWriter(context.instance.state_dir),
     )
 
 

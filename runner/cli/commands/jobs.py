@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from registry.jobs.values import JobDetails, JobError, LineCounts, ListedJob
     from registry.storage.database import Database
+    from runner.outbox.waits_file import Waits
 
 WAITING_SHOWN = 10
 STATUSES = [str(status) for status in JobStatus]
@@ -74,8 +75,9 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
     with _database() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
         inbox = "" if as_json or statuses else _inbox_text(lambda claim_id: is_recorded(snapshot, claim_id))
-    shown = [_listed_json(listed) for listed in found] if as_json else found
-    show(shown, as_json=as_json, text=_list_text)
+    waits = _waits()
+    shown = [_listed_json(listed, waits) for listed in found] if as_json else found
+    show(shown, as_json=as_json, text=lambda found: _list_text(found, waits))
     if inbox:
         echo(f"\n{inbox}" if found else inbox)
     _warn_of_no_runner(found)
@@ -118,7 +120,7 @@ def _time_left_s(listed: ListedJob) -> float | None:
     return time_left_s(job, listed.lines, under_way.get(job.id), now_s=now_s)
 
 
-def _list_text(found: list[ListedJob]) -> str:
+def _list_text(found: list[ListedJob], waits: Waits) -> str:
     if not found:
         say("no jobs")
         return ""
@@ -131,19 +133,27 @@ def _list_text(found: list[ListedJob]) -> str:
             _lines_text(listed.lines),
             ago(listed.job.claimed_s, now_s=now_s),
             span(_time_left_s(listed)),
-            short(_note(listed), 160),
+            short(_note(listed, waits), 160),
         )
         for listed in found
     ]
     return terminal_table(("JOB", "KIND", "STATUS", "LINES", "AGE", "LEFT", ""), rows)
 
 
-def _note(listed: ListedJob) -> str:
+def _note(listed: ListedJob, waits: Waits) -> str:
     from runner.cli.progress import FINISHING, is_finishing
 
-    if listed.waits_for:
-        return f"waits for {', '.join(listed.waits_for)}"
+    if (wait := waits.of(listed, now_s=time.time())) is not None:
+        return redact(wait.text)
     return FINISHING if is_finishing(listed.job, listed.lines) else _error_text(listed.job.error)
+
+
+def _waits() -> Waits:
+    """Everything that keeps jobs waiting, as far as an active runner tells."""
+    from runner.outbox.waits_file import NO_RUNNER_YET, read_waits
+
+    instance = current_instance()
+    return read_waits(instance.state_dir) if instance.runner_is_active() else NO_RUNNER_YET
 
 
 def _lines_text(lines: LineCounts) -> str:
@@ -155,8 +165,9 @@ def _error_text(error: JobError | None) -> str:
     return redact(f"{error.code}: {error.message}") if error else ""
 
 
-def _listed_json(listed: ListedJob) -> dict[str, Any]:
+def _listed_json(listed: ListedJob, waits: Waits) -> dict[str, Any]:
     job, lines = listed.job, listed.lines
+    wait = waits.of(listed, now_s=time.time())
     return {
         "job": job.name,
         "kind": job.kind,
@@ -169,6 +180,7 @@ def _listed_json(listed: ListedJob) -> dict[str, Any]:
         "lines": {"total": lines.total, "published": lines.published, "failed": lines.failed},
         "time_left_s": _time_left_s(listed),
         "waits_for": list(listed.waits_for),
+        "wait": {"for": wait.what, "why": redact(wait.why)} if wait is not None else None,
         "error": error_entry(job.error),
     }
 
@@ -187,7 +199,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
     if as_json:
         show(_details_json(details), as_json=True, text=str)
         return
-    echo(redact(_details_text(details, outbox=str(instance.outbox))))
+    echo(redact(_details_text(details, outbox=str(instance.outbox), waits=_waits())))
     _warn_of_no_runner([details.listed])
 
 
@@ -197,7 +209,7 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
 
     job = details.job
     return {
-        **_listed_json(details.listed),
+        **_listed_json(details.listed, _waits()),
         "id": job.key,
         "dropped_name": job.dropped_name,
         "attempts": job.attempts,
@@ -228,7 +240,7 @@ def _redacted(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
 
 
-def _details_text(details: JobDetails, *, outbox: str) -> str:
+def _details_text(details: JobDetails, *, outbox: str, waits: Waits) -> str:
     job, left_s = details.job, _time_left_s(details.listed)
     left = f", {span(left_s)} left" if left_s is not None else ""
     facts = [
@@ -241,8 +253,8 @@ def _details_text(details: JobDetails, *, outbox: str) -> str:
         ("outbox", f"{outbox}/{job.name}"),
     ]
     parts = ["\n".join(f"{name:<9} {value}" for name, value in facts)]
-    if details.listed.waits_for:
-        parts.append(f"waits for {', '.join(details.listed.waits_for)}")
+    if (wait := waits.of(details.listed, now_s=time.time())) is not None:
+        parts.append(wait.text)
     if job.error:
         parts.append(f"error     {job.error.code}: {job.error.message}\n          {job.error.hint}".rstrip())
     if job.warnings:

@@ -378,6 +378,9 @@ def test_whoever_looks_at_open_jobs_learns_that_nobody_works_on_them(root, run):
             runner.worker.tick(now_s)
         assert "No runner" not in run("submit", str(job))[2]
         assert "No runner" not in run("jobs", "list")[2]
+        assert "wait" in json.loads(run("jobs", "list", "--json")[1])[0]
+    assert json.loads(run("jobs", "list", "--json")[1])[0]["wait"] == {"for": "runner", "why": "no runner is active"}
+    assert "waits (runner): no runner is active" in run("jobs", "show", "hello")[1]
     for command in (["list"], ["list", "--json"], ["show", "hello"]):
         code, out, err = run("jobs", *command)
         assert (code, "hello" in out, "No runner is active" in err) == (0, True, True)
