@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_S = 1.5  # how long lines in flight may still finish once the runner is told to stop
 ENGINE_GRACE_S = 1.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_WITHIN_S = 4.0  # a step that takes longer, a line of minutes to write, is abandoned as by a power cut
 WATCH_CHECK_S = 5.0
 M_ARENA_MAX = -8  # as in glibc's malloc.h
@@ -219,11 +220,12 @@ class Runner:
 
     @contextlib.contextmanager
     def _handled_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop the loop; a second one ends the process at once."""
+        """SIGTERM, SIGINT and SIGHUP stop the loop; another of the first two ends the process at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # as by nohup
+        before = {number: signal.signal(number, self._on_signal) for number in heard}
         try:
             yield
         finally:
@@ -231,6 +233,8 @@ class Runner:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and self._signals:
+            return  # a terminal that closes may say so twice
         self._signals += 1
         self.last_signal = number
         if self._signals > 1:

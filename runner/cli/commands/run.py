@@ -25,6 +25,8 @@ from runner.cli.progress import wait_with_progress
 from runner.exit_codes import FAILED, OK
 from runner.text_format import counted
 
+END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
 
 @click.command(
     cls=Command,
@@ -128,14 +130,17 @@ def run(once: bool, quiet: bool) -> int:
 
     An instance has one runner; a second one exits with code 4 and names the first. With --once the exit code is 0
     when every job is done, duplicate or cancelled, 1 when any is partial, failed or rejected, and 75 when work
-    still waits. Without it, SIGTERM ends the runner with 0; a second Ctrl-C exits at once.
+    still waits. Without it, SIGTERM, and SIGHUP, end the runner with 0; a second Ctrl-C exits at once. Settings are
+    read at the start: to have changes heeded, restart it.
     """
-    # Until the runner handles it: the first half second is imports. As with any kill, nothing is lost.
-    before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    # Until the runner handles them: the first half second is imports. As with any kill, nothing is lost.
+    heard = [number for number in END_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    before = {number: signal.signal(number, lambda *_: os._exit(OK)) for number in heard}
     try:
         return _run(once=once, quiet=quiet)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(*, once: bool, quiet: bool) -> int:

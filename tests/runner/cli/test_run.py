@@ -19,6 +19,7 @@ from runner.cli.run import JobWaiter, run_daemon, run_once
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.errors import RunnerActive
+from runner.worker.daemon import Runner
 from tests.patience import PATIENCE_S, wait_until
 from tests.runner.worker.bench import MODEL, design, lock, speak
 
@@ -98,3 +99,38 @@ def test_a_step_that_takes_too_long_is_abandoned_when_the_runner_is_told_to_stop
         assert process.stdout.readline() == b"busy\n"
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["imports", "loop"])
+def test_a_signal_ends_a_runner_with_exit_code_0_at_any_moment(tmp_path, number, moment):
+    (tmp_path / "voicejobs.toml").write_text('model = "draft"\n')
+    script = f"""
+        import sys, time, runner.cli, runner.cli.commands.run as command
+        from runner.worker.worker import Worker
+        def busy(*_, **__):
+            print("busy", flush=True)
+            time.sleep(60 if "{moment}" == "imports" else 0.2)
+        if "{moment}" == "imports":
+            command._run = busy
+        else:
+            Worker.tick = busy
+        sys.argv = ["voicejobs", "run", "--quiet"]
+        runner.cli.main()
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"busy\n"
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_runner_whose_parent_has_hangups_ignored_ignores_them(instance):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Runner(instance) as runner, runner._handled_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

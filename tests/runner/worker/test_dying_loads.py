@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from registry.jobs.lists import list_jobs
@@ -108,6 +110,6 @@ def test_pauses_between_loads_grow(make_bench):
     for _ in range(400):
         bench.tick(step_s=0.5)
         tried_s += [bench.now_s] * (len(bench.engine.loads) - len(tried_s))
-    pauses_s = [later - earlier for earlier, later in zip(tried_s, tried_s[1:], strict=False)]
+    pauses_s = [later - earlier for earlier, later in itertools.pairwise(tried_s)]
     assert pauses_s == sorted(pauses_s)
     assert pauses_s[-1] > 60
