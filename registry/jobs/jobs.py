@@ -23,7 +23,7 @@ from registry.voices.names import name_key
 
 MAX_WARNINGS = 50
 NAMES_TO_GUESS_FROM = 1_000
-OF_ITS_END = ("track", "voice", "files")  # facts that are found again when a job ends again
+OF_ITS_END = ("track", "voice", "files", "published_again")  # facts that are found again when a job ends again
 
 
 # ---- recording -------------------------------------------------------------------------------------------------

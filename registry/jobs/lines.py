@@ -116,6 +116,12 @@ def publish_again(session: Session, job_id: int, *, unless_in: Collection[str]) 
             set_waiting(session, row["id"])
 
 
+def published_files(session: Session, job_id: int) -> list[str]:
+    """Names of the files that the lines of a job have in the outbox, unless somebody took them."""
+    question = "SELECT file FROM line WHERE job_id = :job AND status = 'published' AND take_key IS NOT NULL"
+    return [row["file"] for row in session.rows(question, {"job": job_id})]
+
+
 def publish_all_again(session: Session) -> None:
     """Let all that open jobs have published be spoken, or rather reused, once more: this is another outbox."""
     session.rows(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from registry.errors import Conflict
 from registry.jobs.jobs import by_name, change_claim
-from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JsonObject, Request
+from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, JsonObject, Request
 from registry.storage.session import Session
 
 
@@ -18,14 +18,24 @@ class JobFinished(Conflict):
     code = "job-finished"
 
 
-def add_request(session: Session, name: str, wanted: str, *, now_s: float) -> Job:
-    """Ask the runner to cancel or retry a job. Raises JobNotFound, JobFinished or JobNotRetryable."""
+HAVE_FILES = ("synthesize", "design", "export")  # kinds whose files can be made again
+
+
+def add_request(session: Session, name: str, wanted: str, *, now_s: float, lacks_files: bool = False) -> Job:
+    """Ask the runner to cancel or retry a job. Raises JobNotFound, JobFinished or JobNotRetryable.
+
+    A job that is done is tried again when it `lacks_files` in the outbox.
+    """
     job = by_name(session, name)
+    if wanted != CANCEL and lacks_files and job.status == JobStatus.DONE and job.kind in HAVE_FILES:
+        _insert(session, job.id, wanted, now_s=now_s)
+        return job
     if wanted == CANCEL and job.status not in OPEN_STATUSES:
         raise JobFinished(f"The job {job.name!r} is {job.status} already.")
     if wanted != CANCEL and job.status not in RETRYABLE_STATUSES:
         raise JobNotRetryable(
-            f"The job {job.name!r} is {job.status}; only partial, failed and cancelled jobs can be retried.",
+            f"The job {job.name!r} is {job.status}; only partial, failed and cancelled jobs can be retried, "
+            "and done ones whose files are gone.",
             hint="" if job.status in OPEN_STATUSES else "Drop the job file again for a new run.",
         )
     _insert(session, job.id, wanted, now_s=now_s)

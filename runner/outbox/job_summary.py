@@ -18,6 +18,7 @@ class Spoken:
     """A line that is published, or a pause."""
 
     line_id: int
+    file: str
     part: track.TrackLine
     audio_sha256: str
     file_sha256: str
@@ -91,11 +92,17 @@ def _spoken(line: Line, result: JsonObject) -> Spoken:
         samples=result["samples"],
         pause_samples=track.pause_samples(line.request.pause_after_s),
     )
-    return Spoken(line_id=line.id, part=part, audio_sha256=result["audio_sha256"], file_sha256=result["file_sha256"])
+    return Spoken(
+        line_id=line.id,
+        file=line.file,
+        part=part,
+        audio_sha256=result["audio_sha256"],
+        file_sha256=result["file_sha256"],
+    )
 
 
 def _pause(line: Line) -> Spoken:
     silent = track.TrackLine(
         text=line.request.text, samples=0, pause_samples=track.pause_samples(line.request.pause_after_s)
     )
-    return Spoken(line_id=line.id, part=silent, audio_sha256="", file_sha256="")
+    return Spoken(line_id=line.id, file=line.file, part=silent, audio_sha256="", file_sha256="")

@@ -20,6 +20,7 @@ from registry.errors import InvalidInput, NotFound, StorageError, VoiceJobsError
 from registry.jobs import dependencies, jobs, lines
 from registry.jobs.values import SCRIPT, Job, JobError, JobStatus
 from registry.storage.session import Session
+from registry.voices.names import name_key
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
@@ -36,6 +37,7 @@ from runner.outbox.take_encoding import (
     format_of,
     take_waveform,
 )
+from runner.text_format import counted
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, JobEnded
 from runner.worker.job_guard import for_job
@@ -79,6 +81,8 @@ class Finisher:
         Takes a while for a job of much speech. Raises the errors that concern the whole instance.
         """
         result = JobResult(job=job, outcome=summary.outcome, error=summary.error, warnings=summary.warnings)
+        if self._publishes_again(result, summary):
+            return None
         result.facts["voice"] = summary.voice
         if isinstance(spec, SynthesizeSpec) and summary.speaks:
             try:
@@ -90,6 +94,27 @@ class Finisher:
                     return None
                 result.warnings.append(f"No track was made: {error.message}")
         return result
+
+    def _publishes_again(self, result: JobResult, summary: JobSummary) -> bool:
+        """Whether a job went back into the queue, once, to publish files again that were removed while it ran."""
+        job = result.job
+        if summary.lines == 1:  # which was published a moment ago
+            return False
+        there = self.context.outbox.files_of(job.name)
+        gone = [line for line in summary.parts if line.audio_sha256 and name_key(line.file) not in there]
+        if not gone:
+            return False
+        warning = f"{counted(len(gone), 'file')} had been removed before the job ended"
+        if job.facts.get("published_again"):
+            result.warnings.append(f"{warning}. `voicejobs jobs retry {job.name}` makes them again.")
+            return False
+        with self.context.database.write() as session:
+            for line in gone:
+                lines.set_waiting(session, line.line_id)
+            jobs.note_facts(session, job.id, published_again=True)
+            warning = f"{warning}, and published again."
+            jobs.requeue(session, job.id, not_before_s=self.context.clock(), warning=warning)
+        return True
 
     def _goes_again(self, job: Job, spoken: Sequence[Spoken], error: VoiceJobsError) -> bool:
         """Whether the job went back into the queue: to wait for the disk, or to speak lines whose takes are lost."""

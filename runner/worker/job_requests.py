@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from registry.errors import StorageError
 from registry.jobs import jobs, lines
 from registry.jobs.children import children_of
-from registry.jobs.requests import add_request, drop_requests, open_requests
+from registry.jobs.requests import HAVE_FILES, add_request, drop_requests, open_requests
 from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, Request
 from registry.storage.session import Session
 from runner.errors import RecordedOtherwise
@@ -50,7 +50,7 @@ class JobRequests:
             job = jobs.get(session, request.job_id)
         if request.request == CANCEL:
             self._cancel(job)
-        elif job.status in RETRYABLE_STATUSES and not self._retry(job, request, now_s=now_s):
+        elif _may_retry(job) and not self._retry(job, request, now_s=now_s):
             return
         with self.context.database.write() as session:
             drop_requests(session, [request.id])
@@ -107,3 +107,8 @@ class JobRequests:
     def _note(self, job: Job, kind: str, message: str) -> None:
         with self.context.database.write() as session:
             jobs.add_event(session, job.id, kind=kind, message=message, at_s=self.context.clock())
+
+
+def _may_retry(job: Job) -> bool:
+    """Whether a job can be tried again; one that is done only makes files again that are gone."""
+    return job.status in RETRYABLE_STATUSES or (job.status == JobStatus.DONE and job.kind in HAVE_FILES)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.jobs.values import JobStatus
+from registry.jobs.values import CANCEL, RETRY, JobStatus
 from runner.cli.console import (
     NO_RUNNER,
     Command,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from registry.jobs.values import JobDetails, JobError, LineCounts, ListedJob
     from registry.storage.database import Database
+    from registry.storage.session import Session
     from runner.outbox.waits_file import Waits
 
 WAITING_SHOWN = 10
@@ -284,24 +285,43 @@ def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
     with _database() as database:
         for name in names:
             with database.write() as session:
-                job = add_request(session, name, request, now_s=time.time())
+                lacks_files = request == RETRY and _lacks_files(session, name)
+                job = add_request(session, name, request, now_s=time.time(), lacks_files=lacks_files)
             say(f"{job.name}: {(is_active and answer_to_request(database, job)) or done}")
     if not is_active:
         say(NO_RUNNER)
 
 
+def _lacks_files(session: Session, name: str) -> bool:
+    """Whether a job is done, and files of it are not in the outbox."""
+    from registry.jobs.jobs import find_by_name
+    from registry.jobs.lines import published_files
+    from registry.voices.names import name_key
+    from runner.outbox.outbox import RECEIPT, Outbox
+
+    job = find_by_name(session, name)
+    if job is None or job.status != JobStatus.DONE:
+        return False
+    there = Outbox.of(current_instance()).files_of(job.name)
+    return any(name_key(file) not in there for file in (RECEIPT, *published_files(session, job.id)))
+
+
 @jobs.command("retry", cls=Command, examples=("voicejobs jobs retry scene-4",))
 @click.argument("names", metavar="JOB…", nargs=-1, required=True)
 def retry(names: tuple[str, ...]) -> None:
-    """Run failed, partial or cancelled jobs again; finished lines are kept."""
-    _ask(names, "retry", done="will run again")
+    """Run failed, partial or cancelled jobs again; finished lines are kept.
+
+    A job that is done, and files of which are no longer in the outbox, makes these again, from stored takes where
+    there are any.
+    """
+    _ask(names, RETRY, done="will run again")
 
 
 @jobs.command("cancel", cls=Command, examples=("voicejobs jobs cancel scene-4",))
 @click.argument("names", metavar="JOB…", nargs=-1, required=True)
 def cancel(names: tuple[str, ...]) -> None:
     """Cancel waiting or running jobs; published lines stay in the outbox."""
-    _ask(names, "cancel", done="will be cancelled")
+    _ask(names, CANCEL, done="will be cancelled")
 
 
 UNITS_S = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}

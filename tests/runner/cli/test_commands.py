@@ -401,3 +401,15 @@ def test_a_drop_is_never_given_a_name_that_hides_it_or_leads_elsewhere(root, run
     assert (code, "cannot be the name of a drop" in err) == (2, True)
     assert sorted(root.iterdir()) == before
     assert not [path for path in (root / "inbox").iterdir() if path.is_file()]
+
+
+def test_a_job_that_is_done_is_retried_only_when_files_of_it_are_gone(root, run):
+    job = write(root, "jobs/hello.toml", speak("Hello.", "World."))
+    assert run("submit", "--wait", str(job))[0] == 0
+    code, _, err = run("jobs", "retry", "hello")
+    assert code != 0
+    assert "only partial, failed and cancelled jobs can be retried, and done ones whose files are gone" in err
+    (root / "outbox" / "hello" / "line-1.wav").unlink()
+    assert run("jobs", "retry", "hello")[0] == 0
+    assert run("run", "--once")[0] == 0
+    assert (root / "outbox" / "hello" / "line-1.wav").exists()
