@@ -81,7 +81,7 @@ def wait_for_error(error: VoiceJobsError | JobError, *, otherwise: str = DISK) -
 
 
 def read_waits(state_dir: Path) -> Waits:
-    """What an active runner has written last; nothing where the file is absent, or of another version."""
+    """Waits as an active runner has written them last; none where the file is absent, or of another version."""
     try:
         content = json.loads((state_dir / FILE).read_bytes())
         return Waits(
