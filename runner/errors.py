@@ -38,13 +38,14 @@ class SettingsInvalid(InvalidInput):
 
 
 class JobFileInvalid(InvalidInput):
-    """A job file that breaks a rule; `problems` lists every one found, each with its place."""
+    """A job file that breaks a rule; `problems` lists every one found, each with its place, `sentences` without."""
 
     code = "invalid-job-file"
 
-    def __init__(self, file_name: str, problems: list[str], *, hint: str = "") -> None:
+    def __init__(self, file_name: str, problems: list[str], *, sentences: Sequence[str] = (), hint: str = "") -> None:
         self.file_name = file_name
         self.problems = problems
+        self.sentences = tuple(sentences or (problem.removeprefix(": ") for problem in problems))
         super().__init__("\n".join(f"{file_name}{problem}" for problem in problems), hint=hint or CHECK_HINT)
 
 

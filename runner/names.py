@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from registry.voices.names import DIGEST_PREFIX, NAME, NUMBER, PRESET_PREFIX, VoiceReference, name_key
+from registry.voices.names import DIGEST_PREFIX, NAME, NUMBER, PRESET, PRESET_PREFIX, VoiceReference, name_key
 
 # Speakers that the CustomVoice models come with; `anna` is the Swift tools' name of `ono_anna`.
 PRESET_NAMES = ("ryan", "aiden", "vivian", "serena", "uncle_fu", "dylan", "eric", "anna", "ono_anna", "sohee")
@@ -29,6 +29,14 @@ def voice_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if not NAME.fullmatch(name) or not name.strip("."):
         raise ValueError("a voice name is 1 to 64 letters, digits, _, - or . (not dots alone)")
+    return name
+
+
+def preset_name(name: str) -> str:
+    """Name of a voice that a model brings along, in NFC, with any printable characters."""
+    name = unicodedata.normalize("NFC", name)
+    if not PRESET.fullmatch(name) or not name.isprintable():
+        raise ValueError("a preset is named as its model names it: 1 to 64 printable characters, no space at the ends")
     return name
 
 
@@ -60,7 +68,7 @@ def may_be_preset(reference: VoiceReference) -> bool:
 def parse_voice_reference(text: str) -> VoiceReference:
     """Reference parsed from `elena`, `elena@2`, `elena@warm`, `elena@sha256:…`, `ryan` or `preset:ryan`."""
     if text.startswith(PRESET_PREFIX):
-        return VoiceReference(name=voice_name(text.removeprefix(PRESET_PREFIX)), preset=True)
+        return VoiceReference(name=preset_name(text.removeprefix(PRESET_PREFIX)), preset=True)
     name, at, after = text.partition("@")
     name = voice_name(name)
     if not at:

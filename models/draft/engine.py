@@ -17,7 +17,7 @@ import soxr
 from models.audio.files import resample
 from models.draft.espeak import EspeakLibrary, Utterance, find_library
 from models.draft.instruct import delivered
-from models.draft.languages import PITCH_FACTORS, VOICES, spells_out_han, spoken_language, unknown_accent_in
+from models.draft.languages import PITCH_FACTORS, VOICES, han_warning, spoken_language, unknown_accent_in
 from models.draft.pitch import median_pitch_hz
 from models.draft.voice import PRESET_ALIASES, PRESETS, DraftVoice, designed_voice, drift, espeak_pitch, espeak_range
 from models.errors import UnknownSpeaker, UnsupportedRequest
@@ -191,8 +191,8 @@ def _voice_of(source: VoiceSource, seed: int) -> tuple[DraftVoice, list[str]]:
 
 
 def _reading_warnings(text: str, language: str) -> Iterator[str]:
-    if spells_out_han(text, language):
-        yield "eSpeak NG does not read kanji or hanja: it names them one by one. Write kana or hangul instead."
+    if (warning := han_warning(text, language)) is not None:
+        yield warning
     if speakable(text) != text:
         yield "Control characters in the text were replaced by spaces."
 

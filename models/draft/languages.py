@@ -110,6 +110,7 @@ _SCRIPTS: Mapping[str, str] = {
     "CHEROKEE": "cherokee",
 }
 _READS_HAN = frozenset({"chinese", "cantonese", "hakka"})
+_LETTERS_FOR_HAN = {"japanese": "kana", "korean": "hangul"}
 
 
 def language_of(text: str) -> str:
@@ -153,7 +154,13 @@ def unknown_accent_in(description: str) -> str | None:
     return None
 
 
-def spells_out_han(text: str, language: str) -> bool:
-    """Whether eSpeak NG will name Chinese characters in `text` one by one instead of reading them."""
-    has_han = any(unicodedata.name(letter, "").startswith("CJK") for letter in text)
-    return has_han and language not in _READS_HAN
+def han_warning(text: str, language: str) -> str | None:
+    """A sentence where eSpeak NG will name Chinese characters in `text` one by one instead of reading them."""
+    if language in _READS_HAN or not any(unicodedata.name(letter, "").startswith("CJK") for letter in text):
+        return None
+    if (letters := _LETTERS_FOR_HAN.get(language)) is not None:
+        return f"eSpeak NG names Chinese characters one by one in {language.title()}. Write {letters} instead."
+    return (
+        f"The line is read as {language.title()}, in which eSpeak NG names Chinese characters one by one. "
+        'If it is Chinese with foreign words, say `language = "zh"`.'
+    )

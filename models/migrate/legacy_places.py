@@ -6,6 +6,7 @@ docs/models.md.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -201,13 +202,15 @@ def _hub_snapshots(cache: Path) -> Iterator[tuple[str, Path, str | None]]:
 
 
 def _chosen_snapshot(repository: Path) -> Path | None:
-    """The snapshot that `refs/main` names; without that reference, the newest."""
+    """The snapshot that `refs/main` names; where it is absent, the newest one that is whole, else the newest."""
     snapshots = _real_folders(repository / "snapshots")
-    try:
+    with contextlib.suppress(OSError, ValueError):
         commit = (repository / "refs" / "main").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return max(snapshots, key=lambda folder: folder.stat().st_mtime_ns, default=None)
-    return next((folder for folder in snapshots if folder.name == commit), None)
+        if (named := next((folder for folder in snapshots if folder.name == commit), None)) is not None:
+            return named
+    newest = sorted(snapshots, key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+    whole = (folder for folder in newest if isinstance(availability(folder), Available))
+    return next(whole, next(iter(newest), None))
 
 
 def _candidate(model_id: str, folder: Path, *, place: Place, revision: str | None) -> LegacyModel:

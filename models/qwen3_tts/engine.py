@@ -38,7 +38,7 @@ from models.qwen3_tts.prompt.request import SpeechRequest
 from models.qwen3_tts.prompt.sampling import Sampling
 from models.qwen3_tts.speech_model import SpeechModel
 from models.qwen3_tts.text_pieces import ActiveSpeech, as_plain_text
-from models.store.catalog import MEMORY_FACTOR
+from models.store.catalog import ABILITIES_OF_VARIANT, MEMORY_FACTOR
 from models.store.installed import revision_of
 from models.store.memory import memory_verdict
 from models.store.shared_directory import hold_for_loading
@@ -296,8 +296,9 @@ def check_device_memory(folder: Path, free_bytes: int | None, *, factor: float, 
 
 
 def _abilities(model: SpeechModel) -> tuple[str, ...]:
-    own = {"base": "clone", "voice_design": "design", "custom_voice": "presets"}[model.variant]
-    return (own,) if model.config.ignores_instruct else (own, "instruct")
+    """As the model card has them."""
+    abilities = ABILITIES_OF_VARIANT[model.variant]
+    return tuple(one for one in abilities if not (one == "instruct" and model.config.ignores_instruct))
 
 
 def _version_of(package: str) -> str:

@@ -13,6 +13,7 @@ PRESET_PREFIX = "preset:"
 DIGEST_PREFIX = "sha256:"
 SHORTEST_DIGEST = 8  # hex digits of `name@sha256:…`
 NAME = re.compile(r"[\w.-]{1,64}")
+PRESET = re.compile(r"\S(?:.{0,62}\S)?")  # as the model has it: a fine-tuned speaker may be called Maria Lopez
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 RULE = "1 to 64 letters, digits, `_`, `.` or `-`"
 
@@ -86,7 +87,7 @@ def parse_voice_reference(text: str) -> VoiceReference:
 
 def _checked_preset(text: str) -> str:
     name = unicodedata.normalize("NFC", text.removeprefix(PRESET_PREFIX))
-    if not NAME.fullmatch(name):
+    if not PRESET.fullmatch(name) or not name.isprintable():
         raise InvalidVoiceReference(f"{text!r} names no preset.", hint=f"Write {PRESET_PREFIX}ryan, for example.")
     return name
 

@@ -150,6 +150,18 @@ def current_instance() -> Instance:
     return open_instance(given.get("root"), flags=given.get("settings"))
 
 
+def instance_or_defaults() -> Instance:
+    """Instance that this command line is about; where there is none, one with the default settings, here."""
+    from runner.config.instance import Instance
+    from runner.config.settings import Settings
+    from runner.errors import InstanceNotFound
+
+    try:
+        return current_instance()
+    except InstanceNotFound:
+        return Instance(Path.cwd(), Settings())
+
+
 def warn_of_unheard_settings(instance: Instance) -> None:
     """Warn that `--set` has no effect on a runner that is active already."""
     if globals_of(click.get_current_context()).get("settings") and instance.runner_is_active():

@@ -17,6 +17,7 @@ from models.audio.files import decode_audio
 from models.engine_kinds import kind_of_model
 from models.named_paths import named_path, shown_path, status_of
 from models.protocol import Waveform
+from models.store.catalog import DEFAULT, entry_named
 from registry.errors import InvalidInput, NotFound, nearest, storage_error
 from registry.registry import open_registry
 from registry.voices.errors import VoiceNotFound
@@ -136,8 +137,14 @@ def _check_voice(instance: Instance, wanted: str, *, model: str) -> None:
     if not may_be_preset(reference):
         with open_registry(instance.state_dir, root=instance.root) as registry:
             registry.show(wanted)
-    elif name_key(reference.name) not in PRESET_NAMES and not kind_of_model(model).has_own_presets:
+    elif name_key(reference.name) not in PRESET_NAMES and not _may_have_others(model):
         raise VoiceNotFound(wanted, near=nearest(reference.name, PRESETS))
+
+
+def _may_have_others(model: str) -> bool:
+    """Whether a model may bring along other voices than the published ones do."""
+    kind = kind_of_model(model)
+    return kind.has_own_presets or (kind.has_weights and entry_named(model) is None and model != DEFAULT)
 
 
 def _voice_of_file(instance: Instance, path: Path) -> str:

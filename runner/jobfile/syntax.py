@@ -69,7 +69,7 @@ class JobText:
         texts = [_placed(nearest_position(positions, problem.path), problem.text) for problem in first]
         if len(problems) > len(first):
             texts.append(f": and {len(problems) - len(first):,} more problems.")
-        return JobFileInvalid(self.file_name, texts)
+        return JobFileInvalid(self.file_name, texts, sentences=[problem.text for problem in first])
 
 
 def _placed(position: tuple[int, int] | None, text: str) -> str:

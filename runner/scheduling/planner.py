@@ -17,6 +17,7 @@ from registry.storage.digests import canonical_json
 from registry.storage.session import Session
 from runner.config.settings import Settings
 from runner.jobfile.specs import DesignSpec, LineSpec, SynthesizeSpec
+from runner.scheduling.instructions import instruction_warnings
 from runner.scheduling.line_plan import (
     SEED_LIMIT,
     WORDLESS_PAUSE_S,
@@ -111,10 +112,16 @@ class Planner:
                 )
             )
         resolved = {name: voice.source.to_json() for name, voice in voices.items()}
+        asked = [
+            (line.position, line.model)
+            for line, part in zip(lines, parts, strict=True)
+            if (part.instruct or spec.instruct) and not line.is_pause
+        ]
         first = next((line for line in lines if not line.is_pause), None)
         if first is None:
             raise InvalidInput("The respellings leave no word to speak in the job.", hint=PRONUNCIATIONS_HINT)
-        return JobPlan(model=first.model, lines=lines, plan={"voices": resolved}, warnings=texts.ignored_warnings())
+        warnings = (*texts.ignored_warnings(), *instruction_warnings(asked, models_dir=self.models.directory))
+        return JobPlan(model=first.model, lines=lines, plan={"voices": resolved}, warnings=warnings)
 
     def _respellings(self, voice: ResolvedVoice) -> Respellings:
         if not voice.pronunciations:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.engine_kinds import DRAFT, HIBARI, kind_of_model, model_without_folder
 from models.errors import PromptModelMismatch
@@ -100,12 +101,16 @@ class ModelNames:
             return self.named(wanted, ability=ability)
         return sibling_for(self.named(self.instance.settings.model, ability=ability), ability)
 
+    @property
+    def directory(self) -> Path:
+        """The shared model directory."""
+        return resolve_models_dir(configured=self.instance.models_dir)
+
     def named(self, name: str, *, ability: str) -> str:
         """A model's one name. Raises UnknownModel."""
         if (simple := model_without_folder(name)) is not None:
             return simple
-        models_dir = resolve_models_dir(configured=self.instance.models_dir)
-        return model_name(name, ability=ability, settings=self.instance.settings, models_dir=models_dir)
+        return model_name(name, ability=ability, settings=self.instance.settings, models_dir=self.directory)
 
 
 def sibling_for(name: str, ability: str) -> str:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from models.named_paths import is_folder, named_path, shown_path, status_of
 from registry.errors import NotFound, VoiceJobsError, storage_error
+from runner.config.instance import Instance
 from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
@@ -17,6 +18,7 @@ from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
 from runner.scheduling.line_texts import JobTexts, job_texts
+from runner.submission.job_models import models_of, warnings_about_instructions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +89,8 @@ def _content_of(path: Path) -> bytes:
         raise storage_error(error, f"reading {path}") from error
 
 
-def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
-    """Verdict on a job file: whether it would be accepted, and every reason why not."""
+def check_file(name: str, *, instance: Instance, stdin: BinaryIO | None = None) -> Verdict:
+    """Verdict on a job file for an instance: whether it would be accepted, and every reason why not."""
     try:
         job = read_job(name, stdin=stdin)
         texts = texts_of(job)
@@ -104,6 +106,10 @@ def check_file(name: str, *, stdin: BinaryIO | None = None) -> Verdict:
         return Verdict(file=name, kind=None, problems=[f"{shown}{problem}" for problem in error.problems], hint=hint)
     except VoiceJobsError as error:
         return Verdict(file=name, kind=None, problems=[f"{name}: {error.message}"], hint=error.hint)
-    if texts is None:
-        return Verdict(file=name, kind=job.spec.kind, problems=[])
-    return Verdict(file=name, kind=job.spec.kind, problems=[], warnings=list(texts.warnings()), lines=len(texts.lines))
+    models = models_of(job.spec, texts, instance=instance)
+    warnings = [
+        *(texts.warnings() if texts is not None else ()),
+        *warnings_about_instructions(job.spec, texts, models, instance=instance),
+    ]
+    lines = None if texts is None else len(texts.lines)
+    return Verdict(file=name, kind=job.spec.kind, problems=[], warnings=warnings, lines=lines)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.durable_files import fsync_file
-from registry.errors import storage_error
+from registry.errors import InvalidInput, storage_error
 from runner.config.instance import Instance
-from runner.errors import UsageProblem
+from runner.errors import JobFileInvalid, UsageProblem
 from runner.held_folders import Folder, move_new, remove_tree
 from runner.inbox.attachments import copy_below
 from runner.inbox.entries import has_job_suffix, is_litter, is_temporary
@@ -94,6 +94,9 @@ def _write(name: str, content: bytes, *, dir_fd: int) -> None:
 
 
 def job_from_values(values: dict[str, Any], *, name: str, folder: Path | None = None) -> JobOnDisk:
-    """Job file made by a command, to be dropped like any other. Raises JobFileInvalid."""
+    """Job file made by a command, to be dropped like any other. Raises InvalidInput: nobody wrote that file."""
     content = json.dumps(values, ensure_ascii=False, indent=2).encode() + b"\n"
-    return checked_content(content, file_name=f"{name}.json", folder=folder or Path.cwd())
+    try:
+        return checked_content(content, file_name=f"{name}.json", folder=folder or Path.cwd())
+    except JobFileInvalid as error:
+        raise InvalidInput("\n".join(error.sentences)) from None

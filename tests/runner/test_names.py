@@ -51,6 +51,13 @@ def test_a_number_that_names_no_version_is_no_alias_either(reference):
         parse_voice_reference(reference)
 
 
+def test_a_preset_is_named_as_its_model_names_it():
+    assert parse_voice_reference("preset:Maria Lopez").name == "Maria Lopez"
+    for text in ("preset:", "preset: x", "preset:x ", "preset:a\tb", "preset:" + "x" * 65):
+        with pytest.raises(ValueError, match="as its model names it"):
+            parse_voice_reference(text)
+
+
 def test_a_bare_preset_name_may_be_a_preset_and_a_version_may_not():
     assert all(may_be_preset(parse_voice_reference(name)) for name in PRESET_NAMES)
     assert may_be_preset(parse_voice_reference("preset:elena"))

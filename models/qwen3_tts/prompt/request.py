@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import secrets
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -179,12 +180,16 @@ def language_of(wanted: str | None, spoken: Sequence[str]) -> str:
 
 def speaker_of(wanted: str, talker: TalkerConfig) -> str:
     """The key of a preset voice in the config. Raises UnknownSpeaker."""
-    own = {name.lower(): name for name in talker.spk_id}
-    folded = wanted.strip().lower()
+    own = {_folded(name): name for name in talker.spk_id}
+    folded = _folded(wanted)
     name = own.get(folded) or own.get(SPEAKER_ALIASES.get(folded, ""))
     if name is None:
         raise UnknownSpeaker(wanted, known=talker.spk_id)
     return name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
 
 
 def language_id_of(language: str, speaker: str | None, talker: TalkerConfig) -> int | None:

@@ -14,6 +14,7 @@ from runner.cli.console import (
     Command,
     current_instance,
     echo,
+    instance_or_defaults,
     json_option,
     say,
     show,
@@ -41,7 +42,8 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
     """
     from runner.submission.checked_job import check_file
 
-    verdicts = [check_file(name, stdin=standard_input()) for name in files]
+    instance = instance_or_defaults()
+    verdicts = [check_file(name, instance=instance, stdin=standard_input()) for name in files]
     if as_json:
         echo(to_json(verdicts))
     else:

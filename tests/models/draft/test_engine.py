@@ -290,8 +290,13 @@ def test_nul_and_lone_surrogates_do_not_cut_the_text_short(say):
 
 
 def test_kanji_are_warned_about_and_chinese_is_not(say):
-    assert "kanji" in say("漢字です。", language="japanese").warnings[0]
+    assert "Write kana" in say("漢字です。", language="japanese").warnings[0]
     assert say("你好，很高兴认识你。").warnings == ()
+
+
+def test_chinese_among_english_words_is_told_to_name_its_language(say):
+    (warning,) = say("我喜欢 machine learning 和 open source software").warnings
+    assert 'language = "zh"' in warning and "kana" not in warning
 
 
 def test_without_a_language_the_letters_decide(say):

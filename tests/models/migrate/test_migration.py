@@ -109,6 +109,16 @@ def test_of_several_snapshots_the_main_one_is_adopted(home, directory, tmp_path)
     assert model_contents(directory / slug(BASE)) == contents(tmp_path / "old")
 
 
+def test_a_reference_to_an_absent_snapshot_leaves_the_whole_one_in_use(home, directory, tmp_path):
+    cache = home / ".cache/huggingface/hub"
+    repository = hub_cache(cache, BASE, speech_model(tmp_path / "source"), main="f" * 40)
+    broken = repository / "snapshots" / ("e" * 40)
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    migrate(directory, home)
+    assert model_contents(directory / slug(BASE)) == contents(tmp_path / "source")
+
+
 def test_a_snapshot_with_files_missing_is_left(home, directory, tmp_path):
     source = speech_model(tmp_path / "source")
     (source / "merges.txt").unlink()

@@ -16,6 +16,7 @@ from models.errors import (
     UnsupportedRequest,
 )
 from models.qwen3_tts import ClonePrompt, Sampling, SpeechRequest, load_speech_model
+from models.qwen3_tts.prompt.request import speaker_of
 from registry.errors import InvalidInput
 from tests.checkpoints import write_checkpoint
 from tests.models.qwen3_tts.speaking import model, recorded_prompt, requests_of
@@ -62,6 +63,14 @@ def test_languages_are_taken_by_any_usual_name(tag):
 def test_any_other_language_is_an_error_that_lists_those_spoken(tag):
     with pytest.raises(LanguageNotSpoken, match="portuguese"):
         model("custom_voice").synthesize(preset(language=tag), GREEDY)
+
+
+def test_a_speaker_is_found_by_the_name_that_a_fine_tuned_model_gave_it():
+    talker = dataclasses.replace(
+        model("custom_voice").config.talker_config, spk_id={"Maria Lopez": 1000, "Zoe\u0308": 1001}
+    )
+    assert speaker_of("maria lopez", talker) == "Maria Lopez"
+    assert speaker_of("ZOË", talker) == "Zoe\u0308"
 
 
 def test_an_unknown_speaker_is_a_value_error_that_names_the_nearest():

@@ -43,7 +43,7 @@ def test_a_reference_names_a_preset_or_a_voice_and_which_version(text, reference
 WRONG = ["", "@2", "elena@", "elena@0", "elena@-1", "elena@1@2", "elena@sha256:123", "elena@sha256:xyzxyzxy", "preset:"]
 
 
-@pytest.mark.parametrize("text", [*WRONG, "preset:a b", "elena@a b", "elena@1" + "0" * 30])
+@pytest.mark.parametrize("text", [*WRONG, "preset: a", "preset:a\nb", "elena@a b", "elena@1" + "0" * 30])
 def test_text_that_names_nothing_is_refused(text):
     with pytest.raises((InvalidVoiceReference, InvalidVoiceName)):
         parse_voice_reference(text)

@@ -79,6 +79,11 @@ def test_pipes_and_files_are_spoken_and_written(home, piped, capsysbinary):
     assert first == second == capsysbinary.readouterr().out
 
 
+def test_a_fine_tuned_model_speaks_with_the_voices_that_it_has(home):
+    (home / SETTINGS_FILE).write_text('model = "somebody/fine-tuned"\noffline = true\nmin_free_bytes = 0\n')
+    assert say("Hello.", "-v", "preset:Maria Lopez", "-o", "x.wav") == 1  # no such model here, which is asked first
+
+
 def test_it_plays_where_nothing_is_to_be_written(home, tool):
     tool("aplay", f'cp "$2" {home}/played.wav')
     assert say("Hello.") == 0
@@ -106,6 +111,7 @@ def test_a_preset_that_only_its_engine_knows_is_spoken_by_it_and_by_no_other(hom
         (("Hello.", "-o", "."), 2, "is a folder"),
         (("Hello.", "-o", "x.wav", "--file-format", "wma"), 2, "Unknown audio format"),
         (("Hello.", "-o", "x.xyz"), 2, "Choose wav, aiff, flac, mp3, m4a, ogg"),
+        (("Hello.", "-o", "x.wav", "--language", "klingonish"), 2, "voicejobs: language = 'klingonish'"),
         (("  ", "-o", "x.wav"), 2, "no text"),
         (("-o", "x.wav"), 2, "no text"),
         (("Hello.", "-f", "-", "-o", "x.wav"), 2, "not both"),

@@ -7,6 +7,8 @@ import pytest
 
 from models.protocol import SAMPLE_RATE_HZ
 from registry.voices.lookup import resolve
+from runner.config.instance import Instance
+from runner.config.settings import Settings
 from runner.submission.checked_job import check_file
 from tests.engines.noop import NoopEngine
 from tests.runner.worker.bench import Bench, design, lock, speak
@@ -93,7 +95,7 @@ def test_a_job_whose_only_words_failed_has_failed_whatever_its_pauses(bench):
 )
 def test_a_job_without_a_word_is_refused_by_check_and_at_admission(bench, tmp_path, job):
     (tmp_path / "job.toml").write_text(job, encoding="utf-8")
-    (problem,) = check_file(str(tmp_path / "job.toml")).problems
+    (problem,) = check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).problems
     assert "no word" in problem
     receipt = receipt_of(bench, "empty", job)
     assert (receipt["status"], receipt["error"]["code"]) == ("rejected", "invalid-job-file")
@@ -156,7 +158,7 @@ def test_an_unrelated_table_of_respellings_makes_no_new_take(tmp_path, monkeypat
 def test_a_file_that_cannot_be_spoken_is_refused_by_check_as_at_admission(bench, tmp_path, content, what):
     (tmp_path / "book.txt").write_bytes(content)
     (tmp_path / "job.toml").write_text('kind = "synthesize"\nvoice = "ryan"\ntext_file = "book.txt"\n')
-    verdict = check_file(str(tmp_path / "job.toml"))
+    verdict = check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings()))
     assert what in verdict.problems[0]
     receipt = receipt_of(bench, "book", text_file_job(bench, content))
     assert receipt["status"] == "rejected"
@@ -168,7 +170,7 @@ def test_check_says_of_how_many_lines_a_run_makes_a_file(bench, tmp_path):
     content = b"\n".join(b"This is paragraph number %d of the file." % number for number in range(1, 13))
     (tmp_path / "book.txt").write_bytes(content)
     (tmp_path / "job.toml").write_text('kind = "synthesize"\nvoice = "ryan"\ntext_file = "book.txt"\n')
-    assert check_file(str(tmp_path / "job.toml")).lines == 12
+    assert check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).lines == 12
     assert len(receipt_of(bench, "book", text_file_job(bench, content))["lines"]) == 12
 
 
@@ -179,7 +181,9 @@ def test_markup_that_is_spoken_as_it_stands_is_warned_of_by_check_and_in_the_rec
     job = speak("Plain.", "[laughs] Tom &amp; **Jerry**.")
     (tmp_path / "job.toml").write_text(job, encoding="utf-8")
     receipt = receipt_of(bench, "scene", job)
-    assert receipt["warnings"] == check_file(str(tmp_path / "job.toml")).warnings
+    assert (
+        receipt["warnings"] == check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).warnings
+    )
     assert receipt["warnings"][0].startswith("Line 2: markup is spoken as it stands: directions ([laughs]); ")
     assert len(receipt["lines"][1]["warnings"]) == 3
     assert receipt["lines"][0]["warnings"] == []
@@ -193,7 +197,7 @@ def test_markup_that_is_wanted_is_read(bench):
 def test_a_job_whose_markup_leaves_no_word_says_so_in_check_and_run(bench, tmp_path):
     job = speak("<speak><break time='2s'/></speak>")
     (tmp_path / "job.toml").write_text(job, encoding="utf-8")
-    assert "no word" in check_file(str(tmp_path / "job.toml")).problems[0]
+    assert "no word" in check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).problems[0]
     receipt = receipt_of(bench, "empty", job)
     assert (receipt["status"], "no word" in receipt["error"]["message"]) == ("failed", True)
 

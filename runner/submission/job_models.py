@@ -1,0 +1,97 @@
+"""A checked job → the models that will do its work, as far as that is known before it begins.
+
+A voice that is still to be locked is taken to be spoken by the model that would lock it now. Only reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from models.text.spoken_form import speaks
+from registry.errors import NotFound, VoiceJobsError
+from registry.storage.database import Database
+from registry.storage.session import Session
+from runner.config.instance import Instance
+from runner.config.model_names import CLONE, DESIGN
+from runner.jobfile.specs import DesignSpec, JobSpec, LineSpec, LockSpec, RelockSpec, SynthesizeSpec
+from runner.names import may_be_preset, parse_voice_reference
+from runner.scheduling.instructions import instruction_warnings
+from runner.scheduling.line_texts import JobTexts
+from runner.scheduling.voice_resolution import ModelNames, preset_voice, resolve_voice
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobModels:
+    """The models of one job: of its lines by position, and all of them in the order of their work."""
+
+    of_lines: Mapping[int, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+
+def models_of(spec: JobSpec, texts: JobTexts | None, *, instance: Instance) -> JobModels:
+    """The models that a job needs; those that cannot be told are left out."""
+    names = ModelNames(instance)
+    if isinstance(spec, DesignSpec | LockSpec | RelockSpec):
+        with contextlib.suppress(VoiceJobsError):
+            ability = DESIGN if isinstance(spec, DesignSpec) else CLONE
+            return JobModels(names=(names.for_ability(ability, wanted=spec.model),))
+    if not isinstance(spec, SynthesizeSpec) or texts is None:
+        return JobModels()
+    with _snapshot(instance) as session:
+        models = _LineModels(names, session)
+        found = {
+            position: models.of(line.voice or spec.voice or "", line.model or spec.model)
+            for position, line in enumerate(texts.lines, start=1)
+            if speaks(line.text)
+        }
+    known = {position: model for position, model in found.items() if model is not None}
+    return JobModels(of_lines=known, names=tuple(dict.fromkeys(known.values())))
+
+
+def warnings_about_instructions(
+    spec: JobSpec, texts: JobTexts | None, models: JobModels, *, instance: Instance
+) -> Iterator[str]:
+    """A sentence on instructions that a model will not follow."""
+    if isinstance(spec, SynthesizeSpec) and texts is not None:
+        lines: list[LineSpec] = [*texts.lines]
+        asked = [(at, model) for at, model in models.of_lines.items() if lines[at - 1].instruct or spec.instruct]
+        yield from instruction_warnings(asked, models_dir=ModelNames(instance).directory)
+
+
+class _LineModels:
+    """The model of a voice as lines name it, looked up once."""
+
+    def __init__(self, names: ModelNames, session: Session | None) -> None:
+        self._names, self._session = names, session
+        self._known: dict[tuple[str, str | None], str | None] = {}
+
+    def of(self, reference: str, wanted: str | None) -> str | None:
+        key = (reference, wanted)
+        if key not in self._known:
+            self._known[key] = None
+            with contextlib.suppress(VoiceJobsError):
+                self._known[key] = self._find(reference, wanted)
+        return self._known[key]
+
+    def _find(self, reference: str, wanted: str | None) -> str:
+        """Model that speaks with a voice; of one that is not locked yet, the one that would lock it."""
+        if may_be_preset(named := parse_voice_reference(reference)):
+            return self._names.for_voice(preset_voice(named.name), wanted=wanted)
+        if self._session is not None:
+            with contextlib.suppress(NotFound):
+                return self._names.for_voice(resolve_voice(self._session, reference), wanted=wanted)
+        return self._names.for_ability(CLONE, wanted=wanted)
+
+
+@contextlib.contextmanager
+def _snapshot(instance: Instance) -> Iterator[Session | None]:
+    """The registry as it is now; None where there is none, or none that can be read."""
+    with contextlib.ExitStack() as stack:
+        session = None
+        if instance.database_path.is_file():
+            with contextlib.suppress(VoiceJobsError):
+                database = stack.enter_context(Database.open(instance.database_path, root=instance.root))
+                session = stack.enter_context(database.read())
+        yield session
