@@ -20,9 +20,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from models.qwen3_tts.checkpoint.codec_config import codec_config, speaker_encoder_config
-from models.qwen3_tts.checkpoint.config import model_config
-from models.qwen3_tts.random_checkpoint import codec_plan, model_plan, write_tensors
+from models.checkpoint_format.codec_config import codec_config, speaker_encoder_config
+from models.checkpoint_format.config import model_config
+from models.checkpoint_format.tensor_plan import codec_plan, model_plan
+from models.qwen3_tts.random_checkpoint import write_tensors
 from tests.reference import REFERENCE
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "preprocessor_config.json")

@@ -29,7 +29,7 @@ LAYERS = {
     "models": (
         "errors",
         "protocol languages hardware named_paths engine_kinds",
-        "text",
+        "text checkpoint_format",
         "audio voices store",
         "migrate",
         "fetch draft qwen3_tts hibari mlx_audio listen",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,8 +131,14 @@ def incomplete(model_id: str, folder: Path, state: Partial) -> ModelIncomplete:
     """The error for a model with missing or damaged files."""
     named = "; ".join(state.problems[:3] or state.missing[:3])
     more = f" and {len(state.missing) - 3} more" if len(state.missing) > 3 else ""
-    hint = f"`voicejobs models pull {model_id}` fetches what is missing."
-    return ModelIncomplete(f"{model_id} in {folder} is incomplete: {named}{more}.", hint=hint)
+    is_local = model_id == str(folder)
+    what = str(folder) if is_local else f"{model_id} in {folder}"
+    if state.hint:
+        return ModelIncomplete(f"{what} cannot be used: {named}{more}.", hint=state.hint)
+    hint = f"`voicejobs models pull {shlex.quote(model_id)}` fetches what is missing."
+    if is_local:
+        hint = "Copy what is missing or broken into that folder again, from where the model came from."
+    return ModelIncomplete(f"{what} is incomplete: {named}{more}.", hint=hint)
 
 
 def _migrate_speech_models(

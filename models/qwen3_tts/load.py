@@ -12,9 +12,13 @@ from typing import Any
 
 import mlx.core as mx
 
+from models.checkpoint_format.config import ModelConfig, generation_config, model_config
+from models.checkpoint_format.files import read_json, weight_files
+from models.checkpoint_format.finite import NOT_FINITE_HINT, numbers_problem
+from models.checkpoint_format.fit import LoadErrors
+from models.errors import UnsupportedCheckpoint
 from models.hardware.compute import CPU, has_llvm, mlx_device
-from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, read_checkpoint, read_json
-from models.qwen3_tts.checkpoint.config import ModelConfig, generation_config, model_config
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from models.qwen3_tts.codec.codec import Codec, open_codec
 from models.qwen3_tts.codec.ops import Ops, ops_named
 from models.qwen3_tts.codec.speaker_encoder import SPEAKER_ENCODER_PREFIX, SpeakerEncoder, open_speaker_encoder
@@ -27,6 +31,7 @@ from models.qwen3_tts.network_cpu.network import NumpyNetwork, can_compute
 from models.qwen3_tts.prompt.tokenizer import TextTokenizer
 from models.qwen3_tts.speech_model import SpeechModel
 from models.qwen3_tts.worker_threads import Workers
+from models.store.availability import Available, NotAvailable, Partial, availability
 from registry.errors import InvalidInput
 
 BACKENDS = ("numpy", "llvm", "mlx")
@@ -51,6 +56,7 @@ def load_speech_model(
     Raises UnsupportedCheckpoint naming every tensor that does not fit.
     """
     folder = Path(folder)
+    _refuse_unusable(folder)
     checkpoint = read_checkpoint(folder)
     config = model_config(checkpoint.config, where=str(folder / "config.json"))
     generation_file = folder / "generation_config.json"
@@ -58,7 +64,7 @@ def load_speech_model(
     reader = _reader(checkpoint, dtype=compute_dtype(checkpoint, dtype), dequantize=dequantize, backend=backend)
     # Reading weights waits for disk and memory: Python has time for the rest meanwhile.
     with ThreadPoolExecutor(3, thread_name_prefix="load") as meanwhile:
-        tokenizer = meanwhile.submit(TextTokenizer, folder)
+        tokenizer = meanwhile.submit(TextTokenizer, folder, config)
         if reader.keep_bfloat16:  # should this fail, `linear_for` fails again and says why
             meanwhile.submit(_make_kernels)
         talker, predictor, codec, voice = _read_weights(
@@ -107,10 +113,33 @@ def _read_weights(
     errors.raise_if_any()
     workers = Workers(READERS)
     others = meanwhile.submit(reads.finish, lambda tasks: workers.run(lambda task: task(), tasks))
-    materialize(talker)  # by MLX, which wants one thread
-    materialize(predictor)
+    are_finite = [materialize(talker), materialize(predictor)]  # by MLX, which wants one thread
     others.result()
+    if not all(are_finite):
+        raise _not_finite(checkpoint, reader.dtype)
     return talker, predictor, codec, voice
+
+
+def _refuse_unusable(folder: Path) -> None:
+    """Raise UnsupportedCheckpoint, in the words of `voicejobs models verify`, for a folder that is not usable."""
+    state = availability(folder)
+    if isinstance(state, Available):
+        return
+    if isinstance(state, Partial):
+        raise UnsupportedCheckpoint(f"{folder} cannot be used: {'; '.join(state.problems)}.", hint=state.hint)
+    reason = state.reason if isinstance(state, NotAvailable) else "it is being downloaded"
+    raise UnsupportedCheckpoint(f"{folder} holds no model that we can load: {reason}.")
+
+
+def _not_finite(checkpoint: Checkpoint, dtype: mx.Dtype) -> UnsupportedCheckpoint:
+    """The error for weights that hold NaN or infinity, as they are stored or in the dtype that is computed in."""
+    for path in weight_files(checkpoint.folder):
+        if (problem := numbers_problem(path)) is not None:
+            return UnsupportedCheckpoint(f"{path} {problem}.", hint=NOT_FINITE_HINT)
+    named = str(dtype).removeprefix("mlx.core.")
+    return UnsupportedCheckpoint(
+        f"Weights in {checkpoint.folder} are too large for {named}.", hint='Set dtype = "bfloat16" or "float32".'
+    )
 
 
 def _make_kernels() -> None:

@@ -17,8 +17,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from models.checkpoint_format.files import INDEX_FILE, MLX_LAYOUT, WEIGHTS_FILE
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.checkpoint.checkpoint import INDEX_FILE, MLX_LAYOUT, WEIGHTS_FILE, Checkpoint, read_checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from registry.durable_files import fsync_file, fsync_folder, write_durably
 from registry.errors import Conflict, InvalidInput
 

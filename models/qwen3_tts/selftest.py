@@ -25,13 +25,14 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers.pre_tokenizers import ByteLevel
 
+from models.checkpoint_format.codec_config import codec_config, speaker_encoder_config
+from models.checkpoint_format.config import model_config
+from models.checkpoint_format.tensor_plan import codec_plan, model_plan
 from models.hardware.compute import mlx_device
-from models.qwen3_tts.checkpoint.codec_config import codec_config, speaker_encoder_config
-from models.qwen3_tts.checkpoint.config import model_config
 from models.qwen3_tts.load import load_speech_model
 from models.qwen3_tts.prompt.request import SpeechRequest
 from models.qwen3_tts.prompt.sampling import Sampling
-from models.qwen3_tts.random_checkpoint import codec_plan, model_plan, write_tensors
+from models.qwen3_tts.random_checkpoint import write_tensors
 from models.qwen3_tts.selftest_results import RECORDED
 from models.qwen3_tts.speech_model import SpeechModel, to_numpy
 

@@ -20,9 +20,9 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from models.checkpoint_format.config import GenerationConfig, ModelConfig
 from models.errors import UnsupportedRequest
 from models.protocol import Waveform
-from models.qwen3_tts.checkpoint.config import GenerationConfig, ModelConfig
 from models.qwen3_tts.checkpoint.fingerprint import checkpoint_fingerprint
 from models.qwen3_tts.codec.codec import Codec
 from models.qwen3_tts.codec.decoder import DecoderState

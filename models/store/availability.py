@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Union
 
+from models.checkpoint_format.judgement import Unfit, unfit_parts
 from models.errors import InvalidManifest
 from models.store.manifest import Manifest, ManifestFile, is_verified, read_manifest
 from models.store.safetensors_check import safetensors_problem
@@ -24,6 +25,8 @@ from registry.durable_files import is_locked, sha256_of
 WEIGHTS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 MAX_JSON_BYTES = 64_000_000
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+UNFIT_HINT = "Its files are whole but do not fit together. Fetch it again, or use a published model."
 SPEECH_TOKENIZER = "speech_tokenizer"
 MODEL_MARKS = ("config.json", "model_index.json", "manifest.json", ".acervo-manifest.json")
 
@@ -38,11 +41,16 @@ class NotAvailable:
 
 @dataclass(frozen=True)
 class Partial:
-    """A model with files missing or damaged: `missing` are their paths, `problems` say what is wrong with each."""
+    """A model with files missing, damaged, or such that loading refuses them.
+
+    `missing` are their paths, `problems` say what is wrong with each, `hint` what to do where fetching them again
+    would not help.
+    """
 
     state: ClassVar[str] = "partial"
     missing: tuple[str, ...]
     problems: tuple[str, ...] = ()
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,7 @@ class _Findings:
     def __init__(self, folder: Path, check: Checker) -> None:
         self.folder = folder
         self.by_path: dict[str, str] = {}
+        self.hint = ""
         self._check = check
         self._checked: set[str] = set()
 
@@ -120,9 +129,16 @@ class _Findings:
             if problem is not None:
                 self.add(relative, problem)
 
+    def add_unfit(self, parts: Iterable[Unfit]) -> None:
+        """Add parts that are whole, and that loading refuses."""
+        for part in parts:
+            self.by_path.setdefault(part.path, part.message.removesuffix("."))
+            self.hint = self.hint or part.hint or UNFIT_HINT
+
     def verdict(self, tier: str) -> Availability:
         if self.by_path:
-            return Partial(tuple(sorted(self.by_path)), tuple(self.by_path[path] for path in sorted(self.by_path)))
+            paths = sorted(self.by_path)
+            return Partial(tuple(paths), tuple(self.by_path[path] for path in paths), self.hint)
         return Available(tier)
 
 
@@ -202,7 +218,9 @@ def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool
     """Find gaps in what the engine loads: weights, text tokenizer, `speech_tokenizer/` with its config and weights."""
     weights = names_ending(folder, WEIGHTS_SUFFIX)
     if not weights:
-        findings.add("model.safetensors", "is missing")
+        pickled = next((name for suffix in PICKLES for name in names_ending(folder, suffix)), None)
+        why = f"; {pickled} is a pickle, which can run any code when it is read, and is never loaded" if pickled else ""
+        findings.add("model.safetensors", f"is missing{why}")
     has_pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
     if not has_pair and not (folder / "tokenizer.json").is_file():
         for name in ("vocab.json", "merges.txt"):
@@ -222,6 +240,8 @@ def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool
     if check_structure:
         for relative in (*weights, *codec_weights):
             findings.check_weights(relative)
+    if not findings.by_path:
+        findings.add_unfit(unfit_parts(folder))
 
 
 def _read_json(path: Path) -> Any:
@@ -250,6 +270,12 @@ def read_config(folder: Path) -> Any:
 def is_qwen3_tts(folder: Path) -> bool:
     """Whether the folder says of itself that it is a Qwen3-TTS model."""
     return _is_qwen3_tts_config(read_config(folder))
+
+
+def is_judged(folder: Path) -> bool:
+    """Whether a folder describes a network that loading would judge, and not only stands for a model."""
+    config = read_config(folder)
+    return _is_qwen3_tts_config(config) and "talker_config" in config
 
 
 def has_model_mark(folder: Path) -> bool:

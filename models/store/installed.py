@@ -20,7 +20,6 @@ from models.store import catalog
 from models.store.availability import (
     Availability,
     Available,
-    Checker,
     availability,
     download_in_flight,
     folder_bytes,
@@ -28,9 +27,10 @@ from models.store.availability import (
     read_config,
 )
 from models.store.catalog import CatalogEntry, ModelKind
+from models.store.deep_check import deeply_checked
 from models.store.manifest import read_manifest, read_provenance
 from models.store.memory import total_bytes
-from models.store.safetensors_check import VerdictCache, safetensors_problem
+from models.store.safetensors_check import VerdictCache
 from models.store.shared_directory import INCOMING_FOLDER, id_of, slug_of
 from registry.errors import StorageError
 
@@ -104,8 +104,7 @@ def list_models(directory: Path) -> list[InstalledModel]:
     cache = VerdictCache(directory)
     with _no_garbage_collection():
         installed = [
-            describe(folder, model_id=model_id, check_weights=cache.problem)
-            for model_id, folder in installed_folders(directory)
+            describe(folder, model_id=model_id, cache=cache) for model_id, folder in installed_folders(directory)
         ]
     cache.save()
     folders = {model.folder for model in installed}
@@ -139,13 +138,14 @@ def _coming(directory: Path) -> Iterator[InstalledModel]:
             )  # fmt: skip
 
 
-def describe(folder: Path, *, model_id: str, check_weights: Checker = safetensors_problem) -> InstalledModel:
+def describe(folder: Path, *, model_id: str, cache: VerdictCache) -> InstalledModel:
     """One model folder's facts."""
     entry = catalog.entry_named(model_id)
+    state = availability(folder, check_weights=cache.problem)
     return InstalledModel(
         id=model_id,
         folder=folder,
-        state=availability(folder, check_weights=check_weights),
+        state=deeply_checked(folder, state, cache=cache, reads=False),
         size_bytes=folder_bytes(folder),
         kind=catalog.kind_of(read_config(folder), entry),
         revision=revision_of(folder),

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,15 @@ def _first_hole(descriptor: int, file_bytes: int) -> int | None:
     return hole if hole < file_bytes else None
 
 
+def _stamp(path: Path) -> list[int] | None:
+    """Facts that change with every write to a file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
 class VerdictCache:
     """Verdicts on the weight files below one models directory, in a file there.
 
@@ -139,11 +149,9 @@ class VerdictCache:
     def problem(self, path: Path) -> str | None:
         """Problem as by `safetensors_problem`, from the cache where nothing has changed."""
         key = str(path)
-        try:
-            status = path.stat()
-        except OSError:
+        stamp = _stamp(path)
+        if stamp is None:
             return safetensors_problem(path)
-        stamp = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         known = self._known.get(key)
         if isinstance(known, list) and known[:-1] == stamp:
             self._seen[key] = known
@@ -154,10 +162,25 @@ class VerdictCache:
         self._is_new = True
         return found
 
+    def verdict(self, key: str, paths: Sequence[Path], *, judge: Callable[[], str | None] | None) -> str | None:
+        """Another verdict, on some files, from the cache where none has changed; None where it may not be sought."""
+        stamp = [_stamp(path) for path in paths]
+        known = self._known.get(key)
+        if not (isinstance(known, list) and known[:-1] == stamp):
+            if judge is None:
+                return None
+            known = [*stamp, judge()]
+            self._is_new = True
+        self._seen[key] = known
+        found: str | None = known[-1]
+        return found
+
     def save(self) -> None:
-        """Keep new verdicts. A directory that we may only read keeps none."""
+        """Keep new verdicts, and those on files that are still there. A directory that we may only read keeps none."""
         if not self._is_new and len(self._seen) == len(self._known):
             return
+        left = {key: known for key, known in self._known.items() if Path(key.partition("#")[0]).exists()}
+        self._seen = {**left, **self._seen}
         temporary = self.path.with_name(f"{CACHE_FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps({"version": CACHE_VERSION, "files": self._seen}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from models.errors import InvalidManifest, ModelInUse, ModelNotInstalled
 from models.store.availability import Available, availability, folder_bytes
+from models.store.deep_check import deeply_checked
 from models.store.installed import (
     InstalledModel,
     ResolvedModel,
@@ -24,25 +26,43 @@ from models.store.installed import (
     resolve_model,
 )
 from models.store.manifest import mark_verified, read_manifest
+from models.store.safetensors_check import VerdictCache
 from models.store.shared_directory import INCOMING_FOLDER, download_folder_of, download_state_of, lock_of
 from registry.durable_files import crash_point, rename_durably
 from registry.errors import Busy, StorageError
 
 
 def verify_models(names: Sequence[str], *, directory: Path, hashes: bool = False) -> list[InstalledModel]:
-    """The state of the named models, or of all; with `hashes` every byte that a manifest vouches for is read.
+    """The state of the named models, or of all, after their tokenizers and numbers have been read.
 
-    Raises UnknownModel or ModelNotInstalled for a name that is not there.
+    With `hashes` every byte that a manifest vouches for is compared. Raises UnknownModel or ModelNotInstalled for a
+    name that is not there.
     """
-    found = [_named(name, directory) for name in names] if names else list_models(directory)
-    return [_with_hashes(model) for model in found] if hashes else found
+    cache = VerdictCache(directory)
+    found = [_named(name, directory, cache) for name in names] if names else list_models(directory)
+    if hashes:
+        found = [_with_hashes(model) for model in found]
+    checked = [
+        replace(model, state=deeply_checked(model.folder, model.state, cache=cache, reads=True)) for model in found
+    ]
+    cache.save()
+    return checked
 
 
-def _named(name: str, directory: Path) -> InstalledModel:
+def _named(name: str, directory: Path, cache: VerdictCache) -> InstalledModel:
     choice = resolve_model(name, directory=directory)
     if choice.folder is None or not choice.folder.is_dir():
         raise ModelNotInstalled(f"{choice.id} is not in {directory}.", hint=f"`voicejobs models pull {choice.id}`")
-    return describe(choice.folder, model_id=choice.id)
+    return describe(choice.folder, model_id=choice.id, cache=cache)
+
+
+def repair_hint(model: InstalledModel) -> str:
+    """Advice on a model that is not usable."""
+    if hint := getattr(model.state, "hint", ""):
+        return str(hint)
+    if model.id.startswith("/"):
+        return f"Copy {model.id} again, from where the model came from."
+    return f"`voicejobs models pull {shlex.quote(model.id)}` repairs it."
 
 
 def _with_hashes(model: InstalledModel) -> InstalledModel:

@@ -14,6 +14,7 @@ from models.migrate.move_folder import check_space
 from models.store.availability import Available, availability, folder_bytes
 from models.store.installed import InstalledModel, describe, resolve_model
 from models.store.manifest import make_manifest, write_manifest, write_provenance
+from models.store.safetensors_check import VerdictCache
 from models.store.shared_directory import INCOMING_FOLDER, lock_of, slug_of
 from registry.durable_files import rename_durably
 from registry.errors import Busy, Conflict, InvalidInput
@@ -61,7 +62,7 @@ def quantize_model(source: str, *, bits: int, target: str | None, directory: Pat
             rename_durably(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    return describe(folder, model_id=new_id)
+    return describe(folder, model_id=new_id, cache=VerdictCache(directory))
 
 
 def _run_engine(source: Path, target: Path, *, bits: int) -> None:

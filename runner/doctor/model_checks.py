@@ -15,6 +15,7 @@ from models.migrate.journal import Journal
 from models.migrate.legacy_places import LegacyModel, Scan, scan_legacy
 from models.store.availability import Partial, download_in_flight
 from models.store.installed import InstalledModel, installed_id, list_models
+from models.store.upkeep import repair_hint
 from registry.errors import StorageError
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
 from runner.text_format import counted
@@ -59,7 +60,7 @@ def _broken(installed: list[InstalledModel]) -> Found:
     partial = [(model, model.state) for model in installed if isinstance(model.state, Partial)]
     for model, state in partial:
         problems = "; ".join(state.problems[:3] or state.missing[:3])
-        hint = f"`voicejobs models pull {model.id}` fetches what is missing."
+        hint = repair_hint(model)
         yield PROBLEM, f"broken models: {model.id} in {model.folder}: {problems}.", hint
     for model in installed:
         if model.state.state == "not_available":

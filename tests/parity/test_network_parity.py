@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.checkpoint.config import SPECIAL_CODES
+from models.checkpoint_format.config import SPECIAL_CODES
 from models.qwen3_tts.prompt.sampling import Sampling, process_logits
 from tests.models.qwen3_tts.speaking import BACKENDS, model, requests_of
 from tests.reference import assert_close, call, golden, info

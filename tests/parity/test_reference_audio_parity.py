@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from models.qwen3_tts.checkpoint.checkpoint import LoadErrors, read_checkpoint
+from models.checkpoint_format.fit import LoadErrors
+from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import DeferredReads
 from models.qwen3_tts.codec.mel import log_mel
 from models.qwen3_tts.codec.ops import ops_named

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from models.qwen3_tts.checkpoint.checkpoint import file_header
+from models.checkpoint_format.files import file_header
 
 SAMPLE_BYTES = 256
 SMALL_FILES = ("*.json", "*.txt")

@@ -22,6 +22,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from models.checkpoint_format.finite import NOT_FINITE_HINT, is_finite, not_finite
 from models.errors import EngineFailure, ModelChanged, UnsupportedCheckpoint
 
 BFLOAT16 = "BF16"
@@ -115,12 +116,19 @@ class StoredTensor:
         """Fill `target`, which is contiguous, with the rows of the first axis from `first` on."""
         row_bytes = self.nbytes // self.shape[0]
         self.file.read_into(target, self.offset_bytes + first * row_bytes)
+        self._refuse_not_finite(target)
 
     def floats(self) -> npt.NDArray[np.float32]:
         """The whole tensor as float32."""
         whole = np.empty(self.shape, self.numbers)
         self.file.read_into(whole, self.offset_bytes)
+        self._refuse_not_finite(whole)
         return as_floats(whole, dtype=self.dtype)
+
+    def _refuse_not_finite(self, numbers: npt.NDArray[Any]) -> None:
+        """Raise UnsupportedCheckpoint when numbers just read hold NaN or infinity."""
+        if not is_finite(numbers, dtype=self.dtype):
+            raise UnsupportedCheckpoint(f"{self.file.path} {not_finite([self.name])}.", hint=NOT_FINITE_HINT)
 
 
 def as_floats(stored: npt.NDArray[Any], *, dtype: str) -> npt.NDArray[np.float32]:

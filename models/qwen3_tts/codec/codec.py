@@ -15,21 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
+from models.checkpoint_format.codec_config import CodecConfig, codec_config
+from models.checkpoint_format.fit import LoadErrors
+from models.checkpoint_format.tensor_plan import KNOWN_PARTS, UNREAD_BY_THE_DECODER, UNREAD_BY_THE_ENCODER
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
-from models.qwen3_tts.checkpoint.checkpoint import LoadErrors, read_checkpoint
-from models.qwen3_tts.checkpoint.codec_config import CodecConfig, codec_config
+from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import DeferredReads
 from models.qwen3_tts.codec.decoder import CodecDecoder, DecoderState
 from models.qwen3_tts.codec.encoder import CodecEncoder
 from models.qwen3_tts.codec.ops import Array, Ops, default_ops
 from models.qwen3_tts.codec.rvq import ResidualQuantizer
-from models.qwen3_tts.codec.weights import (
-    KNOWN_PARTS,
-    UNREAD_BY_THE_DECODER,
-    UNREAD_BY_THE_ENCODER,
-    load_network,
-    load_quantizers,
-)
+from models.qwen3_tts.codec.weights import load_network, load_quantizers
 from registry.errors import InvalidInput
 
 Codes = npt.NDArray[np.int32]  # (T, Q)
@@ -243,6 +239,5 @@ def open_codec(folder: Path, *, reads: DeferredReads, errors: LoadErrors, ops: O
         return Codec(config=config, decoder=decoder, encoder=None, quantizers=(), ops=ops)
     encoder, later = CodecEncoder(config.encoder_config), DeferredReads()
     fill(encoder, "encoder", UNREAD_BY_THE_ENCODER, later)
-    codebooks = config.encoder_valid_num_quantizers
-    quantizers = load_quantizers(config, checkpoint, what=what, codebooks=codebooks, reads=later, errors=errors)
+    quantizers = load_quantizers(config, checkpoint, what=what, reads=later, errors=errors)
     return Codec(config=config, decoder=decoder, encoder=encoder, quantizers=quantizers, ops=ops, encoder_reads=later)

@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from models.qwen3_tts.checkpoint.codec_config import DecoderConfig, EncoderConfig
+from models.checkpoint_format.codec_config import DecoderConfig, EncoderConfig
+from models.checkpoint_format.tensor_plan import (
+    CONVNEXT_EXPANSION,
+    CONVNEXT_KERNEL,
+    DECODER_KERNEL,
+    PRE_CONV_KERNEL,
+    RESIDUAL_DILATIONS,
+)
 from models.qwen3_tts.codec.causal_conv import (
     CausalConv1d,
     CausalTransposedConv1d,
@@ -25,12 +32,7 @@ from models.qwen3_tts.codec.causal_conv import (
 from models.qwen3_tts.codec.ops import Array, Ops
 from models.qwen3_tts.codec.rvq import SplitCodebookSum
 
-PRE_CONV_KERNEL = 3
-CONVNEXT_KERNEL = 7
-DECODER_KERNEL = 7
-RESIDUAL_DILATIONS = (1, 3, 9)
 CONVNEXT_EPSILON = 1e-6
-CONVNEXT_EXPANSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from models.qwen3_tts.checkpoint.codec_config import EncoderConfig
+from models.checkpoint_format.codec_config import EncoderConfig
 from models.qwen3_tts.codec.causal_conv import CausalConv1d, Conv1d, StreamState
 from models.qwen3_tts.codec.decoder import Attention, LayerScale, linear
 from models.qwen3_tts.codec.ops import Array, Ops

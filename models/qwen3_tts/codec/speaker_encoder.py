@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
+from models.checkpoint_format.codec_config import SpeakerEncoderConfig, speaker_encoder_config
+from models.checkpoint_format.fit import LoadErrors
 from models.errors import InvalidReferenceAudio
-from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors
-from models.qwen3_tts.checkpoint.codec_config import SpeakerEncoderConfig, speaker_encoder_config
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import DeferredReads
 from models.qwen3_tts.codec.causal_conv import Conv1d
 from models.qwen3_tts.codec.codec import checked_waveform

@@ -19,8 +19,12 @@ import numpy.typing as npt
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, Shape
-from models.qwen3_tts.checkpoint.codec_config import CodecConfig
+from models.checkpoint_format.codec_config import CodecConfig
+from models.checkpoint_format.finite import NOT_FINITE_HINT, not_finite
+from models.checkpoint_format.fit import LoadErrors, Shape
+from models.checkpoint_format.tensor_plan import ACOUSTIC, SEMANTIC, codebooks_plan
+from models.errors import UnsupportedCheckpoint
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import DeferredReads, StoredTensor
 from models.qwen3_tts.codec.causal_conv import transposed_conv_layout
 from models.qwen3_tts.codec.rvq import ResidualQuantizer, codewords
@@ -28,15 +32,7 @@ from models.qwen3_tts.codec.rvq import ResidualQuantizer, codewords
 FLOAT_BYTES = 4
 BLOCK_OUTPUTS, BLOCK_CHANNELS = 8, 128  # of a convolution that is put in order
 CODEBOOK_TABLE = re.compile(r"quantizer\.(rvq_\w+)\.table")
-# Parts of the official modules that we never read; a file may have them or not.
-UNREAD_BY_THE_DECODER = re.compile(r"decoder\.quantizer\.rvq_\w+\.input_proj\.weight")
-UNREAD_BY_THE_ENCODER = re.compile(
-    r"encoder\.quantizer\.(semantic|acoustic)_residual_vector_quantizer\."
-    r"(layers\.\d+\.codebook\.(embed_sum|cluster_usage|initialized)|(input|output)_proj\.weight)"
-)  # `load_quantizers` takes some of them
-KNOWN_PARTS = re.compile(r"(de|en)coder\.")
 NOTHING = re.compile(r"(?!)")
-SEMANTIC, ACOUSTIC = "semantic_residual_vector_quantizer", "acoustic_residual_vector_quantizer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +135,10 @@ def load_network(
         parts = [stored[prefix + part].astype(mx.float32) for part, _ in one.stored]
         value = mx.contiguous(one.make(mx, *parts))
         mx.eval(value)
+        if not all(mx.all(mx.isfinite(part)).item() for part in parts):
+            raise UnsupportedCheckpoint(
+                f"{checkpoint.folder} {not_finite([prefix + part for part, _ in one.stored])}.", hint=NOT_FINITE_HINT
+            )
         made.append((name, value))
     network.load_weights(made, strict=True)
     network.freeze()
@@ -172,28 +172,20 @@ def load_quantizers(
     checkpoint: Checkpoint,
     *,
     what: str,
-    codebooks: int,
     reads: DeferredReads,
     errors: LoadErrors,
 ) -> tuple[ResidualQuantizer, ...]:
-    """The encoder's semantic and acoustic quantizers, which together give the first `codebooks` codes of a frame.
+    """The encoder's semantic and acoustic quantizers, which together give the codes of a frame.
 
     They are filled with `reads`. Tensors that do not fit are noted in `errors`, and then there are no quantizers.
     """
     stored = checkpoint.tensors
-    encoder = config.encoder_config
-    semantic = min(encoder.num_semantic_quantizers, codebooks)
+    codebooks = config.encoder_valid_num_quantizers
+    semantic = min(config.encoder_config.num_semantic_quantizers, codebooks)
     counts = {SEMANTIC: semantic, ACOUSTIC: codebooks - semantic}
     prefixes = {group: f"encoder.quantizer.{group}" for group in counts}
-    expected: dict[str, Shape] = {}
-    for group, count in counts.items():
-        for name in (f"{prefixes[group]}.layers.{index}.codebook" for index in range(count)):
-            expected[f"{name}.embed_sum"] = (encoder.codebook_size, encoder.codebook_dim)
-            expected[f"{name}.cluster_usage"] = (encoder.codebook_size,)
-        width, size = encoder.vector_quantization_hidden_dimension, encoder.hidden_size
-        if width != size:
-            shape = (width, 1, size) if checkpoint.has_mlx_layout else (width, size, 1)
-            expected[f"{prefixes[group]}.input_proj.weight"] = shape
+    plan = codebooks_plan(config)
+    expected = {name: one.mlx_shape if checkpoint.has_mlx_layout else one.shape for name, one in plan.items()}
     present = {name: tuple(stored[name].shape) for name in expected.keys() & stored.keys()}
     if errors.compare(what, expected, present):
         return ()

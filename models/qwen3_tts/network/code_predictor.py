@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from models.qwen3_tts.checkpoint.config import TalkerConfig
+from models.checkpoint_format.config import TalkerConfig
 from models.qwen3_tts.network.decoder_layer import Decoder, Projection
 from models.qwen3_tts.network.kv_cache import GrowingKVCache
 from models.qwen3_tts.network.linear import Linear

@@ -13,7 +13,7 @@ from typing import Protocol
 import mlx.core as mx
 from mlx import nn
 
-from models.qwen3_tts.checkpoint.config import TransformerConfig
+from models.checkpoint_format.config import TransformerConfig
 from models.qwen3_tts.network.linear import Linear, QuantizedLinear, UnfusedLinear
 from models.qwen3_tts.network.mlx_ops import HeadNorms, Ops, RotaryAngles
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from models.qwen3_tts.checkpoint.checkpoint import Quantization
+from models.checkpoint_format.fit import Quantization
 
 
 class Linear(nn.Module):

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 
-from models.qwen3_tts.checkpoint.config import SPECIAL_CODES, TalkerConfig
+from models.checkpoint_format.config import SPECIAL_CODES, TalkerConfig
 from models.qwen3_tts.network.decoder_layer import Decoder, LayerCache, Projection
 from models.qwen3_tts.network.kv_cache import SlottedKVCache
 from models.qwen3_tts.network.linear import Linear

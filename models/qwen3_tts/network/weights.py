@@ -15,10 +15,11 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
-from mlx.utils import tree_map_with_path
+from mlx.utils import tree_flatten, tree_map_with_path
 
-from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, LoadErrors, Quantization, packed_shape, shape_error
-from models.qwen3_tts.checkpoint.config import TalkerConfig
+from models.checkpoint_format.config import TalkerConfig
+from models.checkpoint_format.fit import LoadErrors, Quantization, packed_shape, shape_error
+from models.qwen3_tts.checkpoint.checkpoint import Checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import BFLOAT16, Bfloat16Table, DeferredReads, StoredTable, StoredTensor
 from models.qwen3_tts.network.code_predictor import CodePredictor
 from models.qwen3_tts.network.linear import Bfloat16Linear, Linear, QuantizedLinear, UnfusedLinear
@@ -71,11 +72,19 @@ def _loaded(leaf: nn.Module, reader: Reader, paths: Sequence[str]) -> nn.Module:
     return leaf
 
 
-def materialize(network: Talker | CodePredictor) -> None:
-    """Read the lazy weights from the disk, a layer at a time, and give back what reading them needed."""
+def materialize(network: Talker | CodePredictor) -> bool:
+    """Read the lazy weights from the disk, a layer at a time, and give back what reading them needed.
+
+    Returns whether all numbers are finite.
+    """
+    are_finite = True
     for part in (*network.model.layers, network):
         mx.eval(part.parameters())
+        parameters: Any = tree_flatten(part.parameters())
+        floats = [value for name, value in parameters if name != "mask" and mx.issubdtype(value.dtype, mx.floating)]
+        are_finite &= all(mx.all(mx.isfinite(value)).item() for value in floats)
         mx.clear_cache()
+    return are_finite
 
 
 @dataclass

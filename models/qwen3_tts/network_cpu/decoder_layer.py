@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.checkpoint.config import TalkerConfig
+from models.checkpoint_format.config import TalkerConfig
 from models.qwen3_tts.network.decoder_layer import Decoder, DecoderLayer
 from models.qwen3_tts.network_cpu.linear import linear_for, numpy_view
 from models.qwen3_tts.numpy_ops import Floats, RotaryEmbedding, apply_rotary, grouped_attention, rms_norm, swiglu

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.checkpoint.config import ModelConfig
+from models.checkpoint_format.config import ModelConfig
 
 Tokenize = Callable[[str], list[int]]
 

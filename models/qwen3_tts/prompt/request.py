@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.checkpoint_format.config import ModelConfig, TalkerConfig
 from models.errors import LanguageNotSpoken, UnknownLanguage, UnknownSpeaker, UnsupportedRequest
 from models.languages import AUTO, resolve_language
 from models.protocol import Waveform
-from models.qwen3_tts.checkpoint.config import ModelConfig, TalkerConfig
 from models.qwen3_tts.prompt.prompt import PromptPlan, Reference, Tokenize, plan_prompt, tokenize_prompt
 from models.qwen3_tts.prompt.sampling import Sampling
 from models.text.spoken_time import spoken_time

@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from models.qwen3_tts.checkpoint.config import SPECIAL_CODES, GenerationConfig, TalkerConfig
+from models.checkpoint_format.config import SPECIAL_CODES, GenerationConfig, TalkerConfig
 from registry.errors import InvalidInput
 
 PUBLISHED_END_OF_SPEECH = 102  # its place among the special codes of every published checkpoint

@@ -181,8 +181,12 @@ def pull_command(chosen: ChosenDirectory, name: str, revision: str | None, as_js
 @click.argument("names", nargs=-1)
 @click.option("--hashes", is_flag=True, help="Also read every byte and compare the hashes with the manifest.")
 def verify_command(chosen: ChosenDirectory, names: tuple[str, ...], hashes: bool, as_json: bool) -> None:
-    """Check models NAMES, or all: files, sizes, structure. Exit code 1 when one is broken."""
-    from models.store.upkeep import verify_models
+    """Check models NAMES, or all, for everything that loading would refuse. Exit code 1 when one is broken.
+
+    The weights are read once, to see that they are finite numbers, and again after they have changed.
+    """
+    from models.store.availability import Available
+    from models.store.upkeep import repair_hint, verify_models
     from runner.errors import WorkFailed
 
     checked = verify_models(names, directory=chosen.directory, hashes=hashes)
@@ -194,9 +198,10 @@ def verify_command(chosen: ChosenDirectory, names: tuple[str, ...], hashes: bool
         for row in rows:
             for problem in row["problems"]:
                 echo(f"{row['id']}: {problem}")
-    broken = [row["id"] for row in rows if row["state"] != "available"]
+    broken = [model for model in checked if not isinstance(model.state, Available)]
     if broken:
-        raise WorkFailed(f"Not usable: {', '.join(broken)}.", hint="`voicejobs models pull NAME` repairs a model.")
+        hints = dict.fromkeys(repair_hint(model) for model in broken)
+        raise WorkFailed(f"Not usable: {', '.join(model.id for model in broken)}.", hint=" ".join(hints))
 
 
 @models_command(

@@ -7,9 +7,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from models.checkpoint_format.files import file_header
 from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
-from models.qwen3_tts.checkpoint.checkpoint import file_header
 from models.qwen3_tts.quantize import is_quantized, quantize_checkpoint
 from registry.errors import Conflict, InvalidInput
 from tests.checkpoints import write_checkpoint

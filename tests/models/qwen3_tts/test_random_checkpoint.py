@@ -4,10 +4,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models.qwen3_tts.checkpoint.checkpoint import file_header
-from models.qwen3_tts.checkpoint.codec_config import codec_config, speaker_encoder_config
-from models.qwen3_tts.checkpoint.config import model_config
-from models.qwen3_tts.random_checkpoint import codec_plan, draw, linear, model_plan
+from models.checkpoint_format.codec_config import codec_config, speaker_encoder_config
+from models.checkpoint_format.config import model_config
+from models.checkpoint_format.files import file_header
+from models.checkpoint_format.tensor_plan import codec_plan, linear, model_plan
+from models.qwen3_tts.random_checkpoint import draw
 from tests.checkpoints import raw_codec_config, raw_config, write_checkpoint
 from tests.reference import CHECKPOINTS, REFERENCE
 

@@ -8,14 +8,10 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
+from models.checkpoint_format.files import MLX_LAYOUT, PYTORCH_LAYOUT
+from models.checkpoint_format.fit import Quantization, packed_shape
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.checkpoint.checkpoint import (
-    MLX_LAYOUT,
-    PYTORCH_LAYOUT,
-    Quantization,
-    packed_shape,
-    read_checkpoint,
-)
+from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
 from tests.reference import REFERENCE
 
 

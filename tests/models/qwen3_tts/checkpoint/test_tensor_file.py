@@ -8,9 +8,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from models.checkpoint_format.fit import LoadErrors
 from models.errors import EngineFailure, UnsupportedCheckpoint
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
-from models.qwen3_tts.checkpoint.checkpoint import LoadErrors, Tensors, read_checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import Tensors, read_checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import DeferredReads, StoredTable
 from models.qwen3_tts.codec.codec import open_codec
 from models.qwen3_tts.codec.ops import ops_named

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.qwen3_tts.checkpoint.checkpoint import LoadErrors, read_checkpoint
+from models.checkpoint_format.fit import LoadErrors
+from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
 from models.qwen3_tts.checkpoint.tensor_file import DeferredReads
 from models.qwen3_tts.codec.codec import Codec, open_codec
 from models.qwen3_tts.codec.ops import Ops

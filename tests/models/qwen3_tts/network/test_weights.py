@@ -8,8 +8,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from models.checkpoint_format.fit import LoadErrors
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.checkpoint.checkpoint import LoadErrors, read_checkpoint
+from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
 from models.qwen3_tts.network.linear import Linear, QuantizedLinear, UnfusedLinear
 from models.qwen3_tts.network.weights import Reader
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.checkpoint_format.config import IGNORED_KEYS, config_from_checkpoint
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.checkpoint.config import IGNORED_KEYS, config_from_checkpoint
 
 # Further keys of codecs: only training or the unread half of Mimi looks at them.
 CODEC_IGNORED_KEYS = IGNORED_KEYS | {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from models.checkpoint_format.codec_config import codec_config, speaker_encoder_config
+from models.checkpoint_format.config import generation_config, model_config
 from models.errors import UnsupportedCheckpoint
-from models.qwen3_tts.checkpoint.codec_config import codec_config, speaker_encoder_config
-from models.qwen3_tts.checkpoint.config import generation_config, model_config
 from tests.reference import CHECKPOINTS, REFERENCE
 
 
