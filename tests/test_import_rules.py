@@ -61,7 +61,7 @@ LAYERS = {
     ),
 }
 TO_COME = {
-    "runner": {"master", "cluster", "services"},
+    "runner": {"master", "cluster"},
     "models": {"mlx_audio", "listen"},
 }
 MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}

@@ -21,6 +21,7 @@ from runner.errors import UsageProblem
 from runner.text_format import printable, table
 
 if TYPE_CHECKING:
+    from registry.errors import VoiceJobsError
     from runner.config.instance import Instance
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -205,6 +206,17 @@ def _plain(value: Any) -> Any:
 def say(message: str, *, given: Mapping[str, Any] | None = None) -> None:
     """Print a message on stderr, its commands with the flags that reach the same instance."""
     click.echo(printable(reachable(message, given=given)), err=True)
+
+
+def complain(error: VoiceJobsError, *, given: Mapping[str, Any] | None = None) -> int:
+    """Print an error and its hint on stderr; returns its exit code."""
+    from runner.exit_codes import exit_code_for
+    from runner.redaction import redact
+
+    say(f"voicejobs: {redact(error.message)}", given=given)
+    if error.hint:
+        say(f"  {redact(error.hint)}", given=given)
+    return exit_code_for(error)
 
 
 def reachable(message: str, *, given: Mapping[str, Any] | None = None) -> str:

@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ import click
 
 from models.named_paths import is_no_text
 from registry.errors import VoiceJobsError, storage_error
-from runner.cli.console import HELP_WIDTH, LazyGroup, NamedPath, globals_of, say, wants_colour
+from runner.cli.console import HELP_WIDTH, LazyGroup, NamedPath, complain, globals_of, say, wants_colour
 from runner.errors import Unforeseen, UsageProblem, raised_at
-from runner.exit_codes import INTERRUPTED, OK, USAGE, exit_code_for
-from runner.redaction import redact
+from runner.exit_codes import INTERRUPTED, OK, USAGE
 from runner.version import VERSION
 
 SAID_CHARACTERS = 300
@@ -106,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
     except OSError as error:
         _discard_output()
-        code = code if isinstance(error, BrokenPipeError) else _complain(storage_error(error, "writing the output"), {})
+        if not isinstance(error, BrokenPipeError):
+            code = complain(storage_error(error, "writing the output"), given={})
     sys.exit(code)
 
 
@@ -126,20 +126,20 @@ def run_command(arguments: Sequence[str]) -> int:
         say("interrupted")
         return INTERRUPTED
     except VoiceJobsError as error:
-        return _complain(error, given)
+        return complain(error, given=given)
     except BrokenPipeError:
         _discard_output()
         return OK
     except OSError as error:
-        return _complain(storage_error(error, f"using {error.filename or 'a file'}"), given)
+        return complain(storage_error(error, f"using {error.filename or 'a file'}"), given=given)
     except Exception as error:
         wrong = [argument for argument in arguments if not argument.isascii() and is_no_text(argument)]
         if wrong and isinstance(error, UnicodeError):
-            return _complain(UsageProblem(f"{wrong[0]!a} is not text: its bytes are not UTF-8."), given)
+            return complain(UsageProblem(f"{wrong[0]!a} is not text: its bytes are not UTF-8."), given=given)
         nul = [argument for argument in arguments if "\0" in argument]
         if nul and isinstance(error, ValueError):
-            return _complain(UsageProblem(f"{nul[0]!a} contains a NUL character."), given)
-        return _complain(_unforeseen(error, given), given)
+            return complain(UsageProblem(f"{nul[0]!a} contains a NUL character."), given=given)
+        return complain(_unforeseen(error, given), given=given)
     return result if isinstance(result, int) else OK
 
 
@@ -164,10 +164,3 @@ def _unforeseen(error: Exception, given: dict[str, Any]) -> VoiceJobsError:
     except (OSError, VoiceJobsError):
         pass  # there is no instance, or no folder for its log: the place must do
     return Unforeseen(f"Something unforeseen went wrong: {raised_at(error)}: {said}", hint=hint)
-
-
-def _complain(error: VoiceJobsError, given: Mapping[str, Any]) -> int:
-    say(f"voicejobs: {redact(error.message)}", given=given)
-    if error.hint:
-        say(f"  {redact(error.hint)}", given=given)
-    return exit_code_for(error)

@@ -10,18 +10,21 @@ import signal
 import time
 from collections.abc import Callable
 
+from registry.errors import VoiceJobsError, storage_error
 from registry.jobs import jobs
 from registry.jobs.lists import find_drop, line_counts, show_job
 from registry.jobs.requests import open_requests
 from registry.jobs.values import OPEN_STATUSES, Job, LineCounts
 from registry.storage.database import Database
 from runner.config.instance import Instance
-from runner.errors import RunnerActive
+from runner.errors import RunnerActive, Unforeseen
 from runner.exit_codes import INTERRUPTED, OK, TRY_AGAIN
 from runner.outbox.progress_file import NOTHING, UnderWay, lines_under_way
 from runner.worker.daemon import Runner
 
 POLL_S = 0.1
+SERVICE_RETRY_S = 20.0  # after an error that somebody has to correct
+TOLD_AGAIN_S = 3600.0
 ANSWERED_WITHIN_S = 3.0  # a runner reads requests every second, between its steps
 
 OnProgress = Callable[[Job, LineCounts, UnderWay], None]
@@ -41,6 +44,26 @@ def run_once(instance: Instance) -> int:
         if result.interrupted:
             return INTERRUPTED if runner.last_signal == signal.SIGINT else OK
         return result.exit_code_once
+
+
+def run_service(start: Callable[[], int], *, tell: Callable[[VoiceJobsError], object]) -> int:
+    """Exit code of `start`, which is called again after each error: a person corrects its cause, and work goes on.
+
+    An error that lasts is told once an hour, so that no log grows. Errors that nobody foresaw are raised.
+    """
+    told, told_at_s = "", 0.0
+    while True:
+        try:
+            return start()
+        except (VoiceJobsError, OSError) as raised:
+            error = storage_error(raised, f"using {raised.filename}") if isinstance(raised, OSError) else raised
+            if isinstance(error, Unforeseen):
+                raise
+            now_s = time.monotonic()
+            if error.message != told or now_s - told_at_s >= TOLD_AGAIN_S:
+                tell(error)
+                told, told_at_s = error.message, now_s
+        time.sleep(SERVICE_RETRY_S)
 
 
 class JobWaiter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ from models.named_paths import is_folder, named_path
 from runner.cli.console import (
     NO_RUNNER,
     Command,
+    complain,
     current_instance,
     echo,
     instance_or_defaults,
@@ -23,6 +25,7 @@ from runner.cli.console import (
     warn_of_unheard_settings,
 )
 from runner.cli.progress import wait_with_progress
+from runner.errors import UsageProblem
 from runner.exit_codes import FAILED, OK
 from runner.text_format import counted
 
@@ -127,19 +130,26 @@ def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
 )
 @click.option("--once", is_flag=True, help="Work until nothing is left to do, then exit.")
 @click.option("--quiet", is_flag=True, help="Log only to the instance's log file.")
-def run(once: bool, quiet: bool) -> int:
+@click.option("--service", is_flag=True, help="For systemd and launchd: after an error, say it and try again.")
+def run(once: bool, quiet: bool, service: bool) -> int:
     """Take jobs from the inbox and work on them.
 
     An instance has one runner; a second one exits with code 4 and names the first. With --once the exit code is 0
     when every job is done, duplicate or cancelled, 1 when any is partial, failed or rejected, and 75 when work
     still waits. Without it, SIGTERM, and SIGHUP, end the runner with 0; a second Ctrl-C exits at once. Settings are
-    read at the start: to have changes heeded, restart it.
+    read at the start: to have changes heeded, restart it. With --service a wrong setting, an absent disk or another
+    runner does not end it: it says so, and starts when that is corrected.
     """
+    if once and service:
+        raise UsageProblem("--once and --service exclude each other.", hint="Leave one out.")
+    from runner.cli.run import run_service
+
     # Until the runner handles them: the first half second is imports. As with any kill, nothing is lost.
     heard = [number for number in END_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
     before = {number: signal.signal(number, lambda *_: os._exit(OK)) for number in heard}
     try:
-        return _run(once=once, quiet=quiet)
+        start = functools.partial(_run, once=once, quiet=quiet)
+        return run_service(start, tell=complain) if service else start()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

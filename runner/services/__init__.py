@@ -1,0 +1,1 @@
+"""Services: an instance kept at work by the system's own supervisor."""
