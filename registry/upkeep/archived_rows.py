@@ -163,6 +163,7 @@ CHECKS: Mapping[str, Check] = {
     "job.dropped_name": _is_one_name,
     "job.claim_id": lambda value: CLAIM_ID.fullmatch(value) is not None,
     "job.key": lambda value: IDENTIFIER.fullmatch(value) is not None,
+    "job.content_sha256": lambda value: value == "" or is_sha256(value),  # "" for a drop that could not be read
     "job.kind": lambda value: PLAIN_WORD.fullmatch(value) is not None,
     "job.status": JobStatus,
     "job.outcome": JobStatus,

@@ -52,6 +52,19 @@ def archive(tmp_path):
     return tmp_path / "good.backup"
 
 
+def test_a_drop_that_could_not_be_read_is_restored_with_the_rest(tmp_path):
+    with open_registry(tmp_path / "state") as registry:
+        with registry.db.write() as session:
+            drop = NewJob(
+                stem="torn", dropped_name="torn.toml", kind="unknown", content_sha256="", spec_json="{}", claimed_s=6.0
+            )
+            jobs.add(session, drop)
+        registry.backup(tmp_path / "good.backup", now_s=50.0)
+    restore(tmp_path / "good.backup", tmp_path / "new", now_s=60.0)
+    with open_registry(tmp_path / "new") as registry, registry.db.read() as session:
+        assert jobs.by_name(session, "torn").content_sha256 == ""
+
+
 def forged(archive, *statements):
     """The archive as somebody makes it who changes its database by SQL, and its manifest to fit."""
     with tarfile.open(archive) as old:
