@@ -8,11 +8,23 @@ from typing import Any
 
 from registry.jobs.jobs import by_name
 from registry.jobs.rows import IS_OPEN, IS_SPARE, job_from, line_from
-from registry.jobs.values import Job, JobDetails, JobEvent, JobState, JobStatus, LineCounts, LineStatus, ListedJob
-from registry.storage.session import Session
+from registry.jobs.values import (
+    Job,
+    JobDetails,
+    JobEvent,
+    JobState,
+    JobStatus,
+    Line,
+    LineCounts,
+    LineStatus,
+    ListedJob,
+)
+from registry.storage.session import Row, Session
+from registry.voices.names import name_key
 
 PAGE = 50
 EVENTS_SHOWN = 200
+_IS_FLAGGED = "(status = 'failed' OR json_array_length(result_json, '$.quality.failed_gates') > 0)"
 _STATE = "SELECT id, name, kind, status FROM job"
 
 _LINE_COUNTS = """
@@ -34,14 +46,28 @@ _WITHOUT_SPEC = """
 
 
 def list_jobs(
-    session: Session, *, statuses: Sequence[str] = (), limit: int = PAGE, before: int | None = None
+    session: Session,
+    *,
+    statuses: Sequence[str] = (),
+    kind: str | None = None,
+    limit: int = PAGE,
+    before: int | None = None,
 ) -> list[ListedJob]:
     """The latest jobs first, without what their files said; the next page is `before` the last ledger id of this."""
     condition = "AND status IN (SELECT value FROM json_each(:statuses))" if statuses else ""
+    condition += " AND kind = :kind" if kind else ""
     question = f"SELECT {_WITHOUT_SPEC} FROM job WHERE id < :before {condition} ORDER BY id DESC LIMIT :limit"
     bound = before if before is not None else 1 << 62
-    rows = session.rows(question, {"statuses": json.dumps(statuses), "limit": limit, "before": bound})
+    rows = session.rows(question, {"statuses": json.dumps(statuses), "kind": kind, "limit": limit, "before": bound})
     return listed(session, [job_from(row) for row in rows])
+
+
+def next_jobs(session: Session, *, limit: int = PAGE) -> list[ListedJob]:
+    """The jobs that have not begun, in the order in which they may, without what their files said."""
+    question = f"""
+        SELECT {_WITHOUT_SPEC} FROM job WHERE status IN ('waiting', 'queued') ORDER BY priority DESC, id LIMIT :limit
+    """
+    return listed(session, [job_from(row) for row in session.rows(question, {"limit": limit})])
 
 
 def show_job(session: Session, name: str, *, lines: int = 1_000) -> JobDetails:
@@ -60,6 +86,33 @@ def show_job(session: Session, name: str, *, lines: int = 1_000) -> JobDetails:
     )
 
 
+def lines_after(
+    session: Session, job_id: int, *, after: int = 0, limit: int = PAGE, flagged: bool = False
+) -> list[Line]:
+    """One page of a job's lines, in order; `flagged` ones alone are those that failed, or whose take did at a gate."""
+    condition = f"AND {_IS_FLAGGED}" if flagged else ""
+    question = f"""
+        SELECT * FROM line WHERE job_id = :job AND position > :after {condition} ORDER BY position LIMIT :limit
+    """
+    rows = session.rows(question, {"job": job_id, "after": after, "limit": limit})
+    return [line_from(row) for row in rows]
+
+
+def flagged_lines(session: Session, job_id: int) -> int:
+    """Number of a job's lines that failed, or whose take did at a gate."""
+    question = f"SELECT count(*) AS lines FROM line WHERE job_id = :job AND {_IS_FLAGGED}"
+    return int(session.rows(question, {"job": job_id})[0]["lines"])
+
+
+def track_before_s(session: Session, job_id: int, position: int) -> float:
+    """How long the track of a job is before the line at a position."""
+    question = """
+        SELECT total(json_extract(result_json, '$.duration_s')) + total(json_extract(request_json, '$.pause_after_s'))
+        AS before_s FROM line WHERE job_id = :job AND position < :position AND status = 'published'
+    """
+    return float(session.rows(question, {"job": job_id, "position": position})[0]["before_s"])
+
+
 def find_drop(session: Session, dropped_name: str, *, key: str | None, since_s: float) -> Job | None:
     """The job that a file dropped after `since_s` became: its own row, or the one that holds its `id`."""
     question = "SELECT * FROM job WHERE dropped_name = :name AND claimed_s >= :since ORDER BY id DESC LIMIT 1"
@@ -74,6 +127,17 @@ def _resumed(session: Session, key: str | None, since_s: float) -> Job | None:
     """
     found = session.rows(question, {"key": key, "since": since_s}) if key is not None else []
     return job_from(found[0]) if found else None
+
+
+def jobs_naming(session: Session, voice: str, *, limit: int = PAGE) -> list[tuple[JobState, str]]:
+    """The latest jobs whose files name a voice, each with the reference as it is written there."""
+    question = """
+        SELECT job.id, job.name, job.kind, job.status, voice_need.reference
+        FROM voice_need JOIN job ON job.id = voice_need.job_id
+        WHERE voice_need.folded = :folded ORDER BY job.id DESC LIMIT :limit
+    """
+    rows = session.rows(question, {"folded": name_key(voice), "limit": limit})
+    return [(_state_from(row), row["reference"]) for row in rows]
 
 
 def line_counts(session: Session, job_id: int) -> LineCounts:
@@ -124,8 +188,11 @@ def states_of(session: Session, job_ids: Iterable[int]) -> list[JobState]:
 
 
 def _states(session: Session, condition: str, **parameters: Any) -> list[JobState]:
-    rows = session.rows(f"{_STATE} {condition}", parameters)
-    return [JobState(id=row["id"], name=row["name"], kind=row["kind"], status=JobStatus(row["status"])) for row in rows]
+    return [_state_from(row) for row in session.rows(f"{_STATE} {condition}", parameters)]
+
+
+def _state_from(row: Row) -> JobState:
+    return JobState(id=row["id"], name=row["name"], kind=row["kind"], status=JobStatus(row["status"]))
 
 
 def last_job_id(session: Session) -> int:

@@ -1,4 +1,4 @@
-"""A job's state → one line on a terminal, rewritten in place; and the time that its lines still need."""
+"""A job's state → one line on a terminal, rewritten in place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from registry.jobs.values import Job, JobStatus, LineCounts
+from runner.outbox.progress_file import is_finishing, time_left_s
 from runner.text_format import short, span
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 REDRAW_S = 0.1
 WIDTH = 24
 FINISHING = "finishing"
-LEAST_DONE = 0.02  # of a line: less gives no pace
 
 
 class ProgressLine:
@@ -69,25 +69,3 @@ def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None
     left_s = time_left_s(job, lines, under_way, now_s=now_s)
     left = f", {span(left_s)} left" if left_s is not None else f", {FINISHING}" if is_finishing(job, lines) else ""
     return f"{job.name}: [{bar}] {ended}/{lines.total} lines{left}"
-
-
-def is_finishing(job: Job, lines: LineCounts) -> bool:
-    """Whether all lines are done and the rest, such as the track, is not."""
-    return job.status == JobStatus.RUNNING and lines.total > 0 and lines.waiting + lines.taken == 0
-
-
-def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> float | None:
-    """Time that the rest of a running job needs at its pace so far; None while there is no pace.
-
-    Until the first line has ended, the pace is that of the lines under way, without the loading of the model.
-    """
-    left, ended = lines.waiting + lines.taken, float(lines.published + lines.failed)
-    if job.status != JobStatus.RUNNING or job.started_s is None or left == 0:
-        return None
-    since_s, begun = job.started_s, 0.0
-    if under_way is not None:
-        begun = min(under_way.lines, left)
-        since_s = since_s if ended else under_way.since_s
-    if ended + begun < LEAST_DONE:
-        return None
-    return max(0.0, now_s - since_s) / (ended + begun) * (left - begun)

@@ -1,4 +1,4 @@
-"""The engine's progress with lines in flight → a small file of the runner, and back, for commands that show it.
+"""The engine's progress with lines in flight → a small file of the runner, and back; and the time a job still needs.
 
 A line may take many minutes. The file is written every few seconds at most and never made durable: it is out of date
 when its runner dies. Touches the disk.
@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from models.protocol import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Progress
+from registry.jobs.values import Job, JobStatus, LineCounts
 
 FILE = "progress.json"
 OUT_OF_DATE_S = 30.0
 WRITE_EVERY_S = 5.0
+LEAST_DONE = 0.02  # of a line: less gives no pace
 MOST_OF_A_LINE = 0.95  # its length is known when it has ended
 
 
@@ -93,3 +95,25 @@ class ProgressWriter:
             before = found.get(line.job_id, UnderWay(since_s=since_s))
             found[line.job_id] = UnderWay(lines=before.lines + part, since_s=min(before.since_s, since_s))
         return found
+
+
+def is_finishing(job: Job, lines: LineCounts) -> bool:
+    """Whether all lines are done and the rest, such as the track, is not."""
+    return job.status == JobStatus.RUNNING and lines.total > 0 and lines.waiting + lines.taken == 0
+
+
+def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> float | None:
+    """Time that the rest of a running job needs at its pace so far; None while there is no pace.
+
+    Until the first line has ended, the pace is that of the lines under way, without the loading of the model.
+    """
+    left, ended = lines.waiting + lines.taken, float(lines.published + lines.failed)
+    if job.status != JobStatus.RUNNING or job.started_s is None or left == 0:
+        return None
+    since_s, begun = job.started_s, 0.0
+    if under_way is not None:
+        begun = min(under_way.lines, left)
+        since_s = since_s if ended else under_way.since_s
+    if ended + begun < LEAST_DONE:
+        return None
+    return max(0.0, now_s - since_s) / (ended + begun) * (left - begun)

@@ -11,15 +11,17 @@ from urllib.parse import urlsplit
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.serve.context import ServeContext
-from runner.serve.errors import RequestRefused, answer_to
+from runner.serve.errors import RequestRefused, answer_to, wants_page
 from runner.serve.jobs.uploads import too_large
 from runner.serve.keys import COOKIE, session_value
 
 READING = ("GET", "HEAD", "OPTIONS")
-WITHOUT_KEY = ("/health", "/login")
+LOGIN, STATIC = "/login", "/static/"
+WITHOUT_KEY = ("/health", LOGIN)
 LISTS = ("/v1/models", "/v1/audio/voices", "/v1/audio/models")
 LOOPBACK_NAMES = ("localhost",)
 SILENT_S = 30.0  # of a client in the middle of its body
@@ -52,6 +54,9 @@ class Gatekeeper:
         except RequestRefused as error:
             if scope["method"] not in READING:
                 error.headers["Connection"] = "close"  # its body is not read
+            elif error.status == 401 and wants_page(scope["path"], headers.get("accept", "")):
+                await RedirectResponse(LOGIN, 303)(scope, receive, answer)
+                return
             await answer_to(error, path=scope["path"])(scope, receive, answer)
             return
         if scope["method"] == "OPTIONS" and answer.cors:
@@ -91,7 +96,7 @@ class Gatekeeper:
 
     def _check_key(self, scope: Scope, headers: Headers) -> None:
         key, path = self.context.key, scope["path"]
-        if key is None or path in WITHOUT_KEY:
+        if key is None or path in WITHOUT_KEY or path.startswith(STATIC):
             return
         is_list = path in LISTS or path.startswith("/v1/models/")
         if self.context.settings.open_lists and is_list and scope["method"] in READING:

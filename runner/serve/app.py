@@ -18,13 +18,13 @@ from starlette.types import ASGIApp
 from registry.errors import VoiceJobsError
 from runner.serve.access import Gatekeeper
 from runner.serve.context import ServeContext
-from runner.serve.errors import on_http_error, on_known_error, on_unforeseen
 from runner.serve.jobs.api import JobsApi
 from runner.serve.jobs.events import EventFeed
 from runner.serve.metrics import MetricsApi
 from runner.serve.openai.lists import ListsApi
 from runner.serve.openai.speech_api import SpeechApi
 from runner.serve.openapi import openapi_routes
+from runner.serve.page.pages import Pages
 from runner.serve.wyoming.server import WyomingServer
 from runner.version import VERSION
 
@@ -37,8 +37,9 @@ def build_app(context: ServeContext, *, tasks: Sequence[Task] = (), wyoming: soc
     A new part adds its routes here, and its own task if it has one.
     """
     feed = EventFeed(context)
+    pages = Pages(context)
     speech = SpeechApi(context)
-    parts = (JobsApi(context), feed, speech, ListsApi(context), MetricsApi(context))
+    parts = (JobsApi(context), feed, speech, ListsApi(context), MetricsApi(context), pages)
     own_tasks: list[Task] = [context.watch.run, feed.run]
     if wyoming is not None:
         own_tasks.append(WyomingServer(context, wyoming, speech.jobs).run)
@@ -60,7 +61,7 @@ def build_app(context: ServeContext, *, tasks: Sequence[Task] = (), wyoming: soc
     own = [route for part in parts for route in part.routes()]
     app = Starlette(
         routes=[Route("/health", health, methods=["GET"]), *openapi_routes(), *own],
-        exception_handlers={VoiceJobsError: on_known_error, HTTPException: on_http_error, Exception: on_unforeseen},
+        exception_handlers=dict.fromkeys((VoiceJobsError, HTTPException, Exception), pages.problem),
         lifespan=lifespan,
     )
     return Gatekeeper(app, context)

@@ -57,6 +57,10 @@ class ServeContext:
     def takes(self) -> TakeStore:
         return TakeStore(ObjectStore(self.instance.takes_dir))
 
+    @property
+    def objects(self) -> ObjectStore:
+        return ObjectStore(self.instance.state_dir / "objects")
+
     async def in_thread(self, work: Callable[[], Answer]) -> Answer:
         """Result of blocking work, done in one of a few threads."""
         return await anyio.to_thread.run_sync(work, limiter=self.readers)

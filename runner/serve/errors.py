@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
 from registry.errors import Busy, Conflict, InvalidInput, NotFound, StorageError, VoiceJobsError
 from runner.errors import Unforeseen
@@ -84,9 +84,14 @@ def answer_to(error: VoiceJobsError, *, path: str) -> JSONResponse:
     headers = refused.headers if refused else {}
     if is_openai(path):
         return JSONResponse({"error": openai_error(error)}, status_of(error), headers=headers)
-    code = (refused and refused.wire_code) or error.code
-    shown = {"code": code, "message": redact(error.message), "hint": redact(error.hint)}
-    return JSONResponse({"error": {**shown, **(refused.more if refused else {})}}, status_of(error), headers=headers)
+    shown = {**plain_error(error), **(refused.more if refused else {})}
+    return JSONResponse({"error": shown}, status_of(error), headers=headers)
+
+
+def plain_error(error: VoiceJobsError) -> dict[str, str]:
+    """An error as programs and pages show it, without credentials."""
+    code = (error.wire_code if isinstance(error, RequestRefused) else "") or error.code
+    return {"code": code, "message": redact(error.message), "hint": redact(error.hint)}
 
 
 def openai_error(error: VoiceJobsError) -> dict[str, str | None]:
@@ -107,22 +112,18 @@ def is_openai(path: str) -> bool:
     return path == OPENAI_PATHS or path.startswith(f"{OPENAI_PATHS}/")
 
 
-async def on_known_error(request: Request, error: Exception) -> Response:
-    """Answer for an error of the tree."""
-    assert isinstance(error, VoiceJobsError)
-    return answer_to(error, path=request.url.path)
-
-
-async def on_http_error(request: Request, error: Exception) -> Response:
-    """Answer for a path or method that no route has."""
-    assert isinstance(error, HTTPException)
+def known_form(request: Request, error: Exception) -> VoiceJobsError:
+    """An error as one of the tree: also a path or method that no route has, and a defect, whose trace is in the log."""
+    if isinstance(error, VoiceJobsError):
+        return error
+    if not isinstance(error, HTTPException):
+        return Unforeseen(f"Something unforeseen went wrong: {type(error).__name__}.")
     phrase = PHRASES.get(error.status_code, error.detail)
     message = phrase.format(path=request.url.path, method=request.method)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    refused = RequestRefused(error.status_code, message, wire_code=code, headers=error.headers)
-    return answer_to(refused, path=request.url.path)
+    return RequestRefused(error.status_code, message, wire_code=code, headers=error.headers)
 
 
-async def on_unforeseen(request: Request, error: Exception) -> Response:
-    """Answer for a defect; its trace is in the log."""
-    return answer_to(Unforeseen(f"Something unforeseen went wrong: {type(error).__name__}."), path=request.url.path)
+def wants_page(path: str, accept: str) -> bool:
+    """Whether it is a browser that shows the answer to a person."""
+    return "text/html" in accept and not path.startswith(("/api/", f"{OPENAI_PATHS}/"))

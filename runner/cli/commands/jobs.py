@@ -112,8 +112,7 @@ def _warn_of_no_runner(found: Iterable[ListedJob]) -> None:
 
 
 def _time_left_s(listed: ListedJob) -> float | None:
-    from runner.cli.progress import time_left_s
-    from runner.outbox.progress_file import lines_under_way
+    from runner.outbox.progress_file import lines_under_way, time_left_s
 
     now_s = time.time()
     job = listed.job
@@ -142,7 +141,8 @@ def _list_text(found: list[ListedJob], waits: Waits) -> str:
 
 
 def _note(listed: ListedJob, waits: Waits) -> str:
-    from runner.cli.progress import FINISHING, is_finishing
+    from runner.cli.progress import FINISHING
+    from runner.outbox.progress_file import is_finishing
 
     if (wait := waits.of(listed, now_s=time.time())) is not None:
         return redact(wait.text)

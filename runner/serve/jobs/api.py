@@ -12,20 +12,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from registry.errors import VoiceJobsError
 from registry.jobs.lists import list_jobs
 from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, RETRY, Job, JobStatus
-from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.names import plain_file_name
-from runner.redaction import redact
 from runner.serve.context import ServeContext
-from runner.serve.errors import RequestRefused
-from runner.serve.jobs.dropping import Dropped, drop, id_taken, known_by_id
+from runner.serve.jobs.dropping import Dropped, checked_upload, drop_once, require_accepted
 from runner.serve.jobs.files import file_answer
-from runner.serve.jobs.uploads import Upload, malformed, received
+from runner.serve.jobs.uploads import malformed, received
 from runner.serve.jobs.views import brief, job_body, listed_job
-from runner.submission.checked_job import JobOnDisk, checked_content, texts_of
 
 PAGE, LARGEST_PAGE = 50, 500
 LARGEST_ID = 1 << 62
@@ -83,11 +78,8 @@ class JobsApi:
         """The job that an upload becomes, once the runner has claimed it."""
         await self.context.require_runner()
         async with received(request, self.context, name=_name_in(request)) as upload:
-            job, warnings = await self.context.in_thread(lambda: _checked(upload))
-            if (known := await known_by_id(self.context, job)) is not None:
-                return _job_answer(known, 200)
-            await self.context.require_room()
-            dropped = await drop(self.context, job, name=upload.file_name)
+            job, warnings = await self.context.in_thread(lambda: checked_upload(upload))
+            dropped = await drop_once(self.context, job, name=upload.file_name)
         return _dropped_answer(dropped, warnings)
 
     async def cancel(self, request: Request) -> Response:
@@ -124,35 +116,11 @@ def _name_in(request: Request) -> str | None:
         raise malformed(f"name = {name[:80]!r} cannot be the name of a job: {error}.") from None
 
 
-def _checked(upload: Upload) -> tuple[JobOnDisk, list[str]]:
-    """The job of an upload, and what `voicejobs check` warns of. Raises RequestRefused as it refuses."""
-    try:
-        job = checked_content(upload.content, file_name=upload.file_name, folder=upload.folder)
-        texts = texts_of(job)
-    except JobFileInvalid as error:
-        problems = [f"{error.file_name}{problem}" for problem in error.problems]
-        raise _refused(error, problems, hint="" if error.hint == CHECK_HINT else error.hint) from None
-    except VoiceJobsError as error:
-        raise _refused(error, [f"{upload.file_name}: {error.message}"], hint=error.hint) from None
-    unused = sorted(upload.attachments - set(job.referenced))
-    left_out = [f"{name} was sent with the job, which does not name it: it was left out." for name in unused]
-    return job, [*(texts.warnings() if texts else ()), *left_out]
-
-
-def _refused(error: VoiceJobsError, problems: list[str], *, hint: str) -> RequestRefused:
-    shown = [redact(problem) for problem in problems]
-    return RequestRefused(422, "\n".join(shown), hint=hint, wire_code=error.code, more={"problems": shown})
-
-
 def _dropped_answer(dropped: Dropped, warnings: list[str]) -> Response:
     job = dropped.job
     if not dropped.is_new:
         return _job_answer(job, 200)
-    if JobStatus.REJECTED in (job.status, job.outcome) and job.error is not None:
-        if job.error.code == "id-conflict":
-            raise id_taken(job)
-        more = {"job": job.name}
-        raise RequestRefused(422, job.error.message, hint=job.error.hint, wire_code=job.error.code, more=more)
+    require_accepted(job)
     return _job_answer(job, 202, warnings=warnings)
 
 

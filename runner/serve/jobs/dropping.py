@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import storage_error
+from registry.errors import VoiceJobsError, storage_error
 from registry.jobs import jobs
 from registry.jobs.lists import find_drop
 from registry.jobs.values import RETRYABLE_STATUSES, Job, JobStatus
 from registry.storage.session import Session
+from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.held_folders import Folder, remove_tree
 from runner.names import job_name_from
+from runner.redaction import redact
 from runner.serve.context import ServeContext
 from runner.serve.errors import NoRunner, RequestRefused
+from runner.serve.jobs.uploads import Upload
 from runner.serve.ledger_watch import Waiter
-from runner.submission.checked_job import JobOnDisk
+from runner.submission.checked_job import JobOnDisk, checked_content, texts_of
 from runner.submission.drop_writer import Submitted, submit_job
 
 CLAIMED_WITHIN_S = 30.0
@@ -34,6 +37,43 @@ class Dropped:
 
     job: Job  # the one that holds its `id`, where an earlier one does
     is_new: bool = True
+
+
+def checked_upload(upload: Upload) -> tuple[JobOnDisk, list[str]]:
+    """The job of an upload, and what `voicejobs check` warns of. Raises RequestRefused as it refuses."""
+    try:
+        job = checked_content(upload.content, file_name=upload.file_name, folder=upload.folder)
+        texts = texts_of(job)
+    except JobFileInvalid as error:
+        problems = [f"{error.file_name}{problem}" for problem in error.problems]
+        raise _refused(error, problems, hint="" if error.hint == CHECK_HINT else error.hint) from None
+    except VoiceJobsError as error:
+        raise _refused(error, [f"{upload.file_name}: {error.message}"], hint=error.hint) from None
+    unused = sorted(upload.attachments - set(job.referenced))
+    left_out = [f"{name} was sent with the job, which does not name it: it was left out." for name in unused]
+    return job, [*(texts.warnings() if texts else ()), *left_out]
+
+
+def _refused(error: VoiceJobsError, problems: list[str], *, hint: str) -> RequestRefused:
+    shown = [redact(problem) for problem in problems]
+    return RequestRefused(422, "\n".join(shown), hint=hint, wire_code=error.code, more={"problems": shown})
+
+
+def require_accepted(job: Job) -> None:
+    """Raises RequestRefused for a drop that the runner has rejected."""
+    if JobStatus.REJECTED in (job.status, job.outcome) and job.error is not None:
+        if job.error.code == "id-conflict":
+            raise id_taken(job)
+        more = {"job": job.name}
+        raise RequestRefused(422, job.error.message, hint=job.error.hint, wire_code=job.error.code, more=more)
+
+
+async def drop_once(context: ServeContext, job: JobOnDisk, *, name: str) -> Dropped:
+    """The job that has the same `id` and content already, or the one that a drop becomes. Raises as `drop`."""
+    if (known := await known_by_id(context, job)) is not None:
+        return Dropped(job=known, is_new=False)
+    await context.require_room()
+    return await drop(context, job, name=name)
 
 
 async def drop(context: ServeContext, job: JobOnDisk, *, name: str) -> Dropped:

@@ -23,7 +23,7 @@ from registry.jobs import lines
 from registry.jobs.jobs import by_name
 from registry.jobs.values import OPEN_STATUSES, Job
 from registry.storage.session import Session
-from runner.held_folders import LINK_ERRORS, Folder, regular_file
+from runner.held_folders import LINK_ERRORS, Folder, read_at_most, regular_file
 from runner.outbox.outbox import RECEIPT, job_file_name
 from runner.serve.context import ServeContext
 from runner.serve.errors import RequestRefused
@@ -137,6 +137,15 @@ def _files_in(value: Any) -> Iterator[str]:
             if isinstance(inner, str):
                 yield inner
             yield from _files_in(inner)
+
+
+def file_start(context: ServeContext, job: str, name: str, *, limit_bytes: int) -> bytes:
+    """The first bytes of a published file. Raises NotFound when it is gone."""
+    file = _opened(context, job, name)
+    try:
+        return read_at_most(file, limit_bytes)
+    finally:
+        os.close(file)
 
 
 def _opened(context: ServeContext, job: str, name: str) -> int:

@@ -54,15 +54,14 @@ async def received(request: Request, context: ServeContext, *, name: str | None)
         said = f"{printable_name(media_type)!r} is no job file" if media_type else "There is no Content-Type"
         hint = f"Send {', '.join(SUFFIXES)}, or multipart/form-data with a part named {JOB_PART!r}."
         raise RequestRefused(415, f"{said}.", hint=hint, wire_code="unsupported-media-type")
-    uploads = context.instance.state_dir / UPLOADS
-    folder = await context.in_thread(lambda: _new_folder(uploads))
+    folder = await context.in_thread(lambda: new_folder(context.instance.state_dir))
     try:
         if media_type in SUFFIXES:
             content = await read_body(request, limit_bytes=MAX_FILE_BYTES)
             yield Upload(content=content, file_name=f"{name or JOB_PART}{SUFFIXES[media_type]}", folder=folder)
         else:
             parts = Parts(folder)
-            await _receive_parts(request, options.get(b"boundary", b""), parts, context)
+            await receive_parts(request, options.get(b"boundary", b""), parts, context)
             yield parts.upload(name)
     finally:
         with anyio.CancelScope(shield=True):  # also when the client has gone
@@ -78,7 +77,9 @@ def sweep_uploads(state_dir: Path, *, now_s: float | None = None) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _new_folder(uploads: Path) -> Path:
+def new_folder(state_dir: Path) -> Path:
+    """A folder of its own for an upload, which only this user can read."""
+    uploads = state_dir / UPLOADS
     uploads.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
     return Path(mkdtemp(dir=uploads))
 
@@ -173,7 +174,7 @@ class Parts:
         elif file_name is None:
             raise malformed(f"The part {printable_name(part)!r} has no file name.", hint="Attachments are files.")
         else:
-            self._target = self._new_file(_plain(file_name))
+            self._target = self._new_file(plain(file_name))
 
     def _name_of_job(self, file_name: bytes | None) -> str:
         """Name of the job file: as sent, where it has an ending that says what it is, else by its media type."""
@@ -181,7 +182,7 @@ class Parts:
         suffix = SUFFIXES.get(kind.decode("latin-1"))
         if not file_name:
             return f"{JOB_PART}{suffix or '.toml'}"
-        name = _plain(file_name)
+        name = plain(file_name)
         if Path(name).suffix.lower() in SUFFIXES.values():
             return name
         return f"{name}{suffix or '.toml'}"
@@ -206,7 +207,8 @@ class Parts:
         self.close()
 
 
-def _plain(file_name: bytes) -> str:
+def plain(file_name: bytes) -> str:
+    """A file name of a request, checked to be one. Raises RequestRefused."""
     try:
         return plain_file_name(file_name.decode("utf-8"))
     except ValueError as error:
@@ -219,7 +221,8 @@ def malformed(message: str, *, hint: str = "") -> RequestRefused:
     return RequestRefused(400, message, hint=hint, wire_code="malformed-request")
 
 
-async def _receive_parts(request: Request, boundary: bytes, parts: Parts, context: ServeContext) -> None:
+async def receive_parts(request: Request, boundary: bytes, parts: Parts, context: ServeContext) -> None:
+    """Pass a multipart body on to its receiver, in a thread. Raises RequestRefused for a malformed one."""
     names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end", "headers_finished")
     callbacks = {f"on_{name}": getattr(parts, f"on_{name}") for name in names}
     try:

@@ -8,8 +8,8 @@ from models.protocol import Progress
 from registry.jobs import jobs
 from registry.jobs.lists import show_job
 from registry.jobs.values import LineCounts
-from runner.cli.progress import ProgressLine, progress_text, time_left_s
-from runner.outbox.progress_file import lines_under_way
+from runner.cli.progress import ProgressLine, progress_text
+from runner.outbox.progress_file import lines_under_way, time_left_s
 from tests.runner.worker.bench import speak
 
 

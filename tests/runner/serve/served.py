@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from runner.config.instance import open_instance
 from tests.patience import PATIENCE_S, wait_until
@@ -140,3 +141,28 @@ def free_port():
 
 def synthesize(text, **more):
     return {"kind": "synthesize", "voice": "ryan", "text": text, **more}
+
+
+# ---- pages -------------------------------------------------------------------------------------------------------
+
+HTML = {"Accept": "text/html"}
+
+
+def page(served, path, **headers):
+    """A page as a browser asks for it."""
+    return served.request("GET", path, headers={**HTML, **headers})
+
+
+def text_of(answer):
+    return answer.body.decode()
+
+
+def token_of(answer):
+    return re.search(r'name="token" value="([0-9a-f]{64})"', text_of(answer))[1]
+
+
+def send(served, path, *, token=None, headers=None, **fields):
+    """A form as a browser sends it."""
+    body = urlencode({"token": token, **fields}).encode()
+    headers = {**HTML, **(headers or {})}
+    return served.request("POST", path, body, headers, content_type="application/x-www-form-urlencoded")
