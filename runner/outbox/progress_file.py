@@ -11,9 +11,12 @@ import json
 from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.protocol import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Progress
 from registry.jobs.values import Job, JobStatus, LineCounts
+
+if TYPE_CHECKING:
+    from models.protocol import Progress  # lists read this file, and need no numpy for it
 
 FILE = "progress.json"
 OUT_OF_DATE_S = 30.0
@@ -87,6 +90,8 @@ class ProgressWriter:
             temporary.replace(path)
 
     def _by_job(self, lines: Mapping[str, LineInFlight]) -> dict[int, UnderWay]:
+        from models.protocol import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+
         found: dict[int, UnderWay] = {}
         for work_id in self._frames.keys() & lines.keys():
             line, since_s = lines[work_id], self._since_s[work_id]
