@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from registry.errors import Conflict
+from registry.jobs.dependencies import will_end
 from registry.jobs.jobs import by_name, change_claim
 from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, JsonObject, Request
 from registry.storage.session import Session
@@ -30,7 +31,7 @@ def add_request(session: Session, name: str, wanted: str, *, now_s: float, lacks
     if wanted != CANCEL and lacks_files and job.status == JobStatus.DONE and job.kind in HAVE_FILES:
         _insert(session, job.id, wanted, now_s=now_s)
         return job
-    if wanted == CANCEL and job.status not in OPEN_STATUSES:
+    if wanted == CANCEL and not will_end(session, job.id):  # one that is to be tried again can be cancelled, too
         raise JobFinished(f"The job {job.name!r} is {job.status} already.")
     if wanted != CANCEL and job.status not in RETRYABLE_STATUSES:
         raise JobNotRetryable(

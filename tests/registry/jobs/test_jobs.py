@@ -113,11 +113,11 @@ def test_only_open_jobs_are_cancelled_and_only_unfinished_ones_retried(db):
     with db.write() as session, pytest.raises(JobNotRetryable):
         add_request(session, "hello", RETRY, now_s=1)
     finish(db, job.id, "failed")
+    with db.write() as session, pytest.raises(JobFinished):
+        add_request(session, "hello", CANCEL, now_s=1)
     with db.write() as session:
         add_request(session, "HELLO", RETRY, now_s=1)
         assert [request.request for request in open_requests(session)] == [RETRY]
-    with db.write() as session, pytest.raises(JobFinished):
-        add_request(session, "hello", CANCEL, now_s=1)
 
 
 def test_one_job_at_a_time_holds_an_id(db):
@@ -127,3 +127,14 @@ def test_one_job_at_a_time_holds_an_id(db):
         held = jobs.by_key(session, "ep1")
     assert held is not None
     assert held.id == 1
+
+
+def test_a_job_that_is_to_be_tried_again_can_be_cancelled(db):
+    job = add(db)
+    finish(db, job.id, "cancelled")
+    with db.write() as session:
+        with pytest.raises(JobFinished):
+            add_request(session, job.name, CANCEL, now_s=2.0)
+        add_request(session, job.name, RETRY, now_s=2.0)
+        add_request(session, job.name, CANCEL, now_s=3.0)
+        assert [request.request for request in open_requests(session)] == [RETRY, CANCEL]

@@ -109,7 +109,7 @@ def test_a_long_job_is_cancelled_and_tried_again(served):
     again = served.request("DELETE", "/api/jobs/long-night")
     assert (again.status, again.error["code"]) == (409, "job-finished")
     assert served.request("POST", "/api/jobs/long-night/retry").status == 202
-    served.request("DELETE", "/api/jobs/long-night")
+    assert served.request("DELETE", "/api/jobs/long-night").status == 202
 
 
 def test_what_is_done_is_not_tried_again_and_what_is_not_there_is_not_found(served):
