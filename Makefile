@@ -6,13 +6,18 @@ MLX_EXTRA := $(if $(filter Linux,$(shell uname -s)),$(if $(wildcard /dev/nvidiac
 comma := ,
 EXTRAS := draft,natural,listen,serve,dev$(if $(MLX_EXTRA),$(comma)$(MLX_EXTRA))
 STAMP := $(VENV)/.installed
+IS_NEW := import sys; sys.exit(sys.version_info < (3, 10))
 
 .PHONY: venv demo test test-long check format bench clean
 
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c '$(IS_NEW)' 2>/dev/null || $(PYTHON) -c '$(IS_NEW)' 2>/dev/null || { \
+	echo "voicejobs needs Python 3.10 or newer; $(PYTHON) is" \
+	"$$($(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null || echo missing)." \
+	"Try: make PYTHON=python3.12 $(or $(MAKECMDGOALS),venv)" >&2; exit 1; }
+	@$(BIN)/python -c '$(IS_NEW)' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	@touch $@
 

@@ -36,6 +36,11 @@ COMMANDS = {
     "say": ("runner.cli.commands.say:say", "Speak a text, as the say command of macOS does."),
     "check": ("runner.cli.commands.run:check", "Check job files without running them; - reads standard input."),
     "schema": ("runner.cli.commands.run:schema", "Print the JSON Schema of job files, TOML and JSON alike."),
+    "status": (
+        "runner.cli.commands.status:status",
+        "Show whether a runner is active, what is being spoken, and what waits.",
+    ),
+    "logs": ("runner.cli.commands.status:logs", "Print the end of the runner's log."),
     "jobs": ("runner.cli.commands.jobs:jobs", "List, show, retry, cancel and prune jobs."),
     "voices": ("runner.cli.commands.voices:voices", "List, compare, import, export and tidy voices."),
     "script": ("runner.cli.commands.script:script", "Check books and screenplays, and choose their voices."),
