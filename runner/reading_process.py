@@ -37,13 +37,18 @@ class Reading:
 class ReadingProcess:
     """One file on its way. `poll` never waits."""
 
-    def __init__(self, module: str, request: Mapping[str, Any], *, folder: Path, longest_s: float) -> None:
-        """Raises StorageError. The module answers with a line of JSON, `{"error": …}` or any other, and bytes."""
+    def __init__(
+        self, module: str, request: Mapping[str, Any], *, content: bytes = b"", folder: Path, longest_s: float
+    ) -> None:
+        """Ask with a line of JSON and perhaps bytes; the answer is a line, `{"error": …}` or any other, and bytes.
+
+        Raises StorageError.
+        """
         self._ends_s = time.monotonic() + longest_s
         try:
             self._answer, self._said = _unnamed(folder), _unnamed(folder)
             with _unnamed(folder) as asked:
-                asked.write(json.dumps(request).encode())
+                asked.write(json.dumps(request).encode() + b"\n" + content)
                 asked.seek(0)
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", module],
@@ -71,11 +76,15 @@ class ReadingProcess:
 
     def wait(self) -> Reading:
         """The answer, for somebody who has nothing else to do."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(0.0, self._ends_s - time.monotonic()))
+        self.wait_for_end(max(0.0, self._ends_s - time.monotonic()))
         reading = self.poll()
         assert reading is not None
         return reading
+
+    def wait_for_end(self, longest_s: float) -> None:
+        """Wait until `poll` has an answer, but not for longer."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(longest_s)
 
     def _read(self, code: int) -> Reading:
         self._answer.seek(0)

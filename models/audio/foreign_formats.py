@@ -51,14 +51,18 @@ def foreign_format(content: bytes) -> ForeignFormat | None:
     return next((found for at, first, found in _FIRST_BYTES if content[at : at + len(first)] == first), None)
 
 
-def converted(path: Path, found: ForeignFormat, *, longest_s: float, which: Which = shutil.which) -> bytes:
+def converted(
+    source: Path | bytes, found: ForeignFormat, *, name: str, longest_s: float, which: Which = shutil.which
+) -> bytes:
     """The sound of a file as WAV; of a longer one, the beginning and a second more than `longest_s`.
 
     Raises InvalidReferenceAudio when there is no converter, or none can read it.
     """
     failures = []
     with tempfile.TemporaryDirectory(prefix="voicejobs-convert-") as folder:
-        wav = Path(folder) / "sound.wav"
+        wav, path = Path(folder) / "sound.wav", source if isinstance(source, Path) else Path(folder) / "recording"
+        if isinstance(source, bytes):
+            path.write_bytes(source)
         for command in _commands(path, wav, found, longest_s=longest_s, which=which):
             failure = _run(command, wav)
             if failure is None:
@@ -66,12 +70,10 @@ def converted(path: Path, found: ForeignFormat, *, longest_s: float, which: Whic
             failures.append(f"{Path(command[0]).name}: {failure}")
     if failures:
         hint = "Does it have sound? Play it, or convert it to WAV yourself."
-        raise InvalidReferenceAudio(
-            f"{path.name} is {found.kind} that cannot be read ({'; '.join(failures)}).", hint=hint
-        )
+        raise InvalidReferenceAudio(f"{name} is {found.kind} that cannot be read ({'; '.join(failures)}).", hint=hint)
     needed = "neither afconvert nor ffmpeg is" if found.apple else "ffmpeg is not"
     raise InvalidReferenceAudio(
-        f"{path.name} is {found.kind}, which is read by the system's converter, and {needed} installed.",
+        f"{name} is {found.kind}, which is read by the system's converter, and {needed} installed.",
         hint="Install ffmpeg, or convert it elsewhere (ffmpeg -i FILE out.wav).",
     )
 

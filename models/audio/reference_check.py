@@ -34,18 +34,23 @@ MAX_REFERENCE_BYTES = 256 << 20
 LONGEST_DECODED_S = 2 * LONGEST_S  # before silence at its ends is cut off
 
 
-def read_reference(path: Path, *, transcript: str | None) -> tuple[Waveform, tuple[str, ...]]:
-    """A recording from a file, mended, and what could be better about it. Raises InvalidReferenceAudio.
+def read_reference(
+    source: Path | bytes, *, name: str, transcript: str | None, must_speak: bool = True
+) -> tuple[Waveform, tuple[str, ...]]:
+    """A recording from a file or its bytes, mended, and what could be better about it. Raises InvalidReferenceAudio.
 
-    `transcript` is None for a voice that is locked from its sound alone.
+    `transcript` is None for a voice that is locked from its sound alone. Without `must_speak`, a sound that is no
+    speech is only warned of.
     """
-    content = read_bytes(path, at_most=MAX_REFERENCE_BYTES)
+    content = read_bytes(source, at_most=MAX_REFERENCE_BYTES) if isinstance(source, Path) else source
     if (foreign := foreign_format(content)) is not None:
-        content = converted(path, foreign, longest_s=LONGEST_DECODED_S)
-    waveform, facts = decode_audio(content, name=path.name, max_duration_s=LONGEST_DECODED_S, mends=True)
+        content = converted(source, foreign, name=name, longest_s=LONGEST_DECODED_S)
+    waveform, facts = decode_audio(content, name=name, max_duration_s=LONGEST_DECODED_S, mends=True)
     waveform, offset = without_offset(waveform)
     waveform, scaled = within_full_scale(waveform)
-    _check_speech(waveform, offset)
+    no_speech = _no_speech(waveform, offset)
+    if no_speech is not None and must_speak:
+        raise no_speech
     waveform, trimmed = without_long_silence(waveform)
     try:
         warnings = reference_warnings(waveform, transcript=transcript, facts=facts)
@@ -54,23 +59,25 @@ def read_reference(path: Path, *, transcript: str | None) -> tuple[Waveform, tup
         raise InvalidReferenceAudio(why, hint=error.hint) from error
     waveform, added = with_silent_end(waveform)
     removed = (f"A constant offset of {offset:+.2f} was taken off.",) if offset else ()
-    return waveform, (*facts.said, *removed, *scaled, *trimmed, *added, *warnings)
+    doubts = (no_speech.message,) if no_speech is not None else ()
+    return waveform, (*facts.said, *removed, *scaled, *trimmed, *added, *doubts, *warnings)
 
 
-def _check_speech(waveform: Waveform, offset: float) -> None:
-    """Refuse what is measured to be no speech: nothing, or a sound whose level never changes."""
+def _no_speech(waveform: Waveform, offset: float) -> InvalidReferenceAudio | None:
+    """The error for what is measured to be no speech: nothing, or a sound whose level never changes."""
     loudest = loudest_rms(waveform)
     aside = f"But for a constant offset of {offset:+.2f}, the" if offset else "The"
     if loudest < SILENT_RMS:
         level = f"no tenth of a second is above {20 * math.log10(max(loudest, 1e-6)):.0f} dB"
         hint = "Was the microphone muted? Check it, or the file."
-        raise InvalidReferenceAudio(f"{aside} recording is silent: {level}.", hint=hint)
+        return InvalidReferenceAudio(f"{aside} recording is silent: {level}.", hint=hint)
     modulation = modulation_db(waveform)
     if waveform.size >= SHORTEST_S * SAMPLE_RATE_HZ and modulation < LEAST_MODULATION_DB:
-        raise InvalidReferenceAudio(
+        return InvalidReferenceAudio(
             f"{aside} recording holds no speech: its level hardly changes ({modulation:.1f} dB), as of hum or noise.",
             hint="Listen to it; record somebody who speaks.",
         )
+    return None
 
 
 def reference_warnings(

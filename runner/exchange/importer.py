@@ -22,7 +22,7 @@ from registry.voices.values import NewVersion, Version
 from registry.voices.version_rows import digest_of
 from registry.voices.versions import add_version, set_alias
 from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX, prompt_stem
-from runner.exchange.voice_import import VoiceImport, VoiceMapping
+from runner.exchange.voice_import import Decode, VoiceImport, VoiceMapping, decoded
 from runner.names import printable_name
 
 
@@ -43,13 +43,14 @@ def read_voice_file(
     voice: str | None = None,
     consent: str | None = None,
     transcript: str | None = None,
+    decode: Decode = decoded,
 ) -> VoiceImport:
     """The voice in these bytes: those of a `.vox` file, or of a bare clone prompt of the Swift tools.
 
-    `voice` renames it, `consent` and `transcript` add what the file does not say. Raises VoxRefused, VoxInvalid,
-    InvalidClonePrompt or NothingToSpeakWith.
+    `voice` renames it, `consent` and `transcript` add what the file does not say, `decode` reads recordings. Raises
+    VoxRefused, VoxInvalid, InvalidClonePrompt or NothingToSpeakWith.
     """
-    mapping = VoiceMapping(file_name=file_name, voice=voice, consent=consent, transcript=transcript)
+    mapping = VoiceMapping(file_name=file_name, voice=voice, consent=consent, transcript=transcript, decode=decode)
     if content.startswith(b"PK") or file_name.lower().endswith(VOX_SUFFIX):
         return mapping.from_vox(read_vox(content))
     is_named_prompt = file_name.lower().endswith(PROMPT_SUFFIXES)

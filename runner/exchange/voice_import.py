@@ -6,7 +6,7 @@ Prompts of the Swift tools are kept byte for byte. Nothing is stored here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from models.audio.encoder import encode_audio
 from models.audio.files import decode_audio
 from models.errors import InvalidReferenceAudio, UnknownLanguage
 from models.languages import AUTO, canonical_language
-from models.protocol import SAMPLE_RATE_HZ
+from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.pronunciation import checked_table
 from models.text.spoken_time import spoken_time
 from models.voices.swift_prompt import CODEBOOKS, FORMAT
@@ -36,6 +36,14 @@ KNOWN_SENTENCES = (
     "creating chaos.",
     "Hello, this is a test of my voice.",
 )
+
+
+Decode = Callable[[bytes, str], Waveform]  # a recording and its name -> `(S,)` at 24 kHz
+
+
+def decoded(content: bytes, name: str) -> Waveform:
+    """A recording as it is. Raises InvalidReferenceAudio."""
+    return decode_audio(content, name=name, max_duration_s=MAX_RECORDING_S)[0]
 
 
 class NothingToSpeakWith(InvalidInput):
@@ -87,6 +95,7 @@ class VoiceMapping:
     voice: str | None
     consent: str | None
     transcript: str | None
+    decode: Decode
     base: dict[str, str] = field(default_factory=dict)  # attachments of each version: the rest of the file
     objects: dict[str, bytes] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -177,7 +186,7 @@ class VoiceMapping:
 
     def _sound(self, recording: Recording) -> dict[str, Any]:
         try:
-            waveform, _ = decode_audio(recording.content, name=recording.file, max_duration_s=MAX_RECORDING_S)
+            waveform = self.decode(recording.content, recording.file)
         except InvalidReferenceAudio as error:
             self.warnings.append(error.message)
             return {}
@@ -208,7 +217,7 @@ class VoiceMapping:
         """Words of a recording: the caller's, the file's, or the sentence of the Swift tools that fits its length."""
         if words := self.transcript or recording.transcript:
             return words
-        waveform, _ = decode_audio(recording.content, name=recording.file, max_duration_s=MAX_RECORDING_S)
+        waveform = self.decode(recording.content, recording.file)
         duration_s = waveform.size / SAMPLE_RATE_HZ
         gaps = {text: abs(spoken_time(text, "english").expected_s / duration_s - 1) for text in KNOWN_SENTENCES}
         words = min(gaps, key=lambda text: gaps[text])

@@ -59,6 +59,7 @@ class Dispatcher:
     casts: CastJobs
     beginnings: Beginnings
     plannings: Beginnings  # of large jobs, in the thread
+    importings: Beginnings  # of voice files that are read, in a thread
     plan_thread: PlanThread
     planner: Callable[[], Planner]
     events: Events
@@ -77,6 +78,7 @@ class Dispatcher:
         self._may_be_ready |= absent != self._absent
         self._absent = absent
         self._note_plan()
+        self._note_import()
         self._fetch_ready()
         passed: set[int] = set()
         while not self.in_flight.has_isolated:
@@ -108,6 +110,11 @@ class Dispatcher:
                     active.lock_task.look_at_reading()
             except StorageError as error:
                 self._delay_for(active.job, error)
+
+    @property
+    def _held(self) -> set[int]:
+        """Queued jobs that wait for their turn in a thread: the others go on."""
+        return self.plan_thread.held | self.exchange.held
 
     def _try_submit(self, active: ActiveJob) -> bool:
         try:
@@ -141,7 +148,7 @@ class Dispatcher:
                 overdue_before_s=overdue_before_s,
                 model=self.loader.loaded,
                 absent=self._absent,
-                limit=JOBS_AT_ONCE + len(self.plan_thread.held),
+                limit=JOBS_AT_ONCE + len(self._held),
             )
             self._next_delayed_s = next_delayed_s(session, now_s=wall_s)
         self._ready = {job.id: job for job in found if job.id not in self.in_flight.jobs}
@@ -157,7 +164,7 @@ class Dispatcher:
             choices += [
                 Choice(id=job.id, priority=job.priority, model=job.model, waits_since_s=job.claimed_s)
                 for job in self._ready.values()
-                if job.model not in self._absent and job.id not in self.plan_thread.held
+                if job.model not in self._absent and job.id not in self._held
             ]
         max_wait_s = self.context.settings.max_wait_s
         return in_order(choices, loaded=self.loader.loaded, now_s=self.context.clock(), max_wait_s=max_wait_s)
@@ -201,7 +208,7 @@ class Dispatcher:
         """Go on with a large job that is planned, or end it when it could not be."""
         if (finished := self.plan_thread.finished()) is None:
             return
-        self._forget_note()
+        self._forget(self.plannings)
         self._may_be_ready = True
         job_id, future = finished
         with self.context.database.read() as session:
@@ -220,23 +227,49 @@ class Dispatcher:
                 self._fail(session, job, broken.reason)
             self.events.append(OutcomesCommitted((job_id,)))
 
+    def _read_apart(self, job: Job, spec: ImportSpec) -> None:
+        """Have a voice file read in a thread, as soon as no other one is."""
+        if not self.exchange:
+            self.importings.refuse_deadly(job.id)
+        if self.exchange.read_apart(job, spec, folder=self._folder_of(job)):
+            self.importings.begin([job.id])
+
+    def _note_import(self) -> None:
+        """Go on with an import whose file is read."""
+        if (job_id := self.exchange.finished()) is None:
+            return
+        self._forget(self.importings)
+        self._may_be_ready = True
+        with self.context.database.read() as session:
+            job = jobs.find(session, job_id)
+        if job is None or job.outcome is not None or job.status != JobStatus.QUEUED:
+            self.exchange.forget_reading()  # cancelled meanwhile
+            return
+        spec = spec_from_json(job.spec_json)
+        assert isinstance(spec, ImportSpec)
+        if self._exchange(job, spec):
+            self.events.append(OutcomesCommitted((job_id,)))
+
     def give_up(self) -> None:
-        """Forget what is being planned: the ledger knows it."""
-        self._forget_note()
+        """Forget what is being planned and read: the ledger knows it."""
+        self.stop()
         self.plan_thread.give_up()
+        self.exchange.forget_reading()
 
     def stop(self) -> None:
         """Begin nothing more; a process that ends before a plan is made does not count against its job."""
-        self._forget_note()
+        self._forget(self.plannings)
+        self._forget(self.importings)
 
     def close(self) -> None:
         """Wait for the plan that is being made."""
-        self._forget_note()
+        self.stop()
         self.plan_thread.close()
+        self.exchange.close()
 
-    def _forget_note(self) -> None:
+    def _forget(self, begun: Beginnings) -> None:
         try:
-            self.plannings.end_others(())
+            begun.end_others(())
         except StorageError as error:
             logger.warning("%s", error)
 
@@ -248,7 +281,7 @@ class Dispatcher:
         room = self.in_flight.capacity
         started: list[ActiveJob] = []
         over: list[int] = []
-        exchanges: list[tuple[Job, ExportSpec | ImportSpec | CastSpec]] = []
+        exchanges: list[tuple[Job, ExportSpec | CastSpec]] = []
         with self.context.database.write() as session:
             for job_id in job_ids:
                 if started and room <= 0:
@@ -261,10 +294,13 @@ class Dispatcher:
                         if self._is_planned_apart(job):
                             continue
                         spec = spec_from_json(job.spec_json, with_texts=not job.is_planned)
+                        if isinstance(spec, ImportSpec):
+                            self._read_apart(job, spec)
+                            continue
                         room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
                         if isinstance(spec, ScriptSpec):
                             self.scripts.begin(session, job, spec, folder=self._folder_of(job))
-                        elif isinstance(spec, ExportSpec | ImportSpec | CastSpec):
+                        elif isinstance(spec, ExportSpec | CastSpec):
                             exchanges.append((job, spec))
                         else:
                             started.append(self._begin(session, job, spec))
@@ -334,7 +370,7 @@ class Dispatcher:
                 if isinstance(spec, ExportSpec):
                     self.exchange.export(job, spec)
                     return True
-                begun = self.exchange.bring_in(job, spec, folder=self._folder_of(job))
+                begun = self.exchange.bring_in(job, spec)
         except StorageError as error:
             self._delay_for(job, error)
             return False

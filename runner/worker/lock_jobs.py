@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from models.audio.files import decode_audio
 from models.audio.reference_check import reference_warnings
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
-from models.protocol import SAMPLE_RATE_HZ, Waveform
+from models.protocol import SAMPLE_RATE_HZ
 from models.text.pronunciation import checked_table
 from registry.errors import StorageError
 from registry.jobs import jobs
@@ -20,7 +21,7 @@ from registry.voices.lookup import resolve
 from registry.voices.values import NewVersion
 from registry.voices.versions import add_version
 from runner.config.model_names import CLONE
-from runner.engine.recording_process import RecordingProcess
+from runner.engine.recording_process import Recording, RecordingProcess, RecordingRequest, RecordingThread
 from runner.exchange.version_record import without_file
 from runner.jobfile.specs import JobSpec, LockSpec, RelockSpec
 from runner.outbox.receipt import version_entry
@@ -31,6 +32,7 @@ from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.lock_task import LockTask
 
 AUDITION = "audition.wav"
+LONGEST_STORED_S = 300.0  # as a voice file may bring one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class LockJobs:
 
     context: Context
     events: Events
+    wake: Callable[[], None]  # called from threads that have something to collect
 
     def begin(self, session: Session, job: Job, spec: JobSpec, *, folder: Path | None) -> tuple[str, LockTask]:
         """The model that locks, and the task. Raises an error about the recording or its source."""
@@ -55,19 +58,17 @@ class LockJobs:
         job_made = jobs.find_by_name(session, spec.source.job)
         design = job_made.name if job_made else spec.source.job
         content = get_candidate(session, design, spec.source.candidate).content
-        waveform = self._stored(content.audio_sha256)
         # A candidate is locked by the engine that made it, unless the job says otherwise.
         wanted = spec.model or sibling_for(content.model.model, CLONE)
         return self.context.models.for_ability(CLONE, wanted=wanted), LockTask(
             context=self.context,
             job=job,
-            waveform=waveform,
+            reading=self._stored(content.audio_sha256, transcript=content.transcript),
             transcript="" if spec.embedding_only else content.transcript,
             embedding_only=spec.embedding_only,
             language=spec.language or content.language,
             design_state=self._design_state(content.design_state_sha256),
             set_current=spec.set_current,
-            warnings=[*reference_warnings(waveform, transcript=content.transcript)],
             new_version=partial(
                 NewVersion,
                 voice=spec.voice,
@@ -92,9 +93,8 @@ class LockJobs:
         if folder is None:
             raise InvalidReferenceAudio(f"{spec.audio} was not taken along with the job.")
         model = self.context.models.for_ability(CLONE, wanted=spec.model)
-        reading = RecordingProcess(
-            folder / spec.audio, transcript=spec.transcript, folder=self.context.instance.state_dir
-        )
+        asked = RecordingRequest(source=(path := folder / spec.audio), name=path.name, transcript=spec.transcript)
+        reading = RecordingProcess(asked, folder=self.context.instance.state_dir)
         return model, LockTask(
             context=self.context,
             job=job,
@@ -122,7 +122,7 @@ class LockJobs:
         return self.context.models.for_ability(CLONE, wanted=spec.model), LockTask(
             context=self.context,
             job=job,
-            waveform=self._stored(version.reference_sha256),
+            reading=self._stored(version.reference_sha256),
             transcript=version.transcript,
             embedding_only=not version.transcript,
             language=spec.language or version.language,
@@ -144,9 +144,16 @@ class LockJobs:
             ),
         )
 
-    def _stored(self, sha256: str) -> Waveform:
-        waveform, _ = decode_audio(self.context.objects.read(sha256), name="the stored recording")
-        return waveform
+    def _stored(self, sha256: str, *, transcript: str | None = None) -> RecordingThread:
+        """A recording of the store on its way; with a transcript, it is judged as one to lock from."""
+
+        def read() -> Recording:
+            content = self.context.objects.read(sha256)
+            waveform, _ = decode_audio(content, name="the stored recording", max_duration_s=LONGEST_STORED_S)
+            judged = reference_warnings(waveform, transcript=transcript) if transcript is not None else ()
+            return Recording(waveform=waveform, sha256=sha256, warnings=judged)
+
+        return RecordingThread(read, wake=self.wake)
 
     def _design_state(self, sha256: str | None) -> bytes | None:
         return self.context.objects.read(sha256) if sha256 else None

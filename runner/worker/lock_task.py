@@ -26,11 +26,25 @@ from models.text.spoken_form import spoken_form
 from models.text.spoken_time import spoken_time
 from registry.jobs.values import Job, JobError
 from registry.voices.values import NewVersion
-from runner.engine.recording_process import RecordingProcess
+from runner.engine.recording_process import RecordingProcess, RecordingThread
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
 from runner.outbox.take_encoding import as_stored, model_facts, take_content
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, derived_seed, retry_seed
 from runner.worker.context import Context
+
+# What a voice says first of which no words are known: of its own language, as far as Qwen3-TTS speaks it.
+GREETINGS = {
+    "english": DEFAULT_CANDIDATE_TEXT,
+    "chinese": "你好，这就是我的声音。希望你喜欢听我说话。",
+    "japanese": "こんにちは。これが私の声です。聞いていただけてうれしいです。",
+    "korean": "안녕하세요. 이것이 제 목소리입니다. 들어 주셔서 고맙습니다.",
+    "german": "Guten Tag, so klingt meine Stimme. Schön, dass Sie mir zuhören.",
+    "french": "Bonjour, voici ma voix. Merci de m'écouter.",
+    "russian": "Здравствуйте, вот так звучит мой голос. Спасибо, что слушаете.",
+    "portuguese": "Bom dia, esta é a minha voz. Que bom que você está ouvindo.",
+    "spanish": "Buenos días, así suena mi voz. Me alegra que me escuche.",
+    "italian": "Buongiorno, questa è la mia voce. Grazie di ascoltarmi.",
+}
 
 
 @dataclass(kw_only=True)
@@ -43,7 +57,7 @@ class LockTask:
     language: str
     new_version: partial[NewVersion]  # with all else that is known before the engine begins
     waveform: Waveform | None = None  # None while it is read
-    reading: RecordingProcess | None = None
+    reading: RecordingProcess | RecordingThread | None = None
     embedding_only: bool = False
     design_state: bytes | None = None
     attachments: Mapping[str, str] = field(default_factory=dict)  # name -> sha256 of what else is kept with it
@@ -53,14 +67,12 @@ class LockTask:
     engine: EngineFacts | None = None
     audition: bytes = b""  # a clip to listen to, as the registry keeps it
     _locked: LockDone | None = None
+    _read: Waveform | None = None  # the recording before it is stored
+    _stored_sha256: str | None = None
     _in_flight: bool = False
     _attempt: int = 1
     _crash_count: int = 0
     _failures: int = 0
-
-    def __post_init__(self) -> None:
-        if self.waveform is not None:
-            self.waveform = as_stored(self.waveform)  # the prompt can be made again from what is kept
 
     def look_at_reading(self) -> None:
         """Take the recording, once it is read, or why it cannot be used. Raises StorageError."""
@@ -69,7 +81,10 @@ class LockTask:
         self.reading, self.error = None, read.error
         self.warnings += read.warnings
         if read.waveform is not None:
-            self.waveform = as_stored(read.waveform)
+            # The prompt is made from exactly what is kept, so that it can be made again. Storing a sound twice
+            # would change it by a bit: what is in the store stays as it is.
+            self._read, self._stored_sha256 = read.waveform, read.sha256
+            self.waveform = as_stored(read.waveform) if read.sha256 is None else read.waveform
 
     def close(self) -> None:
         """End what is under way outside the engine."""
@@ -96,14 +111,16 @@ class LockTask:
 
     @property
     def audition_text(self) -> str:
-        """First words of the new version: a pangram in English, else those that it was locked from."""
-        is_english = not self.transcript or (self.language in ("auto", "english") and self.transcript.isascii())
+        """First words of the new version: a pangram in English, else those that it was locked from, or a greeting."""
+        if not self.transcript:
+            return GREETINGS.get(self.language, DEFAULT_CANDIDATE_TEXT)
+        is_english = self.language in ("auto", "english") and self.transcript.isascii()
         return DEFAULT_CANDIDATE_TEXT if is_english else self.transcript
 
     @property
     def audition_language(self) -> str:
         """Language of the audition: that of the voice, unless no words of it are known."""
-        return self.language if self.transcript else "auto"
+        return self.language if self.transcript or self.language in GREETINGS else "auto"
 
     def next_work(self) -> SpeechWork | LockWork | None:
         """The clone prompt first, then a clip spoken with it."""
@@ -176,7 +193,8 @@ class LockTask:
 
     def store(self) -> NewVersion:
         """The version, ready to be committed: its objects are durable in the store."""
-        assert self._locked is not None and self.engine is not None and self.audition and self.waveform is not None
+        assert self._locked is not None and self.engine is not None and self.audition
+        assert self.waveform is not None and self._read is not None
         objects, embedding = self.context.objects, self._locked.speaker_embedding
         state = {"design_state": objects.put(self.design_state)} if self.design_state else {}
         return self.new_version(
@@ -188,7 +206,7 @@ class LockTask:
             language=self.language,
             made_by_job=self.job.name,
             idempotency_key=f"{self.job.name}#{self.job.id}",
-            reference_sha256=objects.put(take_content(self.waveform)),
+            reference_sha256=self._stored_sha256 or objects.put(take_content(self._read)),
             reference_duration_s=self.waveform.size / SAMPLE_RATE_HZ,
             audition_sha256=objects.put(self.audition),
             attachments={**self.attachments, **state},

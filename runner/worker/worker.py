@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 REQUEST_LOOK_S = 1.0  # how long a request of another process may go unnoticed
 READING_LOOK_S = 0.05  # between two looks at a process that reads a recording
 RECEIPT_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
-BEGINNINGS, PLANNINGS = "beginning.json", "planning.json"  # in the state folder
+BEGINNINGS, PLANNINGS, IMPORTINGS = "beginning.json", "planning.json", "importing.json"  # in the state folder
 LONGEST_DELAY_S = 60.0  # of a job to which the disk refuses what it needs
 
 
@@ -102,6 +102,7 @@ class Worker:
         self._must_recover = True
         self.beginnings.recover()
         self.dispatcher.plannings.recover()
+        self.dispatcher.importings.recover()
         self.drops.recover(now_s)
 
     def _recover(self) -> None:
@@ -321,6 +322,7 @@ class Worker:
             or self.is_busy
             or self.dispatcher.plan_thread
             or self.scripts
+            or self.dispatcher.exchange
             or self.drops.awaits_more
         ):
             return False
@@ -387,7 +389,7 @@ def build_worker(
     beginnings = Beginnings(path=context.instance.state_dir / BEGINNINGS)
     finisher = Finisher(context=context, scanner=scanner, recent=recent, events=events)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
-    lock_jobs = LockJobs(context=context, events=events)
+    lock_jobs = LockJobs(context=context, events=events, wake=wake)
     scripts = ScriptJobs(context=context, events=events)
     plan_thread = PlanThread(
         database=context.database,
@@ -418,10 +420,11 @@ def build_worker(
             loader=loader,
             take_writer=take_writer,
             lock_jobs=lock_jobs,
-            exchange=ExchangeJobs(context=context),
+            exchange=ExchangeJobs(context=context, wake=wake),
             scripts=scripts,
             casts=CastJobs(context=context),
             beginnings=beginnings,
+            importings=Beginnings(path=context.instance.state_dir / IMPORTINGS),
             plannings=Beginnings(path=context.instance.state_dir / PLANNINGS),
             plan_thread=plan_thread,
             planner=plan_thread.planner,

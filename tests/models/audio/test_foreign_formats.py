@@ -23,7 +23,7 @@ def test_a_foreign_format_is_known_by_its_first_bytes(content, reader):
 
 def test_without_a_converter_the_message_says_what_to_install(tmp_path):
     with pytest.raises(InvalidReferenceAudio, match="neither afconvert nor ffmpeg") as caught:
-        converted(tmp_path / "memo.m4a", foreign_format(M4A), longest_s=60, which=lambda _: None)
+        converted(tmp_path / "memo.m4a", foreign_format(M4A), name="memo.m4a", longest_s=60, which=lambda _: None)
     assert "Install ffmpeg" in caught.value.hint
 
 
@@ -36,7 +36,7 @@ def test_a_converter_is_asked_and_its_refusal_is_told(tmp_path, script, works):
 
     def convert():
         which = {"ffmpeg": str(program)}.get
-        return converted(tmp_path / "memo.m4a", foreign_format(M4A), longest_s=60, which=which)
+        return converted(tmp_path / "memo.m4a", foreign_format(M4A), name="memo.m4a", longest_s=60, which=which)
 
     if works:
         assert convert() == b"RIFF"

@@ -32,7 +32,7 @@ def a_file(folder, samples, *, subtype="PCM_16", rate_hz=RATE_HZ, name="a.wav"):
 
 
 def read(path, transcript=WORDS):
-    return read_reference(path, transcript=transcript)
+    return read_reference(path, name=path.name, transcript=transcript)
 
 
 def test_a_good_recording_is_taken_as_it_is(tmp_path):

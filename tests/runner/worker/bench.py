@@ -53,11 +53,13 @@ class Bench:
             self.worker.take_writer_thread.rest()
             for active in self.worker.in_flight.jobs.values():
                 if active.is_reading:
-                    active.lock_task.reading._process._process.wait(PATIENCE_S)
+                    active.lock_task.reading.wait(PATIENCE_S)
             if (reading := self.worker.drops.scanner._reader._large) is not None and self.waits_for_readings:
                 wait([reading], PATIENCE_S)
+            if (importing := self.worker.dispatcher.exchange._reading) is not None:
+                wait([importing[1]], PATIENCE_S)
             for process in [step.process for step in self.worker.scripts._steps.values() if step.process]:
-                process._process.wait(PATIENCE_S)
+                process.wait_for_end(PATIENCE_S)
             if (batch := self.worker.finisher_thread._batch) is not None:
                 wait([batch], PATIENCE_S)
 
