@@ -54,6 +54,7 @@ def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) 
         "warnings_json": canonical_json(list(new.warnings)),
         "facts_json": canonical_json(dict(new.facts)),
         **({"parent_id": new.parent_id, "role": new.role} if new.parent_id is not None else {}),
+        "live": int(new.live),
     }
     job = get(session, session.insert("job", columns))
     needs = [(job.id, needs_id, required) for needs_id, required in new.dependencies.items()]

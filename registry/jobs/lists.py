@@ -41,7 +41,7 @@ _NEEDS = f"""
 _WITHOUT_SPEC = """
     id, name, key, kind, status, outcome, content_sha256, '{}' AS spec_json, claim_id, dropped_name, priority, model,
     makes_voice, NULL AS plan_json, attempts, not_before_s, claimed_s, started_s, finished_s, error_code,
-    error_message, error_hint, warnings_json, facts_json
+    error_message, error_hint, warnings_json, facts_json, live
 """
 
 
@@ -213,6 +213,12 @@ def lines_by_status(session: Session) -> dict[LineStatus, int]:
     """Number of lines in each state, those of all jobs."""
     found = {row["status"]: row["number"] for row in session.rows(_by_status("line"))}
     return {status: found.get(status, 0) for status in LineStatus}
+
+
+def attempts_by_outcome(session: Session) -> dict[str, int]:
+    """Number of renderings and reuses by what came of them: `passed`, `failed-gates`, `engine-lost`, …"""
+    rows = session.rows("SELECT outcome, count(*) AS number FROM attempt GROUP BY outcome")
+    return {row["outcome"]: row["number"] for row in rows}
 
 
 def _by_status(table: str) -> str:

@@ -20,6 +20,7 @@ class ReadyJob:
     priority: int
     model: str | None
     claimed_s: float
+    live: bool = False
 
 
 def ready_jobs(
@@ -31,10 +32,10 @@ def ready_jobs(
     limit: int,
     absent: Collection[str] = (),
 ) -> list[ReadyJob]:
-    """Queued jobs that may start: the oldest overdue ones, those of the highest priority, and of these those
-    whose work needs `model`; none whose model is `absent`."""
+    """Queued jobs that may start: live ones, the oldest overdue ones, those of the highest priority, and of these
+    those whose work needs `model`; none whose model is `absent`."""
     fitting = """
-        SELECT id, priority, model, claimed_s FROM job WHERE status = 'queued' AND outcome IS NULL
+        SELECT id, priority, model, claimed_s, live FROM job WHERE status = 'queued' AND outcome IS NULL
         AND (not_before_s <= :now_s OR not_before_s > :now_s + :longest_delay_s)
         AND (model IS NULL OR model NOT IN (SELECT value FROM json_each(:absent)))
     """
@@ -44,10 +45,11 @@ def ready_jobs(
 
     def collect(condition: str, **more: Any) -> None:
         for row in session.rows(f"{fitting} {condition} LIMIT :limit", {**values, **more}):
-            found[row["id"]] = ReadyJob(**row)
+            found[row["id"]] = ReadyJob(**{**row, "live": bool(row["live"])})
 
     collect("ORDER BY priority DESC, id")
     if len(found) >= limit:  # else these are all there are
+        collect("AND live = 1 ORDER BY id")
         highest = max(job.priority for job in found.values())
         collect("AND priority = :highest AND model = :model ORDER BY id", highest=highest, model=model)
         collect("AND claimed_s < :overdue_before_s ORDER BY id", overdue_before_s=overdue_before_s)

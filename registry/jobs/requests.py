@@ -1,4 +1,4 @@
-"""Requests of other processes to the runner, as rows: to cancel a job, or to try it again."""
+"""Requests of other processes to the runner, as rows: to cancel a job, to try it again, or to speak a drop live."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from registry.jobs.dependencies import will_end
 from registry.jobs.jobs import by_name, change_claim
 from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, JsonObject, Request
 from registry.storage.session import Session
+
+LIVE_DROP_S = 600.0  # a drop that was not claimed by then was taken back
 
 
 class JobNotRetryable(Conflict):
@@ -62,3 +64,18 @@ def open_requests(session: Session) -> list[Request]:
 def drop_requests(session: Session, request_ids: Sequence[int]) -> None:
     """Forget requests that have been carried out."""
     session.execute_many("DELETE FROM job_request WHERE id = ?", [(request_id,) for request_id in request_ids])
+
+
+def add_live_drop(session: Session, name: str, content_sha256: str, *, now_s: float) -> None:
+    """Have the drop that will come under this name, with this content, spoken at once and heard as it is spoken."""
+    session.execute_many(
+        "DELETE FROM live_drop WHERE at_s < ? OR at_s > ?", [(now_s - LIVE_DROP_S, now_s + LIVE_DROP_S)]
+    )
+    statement = "INSERT OR REPLACE INTO live_drop (name, content_sha256, at_s) VALUES (?, ?, ?)"
+    session.execute_many(statement, [(name, content_sha256, now_s)])
+
+
+def take_live_drop(session: Session, name: str, content_sha256: str) -> bool:
+    """Whether somebody listens to a drop that has been claimed; the request for it is done."""
+    statement = "DELETE FROM live_drop WHERE name = :name AND content_sha256 = :content RETURNING name"
+    return bool(session.rows(statement, {"name": name, "content": content_sha256}))

@@ -50,6 +50,7 @@ def job_from(row: Row) -> Job:
         error=error_from(row),
         warnings=tuple(json.loads(row["warnings_json"])),
         facts=json.loads(row["facts_json"]),
+        live=bool(row["live"]),
     )
 
 

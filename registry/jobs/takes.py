@@ -74,6 +74,14 @@ class TakeStore:
         session.insert("take", _row_of(take))
         return take
 
+    def mark_used(self, session: Session, job_id: int, *, now_s: float) -> None:
+        """Mark the takes of a job's lines as just used."""
+        statement = """
+            UPDATE take SET last_used_s = max(last_used_s, ?)
+            WHERE key IN (SELECT take_key FROM line WHERE job_id = ? AND take_key IS NOT NULL)
+        """
+        session.execute_many(statement, [(now_s, job_id)])
+
     def read(self, take: Take) -> bytes:
         """The audio of a take, checked. Raises ObjectMissing and ObjectDamaged."""
         return self.audio.read(take.audio_sha256)
@@ -82,6 +90,12 @@ class TakeStore:
         """Number of takes, and the sum of their sizes in bytes, audio that several share counted for each."""
         row = session.rows("SELECT count(*) AS takes, coalesce(sum(size_bytes), 0) AS bytes FROM take")[0]
         return int(row["takes"]), int(row["bytes"])
+
+    def durations_s(self, session: Session) -> tuple[float, float]:
+        """Seconds of speech in the store, and seconds that an engine took for it."""
+        question = "SELECT coalesce(sum(duration_s), 0) AS spoken, coalesce(sum(render_s), 0) AS render FROM take"
+        row = session.rows(question)[0]
+        return float(row["spoken"]), float(row["render"])
 
     def used_bytes(self, session: Session) -> int:
         """Size of all takes; audio that several takes share counts once."""

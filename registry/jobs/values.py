@@ -95,6 +95,7 @@ class NewJob:
     voices: tuple[tuple[str, str], ...] = ()  # (the voice's name key, reference as written)
     parent_id: int | None = None  # the script that it belongs to
     role: str | None = None  # in that script: `design:elena`, `chapter:3`
+    live: bool = False  # somebody listens while it is spoken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,7 @@ class Job:
     error: JobError | None
     warnings: tuple[str, ...]
     facts: JsonObject
+    live: bool = False  # somebody listens while it is spoken
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,11 +198,25 @@ SCRIPTS = (
     "CREATE INDEX job_by_parent ON job (parent_id, id) WHERE parent_id IS NOT NULL",
 )
 
+LIVE = (
+    "ALTER TABLE job ADD COLUMN live INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX job_live ON job (id) WHERE live = 1",
+    """
+    CREATE TABLE live_drop (
+        name TEXT NOT NULL,
+        content_sha256 TEXT NOT NULL,
+        at_s REAL NOT NULL,
+        PRIMARY KEY (name, content_sha256)
+    )
+    """,
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(number=1, name="voices, candidates and takes", statements=VOICES_AND_TAKES),
     Migration(number=2, name="jobs, lines and attempts", statements=LEDGER),
     Migration(number=3, name="an id, and a hash of a version's record", statements=IDENTITY),
     Migration(number=4, name="jobs that belong to a script", statements=SCRIPTS),
+    Migration(number=5, name="jobs that somebody listens to", statements=LIVE),
 )
 
 

@@ -78,12 +78,19 @@ def get_version(session: Session, version_id: int) -> Version:
 
 
 def living_with_digest(session: Session, start: str) -> str | None:
-    """The reference `name@N` of a version, of any voice, whose digest begins so and that was not removed."""
+    """The reference `name@N` of the version, of any voice, whose digest begins so and that was not removed.
+
+    Raises AmbiguousDigest when there are several of different digests.
+    """
     question = """
-        SELECT voice.name, version.number FROM version JOIN voice ON voice.id = version.voice_id
-        WHERE version.digest >= :start AND version.digest < :end AND version.deleted_s IS NULL LIMIT 1
+        SELECT voice.name, version.number, version.digest FROM version JOIN voice ON voice.id = version.voice_id
+        WHERE version.digest >= :start AND version.digest < :end AND version.deleted_s IS NULL
+        GROUP BY version.digest ORDER BY version.digest LIMIT 2
     """
     found = session.rows(question, {"start": start, "end": start + "g"})
+    if len(found) > 1:
+        message = f"Several versions have digests that begin with {start}."
+        raise AmbiguousDigest(message, hint="Give more digits; `voicejobs voices show NAME` prints them all.")
     return f"{found[0]['name']}@{found[0]['number']}" if found else None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from registry.errors import NotFound, VoiceJobsError
 from registry.jobs import dependencies, jobs
-from registry.jobs.requests import resume
+from registry.jobs.requests import resume, take_live_drop
 from registry.jobs.values import LOST_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobError, JobStatus, NewJob
 from registry.storage.session import Session
 from registry.voices.candidates import find_candidates
@@ -141,6 +141,7 @@ class Admission:
                 dependencies=needs.jobs,
                 voices=tuple(dict.fromkeys(needs.voices)),
                 facts=self._file_facts(drop),
+                live=take_live_drop(self.session, drop.dropped_name, drop.content_sha256 or ""),
             ),
             taken=self.taken,
         )

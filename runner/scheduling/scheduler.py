@@ -1,6 +1,7 @@
 """Jobs that could run → which goes first. Pure functions.
 
-A job that has waited for more than `max_wait_s` goes next whatever its model, the longest first. Otherwise the
+A live job, to which somebody listens, goes before all others. A job that has waited for more than `max_wait_s` goes
+next whatever its model, the longest first. Otherwise the
 highest priority goes first, among these the jobs of the loaded model, so that models are swapped as rarely as
 possible, and then the job that was claimed first.
 """
@@ -19,12 +20,15 @@ class Choice:
     priority: int
     model: str | None
     waits_since_s: float  # its claim, or the last time it got the engine
+    live: bool = False
 
 
 def in_order(choices: Iterable[Choice], *, loaded: str | None, now_s: float, max_wait_s: float) -> list[Choice]:
     """The jobs in the order in which they should be worked on."""
 
     def rank(choice: Choice) -> tuple[float, ...]:
+        if choice.live:
+            return (-1, choice.id)
         if now_s - choice.waits_since_s > max_wait_s:
             return (0, choice.waits_since_s, choice.id)
         return (1, -choice.priority, choice.model is not None and choice.model != loaded, choice.id)

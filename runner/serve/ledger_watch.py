@@ -26,6 +26,11 @@ class LedgerWatch:
     _changed: anyio.Event = field(default_factory=anyio.Event)
     _came: anyio.Event = field(default_factory=anyio.Event)
 
+    @property
+    def look_s(self) -> float:
+        """Time between two looks; the more wait, the longer."""
+        return max(LOOK_S, PER_WAITER_S * self._waiters)
+
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
@@ -35,7 +40,7 @@ class LedgerWatch:
             if self._has_changed():
                 self._changed.set()
                 self._changed = anyio.Event()
-            await anyio.sleep(max(LOOK_S, PER_WAITER_S * self._waiters))
+            await anyio.sleep(self.look_s)
 
     def _has_changed(self) -> bool:
         try:
@@ -72,8 +77,10 @@ class Waiter:
     watch: LedgerWatch
     _next: anyio.Event
 
-    async def change(self, *, at_most_s: float = WAKE_ANYWAY_S) -> None:
-        """Wait for a change since the last wait, or for a while."""
+    async def change(self, *, at_most_s: float = WAKE_ANYWAY_S) -> bool:
+        """Wait for a change since the last wait, or for a while; returns whether there was one."""
         with anyio.move_on_after(at_most_s):
             await self._next.wait()
+        has_changed = self._next.is_set()
         self._next = self.watch._changed
+        return has_changed

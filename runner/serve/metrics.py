@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from registry.jobs.lists import jobs_by_status, lines_by_status, oldest_queued_s
+from registry.jobs.lists import attempts_by_outcome, jobs_by_status, lines_by_status, oldest_queued_s
 from registry.storage.session import Session
 from registry.voices.lookup import number_of_versions
 from runner.serve.context import ServeContext
@@ -53,19 +53,24 @@ class MetricsApi:
         def gauge(name: str, help_text: str, value: float) -> None:
             Gauge(f"voicejobs_{name}", help_text, registry=registry).set(value)
 
-        def by_state(name: str, help_text: str, figures: Mapping[Any, int]) -> None:
-            made = Gauge(f"voicejobs_{name}", help_text, ["state"], registry=registry)
+        def by_state(name: str, help_text: str, figures: Mapping[Any, int], *, label: str = "state") -> None:
+            made = Gauge(f"voicejobs_{name}", help_text, [label], registry=registry)
             for state, value in figures.items():
                 made.labels(str(state)).set(value)
 
         by_state("jobs", "Jobs of the ledger by state.", jobs_by_status(session))
         by_state("lines", "Lines of the ledger's jobs by state.", lines_by_status(session))
+        said = "Renderings of lines by outcome; engine-lost: the engine died over them."
+        by_state("attempts", said, attempts_by_outcome(session), label="outcome")
         oldest_s = oldest_queued_s(session)
         age_s = 0.0 if oldest_s is None else max(0.0, time.time() - oldest_s)
         gauge("oldest_ready_seconds", "Age of the oldest job that could start.", age_s)
         takes, takes_bytes = self.context.takes.totals(session)
         gauge("takes", "Takes in the store.", takes)
         gauge("takes_bytes", "Size of the takes in the store.", takes_bytes)
+        spoken_s, render_s = self.context.takes.durations_s(session)
+        gauge("takes_audio_seconds", "Speech in the takes of the store.", spoken_s)
+        gauge("takes_render_seconds", "Time that engines took for these takes.", render_s)
         gauge("voice_versions", "Versions of voices that were not removed.", number_of_versions(session))
         gauge("runner_active", "1 while a runner is active.", float(is_active))
         for name, help_text, value in self._of_the_disk():

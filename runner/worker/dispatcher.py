@@ -128,7 +128,7 @@ class Dispatcher:
 
     def _submit_all(self, active: ActiveJob) -> bool:
         """Give the engine all that this job has now; False when the engine takes no more before it has answered."""
-        while self.in_flight.capacity > 0 and not self.in_flight.has_isolated:
+        while self.in_flight.has_room_for(active) and not self.in_flight.has_isolated:
             if not self.in_flight.submit(active):
                 return not active.pending  # else an isolated line waits until it has the engine to itself
         return False
@@ -156,16 +156,22 @@ class Dispatcher:
 
     def _ordered(self, passed: set[int]) -> list[Choice]:
         choices = [
-            Choice(id=key, priority=active.job.priority, model=active.model, waits_since_s=active.last_scheduled_s)
+            Choice(
+                id=key,
+                priority=active.job.priority,
+                model=active.model,
+                waits_since_s=active.last_scheduled_s,
+                live=active.job.live,
+            )
             for key, active in self.in_flight.jobs.items()
             if active.has_work and key not in passed and active.model not in self._absent
         ]
-        if sum(active.model not in self._absent for active in self.in_flight.jobs.values()) < JOBS_AT_ONCE:
-            choices += [
-                Choice(id=job.id, priority=job.priority, model=job.model, waits_since_s=job.claimed_s)
-                for job in self._ready.values()
-                if job.model not in self._absent and job.id not in self._held
-            ]
+        has_room = sum(active.model not in self._absent for active in self.in_flight.jobs.values()) < JOBS_AT_ONCE
+        choices += [
+            Choice(id=job.id, priority=job.priority, model=job.model, waits_since_s=job.claimed_s, live=job.live)
+            for job in self._ready.values()
+            if (has_room or job.live) and job.model not in self._absent and job.id not in self._held
+        ]
         max_wait_s = self.context.settings.max_wait_s
         return in_order(choices, loaded=self.loader.loaded, now_s=self.context.clock(), max_wait_s=max_wait_s)
 

@@ -76,6 +76,12 @@ class InFlight:
         wanted = max(FEWEST_IN_FLIGHT, 2 * facts.batch, min(MOST_IN_FLIGHT, a_moment))
         return wanted - len(self.job_of_work)
 
+    def has_room_for(self, active: ActiveJob) -> bool:
+        """Whether the engine is given another piece of this job's work; live work does not wait for the batch's."""
+        if not active.job.live or self.loader.facts is None:
+            return self.capacity > 0
+        return sum(owner.job.live for owner in self.job_of_work.values()) < FEWEST_IN_FLIGHT
+
     @property
     def expects_more(self) -> bool:
         """Whether the engine is so fast that its next answers are worth a moment's wait, and there is room for them."""
@@ -213,7 +219,8 @@ class InFlight:
             return True
         active.in_flight[task.work_id] = task
         self.job_of_work[task.work_id] = active
-        self.engine.submit(task.work(engine_voice(voice, prompt=prompt)), expected_s=task.expected().high_s)
+        work = task.work(engine_voice(voice, prompt=prompt), live=active.job.live)
+        self.engine.submit(work, expected_s=task.expected().high_s)
         return True
 
     def _prompt(self, sha256: str) -> bytes:
@@ -280,7 +287,8 @@ class InFlight:
             active.pending.append(task)
             return
         settings, now_s = self.context.settings, self.context.clock()
-        if not task.add_result(done, sound, max_takes=settings.max_takes, is_seeded=facts.is_seeded, now_s=now_s):
+        max_takes = 1 if active.job.live else settings.max_takes  # what was heard cannot be taken back
+        if not task.add_result(done, sound, max_takes=max_takes, is_seeded=facts.is_seeded, now_s=now_s):
             self.spools.end(done.id, SpoolState.RETRIED)
             active.pending.appendleft(task)
         elif task.best is not None and task.best.quality.usable:

@@ -73,7 +73,7 @@ class LineTask:
         assert self.best is not None
         return self.best.sound
 
-    def work(self, voice: EngineVoice) -> SpeechWork:
+    def work(self, voice: EngineVoice, *, live: bool = False) -> SpeechWork:
         """The line as the engine is asked for it."""
         request = self.line.request
         return SpeechWork(
@@ -85,6 +85,7 @@ class LineTask:
             instruct=request.instruct,
             sampling=request.sampling,
             max_seconds=request.max_seconds,
+            live=live,
         )
 
     def expected(self) -> SpokenTime:

@@ -55,7 +55,8 @@ from runner.worker.take_writer_thread import TakeWriterThread
 
 logger = logging.getLogger(__name__)
 
-REQUEST_LOOK_S = 1.0  # how long a request of another process may go unnoticed
+REQUEST_LOOK_S = 1.0  # how long a request of another process may go unnoticed,
+WORKING_LOOK_S = 0.5  # while jobs run that it may concern
 READING_LOOK_S = 0.05  # between two looks at a process that reads a recording
 RECEIPT_RETRY_S = 5.0  # between two tries at a receipt whose folder cannot be written
 BEGINNINGS, PLANNINGS, IMPORTINGS = "beginning.json", "planning.json", "importing.json"  # in the state folder
@@ -299,7 +300,9 @@ class Worker:
             return min(self.pause.until_s - now_s, REQUEST_LOOK_S)
         if self.in_flight.results and not self.take_writer_thread:
             return 0.0
-        dues = [now_s + (READING_LOOK_S if self.in_flight.reads_recordings or self.scripts else REQUEST_LOOK_S)]
+        reads = self.in_flight.reads_recordings or self.scripts
+        look_s = WORKING_LOOK_S if self.in_flight.jobs else REQUEST_LOOK_S
+        dues = [now_s + (READING_LOOK_S if reads else look_s)]
         if not self.is_stopping:
             dues.append(self.drops.next_scan_s)
         if (load_s := self.loader.next_try_s()) is not None:

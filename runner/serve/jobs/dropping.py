@@ -13,6 +13,7 @@ from pathlib import Path
 from registry.errors import VoiceJobsError, storage_error
 from registry.jobs import jobs
 from registry.jobs.lists import find_drop
+from registry.jobs.requests import add_live_drop
 from registry.jobs.values import RETRYABLE_STATUSES, Job, JobStatus
 from registry.storage.session import Session
 from runner.errors import CHECK_HINT, JobFileInvalid
@@ -76,9 +77,12 @@ async def drop_once(context: ServeContext, job: JobOnDisk, *, name: str) -> Drop
     return await drop(context, job, name=name)
 
 
-async def drop(context: ServeContext, job: JobOnDisk, *, name: str) -> Dropped:
+async def drop(context: ServeContext, job: JobOnDisk, *, name: str, live: bool = False) -> Dropped:
     """The job that a drop becomes. Raises NoRunner, and RequestRefused when it is not taken in time."""
     with _reserved(context, name) as own_name:
+        if live:
+            content_sha256, now_s = job.content_sha256, time.time()
+            await context.request(lambda session: add_live_drop(session, own_name, content_sha256, now_s=now_s))
         submitted = await context.in_thread(lambda: submit_job(context.instance, job, name=own_name))
         async with context.watch.waiting() as waiter:
             return await _claimed(context, submitted, waiter)

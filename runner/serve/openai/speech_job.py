@@ -7,61 +7,37 @@ takes, and two at once share one job. A job that nobody listens to any more is c
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import anyio
-import numpy as np
 
-from models.audio.encoder import integers
-from registry.durable_files import FileLock
-from registry.errors import Conflict, NotFound, VoiceJobsError
+from registry.errors import Conflict, NotFound, StorageError, VoiceJobsError
 from registry.jobs import jobs, lines
 from registry.jobs.lists import latest_named, line_counts
 from registry.jobs.requests import add_request, open_requests
-from registry.jobs.values import CANCEL, OPEN_STATUSES, Job, JobError, JobStatus, Line, LineStatus
+from registry.jobs.values import CANCEL, OPEN_STATUSES, Job, JobError, JobStatus
 from registry.storage.session import Session
 from registry.voices.lookup import living_with_digest
 from registry.voices.names import DIGEST_PREFIX
 from runner.names import parse_voice_reference, printable_name
-from runner.outbox.take_encoding import take_waveform
-from runner.outbox.track import pause_samples
 from runner.scheduling.planner import Planner
 from runner.scheduling.voice_resolution import ModelNames
 from runner.serve.context import ServeContext
-from runner.serve.errors import NoRunner, RequestRefused
+from runner.serve.errors import RequestRefused
 from runner.serve.jobs.dropping import drop
 from runner.serve.openai.audio_encoder import Samples
+from runner.serve.openai.job_sound import JobSound, blamed
 from runner.serve.openai.speech_request import SpeechRequest
 from runner.submission.checked_job import JobOnDisk
 from runner.submission.drop_writer import job_from_values
 from runner.version import VERSION
 
-PIECE_SAMPLES = 24_000
-LOOK_S = 0.2
-READY = (LineStatus.TAKEN, LineStatus.PUBLISHED)
-# Errors of a job → the parameter that is to blame, OpenAI's code and the status.
-BLAME = {
-    "unknown-speaker": ("voice", "voice_not_found", 404),
-    "voice-not-found": ("voice", "voice_not_found", 404),
-    "version-not-found": ("voice", "voice_not_found", 404),
-    "alias-not-found": ("voice", "voice_not_found", 404),
-    "dependency-unknown": ("voice", "voice_not_found", 404),
-    "unknown-model": ("model", "model_not_found", 404),
-    "model-not-installed": ("model", "model_not_found", 404),
-    "prompt-model-mismatch": ("model", "invalid_value", 400),
-    "unknown-language": ("language", "invalid_value", 400),
-    "language-not-spoken": ("language", "invalid_value", 400),
-    "invalid-job-file": ("input", "invalid_value", 400),
-    "invalid-voice-reference": ("voice", "voice_not_found", 404),
-    "invalid-voice-name": ("voice", "voice_not_found", 404),
-    "ambiguous-digest": ("voice", "invalid_value", 400),
-    "invalid-input": ("input", "invalid_value", 400),
-}
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -86,13 +62,21 @@ class SpeechJobs:
                 takes = self.context.takes
                 known = await self.context.read(lambda session: _known(session, stem, takes.audio.is_whole))
                 if known is not None:
+                    await self._mark_used(known)
                     return known
                 await self.context.require_runner()
                 await self.context.require_room()
-                return (await drop(self.context, job, name=f"{stem}.json")).job
+                return (await drop(self.context, job, name=f"{stem}.json", live=True)).job
         finally:
             if not lock.statistics().tasks_waiting and not lock.locked():
                 self._locks.pop(stem, None)
+
+    async def _mark_used(self, job: Job) -> None:
+        """Keep the takes of a job that is asked for again from being evicted."""
+        try:
+            await self.context.request(lambda session: self.context.takes.mark_used(session, job.id, now_s=time.time()))
+        except StorageError as error:
+            logger.warning("takes that were asked for again may be evicted: %s", error)
 
     @contextlib.asynccontextmanager
     async def listening(self, job: Job) -> AsyncIterator[None]:
@@ -115,50 +99,9 @@ class SpeechJobs:
         if await self.context.read(lambda session: _is_unspoken(session, job.id)):
             await self.context.request(ask)
 
-    async def sound(self, job: Job) -> AsyncGenerator[Samples, None]:
-        """The sound of a job, piece by piece. Raises RequestRefused when it fails, NoRunner when its runner dies."""
-        holder = FileLock(self.context.instance.lock_path).holder()
-        position = 1
-        async with self.context.watch.waiting() as waiter:
-            while True:
-                found, line, total = await self.context.read(functools.partial(_state, job.id, position))
-                if found is None:
-                    raise blamed(JobError(code="job-not-found", message=f"The job {job.name!r} was removed."))
-                if line is not None and line.status in READY:
-                    async for piece in self._pieces(line):
-                        yield piece
-                    position += 1
-                elif line is not None and line.error is not None:
-                    raise blamed(line.error)
-                elif (found.outcome or found.status) not in OPEN_STATUSES:
-                    if total and position > total and (found.outcome or found.status) == JobStatus.DONE:
-                        return
-                    raise _ending(found)
-                elif total and position > total:
-                    return  # all is spoken; its receipt is being written
-                else:
-                    await self._require_same_runner(holder)
-                    await waiter.change(at_most_s=LOOK_S)
-
-    async def _require_same_runner(self, holder: object) -> None:
-        if not await self.context.runner_is_active() or FileLock(self.context.instance.lock_path).holder() != holder:
-            raise NoRunner
-
-    async def _pieces(self, line: Line) -> AsyncIterator[Samples]:
-        if not line.request.is_pause:
-            assert line.result is not None
-            digest = line.result["audio_sha256"]
-            samples = await self.context.in_thread(lambda: self._take(digest))
-            for start in range(0, samples.size, PIECE_SAMPLES):
-                yield samples[start : start + PIECE_SAMPLES]
-        rest = pause_samples(line.request.pause_after_s)
-        while rest > 0:
-            yield np.zeros(min(rest, PIECE_SAMPLES), np.int16)
-            rest -= PIECE_SAMPLES
-
-    def _take(self, audio_sha256: str) -> Samples:
-        waveform = take_waveform(self.context.takes.audio.read(audio_sha256))
-        return integers(np.clip(waveform, -1.0, 1.0), bits=16).astype(np.int16)
+    def sound(self, job: Job) -> AsyncGenerator[Samples, None]:
+        """The sound of a job, as `JobSound.pieces` gives it."""
+        return JobSound(context=self.context, job=job).pieces()
 
 
 def _planned(session: Session, context: ServeContext, request: SpeechRequest) -> tuple[JobOnDisk, str]:
@@ -216,22 +159,3 @@ def _is_unspoken(session: Session, job_id: int) -> bool:
         return False
     counts = line_counts(session, job_id)
     return not counts.total or counts.waiting > 0
-
-
-def _state(job_id: int, position: int, session: Session) -> tuple[Job | None, Line | None, int]:
-    """A job, its line at a position, and how many lines it has; none before it has begun."""
-    total = line_counts(session, job_id).total
-    return jobs.find(session, job_id), lines.at(session, job_id, position), total
-
-
-def _ending(job: Job) -> RequestRefused:
-    if job.error is not None:
-        return blamed(job.error)
-    said = f"The job {job.name!r} ended without its sound: {job.outcome or job.status}."
-    return RequestRefused(500, said, wire_code="job_failed")
-
-
-def blamed(error: JobError) -> RequestRefused:
-    """The answer for an error of a job or of its planning."""
-    param, code, status = BLAME.get(error.code, (None, error.code.replace("-", "_"), 500))
-    return RequestRefused(status, error.message, hint=error.hint, wire_code=code, param=param)

@@ -31,3 +31,8 @@ def test_a_job_that_waited_too_long_goes_next_whatever_its_model_and_priority():
 
 def test_of_the_overdue_the_oldest_goes_first():
     assert order(job(1, since_s=60), job(2, since_s=50, model="big"), loaded="draft") == [2, 1]
+
+
+def test_a_live_job_goes_before_all_others():
+    live = Choice(id=9, priority=-5, model="big", waits_since_s=999, live=True)
+    assert order(job(1, priority=9), job(2, since_s=50), live, loaded="draft") == [9, 2, 1]
