@@ -21,6 +21,8 @@ MAX_PATH_BYTES = 1_024
 MAX_COMPONENT_BYTES = 255
 MAX_JOB_NAME_BYTES = 150  # leaves room for "-12345" and for ".result.json.tmp" within 255 bytes
 
+SPEECH_REQUEST = re.compile(r"speech-[0-9a-f]{20}(-\d+)?")
+
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -133,6 +135,16 @@ def printable_name(name: str) -> str:
     """`name` with all unprintable characters replaced: for messages, logs and receipts."""
     text = SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name)  # bytes that are not UTF-8, as Python keeps them in names
     return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def speech_request_name(digest: str) -> str:
+    """Name of the job of a request for speech, from the digest of what it sounds like."""
+    return f"speech-{digest[:20]}"
+
+
+def is_speech_request(job_name: str) -> bool:
+    """Whether the server made a job for a request for speech."""
+    return SPEECH_REQUEST.fullmatch(job_name) is not None
 
 
 def job_name_from(dropped_name: str) -> str:

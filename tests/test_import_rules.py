@@ -53,7 +53,7 @@ LAYERS = {
         "jobfile",
         "inbox script",
         "outbox scheduling",
-        "submission engine master",
+        "submission engine master hooks",
         "cluster",
         "worker",
         "doctor serve services",  # the commands of `cli` start them
@@ -68,7 +68,7 @@ MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}
 FORWARDING = {"models.qwen3_tts", "runner.cli"}
 
 THREADS_START_IN = {
-    "runner.worker", "runner.engine", "runner.inbox.watcher",
+    "runner.worker", "runner.engine", "runner.inbox.watcher", "runner.hooks",
     "runner.scheduling.plan_thread", "runner.inbox.job_reader",  # large jobs hold nobody up
     "models.processes.engine",  # reads requests while the model computes
     "models.fetch.download_process",  # ends with its parent
@@ -78,7 +78,7 @@ THREADS_START_IN = {
 PROCESSES_START_IN = {
     "runner.engine", "runner.reading_process", "runner.doctor.engine_trial", "runner.cli.player",
     "runner.cli.quantize_run",
-    "runner.serve.runner_process",
+    "runner.serve.runner_process", "runner.hooks.delivery",
     "models.audio.conversion", "models.audio.foreign_formats",  # afconvert and ffmpeg
     "models.fetch.download_process",
     "models.hardware.blas",  # measures each library in a process of its own

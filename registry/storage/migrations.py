@@ -211,12 +211,31 @@ LIVE = (
     """,
 )
 
+HOOKS = (
+    """
+    CREATE TABLE hook_delivery (
+        id INTEGER PRIMARY KEY,
+        hook TEXT NOT NULL,
+        webhook_id TEXT NOT NULL UNIQUE,
+        type TEXT NOT NULL,
+        at_s REAL NOT NULL,
+        data BLOB,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        next_s REAL NOT NULL,
+        error TEXT,
+        given_up_s REAL
+    )
+    """,
+    "CREATE INDEX hook_delivery_due ON hook_delivery (hook, next_s) WHERE given_up_s IS NULL",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(number=1, name="voices, candidates and takes", statements=VOICES_AND_TAKES),
     Migration(number=2, name="jobs, lines and attempts", statements=LEDGER),
     Migration(number=3, name="an id, and a hash of a version's record", statements=IDENTITY),
     Migration(number=4, name="jobs that belong to a script", statements=SCRIPTS),
     Migration(number=5, name="jobs that somebody listens to", statements=LIVE),
+    Migration(number=6, name="notices to receivers outside", statements=HOOKS),
 )
 
 

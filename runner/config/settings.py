@@ -14,6 +14,7 @@ import pydantic
 from pydantic import Field
 
 from registry.errors import nearest
+from runner.config.hook_settings import HookSettings
 from runner.config.serve_settings import ServeSettings
 from runner.config.source_positions import nearest_position, repeated_toml_key, toml_positions
 from runner.config.validation_messages import Problem, dotted, problems_in
@@ -109,8 +110,12 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
         description="how tokens are sampled; a missing key takes the model's own value",
     )
     serve: ServeSettings = Field(default_factory=ServeSettings, description="the server, `voicejobs serve`")
+    hooks: list[HookSettings] = Field(
+        default_factory=list, max_length=20, description="who is told when something happens"
+    )
 
 
+IN_THE_FILE_ALONE = ("hooks",)  # neither the environment nor a flag sets them
 TABLES: dict[str, type[pydantic.BaseModel]] = {"sampling": SamplingSettings, "serve": ServeSettings}
 
 
@@ -119,7 +124,7 @@ def setting_keys() -> Iterator[tuple[str, ...]]:
     for name in Settings.model_fields:
         if name in TABLES:
             yield from ((name, inner) for inner in TABLES[name].model_fields)
-        else:
+        elif name not in IN_THE_FILE_ALONE:
             yield (name,)
 
 
@@ -243,6 +248,15 @@ DEFAULT_FILE_HEAD = """\
 """
 
 
+EXAMPLE_OF_HOOKS = """\
+# who is told when something happens; as many as you like, see docs/hooks.md:
+#   [[hooks]]
+#   on = ["job.done", "job.failed"]
+#   url = "https://ntfy.sh/my-topic"
+#   template = "{{data.job}}: {{data.status}}"
+"""
+
+
 def default_file() -> str:
     """Text of a voicejobs.toml in which every key is present, commented out, with its default.
 
@@ -250,12 +264,12 @@ def default_file() -> str:
     """
     lines = [DEFAULT_FILE_HEAD]
     for name, field in Settings.model_fields.items():
-        if name not in TABLES:
+        if name not in (*TABLES, *IN_THE_FILE_ALONE):
             lines += [f"# {field.description}", f"#{name} = {_toml_value(field.default)}", ""]
     for name, table in TABLES.items():
         lines += [f"# {Settings.model_fields[name].description}", f"#[{name}]"]
         lines += [*_table_lines(name, table), ""]
-    return "\n".join(lines[:-1]) + "\n"
+    return "\n".join([*lines, EXAMPLE_OF_HOOKS])
 
 
 def _table_lines(name: str, table: type[pydantic.BaseModel]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from registry.storage.identity import check_kind, check_not_lost, known_id
 from runner.config.instance import Instance
 from runner.doctor import engine_checks
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Finding, Found
+from runner.doctor.hook_checks import HOOK_CHECKS
 from runner.doctor.inbox_checks import INBOX_CHECKS
 from runner.scheduling.pronunciation_file import load_pronunciations
 from runner.text_format import counted
@@ -277,6 +278,7 @@ CHECKS: dict[str, tuple[str, Callable[[Instance], Found]]] = {
     "folders": ("inbox, outbox and state folder exist and can be written to", _folders),
     **INBOX_CHECKS,
     "local-disk": ("the database is on a local disk", _local_disk),
+    **HOOK_CHECKS,
     "free-space": ("more than min_free_bytes are free", _free_space),
     "guarded-folder": ("on macOS: not in Documents, Desktop, Downloads or iCloud", _guarded_folder),
     "clock": ("the time of day is plausible", _clock),

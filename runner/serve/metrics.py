@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from registry.jobs.hook_deliveries import notices_by_state
 from registry.jobs.lists import attempts_by_outcome, jobs_by_status, lines_by_status, oldest_queued_s
 from registry.storage.session import Session
 from registry.voices.lookup import number_of_versions
@@ -62,6 +63,7 @@ class MetricsApi:
         by_state("lines", "Lines of the ledger's jobs by state.", lines_by_status(session))
         said = "Renderings of lines by outcome; engine-lost: the engine died over them."
         by_state("attempts", said, attempts_by_outcome(session), label="outcome")
+        by_state("hook_notices", "Notices to receivers by state.", notices_by_state(session))
         oldest_s = oldest_queued_s(session)
         age_s = 0.0 if oldest_s is None else max(0.0, time.time() - oldest_s)
         gauge("oldest_ready_seconds", "Age of the oldest job that could start.", age_s)

@@ -27,6 +27,7 @@ from runner.config.instance import Instance
 from runner.engine.client import EngineClient, default_memory_limit_bytes
 from runner.errors import RunnerActive
 from runner.exit_codes import INTERRUPTED, OK, STATUS_EXIT_CODES, TRY_AGAIN
+from runner.hooks.delivery import TIMEOUT_S
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.watcher import InboxWatcher
 from runner.worker.context import open_context
@@ -41,6 +42,7 @@ STOP_WITHIN_S = 4.0  # a step that takes longer, a line of minutes to write, is 
 WATCH_CHECK_S = 5.0
 M_ARENA_MAX = -8  # as in glibc's malloc.h
 HEAPS = 2
+NOTICES_S = 1.0
 UNTIL_LOOK_S = 0.1  # how often a caller is asked whether it has what it waited for
 
 
@@ -138,8 +140,11 @@ class Runner:
         if self._last_resort is not None:
             self._last_resort.cancel()
 
-    def run(self, *, until: Callable[[], bool] | None = None) -> RunResult:
-        """Work until `until()` or a signal says stop; None: until a signal."""
+    def run(self, *, until: Callable[[], bool] | None = None, notices_s: float = NOTICES_S) -> RunResult:
+        """Work until `until()` or a signal says stop; None: until a signal.
+
+        After `until()`, notices may still be delivered for `notices_s`; the next runner delivers the others.
+        """
         with self._handled_signals():
             gc.freeze()  # what was imported stays: collections need not look at it again and again
             self.worker.recover(time.monotonic())
@@ -153,6 +158,7 @@ class Runner:
                 self._drain()
             else:
                 self.worker.tidy_up()
+                self.worker.finisher.notices.settle(at_most_s=notices_s)
         return RunResult(
             outcomes=dict(self.worker.outcomes),
             work_waits=self.worker.work_waits(),
@@ -161,7 +167,7 @@ class Runner:
 
     def run_once(self) -> RunResult:
         """Work until nothing is left that can be done now."""
-        return self.run(until=self.is_drained)
+        return self.run(until=self.is_drained, notices_s=TIMEOUT_S + NOTICES_S)
 
     def is_drained(self) -> bool:
         """Whether inbox and ledger hold nothing that could be worked on at this moment."""

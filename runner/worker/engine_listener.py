@@ -19,6 +19,7 @@ from runner.engine.client import EngineClient, EngineEvent, EngineLost, EngineRe
 from runner.engine.model_loader import ModelLoader
 from runner.outbox.progress_file import ProgressWriter
 from runner.worker.context import Context
+from runner.worker.events import EngineDied, Events
 from runner.worker.in_flight import InFlight
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class EngineListener:
     loader: ModelLoader
     in_flight: InFlight
     progress: ProgressWriter
+    events: Events
     _facts: EngineFacts | None = None  # of the model that was loaded last
 
     def tick(self, now_s: float) -> None:
@@ -48,6 +50,7 @@ class EngineListener:
                 error = JobError(code=event.code, message=event.message, hint=event.hint)
                 failed += self.loader.on_failed(error, retryable=event.retryable, now_s=now_s)
             elif isinstance(event, EngineLost):
+                self.events.append(EngineDied(self.loader.loaded or self.loader.loading, event.reason, event.detail))
                 self.in_flight.on_lost(event)
                 failed += self.loader.on_lost(event, now_s=now_s)
             elif isinstance(event, Progress):

@@ -42,5 +42,14 @@ class JobEnded:
     job: Job
 
 
-Event: TypeAlias = ReadyMayExist | TakesWritten | OutcomesCommitted | JobDelayed | JobEnded
+@dataclass(frozen=True)
+class EngineDied:
+    """An engine process that was lost, with the model that it held."""
+
+    model: str | None
+    reason: str
+    detail: str
+
+
+Event: TypeAlias = ReadyMayExist | TakesWritten | OutcomesCommitted | JobDelayed | JobEnded | EngineDied
 Events: TypeAlias = deque[Event]  # any thread may append

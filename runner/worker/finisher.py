@@ -22,6 +22,7 @@ from registry.jobs.values import SCRIPT, Job, JobError, JobStatus
 from registry.storage.session import Session
 from registry.voices.names import name_key
 from runner.errors import DependencyFailed
+from runner.hooks.notices import Notices, notices_of
 from runner.inbox.scanner import InboxScanner
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
@@ -67,6 +68,7 @@ class Finisher:
     scanner: InboxScanner
     recent: RecentTakes
     events: Events
+    notices: Notices
 
     # ---- from lines to an outcome ------------------------------------------------------------------------------
 
@@ -232,16 +234,22 @@ class Finisher:
             self._note_changes(job_ids)
             ended = self._publish_receipts(job_ids, with_job_files=with_job_files)
             crash_point("finishing.receipt-published")
+            told = self.notices.of_ended(ended.values())
+            ended_ids = list(ended)
             with self.context.database.write() as session:
-                jobs.close(session, [job.id for job in ended])
-                settled = dependencies.settle(session, [job.id for job in ended])
+                jobs.close(session, ended_ids)
+                self.notices.add(session, told)
+                settled = dependencies.settle(session, ended_ids)
                 lost = [item for item in settled if item.failed_need is not None]
                 for item in lost:
                     reason = JobError.of(DependencyFailed(item.failed_need or ""))
                     jobs.set_outcome(session, item.job_id, JobStatus.FAILED, now_s=self.context.clock(), error=reason)
-            self.events.extend(map(JobEnded, ended))
+            if told:
+                self.notices.wake()
+            closed = [job for job, _ in ended.values()]
+            self.events.extend(map(JobEnded, closed))
             crash_point("finishing.closed")
-            self._release(ended)
+            self._release(closed)
             job_ids, with_job_files = [item.job_id for item in lost], True
 
     def _release(self, closed: Sequence[Job]) -> None:
@@ -251,8 +259,8 @@ class Finisher:
             {job.claim_id: job.outcome == JobStatus.REJECTED for job in free if job.claim_id is not None}
         )
 
-    def _publish_receipts(self, job_ids: Sequence[int], *, with_job_files: bool) -> list[Job]:
-        """Job files first, receipts last; returns the jobs whose folders could be written."""
+    def _publish_receipts(self, job_ids: Sequence[int], *, with_job_files: bool) -> dict[int, tuple[Job, bytes]]:
+        """Job files first, receipts last; returns the jobs whose folders could be written, with their receipts."""
         files = self._job_files(job_ids) if with_job_files else {}
         with self.context.database.read() as session:
             found = {job.name: job for job in (jobs.get(session, job_id) for job_id in job_ids)}
@@ -266,7 +274,7 @@ class Finisher:
             {name: each for name, each in receipts.items() if name not in errors}
         )
         self._delay(errors, found)
-        return [job for name, job in found.items() if name not in errors]
+        return {job.id: (job, receipts[name][RECEIPT]) for name, job in found.items() if name not in errors}
 
     def _receipt(self, session: Session, job: Job) -> bytes:
         with for_job(job.id):
@@ -301,6 +309,12 @@ class Finisher:
                 with self.context.database.write() as session:
                     for change in changes:
                         jobs.add_warning(session, job_id, change)
+
+
+def build_finisher(context: Context, scanner: InboxScanner, recent: RecentTakes, events: Events) -> Finisher:
+    """A finisher that also tells the receivers of the settings."""
+    notices = notices_of(context.instance, context.database, clock=context.clock)
+    return Finisher(context=context, scanner=scanner, recent=recent, events=events, notices=notices)
 
 
 def _without_job_file(error: StorageError) -> str:

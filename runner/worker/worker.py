@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,9 +42,17 @@ from runner.worker.disk_room import DiskPause, TakeEviction
 from runner.worker.dispatcher import Dispatcher
 from runner.worker.drop_admitter import DropAdmitter
 from runner.worker.engine_listener import EngineListener
-from runner.worker.events import Events, JobDelayed, JobEnded, OutcomesCommitted, ReadyMayExist, TakesWritten
+from runner.worker.events import (
+    EngineDied,
+    Events,
+    JobDelayed,
+    JobEnded,
+    OutcomesCommitted,
+    ReadyMayExist,
+    TakesWritten,
+)
 from runner.worker.exchange_jobs import ExchangeJobs
-from runner.worker.finisher import Finisher
+from runner.worker.finisher import Finisher, build_finisher
 from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
 from runner.worker.job_guard import JobBroken, for_job
@@ -124,6 +133,7 @@ class Worker:
 
     def tick(self, now_s: float) -> None:
         """One step of everything; errors of the disk put the work aside for a while, and lose nothing."""
+        self.finisher.notices.tick(now_s)
         self._tick(now_s)
         error = self.pause.error
         self.waits.write(
@@ -188,6 +198,8 @@ class Worker:
                     self._delay(job, error)
                 case JobEnded(job):
                     self._note_ended(job)
+                case EngineDied(model, reason, detail):
+                    self.finisher.notices.engine_died(model=model, reason=reason, detail=detail, now_s=time.monotonic())
 
     def _meet_requests(self, now_s: float) -> None:
         if due := self.job_requests.due(now_s):
@@ -376,6 +388,7 @@ class Worker:
         self.take_writer_thread.close()
         self.finisher_thread.close()
         self.waits.write(Waits())
+        self.finisher.notices.close()
 
 
 def build_worker(
@@ -390,7 +403,7 @@ def build_worker(
     progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
     take_writer = TakeWriter(context=context, recent=recent)
     beginnings = Beginnings(path=context.instance.state_dir / BEGINNINGS)
-    finisher = Finisher(context=context, scanner=scanner, recent=recent, events=events)
+    finisher = build_finisher(context, scanner, recent, events)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
     lock_jobs = LockJobs(context=context, events=events, wake=wake)
     scripts = ScriptJobs(context=context, events=events)
@@ -414,7 +427,9 @@ def build_worker(
         ),
         beginnings=beginnings,
         drops=DropAdmitter(context=context, scanner=scanner, events=events),
-        listener=EngineListener(context=context, engine=engine, loader=loader, in_flight=in_flight, progress=progress),
+        listener=EngineListener(
+            context=context, engine=engine, loader=loader, in_flight=in_flight, progress=progress, events=events
+        ),
         loader=loader,
         dispatcher=Dispatcher(
             context=context,

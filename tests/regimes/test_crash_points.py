@@ -12,7 +12,7 @@ from tests.regimes.yard import CRASH_EXIT_STATUS, ROOT, Yard, undisturbed_hashes
 STEP = re.compile(r"""crash_point\(\s*"([^"]+)"\s*\)""")
 # Steps that a short synthesize job does not pass: they have tests of their own beside the code they stand in.
 ELSEWHERE = (
-    "backup.", "gc.", "models.", "restore.", "database.before-migration", "database.migrated",
+    "backup.", "gc.", "hooks.", "models.", "restore.", "database.before-migration", "database.migrated",
     "files.moved", "intake.attachments-copied", "intake.orphan-moved", "publish.retired", "publish.stream-synced",
     "objects.stream-synced", "scripts.", "takes.forgotten", "worker.job-planned",
 )  # fmt: skip

@@ -24,7 +24,7 @@ from registry.jobs.values import CANCEL, OPEN_STATUSES, Job, JobError, JobStatus
 from registry.storage.session import Session
 from registry.voices.lookup import living_with_digest
 from registry.voices.names import DIGEST_PREFIX
-from runner.names import parse_voice_reference, printable_name
+from runner.names import parse_voice_reference, printable_name, speech_request_name
 from runner.scheduling.planner import Planner
 from runner.scheduling.voice_resolution import ModelNames
 from runner.serve.context import ServeContext
@@ -125,7 +125,7 @@ def _planned(session: Session, context: ServeContext, request: SpeechRequest) ->
     plan = planner.synthesize(job.spec, session=session, folder=None)  # type: ignore[arg-type]
     spoken = [[line.request_json, line.seed, line.model] for line in plan.lines]
     digest = hashlib.sha256(json.dumps([VERSION, spoken]).encode()).hexdigest()
-    return job, f"speech-{digest[:20]}"
+    return job, speech_request_name(digest)
 
 
 def _by_digest(session: Session, wanted: str) -> str:

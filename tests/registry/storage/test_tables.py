@@ -26,6 +26,7 @@ LEDGER = {
     "voice_need",
     "job_event",
     "job_request",
+    "hook_delivery",
 }  # plain SQL, no classes
 OF_REMOVED_ONES = {"deleted_s", "deleted_why", "purged_s"}
 

@@ -8,7 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from registry.jobs import jobs
+from registry.jobs import hook_deliveries, jobs
+from registry.jobs.hook_deliveries import NewDelivery
 from registry.jobs.takes import TakeStore
 from registry.jobs.values import NewJob
 from registry.storage.connection import connect
@@ -19,6 +20,7 @@ from registry.voices.candidates import add_candidate
 from registry.voices.versions import add_version, set_alias
 from tests.registry.making import a_candidate, a_version, sha256, take_facts
 
+HOOKS_SCHEMA = 6
 FOLDER = Path(__file__).parent
 
 
@@ -43,6 +45,9 @@ def fill(db: Database, folder: Path, *, schema: int) -> None:
                 key="night-7",
                 voices=(("elena", "elena@1"),),
             )
+            if schema >= HOOKS_SCHEMA:
+                notice = NewDelivery(hook="abc", webhook_id="msg_1", type="job.done", at_s=7.0, data=b"{}")
+                hook_deliveries.add(session, [notice])
             jobs.add_event(session, jobs.add(session, new).id, kind="claimed", message="from the inbox", at_s=6.0)
 
 
