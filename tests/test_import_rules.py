@@ -32,7 +32,8 @@ LAYERS = {
         "text checkpoint_format",
         "audio voices store",
         "migrate",
-        "fetch draft qwen3_tts hibari mlx_audio listen",
+        "fetch draft qwen3_tts hibari mlx_audio",
+        "listen",
         "processes",
     ),
     "models.qwen3_tts": (
@@ -54,7 +55,7 @@ LAYERS = {
         "inbox script",
         "outbox scheduling",
         "submission engine master hooks",
-        "cluster",
+        "cluster listen",
         "worker",
         "doctor serve services",  # the commands of `cli` start them
         "cli",
@@ -62,7 +63,7 @@ LAYERS = {
 }
 TO_COME = {
     "runner": {"master", "cluster"},
-    "models": {"mlx_audio", "listen"},
+    "models": {"mlx_audio"},
 }
 MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}
 FORWARDING = {"models.qwen3_tts", "runner.cli"}
@@ -70,7 +71,7 @@ FORWARDING = {"models.qwen3_tts", "runner.cli"}
 THREADS_START_IN = {
     "runner.worker", "runner.engine", "runner.inbox.watcher", "runner.hooks",
     "runner.scheduling.plan_thread", "runner.inbox.job_reader",  # large jobs hold nobody up
-    "models.processes.engine",  # reads requests while the model computes
+    "models.processes.engine", "models.processes.listen",  # reads requests while the model computes
     "models.fetch.download_process",  # ends with its parent
     "models.qwen3_tts.worker_threads", "models.qwen3_tts.load",
     "registry.durable_files",  # flushes several files at once

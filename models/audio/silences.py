@@ -46,9 +46,7 @@ class Silences:
 
 def silences_of(waveform: Sound) -> Silences:
     """Silences of finite samples `(S,)` at 24 kHz."""
-    levels = levels_db(waveform)
-    heard = _without_clicks(levels > _silence_db(levels))
-    steps = np.flatnonzero(heard)
+    steps = np.flatnonzero(heard_steps(waveform))
     if not steps.size:
         return Silences(leading_s=waveform.size / SAMPLE_RATE_HZ)
     first, last = int(steps[0]), int(steps[-1]) + 1
@@ -63,6 +61,12 @@ def silences_of(waveform: Sound) -> Silences:
         flat_tail_s=_flat_tail_steps(waveform, first * STEP_SAMPLES, last * STEP_SAMPLES) / STEPS_PER_SECOND,
         last_pause_at_s=(int(steps[pauses[-1]]) + 1) / STEPS_PER_SECOND if pauses.size else None,
     )
+
+
+def heard_steps(waveform: Sound) -> npt.NDArray[np.bool_]:
+    """Whether each whole 10 ms of finite samples `(S,)` at 24 kHz is more than silence."""
+    levels = levels_db(waveform)
+    return _without_clicks(levels > _silence_db(levels))
 
 
 def levels_db(waveform: Sound) -> Levels:

@@ -34,7 +34,26 @@ RATE, VOLUME, PITCH, RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 VOLUME_PERCENT = 50  # at the default of 100 loud variants clip inside the library
 RTLD_NOLOAD = 0x10 if sys.platform == "darwin" else 0x4
 
-SamplesCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+LIST_TERMINATED, WORD = 0, 1  # espeak_EVENT_TYPE
+PLAIN_RATE_WPM, PLAIN_PITCH, PLAIN_RANGE = 175, 50, 50  # eSpeak's own
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),  # in characters, from 1
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # in milliseconds
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_int64),  # a union of 8 bytes
+    )
+
+
+Events = ctypes.POINTER(_Event)
+SamplesCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, Events)
+WordStarts = list[tuple[int, int]]  # (index of its first character in the text, milliseconds), in order
 OnSamples = Callable[[int], bool]  # samples so far -> False ends the utterance
 
 
@@ -72,8 +91,10 @@ class EspeakLibrary:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def speak(self, utterance: Utterance, *, on_samples: OnSamples) -> tuple[npt.NDArray[np.int16], int]:
-        """The samples `(S,)` of an utterance, and their rate in Hz.
+    def speak(
+        self, utterance: Utterance, *, on_samples: OnSamples, words: WordStarts | None = None
+    ) -> tuple[npt.NDArray[np.int16], int]:
+        """The samples `(S,)` of an utterance, and their rate in Hz; `words` are filled in with their beginnings.
 
         Raises UnsupportedRequest for a voice that eSpeak lacks, EngineFailure when it cannot speak.
         """
@@ -82,7 +103,7 @@ class EspeakLibrary:
             raise UnsupportedRequest(f"This eSpeak NG has no voice variant {variant!r}.")
         blocks: list[bytes] = []
         with self._opened() as (library, rate_hz):
-            callback = SamplesCallback(_collector(blocks, on_samples))
+            callback = SamplesCallback(_collector(blocks, on_samples, words))
             library.espeak_SetSynthCallback(callback)
             if library.espeak_SetVoiceByName(utterance.voice.encode("ascii")) != 0:
                 raise UnsupportedRequest(f"This eSpeak NG has no voice {utterance.voice!r}.")
@@ -120,18 +141,28 @@ def _fix_chance(library: Any) -> None:
     ctypes.CDLL(None).srand(1)
 
 
-def _collector(blocks: list[bytes], on_samples: OnSamples) -> Callable[[Any, int, Any], int]:
+def _collector(blocks: list[bytes], on_samples: OnSamples, words: WordStarts | None) -> Callable[[Any, int, Any], int]:
     """The function that eSpeak calls with every piece of sound; it answers 1 to end the utterance."""
     count = 0
 
-    def collect(samples: Any, size: int, _events: Any) -> int:
+    def collect(samples: Any, size: int, events: Any) -> int:
         nonlocal count
         if samples and size > 0:
             blocks.append(ctypes.string_at(samples, 2 * size))
             count += size
+        if words is not None and events:
+            words.extend(_word_starts(events))
         return 0 if on_samples(count) else 1
 
     return collect
+
+
+def _word_starts(events: Any) -> Iterator[tuple[int, int]]:
+    at = 0
+    while events[at].type != LIST_TERMINATED:
+        if events[at].type == WORD:
+            yield events[at].text_position - 1, events[at].audio_position
+        at += 1
 
 
 @contextlib.contextmanager

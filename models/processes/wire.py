@@ -17,6 +17,7 @@ import numpy as np
 
 from models import protocol
 from models.errors import WireError
+from models.listen import values as listen
 
 MAGIC = b"VJ01"
 PREFIX = struct.Struct("<4sII")
@@ -64,7 +65,7 @@ class Cancel:
     id: str
 
 
-Request: TypeAlias = Load | protocol.SpeechWork | protocol.LockWork | Cancel
+Request: TypeAlias = Load | protocol.SpeechWork | protocol.LockWork | Cancel | listen.TimeWords
 Reply: TypeAlias = (
     Hello
     | Ready
@@ -74,6 +75,7 @@ Reply: TypeAlias = (
     | protocol.SpeechDone
     | protocol.LockDone
     | protocol.WorkFailed
+    | listen.WordsTimed
 )
 Message: TypeAlias = Request | Reply
 
@@ -83,6 +85,7 @@ _CLASSES: Mapping[str, type[Any]] = {
         *(Hello, Load, Ready, LoadFailed, Cancel),
         *(protocol.SpeechWork, protocol.LockWork, protocol.SpeechDone, protocol.LockDone, protocol.WorkFailed),
         *(protocol.SpeechPiece, protocol.Progress, protocol.EngineFacts, protocol.ModelChoice),
+        *(listen.TimeWords, listen.WordsTimed, listen.TimedWord),
         *(protocol.PresetVoice, protocol.LockedVoice, protocol.DescribedVoice),
     )
 }

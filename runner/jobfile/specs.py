@@ -209,6 +209,9 @@ class SynthesizeSpec(_Job):
     lines: list[LineSpec] | None = Field(None, min_length=1, max_length=MAX_LINES)
     text: JobText | None = Field(None, description="Instead of lines: one text.")
     text_file: RelativePath | None = Field(None, description="Instead of lines: a UTF-8 file.")
+    captions: Literal["lines", "words"] | None = Field(
+        None, description="lines: one caption a line, words: with a time for each word, and words.json; default lines."
+    )
     markup: Markup | None = Field(
         None, description="How texts are read: plain, markdown, html or ssml. Unset: by the file's name, or <speak>."
     )

@@ -20,8 +20,10 @@ class Spoken:
     line_id: int
     file: str
     part: track.TrackLine
-    audio_sha256: str
-    file_sha256: str
+    audio_sha256: str = ""
+    file_sha256: str = ""
+    said: str = ""  # its text as it was read, where that is otherwise
+    language: str = ""
 
 
 @dataclass(kw_only=True)
@@ -87,22 +89,26 @@ class JobSummary:
 
 
 def _spoken(line: Line, result: JsonObject) -> Spoken:
-    part = track.TrackLine(
-        text=line.request.text,
-        samples=result["samples"],
-        pause_samples=track.pause_samples(line.request.pause_after_s),
-    )
+    request = line.request
     return Spoken(
         line_id=line.id,
         file=line.file,
-        part=part,
+        part=_part(line, samples=result["samples"]),
         audio_sha256=result["audio_sha256"],
         file_sha256=result["file_sha256"],
+        said=request.spoken if request.spoken != request.text else "",
+        language=request.language,
     )
 
 
 def _pause(line: Line) -> Spoken:
-    silent = track.TrackLine(
-        text=line.request.text, samples=0, pause_samples=track.pause_samples(line.request.pause_after_s)
+    return Spoken(line_id=line.id, file=line.file, part=_part(line, samples=0))
+
+
+def _part(line: Line, *, samples: int) -> track.TrackLine:
+    return track.TrackLine(
+        number=line.position,
+        text=line.request.text,
+        samples=samples,
+        pause_samples=track.pause_samples(line.request.pause_after_s),
     )
-    return Spoken(line_id=line.id, file=line.file, part=silent, audio_sha256="", file_sha256="")

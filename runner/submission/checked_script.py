@@ -49,6 +49,8 @@ from runner.script.read_script import LONGEST_S, MODULE
 from runner.script.sources.cues import part_key
 from runner.submission.checked_job import JobOnDisk, checked_content, read_job
 
+CHECK_IT = "`voicejobs check FILE` checks jobs of other kinds."
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedScript:
@@ -115,7 +117,9 @@ def _spec_of(name: str, *, stdin: BinaryIO | None) -> tuple[ScriptSpec, Path, st
     if name == "-" or is_folder(path) or path.suffix.casefold() in (".toml", ".json"):
         job = read_job(name, stdin=stdin)
         if not isinstance(job.spec, ScriptSpec):
-            raise InvalidInput(f"{name} is a {job.spec.kind} job, no script.", hint="`voicejobs check` checks it.")
+            raise InvalidInput(
+                f"{name} is a {job.spec.kind} job, no script.", hint=f"Check it with `voicejobs check {name}`."
+            )
         return job.spec, job.folder, job_name_from(job.file_name)
     if status_of(path) is None:
         raise NotFound(f"There is no file {shown_path(path)}.")

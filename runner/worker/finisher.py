@@ -26,6 +26,7 @@ from runner.hooks.notices import Notices, notices_of
 from runner.inbox.scanner import InboxScanner
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
+from runner.listen.track_captions import TrackCaptions
 from runner.outbox import track
 from runner.outbox.job_summary import JobSummary, Spoken
 from runner.outbox.outbox import RECEIPT, job_file_name, read_job_file, sha256_hex
@@ -43,7 +44,6 @@ from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, JobEnded
 from runner.worker.job_guard import for_job
 
-SRT, VTT = "captions.srt", "captions.vtt"
 SHORT_SAMPLES = 60 * SAMPLE_RATE_HZ  # a track up to this is made in memory, together with others
 STARTS_WITHOUT = 4  # of a job, waiting for a file that the disk does not give; after twice as many it has no track
 
@@ -69,6 +69,7 @@ class Finisher:
     recent: RecentTakes
     events: Events
     notices: Notices
+    captions: TrackCaptions
 
     # ---- from lines to an outcome ------------------------------------------------------------------------------
 
@@ -152,13 +153,14 @@ class Finisher:
             digest = sha256_hex(result.files[name])
         else:
             digest = self._publish_long(result.job, name, sound, total, wanted)
-        captions = list(track.cues(parts))
-        result.files |= {SRT: track.srt(captions).encode(), VTT: track.vtt(captions).encode()}
+        captions, warnings = self.captions.files_of(spoken, kind=spec.captions or "lines")
+        result.files |= captions
+        result.warnings += warnings
         return {
             "file": name,
             "duration_s": round(total / SAMPLE_RATE_HZ, 4),
             "sha256": digest,
-            "captions": [{"file": file, "sha256": sha256_hex(result.files[file])} for file in (SRT, VTT)],
+            "captions": [{"file": file, "sha256": sha256_hex(content)} for file, content in captions.items()],
         }
 
     def _publish_long(self, job: Job, name: str, sound: Iterable[Waveform], total: int, wanted: FileFormat) -> str:
@@ -311,10 +313,12 @@ class Finisher:
                         jobs.add_warning(session, job_id, change)
 
 
-def build_finisher(context: Context, scanner: InboxScanner, recent: RecentTakes, events: Events) -> Finisher:
+def build_finisher(
+    context: Context, scanner: InboxScanner, recent: RecentTakes, events: Events, captions: TrackCaptions
+) -> Finisher:
     """A finisher that also tells the receivers of the settings."""
     notices = notices_of(context.instance, context.database, clock=context.clock)
-    return Finisher(context=context, scanner=scanner, recent=recent, events=events, notices=notices)
+    return Finisher(context=context, scanner=scanner, recent=recent, events=events, notices=notices, captions=captions)
 
 
 def _without_job_file(error: StorageError) -> str:

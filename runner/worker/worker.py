@@ -28,6 +28,8 @@ from runner.engine.model_loader import ModelLoader
 from runner.engine.spool import clear_spool
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
+from runner.listen.listen_process import ListenProcess
+from runner.listen.track_captions import TrackCaptions
 from runner.outbox.progress_file import ProgressWriter
 from runner.outbox.take_encoding import RecentTakes
 from runner.outbox.waits_file import Wait, Waits, WaitsWriter, wait_for_error
@@ -95,6 +97,7 @@ class Worker:
     finisher_thread: FinisherThread
     take_eviction: TakeEviction
     waits: WaitsWriter
+    listen: ListenProcess
     is_stopping: bool = False
     outcomes: Counter[JobStatus] = field(default_factory=Counter)  # of the jobs that ended under this worker
     _must_recover: bool = False
@@ -179,6 +182,7 @@ class Worker:
         self.take_writer_thread.tick()
         self._end_jobs(wait=False)
         self._retry_receipts(now_s)
+        self.listen.tick(now_s)
         if not self.is_stopping and self.take_eviction.is_due(now_s):
             self.take_writer_thread.settle()
             self._read_events()
@@ -378,6 +382,7 @@ class Worker:
 
     def close(self) -> None:
         """End threads and processes; what they were doing is done again by the next runner."""
+        self.listen.close()
         for active in self.in_flight.jobs.values():
             active.close()
         self.drops.scanner.close()
@@ -403,7 +408,12 @@ def build_worker(
     progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
     take_writer = TakeWriter(context=context, recent=recent)
     beginnings = Beginnings(path=context.instance.state_dir / BEGINNINGS)
-    finisher = build_finisher(context, scanner, recent, events)
+    settings = context.settings
+    listen = ListenProcess(
+        log_path=context.instance.logs_dir / "listen.log", unload_after_s=settings.unload_after_s or None
+    )
+    captions = TrackCaptions(listen, context.takes.audio)
+    finisher = build_finisher(context, scanner, recent, events, captions)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
     lock_jobs = LockJobs(context=context, events=events, wake=wake)
     scripts = ScriptJobs(context=context, events=events)
@@ -458,6 +468,7 @@ def build_worker(
         finisher_thread=finisher_thread,
         take_eviction=take_eviction,
         waits=WaitsWriter(context.instance.state_dir),
+        listen=listen,
     )
 
 

@@ -1,5 +1,7 @@
 """Recordings become the official codes, mel spectrograms and speaker embeddings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,9 +39,8 @@ def test_a_recording_becomes_the_official_codes(codec, case):
 @pytest.mark.parametrize("case", SINGLE_PROMPTS)
 def test_every_codebook_of_the_encoder_agrees(codec, case):
     reads, errors = DeferredReads(), LoadErrors()
-    quantizers = load_quantizers(
-        codec.config, read_checkpoint(FOLDER), what="the golden", codebooks=32, reads=reads, errors=errors
-    )
+    config = replace(codec.config, encoder_valid_num_quantizers=32)
+    quantizers = load_quantizers(config, read_checkpoint(FOLDER), what="the golden", reads=reads, errors=errors)
     errors.raise_if_any()
     reads.finish()
     vectors = codec.encoder(waveform_of(case), codec.ops)

@@ -105,7 +105,7 @@ class JobSound:
     # ---- of a line that is being spoken ------------------------------------------------------------------------
 
     async def _live_piece(self, waiter: Waiter) -> Waveform:
-        """What has come of a live line since the last call; nothing when the ledger may know more.
+        """Sound of a live line that has come since the last call; nothing when the ledger may know more.
 
         Raises RequestRefused when it is begun again, since what was heard cannot be taken back.
         """
@@ -144,7 +144,7 @@ class JobSound:
     # ---- of a line whose take is in the store ------------------------------------------------------------------
 
     async def _stored(self, line: Line) -> AsyncIterator[Samples]:
-        """What has not been heard of a line yet, and the pause after it."""
+        """Sound of a line that has not been heard yet, and the pause after it."""
         if not line.request.is_pause:
             assert line.result is not None
             if line.result["samples"] > self._heard:

@@ -27,6 +27,7 @@ LEDGER = {
     "job_event",
     "job_request",
     "hook_delivery",
+    "live_drop",
 }  # plain SQL, no classes
 OF_REMOVED_ONES = {"deleted_s", "deleted_why", "purged_s"}
 

@@ -106,8 +106,9 @@ def test_a_step_that_takes_too_long_is_abandoned_when_the_runner_is_told_to_stop
 def test_a_signal_ends_a_runner_with_exit_code_0_at_any_moment(tmp_path, number, moment):
     (tmp_path / "voicejobs.toml").write_text('model = "draft"\n')
     script = f"""
-        import sys, time, runner.cli, runner.cli.commands.run as command
+        import signal, sys, time, runner.cli, runner.cli.commands.run as command
         from runner.worker.worker import Worker
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
         def busy(*_, **__):
             print("busy", flush=True)
             time.sleep(60 if "{moment}" == "imports" else 0.2)

@@ -51,7 +51,7 @@ def test_a_preset_of_hibari_that_is_listed_is_spoken(tmp_path):
 def test_a_checkpoint_offers_its_own_speakers(tmp_path):
     folder = tmp_path / "cast"
     folder.mkdir()
-    speakers = {"Ryan": 1, "ono_anna": 2, "captain": 3, "no/name": 4}
+    speakers = {"Ryan": 1, "ono_anna": 2, "captain": 3, "no\nname": 4}
     config = {"model_type": "qwen3_tts", "tts_model_type": "custom_voice", "talker_config": {"spk_id": speakers}}
     (folder / "config.json").write_text(json.dumps(config))
     assert set(voices_of(tmp_path / "instance", model=str(folder))) == {"ryan", "anna", "preset:captain"}

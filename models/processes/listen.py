@@ -1,0 +1,84 @@
+"""The process that listens: takes on one pipe → when their words are spoken, on another.
+
+Run as `python -m models.processes.listen LIFELINE READ WRITE`, as the engine process is. eSpeak NG and recognisers are
+foreign code: whatever becomes of them, the runner goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from models.audio.files import read_audio
+from models.draft.espeak import EspeakLibrary, find_library
+from models.errors import EngineFailure, WireError
+from models.listen.values import TimeWords, WordsTimed
+from models.listen.word_times import word_times
+from models.processes.engine import hold_on_to
+from models.processes.requests import Requests, read_requests
+from models.processes.wire import Hello, Message, Reply, encode
+from models.protocol import PROTOCOL_VERSION, WorkFailed
+from registry.errors import VoiceJobsError
+
+
+class Listener:
+    """Requests → answers; libraries are opened when they are first needed."""
+
+    def __init__(self) -> None:
+        self._espeak: EspeakLibrary | None = None
+
+    def answer(self, message: Message) -> Reply:
+        """The answer to a request; an error of any kind becomes a failure of this request alone."""
+        if not isinstance(message, TimeWords):
+            raise WireError(f"The runner sent a {type(message).__name__}, which is no request.")
+        try:
+            return self._time_words(message)
+        except VoiceJobsError as error:
+            return WorkFailed.from_error(message.id, error)
+        except Exception as error:
+            traceback.print_exception(error)
+            return WorkFailed(id=message.id, code=EngineFailure.code, message=f"Listening failed: {error!r}.")
+
+    def _time_words(self, request: TimeWords) -> WordsTimed:
+        self._espeak = self._espeak or find_library()
+        waveform, _ = read_audio(Path(request.path))
+        words = word_times(
+            waveform,
+            text=request.text,
+            spoken=request.spoken,
+            language=request.language,
+            library=self._espeak,
+        )
+        return WordsTimed(id=request.id, words=tuple(words))
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the pipe whose descriptors are given, until it closes."""
+    lifeline, read_descriptor, write_descriptor = map(int, arguments)
+    for descriptor in (lifeline, read_descriptor, write_descriptor):
+        os.set_inheritable(descriptor, False)
+    if sys.platform == "linux":
+        hold_on_to(lifeline)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    requests, listener = Requests(), Listener()
+    threading.Thread(target=read_requests, args=(read_descriptor, requests), daemon=True).start()
+    _send(write_descriptor, Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid()))
+    while True:
+        _send(write_descriptor, listener.answer(requests.take()))
+
+
+def _send(descriptor: int, reply: Reply) -> None:
+    rest = memoryview(encode(reply))
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError:
+        os._exit(os.EX_OK)  # the runner is gone
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

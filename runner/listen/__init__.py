@@ -1,0 +1,1 @@
+"""Takes -> when their words are spoken and what is heard in them, by a process that listens."""

@@ -1,0 +1,122 @@
+"""Takes → when their words are spoken, by a process of its own that is started when it is needed.
+
+Any thread may ask and waits for the answer; questions take turns. A process that dies, hangs or grows too large is
+ended, and another one asked the same; when that ends over it too, the question gets an error.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from models.errors import EngineFailure, WireError
+from models.listen.values import TimedWord, TimeWords, WordsTimed
+from models.processes.wire import Hello, Message, Request
+from models.protocol import SAMPLE_RATE_HZ, WorkFailed
+from runner.engine.pipe import EnginePipe
+
+COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.listen")
+LONGEST_START_S, LONGEST_S, LONGEST_PER_SECOND = 60.0, 60.0, 2.0
+LOOK_S = 0.5
+LEAST_MEMORY_BYTES, MEMORY_PER_SAMPLE_BYTES = 1 << 30, 64
+
+
+class ListenProcess:
+    """The process that listens to takes, where one is running."""
+
+    def __init__(self, *, log_path: Path, unload_after_s: float | None, command: tuple[str, ...] = COMMAND) -> None:
+        self._log_path, self._unload_after_s, self._command = log_path, unload_after_s, command
+        self._turn = threading.Lock()
+        self._pipe: EnginePipe | None = None
+        self._asked = 0
+        self._used_s = 0.0
+        self.is_closed = False
+
+    def word_times(self, take: Path, *, samples: int, text: str, spoken: str, language: str) -> tuple[TimedWord, ...]:
+        """The words of a text in a take's file of so many samples. Raises EngineFailure."""
+        answer = self._ask(
+            lambda number: TimeWords(id=number, path=str(take), text=text, spoken=spoken, language=language),
+            samples,
+        )
+        assert isinstance(answer, WordsTimed)
+        return answer.words
+
+    def tick(self, now_s: float) -> None:
+        """End a process that nobody has asked for a while."""
+        is_idle = self._unload_after_s is not None and now_s - self._used_s > self._unload_after_s
+        if is_idle and self._pipe is not None and self._turn.acquire(blocking=False):
+            try:
+                self._end()
+            finally:
+                self._turn.release()
+
+    def close(self) -> None:
+        """End the process at once, also under a question: it fails."""
+        self.is_closed = True
+        if (pipe := self._pipe) is not None:
+            pipe.kill()
+        with self._turn:
+            self._end()
+
+    def __del__(self) -> None:
+        self._end()  # a process does not outlive who would ask it
+
+    def _ask(self, question: Callable[[str], Request], samples: int) -> Message:
+        """The answer to a question about so many samples; a process that ends over it is replaced once."""
+        with self._turn:
+            try:
+                answer = self._answered(question, samples)
+            except EngineFailure:
+                if self.is_closed:
+                    raise
+                answer = self._answered(question, samples)
+            self._used_s = time.monotonic()
+        if isinstance(answer, WorkFailed):
+            raise EngineFailure(answer.message, hint=answer.hint)
+        return answer
+
+    def _answered(self, question: Callable[[str], Request], samples: int) -> Message:
+        if self.is_closed:
+            raise EngineFailure("The runner is stopping.")
+        try:
+            self._asked += 1
+            pipe = self._started()
+            pipe.send(question(f"listen-{self._asked}"))
+            longest_s = LONGEST_S + LONGEST_PER_SECOND * samples / SAMPLE_RATE_HZ
+            return self._received(pipe, longest_s, LEAST_MEMORY_BYTES + MEMORY_PER_SAMPLE_BYTES * samples)
+        except BaseException:
+            self._end()
+            raise
+
+    def _started(self) -> EnginePipe:
+        if self._pipe is None:
+            self._pipe = EnginePipe(command=self._command, log_path=self._log_path)
+            if not isinstance(self._received(self._pipe, LONGEST_START_S, LEAST_MEMORY_BYTES), Hello):
+                raise WireError("The process that listens did not say hello.")
+        return self._pipe
+
+    def _received(self, pipe: EnginePipe, longest_s: float, most_bytes: int) -> Message:
+        """The next message. Raises EngineFailure when the process dies, hangs or grows too large before."""
+        ends_s = time.monotonic() + longest_s
+        while time.monotonic() < ends_s:
+            select.select([pipe.fileno()], [], [], LOOK_S)
+            for message in pipe.receive():
+                return message
+            if self.is_closed:
+                raise EngineFailure("The runner is stopping.")
+            if pipe.is_closed_by_engine:
+                last = pipe.log_tail().splitlines()[-1:]
+                raise EngineFailure(f"The process that listens died. {' '.join(last)}".strip())
+            if (memory_bytes := pipe.memory_bytes()) > most_bytes:
+                raise EngineFailure(f"The process that listens took {memory_bytes >> 20} MB, and was ended.")
+        raise EngineFailure(f"The process that listens gave no answer in {longest_s:.0f} s.")
+
+    def _end(self) -> None:
+        if self._pipe is not None:
+            self._pipe.kill()
+            self._pipe.close()
+            self._pipe = None

@@ -1,0 +1,66 @@
+"""The lines of a finished job → its captions, and its words with their times where those are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.engine_kinds import DRAFT
+from models.errors import EngineFailure
+from models.listen.values import TimedWord
+from registry.storage.object_store import ObjectStore
+from runner.listen.listen_process import ListenProcess
+from runner.outbox import captions
+from runner.outbox.job_summary import Spoken
+
+SRT, VTT, WORDS = "captions.srt", "captions.vtt", "words.json"
+NOT_INSTALLED = (
+    "The words have no times: that needs eSpeak NG. "
+    "Install it with `pip install 'voicejobs[draft]'`, and drop the job again."
+)
+
+
+@dataclass(frozen=True)
+class TrackCaptions:
+    """Makes captions, in any thread."""
+
+    listen: ListenProcess
+    audio: ObjectStore  # of takes
+
+    def files_of(self, spoken: Sequence[Spoken], *, kind: str) -> tuple[dict[str, bytes], list[str]]:
+        """The files by name, and warnings. Raises EngineFailure when the runner is stopping."""
+        parts = [line.part for line in spoken]
+        if kind == "lines":
+            words, _ = self._words([line if captions.is_long(line.part) else None for line in spoken])
+            cues = list(captions.cues(parts, words))
+            return {SRT: captions.srt(cues).encode(), VTT: captions.vtt(cues).encode()}, []
+        words, warnings = self._words(spoken)
+        cues = list(captions.cues(parts, words, wraps=True))
+        files = {SRT: captions.srt(cues), VTT: captions.vtt(cues), WORDS: captions.word_list(parts, words)}
+        return {name: text.encode() for name, text in files.items()}, warnings
+
+    def _words(self, wanted: Sequence[Spoken | None]) -> tuple[list[Sequence[TimedWord]], list[str]]:
+        """The words of the lines that are wanted, none where they cannot be timed, and warnings that say so."""
+        words: list[Sequence[TimedWord]] = [()] * len(wanted)
+        if not DRAFT.is_installed:
+            return words, [NOT_INSTALLED]
+        failed: list[tuple[int, str]] = []
+        for index, line in enumerate(wanted):
+            if line is None or not line.part.samples:
+                continue
+            try:
+                words[index] = self.listen.word_times(
+                    self.audio.path(line.audio_sha256),
+                    samples=line.part.samples,
+                    text=line.part.text,
+                    spoken=line.said,
+                    language=line.language,
+                )
+            except EngineFailure as error:
+                if self.listen.is_closed:
+                    raise
+                failed.append((line.part.number, str(error)))
+        if not failed:
+            return words, []
+        numbers = ", ".join(str(number) for number, _ in failed[:10]) + (", …" if len(failed) > 10 else "")
+        return words, [f"The words of {len(failed)} lines ({numbers}) have no times: {failed[0][1]}"]
