@@ -130,7 +130,12 @@ def storage_error(error: OSError, doing: str) -> StorageError:
     return StorageError(f"The system refused {doing}: {reason}.", hint=hint, errno=error.errno)
 
 
+LONGEST_NEAR = 200  # characters: comparing costs their square, and nobody mistypes a book
+
+
 def nearest(wanted: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     """The known names closest to `wanted`, best first; empty when none is close."""
+    if len(wanted) > LONGEST_NEAR:
+        return []
     by_folded = {name.casefold(): name for name in known}
     return [by_folded[key] for key in difflib.get_close_matches(wanted.casefold(), by_folded, n=limit)]

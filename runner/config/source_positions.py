@@ -1,7 +1,7 @@
 """The text of a parsed TOML or JSON file → line and column of every key and element in it.
 
 Neither standard parser keeps positions, so a wrong value is located by a second walk over text that is
-already known to be well-formed. It runs only when there is something to report.
+already known to be well-formed. It runs only when there is something to report, and no further than to that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import bisect
 import contextlib
 import json
 import re
+from collections.abc import Iterable
 
 Path = tuple[str | int, ...]
 REPETITIONS = ("Cannot overwrite", "Cannot declare", "Duplicate inline table key")  # tomllib's and tomli's words
@@ -31,14 +32,20 @@ STRING_ENDS = {
 }
 
 
-class _Walker:
-    """Cursor over `text`; subclasses know the grammar."""
+class _AllFound(Exception):
+    """Every position that was asked for is known: the rest of the text does not matter."""
 
-    def __init__(self, text: str) -> None:
+
+class _Walker:
+    """Cursor over `text`; subclasses know the grammar. `wanted` are the paths to find: None, all of them."""
+
+    def __init__(self, text: str, wanted: Iterable[Path] | None = None) -> None:
         self.text = text
         self.at = 0
         self.found: Positions = {}
+        self.pending = None if wanted is None else {path[:end] for path in wanted for end in range(1, len(path) + 1)}
         self.repeated: list[tuple[Path, tuple[int, int]]] = []
+        self.most_repeated: int | None = None
         self._line_starts = [0] + [match.end() for match in re.finditer("\n", text)]
 
     def line_and_column(self, offset: int) -> tuple[int, int]:
@@ -46,9 +53,21 @@ class _Walker:
         return line, offset - self._line_starts[line - 1] + 1
 
     def note(self, path: Path, offset: int) -> None:
+        if self.pending is not None:
+            self._note_wanted(path, offset, self.pending)
+            return
         position = self.line_and_column(offset)
         if self.found.setdefault(path, position) != position:
             self.repeated.append((path, position))
+            if len(self.repeated) == self.most_repeated:
+                raise _AllFound
+
+    def _note_wanted(self, path: Path, offset: int, pending: set[Path]) -> None:
+        if path in pending:
+            self.found[path] = self.line_and_column(offset)
+            pending.remove(path)
+        if not pending:
+            raise _AllFound
 
     def skip(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self.text, self.at)
@@ -74,8 +93,8 @@ class _Walker:
 
 
 class _TomlWalker(_Walker):
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, wanted: Iterable[Path] | None = None) -> None:
+        super().__init__(text, wanted)
         self.element_counts: dict[Path, int] = {}  # how many [[path]] were seen
         self.set: set[Path] = set()  # what has a value
 
@@ -124,15 +143,24 @@ class _TomlWalker(_Walker):
     def key_and_value(self, table: Path) -> None:
         start = self.at
         path = (*table, *self.dotted_key())
-        around = {path[:length] for length in range(len(table) + 1, len(path))}
-        if path in self.found or around & self.set:
-            self.repeated.append((path, self.line_and_column(start)))
-        self.set.add(path)
-        for length in range(len(table) + 1, len(path) + 1):
-            self.found.setdefault(path[:length], self.line_and_column(start))
+        if self.pending is None:
+            self.note_all(path, len(table), start)
+        else:
+            for length in range(len(table) + 1, len(path) + 1):
+                self.note(path[:length], start)
         self.take("=")
         self.skip(_TOML_SPACE)
         self.value(path)
+
+    def note_all(self, path: Path, outside: int, start: int) -> None:
+        """Note a key and the tables that its dots make, `outside` is the length of its table's own path."""
+        around = {path[:length] for length in range(outside + 1, len(path))}
+        position = self.line_and_column(start)
+        if path in self.found or around & self.set:
+            self.repeated.append((path, position))
+        self.set.add(path)
+        for length in range(outside + 1, len(path) + 1):
+            self.found.setdefault(path[:length], position)
 
     def value(self, path: Path) -> None:
         if self.take("["):
@@ -200,21 +228,19 @@ def _unquoted(quoted: str) -> str:
         return quoted.strip('"')  # an escape that JSON lacks: the position matters here, not the spelling
 
 
-def toml_positions(text: str) -> Positions:
-    """Position of each key in `text`, which must be valid TOML; {} when the walk fails."""
-    try:
-        return _TomlWalker(text).walk()
-    except (ValueError, RecursionError):
-        return {}
+def toml_positions(text: str, *, wanted: Iterable[Path] | None = None) -> Positions:
+    """Position of each key in `text`, or of those `wanted`; text that is no valid TOML may have fewer."""
+    walker = _TomlWalker(text, wanted)
+    with contextlib.suppress(ValueError, RecursionError, _AllFound):
+        return walker.walk()
+    return walker.found
 
 
-def json_positions(text: str) -> Positions:
-    """Position of each key and element in `text`, which must be valid JSON; {} when the walk fails."""
-    walker = _JsonWalker(text)
-    try:
+def json_positions(text: str, *, wanted: Iterable[Path] | None = None) -> Positions:
+    """As `toml_positions`, of each key and element in JSON."""
+    walker = _JsonWalker(text, wanted)
+    with contextlib.suppress(ValueError, RecursionError, _AllFound):
         walker.value(())
-    except (ValueError, RecursionError):
-        return {}
     return walker.found
 
 
@@ -233,13 +259,12 @@ def repeated_toml_key(text: str, complaint: str) -> tuple[Path, tuple[int, int]]
     return next((found for found in reversed(walker.repeated) if found[1][0] <= last_line), None)
 
 
-def repeated_json_keys(text: str) -> list[tuple[Path, tuple[int, int]]]:
-    """Repeated keys of objects, each with the position of its repetition."""
+def repeated_json_keys(text: str, *, most: int) -> list[tuple[Path, tuple[int, int]]]:
+    """The first repeated keys of objects, each with the position of its repetition."""
     walker = _JsonWalker(text)
-    try:
+    walker.most_repeated = most
+    with contextlib.suppress(ValueError, RecursionError, _AllFound):
         walker.value(())
-    except (ValueError, RecursionError):
-        return []
     return walker.repeated
 
 

@@ -13,6 +13,7 @@ import pydantic
 
 from registry.errors import nearest
 
+Path = tuple[str | int, ...]  # of keys and indexes
 SHOWN_CHARACTERS = 60
 EXPLAINED = 50
 
@@ -21,7 +22,7 @@ EXPLAINED = 50
 class Problem:
     """One mistake, and where it is: `path` leads to it through keys and indexes."""
 
-    path: tuple[str | int, ...]
+    path: Path
     text: str
 
 
@@ -35,6 +36,30 @@ def problems_in(error: pydantic.ValidationError, model: type[pydantic.BaseModel]
     return explained + [Problem(details["loc"], "") for details in found[EXPLAINED:]]
 
 
+def unknown_keys(raw: Any, model: type[pydantic.BaseModel]) -> list[Problem]:
+    """Problems with keys that the model does not know, when there are many: pydantic keeps a kilobyte for each."""
+    found = list(_unknown_paths(raw, model, ()))
+    if len(found) <= EXPLAINED:
+        return []
+    explained = [Problem(path, _unknown_key(path, model)) for path in found[:EXPLAINED]]
+    return explained + [Problem(path, "") for path in found[EXPLAINED:]]
+
+
+def _unknown_paths(
+    raw: Any, model: type[pydantic.BaseModel], path: tuple[str | int, ...]
+) -> Iterator[tuple[str | int, ...]]:
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    inner = {key: next(_models_in(field.annotation), None) for key, field in fields.items()}
+    tables = enumerate(raw) if isinstance(raw, list) else [(None, raw)]
+    for index, table in tables:
+        place = path if index is None else (*path, index)
+        for key, value in table.items() if isinstance(table, dict) else ():
+            if key not in fields:
+                yield (*place, key)
+            elif (below := inner[key]) is not None:
+                yield from _unknown_paths(value, below, (*place, key))
+
+
 def _problem(details: dict[str, Any], model: type[pydantic.BaseModel], raw: Any) -> Problem:
     path = _path_in(raw, details["loc"], missing=details["type"] == "missing")
     key = dotted(path)
@@ -45,7 +70,7 @@ def _problem(details: dict[str, Any], model: type[pydantic.BaseModel], raw: Any)
     return Problem(path, f"{key} = {shown(details['input'])}: {_reason(details)}" if key else _reason(details))
 
 
-def _path_in(raw: Any, location: tuple[str | int, ...], *, missing: bool) -> tuple[str | int, ...]:
+def _path_in(raw: Any, location: Path, *, missing: bool) -> Path:
     """The part of pydantic's `loc` that names real keys: it contains union tags and validator names too."""
     path: list[str | int] = []
     for part in location:
@@ -59,13 +84,13 @@ def _path_in(raw: Any, location: tuple[str | int, ...], *, missing: bool) -> tup
     return tuple(path)
 
 
-def _unknown_key(path: tuple[str | int, ...], model: type[pydantic.BaseModel]) -> str:
+def _unknown_key(path: Path, model: type[pydantic.BaseModel]) -> str:
     known = _keys_at(model, path[:-1])
     wanted, above = str(path[-1]), path[:-1]
     near = nearest(wanted, known) or _nearest_below(wanted, known, lambda table: _keys_at(model, (*above, table)))
     where = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
     advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}."
-    return f"unknown key {path[-1]!r}{where}; {advice}"
+    return f"unknown key {shown(path[-1])}{where}; {advice}"
 
 
 def _nearest_below(wanted: str, tables: Iterable[str], keys_of: Callable[[str], Iterable[str]]) -> list[str]:
@@ -74,7 +99,7 @@ def _nearest_below(wanted: str, tables: Iterable[str], keys_of: Callable[[str], 
     return [f"{owners[key]}.{key}" for key in nearest(wanted, owners)]
 
 
-def _keys_at(model: type[pydantic.BaseModel], path: tuple[str | int, ...]) -> list[str]:
+def _keys_at(model: type[pydantic.BaseModel], path: Path) -> list[str]:
     for part in path:
         if isinstance(part, int):
             continue
@@ -146,11 +171,12 @@ def _choices(details: dict[str, Any]) -> str:
     return f"{hint}expected {', '.join(choices)}."
 
 
-def dotted(path: tuple[str | int, ...]) -> str:
+def dotted(path: Path) -> str:
     """`("lines", 3, "text")` → `lines[3].text`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        name = part if isinstance(part, int) or len(part) <= SHOWN_CHARACTERS else part[: SHOWN_CHARACTERS - 1] + "…"
+        text += f"[{name}]" if isinstance(part, int) else f".{name}" if text else str(name)
     return text
 
 
@@ -158,5 +184,7 @@ def shown(value: object) -> str:
     """`value` as a short, printable quotation."""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
+    if isinstance(value, str):
+        value = value[:SHOWN_CHARACTERS]  # what is left of it, quoted, is longer still
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

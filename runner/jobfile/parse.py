@@ -12,7 +12,7 @@ import pydantic
 from models.text.spoken_form import speaks
 from registry.errors import nearest
 from registry.voices.names import name_key
-from runner.config.validation_messages import Problem, dotted, problems_in, shown
+from runner.config.validation_messages import Problem, dotted, problems_in, shown, unknown_keys
 from runner.errors import JobFileInvalid, RecordedOtherwise
 from runner.jobfile.specs import SPEC_CLASSES, JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import read_tree
@@ -32,6 +32,8 @@ def parse_job(content: bytes, *, file_name: str) -> JobSpec:
     spec_class = SPEC_CLASSES.get(_kind_of(text.tree))
     if spec_class is None:
         raise text.invalid([_kind_problem(text.tree)])
+    if problems := unknown_keys(text.tree, spec_class):
+        raise text.invalid(problems)
     try:
         spec = spec_class.model_validate(text.tree, strict=True)
     except pydantic.ValidationError as error:

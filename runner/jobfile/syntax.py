@@ -18,7 +18,6 @@ from typing import Any
 
 from runner.config.source_positions import (
     STRING_ENDS,
-    Positions,
     json_positions,
     nearest_position,
     repeated_json_keys,
@@ -41,10 +40,11 @@ MAX_PROBLEMS = 20
 MAX_TABLES = 60_000  # tomllib takes 20 µs a table; three for each of 20,000 lines
 MAX_VALUES = 300_000  # lines, and commas, outside of strings
 MAX_CONTAINERS = 100_000  # tables and lists; each costs a parser half a kilobyte
-MAX_DOTS = 200_000  # of keys and fractions; tomllib makes or looks up a table at each
+MAX_STRINGS = 600_000  # and comments
+MAX_DOTS = 100_000  # of keys and fractions; tomllib makes or looks up a table at each
 
 _LONG_DOTTED_KEY = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{MAX_NESTING}}}")
-_LONG_NUMBER = re.compile(rf"[0-9_]{{{MAX_DIGITS}}}")
+_LONG_NUMBER = re.compile(rf"(?<![0-9_])[0-9_]{{{MAX_DIGITS}}}|(?<!\w)0[xX][0-9A-Fa-f_]{{{MAX_DIGITS}}}")
 _BRACKETS = re.compile(r"[\[\]{}]")
 _BYTE_ORDER_MARKS = {
     b"\xef\xbb\xbf": "a byte-order mark",
@@ -64,8 +64,9 @@ class JobText:
 
     def invalid(self, problems: list[Problem]) -> JobFileInvalid:
         """Error that lists `problems` with their positions."""
-        positions: Positions = json_positions(self.text) if self.is_json else toml_positions(self.text)
         first = problems[:MAX_PROBLEMS]
+        positions_in = json_positions if self.is_json else toml_positions
+        positions = positions_in(self.text, wanted=[problem.path for problem in first])
         texts = [_placed(nearest_position(positions, problem.path), problem.text) for problem in first]
         if len(problems) > len(first):
             texts.append(f": and {len(problems) - len(first):,} more problems.")
@@ -119,8 +120,18 @@ _JSON_OPENERS = re.compile(r"\"")
 _CLOSERS = {**STRING_ENDS, "#": re.compile(r"(?=\n)|\Z")}
 
 
-def without_strings(text: str, *, is_json: bool) -> str:
-    """`text` with closed strings and comments blanked, of the same length; in linear time."""
+class _Unfit(Exception):
+    """Why a text is not given to a parser, and the offset of the trouble; None: it is all of it."""
+
+    def __init__(self, offset: int | None, reason: str, hint: str = "") -> None:
+        self.offset, self.reason, self.hint = offset, reason, hint
+
+
+def _without_strings(text: str, *, is_json: bool) -> tuple[str, int | None]:
+    """`text` with closed strings and comments blanked, up to one without an end, whose offset is the second value.
+
+    Takes linear time. Raises _Unfit.
+    """
     openers = _JSON_OPENERS if is_json else _TOML_OPENERS
     pieces: list[str] = []
     at = 0
@@ -128,34 +139,48 @@ def without_strings(text: str, *, is_json: bool) -> str:
         pieces.append(text[at : opener.start()])
         closer = next((m for m in _CLOSERS[opener.group()].finditer(text, opener.end()) if m.group()[:1] != "\\"), None)
         if closer is None:
-            return "".join(pieces)  # the parser stops here too
+            return "".join(pieces), opener.start()  # the parser stops here too
         at = closer.end()
         pieces.append("s" * (at - opener.start()))
-    return "".join([*pieces, text[at:]])
+        if len(pieces) > 2 * MAX_STRINGS:
+            raise _Unfit(None, f"more than {MAX_STRINGS:,} strings and comments.", SPLIT)
+    return "".join([*pieces, text[at:]]), None
 
 
-def _refuse_depth(text: str, file_name: str, *, is_json: bool) -> None:
-    """Refuse what would recurse too deeply or take a parser quadratic time, before any parser sees it."""
-    bare = without_strings(text, is_json=is_json)
-    if not is_json and _LONG_DOTTED_KEY.search(bare):
-        raise JobFileInvalid(file_name, [f": a key has more than {MAX_NESTING} parts."])
+def _refuse_costly(text: str, *, is_json: bool) -> None:
+    """Raise _Unfit for what would recurse too deeply or take a parser quadratic time, before any parser sees it."""
+    bare, _ = _without_strings(text, is_json=is_json)
+    if not is_json and (long_key := _LONG_DOTTED_KEY.search(bare)):
+        raise _Unfit(long_key.start(), f"a key has more than {MAX_NESTING} parts.")
     if max(bare.count("\n"), bare.count(",")) > MAX_VALUES or (not is_json and bare.count("\n[") > MAX_TABLES):
-        raise JobFileInvalid(file_name, [f": more than {MAX_TABLES:,} tables or {MAX_VALUES:,} values."], hint=SPLIT)
+        raise _Unfit(None, f"more than {MAX_TABLES:,} tables or {MAX_VALUES:,} values.", SPLIT)
     if bare.count("{") + bare.count("[") > MAX_CONTAINERS:
-        raise JobFileInvalid(file_name, [f": more than {MAX_CONTAINERS:,} tables and lists."], hint=SPLIT)
+        raise _Unfit(None, f"more than {MAX_CONTAINERS:,} tables and lists.", SPLIT)
     if not is_json and bare.count(".") > MAX_DOTS:
-        raise JobFileInvalid(file_name, [f": more than {MAX_DOTS:,} dots in keys and numbers."], hint=SPLIT)
-    if _LONG_NUMBER.search(bare):
-        raise JobFileInvalid(file_name, [f": a number has more than {MAX_DIGITS} digits."])
+        raise _Unfit(None, f"more than {MAX_DOTS:,} dots in keys and numbers.", SPLIT)
+    if long_number := _LONG_NUMBER.search(bare):
+        raise _Unfit(long_number.start(), f"a number has more than {MAX_DIGITS} digits.")
     depth = 0
     for match in _BRACKETS.finditer(bare):
         depth += 1 if match.group() in "[{" else -1
         if depth > MAX_NESTING:
-            raise JobFileInvalid(file_name, [f": tables and lists are nested more than {MAX_NESTING} deep."])
+            raise _Unfit(match.start(), f"tables and lists are nested more than {MAX_NESTING} deep.")
+
+
+def _refuse_unfit(text: str, file_name: str, *, is_json: bool) -> None:
+    try:
+        _refuse_costly(text, is_json=is_json)
+    except _Unfit as unfit:
+        place = None if unfit.offset is None else _line_and_column(text, unfit.offset)
+        raise JobFileInvalid(file_name, [_placed(place, unfit.reason)], hint=unfit.hint) from None
+
+
+def _line_and_column(text: str, offset: int) -> tuple[int, int]:
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def _toml_tree(text: str, file_name: str) -> object:
-    _refuse_depth(text, file_name, is_json=False)
+    _refuse_unfit(text, file_name, is_json=False)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -172,7 +197,9 @@ def _toml_place(message: str, text: str) -> str:
         return _placed(repeated[1], f"the key {dotted(repeated[0])!r} appears twice.")
     if match:
         return f", line {match.group(2)}, column {match.group(3)}: not valid TOML: {match.group(1)}."
-    return f": not valid TOML: {message}."
+    _, offset = _without_strings(text, is_json=False)
+    place = _line_and_column(text, len(text) if offset is None else offset)
+    return _placed(place, f"not valid TOML: {message.removesuffix(' (at end of document)')}.")
 
 
 class _NoNumber(Exception):
@@ -195,7 +222,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _json_tree(text: str, file_name: str) -> object:
-    _refuse_depth(text, file_name, is_json=True)
+    _refuse_unfit(text, file_name, is_json=True)
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -212,15 +239,12 @@ def _json_tree(text: str, file_name: str) -> object:
 
 
 def _constant_place(text: str, constant: str) -> str:
-    bare = without_strings(text, is_json=True)
-    offset = bare.find(constant)
-    line = text.count("\n", 0, offset) + 1
-    column = offset - text.rfind("\n", 0, offset)
-    return f", line {line}, column {column}: {constant} is not a number in JSON."
+    bare, _ = _without_strings(text, is_json=True)
+    return _placed(_line_and_column(text, bare.find(constant)), f"{constant} is not a number in JSON.")
 
 
 def _repetitions(text: str) -> list[str]:
-    repeated = repeated_json_keys(text)[:MAX_PROBLEMS]
+    repeated = repeated_json_keys(text, most=MAX_PROBLEMS)
     texts = [_placed(position, f"the key {dotted(path)!r} appears twice.") for path, position in repeated]
     return texts or [": a key appears twice."]
 

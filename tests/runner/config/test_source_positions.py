@@ -64,7 +64,13 @@ def test_keys_of_json_are_found():
 
 
 def test_repeated_keys_of_json_are_found():
-    assert repeated_json_keys('{"a": 1,\n "a": 2}') == [(("a",), (2, 2))]
+    assert repeated_json_keys('{"a": 1,\n "a": 2}', most=5) == [(("a",), (2, 2))]
+    assert len(repeated_json_keys('{"a": 1' + ', "a": 2' * 9 + "}", most=5)) == 5
+
+
+def test_positions_are_looked_for_no_further_than_asked():
+    assert json_positions('{"a": {"b": 1}, !', wanted=[("a", "b")]) == {("a",): (1, 2), ("a", "b"): (1, 8)}
+    assert toml_positions("[a]\nb = 1\n!", wanted=[("a", "b")]) == {("a",): (1, 1), ("a", "b"): (2, 1)}
 
 
 TWICE = {

@@ -263,12 +263,57 @@ def test_twenty_thousand_lines_are_the_limit():
         ("".join(f"[a.b.c.d.e.f.g.h.t{n}]\n" for n in range(30_000)), "j.toml", "dots"),
         ("a = [" + "{a.b=1}," * 110_000 + "]\n", "j.toml", "tables and lists"),
         ("".join(f"k{n}=1\n" for n in range(310_000)), "j.toml", "300,000 values"),
+        ('{"a": ' + '""' * 700_000 + "}", "j.json", "600,000 strings"),
+        ("#\n" * 700_000, "j.toml", "600,000 strings and comments"),
+        ("a = 1\nb = 0x" + "f" * 5_000, "j.toml", "line 2, column 5: a number has more than 400 digits"),
+        ('{"a": 1,\n "b": ' + "9" * 5_000 + "}", "j.json", "line 2, column 7: a number has more than 400 digits"),
+        ("a = 1\nb = " + "[" * 30, "j.toml", "line 2, column 29: tables and lists are nested more than 24 deep"),
+        ("a = 1\n" + "x." * 40 + "y = 1", "j.toml", "line 2, column 1: a key has more than 24 parts"),
+        ('a = 1\nb = """c', "j.toml", "line 2, column 5: not valid TOML: Unterminated string"),
     ],
-    ids=["lists", "tables", "dotted-keys", "dotted-headers", "inline", "keys"],
+    ids=[
+        "lists",
+        "tables",
+        "dotted-keys",
+        "dotted-headers",
+        "inline",
+        "keys",
+        "strings",
+        "comments",
+        "hexadecimal",
+        "digits",
+        "deep",
+        "long-key",
+        "open",
+    ],
 )
 def test_a_file_that_would_cost_a_parser_much_is_refused_before_it_sees_it(content, file_name, said):
     with pytest.raises(JobFileInvalid, match=said):
         parse_job(content.encode(), file_name=file_name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"kind": "synthesize", "' + "k" * 1_000_000 + '": 1, "text": "a", "voice": "b"}',
+        '{"kind": "' + "k" * 1_000_000 + '"}',
+        '{"kind": "synthesize", "text": "a", "voice": "b", "metadata": {"' + "k" * 1_000_000 + '": NaN}}',
+        '{"kind": "synthesize", "text": "a", "voice": "b", "metadata": {"' + "k" * 1_000_000 + '": 1e999}}',
+        '{"' + "k" * 1_000_000 + '": 1, "' + "k" * 1_000_000 + '": 1}',
+    ],
+    ids=["unknown key", "kind", "constant", "value", "twice"],
+)
+def test_what_a_file_says_at_great_length_is_answered_shortly(content):
+    with pytest.raises(JobFileInvalid) as refused:
+        parse_job(content.encode(), file_name="j.json")
+    assert len(str(refused.value)) < 1_000
+
+
+def test_of_many_unknown_keys_the_first_are_named_with_their_places():
+    lines = [{"text": "a", **{f"k{n}": 1 for n in range(10)}}] * 1_000
+    said = refusal(json.dumps({"kind": "synthesize", "voice": "b", "lines": lines}), file_name="j.json")
+    assert "line 1, column 62: unknown key 'k0' in lines[0]" in said
+    assert "and 9,980 more problems" in said
 
 
 def test_the_place_of_a_mistake_beside_a_long_text_costs_little_memory():
