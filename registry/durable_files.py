@@ -343,6 +343,20 @@ def held_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterato
         lock.release()
 
 
+def is_folder_locked(folder: Path) -> bool:
+    """Whether a `FileLock` of some process, this one included, holds `folder`; False where there is none."""
+    lock = FileLock(folder)
+    try:
+        lock.hold_folder(folder)
+    except Busy:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    finally:
+        lock.release()
+    return False
+
+
 def is_locked(path: Path) -> bool:
     """Whether some process, this one included, holds the lock file exclusively.
 

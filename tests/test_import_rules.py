@@ -241,7 +241,7 @@ def test_what_knows_no_database_does_not_reach_it_through_others_either():
 def test_questions_in_sql_are_asked_by_the_registry_alone():
     asking = {"rows", "execute_many"}
     assert_only_in(
-        {"registry", "runner.doctor.checks"},  # which looks at the database itself, by pragmas
+        {"registry", "runner.doctor.registry_checks"},  # which looks at the database itself, by pragmas
         [name for name in MODULES if asking & set(called_names(name))],
     )
 

@@ -166,6 +166,6 @@ def _unforeseen(error: Exception, given: dict[str, Any]) -> VoiceJobsError:
         set_up_logging(instance, to_stderr=False)
         logging.getLogger("voicejobs").error("unforeseen fault in a command", exc_info=error)
         hint = f"This is a fault of voicejobs; please report it with the trace in {instance.logs_dir / LOG_FILE}."
-    except (OSError, VoiceJobsError):
-        pass  # there is no instance, or no folder for its log: the place must do
+    except Exception:  # there is no instance, it is itself the fault, or no folder for its log: the place must do
+        pass
     return Unforeseen(f"Something unforeseen went wrong: {raised_at(error)}: {said}", hint=hint)

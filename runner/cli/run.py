@@ -85,7 +85,7 @@ class JobWaiter:
             while not has_ended():
                 try:
                     with Runner(self._instance, stopped_code=TRY_AGAIN) as runner:
-                        if runner.run(until=has_ended).interrupted:
+                        if runner.run(until=has_ended, unless_hopeless=True).interrupted:
                             break
                 except RunnerActive:
                     time.sleep(POLL_S)

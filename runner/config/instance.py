@@ -11,12 +11,13 @@ import os
 import shlex
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.named_paths import named_path, shown_path
+from models.errors import InvalidPath
+from models.named_paths import kind_of, named_path, shown_path, status_of
 from registry.durable_files import FileLock, is_locked, make_folder_durably
 from registry.errors import Busy, StorageError, storage_error
 from registry.storage.identity import check_not_lost
@@ -35,20 +36,25 @@ class Instance:
     root: Path
     settings: Settings
 
-    def _path(self, value: str) -> Path:
-        return named_path(value, below=self.root)
+    def _path(self, name: str) -> Path:
+        try:
+            return named_path(getattr(self.settings, name), below=self.root)
+        except InvalidPath as error:
+            raise SettingsInvalid(
+                f"The setting {name}: {error.message}", hint=f"Correct {name} in {self.settings_path}."
+            ) from None
 
     @functools.cached_property
     def inbox(self) -> Path:
-        return self._path(self.settings.inbox)
+        return self._path("inbox")
 
     @functools.cached_property
     def outbox(self) -> Path:
-        return self._path(self.settings.outbox)
+        return self._path("outbox")
 
     @functools.cached_property
     def state_dir(self) -> Path:
-        return self._path(self.settings.state_dir)
+        return self._path("state_dir")
 
     @property
     def settings_path(self) -> Path:
@@ -57,7 +63,7 @@ class Instance:
     @property
     def models_dir(self) -> Path | None:
         """Configured model directory; None: the platform's own, which `models.store.shared_directory` knows."""
-        return self._path(self.settings.models_dir) if self.settings.models_dir else None
+        return self._path("models_dir") if self.settings.models_dir else None
 
     @property
     def database_path(self) -> Path:
@@ -102,9 +108,9 @@ class Instance:
 
     def check_places(self) -> None:
         """Raise SettingsInvalid when the inbox contains other parts of the instance, which would be claimed."""
-        inbox = self.inbox.resolve()
+        inbox = os.path.realpath(self.inbox)
         for name, place in (("outbox", self.outbox), ("state_dir", self.state_dir), (SETTINGS_FILE, self.root)):
-            if place.resolve().is_relative_to(inbox):
+            if Path(os.path.realpath(place)).is_relative_to(inbox):
                 hint = f"Set inbox to a separate folder in {self.settings_path}."
                 raise SettingsInvalid(
                     f"The inbox {self.inbox} contains {name}, which would be treated as a job.", hint=hint
@@ -134,8 +140,9 @@ class Instance:
 
         The outbox is read by others: a state folder around it stays open, and what is in it is closed.
         """
-        state_dir = self.state_dir.resolve()
-        around = any(folder.resolve().is_relative_to(state_dir) for folder in (self.root, self.inbox, self.outbox))
+        state_dir = os.path.realpath(self.state_dir)
+        inside = (Path(os.path.realpath(folder)) for folder in (self.root, self.inbox, self.outbox))
+        around = any(folder.is_relative_to(state_dir) for folder in inside)
         folders = [self.objects_dir, self.takes_dir, self.logs_dir]
         files = [*self.state_dir.glob("registry.*"), *self.logs_dir.glob("*.log*")]
         for path in [*folders, *files, *([] if around else [self.state_dir])]:
@@ -155,24 +162,21 @@ class Instance:
         """
         self.prepare()
         lock = FileLock(self.lock_path)
-        # `runner_is_active` of another process holds a shared lock for an instant: only a lasting lock is a runner.
-        for _ in range(OWN_ATTEMPTS):
-            try:
-                lock.acquire()
-            except Busy:
-                time.sleep(OWN_PAUSE_S)
-                continue
-            self._own_folders(lock)
-            return lock
-        hint = "An instance has one runner at a time; stop that one first, or let it do the work."
-        raise RunnerActive(f"Another runner is active on {self.root}: {lock.describe_holder()}.", hint=hint)
+        try:
+            _patiently(lock.acquire)
+        except Busy:
+            hint = "An instance has one runner at a time; stop that one first, or let it do the work."
+            message = f"Another runner is active on {self.root}: {lock.describe_holder()}."
+            raise RunnerActive(message, hint=hint) from None
+        self._own_folders(lock)
+        return lock
 
     def _own_folders(self, lock: FileLock) -> None:
         """Lock inbox and outbox, which have one runner at a time, too. Raises RunnerActive naming the folder."""
         for name, folder in (("inbox", self.inbox), ("outbox", self.outbox)):
             try:
                 if folder.is_dir():
-                    lock.hold_folder(folder)
+                    _patiently(functools.partial(lock.hold_folder, folder))
             except Busy:
                 lock.release()
                 hint = f"Give each instance an {name} of its own in {self.settings_path}, or stop the other runner."
@@ -184,6 +188,16 @@ class Instance:
     def runner_is_active(self) -> bool:
         """Whether any process, this one included, is the runner at this moment."""
         return is_locked(self.lock_path)
+
+
+def _patiently(take: Callable[[], None]) -> None:
+    """Take a lock that others may try, shared and for an instant: only one that lasts is a runner's. Raises Busy."""
+    for _ in range(OWN_ATTEMPTS - 1):
+        with contextlib.suppress(Busy):
+            take()
+            return
+        time.sleep(OWN_PAUSE_S)
+    take()
 
 
 def find_root(start: Path) -> Path:
@@ -213,6 +227,10 @@ def open_instance(
     named = root or environment.get("VOICEJOBS_ROOT")
     found = named_path(named).absolute() if named else find_root(start or Path.cwd())
     if not (found / SETTINGS_FILE).is_file():
+        if (status := status_of(found / SETTINGS_FILE)) is not None:
+            raise SettingsInvalid(
+                f"{found / SETTINGS_FILE} is {kind_of(status)}, where a file is needed.", hint="Move it away."
+            )
         hint = f"`voicejobs init {shlex.quote(str(named))}` creates one there."
         raise InstanceNotFound(f"There is no {SETTINGS_FILE} in {shown_path(named or found)}.", hint=hint)
     instance = Instance(found, load_settings(found / SETTINGS_FILE, environment=environment, flags=flags))

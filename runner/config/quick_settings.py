@@ -61,7 +61,7 @@ def _upward(start: Path) -> Path | None:
 
 def _plain_values(path: Path, environ: Mapping[str, str]) -> dict[str, Any] | None:
     """Values of the file if it and the environment only set keys known here; else None."""
-    if any(name.startswith("VOICEJOBS_") and name not in PLAIN_VARIABLES for name in environ):
+    if not path.is_file() or any(name.startswith("VOICEJOBS_") and name not in PLAIN_VARIABLES for name in environ):
         return None
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))

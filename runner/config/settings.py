@@ -143,7 +143,7 @@ def load_settings(
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}.") from error
+        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
     values = _checked_file(content, name=str(path))
     _merge(values, _from_environment(environment or {}))
     given = {key: value for key, value in (flags or {}).items() if value is not None}
@@ -156,7 +156,7 @@ def _checked_file(content: bytes, *, name: str) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
         values: dict[str, Any] = tomllib.loads(text)
     except UnicodeDecodeError as error:
-        raise SettingsInvalid(f"{name} is not UTF-8 (byte {error.start}).") from None
+        raise SettingsInvalid(f"{name} is not UTF-8 (byte {error.start}).", hint="Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         hint = f"Correct {name}."
         if repeated := repeated_toml_key(text, str(error)):
@@ -164,7 +164,7 @@ def _checked_file(content: bytes, *, name: str) -> dict[str, Any]:
             raise SettingsInvalid(_located(problem, name=name, position=repeated[1]), hint=hint) from None
         raise SettingsInvalid(f"{name}: not valid TOML: {error}.", hint=hint) from None
     except RecursionError:
-        raise SettingsInvalid(f"{name} is nested too deeply.") from None
+        raise SettingsInvalid(f"{name} is nested too deeply.", hint=f"Correct {name}.") from None
     try:
         Settings.model_validate(values, strict=True)
     except pydantic.ValidationError as error:

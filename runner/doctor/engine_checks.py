@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from models.engine_kinds import DRAFT, HIBARI, OWN, EngineKind, kind_of_model
 from models.hardware import blas, compute
 from runner.config.instance import Instance
 from runner.doctor.engine_trial import SelftestAnswer, selftest_answer, speak_once
-from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
+from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Checks, Found
 from runner.text_format import counted
 
 DRIVER = 'Update MLX or the driver; until then another device, or dtype = "float32", may compute correctly.'
@@ -170,8 +170,6 @@ def _model_speaks(instance: Instance) -> Found:
     else:
         yield OK, f"{trial.model} speaks: {trial.duration_s:.1f} s of speech in {trial.took_s:.1f} s.", ""
 
-
-Checks = dict[str, tuple[str, Callable[[Instance], Found]]]
 
 CHEAP_CHECKS: Checks = {
     "computing": ("dtype, formulation, BLAS and batch, as set or by rule", _computing),

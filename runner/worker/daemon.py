@@ -140,10 +140,17 @@ class Runner:
         if self._last_resort is not None:
             self._last_resort.cancel()
 
-    def run(self, *, until: Callable[[], bool] | None = None, notices_s: float = NOTICES_S) -> RunResult:
+    def run(
+        self,
+        *,
+        until: Callable[[], bool] | None = None,
+        unless_hopeless: bool = False,
+        notices_s: float = NOTICES_S,
+    ) -> RunResult:
         """Work until `until()` or a signal says stop; None: until a signal.
 
-        After `until()`, notices may still be delivered for `notices_s`; the next runner delivers the others.
+        After `until()`, notices may still be delivered for `notices_s`; the next runner delivers the others. With
+        `unless_hopeless`, raises the error for which all work is put aside when no further try can help.
         """
         with self._handled_signals():
             gc.freeze()  # what was imported stays: collections need not look at it again and again
@@ -152,6 +159,9 @@ class Runner:
                 self._tick()
                 if until is not None and until():
                     break
+                pause = self.worker.pause
+                if unless_hopeless and pause.is_hopeless and pause.error is not None and not pause.error.retryable:
+                    raise pause.error
                 due_s = self.worker.next_tick_s(time.monotonic())
                 self._sleep(due_s if until is None else min(due_s, UNTIL_LOOK_S))
             if self._signals:

@@ -119,7 +119,8 @@ def doctor(only_runner: bool, engine: bool, list_checks: bool, verbose: bool, as
     is 0 when a runner is active, and 3 when none is.
     """
     from runner.doctor import findings
-    from runner.doctor.checks import ALWAYS_TOLD, CHECKS, active_runner, examine
+    from runner.doctor.checks import ALWAYS_TOLD, CHECKS, examine
+    from runner.doctor.registry_checks import active_runner
 
     if only_runner:
         if (holder := active_runner(current_instance())) is None:

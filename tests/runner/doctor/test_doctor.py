@@ -20,7 +20,7 @@ from runner.cli.program import run_command
 from runner.config.instance import Instance
 from runner.config.settings import SETTINGS_FILE, Settings
 from runner.doctor import checks as doctor
-from runner.doctor import engine_checks
+from runner.doctor import engine_checks, place_checks
 from runner.doctor.engine_trial import SelftestAnswer, last_words, speak_once
 from tests.registry.making import a_version
 from tests.runner.worker.bench import MODEL
@@ -106,12 +106,12 @@ def test_a_clock_that_was_set_back_is_found(instance):
 
 
 def test_a_database_on_a_network_disk_is_found(instance, monkeypatch):
-    monkeypatch.setattr(doctor, "file_system_of", lambda _: "nfs4")
+    monkeypatch.setattr(place_checks, "file_system_of", lambda _: "nfs4")
     assert found(instance, "local-disk") == {"problem", "note"}
 
 
 def test_the_file_system_of_a_folder_is_known(tmp_path):
-    assert doctor.file_system_of(tmp_path) != ""
+    assert place_checks.file_system_of(tmp_path) != ""
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_file_system_of_a_folder_is_known(tmp_path):
     [("Documents/voices", "Documents"), ("Library/Mobile Documents/x", "Library/Mobile Documents"), ("voices", None)],
 )
 def test_the_folders_that_macos_guards_are_known(tmp_path, folder, guard):
-    assert doctor.guarded_by(tmp_path / folder, tmp_path) == guard
+    assert place_checks.guarded_by(tmp_path / folder, tmp_path) == guard
 
 
 def test_what_the_inbox_left_over_is_told(instance):

@@ -1,0 +1,92 @@
+"""The registry of an instance, and its runner → findings: whether it is there, sound and complete, and at work."""
+
+from __future__ import annotations
+
+import time
+
+from registry.durable_files import FileLock
+from registry.jobs.lists import list_jobs, newest_claim_s
+from registry.storage.connection import RESTORE_DAMAGED, WRITABLE_AGAIN
+from registry.storage.database import Database
+from registry.storage.identity import check_kind, check_not_lost
+from runner.config.instance import Instance
+from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Checks, Found
+from runner.text_format import short
+
+RESTORE_OBJECTS = "Restore a backup: `voicejobs restore --replace FILE`. `voicejobs voices fsck` names every one."
+BUILT_AFTER_S = 1_767_225_600  # 2026-01-01: a clock before that is wrong
+ROWS_READ = 1_000
+
+
+def _clock(instance: Instance) -> Found:
+    now_s = time.time()
+    remedy = "Set the clock, and let the system keep it right (NTP)."
+    if now_s < BUILT_AFTER_S:
+        yield PROBLEM, f"the clock says {time.strftime('%Y-%m-%d')}.", remedy
+        return
+    if instance.database_path.exists():
+        with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+            newest = newest_claim_s(snapshot)
+        if newest is not None and newest > now_s + 60:
+            yield WARNING, f"a job was claimed {newest - now_s:.0f} s in the future: the clock was set back.", remedy
+            return
+    yield OK, f"the clock says {time.strftime('%Y-%m-%d %H:%M:%S')}.", ""
+
+
+def _database(instance: Instance) -> Found:
+    check_kind(instance.database_path)
+    if not instance.database_path.exists():
+        check_not_lost(instance.database_path, instance.root)
+        yield NOTE, "there is no database yet; the first run creates it.", ""
+        return
+    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+        found = [row["quick_check"] for row in snapshot.rows("PRAGMA quick_check(5)")]
+        journal = snapshot.rows("PRAGMA journal_mode")[0]["journal_mode"]
+        if found == ["ok"]:
+            list_jobs(snapshot, limit=ROWS_READ)  # raises where a row holds what no job holds
+        read_only = database.is_read_only
+    if read_only:
+        yield PROBLEM, f"{instance.state_dir} can only be read: no job can run.", WRITABLE_AGAIN
+    if found != ["ok"]:
+        reasons = short("; ".join(line for text in found for line in text.splitlines() if "***" not in line), 200)
+        yield PROBLEM, f"{instance.database_path} is damaged: {reasons}", RESTORE_DAMAGED
+    elif journal != "wal" and not read_only:
+        yield WARNING, f"the database's journal is {journal}, not wal.", "Put state_dir on a local disk."
+    else:
+        yield OK, f"{instance.database_path} is sound; `voicejobs voices fsck` reads every byte.", ""
+
+
+def _objects(instance: Instance) -> Found:
+    from registry.storage.object_references import references
+    from registry.storage.object_store import ObjectStore
+
+    if not instance.database_path.exists():
+        return
+    store = ObjectStore(instance.objects_dir)
+    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+        lost = sorted({one.owner for one in references(snapshot) if one.sha256 not in store})
+    if lost:
+        named = ", ".join(lost[:3]) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
+        yield PROBLEM, f"recordings or prompts of {named} are gone from {store.folder}.", RESTORE_OBJECTS
+    else:
+        yield OK, f"all recordings and prompts are in {store.folder}.", ""
+
+
+def active_runner(instance: Instance) -> str | None:
+    """Description of the process that is the runner; None when there is none."""
+    return FileLock(instance.lock_path).describe_holder() if instance.runner_is_active() else None
+
+
+def _runner(instance: Instance) -> Found:
+    if (holder := active_runner(instance)) is not None:
+        yield OK, f"a runner is active: {holder}.", ""
+    else:
+        yield NOTE, "no runner is active.", "Start one: `voicejobs run`."
+
+
+CHECKS: Checks = {
+    "database": ("the database is sound and in WAL mode", _database),
+    "objects": ("recordings and prompts that the database refers to are there", _objects),
+    "clock": ("the time of day is plausible", _clock),
+    "runner": ("whether a runner is active, and which", _runner),
+}
