@@ -23,9 +23,6 @@ SCALED_PEAK = 0.98
 WINDOW = SAMPLE_RATE_HZ // 50  # 20 ms
 SILENCE_BELOW, SPEECH_ABOVE = 0.02, 0.15  # of the loudest window
 LONGEST_SILENCE_S, KEPT_SILENCE_S, ADDED_SILENCE_S = 1.0, 0.3, 0.5
-ACTIVE_DB, LEAST_MODULATION_DB = 25.0, 2.5
-FADE_SAMPLES = SAMPLE_RATE_HZ // 10
-VOICE_HZ, LEAST_VOICE_POWER = (150.0, 4000.0), 1e-5
 
 
 def mixed(blocks: Iterable[Waveform]) -> tuple[Waveform, tuple[str, ...]]:
@@ -110,24 +107,6 @@ def with_silent_end(mono: Waveform) -> tuple[Waveform, tuple[str, ...]]:
         return mono, ()
     silence = np.zeros(round(ADDED_SILENCE_S * SAMPLE_RATE_HZ), np.float32)
     return np.concatenate([mono, silence]), ("It ends in the middle of speech; half a second of silence was added.",)
-
-
-def modulation_db(mono: Waveform) -> float:
-    """How much the level of a sound `(S,)` changes while it is there, where voices are; 0 if nothing is there.
-
-    About 6 to 14 dB in speech; below 1 in hum, tones and noise.
-    """
-    fade = np.minimum(1.0, np.arange(mono.size) / FADE_SAMPLES)  # an edge is a click, which is in every band
-    spectrum = np.fft.rfft((mono - mono.mean(dtype=np.float64)) * fade * fade[::-1])
-    frequencies = np.fft.rfftfreq(mono.size, 1 / SAMPLE_RATE_HZ)
-    total = float(np.square(np.abs(spectrum)).sum())
-    spectrum[(frequencies < VOICE_HZ[0]) | (frequencies > VOICE_HZ[1])] = 0
-    if np.square(np.abs(spectrum)).sum() <= LEAST_VOICE_POWER * total:
-        return 0.0
-    levels = _levels(np.fft.irfft(spectrum, mono.size).astype(np.float32))
-    decibels = 20 * np.log10(levels[levels > 0])
-    active = decibels[decibels > decibels.max(initial=-np.inf) - ACTIVE_DB]
-    return float(np.percentile(active, 90) - np.percentile(active, 25)) if active.size else 0.0
 
 
 def _levels(mono: Waveform) -> Matrix:

@@ -10,15 +10,15 @@ import numpy as np
 
 from models.audio.files import AudioFacts, decode_audio, read_bytes
 from models.audio.foreign_formats import converted, foreign_format
+from models.audio.level_change import CLEAR_CHANGE_DB, LEAST_CHANGE_DB, level_change_db
 from models.audio.mending import (
-    LEAST_MODULATION_DB,
-    modulation_db,
     with_silent_end,
     within_full_scale,
     without_long_silence,
     without_offset,
 )
 from models.audio.quality import CLIPPED_AT, SILENT_RMS, loudest_rms
+from models.audio.speech_detector import find_detector
 from models.errors import InvalidReferenceAudio
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.spoken_time import spoken_time
@@ -59,7 +59,7 @@ def read_reference(
         raise InvalidReferenceAudio(why, hint=error.hint) from error
     waveform, added = with_silent_end(waveform)
     removed = (f"A constant offset of {offset:+.2f} was taken off.",) if offset else ()
-    doubts = (no_speech.message,) if no_speech is not None else ()
+    doubts = (no_speech.message,) if no_speech is not None else _doubts(waveform)
     return waveform, (*facts.said, *removed, *scaled, *trimmed, *added, *doubts, *warnings)
 
 
@@ -71,13 +71,20 @@ def _no_speech(waveform: Waveform, offset: float) -> InvalidReferenceAudio | Non
         level = f"no tenth of a second is above {20 * math.log10(max(loudest, 1e-6)):.0f} dB"
         hint = "Was the microphone muted? Check it, or the file."
         return InvalidReferenceAudio(f"{aside} recording is silent: {level}.", hint=hint)
-    modulation = modulation_db(waveform)
-    if waveform.size >= SHORTEST_S * SAMPLE_RATE_HZ and modulation < LEAST_MODULATION_DB:
+    change_db = level_change_db(waveform)
+    if waveform.size >= SHORTEST_S * SAMPLE_RATE_HZ and change_db < LEAST_CHANGE_DB:
         return InvalidReferenceAudio(
-            f"{aside} recording holds no speech: its level hardly changes ({modulation:.1f} dB), as of hum or noise.",
+            f"{aside} recording holds no speech: its level hardly changes ({change_db:.1f} dB), as of hum or noise.",
             hint="Listen to it; record somebody who speaks.",
         )
     return None
+
+
+def _doubts(waveform: Waveform) -> Iterator[str]:
+    """A sentence on a sound that may be no speech, where the detector is installed and hears nobody speak."""
+    detector = find_detector()
+    if detector is not None and level_change_db(waveform) < CLEAR_CHANGE_DB and not detector(waveform):
+        yield "Nobody was heard to speak in the recording: is it applause, music or a machine? Listen to it."
 
 
 def reference_warnings(
