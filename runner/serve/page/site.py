@@ -83,7 +83,11 @@ class Site:
         content = await self.context.in_thread(
             lambda: self._templates.get_template(template).render(runner_is_active=is_active, **values)
         )
-        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+        headers = {
+            "Content-Security-Policy": POLICY,
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "same-origin",  # with none at all, browsers send the forms of a page as from nowhere
+        }
         return Response(content.encode("utf-8", "replace"), status, headers, "text/html; charset=utf-8")
 
     async def static(self, request: Request) -> Response:

@@ -39,6 +39,7 @@ def test_pages_say_their_language_and_allow_no_script_of_others(served, scene):
         policy = answer.headers["content-security-policy"]
         assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"  # else browsers send Origin: null with its forms
         assert '<html lang="en">' in text_of(answer)
         assert not re.search(r"<script(?![^>]*src=)|\sstyle=|\son\w+=", text_of(answer))
 
