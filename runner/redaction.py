@@ -13,7 +13,7 @@ _SECRETS = re.compile(
     | \b github_pat_ \w{20,}
     | \b sk- [A-Za-z0-9_-]{20,}                                 # several services
     | \b AKIA [0-9A-Z]{16} \b                                   # AWS
-    | (?<![\w-]) eyJ [\w-]{10,} \. [\w-]{10,} \. [\w-]{10,}             # JSON web tokens
+    | (?<![\w-]) (?=[\w-]*eyJ) [\w-]{13,} \. [\w-]{10,} \. [\w-]{10,}   # JSON web tokens, and what they stick to
     """,
     re.VERBOSE,
 )

@@ -298,7 +298,7 @@ def reset_for_retry(session: Session, job_id: int) -> None:
         outcome=None,
         finished_s=None,
         not_before_s=0.0,
-        warnings_json="[]",
+        warnings_json=_planned_warnings(session, job_id),
         facts_json=canonical_json({key: value for key, value in job.facts.items() if key not in OF_ITS_END}),
         **_error_columns(None),
     )
@@ -308,6 +308,12 @@ def reset_for_retry(session: Session, job_id: int) -> None:
         WHERE job_id = ? AND status IN ('failed', 'cancelled')
     """
     session.execute_many(statement, [(job_id,)])
+
+
+def _planned_warnings(session: Session, job_id: int) -> str:
+    """The warnings of a job's plan, which holds over every retry."""
+    question = "SELECT json_extract(plan_json, '$.warnings') AS warnings FROM job WHERE id = :id"
+    return session.rows(question, {"id": job_id})[0]["warnings"] or "[]"
 
 
 def change_claim(session: Session, job_id: int, claim_id: str, *, facts: JsonObject) -> None:

@@ -14,7 +14,7 @@ from registry.durable_files import FileLock
 from registry.errors import RegistryLost, StorageError
 from registry.storage.database import Database
 
-LOOK_S = 2.0  # how often the names are compared; two calls of the system
+LOOK_S = 5.0  # how often the names are compared; two calls of the system
 
 
 class HeldFiles:

@@ -33,6 +33,10 @@ _CONTROL_CHARACTERS = frozenset(map(chr, (*range(9), 11, 12, *range(14, 32), 127
 def _speakable(text: str) -> str:
     if not text.strip():
         raise ValueError("there is no text to speak")
+    return _without_controls(text)
+
+
+def _without_controls(text: str) -> str:
     for index, character in enumerate(text):
         if character in _CONTROL_CHARACTERS:
             raise ValueError(f"the text holds the control character {character!r} at position {index + 1}")
@@ -56,7 +60,9 @@ def _said(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1), pydantic.AfterValidator(_speakable)]
-LineText = Annotated[Text, Field(max_length=MAX_LINE_CHARACTERS)]
+LineText = Annotated[  # white space alone is a pause, as a paragraph without a word is
+    str, Field(min_length=1, max_length=MAX_LINE_CHARACTERS), pydantic.AfterValidator(_without_controls)
+]
 SaidText = Annotated[LineText, pydantic.AfterValidator(_said)]
 JobText = Annotated[Text, Field(max_length=MAX_TEXT_CHARACTERS), pydantic.AfterValidator(_said)]
 Description = Annotated[Text, Field(max_length=MAX_DESCRIPTION_CHARACTERS)]

@@ -36,7 +36,7 @@ from runner.jobfile.specs import (
 )
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
 from runner.scheduling.blame import as_told, is_of_one_job
-from runner.scheduling.line_texts import check_text_file
+from runner.scheduling.line_texts import check_texts
 from runner.scheduling.voice_resolution import sibling_for
 
 logger = logging.getLogger(__name__)
@@ -108,8 +108,8 @@ class Admission:
         if spec.id is not None and (holder := jobs.by_key(self.session, spec.id)) is not None:
             return self._answer_for_holder(drop, holder)
         try:
-            if isinstance(spec, SynthesizeSpec) and spec.text_file is not None:
-                check_text_file(drop.folder / spec.text_file)
+            if isinstance(spec, SynthesizeSpec):
+                check_texts(spec, folder=drop.folder)
             needs = self._needs(spec, made=drop.voice or spec.voice_made())
         except DependencyUnknown:
             raise

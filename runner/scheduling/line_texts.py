@@ -24,6 +24,7 @@ from runner.scheduling.line_plan import cut_text
 
 MAX_TEXT_FILE_BYTES = 4 << 20
 SHORTER = "Cut it into chapters."
+SHORT_CHARACTERS = 20_000  # some 10 ms
 SHOWN = 5  # tags that a warning names
 WORDLESS = "…"  # stands for a line of which its markup leaves no word
 
@@ -88,10 +89,21 @@ def read_text(path: Path) -> str:
     return text_of(content, name=path.name)
 
 
-def check_text_file(path: Path) -> None:
-    """Raises InvalidInput for a file that can never be spoken; one that cannot be read now may be so later."""
+def check_texts(spec: SynthesizeSpec, *, folder: Path) -> None:
+    """Raises InvalidInput for texts that can never be spoken; a file that cannot be read now may be so later.
+
+    The markup of long ones is read, and their paragraphs are counted, when the job is planned.
+    """
     with contextlib.suppress(AttachmentMissing, StorageError):
-        read_text(path)
+        if spec.text_file is not None:
+            text = read_text(folder / spec.text_file)
+            if not speaks(text):
+                raise InvalidInput(f"{spec.text_file} holds no word to speak: no letter and no digit.")
+            characters = len(text)
+        else:
+            characters = len(spec.text or "") + sum(len(line.text) for line in spec.lines or ())
+        if characters <= SHORT_CHARACTERS:
+            job_texts(spec, folder=folder)
 
 
 def _pieces(words: Words, *, is_file: bool) -> Iterator[tuple[str, float | None]]:

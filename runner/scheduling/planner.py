@@ -121,7 +121,8 @@ class Planner:
         if first is None:
             raise InvalidInput("The respellings leave no word to speak in the job.", hint=PRONUNCIATIONS_HINT)
         warnings = (*texts.ignored_warnings(), *instruction_warnings(asked, models_dir=self.models.directory))
-        return JobPlan(model=first.model, lines=lines, plan={"voices": resolved}, warnings=warnings)
+        plan = {"voices": resolved, **({"warnings": list(warnings)} if warnings else {})}
+        return JobPlan(model=first.model, lines=lines, plan=plan, warnings=warnings)
 
     def _respellings(self, voice: ResolvedVoice) -> Respellings:
         if not voice.pronunciations:

@@ -128,7 +128,7 @@ def test_a_character_is_composed_into_the_description(gender, word):
         ('kind = "synthesize"\nvoice = "a"', "job.toml:", "lines or text or text_file is missing"),
         ('kind = "synthesize"\ntext = "a"', "job.toml:", "voice is missing"),
         ('kind = "synthesize"\n[[lines]]\ntext = "a"', "line 2, column 1", "lines[0] has no voice"),
-        (SPEAK.replace("Hello.", "  "), "line 3, column 1", "no text to speak"),
+        (SPEAK.replace("Hello.", "  "), "line 3, column 1", "no word to speak"),
         (SPEAK.replace("Hello.", "a\\u0000b"), "line 3, column 1", "control character"),
         ('kind = "design"\nvoice = "e"', "job.toml:", "description or character is missing"),
         (DESIGN + CHARACTER.format("male"), "line 4, column 1", "cannot be used together"),

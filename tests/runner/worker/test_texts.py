@@ -1,11 +1,13 @@
 """Texts through the worker: pauses above the engine, one clean form, warnings, and files judged as by `check`."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from models.protocol import SAMPLE_RATE_HZ
+from registry.jobs.requests import add_request
 from registry.voices.lookup import resolve
 from runner.config.instance import Instance
 from runner.config.settings import Settings
@@ -42,7 +44,7 @@ def text_file_job(bench, content, *, file="book.txt", **how):
 # ---- pauses ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mark", ["* * *", "***", "⁂", "——", "...", "?!", "\u200b", "\u00ad", "🎉", '""'])
+@pytest.mark.parametrize("mark", [" ", "\n\n", "* * *", "***", "⁂", "——", "...", "?!", "\u200b", "\u00ad", "🎉", '""'])
 def test_a_line_without_a_word_is_a_pause_in_receipt_and_track(bench, mark):
     receipt = receipt_of(bench, "scene", speak("Before.", mark, "After."))
     before, pause, after = receipt["lines"]
@@ -199,7 +201,7 @@ def test_a_job_whose_markup_leaves_no_word_says_so_in_check_and_run(bench, tmp_p
     (tmp_path / "job.toml").write_text(job, encoding="utf-8")
     assert "no word" in check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).problems[0]
     receipt = receipt_of(bench, "empty", job)
-    assert (receipt["status"], "no word" in receipt["error"]["message"]) == ("failed", True)
+    assert (receipt["status"], "no word" in receipt["error"]["message"]) == ("rejected", True)
 
 
 # ---- takes -------------------------------------------------------------------------------------------------------
@@ -234,3 +236,14 @@ def test_a_design_is_locked_with_the_words_that_were_spoken(bench):
     bench.run()
     with bench.context.database.read() as session:
         assert resolve(session, "elena").transcript == "The negative result."
+
+
+def test_what_the_plan_warned_of_is_warned_of_after_a_retry_too(bench):
+    ssml = '<speak>Hello <audio src="x.wav"/> <sparkle>there</sparkle>.</speak>'
+    first = receipt_of(bench, "hello", speak(ssml, markup="ssml"))["warnings"]
+    assert any("sparkle" in warning for warning in first)
+    shutil.rmtree(bench.instance.outbox / "hello")
+    with bench.context.database.write() as session:
+        add_request(session, "hello", "retry", now_s=bench.now_s, lacks_files=True)
+    bench.run()
+    assert bench.receipt("hello")["warnings"] == first
