@@ -14,11 +14,12 @@ from models.fetch.hub import is_offline
 from models.migrate.journal import Journal
 from models.migrate.legacy_places import LegacyModel, Scan, scan_legacy
 from models.store.availability import Partial, download_in_flight
+from models.store.forecast import default_models
 from models.store.installed import InstalledModel, installed_id, list_models
 from models.store.upkeep import repair_hint
 from registry.errors import StorageError
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Found
-from runner.text_format import counted
+from runner.text_format import counted, size
 
 LOW_SPACE_BYTES = 5_000_000_000
 
@@ -68,7 +69,10 @@ def _broken(installed: list[InstalledModel]) -> Found:
             yield WARNING, f"broken models: {model.id} in {model.folder} is not a usable model: {reason}.", ""
     if not any(model.kind.is_speech for model in installed):
         hint = "`voicejobs models list --all` names them, `voicejobs models pull NAME` fetches one in advance."
-        yield NOTE, "models: no speech model is installed: the first job that needs one fetches it.", hint
+        defaults = default_models()
+        total = size(sum(entry.size_bytes for entry in defaults))
+        message = f"models: no speech model is installed: the first job that needs one fetches it (all {total})."
+        yield NOTE, message, hint
     if not partial:
         yield OK, f"broken models: {counted(len(installed), 'model')}, none broken.", ""
 

@@ -18,7 +18,7 @@ from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
 from runner.scheduling.line_texts import JobTexts, job_texts
-from runner.submission.job_models import models_of, warnings_about_instructions
+from runner.submission.job_models import downloads_of, models_of, warnings_about_instructions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class Verdict:
     problems: list[str]
     hint: str = ""
     warnings: list[str] = field(default_factory=list)
+    downloads: list[str] = field(default_factory=list)  # models that are fetched before the job is worked on
     lines: int | None = None  # of a job that speaks: how many its texts became
 
 
@@ -112,4 +113,5 @@ def check_file(name: str, *, instance: Instance, stdin: BinaryIO | None = None) 
         *warnings_about_instructions(job.spec, texts, models, instance=instance),
     ]
     lines = None if texts is None else len(texts.lines)
-    return Verdict(file=name, kind=job.spec.kind, problems=[], warnings=warnings, lines=lines)
+    downloads = list(downloads_of(models, instance=instance))
+    return Verdict(file=name, kind=job.spec.kind, problems=[], warnings=warnings, downloads=downloads, lines=lines)

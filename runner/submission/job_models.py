@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from models.store.forecast import free_bytes, to_download
 from models.text.spoken_form import speaks
 from registry.errors import NotFound, VoiceJobsError
 from registry.storage.database import Database
@@ -20,6 +21,7 @@ from runner.names import may_be_preset, parse_voice_reference
 from runner.scheduling.instructions import instruction_warnings
 from runner.scheduling.line_texts import JobTexts
 from runner.scheduling.voice_resolution import ModelNames, preset_voice, resolve_voice
+from runner.text_format import size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,18 @@ def warnings_about_instructions(
         lines: list[LineSpec] = [*texts.lines]
         asked = [(at, model) for at, model in models.of_lines.items() if lines[at - 1].instruct or spec.instruct]
         yield from instruction_warnings(asked, models_dir=ModelNames(instance).directory)
+
+
+def downloads_of(models: JobModels, *, instance: Instance) -> Iterator[str]:
+    """A sentence on each model that must be downloaded before the job can be worked on, with its size."""
+    directory = ModelNames(instance).directory
+    with contextlib.suppress(VoiceJobsError):
+        for needed in to_download(models.names, directory=directory):
+            large = f"{size(needed.size_bytes)} are" if needed.size_bytes else "it is"
+            if instance.settings.offline:
+                yield f"{needed.name} is not here, and offline mode is on."
+                continue
+            yield f"{needed.name} is not here: {large} downloaded first ({size(free_bytes(directory))} free)."
 
 
 class _LineModels:

@@ -143,11 +143,46 @@ def path_command(chosen: ChosenDirectory, name: str, as_json: bool) -> None:
     "pull",
     "voicejobs models pull qwen3-tts-0.6b-base",
     "voicejobs models pull mlx-community/Qwen3-TTS-12Hz-1.7B-Base-8bit",
+    "voicejobs models pull --for design,lock,presets",
 )
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--for", "kinds", metavar="WORK", help="The default models for design, lock and presets, by commas.")
 @click.option("--revision", help="A commit, tag or branch; default: the main branch.")
-def pull_command(chosen: ChosenDirectory, name: str, revision: str | None, as_json: bool) -> None:
+def pull_command(
+    chosen: ChosenDirectory, name: str | None, kinds: str | None, revision: str | None, as_json: bool
+) -> None:
     """Make model NAME usable: adopt it from a legacy place, download it, or download missing files."""
+    names = _names_to_pull(chosen.directory, name, kinds, revision)
+    pulled = [_pull(chosen, one, revision) for one in names]
+    if as_json:
+        echo(to_json(pulled[0] if name is not None else pulled))
+    else:
+        for one in pulled:
+            echo(one["folder"] or one["id"])
+
+
+def _names_to_pull(directory: Path, name: str | None, kinds: str | None, revision: str | None) -> list[str]:
+    """Names of the models to pull; those of kinds of work are said first, with their sizes."""
+    from models.store.forecast import ABILITIES, default_models, free_bytes, to_download
+    from runner.errors import UsageProblem
+
+    if name is not None and kinds is None:
+        return [name]
+    if name is not None or kinds is None or revision is not None:
+        hint = f"`voicejobs models pull NAME`, or `voicejobs models pull --for {','.join(ABILITIES)}`."
+        raise UsageProblem("Give either the NAME of a model or --for (and --revision with a NAME alone).", hint=hint)
+    wanted = [kind.strip() for kind in kinds.split(",")]
+    if unknown := [kind for kind in wanted if kind not in ABILITIES]:
+        raise UsageProblem(f"--for knows {', '.join(ABILITIES)}, and not {unknown[0]!r}.")
+    found = [entry.name for entry in default_models(wanted)]
+    missing = list(to_download(found, directory=directory))
+    here = len(found) - len(missing)
+    needed_bytes = sum(one.size_bytes for one in missing)
+    say(f"{', '.join(found)}: {here} here, {size(needed_bytes)} to download; {size(free_bytes(directory))} free")
+    return found
+
+
+def _pull(chosen: ChosenDirectory, name: str, revision: str | None) -> dict[str, Any]:
     from models.fetch.prepare import pull_model
 
     with progress_bar() as show:
@@ -161,20 +196,13 @@ def pull_command(chosen: ChosenDirectory, name: str, revision: str | None, as_js
             on_event=show,
             progress_every_s=0.1 if sys.stderr.isatty() else 5.0,
         )
-    if as_json:
-        echo(
-            to_json(
-                {
-                    "id": prepared.id,
-                    "folder": str(prepared.folder) if prepared.folder else None,
-                    "revision": prepared.revision,
-                    "state": prepared.state.state,
-                    "actions": list(prepared.actions_done),
-                }
-            )
-        )
-    else:
-        echo(str(prepared.folder) if prepared.folder else prepared.id)
+    return {
+        "id": prepared.id,
+        "folder": str(prepared.folder) if prepared.folder else None,
+        "revision": prepared.revision,
+        "state": prepared.state.state,
+        "actions": list(prepared.actions_done),
+    }
 
 
 @models_command("verify", "voicejobs models verify", "voicejobs models verify qwen3-tts-1.7b-base --hashes")

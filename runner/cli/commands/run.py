@@ -53,7 +53,8 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
         for verdict in verdicts:
             of_lines = f" of {counted(verdict.lines, 'line')}" if verdict.lines is not None else ""
             good = f"{verdict.file}: ok, {_kind_text(verdict.kind)}{of_lines}"
-            say("\n".join(verdict.problems or [good, *(f"  {warning}" for warning in verdict.warnings)]))
+            said = [f"  {sentence}" for sentence in (*verdict.warnings, *verdict.downloads)]
+            say("\n".join(verdict.problems or [good, *said]))
             if verdict.hint:
                 say(f"  {verdict.hint}")
     return FAILED if any(verdict.problems for verdict in verdicts) else OK

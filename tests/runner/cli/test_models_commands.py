@@ -14,7 +14,7 @@ from models.store.manifest import make_manifest, write_manifest
 from models.store.shared_directory import hold_for_loading
 from runner.cli.program import voicejobs
 from runner.doctor.model_checks import check_models
-from runner.errors import WorkFailed
+from runner.errors import UsageProblem, WorkFailed
 from tests.models.store.making import (
     BASE,
     CACHES,
@@ -88,6 +88,24 @@ def test_the_path_is_printed_alone(run, directory):
         run("path", CUSTOM)
     with pytest.raises(ModelNotInstalled, match="draft has no folder: it needs no weights"):
         run("path", "draft")
+
+
+def test_pull_of_the_models_for_some_work_takes_those_that_are_here(run, directory, monkeypatch):
+    for model_id in (BASE.replace("0.6B", "1.7B"), BASE):  # whichever this machine has room for
+        speech_model(directory / slug(model_id))
+    (pulled,) = run("pull", "--for", "lock", "--json")
+    assert pulled["state"] == "available"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelNotInstalled):
+        run("pull", "--for", "lock,design")
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--for", "sing"), ("draft", "--for", "lock"), ("--for", "lock", "--revision", "x")]
+)
+def test_pull_wants_a_name_or_known_work(run, arguments):
+    with pytest.raises(UsageProblem):
+        run("pull", *arguments)
 
 
 def test_pull_fetches_and_prints_the_folder(run, directory, hub, tmp_path):

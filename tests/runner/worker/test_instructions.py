@@ -43,6 +43,15 @@ def test_check_says_nothing_where_the_model_follows_instructions(tmp_path, voice
     assert check_file(str(tmp_path / "a.toml"), instance=Instance(tmp_path, settings)).warnings == []
 
 
+def test_check_says_what_a_job_will_download(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_MODELS_DIR", str(tmp_path / "models"))
+    (tmp_path / "a.toml").write_text(speak("One.", voice="elena"))
+    instance = Instance(tmp_path, Settings(model="qwen3-tts-0.6b-base"))
+    (said,) = check_file(str(tmp_path / "a.toml"), instance=instance).downloads
+    assert said.startswith("qwen3-tts-0.6b-base is not here: 2.5 GB are downloaded first (")
+    assert check_file(str(tmp_path / "a.toml"), instance=Instance(tmp_path, Settings(model="draft"))).downloads == []
+
+
 @pytest.mark.parametrize(
     ("model", "takes"),
     [
