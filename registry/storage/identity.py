@@ -79,11 +79,14 @@ def note_backup(root: Path, archive: Path) -> None:
 
 
 def check_kind(database: Path) -> None:
-    """Raise DamagedData when something that is no regular file has the database's name."""
+    """Raise DamagedData when something that is no regular file, or leads to none, has the database's name."""
     try:
         mode = database.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    except OSError as error:
+        if not database.is_symlink():
+            return  # absent, or not to be seen: whoever opens it says so
+        hint = f"Mount the disk that it leads to. Or: {restore_hint(None)}"
+        raise DamagedData(f"{database} is a link that leads nowhere ({error.strerror}).", hint=hint) from error
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(mode), "a device")
@@ -123,6 +126,10 @@ def _remedy(database: Path, root: Path | None) -> str:
     rescued = sorted(path for folder in filter(None, (database.parent, root)) for path in folder.glob(RESCUED))
     if rescued:
         return f"A runner saved what it held: {shlex.join(('mv', str(rescued[-1]), str(database)))}"
+    if database.parent.exists() and not database.parent.is_dir():
+        return (
+            f"{database.parent} is in the way: {shlex.join(('mv', str(database.parent), f'{database.parent}.moved'))}"
+        )
     mount = "" if database.parent.is_dir() and any(database.parent.iterdir()) else "Mount the disk of state_dir. "
     backup = read_mark(root / ROOT_MARK).get("backup") if root else None
     restore = restore_hint(backup if isinstance(backup, str) else None)

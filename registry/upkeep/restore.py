@@ -124,14 +124,21 @@ class _Place:
 
     def _usable(self, archive: Path) -> Database | None:
         """The database that is there, if it can be used; one of a newer voicejobs is given up only when asked."""
+        db = None
         try:
-            return Database.open(self.path) if self.path.exists() else None
+            if self.path.exists():
+                db = Database.open(self.path)
+                with db.read() as session:
+                    if [row["quick_check"] for row in session.rows("PRAGMA quick_check(1)")] == ["ok"]:
+                        return db
         except SchemaTooNew as error:
             if not self.replace:
                 message = f"{self.path} holds the registry of a newer voicejobs."
                 raise Conflict(message, hint=_replacing(archive)) from error
         except DamagedData:
             pass
+        if db is not None:
+            db.close()
         return None
 
     def _put_files(self, archive: Path) -> Counter[str]:

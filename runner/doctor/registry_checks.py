@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+from models.errors import InvalidPath
+from models.named_paths import status_of
 from registry.durable_files import FileLock
 from registry.jobs.lists import list_jobs, newest_claim_s
 from registry.storage.connection import RESTORE_DAMAGED, WRITABLE_AGAIN
@@ -34,6 +37,8 @@ def _clock(instance: Instance) -> Found:
 
 
 def _database(instance: Instance) -> Found:
+    if _is_no_folder(instance.state_dir):
+        return  # the first check names what is in the way
     check_kind(instance.database_path)
     if not instance.database_path.exists():
         check_not_lost(instance.database_path, instance.root)
@@ -56,12 +61,20 @@ def _database(instance: Instance) -> Found:
         yield OK, f"{instance.database_path} is sound; `voicejobs voices fsck` reads every byte.", ""
 
 
+def _is_no_folder(path: Path) -> bool:
+    """Whether something that is no folder, or a link that leads to itself, is there."""
+    try:
+        return status_of(path) is not None and not path.is_dir()
+    except InvalidPath:
+        return True
+
+
 def _objects(instance: Instance) -> Found:
     from registry.storage.object_references import references
     from registry.storage.object_store import ObjectStore
 
-    if not instance.database_path.exists():
-        return
+    if not instance.database_path.exists() or not instance.objects_dir.is_dir():
+        return  # another check names that
     store = ObjectStore(instance.objects_dir)
     with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
         lost = sorted({one.owner for one in references(snapshot) if one.sha256 not in store})

@@ -1,11 +1,8 @@
 """Broken instances: the doctor finds each, and no command shows a traceback in any."""
 
-import logging
 import os
-import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,7 +13,7 @@ from runner.cli.program import run_command, voicejobs
 from runner.config.instance import open_instance
 from runner.doctor.checks import examine
 from runner.exit_codes import FAILED, NEEDS_ACTION, OK, TRY_AGAIN, USAGE
-from tests.broken_instances import BROKEN, MODEL, make_instance
+from tests.broken_instances import BROKEN, MODEL
 
 # Arguments that name something which is there in a whole instance.
 FITTING = {
@@ -54,71 +51,50 @@ LEAVES = [" ".join(path) for path, command in commands(voicejobs) if path and no
 READING = [name for name in LEAVES if name.endswith(("doctor", "list", "show", "history", "path", "fsck", "check"))]
 ORDER = [*READING, *(name for name in LEAVES if name not in {*READING, *NOT_ABOUT_AN_INSTANCE})]
 LONGEST_S = 60.0
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory) -> Path:
-    """An instance that has worked."""
-    root = tmp_path_factory.mktemp("whole") / "instance"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(root.parent))
-        make_instance(root)
-    return root
-
-
-@pytest.fixture
-def root(whole, tmp_path, monkeypatch) -> Iterator[Path]:
-    """A copy of it, which a test may break."""
-    copy = tmp_path / "instance"
-    shutil.copytree(whole, copy, symlinks=True)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("ACERVO_MODELS_DIR", raising=False)
-    monkeypatch.chdir(copy)
-    Path("job.toml").write_text('kind = "synthesize"\nvoice = "elena"\ntext = "Again."\n')
-    yield copy
-    logging.basicConfig(handlers=[logging.NullHandler()], force=True)  # closes the log that a command has opened
+SLOWLY = {name for number, name in enumerate(BROKEN) if number % 3}
+STATES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOWLY else name for name in BROKEN]
 
 
 @pytest.mark.parametrize("name", [name for name, broken in BROKEN.items() if broken.check])
-def test_the_doctor_finds_what_is_broken_and_names_a_remedy(name, root):
-    BROKEN[name].by(root)
-    counted = [one for one in examine(open_instance(root)) if one.counts]
+def test_the_doctor_finds_what_is_broken_and_names_a_remedy(name, worked):
+    BROKEN[name].by(worked)
+    counted = [one for one in examine(open_instance(worked)) if one.counts]
     assert BROKEN[name].check in {one.check for one in counted}, counted
     assert all(one.remedy and "fault of voicejobs" not in one.remedy for one in counted), counted
 
 
-def test_the_doctor_finds_nothing_in_a_whole_instance(root):
-    assert [one for one in examine(open_instance(root)) if one.counts] == []
+def test_the_doctor_finds_nothing_in_a_whole_instance(worked):
+    assert [one for one in examine(open_instance(worked)) if one.counts] == []
 
 
 @pytest.mark.parametrize("name", [name for name, broken in BROKEN.items() if broken.is_usage])
-def test_settings_that_name_no_instance_are_said_by_every_command_with_what_to_correct(name, root, capsys):
-    BROKEN[name].by(root)
+def test_settings_that_name_no_instance_are_said_by_every_command_with_what_to_correct(name, worked, capsys):
+    BROKEN[name].by(worked)
     for command in ("doctor", "run --once", "jobs list", "voices list", "models list"):
-        assert run_command(["--root", str(root), *command.split()]) in (USAGE, NEEDS_ACTION), command
+        assert run_command(["--root", str(worked), *command.split()]) in (USAGE, NEEDS_ACTION), command
         said = capsys.readouterr().err
-        assert str(root) in said and "\n  " in said, said
+        assert str(worked) in said and "\n  " in said, said
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_no_reading_command_shows_a_traceback_in_a_broken_instance(name, root, capsys):
-    BROKEN[name].by(root)
-    try_all(READING, root, capsys)
+@pytest.mark.parametrize("name", STATES)
+def test_no_reading_command_shows_a_traceback_in_a_broken_instance(name, worked, capsys):
+    BROKEN[name].by(worked)
+    try_all(READING, worked, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
-def test_no_command_shows_a_traceback_or_hangs_in_a_broken_instance(name, root, capsys, monkeypatch):
+def test_no_command_shows_a_traceback_or_hangs_in_a_broken_instance(name, worked, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
-    BROKEN[name].by(root)
-    try_all(ORDER, root, capsys)
+    BROKEN[name].by(worked)
+    try_all(ORDER, worked, capsys)
 
 
-def try_all(names: list[str], root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def try_all(names: list[str], worked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = threading.Timer(LONGEST_S, lambda: os.kill(os.getpid(), signal.SIGINT))
     late.start()
     for command in names:
-        code = run_command(["--root", str(root), *command.split(), *FITTING.get(command, [])])
+        code = run_command(["--root", str(worked), *command.split(), *FITTING.get(command, [])])
         said = "".join(capsys.readouterr())
         assert code in (OK, FAILED, USAGE, NEEDS_ACTION, TRY_AGAIN), (command, said)
         assert "unforeseen" not in said and "Traceback" not in said, (command, said)
