@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-from runner.config.instance import Instance
+if TYPE_CHECKING:
+    from runner.config.instance import Instance  # checks of models need no settings, and no pydantic
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 
 Found = Iterator[tuple[str, str, str]]  # severity, message, remedy
-Checks = dict[str, tuple[str, Callable[[Instance], Found]]]  # name → what is checked, and by which function
+# Name → what is checked, and by which function.
+Checks: TypeAlias = "dict[str, tuple[str, Callable[[Instance], Found]]]"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ MAKE_SECRET = "`(umask 077; echo whsec_$(openssl rand -base64 24) > FILE)` makes
 def _hooks(instance: Instance) -> Found:
     hooks = dict(zip(keys_of(instance.settings.hooks), instance.settings.hooks, strict=True))
     if not hooks:
+        yield OK, "no receivers of notices are set.", ""
         return
     for hook in hooks.values():
         if hook.secret_file:

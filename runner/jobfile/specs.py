@@ -64,7 +64,12 @@ LineText = Annotated[  # white space alone is a pause, as a paragraph without a 
     str, Field(min_length=1, max_length=MAX_LINE_CHARACTERS), pydantic.AfterValidator(_without_controls)
 ]
 SaidText = Annotated[LineText, pydantic.AfterValidator(_said)]
-JobText = Annotated[Text, Field(max_length=MAX_TEXT_CHARACTERS), pydantic.AfterValidator(_said)]
+JobText = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_TEXT_CHARACTERS),
+    pydantic.AfterValidator(_without_controls),
+    pydantic.AfterValidator(_said),
+]
 Description = Annotated[Text, Field(max_length=MAX_DESCRIPTION_CHARACTERS)]
 Language = Annotated[str, Field(max_length=100), pydantic.AfterValidator(_language)]
 ModelName = Annotated[str, Field(min_length=1, max_length=500), pydantic.AfterValidator(_model)]

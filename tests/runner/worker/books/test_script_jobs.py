@@ -216,7 +216,7 @@ def test_cancelling_a_script_cancels_its_jobs(bench):
 
 def test_it_goes_on_after_the_runner_was_gone(bench):
     bench.drop_folder("play", job_toml=SCRIPT, play_fountain=PLAY)
-    for _ in range(40):
+    for _ in range(15):
         bench.tick()
         bench.restart()
         bench.tick(2)
