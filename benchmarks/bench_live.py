@@ -120,7 +120,18 @@ class Served:
         while (said := re.search(r"http://[^ ]+:(\d+)\.", (self.root / "log").read_text(errors="replace"))) is None:
             assert time.monotonic() < end_s, "the server says no port"
             time.sleep(0.05)
+        while not self._is_healthy(int(said[1])):
+            assert time.monotonic() < end_s, "no runner is active"
+            time.sleep(0.05)
         return int(said[1])
+
+    def _is_healthy(self, port: int) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
 
     def first_sound_s(self, text: str | None = None) -> float:
         """From the request to the first byte of sound; the rest is heard before this returns."""
