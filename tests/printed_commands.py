@@ -46,6 +46,11 @@ def unmarked() -> Iterator[str]:
             yield f"{place}: {text}"
 
 
+def printed_texts() -> Iterator[tuple[str, str]]:
+    """Place and value of every string of the program that may be printed."""
+    yield from _texts()
+
+
 def examples() -> Iterator[Printed]:
     """Examples below the help of a command."""
     for path, tree in _modules():

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from runner.cli.help_pages import help_pages
-from runner.config.settings import SETTINGS_FILE, default_file
+from runner.config.instance import Instance
+from runner.config.settings import SETTINGS_FILE, Settings, default_file
 from runner.jobfile.parse import parse_job
 from runner.jobfile.specs import MAX_CANDIDATES, MAX_LINES, SPEC_CLASSES
 from runner.jobfile.syntax import MAX_FILE_BYTES, MAX_NESTING, MAX_TABLES, MAX_VALUES
 from runner.names import PRESET_NAMES
+from runner.submission.checked_job import check_file
+from tests.printed_commands import printed_texts
 
 ROOT = Path(__file__).parents[1]
 JOBS_PAGE = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
@@ -33,6 +36,29 @@ def test_every_example_is_a_valid_job(path):
 @pytest.mark.parametrize("block", [*BLOCKS, *README_BLOCKS])
 def test_every_job_file_in_the_docs_is_valid(block):
     parse_job(block.encode(), file_name="docs.toml")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_example_does_what_the_product_warns_of(path, tmp_path):
+    verdict = check_file(str(path), instance=Instance(tmp_path, Settings()))
+    assert verdict.warnings == []
+    assert [problem for problem in verdict.problems if "me.wav" not in problem] == []  # your own recording
+
+
+# Words that an English engineer would not use so: a literal reading of German ones.
+ODD_WORDS = re.compile(r"\b(as it stands|stands in|for good|anew|whose turn has come|mend|beside it lie)\b", re.I)
+
+
+def test_what_the_program_prints_is_in_plain_english():
+    assert [f"{place}: {text[:80]}" for place, text in printed_texts() if ODD_WORDS.search(text)] == []
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_what_the_pages_say_is_in_plain_english(page):
+    if page.name != "log.md":
+        assert [line[:80] for line in page.read_text(encoding="utf-8").splitlines() if ODD_WORDS.search(line)] == []
 
 
 def test_every_kind_of_job_has_an_example_in_the_docs():

@@ -79,7 +79,7 @@ def markup_warning(found: Mapping[int, Sequence[str]]) -> str:
     for kind in (kind for kinds_of_line in found.values() for kind in kinds_of_line):
         kinds.setdefault(kind.partition(" (")[0], kind)
     return (
-        f"{where}: markup is spoken as it stands: {'; '.join(kinds.values())}. "
+        f"{where}: markup is spoken literally: {'; '.join(kinds.values())}. "
         '`markup = "ssml"`, "html" or "markdown" has it read, "plain" says that it is meant so.'
     )
 

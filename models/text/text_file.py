@@ -52,7 +52,7 @@ def _control_character(text: str, found: re.Match[str], name: str) -> InvalidInp
     line = text.count("\n", 0, found.start()) + 1
     column = found.start() - text.rfind("\n", 0, found.start())
     kind = _CONTROL_NAMES.get(found[0], f"U+{ord(found[0]):04X}")
-    mended = f"LC_ALL=C tr -d '\\000-\\010\\016-\\037\\177' < {shlex.quote(name)} > mended.txt"
+    mended = f"LC_ALL=C tr -d '\\000-\\010\\016-\\037\\177' < {shlex.quote(name)} > fixed.txt"
     message = f"{name}, line {line}, column {column}: the control character {kind} cannot be spoken."
     return InvalidInput(message, hint=f"Remove it: `{mended}`")
 
@@ -82,7 +82,7 @@ def _undecodable(content: bytes, error: UnicodeDecodeError, name: str) -> Invali
         return InvalidInput(f"{name} ends in the middle of a character ({place}).", hint=hint)
     if is_mostly_utf_8:
         hint = (
-            f"Mend that place, or leave such bytes out: `iconv -c -f UTF-8 -t UTF-8 {shlex.quote(name)} > mended.txt`"
+            f"Correct that place, or leave such bytes out: `iconv -c -f UTF-8 -t UTF-8 {shlex.quote(name)} > fixed.txt`"
         )
         return InvalidInput(f"{name} is UTF-8 up to a place that is not ({place}).", hint=hint)
     encoding = _likely_encoding(content)

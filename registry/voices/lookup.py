@@ -223,7 +223,7 @@ def _unless_removed(version: Version, wanted: str, *, removed: bool) -> Version:
     if version.deleted_s is None or removed:
         return version
     if version.purged_s is not None:
-        raise VersionNotFound(wanted, voice=version.voice, reason="was removed for good")
+        raise VersionNotFound(wanted, voice=version.voice, reason="was permanently removed")
     raise VersionNotFound(
         wanted, voice=version.voice, reason=f"was removed; `voicejobs voices restore {version.name}` brings it back"
     )

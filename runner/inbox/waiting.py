@@ -19,7 +19,7 @@ from runner.inbox.sightings import ANSWERED, STILL_WRITTEN_S, AnsweredInPlace
 from runner.names import printable_name
 
 CLAIMED = "it is claimed; a runner makes a job of it when the files that it names are whole"
-MEND = "Change it, or its permissions and those of the inbox"
+CORRECTION = "Change it, or its permissions and those of the inbox"
 RENAME = "Only .toml, .json and folders are jobs; rename it if it is one"
 # Names that people give to a job by mistake: hello.toml.txt, scene.yaml, a job without an extension by an editor.
 _MEANT_AS_JOB = re.compile(
@@ -55,7 +55,7 @@ def waiting_in(
         reason, since_s = reason_ignored(entry), max(entry.mtime_ns / 1e9, entry.ctime_s)
         is_stuck = is_meant_as_job(entry)
         if answered.names(entry.name):
-            reason, is_stuck = f"it was refused and cannot be moved. {MEND}", True
+            reason, is_stuck = f"it was refused and cannot be moved. {CORRECTION}", True
         is_ignored = bool(reason)
         is_written = entry.kind is Kind.TEMPORARY
         if not reason and (written := open_files.written(Folder(instance.inbox), entry.name)) is not None:

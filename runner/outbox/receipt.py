@@ -104,7 +104,7 @@ def line_entry(line: Line) -> dict[str, Any]:
         "quality": result.get("quality"),
         "render_s": result.get("render_s"),
         "batch": result.get("batch"),
-        "warnings": [*(f"Spoken as it stands: {kind}." for kind in line.request.markup), *result.get("warnings", [])],
+        "warnings": [*(f"Spoken literally: {kind}." for kind in line.request.markup), *result.get("warnings", [])],
         "error": error_entry(line.error),
     }
 

@@ -46,7 +46,7 @@ class JobTexts:
         if not self.ignored:
             return ()
         tags = ", ".join([*self.ignored[:SHOWN], *(["…"] if len(self.ignored) > SHOWN else [])])
-        return (f"Tags that mean nothing here were left out, and what stands in them is spoken: {tags}.",)
+        return (f"Tags that mean nothing here were left out, and their contents are spoken: {tags}.",)
 
 
 def job_texts(spec: SynthesizeSpec, *, folder: Path | None) -> JobTexts:

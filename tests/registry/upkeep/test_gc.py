@@ -81,7 +81,7 @@ def test_a_purged_version_cannot_come_back(db, objects, takes):
     with db.write() as session:
         with pytest.raises(NotFound, match="backup"):
             restore_version(session, "elena@1", now_s=NOW_S)
-        with pytest.raises(VersionNotFound, match="removed for good"):
+        with pytest.raises(VersionNotFound, match="permanently removed"):
             resolve(session, "elena@1")
 
 

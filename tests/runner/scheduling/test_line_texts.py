@@ -64,9 +64,7 @@ def test_a_break_at_a_lines_end_is_its_pause_and_one_within_it_an_ellipsis():
     ]
     texts = texts_of(lines=lines, markup="ssml")
     assert said(texts) == [("Wait … for it.", 2.5), ("…", 3.0), ("Tom & Jerry", None)]
-    assert texts.warnings() == (
-        "Tags that mean nothing here were left out, and what stands in them is spoken: <prosody>.",
-    )
+    assert texts.warnings() == ("Tags that mean nothing here were left out, and their contents are spoken: <prosody>.",)
 
 
 def test_markup_that_nobody_wanted_read_is_warned_of_with_its_lines():
@@ -74,7 +72,7 @@ def test_markup_that_nobody_wanted_read_is_warned_of_with_its_lines():
     texts = texts_of(lines=lines)
     assert [line.text for line in texts.lines] == ["Plain.", "So **bold**.", "[laughs] Well."]
     (warning,) = texts.warnings()
-    assert warning.startswith("Lines 2, 3: markup is spoken as it stands: Markdown (**bold**); directions ([laughs]).")
+    assert warning.startswith("Lines 2, 3: markup is spoken literally: Markdown (**bold**); directions ([laughs]).")
 
 
 def test_nothing_is_said_of_markup_that_is_meant_to_be_spoken():

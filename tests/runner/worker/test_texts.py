@@ -186,7 +186,7 @@ def test_markup_that_is_spoken_as_it_stands_is_warned_of_by_check_and_in_the_rec
     assert (
         receipt["warnings"] == check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).warnings
     )
-    assert receipt["warnings"][0].startswith("Line 2: markup is spoken as it stands: directions ([laughs]); ")
+    assert receipt["warnings"][0].startswith("Line 2: markup is spoken literally: directions ([laughs]); ")
     assert len(receipt["lines"][1]["warnings"]) == 3
     assert receipt["lines"][0]["warnings"] == []
 
