@@ -8,7 +8,7 @@ EXTRAS := draft,natural,listen,serve,dev$(if $(MLX_EXTRA),$(comma)$(MLX_EXTRA))
 STAMP := $(VENV)/.installed
 IS_NEW := import sys; sys.exit(sys.version_info < (3, 10))
 
-.PHONY: venv demo test test-long check format bench clean
+.PHONY: venv demo test test-long test-browser check format bench clean
 
 venv: $(STAMP)
 
@@ -30,6 +30,11 @@ test: venv
 
 test-long: venv
 	$(BIN)/python -m pytest -n 2 -m slow --timeout 7200
+
+# Needs a Chromium: apt-get install chromium, or brew install --cask google-chrome.
+test-browser: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[browser]"
+	$(BIN)/python -m pytest -m browser -rs
 
 check: venv
 	$(BIN)/ruff format --check .

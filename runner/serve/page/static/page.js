@@ -66,6 +66,7 @@ function main() {
       });
       this.audio.addEventListener("error", () => { if (this.audio.error) say(`${this.label} cannot be played.`); });
       if (box.dataset.peaks) seen.observe(box);
+      if (box.id === "track") follow(box);
       if (box.dataset.level) this.audio.volume = Number(box.dataset.level);
       this.show();
     }
@@ -148,6 +149,8 @@ function main() {
 
   function dress(root) {
     for (const box of $$(".player:not(.ready)", root)) new Player(box);
+    for (const part of $$("[data-script]", root)) part.hidden = false;
+    for (const box of $$("code[data-copy]", root)) box.title ||= "Click to copy";
   }
 
   // ---- captions that follow the track -------------------------------------------------------------------------------
@@ -193,7 +196,10 @@ function main() {
     for (const made of $$(".lines > .line", fresh)) {
       if (!document.getElementById(made.id)) document.querySelector(".lines")?.append(document.adoptNode(made));
     }
-    if (!document.querySelector(".lines") && fresh.querySelector(".lines")) location.reload();
+    for (const old of $$("[data-once]")) {
+      const made = fresh.getElementById(old.id);
+      if (!old.firstElementChild && made?.firstElementChild) old.replaceChildren(...made.childNodes);
+    }
     dress(document);
   }
 
@@ -226,7 +232,6 @@ function main() {
     setTimeout(() => box.classList.remove("copied"), 1200);
   }
 
-  for (const box of $$("code[data-copy]")) box.title ||= "Click to copy";
   document.addEventListener("click", (event) => {
     const box = event.target.closest?.("[data-copy]");
     if (box && getSelection().isCollapsed) copy(box);
@@ -249,7 +254,8 @@ function main() {
     event.preventDefault();
   });
 
-  document.getElementById("matched")?.addEventListener("change", (event) => {
+  document.addEventListener("change", (event) => {
+    if (event.target.id !== "matched") return;
     for (const box of $$(".player[data-level]")) box.player.audio.volume = event.target.checked ? Number(box.dataset.level) : 1;
   });
 
@@ -335,7 +341,6 @@ function main() {
     }
   }
 
-  for (const part of $$("[data-script]")) part.hidden = false;
   const recorder = document.getElementById("recorder");
   if (recorder) new Recorder(recorder);
   document.getElementById("copy-job")?.addEventListener("click", async () => {
@@ -345,7 +350,5 @@ function main() {
 
   for (const old of $$("[data-live]")) old.asServed = old.outerHTML;
   dress(document);
-  const whole = document.getElementById("track");
-  if (whole) follow(whole);
   if (document.body.dataset.follows) listen(document.body.dataset.follows);
 }
