@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from registry.jobs.jobs import by_name
+from registry.jobs.jobs import by_key, by_name
 from registry.jobs.rows import IS_OPEN, IS_SPARE, job_from, line_from
 from registry.jobs.values import (
     Job,
@@ -113,20 +114,30 @@ def track_before_s(session: Session, job_id: int, position: int) -> float:
     return float(session.rows(question, {"job": job_id, "position": position})[0]["before_s"])
 
 
-def find_drop(session: Session, dropped_name: str, *, key: str | None, since_s: float) -> Job | None:
-    """The job that a file dropped after `since_s` became: its own row, or the one that holds its `id`."""
-    question = "SELECT * FROM job WHERE dropped_name = :name AND claimed_s >= :since ORDER BY id DESC LIMIT 1"
-    found = session.rows(question, {"name": dropped_name, "since": since_s})
-    return job_from(found[0]) if found else _resumed(session, key, since_s)
+@dataclass(frozen=True, kw_only=True)
+class LedgerMark:
+    """Ledger just before a drop, by which its job is told from earlier ones, whatever clocks do."""
+
+    last_job_id: int
+    claim_id: str | None = None  # of the job that holds the `id` of the drop
 
 
-def _resumed(session: Session, key: str | None, since_s: float) -> Job | None:
-    question = """
-        SELECT job.* FROM job JOIN job_event ON job_event.job_id = job.id
-        WHERE job.key = :key AND job_event.kind = 'retry' AND job_event.at_s >= :since LIMIT 1
-    """
-    found = session.rows(question, {"key": key, "since": since_s}) if key is not None else []
-    return job_from(found[0]) if found else None
+def mark(session: Session, *, key: str | None) -> LedgerMark:
+    """Mark for a file that is about to be dropped, whose job has this `id`."""
+    holder = by_key(session, key) if key is not None else None
+    return LedgerMark(last_job_id=last_job_id(session), claim_id=holder.claim_id if holder is not None else None)
+
+
+def find_drop(session: Session, dropped_name: str, *, key: str | None, since: LedgerMark) -> Job | None:
+    """The job that a file dropped after a mark became: its own row, or the one that holds its `id`."""
+    question = "SELECT * FROM job WHERE dropped_name = :name AND id > :last ORDER BY id DESC LIMIT 1"
+    found = session.rows(question, {"name": dropped_name, "last": since.last_job_id})
+    if found or key is None:
+        return job_from(found[0]) if found else None
+    holder = by_key(session, key)
+    if holder is None or holder.id > since.last_job_id or holder.claim_id == since.claim_id:
+        return None
+    return holder  # it goes on with the files of this drop
 
 
 def jobs_naming(session: Session, voice: str, *, limit: int = PAGE) -> list[tuple[JobState, str]]:

@@ -20,6 +20,7 @@ from runner.config.instance import Instance
 from runner.errors import RunnerActive, Unforeseen
 from runner.exit_codes import INTERRUPTED, OK, TRY_AGAIN
 from runner.outbox.progress_file import NOTHING, UnderWay, lines_under_way
+from runner.submission.drop_writer import Submitted
 from runner.worker.daemon import Runner
 
 POLL_S = 0.1
@@ -69,10 +70,8 @@ def run_service(start: Callable[[], int], *, tell: Callable[[VoiceJobsError], ob
 class JobWaiter:
     """Wait for the job of one dropped file."""
 
-    def __init__(self, instance: Instance, *, dropped_name: str, key: str | None, since_s: float) -> None:
-        """`key` is the job's `id`; `since_s` a time (epoch seconds) just before the drop."""
-        self._instance = instance
-        self._dropped_name, self._key, self._since_s = dropped_name, key, since_s
+    def __init__(self, instance: Instance, submitted: Submitted) -> None:
+        self._instance, self._submitted = instance, submitted
         self._job_id: int | None = None
         self._next_look_s = 0.0
         self.job: Job | None = None  # as last seen
@@ -100,7 +99,8 @@ class JobWaiter:
         self._next_look_s = now_s + POLL_S
         with database.read() as snapshot:
             if self._job_id is None:
-                self.job = find_drop(snapshot, self._dropped_name, key=self._key, since_s=self._since_s)
+                drop = self._submitted
+                self.job = find_drop(snapshot, drop.path.name, key=drop.key, since=drop.since)
             else:
                 self.job = jobs.find(snapshot, self._job_id)
             if self.job is None:

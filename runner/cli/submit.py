@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.errors import VoiceJobsError
 from registry.jobs.values import Job, JobStatus
 from runner.config.instance import Instance
 from runner.config.logs import set_up_logging
 from runner.exit_codes import STATUS_EXIT_CODES
 from runner.outbox.outbox import Outbox
 from runner.outbox.receipt import encoded, receipt
-from runner.submission.drop_writer import Submitted
+from runner.submission.drop_writer import Submitted, withdraw
 
 if TYPE_CHECKING:
     from runner.cli.run import OnProgress
@@ -52,8 +53,11 @@ def wait_for(instance: Instance, submitted: Submitted, *, on_progress: OnProgres
     from runner.cli.run import JobWaiter  # loads the whole runner, once the drop is in the inbox
 
     set_up_logging(instance, to_stderr=False)
-    waiter = JobWaiter(instance, dropped_name=submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
-    job = waiter.wait(on_progress=on_progress)
+    try:
+        job = JobWaiter(instance, submitted).wait(on_progress=on_progress)
+    except VoiceJobsError:
+        withdraw(submitted)  # nobody waits for it any more
+        raise
     if job is None:
         raise KeyboardInterrupt
     return _finished(instance, job)

@@ -1,6 +1,6 @@
 """A checked job → a drop in the inbox, which appears by one rename, so it is claimed at once.
 
-Touches the disk and the clock.
+Touches the disk.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import functools
 import json
 import os
 import secrets
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from registry.durable_files import fsync_file
-from registry.errors import InvalidInput, storage_error
+from registry.errors import InvalidInput, ReadOnly, storage_error
+from registry.jobs.lists import LedgerMark, mark
+from registry.storage.connection import WRITABLE_AGAIN
+from registry.storage.database import Database
 from runner.config.instance import Instance
 from runner.errors import JobFileInvalid, UsageProblem
 from runner.held_folders import Folder, move_new, remove_tree
@@ -32,13 +34,16 @@ class Submitted:
 
     path: Path
     key: str | None  # the job's `id`
-    dropped_s: float  # epoch seconds, just before
+    since: LedgerMark  # just before
 
 
-def submit_job(instance: Instance, job: JobOnDisk, *, name: str | None = None) -> Submitted:
+def submit_job(
+    instance: Instance, job: JobOnDisk, *, name: str | None = None, database: Database | None = None
+) -> Submitted:
     """Drop a job, with the files it names, under `name` or its file's name, made unique in the inbox.
 
-    Raises UsageProblem for a name that the inbox would ignore, StorageError when it cannot be written.
+    Nothing is dropped where no runner could answer. Raises UsageProblem for a name that the inbox would ignore,
+    StorageError when it, or the ledger, cannot be written, DamagedData and others when the ledger cannot be read.
     """
     instance.prepare()
     file_name = name or job.file_name
@@ -47,12 +52,36 @@ def submit_job(instance: Instance, job: JobOnDisk, *, name: str | None = None) -
             f"{file_name!r} cannot be the name of a drop.",
             hint="Leave out slashes, a leading dot, and endings of temporary files.",
         )
-    dropped_s = time.time()
+    since = _mark(instance, job, database)
     try:
         name = _drop(instance.inbox, job, file_name)
     except OSError as error:
         raise storage_error(error, f"writing into {instance.inbox}") from error
-    return Submitted(path=instance.inbox / name, key=job.spec.id, dropped_s=dropped_s)
+    return Submitted(path=instance.inbox / name, key=job.spec.id, since=since)
+
+
+def _mark(instance: Instance, job: JobOnDisk, database: Database | None) -> LedgerMark:
+    with contextlib.ExitStack() as stack:
+        if database is None:
+            database = stack.enter_context(Database.open(instance.database_path, root=instance.root))
+        if database.is_read_only:
+            raise ReadOnly(f"{database.path} is on a disk that can only be read.", hint=WRITABLE_AGAIN)
+        with database.read() as session:
+            return mark(session, key=job.spec.id)
+
+
+def withdraw(submitted: Submitted) -> bool:
+    """Take a drop back; False when it is claimed already: a claim is a rename, so only one of us has it."""
+    path, own = submitted.path, f".withdrawn-{secrets.token_hex(8)}.tmp"
+    try:
+        with Folder(path.parent).held() as inbox:
+            os.rename(path.name, own, src_dir_fd=inbox, dst_dir_fd=inbox)
+            remove_tree(own, dir_fd=inbox)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise storage_error(error, f"taking {path} back") from error
+    return True
 
 
 def _drop(inbox: Path, job: JobOnDisk, file_name: str) -> str:

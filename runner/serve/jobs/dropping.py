@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import VoiceJobsError, storage_error
+from registry.errors import VoiceJobsError
 from registry.jobs import jobs
 from registry.jobs.lists import find_drop
 from registry.jobs.requests import add_live_drop
 from registry.jobs.values import RETRYABLE_STATUSES, Job, JobStatus
 from registry.storage.session import Session
 from runner.errors import CHECK_HINT, JobFileInvalid
-from runner.held_folders import Folder, remove_tree
 from runner.names import job_name_from
 from runner.redaction import redact
 from runner.serve.context import ServeContext
@@ -25,7 +23,7 @@ from runner.serve.errors import NoRunner, RequestRefused
 from runner.serve.jobs.uploads import Upload
 from runner.serve.ledger_watch import Waiter
 from runner.submission.checked_job import JobOnDisk, checked_content, texts_of
-from runner.submission.drop_writer import Submitted, submit_job
+from runner.submission.drop_writer import Submitted, submit_job, withdraw
 
 CLAIMED_WITHIN_S = 30.0
 STOPPED_RUNNER_S = 3.0  # one that stops is given back a little later
@@ -83,7 +81,9 @@ async def drop(context: ServeContext, job: JobOnDisk, *, name: str, live: bool =
         if live:
             content_sha256, now_s = job.content_sha256, time.time()
             await context.request(lambda session: add_live_drop(session, own_name, content_sha256, now_s=now_s))
-        submitted = await context.in_thread(lambda: submit_job(context.instance, job, name=own_name))
+        submitted = await context.in_thread(
+            lambda: submit_job(context.instance, job, name=own_name, database=context.database)
+        )
         async with context.watch.waiting() as waiter:
             return await _claimed(context, submitted, waiter)
 
@@ -139,9 +139,9 @@ async def _claimed(context: ServeContext, submitted: Submitted, waiter: Waiter) 
         is_active = await context.runner_is_active()
         gone_since_s = None if is_active else (gone_since_s or now_s)
         if gone_since_s is not None and now_s - gone_since_s > STOPPED_RUNNER_S:
-            await context.in_thread(lambda: _taken_back(submitted.path))  # unless that runner had claimed it
+            await context.in_thread(lambda: withdraw(submitted))  # unless that runner had claimed it
             raise NoRunner
-        if now_s > end_s and await context.in_thread(lambda: _taken_back(submitted.path)):
+        if now_s > end_s and await context.in_thread(lambda: withdraw(submitted)):
             raise RequestRefused(
                 503,
                 "The runner has not taken the job in time.",
@@ -153,24 +153,10 @@ async def _claimed(context: ServeContext, submitted: Submitted, waiter: Waiter) 
 
 
 def _look(session: Session, submitted: Submitted) -> Dropped | None:
-    job = find_drop(session, submitted.path.name, key=submitted.key, since_s=submitted.dropped_s)
+    job = find_drop(session, submitted.path.name, key=submitted.key, since=submitted.since)
     if job is None:
         return None
     earlier = job.facts.get("duplicate_of")
     if job.outcome == JobStatus.DUPLICATE and earlier and (holder := jobs.find_by_name(session, earlier)) is not None:
         return Dropped(job=holder, is_new=False)
     return Dropped(job=job)
-
-
-def _taken_back(path: Path) -> bool:
-    """Whether the drop was still in the inbox, and is no longer: a claim is a rename, so only one of us has it."""
-    own = f".withdrawn-{secrets.token_hex(8)}.tmp"
-    try:
-        with Folder(path.parent).held() as inbox:
-            os.rename(path.name, own, src_dir_fd=inbox, dst_dir_fd=inbox)
-            remove_tree(own, dir_fd=inbox)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise storage_error(error, f"taking {path} back") from error
-    return True

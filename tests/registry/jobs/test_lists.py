@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from registry.jobs import jobs
-from registry.jobs.lists import find_drop, list_jobs, open_jobs, prunable, show_job
+from registry.jobs.lists import find_drop, list_jobs, mark, open_jobs, prunable, show_job
 from registry.jobs.requests import resume
 from registry.jobs.values import JobStatus, NewJob, NewLine
 from tests.registry.making import REQUEST_JSON
@@ -70,15 +70,20 @@ def test_a_job_is_shown_with_its_lines_and_events_and_a_misspelt_name_is_guessed
             show_job(snapshot, "helo")
 
 
-def test_a_drop_is_found_by_its_name_or_by_the_id_it_resumed(db):
-    job = add(db, key="ep1")
-    with db.write() as session:
-        resume(session, job.id, claim_id="c2", facts={}, now_s=500)
-        jobs.add_event(session, job.id, kind="retry", message="dropped again", at_s=500)
+def test_a_drop_is_found_by_its_name_or_by_the_id_it_resumed_whatever_the_clock_says(db):
     with db.read() as snapshot:
-        assert find_drop(snapshot, "hello.toml", key=None, since_s=50).id == job.id
-        assert find_drop(snapshot, "hello.toml", key="ep1", since_s=400).id == job.id
-        assert find_drop(snapshot, "hello.toml", key=None, since_s=400) is None
+        before = mark(snapshot, key="ep1")
+    job = add(db, key="ep1")
+    with db.read() as snapshot:
+        after = mark(snapshot, key="ep1")
+        assert find_drop(snapshot, "hello.toml", key=None, since=before).id == job.id
+        assert find_drop(snapshot, "hello.toml", key="ep1", since=after) is None
+    with db.write() as session:
+        resume(session, job.id, claim_id="c2", facts={}, now_s=-500)
+    with db.read() as snapshot:
+        assert find_drop(snapshot, "hello.toml", key="ep1", since=after).id == job.id
+        assert find_drop(snapshot, "hello.toml", key=None, since=after) is None
+        assert find_drop(snapshot, "other.toml", key="ep1", since=before) is None
 
 
 def test_ended_jobs_can_be_pruned_once_they_are_old(db):

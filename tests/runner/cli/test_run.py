@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,8 @@ from runner.cli.run import JobWaiter, run_daemon, run_once
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.errors import RunnerActive
+from runner.submission.checked_job import checked_content
+from runner.submission.drop_writer import submit_job
 from runner.worker.daemon import Runner
 from tests.patience import PATIENCE_S, wait_until
 from tests.runner.worker.bench import MODEL, design, lock, speak
@@ -51,10 +52,11 @@ def test_run_once_does_everything_and_its_exit_code_tells_how_it_went(instance):
 
 
 def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
-    since_s = time.time() - 1
-    drop(instance, "hello.toml", speak("Hello."))
+    submitted = submit_job(
+        instance, checked_content(speak("Hello.").encode(), file_name="hello.toml", folder=instance.root)
+    )
     seen = []
-    waiting = JobWaiter(instance, dropped_name="hello.toml", key=None, since_s=since_s)
+    waiting = JobWaiter(instance, submitted)
     job = waiting.wait(on_progress=lambda job, *_: seen.append(job.status))
     assert job is not None
     assert job.status == JobStatus.DONE

@@ -6,7 +6,7 @@ from registry.errors import StorageError
 from runner.config.instance import open_instance
 from runner.held_folders import Folder
 from runner.inbox.attachments import copy_below
-from runner.submission.drop_writer import job_from_values, submit_job
+from runner.submission.drop_writer import job_from_values, submit_job, withdraw
 
 
 @pytest.fixture
@@ -56,3 +56,25 @@ def test_an_inbox_that_is_a_file_is_a_storage_error(instance):
     instance.inbox.touch()
     with pytest.raises(StorageError):
         submit_job(instance, job)
+
+
+def noise(path):
+    path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 64)
+
+
+@pytest.mark.parametrize("harm", [noise, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_nothing_is_dropped_where_the_registry_is_damaged_or_lost(instance, harm):
+    job = job_from_values(spoken(text="Hello."), name="hello")
+    withdraw(submit_job(instance, job))
+    harm(instance.database_path)
+    with pytest.raises(StorageError) as caught:
+        submit_job(instance, job)
+    assert "restore" in caught.value.hint
+    assert not [path for path in instance.inbox.iterdir() if not path.name.startswith(".")]
+
+
+def test_a_drop_can_be_taken_back_once_and_leaves_nothing(instance):
+    submitted = submit_job(instance, job_from_values(spoken(text="Hello."), name="hello"))
+    assert withdraw(submitted)
+    assert not withdraw(submitted)
+    assert not [path for path in instance.inbox.iterdir() if path.name != ".claimed"]
