@@ -99,6 +99,7 @@ EXIT_CODES: dict[str, int] = {
     "model-in-use": TRY_AGAIN,
     "hub-unreachable": TRY_AGAIN,
     "hub-refused": TRY_AGAIN,
+    "supervisor-failed": NEEDS_ACTION,
     "storage": TRY_AGAIN,
     "disk-full": TRY_AGAIN,
     "outbox-gone": TRY_AGAIN,

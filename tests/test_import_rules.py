@@ -79,7 +79,7 @@ THREADS_START_IN = {
 PROCESSES_START_IN = {
     "runner.engine", "runner.reading_process", "runner.doctor.engine_trial", "runner.cli.player",
     "runner.cli.quantize_run",
-    "runner.serve.runner_process", "runner.hooks.delivery",
+    "runner.serve.runner_process", "runner.hooks.delivery", "runner.services.supervisor",
     "models.audio.conversion", "models.audio.foreign_formats",  # afconvert and ffmpeg
     "models.fetch.download_process",
     "models.hardware.blas",  # measures each library in a process of its own

@@ -29,6 +29,10 @@ COMMANDS = {
     "demo": ("runner.cli.commands.setup:demo", "Design, lock and speak in a scratch instance, and show the result."),
     "run": ("runner.cli.commands.run:run", "Take jobs from the inbox and work on them."),
     "serve": ("runner.cli.commands.serve:serve", "Serve speech and jobs over HTTP, and speech to Home Assistant."),
+    "service": (
+        "runner.cli.commands.service:service",
+        "Keep the runner, or the server, running by systemd or launchd.",
+    ),
     "submit": (
         "runner.cli.commands.run:submit",
         "Drop a job file, with the files it names, into the inbox; - reads standard input.",
