@@ -139,7 +139,7 @@ def test_a_voice_is_designed_auditioned_locked_and_spoken_with(chromium, site, w
 
 @pytest.mark.parametrize(("width", "theme"), LOOKS)
 def test_no_page_has_a_serious_fault_for_those_who_see_or_move_otherwise(chromium, site, width, theme):
-    pictures = os.environ.get("VOICEJOBS_TEST_PICTURES")  # a folder: look at them
+    pictures = os.environ.get("TEST_PICTURES")  # a folder: look at them
     found = []
     for path in PATHS:
         with (
@@ -193,7 +193,7 @@ def test_all_is_read_and_heard_without_script(chromium, site):
 def test_a_voice_is_recorded_with_the_microphone(chromium, site):
     with tab(chromium, site) as page:
         page.goto("/drop#recording")
-        page.get_by_role("button", name="Record").click()
+        page.get_by_role("button", name="Record", exact=True).click()
         holds(page, "document.getElementById('recorded-s').textContent >= '0:02'")
         page.get_by_role("button", name="Stop").click()
         holds(page, "document.getElementById('recording-file').files.length == 1")
