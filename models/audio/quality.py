@@ -1,14 +1,15 @@
 """A take's waveform and the text it should speak → figures, and the gates it failed.
 
 Pure functions; no model is needed. A gate's name is stored with the take and printed in the receipt:
-empty, not-finite, silent (none of which is usable), clipped, too-short, too-long, length-cap, long-silence, runs-on.
+empty, not-finite, silent (none of which is usable), clipped, too-short, too-long, length-cap, long-silence, runs-on,
+misheard.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,11 @@ from models.text.spoken_time import SpokenTime, spoken_time
 
 UNUSABLE = frozenset({"empty", "not-finite", "silent"})
 ESTIMATED = ("too-short", "too-long", "long-silence", "runs-on")
-GATES = ("empty", "not-finite", "silent", "clipped", "too-short", "too-long", "length-cap", "long-silence", "runs-on")
+HEARD_OTHERWISE = "misheard"  # a recogniser's verdict, which is added to what was measured
+GATES = (
+    *("empty", "not-finite", "silent", "clipped", "too-short", "too-long", "length-cap", "long-silence", "runs-on"),
+    HEARD_OTHERWISE,
+)
 
 SILENT_PEAK = 0.01
 SILENT_RMS = 0.003  # of the loudest 100 ms
@@ -51,6 +56,7 @@ class Quality:
     clipped_share: float
     expected: SpokenTime
     silences: Silences = field(default_factory=Silences)
+    heard: Mapping[str, Any] | None = None  # {transcript, distance, worst, recogniser}, where a recogniser heard it
     failed: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()  # gates that only an estimate would close, of an engine that says it but one way
 
@@ -79,11 +85,19 @@ class Quality:
             "leading_silence_s": round(self.silences.leading_s, 2),
             "trailing_silence_s": round(self.silences.trailing_s, 2),
             "longest_silence_s": round(self.silences.longest_s, 2),
+            **({"heard": self.heard} if self.heard is not None else {}),
         }
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences on a length or a silence that the text does not explain."""
         return tuple(self._doubts())
+
+    def with_verdict(self, heard: Mapping[str, Any], *, passes: bool, is_seeded: bool) -> Quality:
+        """The same with what a recogniser heard, and its verdict."""
+        verdict = () if passes else (HEARD_OTHERWISE,)
+        if is_seeded:
+            return replace(self, heard=heard, failed=(*self.failed, *verdict))
+        return replace(self, heard=heard, doubts=(*self.doubts, *verdict))
 
     def _doubts(self) -> Iterator[str]:
         low_s, high_s, silences = self.expected.low_s, self.expected.high_s, self.silences
@@ -91,6 +105,12 @@ class Quality:
             yield f"It lasts {self.duration_s:.1f} s; {low_s:.1f} to {high_s:.1f} s were expected of its text."
         if "runs-on" in self.doubts:
             yield f"Sound goes on after its text: it lasts {self.duration_s:.1f} s."
+        if HEARD_OTHERWISE in self.doubts and self.heard is not None:
+            worst = self.heard["worst"]
+            yield (
+                f"Instead of {worst['expected']!r}, {worst['heard']!r} is heard"
+                f" from {worst['start_s']:.1f} to {worst['end_s']:.1f} s."
+            )
         if "long-silence" in self.doubts:
             longest_s, at_s = max(
                 (silences.leading_s, 0.0),
@@ -143,7 +163,7 @@ def measure(
         clipped_share=clipped,
         expected=expected,
         silences=silences,
-        failed=tuple(gate for gate in GATES if found[gate] and gate not in doubts),
+        failed=tuple(gate for gate in GATES if found.get(gate) and gate not in doubts),
         doubts=doubts,
     )
 

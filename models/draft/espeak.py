@@ -16,7 +16,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ LONGEST_DATA_PATH_BYTES = 120  # eSpeak fails above about 150, with "/phontab" a
 SYNCHRONOUS_OUTPUT = 2
 DO_NOT_EXIT = 0x8000
 UTF8_TEXT = 1
+IPA = 0x02
 RATE, VOLUME, PITCH, RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 VOLUME_PERCENT = 50  # at the default of 100 loud variants clip inside the library
 RTLD_NOLOAD = 0x10 if sys.platform == "darwin" else 0x4
@@ -119,6 +120,14 @@ class EspeakLibrary:
                 raise EngineFailure("eSpeak NG could not speak the text.")
         return np.frombuffer(b"".join(blocks), np.int16), rate_hz
 
+    def phonemes(self, texts: Sequence[str], *, voice: str) -> list[str]:
+        """The phonemes of each text in the International Phonetic Alphabet, as a voice reads it."""
+        with self._opened() as (library, _):
+            if library.espeak_SetVoiceByName(voice.encode("ascii")) != 0:
+                raise UnsupportedRequest(f"This eSpeak NG has no voice {voice!r}.")
+            library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            return [" ".join(_clauses(library, text)) for text in texts]
+
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[Any, int]]:
         """A fresh, initialised library and its sample rate; unloaded again afterwards."""
@@ -132,6 +141,13 @@ class EspeakLibrary:
                 yield library, rate_hz
             finally:
                 library.espeak_Terminate()
+
+
+def _clauses(library: Any, text: str) -> Iterator[str]:
+    content = ctypes.create_string_buffer(text.encode("utf-8"))
+    place = ctypes.c_void_p(ctypes.addressof(content))
+    while place.value:
+        yield (library.espeak_TextToPhonemes(ctypes.byref(place), UTF8_TEXT, IPA) or b"").decode("utf-8")
 
 
 def _fix_chance(library: Any) -> None:

@@ -5,7 +5,11 @@ They cross a pipe (`models/processes/wire.py`), and change only by addition.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from models.protocol import Waveform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +39,41 @@ class WordsTimed:
 
     id: str
     words: tuple[TimedWord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardWord:
+    """A word that a recogniser heard, when, and how sure it is (0 … 1)."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hear:
+    """Runner → listening process: what is said in these samples?"""
+
+    id: str
+    waveform: Waveform
+    recogniser: str  # a name of `models.listen.recognisers`
+    language: str = "auto"
+    expected: str = ""  # the text that should be said; "" = compare with nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """The answer: words in order, and how far they are from the expected text, where there is one."""
+
+    id: str
+    words: tuple[HeardWord, ...]
+    recogniser: str  # with its version
+    distance: float | None = None  # differing phonemes over expected ones
+    worst: Mapping[str, Any] | None = None  # {expected, heard, start_s, end_s}, where most differs
+    passes: bool = True
+    duration_s: float = 0.0
+
+    @property
+    def transcript(self) -> str:
+        return " ".join(word.text for word in self.words)

@@ -1,4 +1,4 @@
-"""The process that listens: takes on one pipe → when their words are spoken, on another.
+"""The process that listens: takes on one pipe → when their words are spoken and what is heard in them, on another.
 
 Run as `python -m models.processes.listen LIFELINE READ WRITE`, as the engine process is. eSpeak NG and recognisers are
 foreign code: whatever becomes of them, the runner goes on.
@@ -11,49 +11,96 @@ import resource
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from models.audio.files import read_audio
 from models.draft.espeak import EspeakLibrary, find_library
 from models.errors import EngineFailure, WireError
-from models.listen.values import TimeWords, WordsTimed
+from models.listen.judgement import judged
+from models.listen.recognisers import Recogniser, open_recogniser
+from models.listen.values import Hear, Heard, TimeWords, WordsTimed
 from models.listen.word_times import word_times
 from models.processes.engine import hold_on_to
 from models.processes.requests import Requests, read_requests
 from models.processes.wire import Hello, Message, Reply, encode
-from models.protocol import PROTOCOL_VERSION, WorkFailed
+from models.protocol import PROTOCOL_VERSION, SAMPLE_RATE_HZ, WorkFailed
 from registry.errors import VoiceJobsError
 
 
 class Listener:
-    """Requests → answers; libraries are opened when they are first needed."""
+    """Requests → answers; libraries and recognisers are opened when they are first needed, one recogniser at a time."""
 
     def __init__(self) -> None:
         self._espeak: EspeakLibrary | None = None
+        self._recogniser: tuple[str, Recogniser] | None = None
 
     def answer(self, message: Message) -> Reply:
         """The answer to a request; an error of any kind becomes a failure of this request alone."""
-        if not isinstance(message, TimeWords):
+        if not isinstance(message, TimeWords | Hear):
             raise WireError(f"The runner sent a {type(message).__name__}, which is no request.")
         try:
-            return self._time_words(message)
+            return self._hear(message) if isinstance(message, Hear) else self._time_words(message)
         except VoiceJobsError as error:
             return WorkFailed.from_error(message.id, error)
         except Exception as error:
             traceback.print_exception(error)
             return WorkFailed(id=message.id, code=EngineFailure.code, message=f"Listening failed: {error!r}.")
 
-    def _time_words(self, request: TimeWords) -> WordsTimed:
+    @property
+    def _library(self) -> EspeakLibrary:
         self._espeak = self._espeak or find_library()
+        return self._espeak
+
+    def _time_words(self, request: TimeWords) -> WordsTimed:
         waveform, _ = read_audio(Path(request.path))
         words = word_times(
             waveform,
             text=request.text,
             spoken=request.spoken,
             language=request.language,
-            library=self._espeak,
+            library=self._library,
         )
         return WordsTimed(id=request.id, words=tuple(words))
+
+    def _hear(self, request: Hear) -> Heard:
+        waveform = request.waveform
+        recogniser = self._opened(request.recogniser)
+        duration_s = waveform.size / SAMPLE_RATE_HZ
+        heard = Heard(
+            id=request.id,
+            words=tuple(recogniser.hear(waveform, request.language)),
+            recogniser=recogniser.name,
+            duration_s=round(duration_s, 3),
+        )
+        if not request.expected:
+            return heard
+        found, passes = judged(
+            heard.words,
+            expected=request.expected,
+            language=request.language,
+            recogniser=request.recogniser,
+            duration_s=duration_s,
+            library=self._library,
+        )
+        worst = found.worst
+        place = (
+            None
+            if worst is None
+            else {
+                "expected": worst.expected,
+                "heard": worst.heard,
+                "start_s": round(worst.start_s, 2),
+                "end_s": round(worst.end_s, 2),
+            }
+        )
+        return replace(heard, distance=found.distance, worst=place, passes=passes)
+
+    def _opened(self, name: str) -> Recogniser:
+        if self._recogniser is None or self._recogniser[0] != name:
+            self._recogniser = None  # its memory first
+            self._recogniser = (name, open_recogniser(name))
+        return self._recogniser[1]
 
 
 def main(arguments: list[str]) -> None:

@@ -65,7 +65,7 @@ class Cancel:
     id: str
 
 
-Request: TypeAlias = Load | protocol.SpeechWork | protocol.LockWork | Cancel | listen.TimeWords
+Request: TypeAlias = Load | protocol.SpeechWork | protocol.LockWork | Cancel | listen.TimeWords | listen.Hear
 Reply: TypeAlias = (
     Hello
     | Ready
@@ -76,6 +76,7 @@ Reply: TypeAlias = (
     | protocol.LockDone
     | protocol.WorkFailed
     | listen.WordsTimed
+    | listen.Heard
 )
 Message: TypeAlias = Request | Reply
 
@@ -86,6 +87,7 @@ _CLASSES: Mapping[str, type[Any]] = {
         *(protocol.SpeechWork, protocol.LockWork, protocol.SpeechDone, protocol.LockDone, protocol.WorkFailed),
         *(protocol.SpeechPiece, protocol.Progress, protocol.EngineFacts, protocol.ModelChoice),
         *(listen.TimeWords, listen.WordsTimed, listen.TimedWord),
+        *(listen.Hear, listen.Heard, listen.HeardWord),
         *(protocol.PresetVoice, protocol.LockedVoice, protocol.DescribedVoice),
     )
 }

@@ -82,6 +82,13 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     max_wait_s: Seconds = Field(900, description="a job that waited this long goes next, whatever its model")
     min_free_bytes: Bytes = Field(500_000_000, description="nothing is claimed while less disk space is free")
     max_takes: int = Field(3, ge=1, le=100, description="attempts at a line whose takes fail the quality gates")
+    verify: Literal["off", "basic", "asr"] = Field(
+        "basic",
+        description="how takes are judged: off, basic (their sound), asr (a recogniser compares them with the text)",
+    )
+    recogniser: str = Field(
+        "", description='what hears takes: "pocketsphinx" (coarse, English), "faster-whisper:FOLDER"; "" = nothing'
+    )
     takes_max_bytes: Bytes = Field(10_000_000_000, description="size above which old takes are deleted")
     unload_after_s: Seconds = Field(300, description="idle time before the engine exits and frees its memory")
     engine_memory_limit_bytes: Bytes = Field(0, description="0 = 85 % of the machine's memory")

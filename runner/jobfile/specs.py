@@ -220,6 +220,9 @@ class SynthesizeSpec(_Job):
     lines: list[LineSpec] | None = Field(None, min_length=1, max_length=MAX_LINES)
     text: JobText | None = Field(None, description="Instead of lines: one text.")
     text_file: RelativePath | None = Field(None, description="Instead of lines: a UTF-8 file.")
+    verify: Literal["off", "basic", "asr"] | None = Field(
+        None, description="How takes are judged: off, basic, or asr, which compares what a recogniser hears."
+    )
     captions: Literal["lines", "words"] | None = Field(
         None, description="lines: one caption a line, words: with a time for each word, and words.json; default lines."
     )

@@ -14,15 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.errors import EngineFailure, WireError
-from models.listen.values import TimedWord, TimeWords, WordsTimed
+from models.listen.values import Hear, Heard, TimedWord, TimeWords, WordsTimed
 from models.processes.wire import Hello, Message, Request
-from models.protocol import SAMPLE_RATE_HZ, WorkFailed
+from models.protocol import SAMPLE_RATE_HZ, Waveform, WorkFailed
 from runner.engine.pipe import EnginePipe
 
 COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.listen")
 LONGEST_START_S, LONGEST_S, LONGEST_PER_SECOND = 60.0, 60.0, 2.0
 LOOK_S = 0.5
-LEAST_MEMORY_BYTES, MEMORY_PER_SAMPLE_BYTES = 1 << 30, 64
+LEAST_MEMORY_BYTES, MEMORY_PER_SAMPLE_BYTES = 6 << 30, 64  # the largest Whisper model takes 4 GB
 
 
 class ListenProcess:
@@ -44,6 +44,20 @@ class ListenProcess:
         )
         assert isinstance(answer, WordsTimed)
         return answer.words
+
+    def hear(self, waveform: Waveform, *, recogniser: str, language: str = "auto", expected: str = "") -> Heard:
+        """Words in `(S,)`, compared with the text that it should say, where one is given.
+
+        Raises EngineFailure, with the recogniser's own sentence where it cannot be opened.
+        """
+        answer = self._ask(
+            lambda number: Hear(
+                id=number, waveform=waveform, recogniser=recogniser, language=language, expected=expected
+            ),
+            waveform.size,
+        )
+        assert isinstance(answer, Heard)
+        return answer
 
     def tick(self, now_s: float) -> None:
         """End a process that nobody has asked for a while."""

@@ -121,6 +121,7 @@ FAULTS = {
     "length-cap": "was cut at the longest length allowed",
     "long-silence": "is silent for too long",
     "runs-on": "goes on after its text",
+    "misheard": "is heard as another text",
 }
 
 

@@ -11,14 +11,16 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from models.listen.values import Heard
 from models.protocol import EngineFacts, LockDone, SpeechDone, SpeechPiece, WorkFailed
 from registry.errors import VoiceJobsError
-from registry.jobs import lines
+from registry.jobs import jobs, lines
 from registry.jobs.values import JobError, Line
 from runner.engine.client import EngineClient, EngineLost
 from runner.engine.line_spools import LineSpools
 from runner.engine.model_loader import FailedModel, ModelLoader
 from runner.engine.spool import SpoolState
+from runner.listen.verifier import Verifier, mode_of, told, why_unheard
 from runner.outbox.progress_file import LineInFlight
 from runner.outbox.take_encoding import format_of
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
@@ -28,6 +30,7 @@ from runner.worker.job_guard import for_job
 from runner.worker.line_tasks import (
     Accepted,
     ActiveJob,
+    Hearing,
     LineTask,
     ResultBatch,
     Written,
@@ -60,6 +63,7 @@ class InFlight:
     loader: ModelLoader
     encoder: TakeEncoder
     spools: LineSpools
+    verifier: Verifier[Hearing]
     jobs: dict[int, ActiveJob] = field(default_factory=dict)
     job_of_work: dict[str, ActiveJob] = field(default_factory=dict)
     results: ResultBatch = field(default_factory=ResultBatch)
@@ -74,7 +78,7 @@ class InFlight:
             return -len(self.job_of_work)
         a_moment = int(QUEUED_S / self.line_s) if self.line_s > 0 else FEWEST_IN_FLIGHT
         wanted = max(FEWEST_IN_FLIGHT, 2 * facts.batch, min(MOST_IN_FLIGHT, a_moment))
-        return wanted - len(self.job_of_work)
+        return wanted - len(self.job_of_work) - len(self.verifier)
 
     def has_room_for(self, active: ActiveJob) -> bool:
         """Whether the engine is given another piece of this job's work; live work does not wait for the batch's."""
@@ -107,6 +111,8 @@ class InFlight:
             self.engine.cancel(work_id)
         for active in self.jobs.values():
             active.close()
+        for take in list(self.verifier):
+            self.verifier.forget(take)
         self.jobs.clear()
         self.job_of_work.clear()
         self.results = ResultBatch()
@@ -118,6 +124,9 @@ class InFlight:
         if active is None:
             return
         active.close()
+        for take in [take for take in self.verifier if take.active is active]:
+            self.verifier.forget(take)
+            self.spools.end(take.task.work_id, SpoolState.DROPPED)
         for work_id in self.results.forget(active):
             self.spools.end(work_id, SpoolState.DROPPED)
         for work_id in [work_id for work_id, owner in self.job_of_work.items() if owner is active]:
@@ -286,9 +295,51 @@ class InFlight:
             self.spools.end(done.id, SpoolState.RETRIED)
             active.pending.append(task)
             return
+        verify = mode_of(active.spec, self.context.settings)
+        quality = task.measured(done, sound, is_seeded=facts.is_seeded, verify=verify)
+        take = Hearing(active=active, task=task, done=done, sound=sound, quality=quality, facts=facts)
+        if verify != "asr" or active.job.live or not quality.usable or not self._begin_hearing(take):
+            self._settle(take)
+
+    def _begin_hearing(self, take: Hearing) -> bool:
+        """Have a recogniser listen to a take; False, and a warning for its job, where none can."""
+        request, recogniser = take.task.line.request, self.context.settings.recogniser
+        if why := why_unheard(recogniser, request.language):
+            self._warn_once(take.active, why)
+            return False
+        take.active.unwritten += 1
+        self.verifier.begin(take, take.sound, recogniser=recogniser, language=request.language, expected=request.spoken)
+        return True
+
+    def collect_hearings(self) -> None:
+        """Settle the takes that were heard."""
+        for take, heard in self.verifier.finished():
+            active = take.active
+            active.unwritten -= 1
+            with for_job(active.job.id):
+                if isinstance(heard, Heard):
+                    quality = take.quality.with_verdict(
+                        told(heard), passes=heard.passes, is_seeded=take.facts.is_seeded
+                    )
+                    self._settle(replace(take, quality=quality))
+                else:
+                    self._warn_once(active, f"Lines were not compared with what is heard: {heard}")
+                    self._settle(take)
+
+    def _warn_once(self, active: ActiveJob, warning: str) -> None:
+        if warning not in active.warned:
+            active.warned.add(warning)
+            with self.context.database.write() as session:
+                jobs.add_warning(session, active.job.id, warning)
+
+    def _settle(self, take: Hearing) -> None:
+        """Keep a judged take, or try again."""
+        active, task, done, facts = take.active, take.task, take.done, take.facts
         settings, now_s = self.context.settings, self.context.clock()
         max_takes = 1 if active.job.live else settings.max_takes  # what was heard cannot be taken back
-        if not task.add_result(done, sound, max_takes=max_takes, is_seeded=facts.is_seeded, now_s=now_s):
+        if not task.add_result(
+            done, take.sound, take.quality, max_takes=max_takes, is_seeded=facts.is_seeded, now_s=now_s
+        ):
             self.spools.end(done.id, SpoolState.RETRIED)
             active.pending.appendleft(task)
         elif task.best is not None and task.best.quality.usable:

@@ -92,17 +92,22 @@ class LineTask:
         """How long the line lasts: progress and deadlines follow from it."""
         return spoken_time(self.line.request.spoken, self.line.request.language)
 
-    def add_result(self, done: SpeechDone, sound: Sound, *, max_takes: int, is_seeded: bool, now_s: float) -> bool:
-        """Measure a take; True when the line needs no further one, or another seed would make no other."""
+    def measured(self, done: SpeechDone, sound: Sound, *, is_seeded: bool, verify: str) -> Quality:
+        """Quality of a take of this line."""
         request = self.line.request
-        quality = measure(
+        return measure(
             sound,
             text=request.spoken,
             language=request.language,
             finish_reason=done.finish_reason,
             is_seeded=is_seeded,
-            speech_end=find_detector(),
+            speech_end=None if verify == "off" else find_detector(),
         )
+
+    def add_result(
+        self, done: SpeechDone, sound: Sound, quality: Quality, *, max_takes: int, is_seeded: bool, now_s: float
+    ) -> bool:
+        """Add a take; True when the line needs no further one, or another seed would make no other."""
         rendered = Rendered(done=done, sound=sound, quality=quality, attempt=self.attempt)
         if self.best is None or quality.badness() < self.best.quality.badness():
             self.best = rendered
@@ -170,6 +175,18 @@ def engine_voice(voice: VoiceSource, *, prompt: bytes = b"") -> EngineVoice:
     if voice.kind == "description":
         return DescribedVoice(description=voice.description)
     return LockedVoice(prompt=prompt, prompt_sha256=voice.prompt)
+
+
+@dataclass(eq=False, kw_only=True)
+class Hearing:
+    """A measured take that a recogniser listens to before it is accepted."""
+
+    active: ActiveJob
+    task: LineTask
+    done: SpeechDone
+    sound: Sound
+    quality: Quality
+    facts: EngineFacts
 
 
 @dataclass(eq=False, kw_only=True)
@@ -255,6 +272,7 @@ class ActiveJob:
     pending: deque[LineTask] = field(default_factory=deque)  # fetched, and waiting to be rendered
     in_flight: dict[str, LineTask] = field(default_factory=dict)
     unwritten: int = 0  # lines with a result that is not written down
+    warned: set[str] = field(default_factory=set)  # what the receipt says already
     drained: bool = False  # the ledger has no further lines for this model
     lock_task: LockTask | None = None  # of a job that locks a voice, and has no lines
 

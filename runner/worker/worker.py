@@ -30,6 +30,7 @@ from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
 from runner.listen.listen_process import ListenProcess
 from runner.listen.track_captions import TrackCaptions
+from runner.listen.verifier import Verifier
 from runner.outbox.progress_file import ProgressWriter
 from runner.outbox.take_encoding import RecentTakes
 from runner.outbox.waits_file import Wait, Waits, WaitsWriter, wait_for_error
@@ -59,6 +60,7 @@ from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
 from runner.worker.job_guard import JobBroken, for_job
 from runner.worker.job_requests import JobRequests
+from runner.worker.line_tasks import Hearing
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.take_encoder import TakeEncoder
 from runner.worker.take_writer import TakeWriter
@@ -175,6 +177,7 @@ class Worker:
         self.drops.tick(now_s, scans=not self.is_stopping)
         self._read_events()
         self.listener.tick(now_s)
+        self.in_flight.collect_hearings()
         self.dispatcher.look_at_recordings()
         self.scripts.tick()
         if not self.is_stopping:
@@ -328,7 +331,9 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         """Whether the engine holds work of ours, results are being written, or jobs finished."""
-        return bool(self.in_flight.job_of_work or self.take_writer_thread or self.finisher_thread)
+        return bool(
+            self.in_flight.job_of_work or self.in_flight.verifier or self.take_writer_thread or self.finisher_thread
+        )
 
     def is_drained(self) -> bool:
         """Whether nothing is left in inbox and ledger that could be worked on at this moment."""
@@ -383,6 +388,7 @@ class Worker:
     def close(self) -> None:
         """End threads and processes; what they were doing is done again by the next runner."""
         self.listen.close()
+        self.in_flight.verifier.close()
         for active in self.in_flight.jobs.values():
             active.close()
         self.drops.scanner.close()
@@ -404,14 +410,17 @@ def build_worker(
     recent, encoder, take_eviction = RecentTakes(), TakeEncoder(context, wake=wake), TakeEviction(context)
     loader = ModelLoader(context.instance, engine, wake, clock=context.clock)
     spools = LineSpools(context.instance.spool_dir)
-    in_flight = InFlight(context=context, engine=engine, loader=loader, encoder=encoder, spools=spools)
-    progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
-    take_writer = TakeWriter(context=context, recent=recent)
-    beginnings = Beginnings(path=context.instance.state_dir / BEGINNINGS)
     settings = context.settings
     listen = ListenProcess(
         log_path=context.instance.logs_dir / "listen.log", unload_after_s=settings.unload_after_s or None
     )
+    verifier: Verifier[Hearing] = Verifier(listen=listen, wake=wake)
+    in_flight = InFlight(
+        context=context, engine=engine, loader=loader, encoder=encoder, spools=spools, verifier=verifier
+    )
+    progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
+    take_writer = TakeWriter(context=context, recent=recent)
+    beginnings = Beginnings(path=context.instance.state_dir / BEGINNINGS)
     captions = TrackCaptions(listen, context.takes.audio)
     finisher = build_finisher(context, scanner, recent, events, captions)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)

@@ -1,0 +1,174 @@
+"""A recogniser's name → the recogniser, which turns a take into words with times and confidence.
+
+Each is an extra of its own, opened in the process that listens. `faster-whisper` takes a folder of weights, or a size
+whose folder the caller has found; nothing is downloaded here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from models.audio.files import resample
+from models.errors import LanguageNotSpoken, UnsupportedRequest
+from models.languages import AUTO, language_code
+from models.listen.values import HeardWord
+from models.protocol import SAMPLE_RATE_HZ, Waveform
+from registry.errors import InvalidInput, nearest
+
+POCKETSPHINX, FASTER_WHISPER = "pocketsphinx", "faster-whisper"
+NAMES = (POCKETSPHINX, FASTER_WHISPER)
+RATE_HZ = 16_000
+FRAMES_PER_SECOND = 100
+PIECE_S, QUIET_STEP_S = 20.0, 0.1
+WHISPER_FILES = ("model.bin", "config.json", "tokenizer.json")
+_VARIANT = re.compile(r"\(\d+\)$")  # `read(2)`: the second pronunciation
+
+
+class Recogniser(Protocol):
+    """One loaded recogniser. All calls come from one thread."""
+
+    name: str  # with its version, for receipts
+    languages: tuple[str, ...]  # canonical names; () for many
+
+    def hear(self, waveform: Waveform, language: str) -> list[HeardWord]:
+        """Words in `(S,)` at 24 kHz, in order. Raises LanguageNotSpoken."""
+        ...
+
+
+def kind_of(recogniser: str) -> tuple[str, str]:
+    """The kind of recogniser, and its size or folder. Raises InvalidInput for one that nobody knows."""
+    kind, _, model = recogniser.strip().partition(":")
+    if kind not in NAMES or bool(model) != (kind == FASTER_WHISPER):
+        near = nearest(kind, NAMES) or NAMES
+        shown = ", ".join(f"{name}:FOLDER" if name == FASTER_WHISPER else name for name in near)
+        raise InvalidInput(f"There is no recogniser {recogniser!r}.", hint=f"Did you mean {shown}?")
+    return kind, model
+
+
+def languages_of(recogniser: str) -> tuple[str, ...]:
+    """Languages that a recogniser knows, by canonical name, without opening it; () for many."""
+    return ("english",) if kind_of(recogniser)[0] == POCKETSPHINX else ()
+
+
+def is_coarse(recogniser: str) -> bool:
+    """Whether it often mistakes single words, so that only long differences count."""
+    return kind_of(recogniser)[0] == POCKETSPHINX
+
+
+def open_recogniser(recogniser: str) -> Recogniser:
+    """The recogniser of this name. Raises UnsupportedRequest, InvalidInput."""
+    kind, model = kind_of(recogniser)
+    return PocketSphinx() if kind == POCKETSPHINX else FasterWhisper(model)
+
+
+@dataclass(init=False)
+class PocketSphinx:
+    """Coarse English, by the model in the wheel `pocketsphinx`."""
+
+    name: str
+    languages: tuple[str, ...] = ("english",)
+
+    def __init__(self) -> None:
+        package = _package("pocketsphinx", extra="listen")
+        self.name = f"pocketsphinx {importlib.metadata.version('pocketsphinx')}"
+        self.languages = ("english",)
+        self._decoder = package.Decoder(samprate=RATE_HZ, loglevel="FATAL")
+
+    def hear(self, waveform: Waveform, language: str) -> list[HeardWord]:
+        if language not in (AUTO, *self.languages):
+            raise LanguageNotSpoken(language, spoken=self.languages)
+        words: list[HeardWord] = []
+        for start_s, piece in _pieces(waveform):
+            words += self._heard(piece, start_s)
+        return words
+
+    def _heard(self, piece: Waveform, start_s: float) -> Iterator[HeardWord]:
+        sound = (np.clip(resample(piece, SAMPLE_RATE_HZ, RATE_HZ), -1, 1) * 32767).astype("<i2")
+        decoder = self._decoder
+        decoder.start_utt()
+        decoder.process_raw(sound.tobytes(), full_utt=True)
+        decoder.end_utt()
+        if decoder.hyp() is None:
+            return
+        for part in decoder.seg():
+            if part.word[0] in "<[+":  # silence and noise
+                continue
+            yield HeardWord(
+                text=_VARIANT.sub("", part.word),
+                start_s=round(start_s + part.start_frame / FRAMES_PER_SECOND, 3),
+                end_s=round(start_s + (part.end_frame + 1) / FRAMES_PER_SECOND, 3),
+                confidence=round(min(1.0, float(part.prob)), 3),
+            )
+
+
+class FasterWhisper:
+    """Whisper by the package `faster-whisper`, on the processor, from a folder of its weights."""
+
+    languages: tuple[str, ...] = ()
+
+    def __init__(self, model: str) -> None:
+        package = _package("faster_whisper", extra="whisper")
+        folder = Path(model).expanduser()
+        missing = [name for name in WHISPER_FILES if not (folder / name).is_file()]
+        if missing:
+            raise InvalidInput(
+                f"{model!r} is no folder of a faster-whisper model: {missing[0]} is not there.",
+                hint="Name a folder as of Systran/faster-whisper-small: model.bin, config.json, tokenizer.json.",
+            )
+        self.name = f"faster-whisper {importlib.metadata.version('faster-whisper')} {folder.name}"
+        try:
+            self._model = package.WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise InvalidInput(f"The recogniser in {model!r} cannot be loaded: {error}.") from error
+
+    def hear(self, waveform: Waveform, language: str) -> list[HeardWord]:
+        sound = resample(waveform, SAMPLE_RATE_HZ, RATE_HZ)
+        code = None if language == AUTO else language_code(language)
+        segments, _ = self._model.transcribe(
+            sound, language=code, word_timestamps=True, condition_on_previous_text=False
+        )
+        return list(_whisper_words(segments))
+
+
+def _whisper_words(segments: Iterable[Any]) -> Iterator[HeardWord]:
+    for segment in segments:
+        for word in segment.words or ():
+            yield HeardWord(
+                text=word.word.strip(),
+                start_s=round(float(word.start), 3),
+                end_s=round(float(word.end), 3),
+                confidence=round(float(word.probability), 3),
+            )
+
+
+def _package(module: str, *, extra: str) -> Any:
+    if importlib.util.find_spec(module) is None:
+        raise UnsupportedRequest(
+            f"The recogniser needs the package {module.replace('_', '-')}, which is not installed.",
+            hint=f"Install it with `pip install 'voicejobs[{extra}]'`.",
+        )
+    return importlib.import_module(module)
+
+
+def _pieces(waveform: Waveform) -> Iterator[tuple[float, Waveform]]:
+    """The sound in pieces of some seconds, cut where it is quietest, and when each begins."""
+    longest, step = round(PIECE_S * SAMPLE_RATE_HZ), round(QUIET_STEP_S * SAMPLE_RATE_HZ)
+    start = 0
+    while waveform.size - start > longest:
+        half = start + longest // 2
+        late = waveform[half : start + longest]
+        windows = late[: late.size // step * step].reshape(-1, step)
+        end = half + int(np.square(windows).mean(axis=1).argmin()) * step + step // 2
+        yield start / SAMPLE_RATE_HZ, waveform[start:end]
+        start = end
+    if start < waveform.size:
+        yield start / SAMPLE_RATE_HZ, waveform[start:]

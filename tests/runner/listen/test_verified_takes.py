@@ -1,0 +1,94 @@
+"""Takes that a recogniser compares with their text: real speech, faults put into it, and languages it does not know."""
+
+import pytest
+
+from tests.engines.bad_speech import open_engine as open_bad_speech
+from tests.engines.inline import InlineEngine
+from tests.runner.worker.bench import Bench
+
+TEXT = "A gentle breeze moved the curtains while the children slept in the garden."
+RECOGNISER = {"verify": "asr", "recogniser": "pocketsphinx"}
+
+
+@pytest.fixture
+def bench_with(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    benches = []
+
+    def made(**settings):
+        benches.append(Bench(tmp_path, engine=InlineEngine(open_bad_speech), **settings))
+        return benches[-1]
+
+    yield made
+    for bench in benches:
+        bench.worker.close()
+
+
+def job(*lines, language="en", **more):
+    keys = "".join(f'{key} = "{value}"\n' for key, value in more.items())
+    texts = "".join(
+        f'[[lines]]\ntext = "{text}"\n' + (f'instruct = "{instruct}"\n' if instruct else "") for text, instruct in lines
+    )
+    return f'kind = "synthesize"\nvoice = "ryan"\nlanguage = "{language}"\n{keys}{texts}'
+
+
+def run(bench, text):
+    bench.drop("said.toml", text)
+    for _ in range(1_000):
+        bench.tick()
+        for future in list(bench.worker.in_flight.verifier._waiting):
+            future.exception()
+        if bench.worker.is_drained():
+            return bench.receipt("said")
+        bench.wait_for_threads()
+    raise AssertionError("the work did not end")
+
+
+def test_each_wrong_take_is_made_again_and_the_right_one_kept_with_what_was_heard(bench_with):
+    faults = ["drop words", "repeat", "babble", "go silent", "another text"]
+    bench = bench_with(**RECOGNISER)
+    receipt = run(
+        bench, job((TEXT, ""), *((f"{TEXT}{'!' * (number + 1)}", fault) for number, fault in enumerate(faults)))
+    )
+    assert receipt["status"] == "done"
+    lines = receipt["lines"]
+    assert [line["attempts"] for line in lines] == [1, 2, 2, 2, 2, 2]
+    heard = lines[0]["quality"]["heard"]
+    assert heard["transcript"].startswith("a gentle breeze")
+    assert heard["distance"] < 0.3
+    assert heard["recogniser"].startswith("pocketsphinx")
+
+
+def test_the_best_of_wrong_takes_is_kept_and_the_receipt_says_where_it_is_wrong(bench_with):
+    bench = bench_with(**RECOGNISER, max_takes=2)
+    receipt = run(bench, job((TEXT, "always drop words")))
+    (line,) = receipt["lines"]
+    assert line["quality"]["failed_gates"] == ["misheard"]
+    worst = line["quality"]["heard"]["worst"]
+    assert "moved the curtains" in worst["expected"]
+    assert 0 < worst["start_s"] <= worst["end_s"] <= line["duration_s"]
+    assert "misheard" in receipt["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "language", "warning"),
+    [
+        ({"verify": "asr"}, "en", "no recogniser is set"),
+        (RECOGNISER, "de", "pocketsphinx knows only english"),
+        ({"verify": "asr", "recogniser": "faster-whisper:/nowhere"}, "en", "faster-whisper"),
+    ],
+    ids=["none", "language", "broken"],
+)
+def test_what_cannot_be_heard_is_said_once_and_the_lines_are_spoken(bench_with, settings, language, warning):
+    receipt = run(bench_with(**settings), job((TEXT, ""), (f"{TEXT}!", ""), language=language))
+    assert receipt["status"] == "done"
+    assert len(receipt["warnings"]) == 1
+    assert warning in receipt["warnings"][0]
+
+
+def test_off_listens_to_nothing_and_the_job_wins_over_the_setting(bench_with):
+    bench = bench_with(**RECOGNISER)
+    receipt = run(bench, job((TEXT, "another text"), verify="off"))
+    assert receipt["lines"][0]["attempts"] == 1
+    assert "heard" not in receipt["lines"][0]["quality"]
+    assert bench.worker.listen._pipe is None
