@@ -92,7 +92,7 @@ def why_unheard(recogniser: str, language: str) -> str:
 
 
 def told(heard: Heard) -> dict[str, Any]:
-    """What was heard, as receipts tell it."""
+    """The words that were heard and where they differ, as receipts tell it."""
     return {
         "transcript": heard.transcript,
         "distance": heard.distance,

@@ -30,7 +30,7 @@ class SupervisorFailed(StorageError):
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What is to be kept running: its command line, and by what name."""
+    """Command line that is to be kept running, and its name."""
 
     name: str  # "voicejobs", "voicejobs-serve"
     command: tuple[str, ...]
