@@ -192,8 +192,12 @@ def test_requests_of_other_programs_are_understood(served):
     webui = {"model": "tts-1", "input": "Hello.", "voice": "alloy", "unknown": {"x": 1}}
     tavern = {"model": "tts-1", "input": "Hello.", "voice": "ryan", "response_format": "mp3", "speed": 1}
     kokoro = {"model": "kokoro", "input": "Hello.", "voice": "ryan", "lang_code": "en", "stream": True}
-    answers = [speak(served, body) for body in (webui, tavern, kokoro)]
-    assert [(each.status, each.headers["content-type"]) for each in answers] == [(200, "audio/mpeg")] * 3
+    anything_llm = {"model": "tts-1", "input": "Hello.", "voice": "alloy"}
+    answers = [speak(served, body) for body in (webui, tavern, kokoro, anything_llm)]
+    assert [(each.status, each.headers["content-type"]) for each in answers] == [(200, "audio/mpeg")] * 4
+    wyoming_openai = {**anything_llm, "response_format": "pcm", "speed": 1.0, "instructions": "Calmly."}
+    answer = speak(served, wyoming_openai)
+    assert (answer.status, answer.headers["content-type"], len(answer.body) > 12_000) == (200, "audio/pcm", True)
 
 
 def test_a_client_that_goes_cancels_what_only_it_wanted(served, client):
@@ -206,6 +210,24 @@ def test_a_client_that_goes_cancels_what_only_it_wanted(served, client):
         next(answer.iter_bytes(100))
         assert served.get(f"/api/jobs/{job}").json["status"] == "running"
     assert served.ended(job)["status"] in ("cancelled", "done")
+
+
+def test_most_of_a_story_is_never_spoken_when_its_only_listener_goes(tmp_path):
+    slow = Served(tmp_path, settings="batch = 1").start_runner(VOICEJOBS_TEST_LINE_S="0.2").start()
+    text = "\n\n".join(f"Paragraph {number} of a story." for number in range(400))
+    body = {"model": "tests.engines.noop:open_slow_engine", "voice": "ryan", "input": text, "response_format": "pcm"}
+    client = http.client.HTTPConnection("127.0.0.1", slow.port, timeout=PATIENCE_S)
+    try:
+        client.request("POST", "/v1/audio/speech", json.dumps(body))
+        answer = client.getresponse()
+        answer.read(100)
+        client.close()
+        receipt = slow.ended(answer.headers["x-voicejobs-job"])
+        assert receipt["status"] == "cancelled"
+        assert sum(line["status"] == "done" for line in receipt["lines"]) < 300
+    finally:
+        client.close()
+        assert slow.stop() == 0
 
 
 def test_a_runner_that_dies_breaks_the_sound_off(tmp_path):
