@@ -29,7 +29,7 @@ def _hooks(instance: Instance) -> Found:
                 yield PROBLEM, f"{hook.receiver} is told nothing: {error}.", MAKE_SECRET
     troubled = [trouble for trouble in _troubles(instance) if trouble.hook in hooks]
     for trouble in troubled:
-        what = f"{counted(trouble.failing, 'notice')} wait and {trouble.given_up} were given up"
+        what = f"notices waiting: {trouble.failing}, given up: {trouble.given_up}"
         message = f"{hooks[trouble.hook].receiver} is not told: {what}; the last time, {trouble.error}."
         yield WARNING, message, "Correct the receiver, or its table [[hooks]]: each notice is tried for a day."
     if not troubled:
