@@ -61,7 +61,7 @@ class Site:
             clock=_clock,
             command=self.command,
             counted=counted,
-            hint=lambda text: with_flags(text, self._flags),
+            hint=self._hint,
             iso=iso,
             part=lambda text: quote(str(text), safe=""),
             redact=redact,
@@ -108,6 +108,13 @@ class Site:
     def command(self, text: str) -> str:
         """A command line of ours as it is typed to reach this instance."""
         return with_flags(f"`{text}`", self._flags).strip("`")
+
+    def _hint(self, text: str) -> Markup:
+        """A hint whose commands, between backticks, reach this instance and are set as code."""
+        parts = with_flags(printable(text[:LONGEST_SHOWN]), self._flags).split("`")
+        return Markup("").join(
+            Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)
+        )
 
     def _static_path(self, name: str) -> str:
         return f"/static/{name}?v={self._version(name)}"

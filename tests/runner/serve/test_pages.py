@@ -56,6 +56,7 @@ def test_what_others_wrote_is_shown_as_text(served):
 def test_an_unknown_job_is_a_page_for_people_and_json_for_programs(served):
     answer = page(served, "/jobs/nobody-there")
     assert answer.status == 404 and "There is no job" in text_of(answer) and "job-not-found" in text_of(answer)
+    assert re.search(r"<code>voicejobs [^<`]*jobs list</code> shows them all", text_of(answer))
     assert served.get("/jobs/nobody-there").error["code"] == "job-not-found"
     assert served.request("GET", "/api/jobs/nobody-there", headers=HTML).error["code"] == "job-not-found"
 
