@@ -327,6 +327,7 @@ function main() {
     }
 
     async stop() {
+      this.node.port.onmessage = null; // pieces still come for a moment
       const file = wavOf(this.pieces, this.context.sampleRate), chosen = new DataTransfer();
       this.stream.getTracks().forEach((track) => track.stop());
       await this.context.close();
