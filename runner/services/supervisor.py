@@ -145,8 +145,9 @@ class Supervisor:
     def _installed(self, service: Service) -> Path:
         path = self.path(service)
         if not path.exists():
-            flag = " --serve" if service.name != "voicejobs" else ""
-            raise NotFound(f"There is no {path}.", hint=f"`voicejobs service install{flag}` writes it.")
+            is_server = service.name != "voicejobs"
+            command = "`voicejobs service install --serve`" if is_server else "`voicejobs service install`"
+            raise NotFound(f"There is no {path}.", hint=f"{command} writes it.")
         return path
 
     def _hints(self) -> list[str]:

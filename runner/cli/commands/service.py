@@ -102,6 +102,6 @@ def _service(serve: bool) -> Service:
 
 def _agrees(path: Path) -> bool:
     """Whether a person, where there is one, agrees to replace a file."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # closed, or no terminal
         return False
     return click.confirm(reachable(f"{path} is there and says something else. Replace it?"), default=False, err=True)
