@@ -45,7 +45,7 @@ FITTING = {
     "backup": ["again.backup"],
     "restore": ["good.backup"],
 }
-NOT_ABOUT_AN_INSTANCE = {"serve", "completion", "demo", "schema"}
+NOT_ABOUT_AN_INSTANCE = {"serve", "completion", "demo", "schema", "service install", "service uninstall"}
 LEAVES = [" ".join(path) for path, command in commands(voicejobs) if path and not isinstance(command, click.Group)]
 # What reads comes first: some of the others mend the instance, or empty it.
 READING = [name for name in LEAVES if name.endswith(("doctor", "list", "show", "history", "path", "fsck", "check"))]
