@@ -59,9 +59,7 @@ def short(text: str | None, width: int = 50) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, columns: int | None = None) -> str:
     """Columns as wide as their widest cell; on a terminal of so many `columns` the widest give way, evenly."""
-    lines = [
-        [printable(str(cell)).replace("\n", "\\n").replace("\t", "\\t") for cell in row] for row in (headings, *rows)
-    ]
+    lines = [[_one_line(str(cell)) for cell in row] for row in (headings, *rows)]
     widths = [max(columns_of(line[column]) for line in lines) for column in range(len(headings))]
     if columns is not None:
         widths = _fitted(widths, max(columns, NARROWEST) - len(GAP) * (len(widths) - 1))

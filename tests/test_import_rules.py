@@ -71,7 +71,7 @@ FORWARDING = {"models.qwen3_tts", "runner.cli"}
 THREADS_START_IN = {
     "runner.worker", "runner.engine", "runner.listen.verifier", "runner.inbox.watcher", "runner.hooks",
     "runner.scheduling.plan_thread", "runner.inbox.job_reader",  # large jobs hold nobody up
-    "models.processes.engine", "models.processes.listen",  # reads requests while the model computes
+    "models.processes.requests",  # reads requests while the model computes
     "models.fetch.download_process",  # ends with its parent
     "models.qwen3_tts.worker_threads", "models.qwen3_tts.load",
     "registry.durable_files",  # flushes several files at once

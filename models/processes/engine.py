@@ -7,12 +7,9 @@ want one thread; a second thread reads the pipe and ends the process as soon as 
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
-import resource
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -22,7 +19,7 @@ import numpy as np
 
 from models.errors import EngineFailure, ModelChanged, WireError
 from models.processes.open_engine import open_engine
-from models.processes.requests import Requests, read_requests
+from models.processes.requests import Requests, take_pipe, write_all
 from models.processes.wire import MAX_BLOB_BYTES, Hello, Load, LoadFailed, Ready, Reply, encode
 from models.protocol import (
     PROTOCOL_VERSION,
@@ -79,12 +76,7 @@ class EngineProcess:
         self._write(encode(reply))
 
     def _write(self, content: bytes) -> None:
-        rest = memoryview(content)
-        try:
-            while rest:
-                rest = rest[os.write(self._write_descriptor, rest) :]
-        except OSError:
-            os._exit(os.EX_OK)  # the runner is gone
+        write_all(self._write_descriptor, content)
 
     def _answer(self, answer: SpeechDone | LockDone | WorkFailed) -> None:
         """Send the engine's answer to a piece of work; an invalid one becomes a failure."""
@@ -267,26 +259,9 @@ def failure_of(work_id: str, error: Exception) -> WorkFailed:
     return WorkFailed(id=work_id, code=EngineFailure.code, message=f"The engine failed: {error!r}.", retryable=True)
 
 
-def hold_on_to(lifeline: int) -> None:
-    """Have the kernel end this process when the other end of `lifeline` closes, on which nothing is ever sent.
-
-    The reading thread does the same, but not while foreign code holds the interpreter. Linux sends SIGIO, which
-    ends the process by default; macOS ignores it, and the reading thread has to be enough.
-    """
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-
-
 def main(arguments: list[str]) -> None:
     """Serve the pipe whose descriptors are given, until it closes."""
-    lifeline, read_descriptor, write_descriptor = map(int, arguments)
-    for descriptor in (lifeline, read_descriptor, write_descriptor):
-        os.set_inheritable(descriptor, False)
-    if sys.platform == "linux":
-        hold_on_to(lifeline)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not write gigabytes before the runner notices
-    requests = Requests()
-    threading.Thread(target=read_requests, args=(read_descriptor, requests), daemon=True).start()
+    requests, write_descriptor = take_pipe(arguments)
     EngineProcess(write_descriptor=write_descriptor, requests=requests).serve()
 
 

@@ -7,9 +7,7 @@ foreign code: whatever becomes of them, the runner goes on.
 from __future__ import annotations
 
 import os
-import resource
 import sys
-import threading
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +19,7 @@ from models.listen.judgement import judged
 from models.listen.recognisers import Recogniser, open_recogniser
 from models.listen.values import Hear, Heard, TimeWords, WordsTimed
 from models.listen.word_times import word_times
-from models.processes.engine import hold_on_to
-from models.processes.requests import Requests, read_requests
+from models.processes.requests import take_pipe, write_all
 from models.processes.wire import Hello, Message, Reply, encode
 from models.protocol import PROTOCOL_VERSION, SAMPLE_RATE_HZ, WorkFailed
 from registry.errors import VoiceJobsError
@@ -105,26 +102,11 @@ class Listener:
 
 def main(arguments: list[str]) -> None:
     """Serve the pipe whose descriptors are given, until it closes."""
-    lifeline, read_descriptor, write_descriptor = map(int, arguments)
-    for descriptor in (lifeline, read_descriptor, write_descriptor):
-        os.set_inheritable(descriptor, False)
-    if sys.platform == "linux":
-        hold_on_to(lifeline)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    requests, listener = Requests(), Listener()
-    threading.Thread(target=read_requests, args=(read_descriptor, requests), daemon=True).start()
-    _send(write_descriptor, Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid()))
+    requests, write_descriptor = take_pipe(arguments)
+    listener = Listener()
+    write_all(write_descriptor, encode(Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid())))
     while True:
-        _send(write_descriptor, listener.answer(requests.take()))
-
-
-def _send(descriptor: int, reply: Reply) -> None:
-    rest = memoryview(encode(reply))
-    try:
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    except OSError:
-        os._exit(os.EX_OK)  # the runner is gone
+        write_all(write_descriptor, encode(listener.answer(requests.take())))
 
 
 if __name__ == "__main__":

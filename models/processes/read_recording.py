@@ -2,24 +2,19 @@
 
 The request is a line of JSON, `{"name", "path", "transcript", "must_speak", "is_kept"}`, and the recording's bytes
 where `path` is null. With `is_kept` it is only decoded, as what was checked before. The answer is a line of JSON,
-`{"warnings": […]}` or `{"error": …}` with code, message, hint and retryable, then the samples as float32. A process
-of its own, with limits: whatever a hostile file does to the libraries and programs that read it, the runner goes on.
+`{"warnings": […]}` or an error as `models/processes/one_answer.py` tells it, then the samples as float32.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import resource
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from models.audio.files import decode_audio
 from models.audio.reference_check import read_reference
+from models.processes.one_answer import answer_one
 from models.protocol import Waveform
-from registry.errors import VoiceJobsError
 
 LONGEST_S = 150  # for all of it; a converter alone may take a minute, and two may be tried
 MOST_MEMORY_BYTES = 6 << 30
@@ -27,20 +22,12 @@ LONGEST_KEPT_S = 300.0
 
 
 def main() -> int:
-    signal.alarm(LONGEST_S)  # also when nobody is left who would end it
-    resource.setrlimit(resource.RLIMIT_CPU, (LONGEST_S, LONGEST_S))  # of a converter, too
-    if sys.platform == "linux":  # macOS knows no such limit
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
-    request = json.loads(sys.stdin.buffer.readline())
-    try:
-        waveform, warnings = _read(request)
-    except VoiceJobsError as error:
-        told = {"code": error.code, "message": error.message, "hint": error.hint, "retryable": error.retryable}
-        _answer({"error": told})
-        return 0
-    _answer({"warnings": warnings}, waveform.tobytes())
-    return 0
+    return answer_one(_answer, longest_s=LONGEST_S, most_memory_bytes=MOST_MEMORY_BYTES)
+
+
+def _answer(request: dict[str, Any]) -> tuple[object, bytes]:
+    waveform, warnings = _read(request)
+    return {"warnings": warnings}, waveform.tobytes()
 
 
 def _read(request: dict[str, Any]) -> tuple[Waveform, tuple[str, ...]]:
@@ -50,11 +37,6 @@ def _read(request: dict[str, Any]) -> tuple[Waveform, tuple[str, ...]]:
         content = source if isinstance(source, bytes) else source.read_bytes()
         return decode_audio(content, name=name, max_duration_s=LONGEST_KEPT_S)[0], ()
     return read_reference(source, name=name, transcript=request["transcript"], must_speak=request["must_speak"])
-
-
-def _answer(header: object, samples: bytes = b"") -> None:
-    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + samples)
-    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Messages on the runner's pipe → the queue of an engine process: live speech first, the rest in order.
+"""The pipe of a process that works for the runner: messages → a queue, live speech first; answers → bytes.
 
 A thread reads the pipe, the main thread takes from the queue. The process ends as soon as the pipe closes.
 """
@@ -6,7 +6,10 @@ A thread reads the pipe, the main thread takes from the queue. The process ends 
 from __future__ import annotations
 
 import collections
+import fcntl
 import os
+import resource
+import sys
 import threading
 import traceback
 
@@ -70,7 +73,40 @@ class Requests:
             self._cancelled.discard(work_id)
 
 
-def read_requests(descriptor: int, requests: Requests) -> None:
+def take_pipe(arguments: list[str]) -> tuple[Requests, int]:
+    """(requests as they come, descriptor for the answers) of a process that was started with these descriptors."""
+    lifeline, read_descriptor, write_descriptor = map(int, arguments)
+    for descriptor in (lifeline, read_descriptor, write_descriptor):
+        os.set_inheritable(descriptor, False)
+    if sys.platform == "linux":
+        _hold_on_to(lifeline)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not write gigabytes before the runner notices
+    requests = Requests()
+    threading.Thread(target=_read_requests, args=(read_descriptor, requests), daemon=True).start()
+    return requests, write_descriptor
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write an answer; without a runner that reads it, this process ends."""
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError:
+        os._exit(os.EX_OK)
+
+
+def _hold_on_to(lifeline: int) -> None:
+    """Have the kernel end this process when the other end of `lifeline` closes, on which nothing is ever sent.
+
+    The reading thread does the same, but not while foreign code holds the interpreter. Linux sends SIGIO, which
+    ends the process by default; macOS ignores it, and the reading thread has to be enough.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _read_requests(descriptor: int, requests: Requests) -> None:
     """Fill `requests` until the pipe closes, then end this process: without a runner there is nothing to do."""
     reader = FrameReader()
     try:

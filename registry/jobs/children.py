@@ -16,12 +16,6 @@ def children_of(session: Session, parent_id: int) -> list[tuple[str, Job]]:
     return [(row["role"], job_from(row)) for row in rows]
 
 
-def parent_of(session: Session, job_id: int) -> int | None:
-    """Ledger id of the script that a job belongs to."""
-    rows = session.rows("SELECT parent_id FROM job WHERE id = :id", {"id": job_id})
-    return rows[0]["parent_id"] if rows else None
-
-
 def wait_for(session: Session, job_id: int, needs: Sequence[int], *, facts: JsonObject) -> None:
     """Have a script wait until these jobs have ended, well or not; without any, until somebody has chosen."""
     note_facts(session, job_id, **facts)

@@ -67,7 +67,7 @@ def reading_request(spec: ScriptSpec, folder: Path) -> dict[str, Any]:
     }
 
 
-def default_narrator(model: str) -> str:
+def _default_narrator(model: str) -> str:
     """The preset that narrates where nobody is named: one that the model has."""
     return "preset:heart" if kind_of_model(model).name == HIBARI.name else "preset:serena"
 
@@ -91,7 +91,7 @@ def script_json(production: Production, spec: ScriptSpec, *, job: str | None) ->
     )
 
 
-def wishes_of(spec: ScriptSpec, choices: CastSpec | None) -> Wishes:
+def _wishes_of(spec: ScriptSpec, choices: CastSpec | None) -> Wishes:
     """Voices and candidates that the job file and a cast file name."""
     cast_parts = choices.parts if choices else ()
     return Wishes(
@@ -105,12 +105,19 @@ def production_of(
     spec: ScriptSpec,
     read: ReadScript,
     *,
-    book: str,
-    narrator: str,
-    wishes: Wishes,
+    name: str,
+    choices: CastSpec | None,
+    default_model: str,
     existing: Collection[str],
 ) -> Production:
-    """The cast of a script; `existing` are the keys of the registry's voices. Raises SourceRefused."""
+    """The cast of a script. Raises SourceRefused.
+
+    `name` is that of its drop, without a counter; `choices` a cast file; `existing` the keys of the registry's voices.
+    """
+    book = spec.book or spec.id or name
+    wanted = (choices.narrator.voice if choices else None) or spec.narrator
+    narrator = wanted or _default_narrator(spec.model or default_model)
+    wishes = _wishes_of(spec, choices)
     document = read.document
     parts = [] if spec.cast == CAST_NONE else parts_of(document, narrate=spec.narrate, aliases=read.aliases)
     profiles = {part.slug: rules_profile(part, language=read.language) for part in parts}

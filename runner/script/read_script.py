@@ -1,8 +1,8 @@
 """`python -m runner.script.read_script` < request > answer: a source's file → its document, or why not.
 
 The request is JSON: `{"path", "format", "language", "prose"}`; `prose` says whether to find who speaks in it. The
-answer is a line of JSON, `{"encoding", …}` or `{"error": …}`, then the document as JSON. A process of its own, with
-limits: whatever a hostile file does to the libraries that read it, the runner goes on.
+answer is a line of JSON with facts, or an error as `models/processes/one_answer.py` tells it;
+then the document as JSON.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import resource
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -19,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from models.languages import canonical_language, language_code
+from models.processes.one_answer import answer_one
 from registry.errors import VoiceJobsError, storage_error
 from runner.script.dialogue.attribution import attribute
 from runner.script.document import Chapter, Document, ScriptLine
 from runner.script.sources.archive import MAX_ARCHIVE_BYTES
-from runner.script.sources.read import format_of, read_source
+from runner.script.sources.read import read_source
 
 MODULE = "runner.script.read_script"
 LONGEST_S = 240
@@ -55,7 +54,6 @@ class ReadScript:
 
 def read_script(path: Path, *, wanted: Any = None, language: str = "", finds_speakers: bool = True) -> ReadScript:
     """The document of a file, and who speaks in it. Raises SourceRefused, or StorageError."""
-    format_of(path.name, wanted=wanted)  # before anything is read
     try:
         with path.open("rb") as file:
             content = file.read(MAX_ARCHIVE_BYTES + 1)
@@ -83,25 +81,18 @@ def _code(language: str) -> str:
 
 
 def main() -> int:
-    signal.alarm(LONGEST_S)  # also when nobody is left who would end it
-    resource.setrlimit(resource.RLIMIT_CPU, (LONGEST_S, LONGEST_S))
-    if sys.platform == "linux":  # macOS knows no such limit
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
-    request = json.load(sys.stdin)
-    try:
-        read = read_script(
+    return answer_one(_answer, longest_s=LONGEST_S, most_memory_bytes=MOST_MEMORY_BYTES)
+
+
+def _answer(request: dict[str, Any]) -> tuple[object, bytes]:
+    return _told(
+        read_script(
             Path(request["path"]),
             wanted=request["format"],
             language=request["language"] or "",
             finds_speakers=request["prose"],
         )
-    except VoiceJobsError as error:
-        told = {"code": error.code, "message": error.message, "hint": error.hint, "retryable": error.retryable}
-        _answer({"error": told}, b"")
-        return 0
-    _answer(*_told(read))
-    return 0
+    )
 
 
 def _told(read: ReadScript) -> tuple[dict[str, Any], bytes]:
@@ -115,11 +106,6 @@ def _told(read: ReadScript) -> tuple[dict[str, Any], bytes]:
         "aliases": read.aliases,
     }
     return {"facts": facts, "sha256": read.sha256, "language": read.language}, json.dumps(content).encode()
-
-
-def _answer(header: object, content: bytes) -> None:
-    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + content)
-    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -38,18 +38,14 @@ from runner.script.document import is_spoken
 from runner.script.errors import PartNotFound, SourceRefused
 from runner.script.production import (
     Production,
-    default_narrator,
     production_of,
     reading_request,
     script_from,
     script_json,
-    wishes_of,
 )
 from runner.script.read_script import LONGEST_S, MODULE
 from runner.script.sources.cues import part_key
 from runner.submission.checked_job import JobOnDisk, checked_content, read_job
-
-CHECK_IT = "`voicejobs check FILE` checks jobs of other kinds."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +86,13 @@ def check_script(instance: Instance, name: str, *, stdin: BinaryIO | None = None
         MODULE, reading_request(spec, folder), folder=Path(tempfile.gettempdir()), longest_s=LONGEST_S
     )
     read = script_from(process.wait(), spec.source)
-    choices = cast_file(spec, folder)
-    wanted = (choices.narrator.voice if choices else None) or spec.narrator
     existing, ratio = _known(instance)
     production = production_of(
         spec,
         read,
-        book=spec.book or spec.id or job_name,
-        narrator=wanted or default_narrator(spec.model or instance.settings.model),
-        wishes=wishes_of(spec, choices),
+        name=job_name,
+        choices=cast_file(spec, folder),
+        default_model=instance.settings.model,
         existing=existing,
     )
     audio_s = _audio_s(spec, production)

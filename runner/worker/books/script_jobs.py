@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.engine_kinds import kind_of_model
-from models.store.catalog import entry_named
 from registry.durable_files import crash_point
 from registry.errors import VoiceJobsError
 from registry.jobs import jobs
 from registry.jobs.children import children_of, wait_for
-from registry.jobs.values import Job, JobError, JobStatus
+from registry.jobs.values import OPEN_STATUSES, Job, JobError, JobStatus
 from registry.storage.session import Session
 from registry.voices.candidates import find_candidates
 from registry.voices.errors import CandidateNotFound
@@ -29,6 +27,7 @@ from runner.jobfile.specs import CastSpec, JobSpec, ScriptSpec
 from runner.names import job_name_from, may_be_preset, parse_voice_reference
 from runner.reading_process import ReadingProcess
 from runner.scheduling.admission import Admission
+from runner.scheduling.instructions import takes_instructions
 from runner.scheduling.voice_resolution import resolve_voice
 from runner.script.cast.casting import CastMember
 from runner.script.cast.script_files import CAST_FILE, SCRIPT_FILE, cast_toml
@@ -36,14 +35,12 @@ from runner.script.production import (
     CAST_ASK,
     Production,
     chapter_specs,
-    default_narrator,
     design_spec,
     lock_spec,
     production_of,
     reading_request,
     script_from,
     script_json,
-    wishes_of,
 )
 from runner.script.read_script import LONGEST_S, MODULE, ReadScript
 from runner.submission.checked_script import cast_file
@@ -160,19 +157,12 @@ class ScriptJobs:
             return jobs.get(session, job.id).outcome is not None
 
     def _production(self, session: Session, step: _Step, read: ReadScript) -> Production:
-        spec, choices = step.spec, self._choices(step)
-        settings = self.context.settings
-        narrator = (
-            (choices.narrator.voice if choices else None)
-            or spec.narrator
-            or default_narrator(spec.model or settings.model)
-        )
         return production_of(
-            spec,
+            step.spec,
             read,
-            book=book_of(step.job, spec),
-            narrator=narrator,
-            wishes=wishes_of(spec, choices),
+            name=job_name_from(step.job.dropped_name),
+            choices=self._choices(step),
+            default_model=self.context.settings.model,
             existing=voice_keys(session),
         )
 
@@ -244,10 +234,7 @@ class ScriptJobs:
             model = self.context.models.for_voice(resolve_voice(session, reference), wanted=spec.model)
         except VoiceJobsError:
             return False  # whether it can be spoken is for the chapter's own job to say
-        if not kind_of_model(model).has_weights:
-            return True
-        entry = entry_named(model)
-        return entry is not None and "instruct" in entry.abilities
+        return takes_instructions(model, models_dir=self.context.models.directory)
 
 
 @dataclass
@@ -285,7 +272,7 @@ class _Making:
         """Whether the script waits for jobs of this stage, or has failed with them."""
         stage, self.wanted = self.wanted, []
         stage = [jobs.get(self.session, child.id) for child in stage]
-        if any(child.status in (JobStatus.WAITING, JobStatus.QUEUED, JobStatus.RUNNING) for child in stage):
+        if any(child.status in OPEN_STATUSES for child in stage):
             facts = {"children": self.shown(), "waits_for": ""}
             wait_for(self.session, self.step.job.id, [child.id for child in stage], facts=facts)
             return True
@@ -326,11 +313,6 @@ class _Making:
         """The children as the receipt lists them."""
         found = [jobs.get(self.session, job.id) for job in self.known.values()]
         return [{"job": job.name, "kind": job.kind, "status": str(job.status)} for job in found]
-
-
-def book_of(job: Job, spec: ScriptSpec) -> str:
-    """The name of the book, by which its voices are called: the same for the same file dropped again."""
-    return spec.book or spec.id or job_name_from(job.dropped_name)
 
 
 def best_candidate(session: Session, design: str) -> int:
