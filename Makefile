@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MLX_EXTRA := $(if $(filter Linux,$(shell uname -s)),$(if $(wildcard /dev/nvidiactl),cuda$(comma)cpu,cpu),)
 comma := ,
-EXTRAS := draft,natural,listen,serve,dev$(if $(MLX_EXTRA),$(comma)$(MLX_EXTRA))
+EXTRAS := draft,natural,listen,master,serve,dev$(if $(MLX_EXTRA),$(comma)$(MLX_EXTRA))
 STAMP := $(VENV)/.installed
 IS_NEW := import sys; sys.exit(sys.version_info < (3, 10))
 

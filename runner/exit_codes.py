@@ -40,6 +40,7 @@ EXIT_CODES: dict[str, int] = {
     "vox-refused": FAILED,
     "request-refused": FAILED,
     "source-refused": FAILED,
+    "sound-refused": FAILED,
     # usage
     "usage": USAGE,
     "invalid-input": USAGE,

@@ -62,7 +62,7 @@ LAYERS = {
     ),
 }
 TO_COME = {
-    "runner": {"master", "cluster"},
+    "runner": {"cluster"},
     "models": {"mlx_audio"},
 }
 MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}

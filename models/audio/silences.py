@@ -65,7 +65,11 @@ def silences_of(waveform: Sound) -> Silences:
 
 def heard_steps(waveform: Sound) -> npt.NDArray[np.bool_]:
     """Whether each whole 10 ms of finite samples `(S,)` at 24 kHz is more than silence."""
-    levels = levels_db(waveform)
+    return heard_in(levels_db(waveform))
+
+
+def heard_in(levels: Levels) -> npt.NDArray[np.bool_]:
+    """Whether each 10 ms of these levels is more than silence."""
     return _without_clicks(levels > _silence_db(levels))
 
 

@@ -48,6 +48,7 @@ COMMANDS = {
     "jobs": ("runner.cli.commands.jobs:jobs", "List, show, retry, cancel and prune jobs."),
     "voices": ("runner.cli.commands.voices:voices", "List, compare, import, export and tidy voices."),
     "script": ("runner.cli.commands.script:script", "Check books and screenplays, and choose their voices."),
+    "master": ("runner.cli.commands.master:master", "Measure finished audio against the rules of distributors."),
     "models": ("runner.cli.commands.models:models", "List, download, verify and move models."),
     "doctor": ("runner.cli.commands.setup:doctor", "Check this instance and this machine."),
     "backup": ("runner.cli.commands.backup:backup", "Write a backup of voices, jobs and takes to FILE."),

@@ -1,0 +1,1 @@
+"""Masters: chapters or recordings → finished books, levelled, tagged, with chapters; any audio → its levels."""
