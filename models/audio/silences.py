@@ -23,7 +23,7 @@ QUIETEST_DB = -65.0
 CLICK_STEPS = 3  # shorter sounds between silences are none
 FLAT_STEPS, FLAT_DB = 10, 4.5  # speech does not keep the level of its tenths of a second for long
 PAUSE_STEPS = 25
-LONGEST_FLAT_SAMPLES = 60 * SAMPLE_RATE_HZ
+LOOKED_AT_SAMPLES = (2 * SAMPLE_RATE_HZ, 60 * SAMPLE_RATE_HZ)  # of the end: in nearly all takes two seconds tell
 
 Levels = npt.NDArray[np.float64]
 
@@ -76,14 +76,14 @@ def heard_in(levels: Levels) -> npt.NDArray[np.bool_]:
 def levels_db(waveform: Sound) -> Levels:
     """Level of each whole 10 ms, in dB of full scale; not below -120."""
     whole = waveform.size // STEP_SAMPLES * STEP_SAMPLES
-    return _levels_of(blocks_of(waveform, BLOCK_SAMPLES, stop=whole))
-
-
-def _levels_of(blocks: Iterable[Samples]) -> Levels:
-    steps = (block.reshape(-1, STEP_SAMPLES) for block in blocks)
-    powers = [np.einsum("ns,ns->n", block, block, dtype=np.float64) / STEP_SAMPLES for block in steps]
-    levels: Levels = 10 * np.log10(np.maximum(np.concatenate(powers) if powers else np.zeros(0), 1e-12))
+    levels: Levels = 10 * np.log10(np.maximum(_powers_of(blocks_of(waveform, BLOCK_SAMPLES, stop=whole)), 1e-12))
     return levels
+
+
+def _powers_of(blocks: Iterable[Samples]) -> Levels:
+    steps = (block.reshape(-1, STEP_SAMPLES) for block in blocks)
+    powers = [np.einsum("ns,ns->n", block, block, dtype=np.float64) for block in steps]
+    return (np.concatenate(powers) if len(powers) != 1 else powers[0]) / STEP_SAMPLES if powers else np.zeros(0)
 
 
 def _silence_db(levels: Levels) -> float:
@@ -91,10 +91,18 @@ def _silence_db(levels: Levels) -> float:
     sounding = levels[levels > QUIETEST_DB]
     if not sounding.size:
         return QUIETEST_DB
-    room_db, speech_db = np.percentile(sounding, (10, 95))
+    sounding.sort()
+    room_db, speech_db = _percentile(sounding, 10), _percentile(sounding, 95)
     return float(
         max(QUIETEST_DB, speech_db - BELOW_SPEECH_DB, min(room_db + ABOVE_ROOM_DB, speech_db - LEAST_BELOW_DB))
     )
+
+
+def _percentile(ordered: Levels, percent: float) -> float:
+    """As `np.percentile`, of sorted levels, in a tenth of its time."""
+    below, share = divmod((ordered.size - 1) * percent / 100, 1)
+    low, high = ordered[int(below)], ordered[min(int(below) + 1, ordered.size - 1)]
+    return float(low + (high - low) * share)
 
 
 def _without_clicks(heard: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -109,9 +117,11 @@ def _without_clicks(heard: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def _differences(waveform: Sound, start: int, stop: int) -> Iterator[Samples]:
     """Differences of samples that follow one another, the last one's to silence."""
     for at in range(start, stop, BLOCK_SAMPLES):
-        end = at + BLOCK_SAMPLES
-        part = waveform[at : min(end + 1, stop)].astype(np.float64)
-        yield np.diff(part) if end < stop else np.diff(part, append=0.0)
+        end = min(at + BLOCK_SAMPLES, stop)
+        differences = -waveform[at:end]
+        following = waveform[at + 1 : min(end + 1, stop)]
+        differences[: following.size] += following
+        yield differences
 
 
 def _flat_tail_steps(waveform: Sound, start: int, stop: int) -> int:
@@ -119,10 +129,18 @@ def _flat_tail_steps(waveform: Sound, start: int, stop: int) -> int:
 
     By differences of samples: noise whose power is in its lowest tones seems to rise and fall otherwise.
     """
-    powers = 10 ** (_levels_of(_differences(waveform, max(start, stop - LONGEST_FLAT_SAMPLES), stop)) / 10)
+    for looked_at in LOOKED_AT_SAMPLES:
+        first = max(start, stop - looked_at)
+        flat = _flat_steps(_powers_of(_differences(waveform, first, stop)))
+        if first == start or flat < (stop - first) // STEP_SAMPLES - FLAT_STEPS:
+            break
+    return flat
+
+
+def _flat_steps(powers: Levels) -> int:
     if powers.size < 2 * FLAT_STEPS:
         return 0
-    sums = np.concatenate([[0.0], np.cumsum(powers)])
+    sums = np.concatenate([[0.0], np.cumsum(np.maximum(powers, 1e-12))])
     smooth = 10 * np.log10(np.maximum(sums[FLAT_STEPS:] - sums[:-FLAT_STEPS], 1e-12) / FLAT_STEPS)[::-1]
     smooth = smooth[FLAT_STEPS // 2 :]  # the last tenth of a second may fade out
     spread = np.maximum.accumulate(smooth) - np.minimum.accumulate(smooth)

@@ -18,7 +18,7 @@ from pathlib import Path
 from registry.durable_files import crash_point, fsync_folder, side_by_side
 from registry.jobs.values import CLAIM_ID
 from runner.config.instance import Instance
-from runner.held_folders import Folder, move_new, remove_tree
+from runner.held_folders import Folder, move_new, names_in, remove_tree
 from runner.inbox.attachments import Copy, read_in
 from runner.inbox.copies import Copies, differs
 from runner.inbox.entries import VOICE_SUFFIXES, files_below
@@ -69,8 +69,8 @@ class Claims:
 
     def dropped(self, claim_id: str) -> str | None:
         """Name of the dropped entry; None when the claim is gone or was made but never filled."""
-        with contextlib.suppress(OSError):
-            return next((name for name in self.folder(claim_id).names() if not name.startswith(".")), None)
+        with contextlib.suppress(OSError), self.folder(claim_id).held() as folder:
+            return _dropped_in(folder)
         return None
 
     def status(self, claim_id: str, name: str) -> os.stat_result:
@@ -130,11 +130,12 @@ class Claims:
 
     def changed(self, claim_id: str) -> list[str]:
         """Files of a claim that hold something else than what was copied, or came later."""
-        name, job_file = self.dropped(claim_id), self.copies.job_file(claim_id)
-        files = self.copies.files(claim_id)
-        if name is None or (job_file is None and not files.is_dir()):
+        job_file, files = self.copies.job_file(claim_id), self.copies.files(claim_id)
+        if job_file is None and not files.is_dir():
             return []
         with contextlib.suppress(OSError), self.folder(claim_id).held() as folder:
+            if (name := _dropped_in(folder)) is None:
+                return []
             if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 return [name] if differs(name, dir_fd=folder, copy=job_file or files / name) else []
             if (others := self.copies.others(claim_id)) is not None:
@@ -213,3 +214,8 @@ class Claims:
         except OSError as error:
             logger.warning("claim %s cannot be removed (%s); see %s", claim_id, error.strerror, self._claimed.path)
         self.copies.remove(claim_id)
+
+
+def _dropped_in(claim: int) -> str | None:
+    """Name of the dropped entry in the open folder of a claim."""
+    return next((name for name in names_in(claim) if not name.startswith(".")), None)

@@ -18,11 +18,12 @@ from registry.errors import VoiceJobsError
 from registry.voices.names import name_key
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
 from runner.exchange.voice_file_names import voice_in
-from runner.held_folders import Folder, names_in
+from runner.held_folders import Folder, held_inside, names_in
 from runner.inbox.attachments import OUR_OWN_ERRORS, Copy, look_below, read_in, refused_by_system
 from runner.inbox.claims import Claims
 from runner.inbox.entries import (
     VOICE_SUFFIXES,
+    Entry,
     Signature,
     files_below,
     has_job_suffix,
@@ -86,17 +87,17 @@ class Drop:
         open_files: OpenFiles,
         reader: JobReader,
         settle_s: float,
-        settled: Signature | None = None,
+        entry: Entry | None = None,
         arrived: Collection[Signature] = frozenset(),
     ) -> None:
-        """`settled` is the signature with which the entry settled; `arrived` holds those of its neighbours."""
+        """`entry` is what was claimed, as it settled; `arrived` holds the signatures of its neighbours."""
         self.claim_id = claim_id
         self.problem: VoiceJobsError | None = None
         self.job_bytes = 0  # of its job file, once that has been read
         self._claims, self._inbox, self._settle_s = claims, inbox, settle_s
         self._copies, self._place = claims.copies, claims.folder(claim_id)
         self._open_files = open_files
-        self._settled = settled
+        self._settled = entry.signature if entry is not None else None
         self._arrived = arrived
         self._seen: dict[str, tuple[Signature | None, float]] = {}
         self._reader = reader
@@ -105,8 +106,12 @@ class Drop:
         self._seems_to_speak = False
         self._referenced: dict[str, str] = {}  # copied so far, with their SHA-256
         self._copy: Copy | None = None
-        self.name = claims.dropped(claim_id) or ""
-        self._mtime_ns = claims.status(claim_id, self.name).st_mtime_ns if self.name else 0
+        self._is_folder = False
+        self.name = entry.name if entry is not None else claims.dropped(claim_id) or ""
+        if entry is not None:
+            self._mtime_ns = entry.mtime_ns
+        else:
+            self._mtime_ns = claims.status(claim_id, self.name).st_mtime_ns if self.name else 0
 
     @classmethod
     def refused(
@@ -209,33 +214,36 @@ class Drop:
             raise EntryRefused(
                 f"The name {printable_name(self.name)} is not UTF-8.", hint="Rename it and drop it again."
             )
-        is_folder = kind == stat.S_IFDIR
+        self._is_folder = kind == stat.S_IFDIR
         copied = self._copies.job_file(self.claim_id)
-        if not is_folder and self.name.casefold().endswith(VOICE_SUFFIXES):
-            if self._is_whole(status, now_s):
-                self._job = ReadJob.of(_import_spec(self.name))
+        if not self._is_folder and self.name.casefold().endswith(VOICE_SUFFIXES):
+            with self._place.held() as place:
+                if self._is_whole(status, now_s, place):
+                    self._job = ReadJob.of(_import_spec(self.name))
         elif copied is not None:  # by a runner that died, or the reader had no room
             if self._reader.has_room_for(copied.stat().st_size):
-                self._read(copied.name, copied.read_bytes(), is_folder=is_folder)
+                self._read(copied.name, copied.read_bytes())
         elif (found := self._job_file(status, now_s)) is not None:
             self._copies.keep_job_file(self.claim_id, *found)  # its disk's trouble is not this job's
             if self._reader.has_room_for(len(found[1])):
-                self._read(*found, is_folder=is_folder)
+                self._read(*found)
 
-    def _read(self, name: str, content: bytes, *, is_folder: bool) -> None:
+    def _read(self, name: str, content: bytes) -> None:
         self.job_bytes = len(content)
         self._seems_to_speak = _SPEAKS.search(content, 0, HEAD_BYTES) is not None
-        self._reading = self._reader.read(content, file_name=f"{self.name}/{name}" if is_folder else self.name)
+        self._reading = self._reader.read(content, file_name=f"{self.name}/{name}" if self._is_folder else self.name)
 
     def _job_file(self, status: os.stat_result, now_s: float) -> tuple[str, bytes] | None:
         """Name and bytes of the job file; None while what was dropped is still being written."""
-        is_folder = stat.S_ISDIR(status.st_mode)
         try:
-            if not self._is_whole(status, now_s):
-                return None
-            with (self._place / self.name if is_folder else self._place).held() as folder:
-                name = chosen_job_file(names_in(folder), folder=self.name) if is_folder else self.name
-                return name, read_in(name, name, limit_bytes=MAX_FILE_BYTES, dir_fd=folder)
+            with self._place.held() as place:
+                if not self._is_whole(status, now_s, place):
+                    return None
+                if not self._is_folder:
+                    return self.name, read_in(self.name, self.name, limit_bytes=MAX_FILE_BYTES, dir_fd=place)
+                with held_inside(self.name, place) as folder:
+                    name = chosen_job_file(names_in(folder), folder=self.name)
+                    return name, read_in(name, name, limit_bytes=MAX_FILE_BYTES, dir_fd=folder)
         except StillArriving as still:
             self._still_waits("written", now_s, still)
             return None
@@ -252,9 +260,9 @@ class Drop:
                 raise EntryRefused(f"{printable_name(self.name)} vanished after it was claimed.") from None
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._inbox)) from None
 
-    def _is_whole(self, status: os.stat_result, now_s: float) -> bool:
+    def _is_whole(self, status: os.stat_result, now_s: float, place: int) -> bool:
         """False while what was claimed is open for writing, or changed on its way and has not settled again."""
-        written = self._open_files.written(self._place, self.name)
+        written = self._open_files.written_in(place, self.name)
         if written is not None:
             problem = StillArriving(f"{printable_name(written)} is open for writing since {STILL_WRITTEN_S:.0f} s.")
             self._still_waits("written", now_s, problem)
@@ -263,8 +271,7 @@ class Drop:
             return True  # a dead runner saw it settle
         signature, settled = signature_of(status), self._settled
         if stat.S_ISDIR(status.st_mode):  # of which a rename changes the times on some disks
-            with self._place.held() as place:
-                signature, settled = tree_signature(self.name, dir_fd=place).signature, settled[-2:]
+            signature, settled = tree_signature(self.name, dir_fd=place).signature, settled[-2:]
         return signature == settled or self._has_settled("", signature, now_s)
 
     def _still_waits(self, for_what: str, now_s: float, problem: StillArriving) -> None:
@@ -343,7 +350,7 @@ class Drop:
 
     def _note_other_files(self) -> None:
         """Remember what else lies in a dropped folder, so that what comes into it later is not deleted with it."""
-        if not stat.S_ISDIR(self._status().st_mode):
+        if not self._is_folder:
             return
         job_file, copies = self._copies.job_file(self.claim_id), self._copies.files(self.claim_id)
         with self._place.held() as place:

@@ -31,9 +31,15 @@ class OpenFiles:
 
     def written(self, folder: Folder, name: str) -> str | None:
         """Path of a file that is being written: `name` itself, or one below it; None when there is none to be seen."""
+        with contextlib.suppress(OSError), folder.held() as held:  # it is gone, or cannot be read: the claim finds out
+            return self.written_in(held, name)
+        return None
+
+    def written_in(self, held: int, name: str) -> str | None:
+        """As `written`, in an open folder."""
         if not self._can_tell:
             return None
-        with contextlib.suppress(OSError), folder.held() as held:  # it is gone, or cannot be read: the claim finds out
+        with contextlib.suppress(OSError):
             if not stat.S_ISDIR(os.stat(name, dir_fd=held, follow_symlinks=False).st_mode):
                 return name if self._is_written(name, held) else None
             for path, _, inner in files_below(name, dir_fd=held, litter=True):

@@ -254,7 +254,7 @@ class InboxScanner:
                     open_files=open_files,
                     reader=self._reader,
                     settle_s=self._settle_s,
-                    settled=entry.signature,
+                    entry=entry,
                     arrived=settled,
                 )
             )
