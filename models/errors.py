@@ -4,6 +4,7 @@ VoiceJobsError
 ├── InvalidInput
 │   ├── UnknownLanguage        the tag names no known language
 │   ├── LanguageNotSpoken      the model does not speak it
+│   │   └── LanguageNotHeard   … or the recogniser does not know it
 │   ├── UnknownSpeaker         the model has no preset of this name
 │   ├── InvalidReferenceAudio  the recording cannot be cloned from
 │   ├── InvalidClonePrompt     bytes are not a clone prompt, or a broken one
@@ -57,6 +58,13 @@ class LanguageNotSpoken(InvalidInput):
 
     def __init__(self, wanted: str, *, spoken: Iterable[str]) -> None:
         super().__init__(f"The model does not speak {wanted!r}.", hint=_spoken_hint(wanted, sorted(spoken)))
+
+
+class LanguageNotHeard(LanguageNotSpoken):
+    def __init__(self, wanted: str, *, recogniser: str, known: Iterable[str]) -> None:
+        names = ", ".join(known)
+        hint = f"It knows {names}; another recogniser may know it (docs/receipts.md)." if names else ""
+        VoiceJobsError.__init__(self, f"The recogniser {recogniser} does not know {wanted!r}.", hint=hint)
 
 
 def _spoken_hint(wanted: str, spoken: Sequence[str]) -> str:

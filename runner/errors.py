@@ -9,6 +9,7 @@ VoiceJobsError
 ├── NotFound
 │   ├── InstanceNotFound       no voicejobs.toml here or above
 │   ├── ExtraMissing           an optional part of the program is not installed
+│   ├── NoRecogniser           nothing is set that hears
 │   ├── AttachmentMissing      a job file names a file that is not there
 │   │   └── StillArriving      … but one is there under a temporary name
 │   └── DependencyUnknown      no known job makes something that a job refers to
@@ -86,6 +87,17 @@ class ExtraMissing(NotFound):
     def __init__(self, part: str, *, extra: str, packages: Sequence[str]) -> None:
         hint = f"`pip install 'voicejobs[{extra}]'` installs the extra {extra}; in a checkout, `make venv`."
         super().__init__(f"{part} needs packages that are not installed: {', '.join(packages)}.", hint=hint)
+
+
+class NoRecogniser(NotFound):
+    code = "no-recogniser"
+
+    def __init__(self) -> None:
+        hint = (
+            'Set recogniser = "pocketsphinx" (English, coarse) or "faster-whisper:FOLDER" in voicejobs.toml, '
+            "and try the job again."
+        )
+        super().__init__("No recogniser is set, so nothing can be heard.", hint=hint)
 
 
 class RunnerActive(Busy):

@@ -5,9 +5,10 @@ This module reads files.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,38 +71,80 @@ def decode_audio(
     content: bytes, *, name: str = "the audio", max_duration_s: float = MAX_DURATION_S, mends: bool = False
 ) -> tuple[Waveform, AudioFacts]:
     """`read_audio` for bytes that are in memory already; `mends` brings channels together by what they hold."""
-    content, missing = with_true_lengths(content)
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            facts = _checked_facts(file, name=name, max_duration_s=max_duration_s)
-            limit = int(max_duration_s * facts.sample_rate_hz) + 1
-            if mends:
-                limit = min(limit, MAX_SAMPLES // facts.channels)
+    sound = _Sound.of(content, name=name, max_duration_s=max_duration_s, mends=mends)
+    mono = np.concatenate(list(sound.blocks()))
+    facts = replace(sound.facts, duration_s=mono.size / sound.facts.sample_rate_hz)
+    return resample(mono, facts.sample_rate_hz, SAMPLE_RATE_HZ), facts
+
+
+def decode_in_blocks(
+    content: bytes, write: Callable[[Waveform], object], *, name: str, max_duration_s: float
+) -> tuple[str, ...]:
+    """Hand a sound of any length on in blocks, mono at 24 kHz; returns what was mended. Raises InvalidReferenceAudio.
+
+    No more than a block is held beside the file.
+    """
+    sound = _Sound.of(content, name=name, max_duration_s=max_duration_s, mends=True, most_samples=None)
+    stream = soxr.ResampleStream(sound.facts.sample_rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    for block in sound.blocks():
+        write(stream.resample_chunk(np.ascontiguousarray(block, np.float32)))
+    write(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    return sound.facts.said
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """A file's sound on its way to mono; every error of reading it is InvalidReferenceAudio."""
+
+    content: bytes
+    name: str
+    facts: AudioFacts
+    limit: int  # frames
+    weights: Waveform | None
+
+    @classmethod
+    def of(
+        cls, content: bytes, *, name: str, max_duration_s: float, mends: bool, most_samples: int | None = MAX_SAMPLES
+    ) -> _Sound:
+        content, missing = with_true_lengths(content)
         said: tuple[str, ...] = ()
         weights: Waveform | None = None
-        if mends and facts.channels > 1:
-            with soundfile.SoundFile(io.BytesIO(content)) as file:
+        with _refusals(content, name), soundfile.SoundFile(io.BytesIO(content)) as file:
+            facts = _checked_facts(file, name=name, max_duration_s=max_duration_s)
+            limit = int(max_duration_s * facts.sample_rate_hz) + 1
+            if mends and most_samples is not None:
+                limit = min(limit, most_samples // facts.channels)
+            if mends and facts.channels > 1:
                 weights, said = mixed(_blocks(file, max_frames=limit))
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            blocks = [_mono(block, weights if said else None) for block in _blocks(file, max_frames=limit)]
+        if missing:
+            said = (f"{missing} % of what its header announces is missing: the file was cut short.", *said)
+        return cls(content, name, replace(facts, said=said), limit, weights if said else None)
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Blocks `(n,)`, at the file's own rate."""
+        frames = 0
+        with _refusals(self.content, self.name), soundfile.SoundFile(io.BytesIO(self.content)) as file:
+            for block in _blocks(file, max_frames=self.limit):
+                if not np.isfinite(block).all():
+                    raise InvalidReferenceAudio(f"{self.name} holds samples that are not finite numbers.")
+                frames += len(block)
+                yield _mono(block, self.weights)
+        if not frames:
+            raise InvalidReferenceAudio(f"{self.name} holds no samples.")
+        if frames >= self.limit:
+            longest_s = (self.limit - 1) / self.facts.sample_rate_hz
+            raise InvalidReferenceAudio(f"{self.name} lasts longer than the {longest_s:g} s that are read.")
+
+
+@contextlib.contextmanager
+def _refusals(content: bytes, name: str) -> Iterator[None]:
+    try:
+        yield
     except (soundfile.SoundFileError, TypeError, RuntimeError) as error:  # TypeError: headerless "RAW" files
         cause = str(getattr(error, "error_string", error)).rstrip(".")  # else it names a Python object
         kind, hint = kind_of(content)
         fact = f"{name} is {kind}" if kind else f"{name} is not audio that can be read ({cause})"
         raise InvalidReferenceAudio(f"{fact}.", hint=hint) from error
-    if not blocks:
-        raise InvalidReferenceAudio(f"{name} holds no samples.")
-    mono = np.concatenate(blocks)
-    if mono.size >= limit:
-        raise InvalidReferenceAudio(
-            f"{name} lasts longer than the {(limit - 1) / facts.sample_rate_hz:g} s that are read."
-        )
-    if not np.isfinite(mono).all():
-        raise InvalidReferenceAudio(f"{name} holds samples that are not finite numbers.")
-    if missing:
-        said = (f"{missing} % of what its header announces is missing: the file was cut short.", *said)
-    facts = replace(facts, duration_s=mono.size / facts.sample_rate_hz, said=said)
-    return resample(mono, facts.sample_rate_hz, SAMPLE_RATE_HZ), facts
 
 
 def stored_blocks(path: Path) -> tuple[int, Iterator[Waveform]]:

@@ -6,18 +6,22 @@ say, for as long as a recording may last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import InvalidReferenceAudio
+from models.protocol import SAMPLE_RATE_HZ
 
 MAX_WAV_BYTES = 200 << 20
 LONGEST_CONVERSION_S = 60.0
+CONVERTED_PER_SECOND = 60.0  # seconds of sound, at least: converters are ten times as fast
+SPEECH_BYTES_PER_SECOND = 2 * SAMPLE_RATE_HZ
 CHANNELS = "2"  # at most: a video may have more, which ffmpeg brings together
 
 
@@ -51,10 +55,36 @@ def foreign_format(content: bytes) -> ForeignFormat | None:
     return next((found for at, first, found in _FIRST_BYTES if content[at : at + len(first)] == first), None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """Bounds of a conversion, and the form of its result."""
+
+    longest_s: float  # of a longer file, the beginning and a second more than this
+    is_speech: bool = False  # one channel at 24 kHz do
+
+    @property
+    def most_bytes(self) -> int:
+        return max(MAX_WAV_BYTES, round(self.longest_s + 2) * SPEECH_BYTES_PER_SECOND if self.is_speech else 0)
+
+    @property
+    def limit_s(self) -> float:
+        """Time that the converter may take."""
+        return max(LONGEST_CONVERSION_S, self.longest_s / CONVERTED_PER_SECOND)
+
+
 def converted(
     source: Path | bytes, found: ForeignFormat, *, name: str, longest_s: float, which: Which = shutil.which
 ) -> bytes:
-    """The sound of a file as WAV; of a longer one, the beginning and a second more than `longest_s`.
+    """The sound of a file as WAV, as `converted_file`."""
+    with converted_file(source, found, Conversion(longest_s=longest_s), name=name, which=which) as wav:
+        return wav.read_bytes()
+
+
+@contextlib.contextmanager
+def converted_file(
+    source: Path | bytes, found: ForeignFormat, wanted: Conversion, *, name: str, which: Which = shutil.which
+) -> Iterator[Path]:
+    """The sound of a file as a WAV file, there while the block lasts.
 
     Raises InvalidReferenceAudio when there is no converter, or none can read it.
     """
@@ -63,10 +93,11 @@ def converted(
         wav, path = Path(folder) / "sound.wav", source if isinstance(source, Path) else Path(folder) / "recording"
         if isinstance(source, bytes):
             path.write_bytes(source)
-        for command in _commands(path, wav, found, longest_s=longest_s, which=which):
-            failure = _run(command, wav)
+        for command in _commands(path, wav, found, wanted, which=which):
+            failure = _run(command, wav, wanted)
             if failure is None:
-                return wav.read_bytes()
+                yield wav
+                return
             failures.append(f"{Path(command[0]).name}: {failure}")
     if failures:
         hint = "Does it have sound? Play it, or convert it to WAV yourself."
@@ -78,20 +109,22 @@ def converted(
     )
 
 
-def _commands(path: Path, wav: Path, found: ForeignFormat, *, longest_s: float, which: Which) -> list[list[str]]:
+def _commands(path: Path, wav: Path, found: ForeignFormat, wanted: Conversion, *, which: Which) -> list[list[str]]:
     source, target = os.fspath(path.absolute()), os.fspath(wav)
     commands = []
     if found.apple and (afconvert := which("afconvert")):
-        commands.append([afconvert, "-f", "WAVE", "-d", "LEI16", source, target])
+        form = ["-d", f"LEI16@{SAMPLE_RATE_HZ}", "-c", "1"] if wanted.is_speech else ["-d", "LEI16"]
+        commands.append([afconvert, "-f", "WAVE", *form, source, target])
     if ffmpeg := which("ffmpeg"):
         # The reader is named, and only files are opened: a playlist in disguise must not lead elsewhere.
         reads = ["-nostdin", "-y", "-loglevel", "error", "-protocol_whitelist", "file", "-f", found.ffmpeg]
-        writes = ["-map", "0:a:0", "-t", f"{longest_s + 1:g}", "-ac", CHANNELS, "-c:a", "pcm_s16le", "-f", "wav"]
-        commands.append([ffmpeg, *reads, "-i", source, *writes, "-fs", str(MAX_WAV_BYTES), target])
+        form = ["-ac", "1", "-ar", str(SAMPLE_RATE_HZ)] if wanted.is_speech else ["-ac", CHANNELS]
+        writes = ["-map", "0:a:0", "-t", f"{wanted.longest_s + 1:g}", *form, "-c:a", "pcm_s16le", "-f", "wav"]
+        commands.append([ffmpeg, *reads, "-i", source, *writes, "-fs", str(wanted.most_bytes), target])
     return commands
 
 
-def _run(command: Sequence[str], wav: Path) -> str | None:
+def _run(command: Sequence[str], wav: Path, wanted: Conversion) -> str | None:
     """Reason why a converter made no file, or None."""
     wav.unlink(missing_ok=True)
     try:
@@ -100,14 +133,14 @@ def _run(command: Sequence[str], wav: Path) -> str | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=LONGEST_CONVERSION_S,
+            timeout=wanted.limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"not done after {LONGEST_CONVERSION_S:g} s"
+        return f"not done after {wanted.limit_s:g} s"
     except OSError as error:
         return error.strerror or type(error).__name__
     if done.returncode != 0 or not wav.is_file():
         said = done.stderr[-2000:].decode("utf-8", "replace").strip().splitlines()[-1:]
         return said[0][:200] if said else f"exit code {done.returncode}"
-    return None if wav.stat().st_size <= MAX_WAV_BYTES + (1 << 20) else "it holds too much sound"
+    return None if wav.stat().st_size <= wanted.most_bytes + (1 << 20) else "it holds too much sound"

@@ -6,6 +6,7 @@ whose folder the caller has found; nothing is downloaded here.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -18,8 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from models.audio.files import resample
-from models.errors import LanguageNotSpoken, UnsupportedRequest
-from models.languages import AUTO, language_code
+from models.errors import LanguageNotHeard, UnknownLanguage, UnsupportedRequest
+from models.languages import AUTO, canonical_language, language_code
+from models.listen.pieces import pieces
 from models.listen.values import HeardWord
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.errors import InvalidInput, nearest
@@ -28,7 +30,7 @@ POCKETSPHINX, FASTER_WHISPER = "pocketsphinx", "faster-whisper"
 NAMES = (POCKETSPHINX, FASTER_WHISPER)
 RATE_HZ = 16_000
 FRAMES_PER_SECOND = 100
-PIECE_S, QUIET_STEP_S = 20.0, 0.1
+PIECE_S = 20.0
 WHISPER_FILES = ("model.bin", "config.json", "tokenizer.json")
 _VARIANT = re.compile(r"\(\d+\)$")  # `read(2)`: the second pronunciation
 
@@ -38,9 +40,10 @@ class Recogniser(Protocol):
 
     name: str  # with its version, for receipts
     languages: tuple[str, ...]  # canonical names; () for many
+    language: str  # of the words that it heard last
 
     def hear(self, waveform: Waveform, language: str) -> list[HeardWord]:
-        """Words in `(S,)` at 24 kHz, in order. Raises LanguageNotSpoken."""
+        """Words in `(S,)` at 24 kHz, in order. Raises LanguageNotHeard."""
         ...
 
 
@@ -57,6 +60,13 @@ def kind_of(recogniser: str) -> tuple[str, str]:
 def languages_of(recogniser: str) -> tuple[str, ...]:
     """Languages that a recogniser knows, by canonical name, without opening it; () for many."""
     return ("english",) if kind_of(recogniser)[0] == POCKETSPHINX else ()
+
+
+def check_language(recogniser: str, language: str) -> None:
+    """Raise LanguageNotHeard for a language that a recogniser is known not to know; opens nothing."""
+    known, language = languages_of(recogniser), canonical_language(language)
+    if known and language not in (AUTO, *known):
+        raise LanguageNotHeard(language, recogniser=kind_of(recogniser)[0], known=known)
 
 
 def is_coarse(recogniser: str) -> bool:
@@ -76,18 +86,18 @@ class PocketSphinx:
 
     name: str
     languages: tuple[str, ...] = ("english",)
+    language: str = "english"
 
     def __init__(self) -> None:
         package = _package("pocketsphinx", extra="listen")
         self.name = f"pocketsphinx {importlib.metadata.version('pocketsphinx')}"
-        self.languages = ("english",)
         self._decoder = package.Decoder(samprate=RATE_HZ, loglevel="FATAL")
 
     def hear(self, waveform: Waveform, language: str) -> list[HeardWord]:
         if language not in (AUTO, *self.languages):
-            raise LanguageNotSpoken(language, spoken=self.languages)
+            raise LanguageNotHeard(language, recogniser=POCKETSPHINX, known=self.languages)
         words: list[HeardWord] = []
-        for start_s, piece in _pieces(waveform):
+        for start_s, piece in pieces(waveform, PIECE_S):
             words += self._heard(piece, start_s)
         return words
 
@@ -114,6 +124,7 @@ class FasterWhisper:
     """Whisper by the package `faster-whisper`, on the processor, from a folder of its weights."""
 
     languages: tuple[str, ...] = ()
+    language: str = AUTO
 
     def __init__(self, model: str) -> None:
         package = _package("faster_whisper", extra="whisper")
@@ -133,9 +144,13 @@ class FasterWhisper:
     def hear(self, waveform: Waveform, language: str) -> list[HeardWord]:
         sound = resample(waveform, SAMPLE_RATE_HZ, RATE_HZ)
         code = None if language == AUTO else language_code(language)
-        segments, _ = self._model.transcribe(
+        if code is not None and code not in self._model.supported_languages:
+            raise LanguageNotHeard(language, recogniser=self.name, known=())
+        segments, found = self._model.transcribe(
             sound, language=code, word_timestamps=True, condition_on_previous_text=False
         )
+        with contextlib.suppress(UnknownLanguage):
+            self.language = canonical_language(found.language)
         return list(_whisper_words(segments))
 
 
@@ -157,18 +172,3 @@ def _package(module: str, *, extra: str) -> Any:
             hint=f"Install it with `pip install 'voicejobs[{extra}]'`.",
         )
     return importlib.import_module(module)
-
-
-def _pieces(waveform: Waveform) -> Iterator[tuple[float, Waveform]]:
-    """The sound in pieces of some seconds, cut where it is quietest, and when each begins."""
-    longest, step = round(PIECE_S * SAMPLE_RATE_HZ), round(QUIET_STEP_S * SAMPLE_RATE_HZ)
-    start = 0
-    while waveform.size - start > longest:
-        half = start + longest // 2
-        late = waveform[half : start + longest]
-        windows = late[: late.size // step * step].reshape(-1, step)
-        end = half + int(np.square(windows).mean(axis=1).argmin()) * step + step // 2
-        yield start / SAMPLE_RATE_HZ, waveform[start:end]
-        start = end
-    if start < waveform.size:
-        yield start / SAMPLE_RATE_HZ, waveform[start:]

@@ -5,7 +5,7 @@ They cross a pipe (`models/processes/wire.py`), and change only by addition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,17 @@ class Heard:
     worst: Mapping[str, Any] | None = None  # {expected, heard, start_s, end_s}, where most differs
     passes: bool = True
     duration_s: float = 0.0
+    language: str = "auto"  # of the words
 
     @property
     def transcript(self) -> str:
         return " ".join(word.text for word in self.words)
+
+    @property
+    def confidence(self) -> float:
+        return mean_confidence(self.words)
+
+
+def mean_confidence(words: Sequence[HeardWord]) -> float:
+    """How sure a recogniser is of its words altogether, 0 … 1."""
+    return round(sum(word.confidence for word in words) / len(words), 3) if words else 0.0

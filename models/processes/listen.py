@@ -13,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.audio.files import read_audio
+from models.audio.quality import SILENT_RMS, loudest_rms
 from models.draft.espeak import EspeakLibrary, find_library
 from models.errors import EngineFailure, WireError
+from models.languages import canonical_language
 from models.listen.judgement import judged
 from models.listen.recognisers import Recogniser, open_recogniser
 from models.listen.values import Hear, Heard, TimeWords, WordsTimed
@@ -64,9 +66,12 @@ class Listener:
         waveform = request.waveform
         recogniser = self._opened(request.recogniser)
         duration_s = waveform.size / SAMPLE_RATE_HZ
+        is_silent = loudest_rms(waveform) < SILENT_RMS  # recognisers imagine words in silence
+        words = () if is_silent else tuple(recogniser.hear(waveform, canonical_language(request.language)))
         heard = Heard(
             id=request.id,
-            words=tuple(recogniser.hear(waveform, request.language)),
+            words=words,
+            language=recogniser.language,
             recogniser=recogniser.name,
             duration_s=round(duration_s, 3),
         )

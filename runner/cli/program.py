@@ -38,6 +38,7 @@ COMMANDS = {
         "Drop a job file, with the files it names, into the inbox; - reads standard input.",
     ),
     "say": ("runner.cli.commands.say:say", "Speak a text, as the say command of macOS does."),
+    "transcribe": ("runner.cli.commands.transcribe:transcribe", "Write down what is said in a recording."),
     "check": ("runner.cli.commands.run:check", "Check job files without running them; - reads standard input."),
     "schema": ("runner.cli.commands.run:schema", "Print the JSON Schema of job files, TOML and JSON alike."),
     "status": (

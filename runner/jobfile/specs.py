@@ -287,6 +287,16 @@ class RelockSpec(_Job):
         return _voice_keys(self.voice)
 
 
+class TranscribeSpec(_Job):
+    """Write down what is said in a recording, and when."""
+
+    kind: Literal["transcribe"]
+    audio: RelativePath = Field(description="The recording beside the job file.")
+
+    def references(self) -> tuple[str, ...]:
+        return (self.audio,)
+
+
 class AnalyzerTable(_Part):
     """How parts of a script get their descriptions."""
 
@@ -354,7 +364,17 @@ def _voice_keys(*references: str | None) -> set[str]:
     return {name_key(names.parse_voice_reference(reference).name) for reference in references if reference}
 
 
-JobSpec = DesignSpec | LockSpec | SynthesizeSpec | ExportSpec | ImportSpec | RelockSpec | ScriptSpec | CastSpec
+JobSpec = (
+    DesignSpec
+    | LockSpec
+    | SynthesizeSpec
+    | ExportSpec
+    | ImportSpec
+    | RelockSpec
+    | TranscribeSpec
+    | ScriptSpec
+    | CastSpec
+)
 SPEC_CLASSES: dict[str, type[JobSpec]] = {
     "design": DesignSpec,
     "lock": LockSpec,
@@ -362,6 +382,7 @@ SPEC_CLASSES: dict[str, type[JobSpec]] = {
     "export": ExportSpec,
     "import": ImportSpec,
     "relock": RelockSpec,
+    "transcribe": TranscribeSpec,
     "script": ScriptSpec,
     "cast": CastSpec,
 }

@@ -25,6 +25,14 @@ LOOK_S = 0.5
 LEAST_MEMORY_BYTES, MEMORY_PER_SAMPLE_BYTES = 6 << 30, 64  # the largest Whisper model takes 4 GB
 
 
+class ListeningFailed(EngineFailure):
+    """The process answered with an error of its own, and lives."""
+
+    def __init__(self, told: WorkFailed) -> None:
+        super().__init__(told.message, hint=told.hint)
+        self.code = told.code  # type: ignore[misc]  # the receipt names it
+
+
 class ListenProcess:
     """The process that listens to takes, where one is running."""
 
@@ -90,7 +98,7 @@ class ListenProcess:
                 answer = self._answered(question, samples)
             self._used_s = time.monotonic()
         if isinstance(answer, WorkFailed):
-            raise EngineFailure(answer.message, hint=answer.hint)
+            raise ListeningFailed(answer)
         return answer
 
     def _answered(self, question: Callable[[str], Request], samples: int) -> Message:

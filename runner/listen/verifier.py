@@ -13,9 +13,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from models.audio.sound import Sound
-from models.errors import EngineFailure
-from models.languages import AUTO
-from models.listen.recognisers import kind_of, languages_of
+from models.errors import EngineFailure, LanguageNotHeard
+from models.listen.recognisers import check_language
 from models.listen.values import Heard
 from registry.errors import InvalidInput
 from runner.config.settings import Settings
@@ -82,12 +81,11 @@ def why_unheard(recogniser: str, language: str) -> str:
     if not recogniser:
         return NO_RECOGNISER
     try:
-        kind, _ = kind_of(recogniser)
+        check_language(recogniser, language)
+    except LanguageNotHeard as error:
+        return f"Lines in {language} were not compared with what is heard: {error}"
     except InvalidInput as error:
         return f"No line was compared with what is heard: {error}"
-    languages = languages_of(recogniser)
-    if languages and language not in (AUTO, *languages):
-        return f"Lines in {language} were not compared with what is heard: {kind} knows only {', '.join(languages)}."
     return ""
 
 

@@ -51,6 +51,7 @@ def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
         "job_file": facts.get("job_file"),
         "duplicate_of": facts.get("duplicate_of"),
         **({"children": facts.get("children", [])} if job.kind == SCRIPT else {}),
+        **({"heard": facts["heard"]} if "heard" in facts else {}),
         "model": facts.get("model"),
         "engine": facts.get("engine"),
         "versions": facts.get("versions", {}),

@@ -33,6 +33,7 @@ from runner.jobfile.specs import (
     RelockSpec,
     ScriptSpec,
     SynthesizeSpec,
+    TranscribeSpec,
 )
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
 from runner.scheduling.blame import as_told, is_of_one_job
@@ -176,7 +177,7 @@ class Admission:
 
     def _likely_model(self, spec: JobSpec) -> str | None:
         """Likely model of the job's work, so that jobs of one model run together; None when unsure."""
-        if isinstance(spec, ExportSpec | ImportSpec | ScriptSpec | CastSpec):
+        if isinstance(spec, ExportSpec | ImportSpec | TranscribeSpec | ScriptSpec | CastSpec):
             return None
         wanted = spec.model
         if isinstance(spec, SynthesizeSpec):

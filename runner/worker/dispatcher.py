@@ -21,7 +21,16 @@ from runner.engine.model_loader import ModelLoader
 from runner.errors import DependencyFailed
 from runner.inbox.scanner import InboxScanner
 from runner.jobfile.parse import spec_from_json
-from runner.jobfile.specs import CastSpec, DesignSpec, ExportSpec, ImportSpec, JobSpec, ScriptSpec, SynthesizeSpec
+from runner.jobfile.specs import (
+    CastSpec,
+    DesignSpec,
+    ExportSpec,
+    ImportSpec,
+    JobSpec,
+    ScriptSpec,
+    SynthesizeSpec,
+    TranscribeSpec,
+)
 from runner.scheduling.plan_thread import PlanThread
 from runner.scheduling.planner import Planner
 from runner.scheduling.scheduler import Choice, in_order
@@ -33,6 +42,7 @@ from runner.worker.exchange_jobs import ExchangeJobs
 from runner.worker.in_flight import InFlight
 from runner.worker.job_guard import JobBroken, for_job
 from runner.worker.line_tasks import ActiveJob
+from runner.worker.listening.transcribe_jobs import TranscribeJobs
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.lock_task import LockTask
 from runner.worker.take_writer import TakeWriter
@@ -56,6 +66,7 @@ class Dispatcher:
     lock_jobs: LockJobs
     exchange: ExchangeJobs
     scripts: ScriptJobs
+    transcribes: TranscribeJobs
     casts: CastJobs
     beginnings: Beginnings
     plannings: Beginnings  # of large jobs, in the thread
@@ -306,6 +317,8 @@ class Dispatcher:
                         room -= max(1, len(spec.lines or ())) if isinstance(spec, SynthesizeSpec) else 1
                         if isinstance(spec, ScriptSpec):
                             self.scripts.begin(session, job, spec, folder=self._folder_of(job))
+                        elif isinstance(spec, TranscribeSpec):
+                            self.transcribes.begin(session, job, spec, folder=self._folder_of(job))
                         elif isinstance(spec, ExportSpec | CastSpec):
                             exchanges.append((job, spec))
                         else:

@@ -19,6 +19,7 @@ from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted, ReadyMayExist
 from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
+from runner.worker.listening.transcribe_jobs import TranscribeJobs
 from runner.worker.take_writer import TakeWriter
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class JobRequests:
     take_writer: TakeWriter
     finisher_thread: FinisherThread
     scripts: ScriptJobs
+    transcribes: TranscribeJobs
     events: Events
     _put_off: dict[int, float] = field(default_factory=dict)  # requests that could not be met; when to try again
 
@@ -65,6 +67,7 @@ class JobRequests:
             return
         self.in_flight.drop(job.id)
         self.scripts.drop(job.id)
+        self.transcribes.drop(job.id)
         delayed: list[JobDelayed] = []
         if job.is_planned:
             with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published

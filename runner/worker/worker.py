@@ -30,6 +30,7 @@ from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
 from runner.listen.listen_process import ListenProcess
 from runner.listen.track_captions import TrackCaptions
+from runner.listen.transcriber import Transcriber
 from runner.listen.verifier import Verifier
 from runner.outbox.progress_file import ProgressWriter
 from runner.outbox.take_encoding import RecentTakes
@@ -61,6 +62,7 @@ from runner.worker.in_flight import InFlight
 from runner.worker.job_guard import JobBroken, for_job
 from runner.worker.job_requests import JobRequests
 from runner.worker.line_tasks import Hearing
+from runner.worker.listening.transcribe_jobs import TranscribeJobs
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.take_encoder import TakeEncoder
 from runner.worker.take_writer import TakeWriter
@@ -95,6 +97,7 @@ class Worker:
     take_writer_thread: TakeWriterThread
     lock_jobs: LockJobs
     scripts: ScriptJobs
+    transcribes: TranscribeJobs
     finisher: Finisher
     finisher_thread: FinisherThread
     take_eviction: TakeEviction
@@ -180,6 +183,7 @@ class Worker:
         self.in_flight.collect_hearings()
         self.dispatcher.look_at_recordings()
         self.scripts.tick()
+        self.transcribes.tick()
         if not self.is_stopping:
             self.dispatcher.dispatch(now_s)  # first, so that the engine goes on while its results are written
         self.take_writer_thread.tick()
@@ -304,6 +308,7 @@ class Worker:
             self._note_ended(job)
         self.in_flight.clear()
         self.scripts.clear()
+        self.transcribes.clear()
         self.take_writer.forget_all()
         self._must_recover = True
 
@@ -346,6 +351,7 @@ class Worker:
             or self.is_busy
             or self.dispatcher.plan_thread
             or self.scripts
+            or self.transcribes
             or self.dispatcher.exchange
             or self.drops.awaits_more
         ):
@@ -393,6 +399,7 @@ class Worker:
             active.close()
         self.drops.scanner.close()
         self.scripts.clear()
+        self.transcribes.close()
         self.dispatcher.close()
         self.in_flight.spools.clear()
         self.encoder.close()
@@ -426,6 +433,8 @@ def build_worker(
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
     lock_jobs = LockJobs(context=context, events=events, wake=wake)
     scripts = ScriptJobs(context=context, events=events)
+    transcriber = Transcriber(listen=listen, folder=context.instance.spool_dir)
+    transcribes = TranscribeJobs(context=context, events=events, transcriber=transcriber, wake=wake)
     plan_thread = PlanThread(
         database=context.database,
         planner=partial(_planner, context, PronunciationFile(context.instance)),
@@ -442,6 +451,7 @@ def build_worker(
             take_writer=take_writer,
             finisher_thread=finisher_thread,
             scripts=scripts,
+            transcribes=transcribes,
             events=events,
         ),
         beginnings=beginnings,
@@ -459,6 +469,7 @@ def build_worker(
             lock_jobs=lock_jobs,
             exchange=ExchangeJobs(context=context, wake=wake),
             scripts=scripts,
+            transcribes=transcribes,
             casts=CastJobs(context=context),
             beginnings=beginnings,
             importings=Beginnings(path=context.instance.state_dir / IMPORTINGS),
@@ -473,6 +484,7 @@ def build_worker(
         take_writer_thread=TakeWriterThread(take_writer=take_writer, in_flight=in_flight, events=events, wake=wake),
         lock_jobs=lock_jobs,
         scripts=scripts,
+        transcribes=transcribes,
         finisher=finisher,
         finisher_thread=finisher_thread,
         take_eviction=take_eviction,

@@ -74,7 +74,7 @@ def test_the_best_of_wrong_takes_is_kept_and_the_receipt_says_where_it_is_wrong(
     ("settings", "language", "warning"),
     [
         ({"verify": "asr"}, "en", "no recogniser is set"),
-        (RECOGNISER, "de", "pocketsphinx knows only english"),
+        (RECOGNISER, "de", "pocketsphinx does not know 'german'. It knows english"),
         ({"verify": "asr", "recogniser": "faster-whisper:/nowhere"}, "en", "faster-whisper"),
     ],
     ids=["none", "language", "broken"],

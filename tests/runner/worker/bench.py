@@ -36,6 +36,7 @@ class Bench:
 
     def restart(self):
         self.worker.scripts.clear()
+        self.worker.transcribes.clear()
         self.context.database.close()
         self.engine = InlineEngine()
         self.start()
@@ -60,6 +61,7 @@ class Bench:
                 wait([importing[1]], PATIENCE_S)
             for process in [step.process for step in self.worker.scripts._steps.values() if step.process]:
                 process.wait_for_end(PATIENCE_S)
+            wait([hearing.future for hearing in self.worker.transcribes._hearings.values()], PATIENCE_S)
             if (batch := self.worker.finisher_thread._batch) is not None:
                 wait([batch], PATIENCE_S)
 

@@ -1,0 +1,1 @@
+"""Recordings that jobs bring → what is heard in them, in threads."""
