@@ -52,9 +52,10 @@ def choose(
 ) -> Choices:
     """Choices by rule, where None leaves them to it. `device` is what `mlx_device()` says, `blas` the library of MLX.
 
-    A CPU computes in float32, quantised weights unpacked, because MLX has no fast kernels for anything else there.
-    NumPy computes it faster than MLX, and with LLVM weights that are stored in bfloat16 stay so, which is faster
-    still. A GPU computes in the checkpoint's own dtype. Raises InvalidInput for requests that do not go together.
+    A CPU computes in float32, because MLX has no fast kernels for anything else there. NumPy computes it faster than
+    MLX, with quantised weights unpacked; with LLVM weights that are stored in bfloat16 or quantised stay so, which is
+    faster still. A GPU computes in the checkpoint's own dtype. Raises InvalidInput for requests that do not go
+    together.
     """
     on_cpu = device == CPU
     dtype = dtype or (FLOAT32 if on_cpu else None)
@@ -69,7 +70,7 @@ def choose(
     return Choices(
         device=device,
         dtype=dtype,
-        dequantize=on_cpu,
+        dequantize=on_cpu and network != "llvm",
         backend=network,
         codec="numpy" if on_cpu and backend != "mlx" else "mlx",
         blas=None if not on_cpu else blas if network == "mlx" else "numpy",

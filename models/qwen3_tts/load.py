@@ -17,7 +17,7 @@ from models.checkpoint_format.files import read_json, weight_files
 from models.checkpoint_format.finite import NOT_FINITE_HINT, numbers_problem
 from models.checkpoint_format.fit import LoadErrors
 from models.errors import UnsupportedCheckpoint
-from models.hardware.compute import CPU, has_llvm, mlx_device
+from models.hardware.compute import CPU, choose, mlx_device
 from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from models.qwen3_tts.codec.codec import Codec, open_codec
 from models.qwen3_tts.codec.ops import Ops, ops_named
@@ -43,15 +43,15 @@ def load_speech_model(
     folder: Path | str,
     dtype: str | None = None,
     *,
-    dequantize: bool = False,
+    dequantize: bool | None = None,
     backend: str | None = None,
     codec_backend: str | None = None,
     ops: mlx_ops.Ops | None = None,
 ) -> SpeechModel:
-    """The model of a checkpoint. `dtype` None computes in the checkpoint's own; `dequantize` unpacks quantised linears.
+    """The model of a checkpoint, computed as the engine would on this machine where an argument is None.
 
-    `backend` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 stay so) or "mlx". None is
-    LLVM or, where it is not installed, NumPy for plain weights in float32 on a CPU, and MLX for everything else.
+    `dtype` is what the network computes in; `dequantize` unpacks quantised linears.
+    `backend` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 or quantised stay so) or "mlx".
     `codec_backend` is that of the codec and the speaker encoder; None is NumPy on a CPU and MLX on a GPU.
     Raises UnsupportedCheckpoint naming every tensor that does not fit.
     """
@@ -61,12 +61,10 @@ def load_speech_model(
     config = model_config(checkpoint.config, where=str(folder / "config.json"))
     generation_file = folder / "generation_config.json"
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
-    reader = _reader(checkpoint, dtype=compute_dtype(checkpoint, dtype), dequantize=dequantize, backend=backend)
+    reader = _reader(checkpoint, dtype=dtype, dequantize=dequantize, backend=backend)
     # Reading weights waits for disk and memory: Python has time for the rest meanwhile.
     with ThreadPoolExecutor(3, thread_name_prefix="load") as meanwhile:
         tokenizer = meanwhile.submit(TextTokenizer, folder, config)
-        if reader.keep_bfloat16:  # should this fail, `linear_for` fails again and says why
-            meanwhile.submit(_make_kernels)
         talker, predictor, codec, voice = _read_weights(
             config,
             reader,
@@ -88,9 +86,18 @@ def load_speech_model(
     )
 
 
-def _reader(checkpoint: Checkpoint, *, dtype: mx.Dtype, dequantize: bool, backend: str | None) -> Reader:
-    is_plain = dequantize or not any(name.endswith(".scales") for name in checkpoint.tensors)
-    return Reader(checkpoint, dtype, dequantize, keeps_bfloat16(backend) and dtype == mx.float32 and is_plain)
+def _reader(checkpoint: Checkpoint, *, dtype: str | None, dequantize: bool | None, backend: str | None) -> Reader:
+    """Raises InvalidInput for a backend that is not known, not here, or cannot compute in `dtype`."""
+    if backend not in (None, *BACKENDS):
+        raise InvalidInput(f"There is no backend {backend!r}; choose {', '.join(BACKENDS)}, or none.")
+    # NumPy computes on the CPU of every machine.
+    choices = choose(mlx_device() if backend in (None, "mlx") else CPU, dtype=dtype, backend=backend)
+    return Reader(
+        checkpoint,
+        compute_dtype(checkpoint, choices.dtype),
+        dequantize=choices.dequantize if dequantize is None else dequantize,
+        keep_stored=choices.backend == "llvm",
+    )
 
 
 def _read_weights(
@@ -111,6 +118,7 @@ def _read_weights(
     codec_folder = checkpoint.folder / "speech_tokenizer"
     codec = open_codec(codec_folder, ops=codec_ops, reads=reads, errors=errors)
     errors.raise_if_any()
+    meanwhile.submit(_make_kernels, reader)  # should this fail, `linear_for` fails again and says why
     workers = Workers(READERS)
     others = meanwhile.submit(reads.finish, lambda tasks: workers.run(lambda task: task(), tasks))
     are_finite = [materialize(talker), materialize(predictor)]  # by MLX, which wants one thread
@@ -142,19 +150,16 @@ def _not_finite(checkpoint: Checkpoint, dtype: mx.Dtype) -> UnsupportedCheckpoin
     )
 
 
-def _make_kernels() -> None:
-    from models.qwen3_tts.network_cpu.bf16_kernels import bfloat16_kernels  # needs LLVM
+def _make_kernels(reader: Reader) -> None:
+    if not reader.keep_stored:
+        return
+    from models.qwen3_tts.network_cpu.bf16_kernels import bfloat16_kernels  # need LLVM
+    from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels
 
-    bfloat16_kernels()
-
-
-def keeps_bfloat16(backend: str | None) -> bool:
-    """Whether weights in bfloat16 may stay so under a computation in float32. Raises InvalidInput."""
-    if backend not in (None, *BACKENDS):
-        raise InvalidInput(f"There is no backend {backend!r}; choose {', '.join(BACKENDS)}, or none.")
-    if backend == "llvm" and not has_llvm():
-        raise InvalidInput("The backend 'llvm' needs LLVM.", hint="`pip install llvmlite`.")
-    return backend == "llvm" or (backend is None and has_llvm() and mlx_device() == CPU)
+    if reader.keeps_bfloat16:
+        bfloat16_kernels()
+    for quantization, in_bfloat16 in reader.packings:
+        packed_kernels(quantization, in_bfloat16=in_bfloat16)
 
 
 def network_of(talker: Talker, predictor: CodePredictor, *, backend: str | None) -> Network:

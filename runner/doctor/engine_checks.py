@@ -37,9 +37,7 @@ def _computing(instance: Instance) -> Found:
     asked = [name for name in ("dtype", "formulation", "batch", "blas") if name in settings.model_fields_set]
     yield OK, f"{choices}; {'set: ' + ', '.join(asked) if asked else 'all by rule'}.", ""
     if device == compute.CPU and settings.formulation == "auto" and not compute.has_llvm():
-        gain = (
-            "LLVM is not installed: bfloat16 weights are read as float32, which takes 1.5 times as long for one line."
-        )
+        gain = "LLVM is not installed: weights are read as float32, which takes 1.5 to 4 times as long for one line."
         yield NOTE, gain, "pip install llvmlite, or the extra cpu"
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,13 @@ from models.checkpoint_format.finite import NOT_FINITE_HINT, is_finite, not_fini
 from models.errors import EngineFailure, ModelChanged, UnsupportedCheckpoint
 
 BFLOAT16 = "BF16"
+PACKED_WORDS = "U32"  # of quantised weights
+Runs = list[tuple[int, int]]  # rows of a tensor, as (first, count) of those that follow one another
 ONE_CALL_BYTES = 1 << 30  # the most that Linux and macOS read in one call is a little less than twice this
 
 # bfloat16, which NumPy does not know, is read as the upper half of float32.
-_NUMPY = {BFLOAT16: "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+_FLOATS = {BFLOAT16: "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+_NUMPY = {**_FLOATS, PACKED_WORDS: "<u4"}
 
 
 class DeferredReads:
@@ -98,15 +101,15 @@ class StoredTensor:
 
     def readable(self) -> StoredTensor:
         """The tensor itself. Raises UnsupportedCheckpoint when it holds other numbers than the usual floats."""
-        if self.dtype not in _NUMPY:
+        if self.dtype not in _FLOATS:
             where = f"{self.file.path}: {self.name}"
-            raise UnsupportedCheckpoint(f"{where} is stored as {self.dtype}; we read {', '.join(_NUMPY)}.")
+            raise UnsupportedCheckpoint(f"{where} is stored as {self.dtype}; we read {', '.join(_FLOATS)}.")
         return self
 
     @property
     def numbers(self) -> np.dtype[Any]:
         """NumPy's dtype for reading it. Raises UnsupportedCheckpoint."""
-        return np.dtype(_NUMPY[self.readable().dtype])
+        return np.dtype(_NUMPY[self.dtype if self.dtype == PACKED_WORDS else self.readable().dtype])
 
     @property
     def nbytes(self) -> int:
@@ -137,6 +140,19 @@ def as_floats(stored: npt.NDArray[Any], *, dtype: str) -> npt.NDArray[np.float32
         return stored.astype(np.float32, copy=False)
     wide: npt.NDArray[np.float32] = np.left_shift(stored, np.uint32(16), dtype=np.uint32).view(np.float32)
     return wide
+
+
+def read_runs(places: Sequence[StoredTensor], wanted: Sequence[Runs], *, as_stored: bool) -> npt.NDArray[Any]:
+    """The wanted rows of several tensors `(O, N)`, one below the other, as they are stored or as float32."""
+    parts = []
+    for place, runs in zip(places, wanted, strict=True):
+        rows = np.empty((sum(count for _, count in runs), place.shape[1]), place.numbers)
+        start = 0
+        for first, count in runs:
+            place.read_rows(rows[start : start + count], first=first)
+            start += count
+        parts.append(rows if as_stored else as_floats(rows, dtype=place.dtype))
+    return np.concatenate(parts)
 
 
 @dataclass(frozen=True)

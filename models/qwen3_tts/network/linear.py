@@ -1,4 +1,4 @@
-"""Weights as a checkpoint stores them → linear layers of the networks: plain, quantised, kept in bfloat16, or unfused.
+"""Weights as a checkpoint stores them → linear layers of the networks: plain, quantised, kept as stored, or unfused.
 
 A network is made with plain ones that have no weights yet; loading replaces each by the kind that the checkpoint has.
 """
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mlx import nn
 
 from models.checkpoint_format.fit import Quantization
+from models.qwen3_tts.network.packed_weight import PackedWeight
 
 
 class Linear(nn.Module):
@@ -70,7 +71,7 @@ class QuantizedLinear(nn.Module):
 class UnfusedLinear(nn.Module):
     """Linears that are computed one after the other, since a checkpoint stores them in different ways."""
 
-    def __init__(self, parts: Sequence[Linear | QuantizedLinear]) -> None:
+    def __init__(self, parts: Sequence[AnyLinear]) -> None:
         super().__init__()
         self.parts = list(parts)
 
@@ -87,3 +88,14 @@ class Bfloat16Linear(nn.Module):
     def __init__(self, weight: npt.NDArray[np.uint16], bias: mx.array | None = None) -> None:
         super().__init__()
         self.weight, self.bias = weight, bias  # (out, in)
+
+
+class PackedLinear(nn.Module):
+    """A linear layer for NumPy's network alone, whose weight stays packed and is filled by a deferred read."""
+
+    def __init__(self, weight: PackedWeight, bias: mx.array | None = None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+
+AnyLinear = Linear | QuantizedLinear | UnfusedLinear | Bfloat16Linear | PackedLinear

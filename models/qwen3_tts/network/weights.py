@@ -20,10 +20,26 @@ from mlx.utils import tree_flatten, tree_map_with_path
 from models.checkpoint_format.config import TalkerConfig
 from models.checkpoint_format.fit import LoadErrors, Quantization, packed_shape, shape_error
 from models.qwen3_tts.checkpoint.checkpoint import Checkpoint
-from models.qwen3_tts.checkpoint.tensor_file import BFLOAT16, Bfloat16Table, DeferredReads, StoredTable, StoredTensor
+from models.qwen3_tts.checkpoint.tensor_file import (
+    BFLOAT16,
+    Bfloat16Table,
+    DeferredReads,
+    Runs,
+    StoredTable,
+    StoredTensor,
+    read_runs,
+)
 from models.qwen3_tts.network.code_predictor import CodePredictor
-from models.qwen3_tts.network.linear import Bfloat16Linear, Linear, QuantizedLinear, UnfusedLinear
+from models.qwen3_tts.network.linear import (
+    AnyLinear,
+    Bfloat16Linear,
+    Linear,
+    PackedLinear,
+    QuantizedLinear,
+    UnfusedLinear,
+)
 from models.qwen3_tts.network.mlx_ops import HeadNorms, Ops
+from models.qwen3_tts.network.packed_weight import PackedWeight, can_pack
 from models.qwen3_tts.network.talker import Talker
 
 FLOATS = (mx.float32, mx.bfloat16, mx.float16, mx.float64)
@@ -91,17 +107,19 @@ def materialize(network: Talker | CodePredictor) -> bool:
 class Reader:
     """Takes the tensors of a checkpoint one after the other, in `dtype`, and remembers what did not fit.
 
-    With `keep_bfloat16`, for NumPy's network alone, weights that are stored in bfloat16 stay so, and are read with
-    `reads`.
+    With `keep_stored`, for NumPy's network alone, weights that are stored in bfloat16 stay so, quantised ones stay
+    packed, and both are read with `reads`.
     """
 
     checkpoint: Checkpoint
     dtype: mx.Dtype
     dequantize: bool = False
-    keep_bfloat16: bool = False
+    keep_stored: bool = False
     reads: DeferredReads = field(default_factory=DeferredReads)
 
     def __post_init__(self) -> None:
+        self.keeps_bfloat16 = False  # whether any linear does
+        self.packings: set[tuple[Quantization, bool]] = set()  # of packed linears, and whether factors are bfloat16
         self._missing: list[str] = []
         self._misshapen: list[str] = []
 
@@ -125,7 +143,7 @@ class Reader:
     def tables(self, shapes: Mapping[str, tuple[int, int]]) -> mx.array | Bfloat16Table:
         """Embedding tables one below the other in the compute dtype, and a row of zeros.
 
-        With `keep_bfloat16` they are NumPy's, in bfloat16, and filled once `reads` are done.
+        With `keep_stored` they are NumPy's, in bfloat16, and filled once `reads` are done.
         """
         width = next(iter(shapes.values()))[1]
         stored = self._in_bfloat16(list(shapes))
@@ -147,19 +165,27 @@ class Reader:
         *,
         bias: bool = False,
         rows: Sequence[int] | None = None,
-    ) -> Linear | QuantizedLinear | UnfusedLinear | Bfloat16Linear:
+    ) -> AnyLinear:
         """Linears of `(out, in)` over the same input as one, outputs side by side; with `rows`, only these outputs."""
         if stored := self._in_bfloat16([f"{path}.weight" for path in paths]):
             return self._kept(paths, stored, shapes, bias=bias, rows=rows)
-        quantizations = [None if self.dequantize else self.checkpoint.quantization_of(path) for path in paths]
-        parts = [
-            self._parameters(path, shape, quantization, bias=bias)
-            for path, shape, quantization in zip(paths, shapes, quantizations, strict=True)
-        ]
+        quantizations = [self._kept_quantization(path) for path in paths]
         if len(set(quantizations)) > 1:
-            return UnfusedLinear([_linear(*part) for part in zip(parts, quantizations, strict=True)])
+            each = zip(paths, shapes, strict=True)
+            return UnfusedLinear([self.linear([path], [shape], bias=bias) for path, shape in each])
+        quantization = quantizations[0]
+        if quantization is not None and self.keep_stored:
+            return self._packed_linear(paths, shapes, quantization, bias=bias, rows=rows)
+        parts = [
+            self._parameters(path, shape, quantization, bias=bias) for path, shape in zip(paths, shapes, strict=True)
+        ]
         joined = {name: mx.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return _linear({name: _rows(value, rows) for name, value in joined.items()}, quantizations[0])
+        return _linear({name: _rows(value, rows) for name, value in joined.items()}, quantization)
+
+    def _kept_quantization(self, path: str) -> Quantization | None:
+        """Packing of the linear at `path`, where it is computed with; None when it is plain or to be unpacked."""
+        stored = None if self.dequantize else self.checkpoint.quantization_of(path)
+        return stored if stored and (can_pack(stored) or not self.keep_stored) else None
 
     def _parameters(
         self, path: str, shape: tuple[int, int], quantization: Quantization | None, *, bias: bool
@@ -175,7 +201,7 @@ class Reader:
         """Where these weights are in the file, if all are to stay bfloat16; else nothing."""
         places = [self.checkpoint.tensors.stored.get(name) for name in names]
         stored = [place for place in places if place is not None and place.dtype == BFLOAT16]
-        return stored if self.keep_bfloat16 and len(stored) == len(names) else []
+        return stored if self.keep_stored and len(stored) == len(names) else []
 
     def _kept(
         self,
@@ -187,16 +213,48 @@ class Reader:
         rows: Sequence[int] | None,
     ) -> Bfloat16Linear:
         """Linears with weights in bfloat16 as one, outputs side by side, or some outputs of a single one."""
-        biases = [self.tensor(f"{path}.bias", shape[:1]) for path, shape in zip(paths, shapes, strict=True) if bias]
-        wanted = [[(0, shape[0])] for shape in shapes] if rows is None else [_runs(rows)]
-        weight = np.empty((sum(count for runs in wanted for _, count in runs), shapes[0][1]), np.uint16)
+        self.keeps_bfloat16 = True
+        wanted = _wanted_rows(shapes, rows)
+        weight = np.empty((_count(wanted), shapes[0][1]), np.uint16)
         start = 0
         for path, place, shape, runs in zip(paths, stored, shapes, wanted, strict=True):
             self._take(f"{path}.weight", shape)  # what does not fit is noted, and then nothing is read
             for first, count in runs:
                 self._read_later(place, weight[start : start + count], first=first)
                 start += count
-        return Bfloat16Linear(weight, _rows(mx.concatenate(biases), rows) if biases else None)
+        return Bfloat16Linear(weight, self._biases(paths, shapes, rows) if bias else None)
+
+    def _packed_linear(
+        self,
+        paths: Sequence[str],
+        shapes: Sequence[tuple[int, int]],
+        quantization: Quantization,
+        *,
+        bias: bool,
+        rows: Sequence[int] | None,
+    ) -> PackedLinear:
+        """Linears of one packing as one, outputs side by side, or some outputs of a single one."""
+        for path, shape in zip(paths, shapes, strict=True):
+            self._packed(path, shape, quantization)  # what does not fit is noted, and then nothing is read
+        known, wanted = self.checkpoint.tensors.stored, _wanted_rows(shapes, rows)
+        words, scales, biases = (
+            [known[name] for path in paths if (name := f"{path}.{part}") in known]
+            for part in ("weight", "scales", "biases")
+        )
+        in_bfloat16 = all(place.dtype == BFLOAT16 for place in (*scales, *biases))
+        weight = PackedWeight.empty((_count(wanted), shapes[0][1]), quantization, in_bfloat16=in_bfloat16)
+
+        def read() -> None:
+            numbers = [read_runs(places, wanted, as_stored=in_bfloat16) for places in (scales, biases)]
+            weight.fill(read_runs(words, wanted, as_stored=True), *numbers)
+
+        self.packings.add((quantization, in_bfloat16))
+        self.reads.add(read, nbytes=weight.nbytes)
+        return PackedLinear(weight, self._biases(paths, shapes, rows) if bias else None)
+
+    def _biases(self, paths: Sequence[str], shapes: Sequence[tuple[int, int]], rows: Sequence[int] | None) -> mx.array:
+        biases = [self.tensor(f"{path}.bias", shape[:1]) for path, shape in zip(paths, shapes, strict=True)]
+        return _rows(mx.concatenate(biases), rows)
 
     def _read_later(self, place: StoredTensor, target: npt.NDArray[np.uint16], *, first: int) -> None:
         self.reads.add(lambda: place.read_rows(target, first=first), nbytes=target.nbytes)
@@ -242,7 +300,16 @@ def _rows(value: mx.array, rows: Sequence[int] | None) -> mx.array:
     return value if rows is None else value[mx.array(list(rows))]
 
 
-def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
+def _wanted_rows(shapes: Sequence[tuple[int, int]], rows: Sequence[int] | None) -> list[Runs]:
+    """Of each of several weights, the rows to be read: all, or some of a single one."""
+    return [[(0, shape[0])] for shape in shapes] if rows is None else [_runs(rows)]
+
+
+def _count(wanted: Sequence[Runs]) -> int:
+    return sum(count for runs in wanted for _, count in runs)
+
+
+def _runs(rows: Sequence[int]) -> Runs:
     """Rows as (first, count) of those that follow one another."""
     breaks = [0, *(at for at in range(1, len(rows)) if rows[at] != rows[at - 1] + 1), len(rows)]
     return [(rows[start], stop - start) for start, stop in itertools.pairwise(breaks)]

@@ -8,11 +8,12 @@ the bytes, and widened on the way. The results are those of float32, up to the o
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 import numpy as np
-import numpy.typing as npt
 
-from models.qwen3_tts.network_cpu.bf16_kernels import OUTPUTS_AT_ONCE, Bfloat16Bits, Floats, address, bfloat16_kernels
+from models.qwen3_tts.network_cpu.bf16_kernels import OUTPUTS_AT_ONCE, Bfloat16Bits, bfloat16_kernels
+from models.qwen3_tts.network_cpu.kernel_builder import Floats, address
 from models.qwen3_tts.worker_threads import Workers
 
 MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
@@ -54,40 +55,51 @@ class NumpyBfloat16Linear:
         return result[None]
 
     def _of_some(self, x: Floats) -> Floats:
-        lanes = next((lanes for lanes in self._kernels.rows if len(x) <= lanes), max(self._kernels.rows))
-        panels = -(-len(x) // lanes)
-        padded = np.zeros((panels * lanes, self.inputs), np.float32)
-        padded[: len(x)] = x
-        columns = np.ascontiguousarray(padded.reshape(panels, lanes, self.inputs).swapaxes(1, 2))
+        lanes, columns = panels_of(x, self._kernels.rows)
+        panels = len(columns)
         result = np.empty((panels, self.outputs, lanes), np.float32)
         kernel, places = self._kernels.rows[lanes], (self._address, address(columns), address(result), self.inputs)
         self._workers.run(lambda part: kernel(*places, *part, panels, self.outputs), self._parts)
-        rows: Floats = result.swapaxes(1, 2).reshape(-1, self.outputs)[: len(x)]
-        return rows
+        return rows_of_panels(result, len(x))
 
     def _of_many(self, columns: Floats) -> Floats:
         result = np.empty((self.outputs, columns.shape[1]), np.float32)
         step = max(16, BLOCK_WEIGHTS // self.inputs)
 
         def compute(part: tuple[int, int]) -> None:
-            block = _block(step, self.inputs)
+            block = thread_scratch(step, self.inputs)
             for first in range(part[0], part[1], step):
                 last = min(first + step, part[1])
                 wide = block[: last - first]
                 self._kernels.widen(address(self._weight[first:last]), address(wide), wide.size)
-                np.matmul(wide.view(np.float32), columns, out=result[first:last])
+                np.matmul(wide, columns, out=result[first:last])
 
         self._workers.run(compute, self._parts)
         product: Floats = result.T
         return product
 
 
+def panels_of(x: Floats, lanes_known: Collection[int]) -> tuple[int, Floats]:
+    """Rows `(N, I)` as panels `(P, I, lanes)`, and the lanes that suit so many rows; missing rows are zeros."""
+    lanes = next((lanes for lanes in lanes_known if len(x) <= lanes), max(lanes_known))
+    panels, inputs = -(-len(x) // lanes), x.shape[1]
+    padded = np.zeros((panels * lanes, inputs), np.float32)
+    padded[: len(x)] = x
+    return lanes, np.ascontiguousarray(padded.reshape(panels, lanes, inputs).swapaxes(1, 2))
+
+
+def rows_of_panels(panels: Floats, rows: int) -> Floats:
+    """Panels `(P, O, lanes)` -> their first rows `(N, O)`."""
+    every_row: Floats = panels.swapaxes(1, 2).reshape(-1, panels.shape[1])
+    return every_row[:rows]
+
+
 _own = threading.local()
 
 
-def _block(outputs: int, inputs: int) -> npt.NDArray[np.uint32]:
+def thread_scratch(outputs: int, inputs: int) -> Floats:
     """Room for widened weights, which each thread has once: a fresh one would be paged in for every product."""
     if not hasattr(_own, "numbers") or _own.numbers.size < outputs * inputs:
-        _own.numbers = np.empty(outputs * inputs, np.uint32)
-    block: npt.NDArray[np.uint32] = _own.numbers[: outputs * inputs].reshape(outputs, inputs)
+        _own.numbers = np.empty(outputs * inputs, np.float32)
+    block: Floats = _own.numbers[: outputs * inputs].reshape(outputs, inputs)
     return block

@@ -4,7 +4,8 @@ Why: the matrix products of MLX's Linux wheel run on a reference BLAS, and any l
 `x W^T` with one row as a matrix product, which OpenBLAS computes at a fifth of the memory's speed. NumPy brings an
 OpenBLAS of its own, asks it for a matrix-vector product there, and lets us compute `W x` for more rows, which that
 library does twice as fast. Weights are MLX arrays, whose memory NumPy reads; nothing is copied. Where LLVM is
-installed, weights that are stored in bfloat16 stay so, and are read by NumPy itself (`bf16_linear.py`).
+installed, weights that are stored in bfloat16 stay so, and are read by NumPy itself (`bf16_linear.py`); quantised ones
+stay packed (`packed_linear.py`).
 
 Rows of any length run as one list of positions, without padding: `(N, D)`, N being the positions of all rows.
 """
@@ -23,7 +24,7 @@ from mlx import nn
 from models.qwen3_tts.checkpoint.tensor_file import Bfloat16Table
 from models.qwen3_tts.network.backend import FramePredictor
 from models.qwen3_tts.network.code_predictor import CodePredictor, by_codebook
-from models.qwen3_tts.network.linear import Bfloat16Linear, QuantizedLinear
+from models.qwen3_tts.network.linear import Bfloat16Linear, PackedLinear, QuantizedLinear
 from models.qwen3_tts.network.talker import Talker
 from models.qwen3_tts.network_cpu.decoder_layer import NumpyDecoder, NumpyKVCache, attend_rows, attend_together
 from models.qwen3_tts.network_cpu.linear import linear_for, numpy_view
@@ -44,7 +45,7 @@ class NumpyNetwork:
     runs_beside_python = False
 
     def __init__(self, talker: Talker, predictor: CodePredictor) -> None:
-        self.name = "llvm" if holds_bfloat16(talker, predictor) else "numpy"
+        self.name = "llvm" if keeps_stored(talker, predictor) else "numpy"
         self.talker, self.config, self.codes = talker, talker.config, talker.codes
         workers = Workers()
         self.model = NumpyDecoder(talker.model, theta=self.config.rope_theta, workers=workers)
@@ -167,15 +168,15 @@ class NumpyCodePredictor:
 
 
 def can_compute(talker: Talker, predictor: CodePredictor) -> bool:
-    """NumPy computes in float32, with plain weights only."""
+    """NumPy computes in float32, with plain weights and those that LLVM's kernels know."""
     return talker.dtype == mx.float32 and not any(
         isinstance(module, QuantizedLinear) for module in _modules(talker, predictor)
     )
 
 
-def holds_bfloat16(talker: Talker, predictor: CodePredictor) -> bool:
-    """Whether any weight is kept in bfloat16."""
-    return any(isinstance(module, Bfloat16Linear) for module in _modules(talker, predictor))
+def keeps_stored(talker: Talker, predictor: CodePredictor) -> bool:
+    """Whether any weight is kept in bfloat16, or packed."""
+    return any(isinstance(module, Bfloat16Linear | PackedLinear) for module in _modules(talker, predictor))
 
 
 def _modules(talker: Talker, predictor: CodePredictor) -> Iterator[nn.Module]:

@@ -51,7 +51,7 @@ def test_linears_compute_together_what_they_compute_alone(tmp_path, stored, kind
 def test_chosen_and_fused_outputs_are_those_of_the_stored_weights(tmp_path):
     one, other = (mx.random.normal((6, 4), key=mx.random.key(seed)).astype(mx.bfloat16) for seed in (1, 2))
     write_folder(tmp_path, {"a.weight": one, "b.weight": other, "c.weight": one})
-    reader = Reader(read_checkpoint(tmp_path), mx.float32, keep_bfloat16=True)
+    reader = Reader(read_checkpoint(tmp_path), mx.float32, keep_stored=True)
     fused = reader.linear(["a", "b"], [(6, 4), (6, 4)])
     some = reader.linear(["c"], [(6, 4)], rows=[0, 1, 2, 5])
     reader.reads.finish()
@@ -61,7 +61,7 @@ def test_chosen_and_fused_outputs_are_those_of_the_stored_weights(tmp_path):
 
 def test_stored_weights_that_do_not_fit_are_named_before_any_is_read(tmp_path):
     write_folder(tmp_path, {"a.weight": mx.ones((6, 4), dtype=mx.bfloat16), "b": mx.ones((1,))})
-    reader = Reader(read_checkpoint(tmp_path), mx.float32, keep_bfloat16=True)
+    reader = Reader(read_checkpoint(tmp_path), mx.float32, keep_stored=True)
     reader.linear(["a"], [(6, 8)])
     reader.linear(["gone"], [(6, 8)])
     errors = LoadErrors()

@@ -9,20 +9,13 @@ import llvmlite.binding as llvm
 import mlx.core as mx
 import numpy as np
 import pytest
+from llvmlite import ir
 
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.network.linear import Bfloat16Linear
-from models.qwen3_tts.network_cpu.bf16_kernels import (
-    AVX,
-    AVX512,
-    NEON,
-    OTHER,
-    bfloat16_kernels,
-    optimized,
-    registers_of,
-    rows_kernel,
-)
+from models.qwen3_tts.network_cpu.bf16_kernels import bfloat16_kernels, panel_blocks, rows_kernel
 from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, NumpyBfloat16Linear
+from models.qwen3_tts.network_cpu.kernel_builder import AVX, AVX512, NEON, OTHER, optimized, registers_of
 from models.qwen3_tts.network_cpu.linear import NumpyLinear, linear_for
 from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
@@ -40,9 +33,9 @@ def kept(weight, bias=None):
 
 
 def test_sums_and_inputs_fit_the_registers_of_every_processor():
-    assert AVX512.blocks() == {8: 8, 16: 8}
-    assert NEON.blocks() == AVX.blocks() == {8: 8, 16: 4}
-    assert OTHER.blocks() == {8: 4}
+    assert panel_blocks(AVX512) == {8: 8, 16: 8}
+    assert panel_blocks(NEON) == panel_blocks(AVX) == {8: 8, 16: 4}
+    assert panel_blocks(OTHER) == {8: 4}
     features = {"avx": True, "avx512f": False, "neon": True}
     assert registers_of("x86_64-unknown-linux-gnu", features) is AVX
     assert registers_of("arm64-apple-darwin", features) is registers_of("aarch64-linux-gnu", {}) is NEON
@@ -53,8 +46,10 @@ def test_no_sum_of_a_panel_leaves_the_registers_on_arm(triple, cpu):
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features="+neon", opt=3)
-    for lanes, outputs in NEON.blocks().items():
-        lines = machine.emit_assembly(optimized(rows_kernel(lanes, outputs), machine)).splitlines()
+    for lanes, outputs in panel_blocks(NEON).items():
+        module = ir.Module()
+        rows_kernel(module, lanes=lanes, at_once=outputs)
+        lines = machine.emit_assembly(optimized(str(module), machine)).splitlines()
         vectors_on_stack = [line for line in lines if re.search(r"\t(str|stp|ldr|ldp)\tq\d+.*\[sp", line)]
         assert not vectors_on_stack
         assert sum("fmla" in line for line in lines) >= 2 * outputs * lanes // NEON.floats

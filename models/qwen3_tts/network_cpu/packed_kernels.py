@@ -1,0 +1,196 @@
+"""Machine code for products of packed weights with float32 numbers: for one row, for panels of rows, and unpacking.
+
+Weights are in the order of `network/packed_weight.py`; all arrays are given as addresses of contiguous memory. A group
+adds `scale * sum(number * x) + bias * sum(x)`, which is what unpacked weights would give, up to the order of sums.
+The plain formulation is `PackedWeight.floats`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from models.checkpoint_format.fit import BITS_PER_WORD, Quantization
+from models.qwen3_tts.network.packed_weight import BLOCK, INPUTS_PER_LANE, LANES, TILE
+from models.qwen3_tts.network_cpu.bf16_kernels import panel_blocks
+from models.qwen3_tts.network_cpu.kernel_builder import (
+    FLOAT,
+    HALF,
+    WORD,
+    Array,
+    Kernel,
+    MachineCode,
+    Registers,
+    Value,
+    this_registers,
+)
+
+AHEAD = 16  # rows of a block that are fetched ahead: memory answers late, and does not guess this by itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedKernels:
+    """Functions for one kind of packing; weights are words and factors."""
+
+    # x (I,), arranged (blocks, INPUTS_PER_LANE, LANES), sums (blocks, LANES), blocks: x in the order of the weights
+    arrange: Callable[[int, int, int, int], None]
+    # words, factors, arranged, sums, result (O,), blocks, first tile, last tile
+    one_row: Callable[[int, int, int, int, int, int, int, int], None]
+    # by lanes: words, factors, panels x (P, I, lanes) in the order of the weights, result (P, O, lanes), blocks, first
+    # tile, last tile, panels, outputs
+    rows: dict[int, Callable[[int, int, int, int, int, int, int, int, int], None]]
+    # words, factors, weights (O, I) with inputs in the order of the weights, blocks, first tile, last tile
+    unpack: Callable[[int, int, int, int, int, int], None]
+    code: MachineCode
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """The places of one row of a block in memory, and what is in them."""
+
+    quantization: Quantization
+    in_bfloat16: bool  # scales and biases
+
+    @property
+    def words(self) -> int:
+        """Words of a lane."""
+        return INPUTS_PER_LANE * self.quantization.bits // BITS_PER_WORD
+
+    @property
+    def arrays(self) -> list[ir.Type]:
+        return [WORD, HALF if self.in_bfloat16 else FLOAT]
+
+    def read(self, words: Array, at: Value) -> list[Value]:
+        """Row `at` of all blocks: its words, each a vector over the lanes."""
+        start = at * (self.words * LANES)
+        for place in range(self.words):
+            words.prefetch(start + (AHEAD * self.words + place) * LANES)
+        return [words.load(start + place * LANES, LANES) for place in range(self.words)]
+
+    def number(self, words: Sequence[Value], place: int) -> Value:
+        """The number of each lane at one place, from the lane's words."""
+        bits = self.quantization.bits
+        first, offset = divmod(place * bits, BITS_PER_WORD)
+        found = words[first] >> offset if offset else words[first]
+        if offset + bits > BITS_PER_WORD:
+            found = found | (words[first + 1] << (BITS_PER_WORD - offset))
+        return (found & ((1 << bits) - 1)).to_float()
+
+    def factors(self, factors: Array, at: Value) -> tuple[Value, Value]:
+        """Scale and bias of each lane in row `at` of all blocks."""
+        groups = BLOCK // self.quantization.group_size
+        stored = factors.load(at * (2 * groups), 2 * groups)
+        both = stored.widened() if self.in_bfloat16 else stored
+        own = [lane * INPUTS_PER_LANE // self.quantization.group_size for lane in range(LANES)]
+        return both.lanes(own), both.lanes([groups + group for group in own])
+
+
+@functools.cache
+def packed_kernels(
+    quantization: Quantization, *, in_bfloat16: bool, registers: Registers | None = None
+) -> PackedKernels:
+    """The kernels for this processor, made once a process; `registers` None are its own."""
+    module, registers = ir.Module(), registers or this_registers()
+    kernels = write_kernels(module, quantization, in_bfloat16=in_bfloat16, registers=registers)
+    code = MachineCode(module, kernels)
+    return PackedKernels(
+        arrange=code["arrange"],
+        one_row=code["one_row"],
+        rows={lanes: code[f"rows_by_{lanes}"] for lanes in panel_blocks(registers)},
+        unpack=code["unpack"],
+        code=code,
+    )
+
+
+def write_kernels(
+    module: ir.Module, quantization: Quantization, *, in_bfloat16: bool, registers: Registers
+) -> list[Kernel]:
+    """All kernels of one packing, in LLVM's language."""
+    packing, blocks = _Packing(quantization, in_bfloat16), panel_blocks(registers)
+    panels = [_rows(module, packing, lanes=lanes, at_once=at_once) for lanes, at_once in blocks.items()]
+    return [*panels, _arrange(module), _one_row(module, packing), _unpack(module, packing)]
+
+
+def _arrange(module: ir.Module) -> Kernel:
+    with Kernel(module, "arrange", arrays=[FLOAT, FLOAT, FLOAT], sizes=1) as kernel:
+        (x, arranged, sums), (blocks,) = kernel.arrays, kernel.sizes
+        with kernel.loop(0, blocks * LANES) as lane:
+            sum_of_lane = kernel.variable(kernel.constant(0.0, FLOAT))
+            start = (lane - (lane & (LANES - 1))) * INPUTS_PER_LANE + (lane & (LANES - 1))
+            with kernel.loop(0, INPUTS_PER_LANE) as place:
+                number = x.load(lane * INPUTS_PER_LANE + place)
+                arranged.store(start + place * LANES, number)
+                sum_of_lane.set(sum_of_lane.get() + number)
+            sums.store(lane, sum_of_lane.get())
+    return kernel
+
+
+def _one_row(module: ir.Module, packing: _Packing) -> Kernel:
+    """The sums of a tile's outputs, each spread over the lanes, are kept in nearby memory."""
+    with Kernel(module, "one_row", arrays=[*packing.arrays, FLOAT, FLOAT, FLOAT], sizes=3) as kernel:
+        (words, factors, arranged, sums_of_x, result), (blocks, first, last) = kernel.arrays, kernel.sizes
+        totals = kernel.scratch(TILE * LANES)
+        with kernel.loop(first, last) as tile:
+            with kernel.loop(0, TILE) as row:
+                totals.store(row * LANES, kernel.zeros(LANES))
+            with kernel.loop(0, blocks) as block, kernel.loop(0, TILE) as row:
+                at = (tile * blocks + block) * TILE + row
+                own = packing.read(words, at)
+                sums = [kernel.zeros(LANES)] * 2  # two, so that none waits for the one before
+                for place in range(INPUTS_PER_LANE):
+                    x = arranged.load(block * BLOCK + place * LANES, LANES)
+                    sums[place % 2] = sums[place % 2] + packing.number(own, place) * x
+                scales, biases = packing.factors(factors, at)
+                total = totals.load(row * LANES, LANES) + (sums[0] + sums[1]) * scales
+                totals.store(row * LANES, total + sums_of_x.load(block * LANES, LANES) * biases)
+            with kernel.loop(0, TILE) as row:
+                result.store(tile * TILE + row, totals.load(row * LANES, LANES).sum())
+    return kernel
+
+
+def _unpack_row(packing: _Packing, words: Array, factors: Array, at: Value, *, target: Array, start: Value) -> None:
+    """Write the weights of row `at` of all blocks to `target`."""
+    own, (scales, biases) = packing.read(words, at), packing.factors(factors, at)
+    for place in range(INPUTS_PER_LANE):
+        target.store(start + place * LANES, packing.number(own, place) * scales + biases)
+
+
+def _rows(module: ir.Module, packing: _Packing, *, lanes: int, at_once: int) -> Kernel:
+    """A block of a tile is unpacked once for all panels; in a panel, rows are the lanes of vectors."""
+    with Kernel(module, f"rows_by_{lanes}", arrays=[*packing.arrays, FLOAT, FLOAT], sizes=5) as kernel:
+        words, factors, x, result = kernel.arrays
+        blocks, first, last, panels, outputs = kernel.sizes
+        weights = kernel.scratch(TILE * BLOCK)
+        with kernel.loop(first, last) as tile, kernel.loop(0, blocks) as block:
+            with kernel.loop(0, TILE) as row:
+                at = (tile * blocks + block) * TILE + row
+                _unpack_row(packing, words, factors, at, target=weights, start=row * BLOCK)
+            with kernel.loop(0, panels) as panel, kernel.loop(0, TILE, at_once) as row:
+                columns = (panel * blocks + block) * BLOCK
+                target = (panel * outputs + tile * TILE + row) * lanes
+                sums = [kernel.variable(result.load(target + k * lanes, lanes)) for k in range(at_once)]
+                with kernel.loop(0, BLOCK) as place:
+                    column = x.load((columns + place) * lanes, lanes)
+                    for k, own in enumerate(sums):
+                        weight = weights.load((row + k) * BLOCK + place)
+                        own.set(own.get() + weight.in_every_lane(lanes) * column)
+                for k, own in enumerate(sums):
+                    result.store(target + k * lanes, own.get())
+    return kernel
+
+
+def _unpack(module: ir.Module, packing: _Packing) -> Kernel:
+    with Kernel(module, "unpack", arrays=[*packing.arrays, FLOAT], sizes=3) as kernel:
+        (words, factors, weights), (blocks, first, last) = kernel.arrays, kernel.sizes
+        with (
+            kernel.loop(first, last) as tile,
+            kernel.loop(0, TILE) as row,
+            kernel.loop(0, blocks) as block,
+        ):
+            at = (tile * blocks + block) * TILE + row
+            start = (((tile - first) * TILE + row) * blocks + block) * BLOCK
+            _unpack_row(packing, words, factors, at, target=weights, start=start)
+    return kernel

@@ -1,0 +1,84 @@
+"""Linear layers whose weights stay packed in 8, 6 or 4 bits, for a computation in float32 on CPUs.
+
+The results are those of the unpacked weights in float32, up to the order of sums: what MLX's quantised products give.
+Needs LLVM (llvmlite).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.qwen3_tts.network.packed_weight import BLOCK, INPUTS_PER_LANE, LANES, TILE, PackedWeight
+from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, panels_of, rows_of_panels, thread_scratch
+from models.qwen3_tts.network_cpu.kernel_builder import Floats, address
+from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels
+from models.qwen3_tts.worker_threads import Workers
+
+UNPACKED_WEIGHTS = 1 << 19  # at a time: 2 MiB stay in the shared cache
+
+
+class NumpyPackedLinear:
+    """A linear layer with a packed weight, its outputs shared among the cores by tiles."""
+
+    def __init__(self, weight: PackedWeight, bias: Floats | None, workers: Workers) -> None:
+        self._weight, self.bias, self._workers = weight, bias, workers
+        self._kernels = packed_kernels(weight.quantization, in_bfloat16=weight.factors.dtype == np.uint16)
+        self.outputs, self.inputs = weight.shape
+        tiles, self._blocks = weight.words.shape[:2]
+        self._padded_outputs, self._places = tiles * TILE, (address(weight.words), address(weight.factors))
+        self._parts = workers.ranges(tiles, weights=self.outputs * self.inputs)
+
+    def __call__(self, x: Floats) -> Floats:
+        """`(N, I)` -> `(N, O)`."""
+        padded = self._blocks * BLOCK
+        if x.shape[1] < padded:
+            x = np.pad(x, [(0, 0), (0, padded - x.shape[1])])
+        if len(x) == 1:
+            product = self._of_one(np.ascontiguousarray(x))
+        elif len(x) <= MOST_PANEL_ROWS:
+            product = self._of_some(_arranged(x))
+        else:
+            product = self._of_many(np.ascontiguousarray(_arranged(x).T))
+        product = product[:, : self.outputs]
+        if self.bias is not None:
+            product += self.bias
+        return product
+
+    def _of_one(self, x: Floats) -> Floats:
+        arranged, sums = np.empty(x.shape[1], np.float32), np.empty(self._blocks * LANES, np.float32)
+        self._kernels.arrange(address(x), address(arranged), address(sums), self._blocks)
+        result = np.empty(self._padded_outputs, np.float32)
+        places = (*self._places, address(arranged), address(sums), address(result), self._blocks)
+        self._workers.run(lambda part: self._kernels.one_row(*places, *part), self._parts)
+        return result[None]
+
+    def _of_some(self, arranged: Floats) -> Floats:
+        lanes, columns = panels_of(arranged, self._kernels.rows)
+        panels = len(columns)
+        result = np.zeros((panels, self._padded_outputs, lanes), np.float32)
+        kernel, places = self._kernels.rows[lanes], (*self._places, address(columns), address(result), self._blocks)
+        self._workers.run(lambda part: kernel(*places, *part, panels, self._padded_outputs), self._parts)
+        return rows_of_panels(result, len(arranged))
+
+    def _of_many(self, columns: Floats) -> Floats:
+        """Columns `(I, N)` in the order of the weights."""
+        result = np.empty((self._padded_outputs, columns.shape[1]), np.float32)
+        step = max(1, UNPACKED_WEIGHTS // (TILE * len(columns)))
+
+        def compute(part: tuple[int, int]) -> None:
+            scratch = thread_scratch(step * TILE, len(columns))
+            for first in range(part[0], part[1], step):
+                last = min(first + step, part[1])
+                weights = scratch[: (last - first) * TILE]
+                self._kernels.unpack(*self._places, address(weights), self._blocks, first, last)
+                np.matmul(weights, columns, out=result[first * TILE : last * TILE])
+
+        self._workers.run(compute, self._parts)
+        product: Floats = result.T
+        return product
+
+
+def _arranged(x: Floats) -> Floats:
+    """Rows `(N, I)` with their inputs in the order of the weights."""
+    arranged: Floats = x.reshape(len(x), -1, LANES, INPUTS_PER_LANE).swapaxes(2, 3).reshape(x.shape)
+    return arranged
