@@ -14,6 +14,7 @@ from registry.errors import InvalidInput
 # Rows of a batch that are worth their memory: with these the machine is busy anyway.
 CPU, FLOAT32 = "cpu", "float32"
 ROWS = {CPU: 16, "metal": 16, "cuda": 64}
+QUANTIZED_DTYPES = {"int8": 8, "int4": 4}  # bits of the linears of a plain checkpoint, quantised while it is loaded
 CUDA_PACKAGES = ("mlx-cuda-12", "mlx-cuda-13")  # the extra `cuda` brings one of them
 
 
@@ -33,6 +34,7 @@ class Choices:
     device: str
     dtype: str | None  # None: the checkpoint's own
     dequantize: bool  # quantised weights are unpacked
+    bits: int | None = None  # that plain linears are quantised to while they are loaded
     backend: str  # of the network: "llvm", "numpy" or "mlx"
     codec: str  # backend of the codec's convolutions, and of the speaker encoder
     blas: str | None  # computes products on a CPU: "numpy" is NumPy's own library; None on a GPU
@@ -41,6 +43,7 @@ class Choices:
     def __str__(self) -> str:
         products = {None: "the GPU's own products", "numpy": "NumPy's own BLAS"}.get(self.blas, f"BLAS {self.blas}")
         dtype = self.dtype or "the checkpoint's dtype"
+        dtype += f", weights in {self.bits} bits" if self.bits else ""
         return (
             f"{self.device}, {dtype}, network by {self.backend}, convolutions by {self.codec}, {products}, "
             f"{self.batch} lines together"
@@ -55,9 +58,10 @@ def choose(
     A CPU computes in float32, because MLX has no fast kernels for anything else there. NumPy computes it faster than
     MLX, with quantised weights unpacked; with LLVM weights that are stored in bfloat16 or quantised stay so, which is
     faster still. A GPU computes in the checkpoint's own dtype. Raises InvalidInput for requests that do not go
-    together.
+    together. The dtypes int8 and int4 are those of the weights alone.
     """
-    on_cpu = device == CPU
+    on_cpu, bits = device == CPU, QUANTIZED_DTYPES.get(dtype or "")
+    dtype = None if bits else dtype
     dtype = dtype or (FLOAT32 if on_cpu else None)
     if backend in ("numpy", "llvm") and not on_cpu:
         raise InvalidInput(f"NumPy cannot compute on {device}.", hint='Set formulation = "auto".')
@@ -71,6 +75,7 @@ def choose(
         device=device,
         dtype=dtype,
         dequantize=on_cpu and network != "llvm",
+        bits=bits,
         backend=network,
         codec="numpy" if on_cpu and backend != "mlx" else "mlx",
         blas=None if not on_cpu else blas if network == "mlx" else "numpy",

@@ -83,7 +83,7 @@ class QwenEngine:
         return EngineFacts(
             engine=NAME,
             engine_version=_version_of("voicejobs"),
-            render_version=f"{RENDER_VERSION}+{model.network.name}-{model.dtype}",  # each draws and rounds its own way
+            render_version=render_version_of(model),
             model=self._name,
             model_fingerprint=model.fingerprint,
             model_revision=self._revision,
@@ -259,7 +259,7 @@ def open_qwen3_tts(
         warnings = check_device_memory(folder, free_device_bytes(), factor=memory_factor, policy=memory_check)
         loaded = load_speech_model(
             folder,
-            choices.dtype,
+            dtype,
             dequantize=choices.dequantize,
             backend=choices.backend,
             codec_backend=choices.codec,
@@ -275,7 +275,7 @@ def open_qwen3_tts(
     return QwenEngine(
         loaded,
         name=model,
-        dtype=loaded.dtype,
+        dtype=loaded.quantized_to or loaded.dtype,
         batch=rows,
         revision=revision_of(folder),
         lock=lock,
@@ -293,6 +293,12 @@ def check_device_memory(folder: Path, free_bytes: int | None, *, factor: float, 
         return ()
     warning = memory_verdict(folder, factor=factor, policy=policy, free_bytes=free_bytes).warning
     return (warning,) if warning else ()
+
+
+def render_version_of(model: SpeechModel) -> str:
+    """The part of take keys that says how speech is made: each backend and dtype draws and rounds its own way."""
+    quantized = f"-{model.quantized_to}" if model.quantized_to else ""
+    return f"{RENDER_VERSION}+{model.network.name}-{model.dtype}{quantized}"
 
 
 def _abilities(model: SpeechModel) -> tuple[str, ...]:

@@ -17,16 +17,18 @@ from models.checkpoint_format.files import read_json, weight_files
 from models.checkpoint_format.finite import NOT_FINITE_HINT, numbers_problem
 from models.checkpoint_format.fit import LoadErrors
 from models.errors import UnsupportedCheckpoint
-from models.hardware.compute import CPU, choose, mlx_device
+from models.hardware.compute import CPU, QUANTIZED_DTYPES, Choices, choose, mlx_device
 from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from models.qwen3_tts.checkpoint.quantized import quantized_checkpoint
 from models.qwen3_tts.codec.codec import Codec, open_codec
 from models.qwen3_tts.codec.ops import Ops, ops_named
 from models.qwen3_tts.codec.speaker_encoder import SPEAKER_ENCODER_PREFIX, SpeakerEncoder, open_speaker_encoder
 from models.qwen3_tts.network import mlx_ops
 from models.qwen3_tts.network.backend import MlxNetwork, Network
 from models.qwen3_tts.network.code_predictor import CodePredictor
+from models.qwen3_tts.network.reader import Reader
 from models.qwen3_tts.network.talker import Talker
-from models.qwen3_tts.network.weights import Reader, load_networks, materialize
+from models.qwen3_tts.network.weights import load_networks, materialize
 from models.qwen3_tts.network_cpu.network import NumpyNetwork, can_compute
 from models.qwen3_tts.prompt.tokenizer import TextTokenizer
 from models.qwen3_tts.speech_model import SpeechModel
@@ -50,7 +52,8 @@ def load_speech_model(
 ) -> SpeechModel:
     """The model of a checkpoint, computed as the engine would on this machine where an argument is None.
 
-    `dtype` is what the network computes in; `dequantize` unpacks quantised linears.
+    `dtype` is what the network computes in; "int8" and "int4" quantise the linears of a plain checkpoint meanwhile,
+    with the numbers of a quantised copy. `dequantize` unpacks quantised linears.
     `backend` is "numpy", "llvm" (NumPy, and weights that are stored in bfloat16 or quantised stay so) or "mlx".
     `codec_backend` is that of the codec and the speaker encoder; None is NumPy on a CPU and MLX on a GPU.
     Raises UnsupportedCheckpoint naming every tensor that does not fit.
@@ -61,7 +64,15 @@ def load_speech_model(
     config = model_config(checkpoint.config, where=str(folder / "config.json"))
     generation_file = folder / "generation_config.json"
     generation = generation_config(read_json(generation_file) if generation_file.is_file() else {})
-    reader = _reader(checkpoint, dtype=dtype, dequantize=dequantize, backend=backend)
+    choices = choices_for(dtype=dtype, backend=backend)
+    if choices.bits:
+        checkpoint = quantized_checkpoint(checkpoint, bits=choices.bits)
+    reader = Reader(
+        checkpoint,
+        compute_dtype(checkpoint, choices.dtype),
+        dequantize=choices.dequantize if dequantize is None else dequantize,
+        keep_stored=choices.backend == "llvm",
+    )
     # Reading weights waits for disk and memory: Python has time for the rest meanwhile.
     with ThreadPoolExecutor(3, thread_name_prefix="load") as meanwhile:
         tokenizer = meanwhile.submit(TextTokenizer, folder, config)
@@ -78,26 +89,21 @@ def load_speech_model(
         generation=generation,
         tokenizer=tokenizer.result(),
         network=network_of(talker, predictor, backend=backend),
-        host_bytes=reader.reads.nbytes + codec.encoder_bytes,
+        host_bytes=reader.reads.nbytes + reader.mlx_work_bytes + codec.encoder_bytes,
         dtype=str(reader.dtype).removeprefix("mlx.core."),
         codec=codec,
         speaker_encoder=voice,
         quantization=_quantization_name(checkpoint.config),
+        quantized_to=dtype if checkpoint.is_quantized_now else None,
     )
 
 
-def _reader(checkpoint: Checkpoint, *, dtype: str | None, dequantize: bool | None, backend: str | None) -> Reader:
-    """Raises InvalidInput for a backend that is not known, not here, or cannot compute in `dtype`."""
+def choices_for(*, dtype: str | None, backend: str | None) -> Choices:
+    """Choices of this machine. Raises InvalidInput for a backend that is not known, or cannot compute in `dtype`."""
     if backend not in (None, *BACKENDS):
         raise InvalidInput(f"There is no backend {backend!r}; choose {', '.join(BACKENDS)}, or none.")
     # NumPy computes on the CPU of every machine.
-    choices = choose(mlx_device() if backend in (None, "mlx") else CPU, dtype=dtype, backend=backend)
-    return Reader(
-        checkpoint,
-        compute_dtype(checkpoint, choices.dtype),
-        dequantize=choices.dequantize if dequantize is None else dequantize,
-        keep_stored=choices.backend == "llvm",
-    )
+    return choose(mlx_device() if backend in (None, "mlx") else CPU, dtype=dtype, backend=backend)
 
 
 def _read_weights(
@@ -121,7 +127,8 @@ def _read_weights(
     meanwhile.submit(_make_kernels, reader)  # should this fail, `linear_for` fails again and says why
     workers = Workers(READERS)
     others = meanwhile.submit(reads.finish, lambda tasks: workers.run(lambda task: task(), tasks))
-    are_finite = [materialize(talker), materialize(predictor)]  # by MLX, which wants one thread
+    # By MLX, which wants one thread.
+    are_finite = [work() for work in reader.mlx_work] + [materialize(talker), materialize(predictor)]
     others.result()
     if not all(are_finite):
         raise _not_finite(checkpoint, reader.dtype)
@@ -176,7 +183,8 @@ def compute_dtype(checkpoint: Checkpoint, dtype: str | None) -> mx.Dtype:
     """The named dtype; the one that the talker's norms are stored in where none is named."""
     if dtype is not None:
         if dtype not in DTYPES:
-            raise InvalidInput(f"The dtype {dtype!r} cannot be computed in; choose {', '.join(DTYPES)}, or none.")
+            known = ", ".join([*DTYPES, *QUANTIZED_DTYPES])
+            raise InvalidInput(f"The dtype {dtype!r} cannot be computed in; choose {known}, or none.")
         return DTYPES[dtype]
     norm = checkpoint.tensors.get("talker.model.norm.weight")
     if norm is None or norm.dtype not in DTYPES.values():

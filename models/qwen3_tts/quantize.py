@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +19,11 @@ import mlx.core as mx
 from models.checkpoint_format.files import INDEX_FILE, MLX_LAYOUT, WEIGHTS_FILE
 from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from models.qwen3_tts.checkpoint.quantized import GROUP_SIZE, is_quantized, quantization_table, quantized_arrays
 from registry.durable_files import fsync_file, fsync_folder, write_durably
 from registry.errors import Conflict, InvalidInput
 
 BITS = (8, 6, 4)
-GROUP_SIZE = 64
-# Every weight of the talker and its code predictor that multiplies: not their tables, which are only looked up.
-LINEAR = re.compile(r"talker\..*(_proj|_head|lm_head\.\d+|linear_fc\d|small_to_mtp_projection)\.weight")
-
 Progress = Callable[[int, int], None]  # tensors done, tensors in all
 
 
@@ -46,12 +42,12 @@ def quantize_checkpoint(
     checkpoint = read_checkpoint(source)
     if checkpoint.config.get("quantization") or checkpoint.config.get("quantization_config"):
         raise UnsupportedCheckpoint(f"{source} is quantised already.", hint="Start from the plain checkpoint.")
-    arrays = quantized_arrays(checkpoint, bits=bits, group_size=group_size, progress=progress)
+    arrays = quantized_tensors(checkpoint, bits=bits, group_size=group_size, progress=progress)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     try:
         shutil.copytree(source, unfinished, ignore=_weights_of(source))
         write_weights(unfinished, arrays)
-        table = {"group_size": group_size, "bits": bits, "mode": "affine"}
+        table = quantization_table(bits=bits, group_size=group_size)
         config = {**checkpoint.config, "quantization": table, "quantization_config": table}
         write_durably(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
         unfinished.rename(target)
@@ -62,7 +58,7 @@ def quantize_checkpoint(
     return target
 
 
-def quantized_arrays(
+def quantized_tensors(
     checkpoint: Checkpoint, *, bits: int, group_size: int, progress: Progress | None = None
 ) -> dict[str, mx.array]:
     """All tensors of the result, computed one after the other, each source freed in turn."""
@@ -73,9 +69,7 @@ def quantized_arrays(
         value = checkpoint.tensors.take(name)
         if is_quantized(name, value.shape, group_size=group_size):
             quantized += 1
-            packed, scales, biases = mx.quantize(value, group_size=group_size, bits=bits)
-            path = name.removesuffix(".weight")
-            made = {name: packed, f"{path}.scales": scales, f"{path}.biases": biases}
+            made = quantized_arrays(name, value, bits=bits, group_size=group_size)
         else:
             transposed = value.ndim == 3 and checkpoint.layout != MLX_LAYOUT
             made = {name: mx.contiguous(value.swapaxes(1, 2)) if transposed else value}
@@ -88,11 +82,6 @@ def quantized_arrays(
             f"No linear of {checkpoint.folder} can be quantised in groups of {group_size}: its sizes are no multiples."
         )
     return arrays
-
-
-def is_quantized(name: str, shape: tuple[int, ...], *, group_size: int) -> bool:
-    """Whether a tensor is a linear of the talker or the code predictor whose inputs fill whole groups."""
-    return len(shape) == 2 and LINEAR.fullmatch(name) is not None and shape[1] % group_size == 0
 
 
 def write_weights(folder: Path, arrays: dict[str, mx.array]) -> None:

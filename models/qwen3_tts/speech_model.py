@@ -80,9 +80,13 @@ class SpeechModel:
         speaker_encoder: SpeakerEncoder | None,
         host_bytes: int = 0,
         quantization: str | None = None,
+        quantized_to: str | None = None,
     ) -> None:
         self.host_bytes = host_bytes  # of weights that are not MLX's
-        self.quantization = quantization  # as the checkpoint is stored: "4-bit", or None
+        self.quantization = quantization  # of the linears: "4-bit", or None
+        self.quantized_to = (
+            quantized_to  # the dtype that they were quantised to while they were loaded: "int4", or None
+        )
         self.folder, self.config, self.generation = folder, config, generation
         self.network, self.dtype, self.codec, self.speaker_encoder = network, dtype, codec, speaker_encoder
         self.tokenizer = tokenizer

@@ -93,8 +93,10 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     unload_after_s: Seconds = Field(300, description="idle time before the engine exits and frees its memory")
     engine_memory_limit_bytes: Bytes = Field(0, description="0 = 85 % of the machine's memory")
     batch: int = Field(0, ge=0, le=4_096, description="lines rendered together; 0 = chosen for this machine")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto (the checkpoint's own), float32, bfloat16 or float16"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
+        "auto",
+        description="auto (the checkpoint's own; float32 on a CPU), float32, bfloat16, float16; or int8, int4: "
+        "the weights of a plain checkpoint are quantised while it is loaded",
     )
     migrate: Literal["auto", "off"] = Field("auto", description="adopt models from legacy caches: auto, off")
     offline: bool = Field(False, description="true = no network, ever")

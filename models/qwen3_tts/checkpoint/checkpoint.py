@@ -65,6 +65,7 @@ class Checkpoint:
     config: dict[str, Any]
     tensors: Tensors
     layout: str  # PYTORCH_LAYOUT or MLX_LAYOUT
+    is_quantized_now: bool = False  # its linears are quantised while they are loaded, and not in its files
 
     @property
     def has_mlx_layout(self) -> bool:

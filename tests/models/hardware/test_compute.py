@@ -22,6 +22,13 @@ def test_a_rule_chooses_what_nobody_asked_for(device, asked, expected):
     assert chosen.dequantize == (device == "cpu" and chosen.backend != "llvm")
 
 
+@pytest.mark.parametrize(("device", "dtype", "computed"), [("cpu", "int8", "float32"), ("metal", "int4", None)])
+def test_whole_number_dtypes_are_those_of_the_weights_alone(device, dtype, computed):
+    chosen = compute.choose(device, dtype=dtype)
+    assert (chosen.dtype, chosen.bits) == (computed, int(dtype[-1]))
+    assert f"weights in {chosen.bits} bits" in str(chosen)
+
+
 @pytest.mark.parametrize(("device", "dtype"), [("cuda", None), ("cpu", "float16")])
 def test_numpy_is_refused_where_it_cannot_compute(device, dtype):
     with pytest.raises(InvalidInput, match="NumPy"):

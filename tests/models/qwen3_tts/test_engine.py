@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from models.protocol import (
 )
 from models.qwen3_tts.engine import check_device_memory, open_qwen3_tts
 from models.qwen3_tts.text_pieces import as_plain_text, pieces_of
+from tests.checkpoints import write_checkpoint
 from tests.reference import REFERENCE, audio
 
 LONG_TEXT = " ".join(f"Sentence number {number} is spoken in the same voice as all others." for number in range(14))
@@ -43,6 +45,21 @@ def preset_work(number, **details):
 
 def speak(engine, work, *, progress=lambda _id, _frames: True):
     return {answer.id: answer for answer in engine.speak(iter(work), progress=progress)}
+
+
+def test_take_keys_say_how_weights_were_quantised_and_those_of_plain_ones_stay(tmp_path):
+    wide = {"hidden_size": 128, "intermediate_size": 192, "text_hidden_size": 64}
+    folder = write_checkpoint(tmp_path, variant="custom_voice", talker=wide, dtype=mx.bfloat16)
+    known = {}
+    for dtype in ("float32", "int8", "int4"):
+        engine = open_qwen3_tts(folder, model="m", dtype=dtype, batch=1, memory_limit_bytes=None, backend="llvm")
+        facts = engine.facts()
+        known[facts.render_version] = (facts.dtype, facts.quantization)
+    assert known == {
+        "qwen3-tts/1+llvm-float32": ("float32", None),
+        "qwen3-tts/1+llvm-float32-int8": ("int8", "8-bit"),
+        "qwen3-tts/1+llvm-float32-int4": ("int4", "4-bit"),
+    }
 
 
 def test_all_work_is_answered_though_some_of_it_cannot_be_done(presets):

@@ -10,7 +10,8 @@ import pytest
 from models.checkpoint_format.files import file_header
 from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
-from models.qwen3_tts.quantize import is_quantized, quantize_checkpoint
+from models.qwen3_tts.checkpoint.quantized import is_quantized
+from models.qwen3_tts.quantize import quantize_checkpoint
 from registry.errors import Conflict, InvalidInput
 from tests.checkpoints import write_checkpoint
 
@@ -80,6 +81,34 @@ def test_the_copy_says_how_it_is_stored(plain, tmp_path):
 )
 def test_only_linears_whose_inputs_fill_whole_groups_are_packed(name, shape, expected):
     assert is_quantized(name, shape, group_size=64) is expected
+
+
+@pytest.mark.parametrize("backend", ["llvm", "numpy", "mlx"])
+@pytest.mark.parametrize(("dtype", "bits"), [("int8", 8), ("int4", 4)])
+def test_quantised_while_loading_it_speaks_as_the_quantised_copy(plain, tmp_path, dtype, bits, backend):
+    copy = load_speech_model(quantize_checkpoint(plain, tmp_path / "small", bits=bits), "float32", backend=backend)
+    model = load_speech_model(plain, dtype, backend=backend)
+    assert (model.quantized_to, model.quantization, model.dtype) == (dtype, f"{bits}-bit", "float32")
+    assert copy.quantized_to is None
+    request = SpeechRequest("Hello.", max_frames=3)
+    ours, theirs = (each.synthesize(request, Sampling.greedy()) for each in (model, copy))
+    np.testing.assert_array_equal(ours.codes, theirs.codes)
+    np.testing.assert_array_equal(ours.waveform, theirs.waveform)
+
+
+def test_a_quantised_checkpoint_stays_as_it_is_where_another_width_is_asked_for(plain, tmp_path):
+    model = load_speech_model(quantize_checkpoint(plain, tmp_path / "small", bits=4), "int8")
+    assert (model.quantized_to, model.quantization) == (None, "4-bit")
+
+
+def test_weights_that_are_not_finite_are_refused_while_they_are_quantised(tmp_path):
+    folder = write_checkpoint(tmp_path / "model", variant="base", dtype=mx.bfloat16, **WIDE)
+    tensors = mx.load(str(folder / "model.safetensors"))
+    name = "talker.model.layers.0.mlp.down_proj.weight"
+    tensors[name][3, 5] = float("nan")
+    mx.save_safetensors(str(folder / "model.safetensors"), tensors, metadata={"format": "pt"})
+    with pytest.raises(UnsupportedCheckpoint, match=name):
+        load_speech_model(folder, "int4")
 
 
 def test_other_widths_are_refused(plain, tmp_path):

@@ -12,7 +12,7 @@ from models.checkpoint_format.fit import LoadErrors
 from models.errors import UnsupportedCheckpoint
 from models.qwen3_tts.checkpoint.checkpoint import read_checkpoint
 from models.qwen3_tts.network.linear import Linear, QuantizedLinear, UnfusedLinear
-from models.qwen3_tts.network.weights import Reader
+from models.qwen3_tts.network.reader import Reader
 
 PLAIN = None
 PARTS = ("weight", "scales", "biases")
