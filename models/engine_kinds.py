@@ -26,6 +26,8 @@ class EngineKind:
     module: str = ""  # the package that it needs,
     extra: str = ""  # and the extra that installs it
     has_own_presets: bool = False  # besides the names that Qwen3-TTS and draft share
+    clones: bool = False  # makes a prompt from any recording, if its model can
+    narrator: str = "serena"  # the preset that reads books where no voice is named
     repository: str = ""  # whose files it uses as well where the shared directory has them
 
     @property
@@ -40,10 +42,16 @@ HIBARI = EngineKind(
     module="hibari",
     extra="natural",
     has_own_presets=True,
+    narrator="heart",
     repository="maureesewilliams/hibari",
 )
 QWEN3_TTS = EngineKind(
-    name="qwen3-tts", opener="models.processes.open_engine:open_qwen3_tts", has_weights=True, module="mlx", extra="cpu"
+    name="qwen3-tts",
+    opener="models.processes.open_engine:open_qwen3_tts",
+    has_weights=True,
+    module="mlx",
+    extra="cpu",
+    clones=True,
 )
 OWN = (DRAFT, HIBARI, QWEN3_TTS)
 _OWN_BY_NAME = {kind.name: kind for kind in OWN}

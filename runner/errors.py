@@ -113,12 +113,18 @@ class DependencyFailed(VoiceJobsError):
     code = "dependency-failed"
 
     def __init__(self, job_name: str) -> None:
-        hint = f"`voicejobs jobs show {job_name}` says why; retry that job, then this one."
+        hint = f"`voicejobs jobs show {job_name}` says why; a retry of this job tries that one again, too."
         super().__init__(f"This job needs the job {job_name!r}, which did not succeed.", hint=hint)
 
 
 class IdTaken(VoiceJobsError):
     code = "id-conflict"
+
+    def __init__(self, key: str, holder: str) -> None:
+        super().__init__(
+            f"The id {key!r} is already used by the job {holder!r} with different content.",
+            hint=f"Give the changed job another id, or none; or remove that one: `voicejobs jobs rm {holder}`.",
+        )
 
 
 class RecordedOtherwise(VoiceJobsError):

@@ -62,6 +62,7 @@ EXIT_CODES: dict[str, int] = {
     "part-not-found": NEEDS_ACTION,
     "job-not-retryable": NEEDS_ACTION,
     "job-finished": NEEDS_ACTION,
+    "job-in-use": NEEDS_ACTION,
     "voice-not-found": NEEDS_ACTION,
     "version-not-found": NEEDS_ACTION,
     "alias-not-found": NEEDS_ACTION,
@@ -78,6 +79,7 @@ EXIT_CODES: dict[str, int] = {
     "not-enough-memory": NEEDS_ACTION,
     "no-space": NEEDS_ACTION,
     "no-player": NEEDS_ACTION,
+    "not-spoken": NEEDS_ACTION,
     "no-encoder": NEEDS_ACTION,
     "cannot-move": NEEDS_ACTION,
     "undo-refused": NEEDS_ACTION,
@@ -97,6 +99,7 @@ EXIT_CODES: dict[str, int] = {
     # the same command can succeed later
     "busy": TRY_AGAIN,
     "no-runner": TRY_AGAIN,
+    "model-not-here": TRY_AGAIN,
     "model-in-use": TRY_AGAIN,
     "hub-unreachable": TRY_AGAIN,
     "hub-refused": TRY_AGAIN,

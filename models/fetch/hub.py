@@ -125,6 +125,12 @@ class Hub:
         self._with_retries(transfer.resume, what=what, advance=lambda: transfer.have_bytes)
         return file.sha256 or (metadata.etag if SHA256_HEX.fullmatch(metadata.etag or "") else None)
 
+    def _host(self) -> str:
+        from huggingface_hub import constants
+
+        endpoint = self.endpoint or constants.ENDPOINT
+        return urlsplit(endpoint).netloc or endpoint
+
     def _with_retries(self, ask: Callable[[], Result], *, what: str, advance: Callable[[], int] = lambda: 0) -> Result:
         """Ask, and again after faults that pass by themselves, for as long as `advance` grows. Raises our errors."""
         fruitless = 0
@@ -135,7 +141,7 @@ class Hub:
             except VoiceJobsError:
                 raise
             except Exception as error:  # whatever the library and its transport raise; `explained` knows each kind
-                failure, passes, wait_s = explained(error, what=what)
+                failure, passes, wait_s = explained(error, what=what, host=self._host())
                 if not passes:
                     # What the library and its transport say may name signed addresses; it goes no further.
                     raise failure from (None if isinstance(error, _transport_errors()) else error)
@@ -220,7 +226,7 @@ class _BrokenTransfer(Exception):
     """Connection that closed before the file was whole, or brought more than announced."""
 
 
-def explained(error: Exception, *, what: str) -> tuple[VoiceJobsError, bool, float]:
+def explained(error: Exception, *, what: str, host: str) -> tuple[VoiceJobsError, bool, float]:
     """Our error for one of the library's; whether asking again can help; and the wait that the hub asks for, in s."""
     from huggingface_hub import errors
 
@@ -232,9 +238,13 @@ def explained(error: Exception, *, what: str) -> tuple[VoiceJobsError, bool, flo
         )
         return failure, False, 0
     if isinstance(error, (_BrokenTransfer, *_transport_errors())):
-        hint = "Check the network and the proxy; what was fetched is kept, and the next attempt goes on from there."
-        kind = "the connection broke" if isinstance(error, _BrokenTransfer) else _plain_name(error)
-        return HubUnreachable(f"{what} could not be fetched: {kind}.", hint=hint), True, 0
+        hint = (
+            "Check the network and the proxy; what was downloaded is kept, and the next attempt continues from there."
+        )
+        fault = _plain_name(error)
+        is_away = any(word in fault for word in ("connect", "timeout", "refused"))
+        reason = f"{host} cannot be reached ({fault})" if is_away else f"the connection to {host} broke"
+        return HubUnreachable(f"{what} could not be downloaded: {reason}.", hint=hint), True, 0
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         hint = "Free some space; what was fetched is kept, and the next attempt goes on from there."
         return NoSpaceForModel(f"The disk filled up while {what} was fetched.", hint=hint), False, 0

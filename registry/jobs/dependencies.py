@@ -6,9 +6,11 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from registry.jobs.rows import IS_ASKED_AGAIN, IS_OPEN, WILL_END
-from registry.jobs.values import LOST_STATUSES, OPEN_STATUSES, RETRYABLE_STATUSES
+from registry.jobs.rows import IS_ASKED_AGAIN, IS_OPEN, WILL_END, job_from
+from registry.jobs.values import LOST_STATUSES, OPEN_STATUSES, RETRYABLE_STATUSES, Job
 from registry.storage.session import Session
+
+_IS_LOST_NEED = f"dependency.required = 1 AND job.status IN ('failed', 'cancelled') AND NOT {IS_ASKED_AGAIN}"
 
 
 def will_end(session: Session, job_id: int) -> bool:
@@ -45,6 +47,34 @@ class Settled:
 
     job_id: int
     failed_need: str | None = None  # the name of the job whose failure it cannot do without
+
+
+def lost_needs(session: Session, job_id: int) -> list[Job]:
+    """The failed and cancelled jobs without which this one cannot succeed, those they need themselves among them."""
+    question = f"""
+        WITH RECURSIVE lost (id) AS (
+            SELECT job.id FROM dependency JOIN job ON job.id = dependency.needs_id
+            WHERE dependency.job_id = :id AND {_IS_LOST_NEED}
+            UNION
+            SELECT job.id FROM lost JOIN dependency ON dependency.job_id = lost.id
+            JOIN job ON job.id = dependency.needs_id WHERE {_IS_LOST_NEED}
+        )
+        SELECT * FROM job WHERE id IN (SELECT id FROM lost) ORDER BY id
+    """
+    return [job_from(row) for row in session.rows(question, {"id": job_id})]
+
+
+def needs_job(session: Session, job_ids: Collection[int], needed_id: int) -> bool:
+    """Whether one of these jobs is another one, or waits for it, if only by way of others."""
+    question = """
+        WITH RECURSIVE needed (id) AS (
+            SELECT value FROM json_each(:ids)
+            UNION
+            SELECT dependency.needs_id FROM needed JOIN dependency ON dependency.job_id = needed.id
+        )
+        SELECT 1 FROM needed WHERE id = :needed
+    """
+    return bool(session.rows(question, {"ids": json.dumps(list(job_ids)), "needed": needed_id}))
 
 
 def settle(session: Session, finished_ids: Sequence[int]) -> list[Settled]:

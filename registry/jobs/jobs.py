@@ -31,7 +31,7 @@ OF_ITS_END = ("track", "voice", "files", "published_again")  # facts that are fo
 
 def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) -> Job:
     """Record a claimed drop under a free name; `taken` holds the name keys that the outbox has already."""
-    name, stem, suffix = _free_name(session, new.stem, taken=taken)
+    name, stem, suffix = free_name(session, new.stem, taken=taken)
     columns = {
         "name": name,
         "folded": name_key(name),
@@ -57,10 +57,7 @@ def add(session: Session, new: NewJob, *, taken: Collection[str] = frozenset()) 
         "live": int(new.live),
     }
     job = get(session, session.insert("job", columns))
-    needs = [(job.id, needs_id, required) for needs_id, required in new.dependencies.items()]
-    session.execute_many("INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
-    voices = [(job.id, voice_key, reference) for voice_key, reference in new.voices]
-    session.execute_many("INSERT INTO voice_need (job_id, folded, reference) VALUES (?, ?, ?)", voices)
+    _insert_needs(session, job.id, new)
     if new.kind == "design" and new.outcome is None:
         forget_candidates(session, name)  # a pruned job may have left some under this name
     return job
@@ -74,7 +71,7 @@ def _error_columns(error: JobError | None) -> dict[str, str | None]:
     }
 
 
-def _free_name(session: Session, wanted: str, *, taken: Collection[str]) -> tuple[str, str, int]:
+def free_name(session: Session, wanted: str, *, taken: Collection[str]) -> tuple[str, str, int]:
     """First free name, its stem and suffix: `hello`, else `hello-2`, `hello-3`, …, unused in the ledger and on disk."""
     stem = name_key(wanted)
     if stem not in taken and not _is_recorded_name(session, stem):
@@ -314,6 +311,44 @@ def _planned_warnings(session: Session, job_id: int) -> str:
     """The warnings of a job's plan, which holds over every retry."""
     question = "SELECT json_extract(plan_json, '$.warnings') AS warnings FROM job WHERE id = :id"
     return session.rows(question, {"id": job_id})[0]["warnings"] or "[]"
+
+
+def publishes_nothing(session: Session, job_id: int) -> bool:
+    """Whether nothing of a job is in the outbox or on its way there, but for its receipt; nor of jobs made for it."""
+    question = """
+        SELECT 1 FROM line WHERE job_id = :id AND take_key IS NOT NULL
+        UNION ALL SELECT 1 FROM job WHERE parent_id = :id LIMIT 1
+    """
+    return not session.rows(question, {"id": job_id})
+
+
+def replace(session: Session, job_id: int, new: NewJob) -> None:
+    """Give a failed job another content, claim and plan; its name, its `id` and the jobs that need it stay."""
+    for table in ("line", "dependency", "voice_need"):
+        session.execute_many(f"DELETE FROM {table} WHERE job_id = ?", [(job_id,)])
+    _update(
+        session,
+        job_id,
+        kind=new.kind,
+        content_sha256=new.content_sha256,
+        spec_json=new.spec_json,
+        claim_id=new.claim_id,
+        dropped_name=new.dropped_name,
+        priority=new.priority,
+        model=new.model,
+        makes_voice=new.makes_voice,
+        plan_json=None,
+        started_s=None,
+        facts_json=canonical_json(dict(new.facts)),
+    )
+    _insert_needs(session, job_id, new)
+
+
+def _insert_needs(session: Session, job_id: int, new: NewJob) -> None:
+    needs = [(job_id, needs_id, required) for needs_id, required in new.dependencies.items()]
+    session.execute_many("INSERT INTO dependency (job_id, needs_id, required) VALUES (?, ?, ?)", needs)
+    voices = [(job_id, voice_key, reference) for voice_key, reference in new.voices]
+    session.execute_many("INSERT INTO voice_need (job_id, folded, reference) VALUES (?, ?, ?)", voices)
 
 
 def change_claim(session: Session, job_id: int, claim_id: str, *, facts: JsonObject) -> None:

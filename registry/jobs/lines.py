@@ -17,6 +17,7 @@ from registry.storage.session import Session
 from registry.voices.names import name_key
 
 PAGE = 500
+_WAITS_FOR_VOICE = "job_id = :job AND status = 'waiting' AND json_extract(request_json, '$.voice.source') = :kind"
 
 
 def waiting(session: Session, job_id: int, *, model: str, after: int, limit: int) -> list[Line]:
@@ -64,6 +65,28 @@ def models_left(session: Session, job_ids: Sequence[int]) -> dict[int, list[str]
     for row in session.rows(question, {"ids": json.dumps(list(job_ids))}):
         left.setdefault(row["job_id"], []).append(row["model"])
     return left
+
+
+def models_waiting(session: Session, job_id: int, *, voice_kind: str) -> set[str]:
+    """The models of a job's lines that wait, and have a voice of this kind."""
+    question = f"SELECT DISTINCT model FROM line WHERE {_WAITS_FOR_VOICE}"
+    return {row["model"] for row in session.rows(question, {"job": job_id, "kind": voice_kind})}
+
+
+def give_to_model(session: Session, job_id: int, model: str, *, voice_kind: str, but: Collection[int]) -> int:
+    """Have another model speak the lines that wait, and have a voice of this kind; returns how many changed.
+
+    Those at the positions `but` stay with theirs. The job counts as one of the model of its first line that waits.
+    """
+    statement = f"""
+        UPDATE line SET model = :model WHERE {_WAITS_FOR_VOICE} AND model <> :model
+        AND position NOT IN (SELECT value FROM json_each(:but)) RETURNING id
+    """
+    values = {"job": job_id, "kind": voice_kind, "model": model, "but": json.dumps(list(but))}
+    changed = len(session.rows(statement, values))
+    if first := models_left(session, [job_id]).get(job_id):
+        session.execute_many("UPDATE job SET model = ? WHERE id = ?", [(first[0], job_id)])
+    return changed
 
 
 def pages(session: Session, job_id: int) -> Iterator[list[Line]]:

@@ -63,6 +63,16 @@ def list_jobs(
     return listed(session, [job_from(row) for row in rows])
 
 
+def names_like(session: Session, pattern: str, *, statuses: Sequence[str]) -> list[str]:
+    """Names of the jobs with one of these statuses that fit a pattern with `*`, `?` and `[…]`, the oldest first."""
+    question = """
+        SELECT name FROM job
+        WHERE status IN (SELECT value FROM json_each(:statuses)) AND folded GLOB :pattern ORDER BY id
+    """
+    rows = session.rows(question, {"statuses": json.dumps(list(statuses)), "pattern": name_key(pattern)})
+    return [row["name"] for row in rows]
+
+
 def next_jobs(session: Session, *, limit: int = PAGE) -> list[ListedJob]:
     """The jobs that have not begun, in the order in which they may, without what their files said."""
     question = f"""

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from registry.errors import Conflict
-from registry.jobs.dependencies import will_end
-from registry.jobs.jobs import by_name, change_claim
-from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobStatus, JsonObject, Request
+from registry.jobs.dependencies import lost_needs, will_end
+from registry.jobs.jobs import by_name, change_claim, replace
+from registry.jobs.values import (
+    CANCEL,
+    OPEN_STATUSES,
+    RETRY,
+    RETRYABLE_STATUSES,
+    Job,
+    JobStatus,
+    JsonObject,
+    NewJob,
+    Request,
+)
 from registry.storage.session import Session
 
 LIVE_DROP_S = 600.0  # a drop that was not claimed by then was taken back
@@ -21,13 +31,28 @@ class JobFinished(Conflict):
     code = "job-finished"
 
 
+class JobInUse(Conflict):
+    """A job that is open, or needed by one that is."""
+
+    code = "job-in-use"
+
+    def __init__(self, job: Job) -> None:
+        is_open = job.status in OPEN_STATUSES
+        said = f"is {job.status}" if is_open else "is needed by a job that has not ended"
+        hint = (
+            f"Cancel it first: `voicejobs jobs cancel {job.name}`." if is_open else "Wait for that one, or cancel it."
+        )
+        super().__init__(f"The job {job.name!r} {said}.", hint=hint)
+
+
 HAVE_FILES = ("synthesize", "design", "export")  # kinds whose files can be made again
 
 
 def add_request(session: Session, name: str, wanted: str, *, now_s: float, lacks_files: bool = False) -> Job:
-    """Ask the runner to cancel or retry a job. Raises JobNotFound, JobFinished or JobNotRetryable.
+    """Ask the runner to cancel a job, or to retry it with the failed ones it needs.
 
-    A job that is done is tried again when it `lacks_files` in the outbox.
+    A job that is done is tried again when it `lacks_files` in the outbox. Raises JobNotFound, JobFinished or
+    JobNotRetryable.
     """
     job = by_name(session, name)
     if wanted != CANCEL and lacks_files and job.status == JobStatus.DONE and job.kind in HAVE_FILES:
@@ -41,8 +66,17 @@ def add_request(session: Session, name: str, wanted: str, *, now_s: float, lacks
             "and done ones whose files are gone.",
             hint="" if job.status in OPEN_STATUSES else "Drop the job file again for a new run.",
         )
+    if wanted != CANCEL:
+        for need in lost_needs(session, job.id):
+            _insert(session, need.id, wanted, now_s=now_s)
     _insert(session, job.id, wanted, now_s=now_s)
     return job
+
+
+def replace_failed(session: Session, job_id: int, new: NewJob, *, now_s: float) -> None:
+    """Have a job that failed run with another content."""
+    replace(session, job_id, new)
+    _insert(session, job_id, RETRY, now_s=now_s)
 
 
 def resume(session: Session, job_id: int, *, claim_id: str, facts: JsonObject, now_s: float) -> None:

@@ -14,9 +14,9 @@ from registry.storage.session import Row
 
 IS_OPEN = "job.status IN ('waiting', 'queued', 'running')"
 IS_ASKED_AGAIN = """
-    job.status IN ('partial', 'failed', 'cancelled') AND EXISTS (
+    (job.status IN ('partial', 'failed', 'cancelled') AND EXISTS (
         SELECT 1 FROM job_request WHERE job_request.job_id = job.id AND job_request.request = 'retry'
-    )
+    ))
 """
 WILL_END = f"({IS_OPEN} OR {IS_ASKED_AGAIN})"
 # It has ended, nobody has asked anything of it, and no open job needs it: a lock its candidates, by their name.

@@ -7,14 +7,17 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from registry.jobs.values import Job, JobStatus, LineCounts
-from runner.outbox.progress_file import is_finishing, time_left_s
+from registry.jobs.values import JobStatus, ListedJob
+from runner.cli.console import say
+from runner.outbox.progress_file import NOTHING, is_finishing, time_left_s
+from runner.outbox.waits_file import NETWORK
 from runner.text_format import short, span
 
 if TYPE_CHECKING:
     from runner.cli.submit import Finished
     from runner.config.instance import Instance
     from runner.outbox.progress_file import UnderWay
+    from runner.outbox.waits_file import Wait
     from runner.submission.drop_writer import Submitted
 
 REDRAW_S = 0.1
@@ -23,12 +26,12 @@ FINISHING = "finishing"
 
 
 class ProgressLine:
-    """Line on stderr that shows progress within a `with`; silent unless enabled."""
+    """Line on stderr that shows progress within a `with`; where it is not enabled, only that the network is away."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
         self._drawn_s = 0.0
-        self._shown = ""
+        self._shown = self._told = ""
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -38,10 +41,13 @@ class ProgressLine:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
-    def update(self, job: Job, lines: LineCounts, under_way: UnderWay | None = None) -> None:
+    def update(self, listed: ListedJob, under_way: UnderWay = NOTHING, wait: Wait | None = None) -> None:
         """Draw the job's progress."""
         now_s = time.monotonic()
-        text = progress_text(job, lines, under_way, now_s=time.time())
+        text = progress_text(listed, under_way, wait, now_s=time.time())
+        if not self._enabled and wait is not None and wait.what == NETWORK and text != self._told:
+            self._told = text
+            say(text)
         if not self._enabled or text == self._shown or now_s - self._drawn_s < REDRAW_S:
             return
         self._drawn_s, self._shown = now_s, text
@@ -58,12 +64,15 @@ def wait_with_progress(instance: Instance, submitted: Submitted) -> Finished:
         return wait_for(instance, submitted, on_progress=line.update)
 
 
-def progress_text(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> str:
-    """`scene: [#####     ] 12/40 lines, 3 min left`"""
+def progress_text(listed: ListedJob, under_way: UnderWay = NOTHING, wait: Wait | None = None, *, now_s: float) -> str:
+    """`scene: [#####     ] 12/40 lines, 3 min left`; or for what it waits."""
+    job, lines = listed.job, listed.lines
+    if wait is not None:
+        return f"{job.name}: {wait.text}"
     if job.status != JobStatus.RUNNING or lines.total == 0:
         return f"{job.name}: {job.status}"
     ended = lines.published + lines.failed + lines.cancelled
-    begun = min(under_way.lines, lines.waiting + lines.taken) if under_way else 0.0
+    begun = min(under_way.lines, lines.waiting + lines.taken)
     filled = int(WIDTH * (ended + begun) / lines.total)
     bar = "#" * filled + " " * (WIDTH - filled)
     left_s = time_left_s(job, lines, under_way, now_s=now_s)

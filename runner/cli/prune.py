@@ -14,8 +14,10 @@ from registry.durable_files import fsync_folder
 from registry.errors import DatabaseLocked, storage_error
 from registry.jobs import jobs
 from registry.jobs.lists import prunable
+from registry.jobs.requests import JobInUse
 from registry.jobs.values import Job
 from registry.storage.database import Database
+from runner.cli.chosen_jobs import Chosen
 from runner.config.instance import Instance
 from runner.held_folders import Folder, names_in, remove_tree
 from runner.inbox.claims import Claims
@@ -56,6 +58,26 @@ def prune_jobs(instance: Instance, database: Database, *, older_than_s: float, d
         with contextlib.suppress(DatabaseLocked):  # a runner is writing a lot: the next prune gives the space back
             freed_bytes += database.compact(worth_bytes=WORTH_COMPACTING_BYTES)
     return Pruned(jobs=tuple(job.name for job in gone), freed_bytes=freed_bytes)
+
+
+def remove_jobs(instance: Instance, database: Database, chosen: Chosen) -> list[str]:
+    """Remove these jobs, if they have ended and none that is open needs them; returns the names of those removed.
+
+    Raises OutboxGone as `prune_jobs`.
+    """
+    Outbox(instance.outbox).require()
+    with database.read() as snapshot:
+        found: list[Job] = []
+        for name in chosen.names:
+            with chosen.noted():
+                found.append(jobs.by_name(snapshot, name))
+    removed: list[Job] = []
+    for start in range(0, len(found), JOBS_AT_ONCE):
+        removed += _remove(instance, database, found[start : start + JOBS_AT_ONCE])
+    _sweep(instance.outbox)
+    gone = {job.id for job in removed}
+    chosen.errors += [JobInUse(job) for job in found if job.id not in gone]
+    return [job.name for job in removed]
 
 
 def _remove(instance: Instance, database: Database, page: Sequence[Job]) -> list[Job]:

@@ -8,18 +8,19 @@ from __future__ import annotations
 import functools
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from registry.errors import VoiceJobsError, storage_error
 from registry.jobs import jobs
-from registry.jobs.lists import find_drop, line_counts, show_job
+from registry.jobs.lists import find_drop, listed, show_job
 from registry.jobs.requests import open_requests
-from registry.jobs.values import OPEN_STATUSES, Job, LineCounts
+from registry.jobs.values import OPEN_STATUSES, Job, ListedJob
 from registry.storage.database import Database
 from runner.config.instance import Instance
 from runner.errors import RunnerActive, Unforeseen
 from runner.exit_codes import INTERRUPTED, OK, TRY_AGAIN
 from runner.outbox.progress_file import NOTHING, UnderWay, lines_under_way
+from runner.outbox.waits_file import Wait, read_waits
 from runner.submission.drop_writer import Submitted
 from runner.worker.daemon import Runner
 
@@ -28,7 +29,7 @@ SERVICE_RETRY_S = 20.0  # after an error that somebody has to correct
 TOLD_AGAIN_S = 3600.0
 ANSWERED_WITHIN_S = 3.0  # a runner reads requests every second, between its steps
 
-OnProgress = Callable[[Job, LineCounts, UnderWay], None]
+OnProgress = Callable[[ListedJob, UnderWay, Wait | None], None]
 
 
 def run_daemon(instance: Instance) -> int:
@@ -109,17 +110,18 @@ class JobWaiter:
             if on_progress is not None:
                 state_dir = self._instance.state_dir
                 under_way = lines_under_way(state_dir, now_s=time.time()).get(self.job.id, NOTHING)
-                on_progress(self.job, line_counts(snapshot, self.job.id), under_way)
+                found = listed(snapshot, [self.job])[0]
+                on_progress(found, under_way, read_waits(state_dir).of(found, now_s=time.time()))
         return self.job.status not in OPEN_STATUSES
 
 
-def answer_to_request(database: Database, job: Job) -> str:
-    """Answer of the active runner to the latest request about a job; "" when it gave none in time."""
+def answers_to_requests(database: Database, asked: Sequence[Job]) -> dict[int, str]:
+    """Answers of the active runner to the latest requests about jobs, by ledger id; those that it gave in time."""
     deadline_s = time.monotonic() + ANSWERED_WITHIN_S
     while True:
         with database.read() as snapshot:
-            if all(request.job_id != job.id for request in open_requests(snapshot)):
-                return show_job(snapshot, job.name, lines=0).events[-1].message
-        if time.monotonic() >= deadline_s:
-            return ""
+            unanswered = {request.job_id for request in open_requests(snapshot)}
+            answered = [job for job in asked if job.id not in unanswered]
+            if len(answered) == len(asked) or time.monotonic() >= deadline_s:
+                return {job.id: show_job(snapshot, job.name, lines=0).events[-1].message for job in answered}
         time.sleep(POLL_S)

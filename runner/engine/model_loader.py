@@ -22,7 +22,8 @@ from registry.jobs.values import JobError
 from runner.config.instance import Instance
 from runner.config.model_names import engine_choice
 from runner.engine.client import EngineClient, EngineLost
-from runner.outbox.waits_file import ENGINE, MEMORY, MODEL, Wait, wait_for_error
+from runner.engine.hub_watch import HubWatch
+from runner.outbox.waits_file import ENGINE, MEMORY, MODEL, NETWORK, Wait, wait_for_error
 from runner.text_format import counted
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ LOAD_DEATHS = 8  # deaths of the engine over one model, in some two minutes, bef
 PROGRESS_EVERY_S = 15.0  # between two events of a download in the ledger
 LOAD_PAUSE_S = 1.0  # before the second try; twice as long before the third, and so on …
 LONGEST_LOAD_PAUSE_S = 60.0  # … up to this
+LONGEST_NETWORK_PAUSE_S = 300.0  # … or this, for a hub that cannot be reached: when it answers, the next try is made
+WAITED_FOR = ("hub-unreachable", "hub-refused")  # errors that no number of tries turns into a failure
 GIVEN_UP_S = 60.0  # how long jobs that waited for a model fail for what it failed for, without another try
 PATIENCE_S = 2.0  # what it may take to look at a model that is here: what takes longer holds nobody else up
 
@@ -70,6 +73,11 @@ class _Pursuit:
     thread: threading.Thread | None = None
     prepared: Prepared | None = None  # set by the thread, and kept until the model is loaded
 
+    @property
+    def waits_for_network(self) -> bool:
+        """Whether the next try comes after a pause, or sooner when the hub answers."""
+        return self.thread is None and self.not_before_s > 0 and self.wait is not None and self.wait.what == NETWORK
+
     def is_long(self, now_s: float) -> bool:
         """Whether others should go on meanwhile: it is being fetched, or tried again in a while."""
         if self.thread is not None:
@@ -99,8 +107,12 @@ class ModelLoader:
     news: SimpleQueue[tuple[str, ModelEvent]] = field(default_factory=SimpleQueue)  # of a model, for the ledger
     prepare: Callable[..., Prepared] = field(default_factory=lambda: prepare_model)
     clock: Callable[[], float] = time.time  # of claims
+    hub_watch: HubWatch = field(init=False)
     _pursuits: dict[str, _Pursuit] = field(default_factory=dict)
     _given_up: dict[str, _GivenUp] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.hub_watch = HubWatch(self.wake)
 
     @property
     def facts(self) -> EngineFacts | None:
@@ -118,13 +130,18 @@ class ModelLoader:
         """Models that cannot speak at this moment, and why."""
         found = {}
         for name, pursuit in self._pursuits.items():
-            if pursuit.wait is not None:
-                found[name] = pursuit.wait
+            if pursuit.wait is not None and (pursuit.thread is not None or pursuit.not_before_s):
+                found[name] = pursuit.wait  # else nobody has wanted the next try
             elif pursuit.is_long(now_s):
                 found[name] = Wait(MODEL, f"{name} is being fetched.")
         if self.loading is not None:
             found.setdefault(self.loading, Wait(ENGINE, f"{self.loading} is being loaded."))
         return found
+
+    def unreachable(self) -> frozenset[str]:
+        """The models for which the network was tried in vain as often as any fault is: `run --once` waits no longer."""
+        found = (pursuit for pursuit in self._pursuits.values() if pursuit.waits_for_network)
+        return frozenset(pursuit.name for pursuit in found if pursuit.tries >= LOAD_TRIES)
 
     def given_up(self, name: str | None, *, claimed_s: float, now_s: float) -> FailedModel | None:
         """Failure of a model over a job that waited for it; None when it is worth a try."""
@@ -137,8 +154,10 @@ class ModelLoader:
         return None
 
     def try_all_again(self) -> None:
-        """Somebody wants jobs tried again: no model is given up any more."""
+        """Somebody wants jobs tried again: no model is given up any more, and none waits for its next try."""
         self._given_up.clear()
+        for pursuit in self._pursuits.values():
+            pursuit.not_before_s = 0.0
 
     def fetch(self, name: str, *, now_s: float) -> bool:
         """Bring the weights to this disk, whatever the engine does meanwhile; returns whether they are here."""
@@ -163,13 +182,19 @@ class ModelLoader:
         pursuit.prepared = None  # if that fails, it is looked for again
 
     def next_try_s(self) -> float | None:
-        """Time of the next try at a model that could not be had."""
-        waiting = (pursuit for pursuit in self._pursuits.values() if pursuit.thread is None)
-        return min((pursuit.not_before_s for pursuit in waiting if pursuit.not_before_s), default=None)
+        """Time of the next try at a model that could not be had, or of the next question to the hub."""
+        waiting = [pursuit for pursuit in self._pursuits.values() if pursuit.thread is None]
+        dues = [pursuit.not_before_s for pursuit in waiting if pursuit.not_before_s]
+        if any(
+            pursuit.waits_for_network and pursuit.not_before_s > self.hub_watch.next_look_s() for pursuit in waiting
+        ):
+            dues.append(self.hub_watch.next_look_s())
+        return min(dues, default=None)
 
     def tick(self, *, now_s: float) -> list[FailedModel]:
         """Go on once threads are done; returns which models cannot be had, and why."""
         lost = []
+        self._look_at_hub(now_s)
         for pursuit in list(self._pursuits.values()):
             prepared = pursuit.prepared
             if pursuit.not_before_s <= now_s:
@@ -178,12 +203,34 @@ class ModelLoader:
                 continue
             pursuit.thread.join()
             pursuit.thread = None
-            if prepared.error is not None:
+            if prepared.error is None:
+                pursuit.wait = None
+            else:
                 pursuit.prepared = None
                 error = JobError.of(prepared.error)
+                if error.code in WAITED_FOR:
+                    self._wait_for_network(pursuit, error, now_s=now_s)
+                    continue
                 tries = LOAD_TRIES if prepared.error.retryable else 1
                 lost += self._failure(prepared.name, error, tries=tries, now_s=now_s)
         return lost
+
+    def _wait_for_network(self, pursuit: _Pursuit, error: JobError, *, now_s: float) -> None:
+        """Try again after a pause, for as long as it takes."""
+        pursuit.tries += 1
+        pursuit.not_before_s = now_s + min(LONGEST_NETWORK_PAUSE_S, LOAD_PAUSE_S * 2 ** min(pursuit.tries - 1, 10))
+        wait = wait_for_error(error)
+        if wait != pursuit.wait:
+            logger.warning("%s waits for the network: %s", pursuit.name, error.message)
+        pursuit.wait = wait
+
+    def _look_at_hub(self, now_s: float) -> None:
+        """Try at once what waited for the network, when the hub answers again."""
+        waiting = [pursuit for pursuit in self._pursuits.values() if pursuit.waits_for_network]
+        if waiting and self.hub_watch.is_back(now_s):
+            logger.info("the model hub answers again")
+            for pursuit in waiting:
+                pursuit.not_before_s = now_s
 
     def on_ready(self) -> None:
         """The engine has loaded what was asked for."""
@@ -245,6 +292,8 @@ class ModelLoader:
         name = pursuit.name
 
         def tell(event: ModelEvent) -> None:
+            if event.kind == "progress":  # bytes come: it waits no more
+                pursuit.wait = None
             self.news.put((name, event))
             self.wake()
 

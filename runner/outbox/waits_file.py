@@ -10,9 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.errors import VoiceJobsError
 from registry.jobs.values import Job, JobError, JobStatus, ListedJob
+
+if TYPE_CHECKING:
+    from runner.config.instance import Instance  # lists read this file, and need no pydantic for it
 
 FILE = "waits.json"
 # What a job may wait for.
@@ -91,6 +95,11 @@ def read_waits(state_dir: Path) -> Waits:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Waits()
+
+
+def waits_of(instance: Instance) -> Waits:
+    """Everything that keeps jobs waiting, as far as an active runner tells."""
+    return read_waits(instance.state_dir) if instance.runner_is_active() else NO_RUNNER_YET
 
 
 @dataclass

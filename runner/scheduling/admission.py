@@ -13,7 +13,7 @@ from typing import Any
 
 from registry.errors import NotFound, VoiceJobsError
 from registry.jobs import dependencies, jobs
-from registry.jobs.requests import resume, take_live_drop
+from registry.jobs.requests import replace_failed, resume, take_live_drop
 from registry.jobs.values import LOST_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobError, JobStatus, NewJob
 from registry.storage.session import Session
 from registry.voices.candidates import find_candidates
@@ -106,7 +106,8 @@ class Admission:
         if spec is None:
             assert drop.problem is not None, "a drop holds a job, or the reason why not"
             return self._answer(drop, JobStatus.REJECTED, error=drop.problem)
-        if spec.id is not None and (holder := jobs.by_key(self.session, spec.id)) is not None:
+        holder = jobs.by_key(self.session, spec.id) if spec.id is not None else None
+        if holder is not None and not self._frees_its_id(holder, drop):
             return self._answer_for_holder(drop, holder)
         try:
             if isinstance(spec, SynthesizeSpec):
@@ -116,37 +117,52 @@ class Admission:
             raise
         except VoiceJobsError as error:
             return self._answer(drop, JobStatus.REJECTED, error=error)
+        if holder is not None:
+            return self._replace(drop, spec, needs, holder)
         return Admitted(job=self._record(drop, spec, needs))
 
+    def _frees_its_id(self, holder: Job, drop: ClaimedDrop) -> bool:
+        """Whether a job with this `id` failed and left nothing behind, so that another content may have it."""
+        is_other, is_lost = drop.content_sha256 != holder.content_sha256, holder.status in LOST_STATUSES
+        return is_other and is_lost and not self._is_open(holder.id) and jobs.publishes_nothing(self.session, holder.id)
+
+    def _replace(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs, holder: Job) -> Admitted:
+        """Have a job that failed go on with other content, under its name."""
+        if dependencies.needs_job(self.session, needs.jobs, holder.id):
+            return self._answer_for_holder(drop, holder)  # what it needs now waits for it
+        replace_failed(self.session, holder.id, self._new_job(drop, spec, needs), now_s=self.now_s)
+        message = f"dropped again as {drop.dropped_name}, with other content"
+        jobs.add_event(self.session, holder.id, kind=RETRY, message=message, at_s=self.now_s)
+        return Admitted(job=jobs.get(self.session, holder.id), freed_claim=holder.claim_id)
+
     def _record(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> Job:
+        job = jobs.add(self.session, self._new_job(drop, spec, needs), taken=self.taken)
+        return self._noted(job, "claimed", f"claimed as {drop.dropped_name}")
+
+    def _new_job(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> NewJob:
         waits = any(self._is_open(job_id) for job_id in needs.jobs)
         required = [jobs.get(self.session, job_id) for job_id, is_required in needs.jobs.items() if is_required]
         failed = next((job for job in required if job.status in LOST_STATUSES and not self._is_open(job.id)), None)
-        job = jobs.add(
-            self.session,
-            NewJob(
-                stem=spec.id or job_name_from(drop.dropped_name),
-                key=spec.id,
-                dropped_name=printable_name(drop.dropped_name),
-                kind=spec.kind,
-                content_sha256=drop.content_sha256,
-                spec_json=drop.spec_json,
-                claim_id=drop.claim_id,
-                claimed_s=self.now_s,
-                priority=spec.priority,
-                model=self._likely_model(spec),
-                status=JobStatus.WAITING if waits else JobStatus.QUEUED,
-                outcome=JobStatus.FAILED if failed else None,
-                error=JobError.of(DependencyFailed(failed.name)) if failed else None,
-                makes_voice=name_key(made) if (made := drop.voice or spec.voice_made()) else None,
-                dependencies=needs.jobs,
-                voices=tuple(dict.fromkeys(needs.voices)),
-                facts=self._file_facts(drop),
-                live=take_live_drop(self.session, drop.dropped_name, drop.content_sha256 or ""),
-            ),
-            taken=self.taken,
+        return NewJob(
+            stem=spec.id or job_name_from(drop.dropped_name),
+            key=spec.id,
+            dropped_name=printable_name(drop.dropped_name),
+            kind=spec.kind,
+            content_sha256=drop.content_sha256,
+            spec_json=drop.spec_json,
+            claim_id=drop.claim_id,
+            claimed_s=self.now_s,
+            priority=spec.priority,
+            model=self._likely_model(spec),
+            status=JobStatus.WAITING if waits else JobStatus.QUEUED,
+            outcome=JobStatus.FAILED if failed else None,
+            error=JobError.of(DependencyFailed(failed.name)) if failed else None,
+            makes_voice=name_key(made) if (made := drop.voice or spec.voice_made()) else None,
+            dependencies=needs.jobs,
+            voices=tuple(dict.fromkeys(needs.voices)),
+            facts=self._file_facts(drop),
+            live=take_live_drop(self.session, drop.dropped_name, drop.content_sha256 or ""),
         )
-        return self._noted(job, "claimed", f"claimed as {drop.dropped_name}")
 
     def add_child(self, spec: JobSpec, *, stem: str, parent: Job, role: str) -> Job:
         """Record a job that a script needs. Raises DependencyUnknown and others, as a drop would be rejected."""
@@ -238,9 +254,7 @@ class Admission:
     def _answer_for_holder(self, drop: ClaimedDrop, holder: Job) -> Admitted:
         """An id that is held already: the same drop again, or another one."""
         if drop.content_sha256 != holder.content_sha256:
-            message = f"The id {holder.key!r} belongs to the job {holder.name!r}, which says something else."
-            error = IdTaken(message, hint="Give the changed job another id, or none.")
-            return self._answer(drop, JobStatus.REJECTED, error=error)
+            return self._answer(drop, JobStatus.REJECTED, error=IdTaken(holder.key or "", holder.name))
         if holder.status in RETRYABLE_STATUSES and not self._is_open(holder.id):
             facts, claim_id = self._file_facts(drop), drop.claim_id
             resume(self.session, holder.id, claim_id=claim_id, facts=facts, now_s=self.now_s)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.engine_kinds import DRAFT, HIBARI, kind_of_model, model_without_folder
+from models.engine_kinds import kind_of_model, model_without_folder
 from models.errors import PromptModelMismatch
 from models.store.catalog import entry_named
 from models.store.shared_directory import resolve_models_dir
@@ -138,7 +138,7 @@ def relock_hint(name: str, model: str) -> str:
     """A hint on how to make a lock fit another model, where that model or its sibling can clone."""
     sibling = sibling_for(model, CLONE)
     entry = entry_named(sibling)
-    if model in (DRAFT.name, HIBARI.name) or (entry is not None and CLONE not in entry.abilities):
+    if not kind_of_model(model).clones or (entry is not None and CLONE not in entry.abilities):
         return OTHER_VOICE
     return (
         f"Leave `model` out, or run `voicejobs voices relock {name} --model {shlex.quote(sibling)}` "

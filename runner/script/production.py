@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from models.engine_kinds import HIBARI, kind_of_model
+from models.engine_kinds import kind_of_model
 from models.text.spoken_form import speaks
 from runner.jobfile.specs import (
     DEFAULT_CANDIDATE_TEXT,
@@ -69,7 +69,7 @@ def reading_request(spec: ScriptSpec, folder: Path) -> dict[str, Any]:
 
 def _default_narrator(model: str) -> str:
     """The preset that narrates where nobody is named: one that the model has."""
-    return "preset:heart" if kind_of_model(model).name == HIBARI.name else "preset:serena"
+    return f"preset:{kind_of_model(model).narrator}"
 
 
 def script_json(production: Production, spec: ScriptSpec, *, job: str | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -20,8 +20,9 @@ from registry.storage.object_store import ObjectStore
 from registry.storage.session import Session
 from runner.config.instance import Instance
 from runner.config.serve_settings import ServeSettings
+from runner.outbox.waits_file import NETWORK, read_waits
 from runner.scheduling.pronunciation_file import PronunciationFile
-from runner.serve.errors import NoRunner, RequestRefused
+from runner.serve.errors import NoModel, NoRunner, RequestRefused
 from runner.serve.ledger_watch import LedgerWatch
 
 Answer = TypeVar("Answer")
@@ -96,6 +97,13 @@ class ServeContext:
         """Raises NoRunner when nobody would do the work."""
         if not await self.runner_is_active():
             raise NoRunner
+
+    async def require_models(self, names: Collection[str | None]) -> None:
+        """Raises NoModel when one of these waits for the network."""
+        waits = (await self.in_thread(lambda: read_waits(self.instance.state_dir))).models
+        for name in names:
+            if name is not None and (wait := waits.get(name)) is not None and wait.what == NETWORK:
+                raise NoModel(wait.why)
 
     async def require_room(self) -> None:
         """Raises RequestRefused when as many jobs wait as may."""

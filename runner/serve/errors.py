@@ -3,6 +3,7 @@
 VoiceJobsError
 ├── RequestRefused     a request that is not carried out, with its status
 │   ├── NoRunner       nobody would do the work
+│   ├── NoModel        the model is still to be downloaded, and the network is away
 │   └── NoRecogniser   nothing can be transcribed
 └── InvalidInput
     └── KeyFileInvalid the file of `key_file` holds no usable key
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 OPENAI_PATHS = "/v1"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}  # OpenAI's, by status
+RETRY_AFTER_S = 30  # of a client that asked for what needs the network
 PHRASES = {404: "There is nothing at {path}.", 405: "{method} is not possible at {path}."}
 
 
@@ -56,6 +58,19 @@ class NoRunner(RequestRefused):
     def __init__(self) -> None:
         hint = "Start one with `voicejobs run`, or start the server with `voicejobs serve --with-runner`."
         super().__init__(503, "No runner is active, so nothing can be spoken.", hint=hint, wire_code="no_runner")
+
+
+class NoModel(RequestRefused):
+    code = "model-not-here"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            503,
+            f"The model that speaks this is not here yet. {why}",
+            hint="It is downloaded as soon as the network allows it; until then another model can be asked for.",
+            wire_code="model_not_here",
+            headers={"Retry-After": str(RETRY_AFTER_S)},
+        )
 
 
 class NoRecogniser(RequestRefused):

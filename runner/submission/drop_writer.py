@@ -16,9 +16,11 @@ from typing import Any
 
 from registry.durable_files import fsync_file
 from registry.errors import InvalidInput, ReadOnly, storage_error
+from registry.jobs.jobs import by_key, free_name
 from registry.jobs.lists import LedgerMark, mark
 from registry.storage.connection import WRITABLE_AGAIN
 from registry.storage.database import Database
+from registry.voices.names import name_key
 from runner.config.instance import Instance
 from runner.errors import JobFileInvalid, UsageProblem
 from runner.held_folders import Folder, move_new, remove_tree
@@ -58,6 +60,24 @@ def submit_job(
     except OSError as error:
         raise storage_error(error, f"writing into {instance.inbox}") from error
     return Submitted(path=instance.inbox / name, key=job.spec.id, since=since)
+
+
+def job_name_for(instance: Instance, job: JobOnDisk, *, file_name: str) -> str:
+    """Name that a job gets when it is dropped now: its `id`, or a name that nothing in ledger, outbox and inbox has."""
+    instance.prepare()
+    with Database.open(instance.database_path, root=instance.root) as database, database.read() as session:
+        if job.spec.id is not None and (holder := by_key(session, job.spec.id)) is not None:
+            return holder.name
+        folders = [instance.outbox] if job.spec.id is not None else [instance.outbox, instance.inbox]
+        taken = {name_key(job_name_from(name)) for folder in folders for name in _names_in(folder)}
+        return free_name(session, job.spec.id or job_name_from(file_name), taken=taken)[0]
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise storage_error(error, f"listing {folder}") from error
 
 
 def _mark(instance: Instance, job: JobOnDisk, database: Database | None) -> LedgerMark:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 
-from registry.errors import StorageError
+from registry.errors import NotFound, StorageError
 from registry.jobs import jobs, lines
 from registry.jobs.children import children_of
 from registry.jobs.requests import HAVE_FILES, add_request, drop_requests, open_requests
@@ -14,6 +14,7 @@ from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSE
 from registry.storage.session import Session
 from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
+from runner.scheduling.default_model import renew_model
 from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted, ReadyMayExist
@@ -103,9 +104,19 @@ class JobRequests:
                     add_request(session, child.name, RETRY, now_s=self.context.clock())
             jobs.reset_for_retry(session, job.id)
             lines.publish_again(session, job.id, unless_in=there)
-            jobs.add_event(session, job.id, kind=RETRY, message="tried again", at_s=self.context.clock())
+            model = self._renewed_model(session, job)
+            message = f"queued again, by {model}" if model else "queued again"
+            jobs.add_event(session, job.id, kind=RETRY, message=message, at_s=self.context.clock())
         self.events.append(ReadyMayExist())
         return True
+
+    def _renewed_model(self, session: Session, job: Job) -> str | None:
+        """The model of today's settings, when lines of the job are given to it."""
+        try:
+            return renew_model(session, job, self.context.models)
+        except NotFound as error:  # the setting names none: the job keeps its model
+            logger.warning("job %d (%s) keeps its model: %s", job.id, job.name, error)
+            return None
 
     def _note(self, job: Job, kind: str, message: str) -> None:
         with self.context.database.write() as session:

@@ -344,8 +344,9 @@ class Worker:
         """Whether nothing is left in inbox and ledger that could be worked on at this moment."""
         if self._must_recover:
             return self.pause.is_hopeless
+        unreachable = self.loader.unreachable()
         if (
-            self.in_flight.jobs
+            any(active.model not in unreachable for active in self.in_flight.jobs.values())
             or self.in_flight.results
             or self.drops
             or self.is_busy
@@ -359,7 +360,7 @@ class Worker:
         with self.context.database.read() as session:
             now_s = self.context.clock()
             return not self.job_requests.are_waiting(session) and not ready_jobs(
-                session, now_s=now_s, overdue_before_s=0, model=None, limit=1
+                session, now_s=now_s, overdue_before_s=0, model=None, limit=1, absent=unreachable
             )
 
     def stop(self) -> None:

@@ -1,14 +1,13 @@
-"""`voicejobs jobs`: the ledger shown, and requests to cancel or retry."""
+"""`voicejobs jobs`: the ledger shown. What changes jobs is in `jobs_changed`."""
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.jobs.values import CANCEL, RETRY, JobStatus
+from registry.jobs.values import JobStatus
 from runner.cli.console import (
     NO_RUNNER,
     Command,
@@ -20,31 +19,44 @@ from runner.cli.console import (
     show,
     terminal_table,
 )
-from runner.errors import UsageProblem
 from runner.outbox.receipt import error_entry
 from runner.redaction import redact
-from runner.text_format import ago, counted, short, size, span, when
+from runner.text_format import ago, short, span, when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from registry.jobs.values import JobDetails, JobError, LineCounts, ListedJob
     from registry.storage.database import Database
-    from registry.storage.session import Session
     from runner.outbox.waits_file import Waits
 
 WAITING_SHOWN = 10
 STATUSES = [str(status) for status in JobStatus]
 
 
+CHANGES = "runner.cli.commands.jobs_changed"
+AUDITIONS = "runner.cli.commands.auditions"
+COMMANDS = {
+    "play": (f"{AUDITIONS}:play", "Play the track of a job, a line, or candidates."),
+    "open": (f"{AUDITIONS}:open_", "Open a job's folder in the outbox, on a desktop."),
+    "retry": (f"{CHANGES}:retry", "Run failed, partial or cancelled jobs again; finished lines are kept."),
+    "cancel": (f"{CHANGES}:cancel", "Cancel waiting or running jobs; published lines stay in the outbox."),
+    "rm": (f"{CHANGES}:rm", "Remove jobs that ended, from the ledger and the outbox."),
+    "prune": (f"{CHANGES}:prune", "Remove jobs that ended long ago, from the ledger and the outbox."),
+}
+
+
 @click.group(
-    cls=LazyGroup, examples=("voicejobs jobs list", "voicejobs jobs show scene-4", "voicejobs jobs retry scene-4")
+    cls=LazyGroup,
+    table=COMMANDS,
+    examples=("voicejobs jobs list", "voicejobs jobs show scene-4", "voicejobs jobs retry scene-4"),
 )
 def jobs() -> None:
-    """List, show, retry, cancel and prune jobs."""
+    """List, show, play, retry, cancel and remove jobs."""
 
 
-def _database() -> Database:
+def open_ledger() -> Database:
+    """The database of this command line's instance."""
     from registry.storage.database import Database
 
     instance = current_instance()
@@ -72,11 +84,12 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
     """
     from registry.jobs.jobs import is_recorded
     from registry.jobs.lists import list_jobs
+    from runner.outbox.waits_file import waits_of
 
-    with _database() as database, database.read() as snapshot:
+    with open_ledger() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
         inbox = "" if as_json or statuses else _inbox_text(lambda claim_id: is_recorded(snapshot, claim_id))
-    waits = _waits()
+    waits = waits_of(current_instance())
     shown = [_listed_json(listed, waits) for listed in found] if as_json else found
     show(shown, as_json=as_json, text=lambda found: _list_text(found, waits))
     if inbox:
@@ -149,14 +162,6 @@ def _note(listed: ListedJob, waits: Waits) -> str:
     return FINISHING if is_finishing(listed.job, listed.lines) else _error_text(listed.job.error)
 
 
-def _waits() -> Waits:
-    """Everything that keeps jobs waiting, as far as an active runner tells."""
-    from runner.outbox.waits_file import NO_RUNNER_YET, read_waits
-
-    instance = current_instance()
-    return read_waits(instance.state_dir) if instance.runner_is_active() else NO_RUNNER_YET
-
-
 def _lines_text(lines: LineCounts) -> str:
     failed = f" ({lines.failed} failed)" if lines.failed else ""
     return f"{lines.published}/{lines.total}{failed}" if lines.total else "-"
@@ -193,14 +198,15 @@ def _listed_json(listed: ListedJob, waits: Waits) -> dict[str, Any]:
 def show_(job: str, lines: int, as_json: bool) -> None:
     """Show one job: its state, lines and events, and what to do about errors."""
     from registry.jobs.lists import show_job
+    from runner.outbox.waits_file import waits_of
 
     instance = current_instance()
-    with _database() as database, database.read() as snapshot:
+    with open_ledger() as database, database.read() as snapshot:
         details = show_job(snapshot, job, lines=lines)
     if as_json:
         show(_details_json(details), as_json=True, text=str)
         return
-    echo(redact(_details_text(details, outbox=str(instance.outbox), waits=_waits())))
+    echo(redact(_details_text(details, outbox=str(instance.outbox), waits=waits_of(instance))))
     _warn_of_no_runner([details.listed])
 
 
@@ -208,9 +214,11 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
     import dataclasses
     import json
 
+    from runner.outbox.waits_file import waits_of
+
     job = details.job
     return {
-        **_listed_json(details.listed, _waits()),
+        **_listed_json(details.listed, waits_of(current_instance())),
         "id": job.key,
         "dropped_name": job.dropped_name,
         "attempts": job.attempts,
@@ -275,84 +283,3 @@ def _details_text(details: JobDetails, *, outbox: str, waits: Waits) -> str:
     if details.events:
         parts.append("\n".join(f"{when(event.at_s)}  {event.kind}: {event.message}" for event in details.events[-20:]))
     return "\n\n".join(parts)
-
-
-def _ask(names: tuple[str, ...], request: str, *, done: str) -> None:
-    from registry.jobs.requests import add_request
-    from runner.cli.run import answer_to_request
-
-    is_active = current_instance().runner_is_active()
-    with _database() as database:
-        for name in names:
-            with database.write() as session:
-                lacks_files = request == RETRY and _lacks_files(session, name)
-                job = add_request(session, name, request, now_s=time.time(), lacks_files=lacks_files)
-            say(f"{job.name}: {(is_active and answer_to_request(database, job)) or done}")
-    if not is_active:
-        say(NO_RUNNER)
-
-
-def _lacks_files(session: Session, name: str) -> bool:
-    """Whether a job is done, and files of it are not in the outbox."""
-    from registry.jobs.jobs import find_by_name
-    from registry.jobs.lines import published_files
-    from registry.voices.names import name_key
-    from runner.outbox.outbox import RECEIPT, Outbox
-
-    job = find_by_name(session, name)
-    if job is None or job.status != JobStatus.DONE:
-        return False
-    there = Outbox.of(current_instance()).files_of(job.name)
-    return any(name_key(file) not in there for file in (RECEIPT, *published_files(session, job.id)))
-
-
-@jobs.command("retry", cls=Command, examples=("voicejobs jobs retry scene-4",))
-@click.argument("names", metavar="JOB…", nargs=-1, required=True)
-def retry(names: tuple[str, ...]) -> None:
-    """Run failed, partial or cancelled jobs again; finished lines are kept.
-
-    A job that is done, and files of which are no longer in the outbox, makes these again, from stored takes where
-    there are any.
-    """
-    _ask(names, RETRY, done="will run again")
-
-
-@jobs.command("cancel", cls=Command, examples=("voicejobs jobs cancel scene-4",))
-@click.argument("names", metavar="JOB…", nargs=-1, required=True)
-def cancel(names: tuple[str, ...]) -> None:
-    """Cancel waiting or running jobs; published lines stay in the outbox."""
-    _ask(names, CANCEL, done="will be cancelled")
-
-
-UNITS_S = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
-
-
-def seconds_in(text: str) -> float:
-    """`30d` → seconds. Raises UsageProblem."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)\s*", text)
-    if match is None:
-        raise UsageProblem(f"{text!r} is not a length of time.", hint="Write 12h, 30d or 8w.")
-    return float(match[1]) * UNITS_S[match[2]]
-
-
-@jobs.command(
-    "prune",
-    cls=Command,
-    examples=("voicejobs jobs prune --older-than 30d", "voicejobs jobs prune --older-than 2w --dry-run"),
-)
-@click.option("--older-than", required=True, metavar="TIME", help="Minimum time since they ended: 12h, 30d, 8w.")
-@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
-@json_option
-def prune(older_than: str, dry_run: bool, as_json: bool) -> None:
-    """Remove jobs that ended, from the ledger and the outbox.
-
-    Voices, takes and candidates are kept. Works while a runner is active.
-    """
-    from runner.cli.prune import prune_jobs
-
-    ended_before_s = time.time() - seconds_in(older_than)
-    with _database() as database:
-        pruned = prune_jobs(current_instance(), database, older_than_s=ended_before_s, dry_run=dry_run)
-    verb = "would be pruned" if dry_run else "pruned"
-    text = f"{counted(len(pruned.jobs), 'job')} {verb}, {size(pruned.freed_bytes)}"
-    show(pruned, as_json=as_json, text=lambda _: text)

@@ -1,17 +1,14 @@
-"""`voicejobs check`, `schema`, `submit` and `run`: job files checked, dropped into the inbox, and worked on."""
+"""`voicejobs check`, `schema` and `run`: job files checked, and worked on."""
 
 from __future__ import annotations
 
 import functools
 import os
 import signal
-from pathlib import Path
 
 import click
 
-from models.named_paths import is_folder, named_path
 from runner.cli.console import (
-    NO_RUNNER,
     Command,
     complain,
     current_instance,
@@ -22,9 +19,7 @@ from runner.cli.console import (
     show,
     standard_input,
     to_json,
-    warn_of_unheard_settings,
 )
-from runner.cli.progress import wait_with_progress
 from runner.errors import UsageProblem
 from runner.exit_codes import FAILED, OK
 from runner.text_format import counted
@@ -70,55 +65,6 @@ def schema() -> None:
     from runner.jobfile.parse import job_schema
 
     show(job_schema(), as_json=True, text=str)
-
-
-@click.command(
-    cls=Command,
-    examples=(
-        "voicejobs submit hello.toml",
-        "voicejobs submit --wait scene.toml          # shows progress; the exit code is the job's",
-        "voicejobs submit examples/audiobook         # a folder: its job file and the files that it names",
-        "generate-lines | voicejobs submit --name scene-4 -",
-    ),
-)
-@click.argument("file", metavar="FILE")
-@click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner is active.")
-@click.option("--name", metavar="NAME", help="Name of the drop, and of a job without an id.")
-@json_option
-def submit(file: str, wait: bool, name: str | None, as_json: bool) -> int:
-    """Drop a job file, with the files it names, into the inbox; - reads standard input.
-
-    The file is checked first, and a wrong one is not dropped. With --wait the exit code says how the job ended:
-    0 done, duplicate or cancelled, 1 partial, failed or rejected.
-    """
-    from runner.submission.checked_job import read_job
-    from runner.submission.drop_writer import submit_job
-
-    instance = current_instance()
-    warn_of_unheard_settings(instance)
-    job = read_job(file, stdin=standard_input())
-    if name is None and is_folder(folder := named_path(file)):
-        name = folder.resolve().name  # a folder names its job
-    suffix = Path(job.file_name).suffix
-    submitted = submit_job(instance, job, name=f"{name}{suffix}" if name else None)
-    if not wait:
-        if as_json:
-            echo(to_json({"dropped": submitted.path, "kind": job.spec.kind}))
-        else:
-            say(f"dropped {submitted.path}")
-            if not instance.runner_is_active():
-                say(NO_RUNNER)
-        return OK
-    finished = wait_with_progress(instance, submitted)
-    if as_json:
-        echo(to_json(finished.receipt))
-        return finished.exit_code
-    say(f"{finished.job}: {finished.status}")
-    if finished.error_text:
-        say(finished.error_text)
-    for path in finished.paths():
-        echo(path)
-    return finished.exit_code
 
 
 @click.command(

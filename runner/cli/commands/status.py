@@ -42,6 +42,8 @@ def _status(instance: Instance) -> dict[str, Any]:
     from registry.jobs.lists import jobs_by_status, list_jobs
     from registry.storage.database import Database
     from runner.outbox.progress_file import lines_under_way, time_left_s
+    from runner.outbox.waits_file import waits_of
+    from runner.redaction import redact
 
     now_s = time.time()
     if not instance.database_path.exists():
@@ -50,7 +52,7 @@ def _status(instance: Instance) -> dict[str, Any]:
         counts = jobs_by_status(snapshot)
         running = list_jobs(snapshot, statuses=[JobStatus.RUNNING], limit=RUNNING_SHOWN)
     under_way = lines_under_way(instance.state_dir, now_s=now_s)
-    is_active = instance.runner_is_active()
+    is_active, waits = instance.runner_is_active(), waits_of(instance)
     return {
         "runner": is_active,
         "root": str(instance.root),
@@ -64,8 +66,10 @@ def _status(instance: Instance) -> dict[str, Any]:
                 "time_left_s": time_left_s(listed.job, listed.lines, under_way.get(listed.job.id), now_s=now_s)
                 if is_active
                 else None,
+                "wait": {"for": wait.what, "why": redact(wait.why)} if wait is not None else None,
             }
             for listed in running
+            for wait in (waits.of(listed, now_s=now_s),)
         ],
     }
 
@@ -78,8 +82,9 @@ def _text(found: dict[str, Any]) -> str:
         total = job["lines"]["total"]
         done = f", {job['lines']['published']} of {counted(total, 'line')}" if total else ""
         left = f", {span(job['time_left_s'])} left" if job["time_left_s"] is not None else ""
+        waits = f", waits ({job['wait']['for']}): {job['wait']['why']}" if job["wait"] and found["runner"] else ""
         model = f" by {job['model']}" if job["model"] else ""
-        lines.append(f"  {job['job']}: {job['kind']}{model}{done}{left}")
+        lines.append(f"  {job['job']}: {job['kind']}{model}{done}{left}{waits}")
     return "\n".join(lines)
 
 

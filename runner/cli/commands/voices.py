@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from registry.voices.values import Version, VersionDiff, VoiceSummary
 
 DIGEST_SHOWN = 13  # twelve digits and an ellipsis
-TRAVEL = {
+ELSEWHERE = {
+    "lock": ("runner.cli.commands.auditions:lock", "Lock a candidate of a design job as a version of a voice."),
     "export": ("runner.cli.commands.exchange:export_voice", "Write a voice to a .vox file."),
     "import": (
         "runner.cli.commands.exchange:import_voice",
@@ -41,11 +42,11 @@ TRAVEL = {
 
 @click.group(
     cls=LazyGroup,
-    table=TRAVEL,
+    table=ELSEWHERE,
     examples=("voicejobs voices list", "voicejobs voices show elena@2", "voicejobs voices alias elena@1 current"),
 )
 def voices() -> None:
-    """List, compare, import, export and tidy voices."""
+    """Lock, list, compare, import, export and tidy voices."""
 
 
 def _registry() -> Registry:

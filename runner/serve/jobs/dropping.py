@@ -13,9 +13,9 @@ from registry.errors import VoiceJobsError
 from registry.jobs import jobs
 from registry.jobs.lists import find_drop
 from registry.jobs.requests import add_live_drop
-from registry.jobs.values import RETRYABLE_STATUSES, Job, JobStatus
+from registry.jobs.values import LOST_STATUSES, RETRYABLE_STATUSES, Job, JobError, JobStatus
 from registry.storage.session import Session
-from runner.errors import CHECK_HINT, JobFileInvalid
+from runner.errors import CHECK_HINT, IdTaken, JobFileInvalid
 from runner.names import job_name_from
 from runner.redaction import redact
 from runner.serve.context import ServeContext
@@ -61,8 +61,8 @@ def _refused(error: VoiceJobsError, problems: list[str], *, hint: str) -> Reques
 def require_accepted(job: Job) -> None:
     """Raises RequestRefused for a drop that the runner has rejected."""
     if JobStatus.REJECTED in (job.status, job.outcome) and job.error is not None:
-        if job.error.code == "id-conflict":
-            raise id_taken(job)
+        if job.error.code == IdTaken.code:
+            raise id_taken(job.error, job)
         more = {"job": job.name}
         raise RequestRefused(422, job.error.message, hint=job.error.hint, wire_code=job.error.code, more=more)
 
@@ -97,19 +97,15 @@ async def known_by_id(context: ServeContext, job: JobOnDisk) -> Job | None:
     if holder is None:
         return None
     if holder.content_sha256 != job.content_sha256:
-        raise id_taken(holder)
+        if holder.status in LOST_STATUSES:
+            return None  # it may free its id; the runner decides
+        raise id_taken(JobError.of(IdTaken(key, holder.name)), holder)
     return None if holder.status in RETRYABLE_STATUSES else holder
 
 
-def id_taken(holder: Job) -> RequestRefused:
+def id_taken(error: JobError, job: Job) -> RequestRefused:
     """The answer to an `id` that belongs to a job with other content."""
-    return RequestRefused(
-        409,
-        f"The id {holder.key!r} belongs to the job {holder.name!r}, which says something else.",
-        hint="Give the changed job another id, or none.",
-        wire_code="id-conflict",
-        more={"job": holder.name},
-    )
+    return RequestRefused(409, error.message, hint=error.hint, wire_code=IdTaken.code, more={"job": job.name})
 
 
 @contextlib.contextmanager

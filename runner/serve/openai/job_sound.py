@@ -64,6 +64,7 @@ class JobSound:
     _reader: SpoolReader | None = None
     _holder: object = None
     _next_runner_look_s: float = field(default=0.0)
+    _next_model_look_s: float = field(default=0.0)
 
     async def pieces(self) -> AsyncGenerator[Samples, None]:
         """The sound, piece by piece. Raises RequestRefused when the job fails, NoRunner when its runner dies."""
@@ -98,6 +99,7 @@ class JobSound:
             if is_over:
                 return None  # all is spoken; its receipt may be on its way
             await self._require_same_runner()
+            await self._require_model(job, line)
             if line is not None and job.live:
                 return line
             await waiter.change(at_most_s=LOOK_S)
@@ -137,6 +139,11 @@ class JobSound:
         self._next_runner_look_s = time.monotonic() + RUNNER_LOOK_S
         if not await self.context.runner_is_active() or await self._lock_holder() != self._holder:
             raise NoRunner
+
+    async def _require_model(self, job: Job, line: Line | None) -> None:
+        if time.monotonic() >= self._next_model_look_s:
+            self._next_model_look_s = time.monotonic() + RUNNER_LOOK_S
+            await self.context.require_models([line.model if line is not None else job.model])
 
     async def _lock_holder(self) -> object:
         return await self.context.in_thread(FileLock(self.context.instance.lock_path).holder)

@@ -51,7 +51,7 @@ class SpeechJobs:
     async def find_or_drop(self, request: SpeechRequest) -> Job:
         """The job that speaks a request: an earlier one with the same sound, or a new one. Raises RequestRefused."""
         try:
-            job, stem = await self.context.read(lambda session: _planned(session, self.context, request))
+            job, stem, models = await self.context.read(lambda session: _planned(session, self.context, request))
         except RequestRefused:
             raise
         except VoiceJobsError as error:
@@ -65,6 +65,7 @@ class SpeechJobs:
                     await self._mark_used(known)
                     return known
                 await self.context.require_runner()
+                await self.context.require_models(models)
                 await self.context.require_room()
                 return (await drop(self.context, job, name=f"{stem}.json", live=True)).job
         finally:
@@ -104,8 +105,8 @@ class SpeechJobs:
         return JobSound(context=self.context, job=job).pieces()
 
 
-def _planned(session: Session, context: ServeContext, request: SpeechRequest) -> tuple[JobOnDisk, str]:
-    """The job of a request, and the name that follows from what its lines will sound like."""
+def _planned(session: Session, context: ServeContext, request: SpeechRequest) -> tuple[JobOnDisk, str, set[str]]:
+    """The job of a request, the name that follows from what its lines will sound like, and their models."""
     values = request.job_values()
     if request.voice.startswith(DIGEST_PREFIX):
         values["voice"] = _by_digest(session, request.voice)
@@ -125,7 +126,7 @@ def _planned(session: Session, context: ServeContext, request: SpeechRequest) ->
     plan = planner.synthesize(job.spec, session=session, folder=None)  # type: ignore[arg-type]
     spoken = [[line.request_json, line.seed, line.model] for line in plan.lines]
     digest = hashlib.sha256(json.dumps([VERSION, spoken]).encode()).hexdigest()
-    return job, speech_request_name(digest)
+    return job, speech_request_name(digest), {line.model for line in plan.lines}
 
 
 def _by_digest(session: Session, wanted: str) -> str:

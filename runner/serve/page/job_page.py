@@ -20,6 +20,7 @@ from registry.storage.session import Session
 from runner.outbox.outbox import RECEIPT, job_file_name
 from runner.outbox.progress_file import lines_under_way
 from runner.outbox.receipt import line_entry
+from runner.outbox.waits_file import waits_of
 from runner.serve.errors import RequestRefused
 from runner.serve.jobs.files import file_start
 from runner.serve.page.forms import form_of
@@ -59,15 +60,17 @@ class JobPage:
         flagged = request.query_params.get("only") == "flagged"
         now_s = time.time()
         under_way = await context.in_thread(lambda: lines_under_way(context.instance.state_dir, now_s=now_s))
+        waits = await context.in_thread(lambda: waits_of(context.instance))
 
         def ask(session: Session) -> dict[str, Any]:
             job = by_name(session, name)
             page = lines_after(session, job.id, after=after, limit=PAGE + 1, flagged=flagged)
             shown = page[:PAGE]
             start_s = track_before_s(session, job.id, shown[0].position) if shown and job.facts.get("track") else None
+            found = listed(session, [job])[0]
             return {
                 "job": job,
-                "progress": Running.of(listed(session, [job])[0], under_way, now_s=now_s),
+                "progress": Running.of(found, under_way, wait=waits.of(found, now_s=now_s), now_s=now_s),
                 "lines": shown_lines(shown, start_s=None if flagged else start_s),
                 "next": shown[-1].position if len(page) > PAGE else None,
                 "number_flagged": flagged_lines(session, job.id),

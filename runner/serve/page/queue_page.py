@@ -15,6 +15,7 @@ from registry.jobs.lists import jobs_by_status, list_jobs, next_jobs
 from registry.jobs.values import OPEN_STATUSES, JobStatus, ListedJob
 from registry.storage.session import Session
 from runner.outbox.progress_file import UnderWay, is_finishing, lines_under_way, time_left_s
+from runner.outbox.waits_file import Wait, waits_of
 from runner.serve.jobs.uploads import malformed
 from runner.serve.page.site import Site
 
@@ -45,14 +46,17 @@ class QueuePage:
         now_s = time.time()
         state_dir = self.site.context.instance.state_dir
         under_way = await self.site.context.in_thread(lambda: lines_under_way(state_dir, now_s=now_s))
+        waits = await self.site.context.in_thread(lambda: waits_of(self.site.context.instance))
 
         def ask(session: Session) -> dict[str, Any]:
             running = list_jobs(session, statuses=["running"], limit=PAGE)
             counts = jobs_by_status(session)
             ended = list_jobs(session, statuses=SHOWN[shown], limit=PAGE + 1, before=before)
             return {
-                "running": [Running.of(job, under_way, now_s=now_s) for job in running],
-                "waiting": next_jobs(session, limit=PAGE),
+                "running": [
+                    Running.of(job, under_way, wait=waits.of(job, now_s=now_s), now_s=now_s) for job in running
+                ],
+                "waiting": [(job, waits.of(job, now_s=now_s)) for job in next_jobs(session, limit=PAGE)],
                 "ended": ended[:PAGE],
                 "older": ended[PAGE - 1].job.id if len(ended) > PAGE else None,
                 "number_running": counts[JobStatus.RUNNING],
@@ -73,9 +77,10 @@ class Running:
     share: float  # of its lines, 0 to 1
     left_s: float | None
     is_finishing: bool
+    wait: Wait | None
 
     @classmethod
-    def of(cls, listed: ListedJob, under_way: Mapping[int, UnderWay], *, now_s: float) -> Running:
+    def of(cls, listed: ListedJob, under_way: Mapping[int, UnderWay], *, wait: Wait | None, now_s: float) -> Running:
         """From the ledger's counts and the engine's progress."""
         job, lines = listed.job, listed.lines
         ended = lines.published + lines.failed + lines.cancelled
@@ -87,6 +92,7 @@ class Running:
             share=(ended + begun) / lines.total if lines.total else 0.0,
             left_s=time_left_s(job, lines, mine, now_s=now_s),
             is_finishing=is_finishing(job, lines),
+            wait=wait,
         )
 
 

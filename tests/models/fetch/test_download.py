@@ -126,9 +126,9 @@ def test_a_host_that_ignores_ranges_is_served_from_the_beginning(fetch, hub):
 
 def test_a_transfer_that_always_breaks_ends_in_an_error_and_keeps_what_came(fetch, hub, directory):
     hub.break_after[WEIGHTS] = [300_000, *[0] * 9]
-    with pytest.raises(HubUnreachable, match="could not be fetched") as caught:
+    with pytest.raises(HubUnreachable, match=r"could not be downloaded: the connection to .* broke") as caught:
         fetch()
-    assert "goes on from there" in caught.value.hint
+    assert "continues from there" in caught.value.hint
     assert caught.value.retryable
     part = directory / ".incoming" / f"{slug(BASE)}.download" / f"{WEIGHTS}.part"
     assert part.stat().st_size > 200_000
@@ -203,7 +203,7 @@ def test_every_refusal_has_its_own_error_and_remedy(failure, place, fetch, hub, 
 
 def test_no_network_is_an_error_that_can_pass(directory, home):
     environment = home_environment(home, HF_ENDPOINT="http://127.0.0.1:9")
-    with pytest.raises(HubUnreachable, match="connect") as caught:
+    with pytest.raises(HubUnreachable, match=r"127\.0\.0\.1:9 cannot be reached") as caught:
         hub = Hub(environment, retry_waits_s=(0,))
         download_model(BASE, directory / slug(BASE), environ=environment, hub=hub)
     assert caught.value.retryable

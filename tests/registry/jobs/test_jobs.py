@@ -98,6 +98,29 @@ def test_a_failed_need_is_told_unless_only_its_order_mattered(db, required, lost
     assert finish(db, need.id, "failed") == [dependencies.Settled(job_id=waiting.id, failed_need=lost)]
 
 
+def test_what_waits_for_a_job_by_way_of_others_needs_it(db):
+    first, other = add(db), add(db)
+    between = add(db, status=JobStatus.WAITING, dependencies={first.id: False})
+    last = add(db, status=JobStatus.WAITING, dependencies={between.id: True})
+    with db.read() as session:
+        assert dependencies.needs_job(session, [last.id], first.id)
+        assert not dependencies.needs_job(session, [last.id, first.id], other.id)
+        assert not dependencies.needs_job(session, [], first.id)
+
+
+def test_a_retry_of_a_job_asks_for_the_lost_ones_it_needs_once(db):
+    first = add(db)
+    between = add(db, status=JobStatus.WAITING, dependencies={first.id: True})
+    last = add(db, status=JobStatus.WAITING, dependencies={between.id: True, add(db).id: False})
+    for job in (first, between, last):
+        finish(db, job.id, "failed")
+    with db.write() as session:
+        assert [job.id for job in dependencies.lost_needs(session, last.id)] == [first.id, between.id]
+        add_request(session, last.name, RETRY, now_s=1)
+        assert [request.job_id for request in open_requests(session)] == [first.id, between.id, last.id]
+        assert dependencies.lost_needs(session, last.id) == []
+
+
 def test_an_answer_stays_unpublished_until_it_is_closed(db):
     job = add(db, outcome=JobStatus.REJECTED, error=NOBODY)
     with db.write() as session:

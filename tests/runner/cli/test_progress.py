@@ -7,7 +7,7 @@ import pytest
 from models.protocol import Progress
 from registry.jobs import jobs
 from registry.jobs.lists import show_job
-from registry.jobs.values import LineCounts
+from registry.jobs.values import LineCounts, ListedJob
 from runner.cli.progress import ProgressLine, progress_text
 from runner.outbox.progress_file import lines_under_way, time_left_s
 from tests.runner.worker.bench import speak
@@ -25,35 +25,35 @@ def job(bench):
 def test_a_running_job_shows_how_far_it_is_and_what_is_left(job):
     lines = LineCounts(waiting=3, published=1)
     assert time_left_s(job, lines, now_s=110.0) == 30.0
-    text = progress_text(job, lines, now_s=110.0)
+    text = progress_text(ListedJob(job=job, lines=lines), now_s=110.0)
     assert text == f"scene: [{'#' * 6}{' ' * 18}] 1/4 lines, 30 s left"
 
 
 def test_without_a_pace_no_time_is_promised(job):
     assert time_left_s(job, LineCounts(waiting=4), now_s=110.0) is None
-    assert "left" not in progress_text(job, LineCounts(waiting=4), now_s=110.0)
+    assert "left" not in progress_text(ListedJob(job=job, lines=LineCounts(waiting=4)), now_s=110.0)
 
 
 def test_a_job_whose_track_is_being_made_is_finishing_and_promises_no_time(job):
     lines = LineCounts(published=3, failed=1)
     assert time_left_s(job, lines, now_s=110.0) is None
-    assert progress_text(job, lines, now_s=110.0).endswith("4/4 lines, finishing")
+    assert progress_text(ListedJob(job=job, lines=lines), now_s=110.0).endswith("4/4 lines, finishing")
 
 
 def test_a_job_that_does_not_run_shows_its_state(job):
     waiting = dataclasses.replace(job, status="queued")
-    assert progress_text(waiting, LineCounts(waiting=4), now_s=0.0) == "scene: queued"
+    assert progress_text(ListedJob(job=waiting, lines=LineCounts(waiting=4)), now_s=0.0) == "scene: queued"
 
 
 def test_nothing_is_drawn_where_no_terminal_is(job, capsys):
     with ProgressLine(enabled=False) as line:
-        line.update(job, LineCounts(waiting=1))
+        line.update(ListedJob(job=job, lines=LineCounts(waiting=1)))
     assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_is_left_clean(job, capsys):
     with ProgressLine(enabled=True) as line:
-        line.update(job, LineCounts(waiting=1))
+        line.update(ListedJob(job=job, lines=LineCounts(waiting=1)))
     assert capsys.readouterr().err.endswith("\r\x1b[K")
 
 
@@ -77,7 +77,7 @@ def test_a_job_of_one_long_line_tells_how_far_that_line_is(long_line):
     assert 0.1 < under_way.lines < 0.9
     left_s = time_left_s(listed.job, listed.lines, under_way, now_s=now_s)
     assert left_s == pytest.approx((now_s - under_way.since_s) / under_way.lines * (1 - under_way.lines))
-    text = progress_text(listed.job, listed.lines, under_way, now_s=now_s)
+    text = progress_text(listed, under_way, now_s=now_s)
     assert "[##" in text
     assert "0/1 lines" in text
     assert "left" in text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runner.cli.prune import prune_jobs
+from runner.cli.chosen_jobs import Chosen
+from runner.cli.prune import prune_jobs, remove_jobs
 from tests.runner.worker.bench import START_S, design, lock, speak
 
 
@@ -36,3 +37,18 @@ def test_a_design_that_an_open_lock_needs_is_not_pruned(bench):
     bench.worker.drops.tick(bench.now_s)
     later_s = START_S + bench.now_s + 1
     assert prune_jobs(bench.instance, bench.context.database, older_than_s=later_s).jobs == ()
+
+
+def test_named_jobs_are_removed_at_any_age_and_open_ones_are_not(bench):
+    for name in ("a", "b"):
+        bench.drop(f"{name}.toml", speak("One.", id=name))
+    bench.run()
+    bench.drop("c.toml", speak("Three."))
+    bench.tick_without_rest()
+    chosen = Chosen(names=["a", "c", "nobody"])
+    assert remove_jobs(bench.instance, bench.context.database, chosen) == ["a"]
+    assert [error.code for error in chosen.errors] == ["job-not-found", "job-in-use"]
+    assert not (bench.instance.outbox / "a").exists()
+    bench.drop("a.toml", speak("Other.", id="a"))
+    bench.run()
+    assert bench.status("a") == "done"

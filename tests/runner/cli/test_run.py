@@ -57,7 +57,7 @@ def test_waiting_does_the_work_itself_when_no_runner_is_there(instance):
     )
     seen = []
     waiting = JobWaiter(instance, submitted)
-    job = waiting.wait(on_progress=lambda job, *_: seen.append(job.status))
+    job = waiting.wait(on_progress=lambda listed, *_: seen.append(listed.job.status))
     assert job is not None
     assert job.status == JobStatus.DONE
     assert seen[-1] == "done"

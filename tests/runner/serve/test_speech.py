@@ -274,3 +274,26 @@ def test_a_runner_that_dies_is_an_error_among_the_events(tmp_path):
     finally:
         client.close()
         assert dying.stop() == 0
+
+
+def test_without_a_network_a_request_that_needs_a_download_is_refused_soon(tmp_path):
+    served = Served(tmp_path / "away", settings=f'models_dir = "{tmp_path / "models"}"\n')
+    body = {"model": "qwen3-tts-0.6b-customvoice", "voice": "ryan", "input": TEXT}
+    try:
+        served.start_runner(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_CACHE=str(tmp_path / "cache"))
+        served.start()
+        first = speak(served, body)
+        start_s = time.monotonic()
+        second = speak(served, body)
+        assert time.monotonic() - start_s < 2.0
+        assert [answer.status for answer in (first, second)] == [503, 503]
+        assert second.error["code"] == "model_not_here"
+        assert "127.0.0.1:9 cannot be reached" in second.error["message"]
+        assert int(second.headers["retry-after"]) > 0
+        served.post_job(
+            {"kind": "synthesize", "text": TEXT, **{key: body[key] for key in ("model", "voice")}}, name="far"
+        )
+        page = served.get("/", Accept="text/html").body.decode()
+        assert "waits (network)" in page
+    finally:
+        served.stop()

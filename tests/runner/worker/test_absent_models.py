@@ -7,13 +7,14 @@ from queue import SimpleQueue
 
 import pytest
 
-from models.errors import HubUnreachable
+from models.errors import DownloadCorrupt, HubUnreachable
 from models.fetch.download_process import one_at_a_time
 from models.store.events import ModelEvent
 from registry.jobs.lists import open_jobs, show_job
 from runner.engine.model_loader import Prepared
 from tests.patience import PATIENCE_S
 from tests.runner.worker.bench import MODEL, design, speak
+from tests.runner.worker.test_dying_loads import waits_of
 from tests.runner.worker.test_worker_order import OTHER
 
 FAR, FARTHER = "qwen3-tts-0.6b-customvoice", "qwen3-tts-1.7b-customvoice"
@@ -24,6 +25,7 @@ class Downloads:
 
     def __init__(self):
         self.arrive, self.begun, self.error = threading.Event(), [], None
+        self.hub_answers = False
 
     def __call__(self, name, *, instance, on_event):  # noqa: ARG002
         self.begun.append(name)
@@ -45,6 +47,7 @@ class Downloads:
 def downloads(bench):
     made = Downloads()
     bench.worker.loader.prepare = made
+    bench.worker.loader.hub_watch.answers = lambda: made.hub_answers
     yield made
     made.finish()
 
@@ -113,15 +116,42 @@ def test_a_model_that_is_soon_found_keeps_its_turn(bench, downloads):
     assert [work.text for work in bench.engine.submitted] == ["Now.", "First.", "Second."]
 
 
-def test_a_model_that_cannot_be_fetched_fails_its_own_jobs(bench, downloads):
+def test_jobs_wait_for_a_hub_that_cannot_be_reached_until_it_answers(bench, downloads):
     downloads.error = HubUnreachable("The hub cannot be reached.")
+    downloads.arrive.set()
+    bench.drop("far.toml", speak("Later.", model=FAR, priority=9))
+    bench.drop("near.toml", speak("Meanwhile."))
+    for _ in range(20):
+        bench.tick(60)
+        bench.wait_for_threads()
+    assert bench.status("near") == "done"
+    assert waits_of(bench)["far"].text == "waits (network): The hub cannot be reached."
+    assert 8 < len(downloads.begun) < 16  # in 20 minutes: the pauses grow
+    downloads.error, downloads.hub_answers = None, True
+    bench.tick(8)
+    bench.wait_for_threads()
+    bench.run()
+    assert bench.status("far") == "done"
+
+
+def test_run_once_ends_while_the_hub_is_away_and_says_that_work_waits(bench, downloads):
+    downloads.error = HubUnreachable("The hub cannot be reached.")
+    downloads.arrive.set()
+    bench.drop("far.toml", speak("Later.", model=FAR))
+    bench.run()
+    assert len(downloads.begun) == 3
+    assert bench.worker.work_waits()
+
+
+def test_a_model_that_is_refused_fails_its_own_jobs(bench, downloads):
+    downloads.error = DownloadCorrupt("Other bytes arrived.")
     bench.drop("far.toml", speak("Later.", model=FAR, priority=9))
     bench.drop("near.toml", speak("Meanwhile."))
     bench.tick(8)
     assert bench.status("near") == "done"
     downloads.arrive.set()
     bench.run()
-    assert bench.receipt("far")["lines"][0]["error"]["code"] == "hub-unreachable"
+    assert bench.receipt("far")["lines"][0]["error"]["code"] == "download-corrupt"
     assert len(downloads.begun) == 3
 
 
@@ -137,7 +167,7 @@ def test_the_job_that_waits_for_a_download_tells_how_far_it_is(bench):
 
 
 def test_a_try_whose_time_has_come_is_not_waited_for_again(bench, downloads):
-    downloads.error = HubUnreachable("The hub cannot be reached.")
+    downloads.error = DownloadCorrupt("Other bytes arrived.")
     bench.drop("far.toml", speak("Later.", model=FAR))
     bench.tick(2)
     downloads.finish()

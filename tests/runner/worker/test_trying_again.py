@@ -8,10 +8,12 @@ import pytest
 
 from registry.registry import open_registry
 from registry.upkeep.restore import restore
+from runner.config.instance import Instance
 from tests.engines.inline import InlineEngine
 from tests.engines.misbehaving import MisbehavingEngine
-from tests.runner.worker.bench import Bench, design, lock, speak
+from tests.runner.worker.bench import MODEL, Bench, design, lock, speak
 from tests.runner.worker.test_worker import ask
+from tests.runner.worker.test_worker_order import OTHER
 
 BROKEN = {"code": "broken", "message": "No.", "retryable": False}
 
@@ -36,14 +38,84 @@ def test_a_whole_chain_that_failed_is_dropped_again_in_any_order(bench):
     bench.engine.load_error = BROKEN
     drop_chain(bench)
     bench.run()
-    ask(bench, "say", "retry")  # alone, which is too early
-    bench.run()
-    assert bench.receipt("say")["error"]["code"] == "dependency-failed"
     bench.engine.load_error = None
     drop_chain(bench)
     bench.drop("new.toml", speak("New.", voice="elena"), age_s=10)
     bench.run()
     assert [bench.status(job) for job in ("look", "hold", "say", "new")] == ["done"] * 4
+
+
+def test_a_retry_takes_along_the_failed_jobs_that_the_job_needs(bench):
+    bench.engine.load_error = BROKEN
+    drop_chain(bench)
+    bench.run()
+    assert bench.receipt("say")["error"]["code"] == "dependency-failed"
+    bench.engine.load_error = None
+    ask(bench, "say", "retry")
+    bench.run()
+    assert [bench.status(job) for job in ("look", "hold", "say")] == ["done"] * 3
+
+
+def test_a_job_that_failed_with_nothing_published_frees_its_id_and_what_needs_it_goes_on(bench):
+    bench.engine.load_error = BROKEN
+    drop_chain(bench)
+    bench.run()
+    bench.engine.load_error = None
+    bench.drop("new.toml", design(candidates=2, id="look", text="Six, seven, eight, nine and ten."))
+    bench.run()
+    assert bench.status("look") == "done"
+    assert [line["text"] for line in bench.receipt("look")["candidates"]] == ["Six, seven, eight, nine and ten."] * 2
+    ask(bench, "say", "retry")
+    bench.run()
+    assert [bench.status(job) for job in ("hold", "say")] == ["done"] * 2
+    assert {"look", "hold", "say"} == {path.name for path in bench.instance.outbox.iterdir()}
+
+
+def test_an_id_of_which_something_is_published_is_kept(partial):
+    partial.drop("two.toml", speak("Other.", id="ep1"))
+    partial.run()
+    assert partial.receipt("two")["error"]["code"] == "id-conflict"
+    assert partial.receipt("ep1")["status"] == "partial"
+
+
+@pytest.mark.parametrize(
+    ("job", "model", "expected"),
+    [
+        (speak("Hi.", id="x"), None, OTHER),
+        (design(id="x", candidates=1), None, OTHER),
+        (speak("Hi.", id="x"), MODEL, MODEL),
+    ],
+    ids=["preset", "design", "named"],
+)
+def test_a_retry_takes_todays_default_model_unless_the_file_names_one(bench, monkeypatch, job, model, expected):
+    bench.engine.load_error = BROKEN
+    bench.drop("job.toml", f'model = "{model}"\n{job}' if model else job)
+    bench.run()
+    assert bench.status("x") == "failed"
+    monkeypatch.setattr(bench, "instance", Instance(bench.instance.root, replaced(bench.instance.settings, OTHER)))
+    bench.restart()
+    ask(bench, "x", "retry")
+    bench.run()
+    entries = bench.receipt("x")["lines"] or bench.receipt("x")["candidates"]
+    assert (bench.status("x"), entries[0]["model"]) == ("done", expected)
+
+
+def test_a_lock_stays_with_its_own_model_when_the_default_changes(bench):
+    bench.drop("look.toml", design(candidates=1, text="One, two, three, four and five."), age_s=9)
+    bench.drop("hold.toml", lock(job="look"), age_s=8)
+    bench.run()
+    bench.engine.lose = lambda work: hasattr(work, "voice")
+    bench.drop("say.toml", speak("Hi.", voice="elena"))
+    bench.run()
+    bench.instance = Instance(bench.instance.root, replaced(bench.instance.settings, OTHER))
+    bench.restart()
+    ask(bench, "say", "retry")
+    bench.run()
+    assert bench.receipt("say")["lines"][0]["model"] == MODEL
+
+
+def replaced(settings, model):
+    return settings.model_copy(update={"model": model})
 
 
 def test_a_lock_whose_candidate_alone_failed_says_which_job_it_needed(bench):

@@ -1,0 +1,126 @@
+"""Several files, and tables of lines, dropped by one command; and what was spoken, heard and chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from runner.exit_codes import FAILED, NEEDS_ACTION, OK, USAGE
+from tests.runner.cli.test_commands import root, run, write
+from tests.runner.worker.bench import design, speak
+
+__all__ = ["root", "run"]
+
+
+def test_of_several_files_the_good_ones_are_dropped(root, run):
+    files = [write(root, "jobs/a.toml", speak("A.")), write(root, "jobs/b.toml", "kind = 1"), root / "jobs" / "c.toml"]
+    files.append(write(root, "jobs/d.toml", speak("D.")))
+    code, _, err = run("submit", *map(str, files))
+    assert code == NEEDS_ACTION
+    assert "b.toml, line 1" in err
+    assert "c.toml" in err
+    assert {path.name for path in (root / "inbox").iterdir()} == {"a.toml", "d.toml"}
+
+
+def test_several_files_are_waited_for_and_the_worst_end_counts(root, run):
+    files = [write(root, "jobs/a.toml", speak("A.")), write(root, "jobs/b.toml", speak("B.", voice="nobody"))]
+    code, out, err = run("submit", "--wait", *map(str, files))
+    assert code == FAILED
+    assert ("a: done" in err, "b: rejected" in err) == (True, True)
+    assert str(root / "outbox" / "a" / "line-1.wav") in out
+
+
+def test_a_program_learns_the_name_of_its_job_before_it_runs(root, run):
+    file = str(write(root, "jobs/std.toml", speak("Hello.")))
+    first, second = (json.loads(run("submit", "--json", file)[1]) for _ in range(2))
+    assert run("run", "--once", "--quiet")[0] == OK
+    third = json.loads(run("submit", "--json", file)[1])
+    assert [each["job"] for each in (first, second, third)] == ["std", "std-2", "std-3"]
+    assert run("run", "--once", "--quiet")[0] == OK
+    for each in (first, second, third):
+        assert json.loads(Path(each["receipt"]).read_text())["job"] == Path(each["outbox"]).name == each["job"]
+
+
+def test_a_job_with_an_id_is_named_by_it(root, run):
+    file = str(write(root, "jobs/x.toml", speak("Hello.", id="ep1")))
+    assert json.loads(run("submit", "--json", file)[1])["job"] == "ep1"
+    assert [each["job"] for each in json.loads(run("submit", "--json", file, file)[1])] == ["ep1", "ep1"]
+
+
+def test_a_table_is_spoken(root, run):
+    table = write(root, "quests.csv", "id,text\nvo_1,Hello there.\nvo_2,Good night.\n")
+    code, out, _ = run("submit", "--lines", str(table), "--voice", "ryan", "--format", "flac", "--wait")
+    assert code == OK
+    assert {Path(line).name for line in out.split()} >= {"vo_1.flac", "vo_2.flac", "quests.json"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["submit"],
+        ["submit", "a.toml", "--lines", "b.csv"],
+        ["submit", "a.toml", "--voice", "ryan"],
+        ["submit", "a.toml", "b.toml", "--name", "c"],
+    ],
+)
+def test_what_contradicts_itself_is_a_usage_error(run, arguments):
+    assert run(*arguments)[0] == USAGE
+
+
+@pytest.fixture
+def heard(tmp_path, monkeypatch):
+    """A player that notes the sizes of what it is given."""
+    log = tmp_path / "heard.txt"
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    player = folder / "afplay"
+    player.write_text(f'#!/bin/sh\nwc -c < "$1" >> {log}\n', encoding="utf-8")
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return lambda: len(log.read_text().split()) if log.exists() else 0
+
+
+def test_candidates_are_heard_and_one_is_locked(root, run, heard):
+    text = "One, two, three, four and five."
+    assert run("submit", "--wait", str(write(root, "jobs/look.toml", design(candidates=2, text=text))))[0] == OK
+    assert (run("jobs", "play", "look")[2].split(), heard()) == (["candidate-1.wav", "candidate-2.wav"], 2)
+    assert (run("jobs", "play", "look", "2")[2].split(), heard()) == (["candidate-2.wav"], 3)
+    code, out, err = run("voices", "lock", "elena", "--from", "look", "2", "--wait")
+    assert (code, "elena@1" in err) == (OK, True)
+    assert json.loads(out)["from"] == {"job": "look", "candidate": 2}
+    assert (run("jobs", "play", "elena-lock")[2].split(), heard()) == (["audition.wav"], 4)
+
+
+def test_a_job_is_heard_by_its_track_or_a_line(root, run, heard):
+    run("submit", "--wait", str(write(root, "jobs/a.toml", speak("One.", "…", "Two.", format="flac"))))
+    assert run("jobs", "play", "a")[2].split() == ["track.flac"]
+    assert run("jobs", "play", "a", "3")[2].split() == ["line-3.flac"]
+    code, _, err = run("jobs", "play", "a", "2")
+    assert (code, "is not spoken; it has 3 lines" in err) == (NEEDS_ACTION, True)
+    (root / "outbox" / "a" / "line-3.flac").unlink()
+    assert "jobs retry a" in run("jobs", "play", "a", "3")[2]
+    assert heard() == 2
+
+
+@pytest.mark.usefixtures("heard")
+def test_a_misspelt_job_is_guessed(root, run):
+    run("submit", "--wait", str(write(root, "jobs/scene.toml", speak("One."))))
+    for arguments in (
+        ["jobs", "play", "scen"],
+        ["voices", "lock", "e", "--from", "scen", "1"],
+        ["jobs", "open", "scen"],
+    ):
+        code, _, err = run(*arguments)
+        assert (code, "Did you mean scene?" in err) == (NEEDS_ACTION, True)
+
+
+def test_without_a_desktop_the_folder_is_named(root, run, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    run("submit", "--wait", str(write(root, "jobs/a.toml", speak("One."))))
+    code, out, _ = run("jobs", "open", "a")
+    assert (code, out.strip()) == (NEEDS_ACTION, str(root / "outbox" / "a"))
