@@ -47,13 +47,9 @@ def submit_job(
     Nothing is dropped where no runner could answer. Raises UsageProblem for a name that the inbox would ignore,
     StorageError when it, or the ledger, cannot be written, DamagedData and others when the ledger cannot be read.
     """
-    instance.prepare()
     file_name = name or job.file_name
-    if "/" in file_name or "\0" in file_name or is_temporary(file_name) or is_litter(file_name):
-        raise UsageProblem(
-            f"{file_name!r} cannot be the name of a drop.",
-            hint="Leave out slashes, a leading dot, and endings of temporary files.",
-        )
+    _check_drop_name(file_name)
+    instance.prepare()
     since = _mark(instance, job, database)
     try:
         name = _drop(instance.inbox, job, file_name)
@@ -62,8 +58,18 @@ def submit_job(
     return Submitted(path=instance.inbox / name, key=job.spec.id, since=since)
 
 
+def _check_drop_name(file_name: str) -> None:
+    """Raises UsageProblem for a name that the inbox would ignore, or that is a path."""
+    if "/" in file_name or "\0" in file_name or is_temporary(file_name) or is_litter(file_name):
+        raise UsageProblem(
+            f"{file_name!r} cannot be the name of a drop.",
+            hint="Leave out slashes, a leading dot, and endings of temporary files.",
+        )
+
+
 def job_name_for(instance: Instance, job: JobOnDisk, *, file_name: str) -> str:
     """Name that a job gets when it is dropped now: its `id`, or a name that nothing in ledger, outbox and inbox has."""
+    _check_drop_name(file_name)
     instance.prepare()
     with Database.open(instance.database_path, root=instance.root) as database, database.read() as session:
         if job.spec.id is not None and (holder := by_key(session, job.spec.id)) is not None:

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from models.errors import DownloadCorrupt, HubUnreachable
+from models.errors import DownloadCorrupt, EngineFailure, HubUnreachable
 from models.fetch.download_process import one_at_a_time
 from models.store.events import ModelEvent
 from registry.jobs.lists import open_jobs, show_job
@@ -167,7 +167,7 @@ def test_the_job_that_waits_for_a_download_tells_how_far_it_is(bench):
 
 
 def test_a_try_whose_time_has_come_is_not_waited_for_again(bench, downloads):
-    downloads.error = DownloadCorrupt("Other bytes arrived.")
+    downloads.error = EngineFailure("It cannot be read now.")
     bench.drop("far.toml", speak("Later.", model=FAR))
     bench.tick(2)
     downloads.finish()
