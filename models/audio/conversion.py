@@ -16,6 +16,7 @@ from pathlib import Path
 import soundfile
 
 from models.audio.encoder import encode_audio, integers
+from models.audio.file_format import FileFormat
 from models.errors import EncodingFailed, NoEncoder
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.errors import InvalidInput
@@ -57,7 +58,7 @@ def encode_as(waveform: Waveform, wanted: str) -> bytes:
         return _aiff_bytes(waveform)
     if wanted == "m4a":
         return _m4a_bytes(encode_audio(waveform))
-    return encode_audio(waveform, format=wanted)
+    return encode_audio(waveform, FileFormat(format=wanted))
 
 
 def _aiff_bytes(waveform: Waveform) -> bytes:

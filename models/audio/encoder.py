@@ -1,4 +1,4 @@
-"""A mono waveform, whole or in parts → wav, flac, mp3 or ogg-opus bytes.
+"""A mono waveform, whole or in parts → wav, flac, mp3, ogg-opus or ogg-vorbis bytes, at any rate.
 
 Encoded bytes are a pure function of the samples, so that a publication may be repeated with the same bytes.
 """
@@ -14,70 +14,71 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import soxr
 
+from models.audio.file_format import FileFormat, mp3_bitrates
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.errors import InvalidInput
 
 BLOCK_SAMPLES = 1 << 16  # libsndfile's ogg writer overflows its stack on one huge block
 
-FORMATS = ("wav", "flac", "mp3", "ogg")
-SOUNDFILE_KINDS = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "OPUS")}
-ENCODINGS = ("pcm16", "pcm24", "float")
+SOUNDFILE_KINDS = {
+    "flac": ("FLAC", "PCM_16"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "opus": ("OGG", "OPUS"),
+    "ogg": ("OGG", "OPUS"),
+    "vorbis": ("OGG", "VORBIS"),
+}
 SAMPLE_BYTES = {"pcm16": 2, "pcm24": 3, "float": 4}
 
+LARGEST_LEVEL = 0.999  # libsndfile refuses 1 with a constant bit rate
+WAV = FileFormat()
 _OGG_SERIAL = b"vjob"
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def encode_audio(
-    waveform: npt.NDArray[np.floating[Any]],
-    *,
-    format: str = "wav",  # noqa: A002 - the word that job files use
-    encoding: str = "pcm16",
-) -> bytes:
+def encode_audio(waveform: npt.NDArray[np.floating[Any]], wanted: FileFormat = WAV) -> bytes:
     """A mono waveform `(S,)` at 24 kHz as a whole audio file; equal samples give equal bytes.
 
-    `format` is wav, flac, mp3 or ogg (Opus); `encoding` pcm16, pcm24 or float, where the format has a choice.
     Samples beyond ±1 are clamped. Raises InvalidInput for NaN, infinity, no samples, or an impossible combination.
     """
-    _check_combination(format, encoding)
+    wanted.check()
     if waveform.ndim != 1 or waveform.size == 0:
         raise InvalidInput(f"A waveform of shape {waveform.shape} cannot be encoded; it must be (S,) with S > 0.")
     if not all(np.isfinite(block).all() for block in _blocks([waveform])):
         raise InvalidInput("The waveform holds samples that are not finite numbers.")
     content = io.BytesIO()
-    write_audio_stream(content, [waveform], samples=waveform.size, format=format, encoding=encoding)
+    write_audio_stream(content, [waveform], wanted, samples=waveform.size)
     return content.getvalue()
 
 
 def write_audio_stream(
-    file: BinaryIO,
-    waveforms: Iterable[npt.NDArray[np.floating[Any]]],
-    *,
-    samples: int,
-    format: str,  # noqa: A002 - as above
-    encoding: str = "pcm16",
+    file: BinaryIO, waveforms: Iterable[npt.NDArray[np.floating[Any]]], wanted: FileFormat = WAV, *, samples: int
 ) -> None:
     """Write `waveforms` (each `(S,)` at 24 kHz) into an open, empty, seekable file; `samples` is their total.
 
     Raises InvalidInput when a format cannot hold as much, or the total is not what was announced, and OSError.
     """
-    blocks = _clamped(waveforms, samples)
-    if format == "wav":
-        data_bytes = samples * SAMPLE_BYTES[encoding]
-        file.write(_wav_header(data_bytes, encoding=encoding))
-        for block in blocks:
-            file.write(_pcm_bytes(block, encoding=encoding))
+    blocks = _counted(waveforms, samples)
+    if wanted.sample_rate_hz != SAMPLE_RATE_HZ:
+        total = resampled_samples(samples, wanted.sample_rate_hz)
+        blocks, samples = _resampled(blocks, wanted.sample_rate_hz, samples=total), total
+    clamped = (np.clip(block, -1.0, 1.0).astype(np.float32, copy=False) for block in blocks)
+    if wanted.format == "wav":
+        data_bytes = samples * SAMPLE_BYTES[wanted.encoding]
+        file.write(_wav_header(data_bytes, encoding=wanted.encoding, sample_rate_hz=wanted.sample_rate_hz))
+        for block in clamped:
+            file.write(_pcm_bytes(block, encoding=wanted.encoding))
         file.write(b"\0" * (data_bytes % 2))
         return
     watched = _Watched(file)
     try:
-        _encode(watched, blocks, format=format, encoding=encoding)
+        _encode(watched, clamped, wanted)
     except (soundfile.SoundFileError, AssertionError) as error:  # the latter, when not all samples were written
-        raise watched.error or InvalidInput(f"libsndfile cannot write this as {format}: {error}.") from error
+        raise watched.error or InvalidInput(f"libsndfile cannot write this as {wanted.format}: {error}.") from error
     if watched.error is not None:
         raise watched.error
-    if format == "ogg":
+    if SOUNDFILE_KINDS[wanted.format][0] == "OGG":
         _fix_ogg_serial(file)
 
 
@@ -88,15 +89,9 @@ def check_can_write(format: str) -> None:  # noqa: A002 - as above
         raise InvalidInput(f"This system's libsndfile cannot write {format}.", hint=hint)
 
 
-def _check_combination(format: str, encoding: str) -> None:  # noqa: A002 - as above
-    if format not in FORMATS:
-        raise InvalidInput(f"Unknown audio format {format!r}.", hint=f"Choose {', '.join(FORMATS)}.")
-    if encoding not in ENCODINGS:
-        raise InvalidInput(f"Unknown audio encoding {encoding!r}.", hint=f"Choose {', '.join(ENCODINGS)}.")
-    if format == "flac" and encoding == "float":
-        raise InvalidInput("FLAC holds no floating-point samples.", hint="Choose pcm24, or wav.")
-    if format in ("mp3", "ogg") and encoding != "pcm16":
-        raise InvalidInput(f"{format} has no encoding {encoding!r}.", hint="Leave the encoding out, or choose wav.")
+def resampled_samples(samples: int, rate_hz: int) -> int:
+    """Length at another rate of so many samples at 24 kHz."""
+    return max(1, round(samples * rate_hz / SAMPLE_RATE_HZ))
 
 
 def _blocks(waveforms: Iterable[npt.NDArray[np.floating[Any]]]) -> Iterator[npt.NDArray[np.floating[Any]]]:
@@ -106,13 +101,26 @@ def _blocks(waveforms: Iterable[npt.NDArray[np.floating[Any]]]) -> Iterator[npt.
             yield waveform[start : start + BLOCK_SAMPLES]
 
 
-def _clamped(waveforms: Iterable[npt.NDArray[np.floating[Any]]], samples: int) -> Iterator[Waveform]:
+def _counted(waveforms: Iterable[npt.NDArray[np.floating[Any]]], samples: int) -> Iterator[Waveform]:
     seen = 0
     for block in _blocks(waveforms):
         seen += block.size
-        yield np.clip(block, -1.0, 1.0).astype(np.float32, copy=False)
+        yield block.astype(np.float32, copy=False)
     if seen != samples:
         raise InvalidInput(f"The parts hold {seen} samples; {samples} were announced.")
+
+
+def _resampled(blocks: Iterator[Waveform], rate_hz: int, *, samples: int) -> Iterator[Waveform]:
+    """The same sound at another rate, of exactly so many samples."""
+    stream = soxr.ResampleStream(SAMPLE_RATE_HZ, rate_hz, 1, dtype="float32", quality="HQ")
+    left = samples
+    for block in blocks:
+        piece = stream.resample_chunk(block)[:left]
+        left -= piece.size
+        yield piece
+    piece = stream.resample_chunk(np.zeros(0, np.float32), last=True)[:left]
+    yield piece
+    yield np.zeros(left - piece.size, np.float32)
 
 
 class _Watched:
@@ -138,15 +146,24 @@ class _Watched:
             return self._file.tell()
 
 
-def _encode(file: _Watched, blocks: Iterator[Waveform], *, format: str, encoding: str) -> None:  # noqa: A002 - as above
-    bits = 24 if encoding == "pcm24" else 16
-    major, subtype = ("FLAC", f"PCM_{bits}") if format == "flac" else SOUNDFILE_KINDS[format]
-    with soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, subtype, format=major) as encoder:
+def _encode(file: _Watched, blocks: Iterator[Waveform], wanted: FileFormat) -> None:
+    bits = 24 if wanted.encoding == "pcm24" else 16
+    is_flac = wanted.format == "flac"
+    major, subtype = ("FLAC", f"PCM_{bits}") if is_flac else SOUNDFILE_KINDS[wanted.format]
+    options = {} if wanted.bitrate_kbps is None else _constant_rate(wanted.bitrate_kbps, wanted.sample_rate_hz)
+    with soundfile.SoundFile(file, "w", wanted.sample_rate_hz, 1, subtype, format=major, **options) as encoder:
         for block in blocks:
             if file.error is not None:
                 return
             # Integers, so that a FLAC and a WAV of one waveform hold the same samples; libsndfile reads the top bits.
-            encoder.write(integers(block, bits=bits) << (32 - bits) if format == "flac" else block)
+            encoder.write(integers(block, bits=bits) << (32 - bits) if is_flac else block)
+
+
+def _constant_rate(bitrate_kbps: int, sample_rate_hz: int) -> dict[str, Any]:
+    """libsndfile takes a level between the highest bit rate of MP3 at this sampling rate, 0, and the lowest, 1."""
+    lowest, *_, highest = mp3_bitrates(sample_rate_hz)
+    level = (highest - bitrate_kbps) / (highest - lowest)
+    return {"bitrate_mode": "CONSTANT", "compression_level": min(level, LARGEST_LEVEL)}
 
 
 def integers(clamped: Waveform, *, bits: int) -> npt.NDArray[np.int32]:
@@ -155,7 +172,7 @@ def integers(clamped: Waveform, *, bits: int) -> npt.NDArray[np.int32]:
     return np.rint(scaled, out=scaled).astype(np.int32)
 
 
-def _wav_header(data_bytes: int, *, encoding: str) -> bytes:
+def _wav_header(data_bytes: int, *, encoding: str, sample_rate_hz: int) -> bytes:
     """The bytes before `data_bytes` of samples in a WAV file; an odd number of them is padded with one zero.
 
     Written by hand: the plain 44-byte header that every tool strips, and no PEAK chunk with the time of day.
@@ -167,7 +184,7 @@ def _wav_header(data_bytes: int, *, encoding: str) -> bytes:
     extra = struct.pack("<H4sII", 0, b"fact", 4, data_bytes // sample_bytes) if is_float else b""
     kind, kind_bytes = (3, 18) if is_float else (1, 16)
     layout = struct.pack(
-        "<IHHIIHH", kind_bytes, kind, 1, SAMPLE_RATE_HZ, SAMPLE_RATE_HZ * sample_bytes, sample_bytes, 8 * sample_bytes
+        "<IHHIIHH", kind_bytes, kind, 1, sample_rate_hz, sample_rate_hz * sample_bytes, sample_bytes, 8 * sample_bytes
     )
     body = b"WAVEfmt " + layout + extra + b"data"
     riff_bytes = len(body) + 4 + data_bytes + data_bytes % 2

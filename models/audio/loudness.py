@@ -6,6 +6,7 @@ that it is applied to spectra, a block at a time.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -91,6 +92,7 @@ def _power(lufs: float) -> float:
     return float(10 ** ((lufs - OFFSET_LUFS) / 10))
 
 
+@functools.cache
 def _weighting_response(sample_rate_hz: int) -> Floats:
     """Impulse response of both filters."""
     size = 4 * sample_rate_hz  # so that its end does not reach round to its beginning

@@ -71,7 +71,9 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     models_dir: str = Field("", description='the shared model directory; "" = the platform\'s own')
     model: str = Field("default", min_length=1, description='model for jobs that name none; "draft" needs no download')
     language: str = Field("auto", min_length=1, description="language for jobs that name none")
-    format: Literal["wav", "flac", "mp3", "ogg"] = Field("wav", description="wav, flac, mp3 or ogg")
+    format: Literal["wav", "flac", "mp3", "opus", "ogg", "vorbis"] = Field(
+        "wav", description="wav, flac, mp3, opus, ogg (opus by an older name) or vorbis"
+    )
     wav_encoding: Literal["pcm16", "pcm24", "float"] = Field("pcm16", description="pcm16, pcm24 or float")
     settle_s: Seconds = Field(1.0, description="how long a dropped file must not change before it is claimed")
     scan_interval_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = Field(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.audio.encoder import encode_audio
+from models.audio.file_format import FileFormat
 from models.audio.files import decode_audio
 from models.errors import InvalidReferenceAudio, UnknownLanguage
 from models.languages import AUTO, canonical_language
@@ -190,7 +191,7 @@ class VoiceMapping:
         except InvalidReferenceAudio as error:
             self.warnings.append(error.message)
             return {}
-        flac = encode_audio(waveform, format="flac", encoding="pcm24")
+        flac = encode_audio(waveform, FileFormat(format="flac", encoding="pcm24"))
         return {"reference_sha256": self._put(flac), "reference_duration_s": waveform.size / SAMPLE_RATE_HZ}
 
     # ---- recordings alone --------------------------------------------------------------------------------------

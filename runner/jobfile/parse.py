@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import pydantic
 
+from models.audio.file_format import FileFormat
+from models.protocol import SAMPLE_RATE_HZ
 from models.text.spoken_form import speaks
-from registry.errors import nearest
+from registry.errors import InvalidInput, nearest
 from registry.voices.names import name_key
 from runner.config.validation_messages import Problem, dotted, problems_in, shown, unknown_keys
 from runner.errors import JobFileInvalid, RecordedOtherwise
@@ -97,6 +99,24 @@ def _value_combinations(spec: JobSpec) -> Iterator[Problem]:
         yield Problem(("metadata",), f"metadata is larger than {MAX_METADATA_BYTES:,} bytes.")
     if isinstance(spec, SynthesizeSpec):
         yield from _line_problems(spec)
+        yield from _format_problems(spec)
+
+
+def _format_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
+    """Problems with the format of the files, as far as the job itself names one; else the settings decide."""
+    if spec.captions is not None and not spec.track:
+        yield Problem(
+            ("captions",), "captions and track = false cannot be used together: the track times the captions."
+        )
+    name = spec.format or ("mp3" if spec.mp3_bitrate is not None else None)
+    if name is None:
+        return
+    wanted = FileFormat(format=name, sample_rate_hz=spec.sample_rate or SAMPLE_RATE_HZ, bitrate_kbps=spec.mp3_bitrate)
+    try:
+        wanted.check()
+    except InvalidInput as error:
+        key = "sample_rate" if "sample_rate" in error.message else "mp3_bitrate"
+        yield Problem((key,), f"{error.message} {error.hint}")
 
 
 def _line_problems(spec: SynthesizeSpec) -> Iterator[Problem]:

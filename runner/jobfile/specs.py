@@ -86,7 +86,7 @@ BookName = Annotated[str, pydantic.AfterValidator(names.voice_name)]
 SourceFormat = Literal["fountain", "fdx", "epub", "markdown", "html", "text", "pdf", "srt", "vtt"]
 Narrate = Literal["all", "action", "none"]
 CastChoice = Annotated[str, pydantic.AfterValidator(names.relative_path)]
-AudioFormat = Literal["wav", "flac", "mp3", "ogg"]
+AudioFormat = Literal["wav", "flac", "mp3", "opus", "ogg", "vorbis"]
 
 
 class _Part(pydantic.BaseModel):
@@ -214,7 +214,13 @@ class SynthesizeSpec(_Job):
     voice: VoiceReferenceText | None = Field(
         None, description="name, name@N, name@alias, a preset's name, or preset:NAME; needed unless every line has one."
     )
-    format: AudioFormat | None = Field(None, description="wav, flac, mp3 or ogg.")
+    format: AudioFormat | None = Field(None, description="wav, flac, mp3, opus, ogg (the same as opus) or vorbis.")
+    mp3_bitrate: int | None = Field(None, ge=8, le=320, description="Constant bit rate of mp3 in kbit/s.")
+    sample_rate: int | None = Field(None, ge=8_000, le=96_000, description="Of the files, in Hz; default 24000.")
+    loudness: float | None = Field(
+        None, ge=-60, le=-5, allow_inf_nan=False, description="LUFS that every line is levelled to; unset: as spoken."
+    )
+    track: bool = Field(True, description="Whether the lines are joined into a track with captions, too.")
     instruct: Description | None = Field(None, description="How lines without an instruct are spoken.")
     pause_after_s: PauseSeconds | None = Field(None, description="Pause after lines that set none.")
     lines: list[LineSpec] | None = Field(None, min_length=1, max_length=MAX_LINES)

@@ -6,53 +6,39 @@ crash gives the same bytes.
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from models.audio.encoder import BLOCK_SAMPLES, encode_audio, integers, write_audio_stream
+from models.audio.file_format import FileFormat
 from models.audio.files import decode_audio, stored_blocks
+from models.audio.line_level import line_level
 from models.audio.sound import Sound, blocks_of
 from models.protocol import SAMPLE_RATE_HZ, EngineFacts, Waveform
 from registry.durable_files import sha256_of_stream
 from registry.errors import storage_error
 from registry.jobs.values import Line, TakeFacts
 from registry.voices.values import ModelFacts
-from runner.config.settings import Settings
-from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.outbox.outbox import sha256_hex
 from runner.version import VERSION
 
-TAKE_FORMAT, TAKE_ENCODING, TAKE_BITS = "flac", "pcm24", 24
+TAKE_FORMAT, TAKE_BITS = FileFormat(format="flac", encoding="pcm24"), 24
+LEAST_WARNED_DB = 0.5
 KEPT_BYTES = 3_000_000  # of recent takes
 LONG_SAMPLES = 60 * SAMPLE_RATE_HZ  # a take above this is never in memory as a whole; its file is made on the disk
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileFormat:
-    """Format of a job's published audio."""
-
-    format: str
-    encoding: str = "pcm16"
-
-
-def format_of(spec: JobSpec, settings: Settings) -> FileFormat:
-    """The format of a job's audio; the encoding is a matter of WAV alone."""
-    name = (spec.format or settings.format) if isinstance(spec, SynthesizeSpec) else "wav"
-    return FileFormat(format=name, encoding=settings.wav_encoding if name == "wav" else "pcm16")
-
-
 def take_content(waveform: Waveform) -> bytes:
     """A waveform as the take store keeps it."""
-    return encode_audio(waveform, format=TAKE_FORMAT, encoding=TAKE_ENCODING)
+    return encode_audio(waveform, TAKE_FORMAT)
 
 
 def take_waveform(content: bytes) -> Waveform:
@@ -94,8 +80,9 @@ class PublishedLine:
     content: bytes
     sha256: str
     samples: int
-    waveform: Waveform | None  # its sound, (S,), as long as a track may be made of it
+    waveform: Waveform | None  # its take's sound, (S,), as long as a track may be made of it
     long_content: LongContent | None = None  # instead of `content`, of a long take
+    warning: str = ""  # about the file alone
 
     @property
     def held_bytes(self) -> int:
@@ -116,23 +103,44 @@ def sound_blocks(sound: Sound) -> Iterator[Waveform]:
     return (block.astype(np.float32, copy=False) for block in blocks_of(sound, BLOCK_SAMPLES))
 
 
-def long_line(blocks: Iterable[Waveform], samples: int, wanted: FileFormat, *, folder: Path) -> PublishedLine:
+def long_line(
+    blocks: Callable[[], Iterable[Waveform]], samples: int, wanted: FileFormat, *, folder: Path
+) -> PublishedLine:
     """`published` for a stored take that is not in memory; its file is in `folder` meanwhile. Raises StorageError."""
 
     def write(file: BinaryIO) -> None:
-        write_audio_stream(file, blocks, samples=samples, format=wanted.format, encoding=wanted.encoding)
+        sound = blocks() if gain == 1.0 else (block * np.float32(gain) for block in blocks())
+        write_audio_stream(file, sound, wanted, samples=samples)
 
+    gain, warning = level_of(blocks(), wanted)
     try:
         content = LongContent(folder, write)
     except OSError as error:
         raise storage_error(error, f"writing to {folder}") from error
-    return PublishedLine(content=b"", sha256=content.sha256, samples=samples, waveform=None, long_content=content)
+    return PublishedLine(
+        content=b"", sha256=content.sha256, samples=samples, waveform=None, long_content=content, warning=warning
+    )
+
+
+def level_of(sound: Iterable[Waveform], wanted: FileFormat) -> tuple[float, str]:
+    """Factor that brings a line to the loudness that is wanted, and a warning where its peak does not allow that."""
+    if wanted.loudness_lufs is None:
+        return 1.0, ""
+    found = line_level(sound, target_lufs=wanted.loudness_lufs)
+    short_by = f"{found.short_by_db:.1f} dB below loudness = {wanted.loudness_lufs:g}: its peak allows no more."
+    return found.gain, short_by if found.short_by_db >= LEAST_WARNED_DB else ""
+
+
+def levelled(waveform: Waveform, wanted: FileFormat) -> Waveform:
+    """A line's samples `(S,)` as its file has them."""
+    gain, _ = level_of([waveform], wanted)
+    return waveform if gain == 1.0 else waveform * np.float32(gain)
 
 
 def long_take_line(path: Path, wanted: FileFormat, *, folder: Path) -> PublishedLine:
     """`long_line` of a take in the store. Raises StorageError."""
-    samples, blocks = stored_blocks(path)
-    return long_line(blocks, samples, wanted, folder=folder)
+    samples, _ = stored_blocks(path)
+    return long_line(lambda: stored_blocks(path)[1], samples, wanted, folder=folder)
 
 
 def new_take(waveform: Waveform, wanted: FileFormat) -> NewTake:
@@ -143,8 +151,11 @@ def new_take(waveform: Waveform, wanted: FileFormat) -> NewTake:
 
 def published(waveform: Waveform, wanted: FileFormat) -> PublishedLine:
     """A stored take's samples as the file a job asked for."""
-    content = encode_audio(waveform, format=wanted.format, encoding=wanted.encoding)
-    return PublishedLine(content=content, sha256=sha256_hex(content), samples=waveform.size, waveform=waveform)
+    gain, warning = level_of([waveform], wanted)
+    content = encode_audio(waveform if gain == 1.0 else waveform * np.float32(gain), wanted)
+    return PublishedLine(
+        content=content, sha256=sha256_hex(content), samples=waveform.size, waveform=waveform, warning=warning
+    )
 
 
 class RecentTakes:
@@ -183,7 +194,7 @@ def engine_entry(facts: EngineFacts) -> dict[str, Any]:
         "dtype": facts.dtype,
         "batch": facts.batch,
         **{name: facts.details[name] for name in ("formulation", "codec", "blas") if name in facts.details},
-        "model_facts": dataclasses.asdict(model_facts(facts)),
+        "model_facts": asdict(model_facts(facts)),
     }
 
 
@@ -220,6 +231,6 @@ def line_result(line: Line, *, take: TakeFacts, audio_sha256: str, file: Publish
         "render_s": take.render_s,
         "reused": reused,
         "batch": quality.get("batch"),
-        "warnings": list(quality.get("warnings", ())),
+        "warnings": [*quality.get("warnings", ()), *([file.warning] if file.warning else [])],
         "quality": {"passed": not take.failed_gates, "failed_gates": list(take.failed_gates), **figures},
     }

@@ -16,6 +16,7 @@ from registry.jobs.values import NewLine
 from registry.storage.digests import canonical_json
 from registry.storage.session import Session
 from runner.config.settings import Settings
+from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.specs import DesignSpec, LineSpec, SynthesizeSpec
 from runner.scheduling.instructions import instruction_warnings
 from runner.scheduling.line_plan import (
@@ -79,13 +80,15 @@ class Planner:
 
     def synthesize(self, spec: SynthesizeSpec, *, session: Session, folder: Path | None) -> JobPlan:
         """Lines with their voices; `folder` holds what the job refers to. Raises NotFound, InvalidInput, …"""
-        check_can_write(spec.format or self.settings.format)
+        wanted = audio_format_of(spec, self.settings)
+        wanted.check()
+        check_can_write(wanted.format)
         texts = job_texts(spec, folder=folder)
         parts = texts.lines
         references = dict.fromkeys(part.voice or spec.voice or "" for part in parts)
         voices = {reference: resolve_voice(session, reference) for reference in references}
         tables = {name: self._respellings(voice) for name, voice in voices.items()}
-        files = line_files([part.id for part in parts], extension=spec.format or self.settings.format)
+        files = line_files([part.id for part in parts], extension=wanted.extension)
         seeds = self._seeds(spec)
         lines = []
         for position, (part, file) in enumerate(zip(parts, files, strict=True), start=1):

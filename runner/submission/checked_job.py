@@ -13,6 +13,7 @@ from runner.config.instance import Instance
 from runner.errors import CHECK_HINT, JobFileInvalid
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
+from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
@@ -95,6 +96,7 @@ def check_file(name: str, *, instance: Instance, stdin: BinaryIO | None = None) 
     try:
         job = read_job(name, stdin=stdin)
         texts = texts_of(job)
+        audio_format_of(job.spec, instance.settings).check()
     except JobFileInvalid as error:
         shown = (
             Path(name, error.file_name)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from models.audio.encoder import encode_audio, write_audio_stream
+from models.audio.file_format import FileFormat
 from models.audio.files import stored_blocks
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import crash_point
@@ -24,6 +25,7 @@ from registry.voices.names import name_key
 from runner.errors import DependencyFailed
 from runner.hooks.notices import Notices, notices_of
 from runner.inbox.scanner import InboxScanner
+from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.listen.track_captions import TrackCaptions
@@ -33,10 +35,10 @@ from runner.outbox.outbox import RECEIPT, job_file_name, read_job_file, sha256_h
 from runner.outbox.receipt import encoded, receipt
 from runner.outbox.take_encoding import (
     LONG_SAMPLES,
-    FileFormat,
     PublishedLine,
     RecentTakes,
-    format_of,
+    level_of,
+    levelled,
     take_waveform,
 )
 from runner.text_format import counted
@@ -87,7 +89,7 @@ class Finisher:
         if self._publishes_again(result, summary):
             return None
         result.facts["voice"] = summary.voice
-        if isinstance(spec, SynthesizeSpec) and summary.speaks:
+        if isinstance(spec, SynthesizeSpec) and spec.track and summary.speaks:
             try:
                 result.facts["track"] = self._track(result, spec, summary.parts)
             except (InvalidInput, NotFound, StorageError) as error:
@@ -142,14 +144,14 @@ class Finisher:
 
     def _track(self, result: JobResult, spec: SynthesizeSpec, spoken: Sequence[Spoken]) -> dict[str, Any]:
         parts = [line.part for line in spoken]
-        wanted = format_of(spec, self.context.settings)
-        name, total = f"track.{wanted.format}", track.total_samples(parts)
-        sound = track.waveforms(parts, load=lambda number: self._sound(spoken[number]))
+        wanted = audio_format_of(spec, self.context.settings)
+        name, total = f"track.{wanted.extension}", track.total_samples(parts)
+        sound = track.waveforms(parts, load=lambda number: self._sound(spoken[number], wanted))
         if (only := self._only_line(spoken)) is not None:
             result.files[name], digest = only.content, only.sha256
         elif total <= SHORT_SAMPLES:
             whole = np.concatenate(list(sound))
-            result.files[name] = encode_audio(whole, format=wanted.format, encoding=wanted.encoding)
+            result.files[name] = encode_audio(whole, wanted)
             digest = sha256_hex(result.files[name])
         else:
             digest = self._publish_long(result.job, name, sound, total, wanted)
@@ -165,18 +167,21 @@ class Finisher:
 
     def _publish_long(self, job: Job, name: str, sound: Iterable[Waveform], total: int, wanted: FileFormat) -> str:
         def write(file: BinaryIO) -> None:
-            write_audio_stream(file, sound, samples=total, format=wanted.format, encoding=wanted.encoding)
+            write_audio_stream(file, sound, wanted, samples=total)
 
         return self.context.outbox.publish_stream(job.name, name, write)
 
-    def _sound(self, line: Spoken) -> Iterator[Waveform]:
+    def _sound(self, line: Spoken, wanted: FileFormat) -> Iterator[Waveform]:
+        """Samples of a line as its file has them."""
         recent, audio = self.recent.get(line.audio_sha256), self.context.takes.audio
         if recent is not None and recent.waveform is not None:
-            yield recent.waveform
+            yield levelled(recent.waveform, wanted)
         elif line.part.samples > LONG_SAMPLES and audio.is_whole(line.audio_sha256):
-            yield from stored_blocks(audio.path(line.audio_sha256))[1]
+            path = audio.path(line.audio_sha256)
+            gain, _ = level_of(stored_blocks(path)[1], wanted)
+            yield from (block * np.float32(gain) for block in stored_blocks(path)[1])
         else:
-            yield take_waveform(audio.read(line.audio_sha256))
+            yield levelled(take_waveform(audio.read(line.audio_sha256)), wanted)
 
     def _only_line(self, spoken: Sequence[Spoken]) -> PublishedLine | None:
         """The file of a job's one line: it is the whole track, when nothing is silent after it."""

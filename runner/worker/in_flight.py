@@ -20,9 +20,9 @@ from runner.engine.client import EngineClient, EngineLost
 from runner.engine.line_spools import LineSpools
 from runner.engine.model_loader import FailedModel, ModelLoader
 from runner.engine.spool import SpoolState
+from runner.jobfile.audio_format import audio_format_of
 from runner.listen.verifier import Verifier, mode_of, told, why_unheard
 from runner.outbox.progress_file import LineInFlight
-from runner.outbox.take_encoding import format_of
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
 from runner.scheduling.voice_resolution import relock_hint
 from runner.worker.context import Context
@@ -351,7 +351,7 @@ class InFlight:
         active.unwritten += 1
         is_last = task.best is not None and task.best.attempt == task.attempt
         self.spools.end(task.work_id, SpoolState.FINISHED if is_last else SpoolState.DROPPED)
-        encoding = self.encoder.begin(task.sound, format_of(active.spec, self.context.settings))
+        encoding = self.encoder.begin(task.sound, audio_format_of(active.spec, self.context.settings))
         self.results.accepted.append(Accepted(active=active, task=task, facts=facts, encoding=encoding))
 
     def on_lock(self, done: LockDone, facts: EngineFacts) -> None:

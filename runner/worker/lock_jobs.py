@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from models.audio.file_format import FileFormat
 from models.audio.files import decode_audio
 from models.audio.reference_check import reference_warnings
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
@@ -25,7 +26,7 @@ from runner.engine.recording_process import Recording, RecordingProcess, Recordi
 from runner.exchange.version_record import without_file
 from runner.jobfile.specs import JobSpec, LockSpec, RelockSpec
 from runner.outbox.receipt import version_entry
-from runner.outbox.take_encoding import FileFormat, engine_entry, published, take_waveform
+from runner.outbox.take_encoding import engine_entry, published, take_waveform
 from runner.scheduling.voice_resolution import sibling_for
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted

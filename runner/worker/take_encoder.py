@@ -10,12 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 from models.audio.encoder import write_audio_stream
+from models.audio.file_format import FileFormat
 from models.audio.sound import Sound
 from runner.outbox.take_encoding import (
     LONG_SAMPLES,
-    TAKE_ENCODING,
     TAKE_FORMAT,
-    FileFormat,
     NewTake,
     as_stored,
     long_line,
@@ -46,13 +45,11 @@ class TakeEncoder:
 
     def _long_take(self, sound: Sound, wanted: FileFormat) -> NewTake:
         def write(file: BinaryIO) -> None:
-            write_audio_stream(
-                file, sound_blocks(sound), samples=sound.size, format=TAKE_FORMAT, encoding=TAKE_ENCODING
-            )
+            write_audio_stream(file, sound_blocks(sound), TAKE_FORMAT, samples=sound.size)
 
         sha256 = self._context.takes.audio.put_stream(write)
         folder = self._context.instance.spool_dir
-        line = long_line(map(as_stored, sound_blocks(sound)), sound.size, wanted, folder=folder)
+        line = long_line(lambda: map(as_stored, sound_blocks(sound)), sound.size, wanted, folder=folder)
         return NewTake(content=b"", sha256=sha256, file=line)
 
     def close(self) -> None:

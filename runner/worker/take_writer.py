@@ -21,6 +21,7 @@ from registry.jobs.values import Job, Line, LineStatus, NewAttempt, Take, TakeFa
 from registry.storage.session import Session
 from registry.voices.candidates import add_candidate
 from registry.voices.values import ModelFacts, NewCandidate
+from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.specs import DesignSpec, JobSpec
 from runner.outbox.receipt import gates_warning
 from runner.outbox.take_encoding import (
@@ -29,7 +30,6 @@ from runner.outbox.take_encoding import (
     NewTake,
     PublishedLine,
     RecentTakes,
-    format_of,
     line_result,
     long_take_line,
     published,
@@ -187,7 +187,7 @@ class TakeWriter:
 
     def _published(self, take: Take, spec: JobSpec) -> PublishedLine:
         """The file of a stored take. Raises NotFound and StorageError."""
-        wanted = format_of(spec, self.context.settings)
+        wanted = audio_format_of(spec, self.context.settings)
         if take.facts.duration_s * SAMPLE_RATE_HZ > LONG_SAMPLES:
             path = self.context.takes.audio.path(take.audio_sha256)
             return long_take_line(path, wanted, folder=self.context.instance.spool_dir)

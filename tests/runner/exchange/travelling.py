@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.audio.encoder import encode_audio
+from models.audio.file_format import FileFormat
 from models.voices.clone_prompt import ClonePrompt
 from registry.voices.values import ModelFacts, NewVersion
 from registry.voices.versions import add_version
@@ -32,7 +33,9 @@ def native_prompt(size=2048, text="Look out, I shout.", frames=5):
 
 def locked(registry, voice="elena", *, prompt=None, now_s=1_700_000_000.5, **changes):
     """A version as a lock of a designed candidate makes it."""
-    sound = encode_audio(np.sin(np.arange(48_000) / 20).astype(np.float32) * 0.3, format="flac", encoding="pcm24")
+    sound = encode_audio(
+        np.sin(np.arange(48_000) / 20).astype(np.float32) * 0.3, FileFormat(format="flac", encoding="pcm24")
+    )
     plain = NewVersion(
         voice=voice,
         model=MODEL,

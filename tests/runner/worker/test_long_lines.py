@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.audio.encoder import encode_audio
+from models.audio.file_format import FileFormat
 from models.protocol import PresetVoice, SpeechDone, SpeechPiece
 from runner.engine.line_spools import LineSpools
 from runner.engine.spool import SpoolState, SpoolWriter
@@ -36,7 +37,7 @@ def test_a_long_lines_take_and_file_are_those_of_a_short_one(bench, kind):
     tone = tone_of(bench)
     assert tone.size > LONG_SAMPLES
     assert bench.context.takes.audio.is_whole(hashlib.sha256(take_content(tone)).hexdigest())
-    expected = encode_audio(as_stored(tone), format=kind)
+    expected = encode_audio(as_stored(tone), FileFormat(format=kind))
     for job in ("long", "again"):
         for name in (f"line-1.{kind}", f"track.{kind}"):
             assert (bench.instance.outbox / job / name).read_bytes() == expected
