@@ -184,7 +184,10 @@ def open_take_keys(session: Session) -> set[str]:
 
 START_JOB = """
     UPDATE job SET status = 'running', model = :model, attempts = attempts + :is_attempt,
-        started_s = coalesce(started_s, :now_s), plan_json = coalesce(plan_json, :plan_json)
+        started_s = coalesce(started_s, :now_s), plan_json = coalesce(plan_json, :plan_json),
+        facts_json = json_set(facts_json, '$.run', json_object('since_s', :now_s, 'ended', (
+            SELECT count(*) FROM line WHERE job_id = :id AND status IN ('published', 'failed')
+        )))
     WHERE id = :id RETURNING *
 """
 PLAN_JOB = """

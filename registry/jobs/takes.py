@@ -14,7 +14,7 @@ from typing import Any
 
 from registry.durable_files import crash_point
 from registry.errors import storage_error
-from registry.jobs.values import Take, TakeFacts
+from registry.jobs.values import Speeds, Take, TakeFacts
 from registry.storage.database import Database
 from registry.storage.digests import canonical_json
 from registry.storage.object_store import ObjectStore
@@ -206,11 +206,16 @@ def _take_from(row: Row) -> Take:
     )
 
 
-def render_s_a_second(session: Session) -> float | None:
-    """Seconds of rendering a second of speech, over the latest takes; None when there are none."""
+def speeds(session: Session) -> Speeds:
+    """The speeds of this machine. Takes of one batch share its time."""
     question = f"""
-        SELECT sum(render_s) AS render_s, sum(duration_s) AS audio_s
-        FROM (SELECT render_s, duration_s FROM take ORDER BY created_s DESC LIMIT {TAKES_FOR_SPEED})
+        SELECT json_extract(engine_json, '$.model') AS model, sum(duration_s) AS audio_s,
+            sum(render_s / max(1, coalesce(json_extract(quality_json, '$.batch'), 1))) AS render_s
+        FROM (SELECT * FROM take ORDER BY created_s DESC LIMIT {TAKES_FOR_SPEED}) GROUP BY 1
     """
-    found = session.rows(question)[0]
-    return found["render_s"] / found["audio_s"] if found["audio_s"] else None
+    rows = [row for row in session.rows(question) if row["audio_s"]]
+    audio_s, render_s = sum(row["audio_s"] for row in rows), sum(row["render_s"] for row in rows)
+    return Speeds(
+        of_models={row["model"] or "": row["render_s"] / row["audio_s"] for row in rows},
+        of_all=render_s / audio_s if audio_s else None,
+    )

@@ -267,3 +267,16 @@ class Take:
     created_s: float
     last_used_s: float
     facts: TakeFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speeds:
+    """Seconds of work for a second of speech, as the latest takes were made: of each model, and of all together."""
+
+    of_models: Mapping[str, float]
+    of_all: float | None = None
+
+    def render_s(self, audio_s: float, *, model: str | None) -> float | None:
+        """Time that a model needs for so much speech; None before anything was spoken here."""
+        ratio = self.of_models.get(model or "", self.of_all)
+        return None if ratio is None else audio_s * ratio

@@ -133,8 +133,9 @@ def run_command(arguments: Sequence[str]) -> int:
         error.show(file=shown)
         say(shown.getvalue().rstrip("\n"))
         return USAGE
-    except (KeyboardInterrupt, click.Abort):
-        say("interrupted")
+    except (KeyboardInterrupt, click.Abort) as stopped:
+        if not stopped.args:  # else it was said, and more
+            say("interrupted")
         return INTERRUPTED
     except VoiceJobsError as error:
         return complain(error, given=given)

@@ -11,7 +11,7 @@ from registry.jobs.values import JobStatus, ListedJob
 from runner.cli.console import say
 from runner.outbox.progress_file import NOTHING, is_finishing, time_left_s
 from runner.outbox.waits_file import NETWORK
-from runner.text_format import short, span
+from runner.text_format import counted, short, span
 
 if TYPE_CHECKING:
     from runner.cli.submit import Finished
@@ -32,6 +32,7 @@ class ProgressLine:
         self._enabled = enabled
         self._drawn_s = 0.0
         self._shown = self._told = ""
+        self.listed: ListedJob | None = None  # the job as last seen
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -43,6 +44,7 @@ class ProgressLine:
 
     def update(self, listed: ListedJob, under_way: UnderWay = NOTHING, wait: Wait | None = None) -> None:
         """Draw the job's progress."""
+        self.listed = listed
         now_s = time.monotonic()
         text = progress_text(listed, under_way, wait, now_s=time.time())
         if not self._enabled and wait is not None and wait.what == NETWORK and text != self._told:
@@ -60,8 +62,23 @@ def wait_with_progress(instance: Instance, submitted: Submitted) -> Finished:
     """Wait for a job as `wait_for` does, drawing its progress where stderr is a terminal."""
     from runner.cli.submit import wait_for
 
-    with ProgressLine(enabled=sys.stderr.isatty()) as line:
-        return wait_for(instance, submitted, on_progress=line.update)
+    line = ProgressLine(enabled=sys.stderr.isatty())
+    try:
+        with line:
+            return wait_for(instance, submitted, on_progress=line.update)
+    except KeyboardInterrupt:
+        if line.listed is None:
+            raise
+        say(_interrupted(line.listed, goes_on=instance.runner_is_active()))
+        raise KeyboardInterrupt("said") from None
+
+
+def _interrupted(listed: ListedJob, *, goes_on: bool) -> str:
+    """`Interrupted. scene is kept (12 of 40 lines are done): …`"""
+    job, lines = listed.job, listed.lines
+    done = f" ({lines.published} of {counted(lines.total, 'line')} are done)" if lines.total else ""
+    how = "the active runner goes on with it" if goes_on else "`voicejobs run` continues it"
+    return f"Interrupted. {job.name} is kept{done}: {how}, `voicejobs jobs cancel {job.name}` stops it."
 
 
 def progress_text(listed: ListedJob, under_way: UnderWay = NOTHING, wait: Wait | None = None, *, now_s: float) -> str:

@@ -21,6 +21,7 @@ SERVER_LOG_FILE = "server.log"  # of its own: two processes cannot rotate one fi
 MAX_LOG_BYTES = 10_000_000
 KEPT_LOGS = 5
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+TERMINAL_FORMAT, TERMINAL_TIME = "%(asctime)s  %(message)s", "%H:%M:%S"
 
 
 class ReopeningFile(logging.handlers.RotatingFileHandler):
@@ -49,12 +50,18 @@ class ReopeningFile(logging.handlers.RotatingFileHandler):
 class Redacting(logging.Formatter):
     """Formatter that removes credentials from records and their tracebacks, and names the instance in commands."""
 
-    def __init__(self, flags: Sequence[str] = ()) -> None:
-        super().__init__(FORMAT)
-        self._flags = tuple(flags)
+    def __init__(self, flags: Sequence[str] = (), *, for_terminal: bool = False) -> None:
+        super().__init__(TERMINAL_FORMAT if for_terminal else FORMAT, TERMINAL_TIME if for_terminal else None)
+        self._flags, self._for_terminal = tuple(flags), for_terminal
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(with_flags(redact(super().format(record)), self._flags).replace("\r", "\\r"))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging gives it
+        """On a terminal, people read the time and the sentence; a file also has level and module."""
+        if self._for_terminal and record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname.lower()}: {record.message}"
+        return super().formatMessage(record)
 
 
 def set_up_logging(instance: Instance, *, to_stderr: bool = True, file_name: str = LOG_FILE) -> None:
@@ -65,6 +72,7 @@ def set_up_logging(instance: Instance, *, to_stderr: bool = True, file_name: str
     if to_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
     for handler in handlers:
-        handler.setFormatter(Redacting(flags_for_logs(instance.root)))
+        for_terminal = not isinstance(handler, ReopeningFile) and sys.stderr is not None and sys.stderr.isatty()
+        handler.setFormatter(Redacting(flags_for_logs(instance.root), for_terminal=for_terminal))
     logging.basicConfig(level=instance.settings.log_level.upper(), handlers=handlers, force=True)
     logging.raiseExceptions = False  # a full disk or a closed terminal must not stop the work

@@ -11,6 +11,7 @@ from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import JobError, JobStatus, JsonObject, Line, LineStatus
 from runner.outbox import track
 from runner.outbox.receipt import gates_warning, summary_error, voice_entry
+from runner.text_format import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,7 @@ class JobSummary:
     def of(cls, lines: Iterable[Line]) -> JobSummary:
         """From all lines of a job, in order."""
         summary = cls()
+        said: dict[str, list[str]] = {}
         for line in lines:
             summary.lines += 1
             summary.voices.add(line.request.voice)
@@ -57,6 +59,9 @@ class JobSummary:
                 if failed := line.result["quality"]["failed_gates"]:
                     attempts = line.result["attempts"]
                     summary.warnings.append(gates_warning(line.file, attempts=attempts, failed=failed))
+                for warning in line.result["warnings"]:
+                    said.setdefault(warning, []).append(line.file)
+        summary.warnings += [_of_files(files, warning) for warning, files in said.items()]
         if summary.markup:
             summary.warnings.append(markup_warning(summary.markup))
         return summary
@@ -86,6 +91,12 @@ class JobSummary:
     def voice(self) -> dict[str, Any] | None:
         """The one voice of all lines as the receipt names it; None when there are several."""
         return voice_entry(*self.voices) if len(self.voices) == 1 else None
+
+
+def _of_files(files: Sequence[str], warning: str) -> str:
+    """A warning about one line, or many."""
+    more = f" and {counted(len(files) - 1, 'more line')}" if len(files) > 1 else ""
+    return f"{files[0]}{more}: {warning}"
 
 
 def _spoken(line: Line, result: JsonObject) -> Spoken:

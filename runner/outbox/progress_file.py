@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from registry.jobs.values import Job, JobStatus, LineCounts
+from registry.jobs.values import OPEN_STATUSES, Job, JobStatus, LineCounts, ListedJob, Speeds
 
 if TYPE_CHECKING:
     from models.protocol import Progress  # lists read this file, and need no numpy for it
@@ -107,18 +107,30 @@ def is_finishing(job: Job, lines: LineCounts) -> bool:
     return job.status == JobStatus.RUNNING and lines.total > 0 and lines.waiting + lines.taken == 0
 
 
+def estimated_s(listed: ListedJob, known: Speeds) -> float | None:
+    """Time that the rest of an open job is expected to take by itself, at this machine's speed; None when unknown."""
+    job, lines = listed.job, listed.lines
+    audio_s: float | None = job.facts.get("expected_s")
+    if audio_s is None or job.outcome is not None or job.status not in OPEN_STATUSES:
+        return None
+    rest = (lines.waiting + lines.taken) / lines.total if lines.total else 1.0
+    return known.render_s(audio_s * rest, model=job.model)
+
+
 def time_left_s(job: Job, lines: LineCounts, under_way: UnderWay | None = None, *, now_s: float) -> float | None:
-    """Time that the rest of a running job needs at its pace so far; None while there is no pace.
+    """Time that the rest of a running job needs at its pace since its present start; None while there is no pace.
 
     Until the first line has ended, the pace is that of the lines under way, without the loading of the model.
     """
-    left, ended = lines.waiting + lines.taken, float(lines.published + lines.failed)
-    if job.status != JobStatus.RUNNING or job.started_s is None or left == 0:
+    run: dict[str, Any] = job.facts.get("run") or {"since_s": job.started_s, "ended": 0}
+    left, ended = lines.waiting + lines.taken, float(max(0, lines.published + lines.failed - run["ended"]))
+    if job.status != JobStatus.RUNNING or run["since_s"] is None or left == 0:
         return None
-    since_s, begun = job.started_s, 0.0
+    since_s, begun = run["since_s"], 0.0
     if under_way is not None:
         begun = min(under_way.lines, left)
         since_s = since_s if ended else under_way.since_s
     if ended + begun < LEAST_DONE:
         return None
-    return max(0.0, now_s - since_s) / (ended + begun) * (left - begun)
+    pace_s = max(0.0, now_s - float(since_s)) / (ended + begun)
+    return pace_s * (left - begun)

@@ -110,36 +110,33 @@ class Admission:
         if holder is not None and not self._frees_its_id(holder, drop):
             return self._answer_for_holder(drop, holder)
         try:
-            if isinstance(spec, SynthesizeSpec):
-                check_texts(spec, folder=drop.folder)
+            expected_s = check_texts(spec, folder=drop.folder) if isinstance(spec, SynthesizeSpec) else None
             needs = self._needs(spec, made=drop.voice or spec.voice_made())
         except DependencyUnknown:
             raise
         except VoiceJobsError as error:
             return self._answer(drop, JobStatus.REJECTED, error=error)
+        new = self._new_job(drop, spec, needs, expected_s=expected_s)
         if holder is not None:
-            return self._replace(drop, spec, needs, holder)
-        return Admitted(job=self._record(drop, spec, needs))
+            return self._replace(drop, new, holder)
+        job = jobs.add(self.session, new, taken=self.taken)
+        return Admitted(job=self._noted(job, "claimed", f"claimed as {drop.dropped_name}"))
 
     def _frees_its_id(self, holder: Job, drop: ClaimedDrop) -> bool:
         """Whether a job with this `id` failed and left nothing behind, so that another content may have it."""
         is_other, is_lost = drop.content_sha256 != holder.content_sha256, holder.status in LOST_STATUSES
         return is_other and is_lost and not self._is_open(holder.id) and jobs.publishes_nothing(self.session, holder.id)
 
-    def _replace(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs, holder: Job) -> Admitted:
+    def _replace(self, drop: ClaimedDrop, new: NewJob, holder: Job) -> Admitted:
         """Have a job that failed go on with other content, under its name."""
-        if dependencies.needs_job(self.session, needs.jobs, holder.id):
+        if dependencies.needs_job(self.session, new.dependencies, holder.id):
             return self._answer_for_holder(drop, holder)  # what it needs now waits for it
-        replace_failed(self.session, holder.id, self._new_job(drop, spec, needs), now_s=self.now_s)
+        replace_failed(self.session, holder.id, new, now_s=self.now_s)
         message = f"dropped again as {drop.dropped_name}, with other content"
         jobs.add_event(self.session, holder.id, kind=RETRY, message=message, at_s=self.now_s)
         return Admitted(job=jobs.get(self.session, holder.id), freed_claim=holder.claim_id)
 
-    def _record(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> Job:
-        job = jobs.add(self.session, self._new_job(drop, spec, needs), taken=self.taken)
-        return self._noted(job, "claimed", f"claimed as {drop.dropped_name}")
-
-    def _new_job(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> NewJob:
+    def _new_job(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs, *, expected_s: float | None) -> NewJob:
         waits = any(self._is_open(job_id) for job_id in needs.jobs)
         required = [jobs.get(self.session, job_id) for job_id, is_required in needs.jobs.items() if is_required]
         failed = next((job for job in required if job.status in LOST_STATUSES and not self._is_open(job.id)), None)
@@ -160,7 +157,7 @@ class Admission:
             makes_voice=name_key(made) if (made := drop.voice or spec.voice_made()) else None,
             dependencies=needs.jobs,
             voices=tuple(dict.fromkeys(needs.voices)),
-            facts=self._file_facts(drop),
+            facts={**self._file_facts(drop), **({} if expected_s is None else {"expected_s": round(expected_s, 1)})},
             live=take_live_drop(self.session, drop.dropped_name, drop.content_sha256 or ""),
         )
 

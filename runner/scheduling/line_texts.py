@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pydantic
 
+from models.languages import AUTO, canonical_language
 from models.text.markup import Words, markup_of, words_of
 from models.text.markup_found import markup_in, markup_warning
 from models.text.spoken_form import speaks
+from models.text.spoken_time import spoken_time
 from models.text.text_file import text_of
-from registry.errors import InvalidInput, StorageError
+from registry.errors import InvalidInput, StorageError, VoiceJobsError
 from runner.errors import AttachmentMissing
 from runner.inbox.attachments import lost_or_refused
 from runner.jobfile.specs import MAX_LINES, LineSpec, SynthesizeSpec
@@ -89,21 +91,36 @@ def read_text(path: Path) -> str:
     return text_of(content, name=path.name)
 
 
-def check_texts(spec: SynthesizeSpec, *, folder: Path) -> None:
-    """Raises InvalidInput for texts that can never be spoken; a file that cannot be read now may be so later.
+def check_texts(spec: SynthesizeSpec, *, folder: Path) -> float | None:
+    """Expected length of the speech in seconds, None while a file cannot be read. Raises InvalidInput for texts that
+    can never be spoken.
 
     The markup of long ones is read, and their paragraphs are counted, when the job is planned.
     """
     with contextlib.suppress(AttachmentMissing, StorageError):
+        texts = [spec.text] if spec.text is not None else [line.text for line in spec.lines or ()]
         if spec.text_file is not None:
-            text = read_text(folder / spec.text_file)
-            if not speaks(text):
+            texts = [read_text(folder / spec.text_file)]
+            if not speaks(texts[0]):
                 raise InvalidInput(f"{spec.text_file} holds no word to speak: no letter and no digit.")
-            characters = len(text)
-        else:
-            characters = len(spec.text or "") + sum(len(line.text) for line in spec.lines or ())
-        if characters <= SHORT_CHARACTERS:
-            job_texts(spec, folder=folder)
+        if sum(map(len, texts)) <= SHORT_CHARACTERS:
+            texts = [line.text for line in job_texts(spec, folder=folder).lines]
+        return expected_s(texts, language=spec.language or AUTO)
+    return None
+
+
+def expected_s(texts: Sequence[str], *, language: str) -> float:
+    """Expected length of the speech, in seconds; of much text, as its beginning lets one expect."""
+    measured, characters = 0.0, 0
+    with contextlib.suppress(VoiceJobsError):
+        language = canonical_language(language)
+    for text in texts:
+        part = text[: SHORT_CHARACTERS - characters]
+        measured += spoken_time(part, language).expected_s if speaks(part) else 0.0
+        characters += len(part)
+        if characters >= SHORT_CHARACTERS:
+            break
+    return measured * sum(map(len, texts)) / max(1, characters)
 
 
 def _pieces(words: Words, *, is_file: bool) -> Iterator[tuple[str, float | None]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from models.languages import AUTO
 from models.named_paths import is_folder, named_path, shown_path, status_of
 from registry.errors import NotFound, VoiceJobsError, storage_error
 from runner.config.instance import Instance
@@ -18,8 +19,8 @@ from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
-from runner.scheduling.line_texts import JobTexts, job_texts
-from runner.submission.job_models import downloads_of, models_of, warnings_about_instructions
+from runner.scheduling.line_texts import JobTexts, expected_s, job_texts
+from runner.submission.job_models import downloads_of, models_of, render_s_of, warnings_about_instructions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,9 @@ class Verdict:
     hint: str = ""
     warnings: list[str] = field(default_factory=list)
     downloads: list[str] = field(default_factory=list)  # models that are fetched before the job is worked on
-    lines: int | None = None  # of a job that speaks: how many its texts became
+    lines: int | None = None  # of a job that speaks: how many its texts became,
+    audio_s: float | None = None  # how long they are expected to last,
+    render_s: float | None = None  # and to take here; None before anything was spoken
 
 
 def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
@@ -115,5 +118,16 @@ def check_file(name: str, *, instance: Instance, stdin: BinaryIO | None = None) 
         *warnings_about_instructions(job.spec, texts, models, instance=instance),
     ]
     lines = None if texts is None else len(texts.lines)
-    downloads = list(downloads_of(models, instance=instance))
-    return Verdict(file=name, kind=job.spec.kind, problems=[], warnings=warnings, downloads=downloads, lines=lines)
+    audio_s = None
+    if texts is not None:
+        audio_s = expected_s([line.text for line in texts.lines], language=job.spec.language or AUTO)
+    return Verdict(
+        file=name,
+        kind=job.spec.kind,
+        problems=[],
+        warnings=warnings,
+        downloads=list(downloads_of(models, instance=instance)),
+        lines=lines,
+        audio_s=None if audio_s is None else round(audio_s, 1),
+        render_s=None if audio_s is None else render_s_of(models, audio_s, instance=instance),
+    )

@@ -19,8 +19,8 @@ from models.text.spoken_time import spoken_time
 from registry.errors import InvalidInput, NotFound, VoiceJobsError, nearest, storage_error
 from registry.jobs import jobs
 from registry.jobs.children import children_of
-from registry.jobs.takes import render_s_a_second
-from registry.jobs.values import SCRIPT, Job
+from registry.jobs.takes import speeds
+from registry.jobs.values import SCRIPT, Job, Speeds
 from registry.storage.database import Database
 from registry.voices.candidates import get_candidate
 from registry.voices.errors import CandidateNotFound
@@ -86,7 +86,7 @@ def check_script(instance: Instance, name: str, *, stdin: BinaryIO | None = None
         MODULE, reading_request(spec, folder), folder=Path(tempfile.gettempdir()), longest_s=LONGEST_S
     )
     read = script_from(process.wait(), spec.source)
-    existing, ratio = _known(instance)
+    existing, known = _known(instance)
     production = production_of(
         spec,
         read,
@@ -101,7 +101,9 @@ def check_script(instance: Instance, name: str, *, stdin: BinaryIO | None = None
         script=script_json(production, spec, job=None),
         cast=cast_entries(production.cast),
         audio_s=audio_s,
-        render_s=round(sum(audio_s.values()) * ratio, 1) if ratio is not None else None,
+        render_s=None
+        if (render_s := known.render_s(sum(audio_s.values()), model=None)) is None
+        else round(render_s, 1),
     )
 
 
@@ -138,12 +140,12 @@ def cast_file(spec: ScriptSpec, folder: Path) -> CastSpec | None:
     return found
 
 
-def _known(instance: Instance) -> tuple[set[str], float | None]:
-    """(name keys of the voices, seconds of rendering a second of speech) of an instance that may be new."""
+def _known(instance: Instance) -> tuple[set[str], Speeds]:
+    """(name keys of the voices, the speeds) of an instance that may be new."""
     if not instance.database_path.exists():
-        return set(), None
+        return set(), Speeds(of_models={})
     with Database.open(instance.database_path, root=instance.root) as database, database.read() as session:
-        return voice_keys(session), render_s_a_second(session)
+        return voice_keys(session), speeds(session)
 
 
 def _audio_s(spec: ScriptSpec, production: Production) -> dict[str | None, float]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from models.store.forecast import free_bytes, to_download
 from models.text.spoken_form import speaks
 from registry.errors import NotFound, VoiceJobsError
+from registry.jobs.takes import speeds
 from registry.storage.database import Database
 from registry.storage.session import Session
 from runner.config.instance import Instance
@@ -72,6 +73,15 @@ def downloads_of(models: JobModels, *, instance: Instance) -> Iterator[str]:
                 yield f"{needed.name} is not here, and offline mode is on."
                 continue
             yield f"{needed.name} is not here: {large} downloaded first ({size(free_bytes(directory))} free)."
+
+
+def render_s_of(models: JobModels, audio_s: float, *, instance: Instance) -> float | None:
+    """Time that so much speech is expected to take here, by the speed of the takes made last."""
+    with _snapshot(instance) as session:
+        if session is None:
+            return None
+        found = speeds(session).render_s(audio_s, model=models.names[0] if models.names else None)
+        return None if found is None else round(found, 1)
 
 
 class _LineModels:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.jobs.values import JobStatus
+from registry.jobs.values import JobStatus, LineStatus
 from runner.cli.console import (
     NO_RUNNER,
     Command,
@@ -21,16 +22,19 @@ from runner.cli.console import (
 )
 from runner.outbox.receipt import error_entry
 from runner.redaction import redact
-from runner.text_format import ago, short, span, when
+from runner.text_format import ago, counted, short, span, when
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from registry.jobs.values import JobDetails, JobError, LineCounts, ListedJob
+    from registry.jobs.values import Job, JobDetails, JobError, JobEvent, LineCounts, ListedJob, Speeds
     from registry.storage.database import Database
+    from registry.storage.session import Session
+    from runner.outbox.progress_file import UnderWay
     from runner.outbox.waits_file import Waits
 
 WAITING_SHOWN = 10
+LINE_WORDS = {LineStatus.PUBLISHED: "done", LineStatus.TAKEN: "saving"}  # as jobs are called; --json has the ledger's
 STATUSES = [str(status) for status in JobStatus]
 
 
@@ -88,10 +92,11 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
 
     with open_ledger() as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
+        clock = clock_of(snapshot)
         inbox = "" if as_json or statuses else _inbox_text(lambda claim_id: is_recorded(snapshot, claim_id))
     waits = waits_of(current_instance())
-    shown = [_listed_json(listed, waits) for listed in found] if as_json else found
-    show(shown, as_json=as_json, text=lambda found: _list_text(found, waits))
+    shown = [_listed_json(listed, waits, clock) for listed in found] if as_json else found
+    show(shown, as_json=as_json, text=lambda found: _list_text(found, waits, clock))
     if inbox:
         echo(f"\n{inbox}" if found else inbox)
     _warn_of_no_runner(found)
@@ -124,33 +129,57 @@ def _warn_of_no_runner(found: Iterable[ListedJob]) -> None:
         say(NO_RUNNER)
 
 
-def _time_left_s(listed: ListedJob) -> float | None:
-    from runner.outbox.progress_file import lines_under_way, time_left_s
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Everything by which the time left of jobs is told."""
 
-    now_s = time.time()
-    job = listed.job
-    under_way = lines_under_way(current_instance().state_dir, now_s=now_s) if job.status == JobStatus.RUNNING else {}
-    return time_left_s(job, listed.lines, under_way.get(job.id), now_s=now_s)
+    is_active: bool  # whether a runner works
+    under_way: Mapping[int, UnderWay]
+    speeds: Speeds
+    now_s: float
+
+    def left_s(self, listed: ListedJob) -> float | None:
+        """Time that a job still needs, by its own pace, else by the speed of this machine."""
+        from runner.outbox.progress_file import estimated_s, time_left_s
+
+        own = self.under_way.get(listed.job.id)
+        by_pace = time_left_s(listed.job, listed.lines, own, now_s=self.now_s) if self.is_active else None
+        return by_pace if by_pace is not None else estimated_s(listed, self.speeds)
 
 
-def _list_text(found: list[ListedJob], waits: Waits) -> str:
+def clock_of(snapshot: Session) -> Clock:
+    """The clock of this command line's instance, as things are now."""
+    from registry.jobs.takes import speeds
+    from runner.outbox.progress_file import lines_under_way
+
+    instance, now_s = current_instance(), time.time()
+    under_way = lines_under_way(instance.state_dir, now_s=now_s)
+    is_active = instance.runner_is_active()
+    return Clock(is_active=is_active, under_way=under_way, speeds=speeds(snapshot), now_s=now_s)
+
+
+def _list_text(found: list[ListedJob], waits: Waits, clock: Clock) -> str:
     if not found:
         say("no jobs")
         return ""
-    now_s = time.time()
     rows = [
         (
             listed.job.name,
             listed.job.kind,
-            listed.job.status,
+            _status_text(listed.job, clock),
             _lines_text(listed.lines),
-            ago(listed.job.claimed_s, now_s=now_s),
-            span(_time_left_s(listed)),
+            ago(listed.job.claimed_s, now_s=clock.now_s),
+            span(clock.left_s(listed)),
             short(_note(listed, waits), 160),
         )
         for listed in found
     ]
     return terminal_table(("JOB", "KIND", "STATUS", "LINES", "AGE", "LEFT", ""), rows)
+
+
+def _status_text(job: Job, clock: Clock) -> str:
+    """The state of a job; one that runs, and has no runner, is paused."""
+    return "paused" if job.status == JobStatus.RUNNING and not clock.is_active else job.status
 
 
 def _note(listed: ListedJob, waits: Waits) -> str:
@@ -159,7 +188,10 @@ def _note(listed: ListedJob, waits: Waits) -> str:
 
     if (wait := waits.of(listed, now_s=time.time())) is not None:
         return redact(wait.text)
-    return FINISHING if is_finishing(listed.job, listed.lines) else _error_text(listed.job.error)
+    if is_finishing(listed.job, listed.lines):
+        return FINISHING
+    warnings = counted(len(listed.job.warnings), "warning") if listed.job.warnings else ""
+    return "; ".join(part for part in (_error_text(listed.job.error), warnings) if part)
 
 
 def _lines_text(lines: LineCounts) -> str:
@@ -171,7 +203,7 @@ def _error_text(error: JobError | None) -> str:
     return redact(f"{error.code}: {error.message}") if error else ""
 
 
-def _listed_json(listed: ListedJob, waits: Waits) -> dict[str, Any]:
+def _listed_json(listed: ListedJob, waits: Waits, clock: Clock) -> dict[str, Any]:
     job, lines = listed.job, listed.lines
     wait = waits.of(listed, now_s=time.time())
     return {
@@ -184,7 +216,8 @@ def _listed_json(listed: ListedJob, waits: Waits) -> dict[str, Any]:
         "started_s": job.started_s,
         "finished_s": job.finished_s,
         "lines": {"total": lines.total, "published": lines.published, "failed": lines.failed},
-        "time_left_s": _time_left_s(listed),
+        "time_left_s": clock.left_s(listed),
+        "warnings": [redact(warning) for warning in job.warnings],
         "waits_for": list(listed.waits_for),
         "wait": {"for": wait.what, "why": redact(wait.why)} if wait is not None else None,
         "error": error_entry(job.error),
@@ -203,14 +236,15 @@ def show_(job: str, lines: int, as_json: bool) -> None:
     instance = current_instance()
     with open_ledger() as database, database.read() as snapshot:
         details = show_job(snapshot, job, lines=lines)
+        clock = clock_of(snapshot)
     if as_json:
-        show(_details_json(details), as_json=True, text=str)
+        show(_details_json(details, clock), as_json=True, text=str)
         return
-    echo(redact(_details_text(details, outbox=str(instance.outbox), waits=waits_of(instance))))
+    echo(redact(_details_text(details, clock, outbox=str(instance.outbox), waits=waits_of(instance))))
     _warn_of_no_runner([details.listed])
 
 
-def _details_json(details: JobDetails) -> dict[str, Any]:
+def _details_json(details: JobDetails, clock: Clock) -> dict[str, Any]:
     import dataclasses
     import json
 
@@ -218,11 +252,10 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
 
     job = details.job
     return {
-        **_listed_json(details.listed, waits_of(current_instance())),
+        **_listed_json(details.listed, waits_of(current_instance()), clock),
         "id": job.key,
         "dropped_name": job.dropped_name,
         "attempts": job.attempts,
-        "warnings": [redact(warning) for warning in job.warnings],
         "spec": _redacted(json.loads(job.spec_json)),
         "line_list": [
             {
@@ -240,6 +273,10 @@ def _details_json(details: JobDetails) -> dict[str, Any]:
     }
 
 
+def _event_text(event: JobEvent) -> str:
+    return event.kind if event.message == event.kind else f"{event.kind}: {event.message}"
+
+
 def _redacted(value: Any) -> Any:
     """Value from JSON, without credentials."""
     if isinstance(value, dict):
@@ -249,12 +286,12 @@ def _redacted(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
 
 
-def _details_text(details: JobDetails, *, outbox: str, waits: Waits) -> str:
-    job, left_s = details.job, _time_left_s(details.listed)
+def _details_text(details: JobDetails, clock: Clock, *, outbox: str, waits: Waits) -> str:
+    job, left_s = details.job, clock.left_s(details.listed)
     left = f", {span(left_s)} left" if left_s is not None else ""
     facts = [
         ("job", f"{job.name} ({job.kind}, priority {job.priority})"),
-        ("status", f"{job.status}, lines {_lines_text(details.listed.lines)}{left}"),
+        ("status", f"{_status_text(job, clock)}, lines {_lines_text(details.listed.lines)}{left}"),
         ("model", job.model or "-"),
         ("claimed", when(job.claimed_s)),
         ("started", when(job.started_s)),
@@ -272,7 +309,7 @@ def _details_text(details: JobDetails, *, outbox: str, waits: Waits) -> str:
         rows = [
             (
                 str(line.position),
-                line.status,
+                LINE_WORDS.get(line.status, line.status),
                 "-" if line.error or line.request.is_pause else line.file,
                 short(line.request.text, 50),
                 short(_error_text(line.error), 60),
@@ -281,5 +318,5 @@ def _details_text(details: JobDetails, *, outbox: str, waits: Waits) -> str:
         ]
         parts.append(terminal_table(("#", "STATUS", "FILE", "TEXT", ""), rows))
     if details.events:
-        parts.append("\n".join(f"{when(event.at_s)}  {event.kind}: {event.message}" for event in details.events[-20:]))
+        parts.append("\n".join(f"{when(event.at_s)}  {_event_text(event)}" for event in details.events[-20:]))
     return "\n\n".join(parts)

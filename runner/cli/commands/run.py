@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +23,10 @@ from runner.cli.console import (
 )
 from runner.errors import UsageProblem
 from runner.exit_codes import FAILED, OK
-from runner.text_format import counted
+from runner.text_format import counted, span
+
+if TYPE_CHECKING:
+    from runner.submission.checked_job import Verdict
 
 END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -46,13 +50,21 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
         echo(to_json(verdicts))
     else:
         for verdict in verdicts:
-            of_lines = f" of {counted(verdict.lines, 'line')}" if verdict.lines is not None else ""
-            good = f"{verdict.file}: ok, {_kind_text(verdict.kind)}{of_lines}"
+            good = f"{verdict.file}: ok, {_kind_text(verdict.kind)}{_length_text(verdict)}"
             said = [f"  {sentence}" for sentence in (*verdict.warnings, *verdict.downloads)]
             say("\n".join(verdict.problems or [good, *said]))
             if verdict.hint:
                 say(f"  {verdict.hint}")
     return FAILED if any(verdict.problems for verdict in verdicts) else OK
+
+
+def _length_text(verdict: Verdict) -> str:
+    """` of 412 lines, about 38 min of speech, about 2 h here`"""
+    if verdict.lines is None:
+        return ""
+    audio = f", about {span(verdict.audio_s)} of speech" if verdict.audio_s else ""
+    here = f", about {span(verdict.render_s)} here" if verdict.render_s is not None else ""
+    return f" of {counted(verdict.lines, 'line')}{audio}{here}"
 
 
 def _kind_text(kind: str | None) -> str:

@@ -24,7 +24,8 @@ from runner.cli.console import (
 )
 from runner.cli.progress import wait_with_progress
 from runner.errors import UsageProblem
-from runner.exit_codes import OK
+from runner.exit_codes import FAILED, OK
+from runner.text_format import counted
 
 if TYPE_CHECKING:
     from runner.cli.submit import Finished
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 )
 @click.argument("files", metavar="[FILE…]", nargs=-1)
 @click.option("--wait", is_flag=True, help="Wait for the results; runs the instance if no runner is active.")
+@click.option("--strict", is_flag=True, help="With --wait: exit code 1 also where a job has warnings.")
 @click.option("--name", metavar="NAME", help="Name of the drop, and of a job without an id.")
 @click.option(
     "--lines",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 def submit(
     files: tuple[str, ...],
     wait: bool,
+    strict: bool,
     name: str | None,
     table: str | None,
     voice: str | None,
@@ -73,6 +76,8 @@ def submit(
     the job, its folder in the outbox and its receipt are printed; with --wait, the receipt itself.
     """
     _check_usage(files, name=name, table=table, voice=voice, file_format=file_format)
+    if strict and not wait:
+        raise UsageProblem("--strict is about how jobs end.", hint="Add --wait.")
     instance = current_instance()
     warn_of_unheard_settings(instance)
     codes = []
@@ -94,7 +99,10 @@ def submit(
     else:
         for each in finished:
             _tell_end(each)
-    return max([*codes, *(each.exit_code for each in finished)], default=OK)
+    codes += [each.exit_code for each in finished]
+    if strict and any(each.receipt["warnings"] for each in finished):
+        codes.append(FAILED)
+    return max(codes, default=OK)
 
 
 def _check_usage(
@@ -157,7 +165,9 @@ def _tell(instance: Instance, dropped: Sequence[dict[str, Any]], *, as_json: boo
 
 
 def _tell_end(finished: Finished) -> None:
-    say(f"{finished.job}: {finished.status}")
+    warnings = finished.receipt["warnings"]
+    said = f", {counted(len(warnings), 'warning')}" if warnings else ""
+    say("\n  ".join((f"{finished.job}: {finished.status}{said}", *warnings)))
     if finished.error_text:
         say(finished.error_text)
     for path in finished.paths():

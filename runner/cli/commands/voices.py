@@ -199,11 +199,9 @@ def diff(before: str, after: str, as_json: bool) -> None:
 
 
 def _diff_text(found: VersionDiff) -> str:
-    cosine = "unknown" if found.speaker_cosine is None else f"{found.speaker_cosine:.4f}"
+    cosine = [] if found.speaker_cosine is None else [f"cosine of the speakers: {found.speaker_cosine:.4f}"]
     changes = [f"{c.field}: {_value_text(c.field, c.before)} → {_value_text(c.field, c.after)}" for c in found.changes]
-    return "\n".join(
-        [f"{found.before} → {found.after}", f"cosine of the speakers: {cosine}", *(changes or ["no difference"])]
-    )
+    return "\n".join([f"{found.before} → {found.after}", *cosine, *(changes or ["no difference"])])
 
 
 def _value_text(field: str, value: object) -> str:

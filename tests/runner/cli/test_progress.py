@@ -7,9 +7,9 @@ import pytest
 from models.protocol import Progress
 from registry.jobs import jobs
 from registry.jobs.lists import show_job
-from registry.jobs.values import LineCounts, ListedJob
-from runner.cli.progress import ProgressLine, progress_text
-from runner.outbox.progress_file import lines_under_way, time_left_s
+from registry.jobs.values import LineCounts, ListedJob, Speeds
+from runner.cli.progress import ProgressLine, progress_text, wait_with_progress
+from runner.outbox.progress_file import estimated_s, lines_under_way, time_left_s
 from tests.runner.worker.bench import speak
 
 
@@ -19,7 +19,7 @@ def job(bench):
     bench.run()
     with bench.context.database.read() as session:
         done = jobs.by_name(session, "scene")
-    return dataclasses.replace(done, status="running", started_s=100.0)
+    return dataclasses.replace(done, status="running", outcome=None, started_s=100.0, facts={})
 
 
 def test_a_running_job_shows_how_far_it_is_and_what_is_left(job):
@@ -99,3 +99,33 @@ def test_lines_that_have_ended_are_under_way_no_more(long_line):
     long_line.worker.in_flight.clear()
     long_line.worker.listener.progress.keep_only(())
     assert not long_line.worker.listener.progress.is_due(long_line.now_s + 60)
+
+
+def test_the_time_left_counts_from_the_present_start_alone(job):
+    again = dataclasses.replace(job, facts={"run": {"since_s": 1_000.0, "ended": 2}})
+    assert time_left_s(again, LineCounts(waiting=4, published=2), now_s=1_020.0) is None
+    assert time_left_s(again, LineCounts(waiting=2, published=4), now_s=1_020.0) == 20.0
+
+
+def test_a_job_that_waits_is_expected_to_take_what_this_machine_takes(job):
+    speeds = Speeds(of_models={"slow": 2.0}, of_all=0.5)
+    waiting = dataclasses.replace(job, status="queued", model="slow", facts={"expected_s": 30.0})
+    assert estimated_s(ListedJob(job=waiting, lines=LineCounts()), speeds) == 60.0
+    assert estimated_s(ListedJob(job=dataclasses.replace(waiting, model=None), lines=LineCounts()), speeds) == 15.0
+    half_done = ListedJob(job=waiting, lines=LineCounts(waiting=2, published=2))
+    assert estimated_s(half_done, speeds) == 30.0
+    assert estimated_s(half_done, Speeds(of_models={})) is None
+
+
+def test_an_interrupted_wait_says_what_becomes_of_the_job(job, bench, monkeypatch, capsys):
+    listed = ListedJob(job=job, lines=LineCounts(waiting=3, published=1))
+
+    def interrupted(_instance, _submitted, *, on_progress):
+        on_progress(listed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runner.cli.submit.wait_for", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        wait_with_progress(bench.instance, None)
+    said = capsys.readouterr().err
+    assert "Interrupted. scene is kept (1 of 4 lines are done): `voicejobs run` continues it" in said

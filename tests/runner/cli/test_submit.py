@@ -10,7 +10,7 @@ import pytest
 
 from runner.exit_codes import FAILED, NEEDS_ACTION, OK, USAGE
 from tests.runner.cli.test_commands import root, run, write
-from tests.runner.worker.bench import design, speak
+from tests.runner.worker.bench import Bench, design, speak
 
 __all__ = ["root", "run"]
 
@@ -124,3 +124,34 @@ def test_without_a_desktop_the_folder_is_named(root, run, monkeypatch):
     run("submit", "--wait", str(write(root, "jobs/a.toml", speak("One."))))
     code, out, _ = run("jobs", "open", "a")
     assert (code, out.strip()) == (NEEDS_ACTION, str(root / "outbox" / "a"))
+
+
+def test_warnings_are_said_where_the_job_ends_and_strict_makes_them_count(root, run):
+    file = str(write(root, "jobs/a.toml", speak("It is <b>bold</b>.")))
+    code, _, err = run("submit", "--wait", file)
+    assert (code, "a: done, 1 warning" in err, "Line 1" in err) == (OK, True, True)
+    assert run("submit", "--wait", "--strict", file)[0] == FAILED
+    assert run("submit", "--strict", file)[0] == USAGE
+    assert "1 warning" in run("jobs", "list")[1]
+
+
+def test_check_says_how_long_it_will_be_and_take_here(root, run):
+    file = str(write(root, "jobs/a.toml", speak(*["A line of some length, said aloud."] * 20)))
+    assert "of 20 lines, about 41 s of speech" in run("check", file)[2]
+    assert run("submit", "--wait", file)[0] == OK
+    assert " here" in run("check", file)[2]
+    found = json.loads(run("check", "--json", file)[1])[0]
+    assert (round(found["audio_s"]), found["render_s"] is not None) == (41, True)
+
+
+def test_what_waits_is_expected_to_take_a_while_and_nothing_runs_without_a_runner(root, run):
+    file = str(write(root, "jobs/a.toml", speak("Hello there, all of you.")))
+    assert run("submit", "--wait", file)[0] == OK
+    bench = Bench(root)
+    bench.drop("b.toml", speak("Once more, and once again."))
+    bench.tick_without_rest()
+    bench.context.database.close()
+    found = json.loads(run("jobs", "list", "--json")[1])[0]
+    assert (found["job"], found["status"]) == ("b", "running")
+    assert found["time_left_s"] is not None
+    assert "paused" in run("jobs", "list")[1]
