@@ -279,3 +279,12 @@ def language_code(name: str) -> str:
         if known == name:
             return codes[0]
     raise UnknownLanguage(f"{name!r} is not a canonical language name.", hint=_hint_for(name))
+
+
+@functools.cache
+def three_letter_code(name: str) -> str:
+    """The ISO 639-2/T or 639-3 code of a canonical name: `deu` for `german`. Raises UnknownLanguage."""
+    for known, codes, _ in _table_lines():
+        if known == name:
+            return next(code for code in codes if len(code) == 3)
+    raise UnknownLanguage(f"{name!r} is not a canonical language name.", hint=_hint_for(name))

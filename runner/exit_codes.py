@@ -41,6 +41,8 @@ EXIT_CODES: dict[str, int] = {
     "request-refused": FAILED,
     "source-refused": FAILED,
     "sound-refused": FAILED,
+    "cover-refused": FAILED,
+    "mastering-failed": FAILED,
     # usage
     "usage": USAGE,
     "invalid-input": USAGE,

@@ -71,7 +71,7 @@ def write_audio_stream(
             file.write(_pcm_bytes(block, encoding=wanted.encoding))
         file.write(b"\0" * (data_bytes % 2))
         return
-    watched = _Watched(file)
+    watched = WatchedFile(file)
     try:
         _encode(watched, clamped, wanted)
     except (soundfile.SoundFileError, AssertionError) as error:  # the latter, when not all samples were written
@@ -123,13 +123,19 @@ def _resampled(blocks: Iterator[Waveform], rate_hz: int, *, samples: int) -> Ite
     yield np.zeros(left - piece.size, np.float32)
 
 
-class _Watched:
-    """A file whose errors are remembered: libsndfile hears of them, and may go on as if nothing had happened."""
+class WatchedFile:
+    """A file whose errors are remembered: libsndfile hears of them, and may go on as if nothing had happened.
+
+    For libsndfile it begins where it is now.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._file, self._begin = file, file.tell()
         self.error: OSError | None = None
-        self.tell, self.read = file.tell, file.read
+        self.read = file.read
+
+    def tell(self) -> int:
+        return self._file.tell() - self._begin
 
     def write(self, content: bytes) -> int:
         try:
@@ -140,13 +146,13 @@ class _Watched:
 
     def seek(self, offset: int, whence: int = 0) -> int:
         try:
-            return self._file.seek(offset, whence)
+            self._file.seek(offset + self._begin if whence == 0 else offset, whence)
         except OSError as error:  # what was written before goes to the disk first
             self.error = self.error or error
-            return self._file.tell()
+        return self.tell()
 
 
-def _encode(file: _Watched, blocks: Iterator[Waveform], wanted: FileFormat) -> None:
+def _encode(file: WatchedFile, blocks: Iterator[Waveform], wanted: FileFormat) -> None:
     bits = 24 if wanted.encoding == "pcm24" else 16
     is_flac = wanted.format == "flac"
     major, subtype = ("FLAC", f"PCM_{bits}") if is_flac else SOUNDFILE_KINDS[wanted.format]

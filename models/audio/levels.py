@@ -16,7 +16,7 @@ from models.audio.true_peak import TruePeakMeter
 LEAST_DB = -120.0  # of digital silence
 LEAST_PAUSE_S, PAUSE_EDGE_S = 0.5, 0.1  # the beginning and the end of a pause are the echo of speech
 
-Floats = npt.NDArray[np.float64]
+Powers = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class LevelMeter:
         self._true_peak = TruePeakMeter(channels)
         self._frames, self._power, self._peak = 0, 0.0, 0.0
         self._rest = np.zeros(0)
-        self._steps: list[Floats] = []
+        self._steps: list[Powers] = []
 
     def add(self, block: Samples) -> None:
         """Go on with finite samples."""
@@ -61,16 +61,16 @@ class LevelMeter:
         self._power += float(powers.sum())
         powers = np.concatenate([self._rest, powers])
         whole = powers.size // self._step * self._step
-        self._steps.append(powers[:whole].reshape(-1, self._step).mean(axis=1))
+        self._steps.append(powers[:whole].reshape(-1, self._step).mean(axis=1).astype(np.float32))
         self._rest = powers[whole:]
 
     def levels(self) -> Levels:
         """Levels of everything so far."""
-        steps = np.concatenate(self._steps) if self._steps else np.zeros(0)
+        steps = np.concatenate(self._steps) if self._steps else np.zeros(0, np.float32)
         if self._rest.size:
-            steps = np.append(steps, self._rest.mean())
+            steps = np.append(steps, np.float32(self._rest.mean()))
         duration_s = self._frames / self._sample_rate_hz
-        heard = heard_in(10 * np.log10(np.maximum(steps, 1e-12)))
+        heard = heard_in(10 * np.log10(np.maximum(steps, np.float32(1e-12))))
         where = np.flatnonzero(heard)
         step_s = self._step / self._sample_rate_hz
         head_s = float(where[0]) * step_s if where.size else duration_s
@@ -91,7 +91,7 @@ def _decibels(value: float, *, of_power: bool = False) -> float:
     return max(LEAST_DB, (10 if of_power else 20) * math.log10(max(value, 1e-30)))
 
 
-def _noise_power(steps: Floats, heard: npt.NDArray[np.bool_]) -> float:
+def _noise_power(steps: Powers, heard: npt.NDArray[np.bool_]) -> float:
     """Mean power of the quietest half second of the loudest pause, or of everything where there is no pause."""
     edges = np.flatnonzero(np.diff(np.concatenate([[True], heard, [True]]).astype(np.int8)))
     edge, shortest = round(PAUSE_EDGE_S * STEPS_PER_SECOND), round(LEAST_PAUSE_S * STEPS_PER_SECOND)
@@ -103,9 +103,9 @@ def _noise_power(steps: Floats, heard: npt.NDArray[np.bool_]) -> float:
     return max(pauses) if pauses else _quietest(steps)
 
 
-def _quietest(steps: Floats) -> float:
+def _quietest(steps: Powers) -> float:
     window = min(round(LEAST_PAUSE_S * STEPS_PER_SECOND), steps.size)
     if not window:
         return 0.0
-    sums = np.concatenate([[0.0], np.cumsum(steps)])
+    sums = np.concatenate([[0.0], np.cumsum(steps, dtype=np.float64)])
     return float(((sums[window:] - sums[:-window]) / window).min())

@@ -42,10 +42,10 @@ class LoudnessMeter:
 
     def __init__(self, sample_rate_hz: int, *, channels: int) -> None:
         self._step = round(STEP_S * sample_rate_hz)
-        self._response = _weighting_response(sample_rate_hz)
-        self._spectrum = np.fft.rfft(self._response, FFT_SAMPLES)
+        response = _weighting_response(sample_rate_hz)
+        self._spectrum = _spectrum(sample_rate_hz)
         self._weights = np.array(SURROUND_WEIGHTS.get(channels, (1.0,) * channels))
-        self._before = np.zeros((self._response.size - 1, channels))  # input that the next block's filter reaches
+        self._before = np.zeros((response.size - 1, channels))  # input that the next block's filter reaches
         self._rest = np.zeros(0)  # weighted power of samples that do not fill a step
         self._powers: list[Floats] = []
 
@@ -101,6 +101,11 @@ def _weighting_response(sample_rate_hz: int) -> Floats:
     for b, a in (_shelf(sample_rate_hz), _high_pass(sample_rate_hz)):
         spectrum *= np.polyval(b[::-1], z) / np.polyval(a[::-1], z)
     return np.fft.irfft(spectrum, size)[: round(RESPONSE_S * sample_rate_hz)]
+
+
+@functools.cache
+def _spectrum(sample_rate_hz: int) -> npt.NDArray[np.complex128]:
+    return np.fft.rfft(_weighting_response(sample_rate_hz), FFT_SAMPLES)
 
 
 def _shelf(sample_rate_hz: int) -> tuple[list[float], list[float]]:

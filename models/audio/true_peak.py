@@ -11,31 +11,31 @@ PHASES = 4  # points to a sample
 TAPS = 32  # samples that each point between two is computed from
 REACH = TAPS // 2  # samples that a point depends on, to either side
 
-Floats = npt.NDArray[np.float64]
+Peaks = npt.NDArray[np.float32]
 
 
-def _interpolators() -> list[Floats]:
+def _interpolators() -> list[npt.NDArray[np.float32]]:
     """Weights of the samples around each point between two, in the order of `np.convolve`."""
     at = np.arange(-REACH + 1, REACH + 1)
     found = []
     for phase in range(1, PHASES):
         distance = at - phase / PHASES
         weights = np.sinc(distance) * np.kaiser(2 * TAPS + 1, 8.0)[np.rint((distance / REACH + 1) * TAPS).astype(int)]
-        found.append((weights / weights.sum())[::-1])
+        found.append((weights / weights.sum())[::-1].astype(np.float32))
     return found
 
 
 _INTERPOLATORS = _interpolators()
 
 
-def envelope(samples: Samples) -> Floats:
+def envelope(samples: Samples) -> Peaks:
     """The largest absolute value at each sample and between it and its neighbours, `(n, C)` -> `(n - 2 * REACH,)`.
 
     `REACH` samples at both ends only serve the others.
     """
     inner = len(samples) - 2 * REACH
-    peaks: Floats = np.abs(samples[REACH : REACH + inner]).max(axis=1).astype(np.float64)
-    for channel in samples.T.astype(np.float64):
+    peaks: Peaks = np.abs(samples[REACH : REACH + inner]).max(axis=1).astype(np.float32)
+    for channel in np.ascontiguousarray(samples.T, np.float32):
         for weights in _INTERPOLATORS:
             between = np.abs(np.convolve(channel, weights, "valid"))  # of gaps; the first is before the first sample
             np.maximum(peaks, between[:inner], out=peaks)

@@ -16,6 +16,13 @@ def children_of(session: Session, parent_id: int) -> list[tuple[str, Job]]:
     return [(row["role"], job_from(row)) for row in rows]
 
 
+def claim_of(session: Session, job: Job) -> str | None:
+    """The claim that has a job's files: its own, else that of the script it belongs to."""
+    question = "SELECT claim_id FROM job WHERE id = (SELECT parent_id FROM job WHERE id = :id)"
+    rows = [] if job.claim_id is not None else session.rows(question, {"id": job.id})
+    return rows[0]["claim_id"] if rows else job.claim_id
+
+
 def wait_for(session: Session, job_id: int, needs: Sequence[int], *, facts: JsonObject) -> None:
     """Have a script wait until these jobs have ended, well or not; without any, until somebody has chosen."""
     note_facts(session, job_id, **facts)

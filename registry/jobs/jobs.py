@@ -171,10 +171,18 @@ def is_recorded(session: Session, claim_id: str) -> bool:
 
 
 def open_take_keys(session: Session) -> set[str]:
-    """Keys of the takes that unfinished jobs still publish from."""
+    """Keys of the takes that unfinished jobs still publish from: their own, those of the jobs that a script has made,
+    and of the jobs that a master is made of."""
     question = f"""
         SELECT line.take_key FROM line JOIN job ON job.id = line.job_id
         WHERE {IS_OPEN} AND line.take_key IS NOT NULL
+        UNION
+        SELECT line.take_key FROM job JOIN job AS child ON child.parent_id = job.id
+        JOIN line ON line.job_id = child.id WHERE {IS_OPEN} AND line.take_key IS NOT NULL
+        UNION
+        SELECT line.take_key FROM job JOIN dependency ON dependency.job_id = job.id
+        JOIN line ON line.job_id = dependency.needs_id
+        WHERE job.kind = 'master' AND {IS_OPEN} AND line.take_key IS NOT NULL
     """
     return {row["take_key"] for row in session.rows(question)}
 

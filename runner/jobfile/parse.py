@@ -16,7 +16,7 @@ from registry.errors import InvalidInput, nearest
 from registry.voices.names import name_key
 from runner.config.validation_messages import Problem, dotted, problems_in, shown, unknown_keys
 from runner.errors import JobFileInvalid, RecordedOtherwise
-from runner.jobfile.specs import SPEC_CLASSES, JobSpec, SynthesizeSpec
+from runner.jobfile.specs import SPEC_CLASSES, JobSpec, MasterSpec, SynthesizeSpec
 from runner.jobfile.syntax import read_tree
 from runner.names import printable_name
 
@@ -83,6 +83,8 @@ def _key_combinations(tree: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(("transcript",), "transcript belongs with audio; the words of a candidate are known already.")
     elif kind == SYNTHESIZE:
         yield from _exactly_one(tree, ("lines", "text", "text_file"))
+    elif kind == "master":
+        yield from _exactly_one(tree, ("from", "files"))
 
 
 def _exactly_one(tree: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[Problem]:
@@ -100,6 +102,17 @@ def _value_combinations(spec: JobSpec) -> Iterator[Problem]:
     if isinstance(spec, SynthesizeSpec):
         yield from _line_problems(spec)
         yield from _format_problems(spec)
+    if isinstance(spec, MasterSpec):
+        yield from _master_problems(spec)
+
+
+def _master_problems(spec: MasterSpec) -> Iterator[Problem]:
+    count = len(spec.source_jobs or spec.files or ())
+    if spec.titles is not None and len(spec.titles) != count:
+        yield Problem(("titles",), f"titles has {len(spec.titles)} entries for {count} chapters.")
+    for index, kind in enumerate(spec.formats):
+        if kind in spec.formats[:index]:
+            yield Problem(("formats", index), f"formats names {kind!r} twice.")
 
 
 def _format_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
@@ -143,6 +156,7 @@ _ALTERNATIVES: dict[str, list[tuple[str, ...]]] = {
     "DesignSpec": [("description",), ("character",)],
     "LockSpec": [("from",), ("audio", "transcript"), ("audio", "embedding_only")],
     "SynthesizeSpec": [("lines",), ("text",), ("text_file",)],
+    "MasterSpec": [("from",), ("files",)],
 }
 _SWITCHES = ("embedding_only",)
 

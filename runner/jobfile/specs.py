@@ -13,6 +13,7 @@ from models.text.spoken_form import speaks
 from registry.voices.names import name_key
 from runner import names
 from runner.config.settings import SamplingSettings
+from runner.jobfile.master_spec import MAX_CHAPTERS, MasterTable, TagText
 
 MAX_LINES = 20_000
 MAX_LINE_CHARACTERS = 20_000
@@ -323,9 +324,11 @@ class ScriptSpec(_Job):
     candidates: int = Field(DEFAULT_CANDIDATES, ge=1, le=MAX_CANDIDATES, description="Recordings to choose from.")
     voices: dict[PartName, VoiceReferenceText] = Field(default_factory=dict, description="Voices of parts, by name.")
     analyzer: AnalyzerTable = Field(default_factory=AnalyzerTable, description="How parts get their descriptions.")
+    master: MasterTable | None = Field(None, description="Finished files of the whole book, as the kind master.")
 
     def references(self) -> tuple[str, ...]:
-        return (self.source, *([self.cast_file] if self.cast_file else []))
+        cover = self.master.cover if self.master else None
+        return tuple(dict.fromkeys(name for name in (self.source, self.cast_file, cover) if name))
 
     @property
     def cast_file(self) -> str | None:
@@ -366,6 +369,27 @@ class CastSpec(_Job):
         return {name_key(self.job)} if self.job else set()
 
 
+class MasterSpec(MasterTable, _Job):
+    """Make finished files of spoken jobs or recordings, a chapter each."""
+
+    kind: Literal["master"]
+    source_jobs: list[JobName] | None = Field(
+        None, alias="from", min_length=1, max_length=MAX_CHAPTERS, description="Exact names of spoken jobs, in order."
+    )
+    files: list[RelativePath] | None = Field(
+        None, min_length=1, max_length=MAX_CHAPTERS, description="Instead of jobs: recordings beside the job file."
+    )
+    titles: list[TagText] | None = Field(
+        None, description="Titles of the chapters; by default the names of jobs or files."
+    )
+
+    def references(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*(self.files or ()), *([self.cover] if self.cover else ()))))
+
+    def names_needed(self) -> set[str]:
+        return {name_key(name) for name in self.source_jobs or ()}
+
+
 def _voice_keys(*references: str | None) -> set[str]:
     return {name_key(names.parse_voice_reference(reference).name) for reference in references if reference}
 
@@ -380,6 +404,7 @@ JobSpec = (
     | TranscribeSpec
     | ScriptSpec
     | CastSpec
+    | MasterSpec
 )
 SPEC_CLASSES: dict[str, type[JobSpec]] = {
     "design": DesignSpec,
@@ -391,4 +416,5 @@ SPEC_CLASSES: dict[str, type[JobSpec]] = {
     "transcribe": TranscribeSpec,
     "script": ScriptSpec,
     "cast": CastSpec,
+    "master": MasterSpec,
 }

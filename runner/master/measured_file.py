@@ -11,21 +11,17 @@ from runner.master.errors import SoundRefused
 from runner.master.sound_source import SoundSource, open_sound
 
 
-def measured_file(path: Path, *, on_progress: Callable[[float], None] = lambda _: None) -> dict[str, Any]:
-    """The numbers of an audio file, without a judgement; `on_progress` hears the seconds that were measured.
-
-    Raises NotFound, SoundRefused, ExtraMissing or StorageError.
-    """
+def measured_file(path: Path, *, on_progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """The numbers of an audio file, without a judgement. Raises as `open_sound`."""
     source = open_sound(path)
     meter = LevelMeter(source.sample_rate_hz, channels=source.channels)
-    frames = 0
     for block in source.blocks():
         meter.add(block)
-        frames += len(block)
-        on_progress(frames / source.sample_rate_hz)
-    if not frames:
+        on_progress()
+    levels = meter.levels()
+    if not levels.frames:
         raise SoundRefused(f"{path.name} holds no samples.")
-    return measured(source, meter.levels())
+    return measured(source, levels)
 
 
 def measured(source: SoundSource, levels: Levels) -> dict[str, Any]:

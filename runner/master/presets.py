@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Split = Literal["chapters", "none"]
+from runner.master.request import Split
+
 Range = tuple[float | None, float | None]  # the least and the most; None where there is no limit
 
 LIMIT_MARGIN_DB = 0.5  # encoding with losses raises peaks
@@ -142,3 +143,15 @@ def _rules(preset: Preset, measured: Mapping[str, Any], *, channels_of_all: int 
         least, most = limits
         passed = value is not None and (least is None or value >= least) and (most is None or value <= most)
         yield {"rule": rule, "value": value, "limit": [least, most], "passed": passed}
+
+
+def limit_text(limit: Any) -> str:
+    """A rule's limit in words."""
+    if limit is True:
+        return "must be"
+    least, most = limit
+    if least == most:
+        return f"must be {least:g}"
+    if least is None:
+        return f"at most {most:g}"
+    return f"at least {least:g}" if most is None else f"{least:g} to {most:g}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,12 @@ class SoundSource:
 def has_pyav() -> bool:
     """Whether the extra `master` is installed."""
     return importlib.util.find_spec("av") is not None
+
+
+def check_formats(formats: Collection[str]) -> None:
+    """Raises ExtraMissing for a format that cannot be written here."""
+    if "m4b" in formats and not has_pyav():
+        raise pyav_missing("An M4B file")
 
 
 def pyav_missing(part: str) -> ExtraMissing:
@@ -89,7 +95,10 @@ def _with_soundfile(path: Path, head: bytes) -> SoundSource:
         kbps, constant = bit_rate_of(path)
     else:
         known = 0 < frames < UNKNOWN_FRAMES
-        kbps, constant = (size_bytes * 8 / 1000 * rate / frames if known else 0.0), not _is_compressed(subtype)
+        kbps, constant = (
+            (size_bytes * 8 / 1000 * rate / frames if known else 0.0),
+            form != "FLAC" and not _is_compressed(subtype),
+        )
 
     def blocks() -> Iterator[Samples]:
         with soundfile.SoundFile(path) as file:
@@ -120,12 +129,17 @@ def _with_pyav(path: Path) -> SoundSource:
     def blocks() -> Iterator[Samples]:
         with av.open(str(path)) as container:
             planar = av.AudioResampler(format="fltp")
+            held: list[Samples] = []
             try:
                 for decoded in container.decode(audio=0):
-                    for frame in planar.resample(decoded):
-                        yield frame.to_ndarray().T
+                    held += [frame.to_ndarray().T for frame in planar.resample(decoded)]
+                    if sum(map(len, held)) >= BLOCK_FRAMES:  # a frame alone is too short to be filtered fast
+                        yield np.concatenate(held)
+                        held = []
             except av.error.FFmpegError as error:
                 raise SoundRefused(f"{path.name} is damaged ({error.strerror}).") from error
+            if held:
+                yield np.concatenate(held)
 
     return _source(path, rate, channels, kbps, False, blocks)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.errors import NotFound, VoiceJobsError
+from registry.errors import InvalidInput, NotFound, VoiceJobsError
 from registry.jobs import dependencies, jobs
 from registry.jobs.requests import replace_failed, resume, take_live_drop
 from registry.jobs.values import LOST_STATUSES, RETRY, RETRYABLE_STATUSES, Job, JobError, JobStatus, NewJob
@@ -22,7 +22,7 @@ from registry.voices.names import VoiceReference, name_key
 from runner.config.model_names import DESIGN, PRESETS, likely_name
 from runner.errors import DependencyFailed, DependencyUnknown, IdTaken
 from runner.inbox.drop import ClaimedDrop
-from runner.jobfile.parse import content_sha256, spec_from_json, spec_to_json
+from runner.jobfile.parse import SYNTHESIZE, content_sha256, spec_from_json, spec_to_json
 from runner.jobfile.specs import (
     CastSpec,
     DesignSpec,
@@ -30,6 +30,7 @@ from runner.jobfile.specs import (
     ImportSpec,
     JobSpec,
     LockSpec,
+    MasterSpec,
     RelockSpec,
     ScriptSpec,
     SynthesizeSpec,
@@ -190,7 +191,7 @@ class Admission:
 
     def _likely_model(self, spec: JobSpec) -> str | None:
         """Likely model of the job's work, so that jobs of one model run together; None when unsure."""
-        if isinstance(spec, ExportSpec | ImportSpec | TranscribeSpec | ScriptSpec | CastSpec):
+        if isinstance(spec, ExportSpec | ImportSpec | TranscribeSpec | ScriptSpec | CastSpec | MasterSpec):
             return None
         wanted = spec.model
         if isinstance(spec, SynthesizeSpec):
@@ -284,7 +285,22 @@ class Admission:
         elif isinstance(spec, ScriptSpec):
             for reference in dict.fromkeys((*([spec.narrator] if spec.narrator else []), *spec.voices.values())):
                 self._need_voice(reference, needs)
+        elif isinstance(spec, MasterSpec):
+            for name in spec.source_jobs or ():
+                self._need_speech(name, needs)
         return needs
+
+    def _need_speech(self, job_name: str, needs: Needs) -> None:
+        found = jobs.find_by_name(self.session, job_name)
+        if found is None:
+            hint = "`from` has exact names of jobs; `voicejobs jobs list` shows them."
+            raise DependencyUnknown(f"There is no job {job_name!r}.", hint=hint)
+        if found.kind != SYNTHESIZE:
+            raise InvalidInput(
+                f"The job {found.name!r} is a {found.kind} job; a master is made of jobs that speak.",
+                hint="Name synthesize jobs in `from`, or recordings in `files`.",
+            )
+        needs.jobs[found.id] = True
 
     def _need_makers(self, voice: str, needs: Needs, *, required: bool) -> list[int]:
         makers = dependencies.open_makers(self.session, name_key(voice))

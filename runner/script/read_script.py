@@ -37,6 +37,7 @@ class ReadScript:
     sha256: str
     language: str = ""  # ISO 639-1, by which speakers were looked for
     aliases: Mapping[str, list[str]] = field(default_factory=dict)
+    has_cover: bool = False  # a picture that can be used
 
     @classmethod
     def from_answer(cls, header: Mapping[str, Any], content: bytes) -> ReadScript:
@@ -49,7 +50,13 @@ class ReadScript:
             lines=tuple(ScriptLine(**dict(zip(names, line, strict=True))) for line in told["lines"]),
             warnings=tuple(told["warnings"]),
         )
-        return cls(document=document, sha256=header["sha256"], language=header["language"], aliases=told["aliases"])
+        return cls(
+            document=document,
+            sha256=header["sha256"],
+            language=header["language"],
+            aliases=told["aliases"],
+            has_cover=header["has_cover"],
+        )
 
 
 def read_script(path: Path, *, wanted: Any = None, language: str = "", finds_speakers: bool = True) -> ReadScript:
@@ -68,7 +75,8 @@ def read_script(path: Path, *, wanted: Any = None, language: str = "", finds_spe
         speakers = dict.fromkeys(line.speaker for line in document.lines if line.speaker)
         aliases = {name: others for name in speakers if (others := found.people.aliases(name))}
     digest = hashlib.sha256(content).hexdigest()
-    return ReadScript(document=document, sha256=digest, language=code, aliases=aliases)
+    has_cover = document.cover is not None
+    return ReadScript(document=document, sha256=digest, language=code, aliases=aliases, has_cover=has_cover)
 
 
 def _code(language: str) -> str:
@@ -105,7 +113,8 @@ def _told(read: ReadScript) -> tuple[dict[str, Any], bytes]:
         "warnings": document.warnings,
         "aliases": read.aliases,
     }
-    return {"facts": facts, "sha256": read.sha256, "language": read.language}, json.dumps(content).encode()
+    header = {"facts": facts, "sha256": read.sha256, "language": read.language, "has_cover": read.has_cover}
+    return header, json.dumps(content).encode()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from registry.errors import NotFound, StorageError, VoiceJobsError
 from registry.jobs import dependencies, jobs, lines
+from registry.jobs.children import claim_of
 from registry.jobs.ready import LONGEST_DELAY_S, ReadyJob, next_delayed_s, ready_jobs
 from registry.jobs.values import Job, JobError, JobStatus
 from registry.storage.session import Session
@@ -27,6 +28,7 @@ from runner.jobfile.specs import (
     ExportSpec,
     ImportSpec,
     JobSpec,
+    MasterSpec,
     ScriptSpec,
     SynthesizeSpec,
     TranscribeSpec,
@@ -35,6 +37,7 @@ from runner.scheduling.plan_thread import PlanThread
 from runner.scheduling.planner import Planner
 from runner.scheduling.scheduler import Choice, in_order
 from runner.worker.books.cast_jobs import CastJobs
+from runner.worker.books.master_jobs import MasterJobs
 from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
@@ -67,6 +70,7 @@ class Dispatcher:
     exchange: ExchangeJobs
     scripts: ScriptJobs
     transcribes: TranscribeJobs
+    masters: MasterJobs
     casts: CastJobs
     beginnings: Beginnings
     plannings: Beginnings  # of large jobs, in the thread
@@ -319,6 +323,10 @@ class Dispatcher:
                             self.scripts.begin(session, job, spec, folder=self._folder_of(job))
                         elif isinstance(spec, TranscribeSpec):
                             self.transcribes.begin(session, job, spec, folder=self._folder_of(job))
+                        elif isinstance(spec, MasterSpec):
+                            claim_id = claim_of(session, job)
+                            folder = self.scanner.folder_of(claim_id) if claim_id is not None else None
+                            self.masters.begin(session, job, spec, claim=folder)
                         elif isinstance(spec, ExportSpec | CastSpec):
                             exchanges.append((job, spec))
                         else:

@@ -15,6 +15,7 @@ from registry.storage.session import Session
 from runner.errors import RecordedOtherwise
 from runner.jobfile.parse import spec_from_json
 from runner.scheduling.default_model import renew_model
+from runner.worker.books.master_jobs import MasterJobs
 from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted, ReadyMayExist
@@ -38,6 +39,7 @@ class JobRequests:
     finisher_thread: FinisherThread
     scripts: ScriptJobs
     transcribes: TranscribeJobs
+    masters: MasterJobs
     events: Events
     _put_off: dict[int, float] = field(default_factory=dict)  # requests that could not be met; when to try again
 
@@ -69,6 +71,7 @@ class JobRequests:
         self.in_flight.drop(job.id)
         self.scripts.drop(job.id)
         self.transcribes.drop(job.id)
+        self.masters.drop(job.id)
         delayed: list[JobDelayed] = []
         if job.is_planned:
             with contextlib.suppress(RecordedOtherwise):  # nobody knows any more as what its lines were to be published

@@ -41,6 +41,7 @@ from runner.scheduling.planner import Planner
 from runner.scheduling.pronunciation_file import PronunciationFile
 from runner.text_format import counted, span
 from runner.worker.books.cast_jobs import CastJobs
+from runner.worker.books.master_jobs import MasterJobs
 from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
 from runner.worker.disk_room import DiskPause, TakeEviction
@@ -99,6 +100,7 @@ class Worker:
     lock_jobs: LockJobs
     scripts: ScriptJobs
     transcribes: TranscribeJobs
+    masters: MasterJobs
     finisher: Finisher
     finisher_thread: FinisherThread
     take_eviction: TakeEviction
@@ -127,6 +129,7 @@ class Worker:
     def _recover(self) -> None:
         """Queue the jobs that were running, publish missing receipts, and release claims that were left over."""
         clear_spool(self.context.instance.spool_dir)
+        self.masters.recover()
         with self.context.database.write() as session:
             count = jobs.recover_unowned(session)
             for job_id, warning in self._put_aside_jobs.items():
@@ -185,6 +188,7 @@ class Worker:
         self.dispatcher.look_at_recordings()
         self.scripts.tick()
         self.transcribes.tick()
+        self.masters.tick()
         if not self.is_stopping:
             self.dispatcher.dispatch(now_s)  # first, so that the engine goes on while its results are written
         self.take_writer_thread.tick()
@@ -310,6 +314,7 @@ class Worker:
         self.in_flight.clear()
         self.scripts.clear()
         self.transcribes.clear()
+        self.masters.clear()
         self.take_writer.forget_all()
         self._must_recover = True
 
@@ -354,6 +359,7 @@ class Worker:
             or self.dispatcher.plan_thread
             or self.scripts
             or self.transcribes
+            or self.masters
             or self.dispatcher.exchange
             or self.drops.awaits_more
         ):
@@ -402,6 +408,7 @@ class Worker:
         self.drops.scanner.close()
         self.scripts.clear()
         self.transcribes.close()
+        self.masters.close()
         self.dispatcher.close()
         self.in_flight.spools.clear()
         self.encoder.close()
@@ -437,6 +444,7 @@ def build_worker(
     scripts = ScriptJobs(context=context, events=events)
     transcriber = Transcriber(listen=listen, folder=context.instance.spool_dir)
     transcribes = TranscribeJobs(context=context, events=events, transcriber=transcriber, wake=wake)
+    masters = MasterJobs(context=context, events=events, wake=wake)
     plan_thread = PlanThread(
         database=context.database,
         planner=partial(_planner, context, PronunciationFile(context.instance)),
@@ -454,6 +462,7 @@ def build_worker(
             finisher_thread=finisher_thread,
             scripts=scripts,
             transcribes=transcribes,
+            masters=masters,
             events=events,
         ),
         beginnings=beginnings,
@@ -472,6 +481,7 @@ def build_worker(
             exchange=ExchangeJobs(context=context, wake=wake),
             scripts=scripts,
             transcribes=transcribes,
+            masters=masters,
             casts=CastJobs(context=context),
             beginnings=beginnings,
             importings=Beginnings(path=context.instance.state_dir / IMPORTINGS),
@@ -487,6 +497,7 @@ def build_worker(
         lock_jobs=lock_jobs,
         scripts=scripts,
         transcribes=transcribes,
+        masters=masters,
         finisher=finisher,
         finisher_thread=finisher_thread,
         take_eviction=take_eviction,

@@ -298,6 +298,8 @@ def _details_text(details: JobDetails, clock: Clock, *, outbox: str, waits: Wait
         ("finished", when(job.finished_s)),
         ("outbox", f"{outbox}/{job.name}"),
     ]
+    if job.status == JobStatus.RUNNING and (doing := job.facts.get("progress")):
+        facts.insert(2, ("progress", doing))
     parts = ["\n".join(f"{name:<9} {value}" for name, value in facts)]
     if (wait := waits.of(details.listed, now_s=time.time())) is not None:
         parts.append(wait.text)

@@ -51,6 +51,8 @@ def check(files: tuple[str, ...], preset: str, as_json: bool) -> int:
 
 
 def _shown(file: dict[str, Any]) -> list[str]:
+    from runner.master.presets import limit_text
+
     channels = "mono" if file["channels"] == 1 else counted(file["channels"], "channel")
     form = f"{file['sample_rate_hz']} Hz, {channels}"
     rate = f"{file['bit_rate_kbps']:g} kbit/s{' constant' if file['constant_rate'] else ''}"
@@ -63,7 +65,7 @@ def _shown(file: dict[str, Any]) -> list[str]:
     )
     for rule in file["rules"]:
         verdict = "ok  " if rule["passed"] else "FAIL"
-        lines.append(f"  {verdict} {rule['rule']:14} {_value(rule['value']):>10}   {_limit(rule['limit'])}")
+        lines.append(f"  {verdict} {rule['rule']:14} {_value(rule['value']):>10}   {limit_text(rule['limit'])}")
     return lines
 
 
@@ -71,14 +73,3 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else f"{value:g}"
-
-
-def _limit(limit: Any) -> str:
-    if limit is True:
-        return "must be"
-    least, most = limit
-    if least == most:
-        return f"must be {least:g}"
-    if least is None:
-        return f"at most {most:g}"
-    return f"at least {least:g}" if most is None else f"{least:g} to {most:g}"

@@ -63,6 +63,7 @@ def _status(instance: Instance) -> dict[str, Any]:
                 "kind": listed.job.kind,
                 "model": listed.job.model,
                 "lines": {"total": listed.lines.total, "published": listed.lines.published},
+                "progress": listed.job.facts.get("progress") or None,
                 "time_left_s": time_left_s(listed.job, listed.lines, under_way.get(listed.job.id), now_s=now_s)
                 if is_active
                 else None,
@@ -84,7 +85,8 @@ def _text(found: dict[str, Any]) -> str:
         left = f", {span(job['time_left_s'])} left" if job["time_left_s"] is not None else ""
         waits = f", waits ({job['wait']['for']}): {job['wait']['why']}" if job["wait"] and found["runner"] else ""
         model = f" by {job['model']}" if job["model"] else ""
-        lines.append(f"  {job['job']}: {job['kind']}{model}{done}{left}{waits}")
+        doing = f", {job['progress']}" if job["progress"] else ""
+        lines.append(f"  {job['job']}: {job['kind']}{model}{done}{left}{doing}{waits}")
     return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ from registry.voices.lookup import resolve, voice_keys
 from runner.errors import AttachmentMissing
 from runner.jobfile.parse import content_sha256, spec_from_json, spec_to_json
 from runner.jobfile.specs import CastSpec, JobSpec, ScriptSpec
+from runner.master.sound_source import check_formats
 from runner.names import job_name_from, may_be_preset, parse_voice_reference
 from runner.reading_process import ReadingProcess
 from runner.scheduling.admission import Admission
@@ -45,6 +46,8 @@ from runner.script.production import (
 from runner.script.read_script import LONGEST_S, MODULE, ReadScript
 from runner.submission.checked_script import cast_file
 from runner.worker.books.cast_jobs import CHOICES
+from runner.worker.books.master_sources import formats_of
+from runner.worker.books.script_master import master_spec
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted, ReadyMayExist
 from runner.worker.job_guard import for_job
@@ -75,9 +78,11 @@ class ScriptJobs:
         return bool(self._steps)
 
     def begin(self, session: Session, job: Job, spec: ScriptSpec, *, folder: Path | None) -> None:
-        """Take a script's next step, soon. Raises AttachmentMissing."""
+        """Take a script's next step, soon. Raises AttachmentMissing or ExtraMissing."""
         if folder is None:
             raise AttachmentMissing(f"{spec.source} was not taken along with the job.")
+        if spec.master is not None:
+            check_formats(formats_of(spec.master))  # before days of speech
         started = jobs.start(session, job, model=None, now_s=self.context.clock(), is_attempt=not job.is_planned)
         self._steps[job.id] = _Step(started, spec, folder)
 
@@ -207,6 +212,10 @@ class ScriptJobs:
             making.want(f"chapter:{index}", chapter, f"chapter-{index}")
         if making.goes_on(production):
             return
+        if step.spec.master is not None and (chapters := making.spoken_chapters()):
+            making.want_again("master", master_spec(step.spec, step.spec.master, production, chapters=chapters))
+            if making.goes_on(production):
+                return
         making.end(production)
 
     def _open_choices(self, step: _Step, production: Production, known: Mapping[str, Job]) -> list[CastMember]:
@@ -251,14 +260,35 @@ class _Making:
 
     def want(self, role: str, spec: JobSpec, name: str) -> None:
         """A job of this stage: the one that there is, or a new one when its spec has changed."""
-        slug = role.partition(":")[2]
-        stem = f"{self.step.job.name}.{name if role.startswith('chapter') else f'{slug}.{name}'}"
+        slug = "" if role.startswith("chapter") else role.partition(":")[2]
+        stem = ".".join(filter(None, (self.step.job.name, slug, name)))
         child = self.known.get(role)
         if child is None or child.content_sha256 != content_sha256(spec_to_json(spec), {}):
             child = self._admission().add_child(spec, stem=stem, parent=self.step.job, role=role)
             self.known[role] = child
         self.used[role] = child
         self.wanted.append(child)
+
+    def want_again(self, role: str, spec: JobSpec) -> None:
+        """As `want`, of a job that is made anew when something that it is made of has ended after it."""
+        self.want(role, spec, role)
+        child = jobs.get(self.session, self.used[role].id)
+        others = [jobs.get(self.session, job.id) for other, job in self.used.items() if other != role]
+        if child.status in OPEN_STATUSES or child.finished_s is None:
+            return
+        if any((job.finished_s or 0.0) > child.finished_s for job in others):
+            self.context.outbox.retire_receipt(child.name)
+            jobs.reset_for_retry(self.session, child.id)
+
+    def spoken_chapters(self) -> dict[int, Job]:
+        """All chapters by their index; empty unless something can be heard of each."""
+        chapters = {
+            int(role.partition(":")[2]): jobs.get(self.session, job.id)
+            for role, job in self.used.items()
+            if role.startswith("chapter")
+        }
+        is_heard = all(job.status in (JobStatus.DONE, JobStatus.PARTIAL) for job in chapters.values())
+        return chapters if is_heard else {}
 
     def _admission(self) -> Admission:
         return Admission(
@@ -277,19 +307,23 @@ class _Making:
             wait_for(self.session, self.step.job.id, [child.id for child in stage], facts=facts)
             return True
         lost = [child for child in stage if child.status not in (JobStatus.DONE, JobStatus.PARTIAL)]
-        if lost and stage[0].kind != "synthesize":
+        if lost and stage[0].kind not in ("synthesize", "master"):
             self._finish(production, JobStatus.FAILED, lost[0])
             return True
         return False
 
     def end(self, production: Production) -> None:
-        """All chapters have ended."""
-        chapters = [jobs.get(self.session, job.id) for role, job in self.used.items() if role.startswith("chapter")]
-        bad = [child for child in chapters if child.status != JobStatus.DONE]
+        """All chapters have ended, and the master, if one was wanted."""
+        last = [
+            jobs.get(self.session, job.id)
+            for role, job in self.used.items()
+            if role.startswith("chapter") or role == "master"
+        ]
+        bad = [child for child in last if child.status != JobStatus.DONE]
         if not bad:
             outcome = JobStatus.DONE
         else:
-            is_all = all(child.status not in (JobStatus.DONE, JobStatus.PARTIAL) for child in chapters)
+            is_all = all(child.status not in (JobStatus.DONE, JobStatus.PARTIAL) for child in last)
             outcome = JobStatus.FAILED if is_all else JobStatus.PARTIAL
         self._finish(production, outcome, bad[0] if bad else None)
 

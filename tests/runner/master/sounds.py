@@ -1,5 +1,8 @@
 """Sounds for the tests of mastering: syllables with pauses, files of several kinds."""
 
+import struct
+import zlib
+
 import numpy as np
 import soundfile
 
@@ -21,3 +24,21 @@ def silence(seconds, *, rate_hz=24_000):
 def write_mp3(path, sound, *, rate_hz=44_100, constant=True):
     kind = {"bitrate_mode": "CONSTANT", "compression_level": 0.4} if constant else {}
     soundfile.write(path, sound, rate_hz, format="MP3", subtype="MPEG_LAYER_III", **kind)
+
+
+def write_take(path, sound):
+    """As the take store keeps it."""
+    soundfile.write(path, sound, 24_000, format="FLAC", subtype="PCM_24")
+    return path
+
+
+def png_bytes(width=48, height=48):
+    """A picture."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = b"".join(b"\0" + bytes((x * 5 % 256, y * 5 % 256, 90)[c] for x in range(width) for c in range(3))
+                    for y in range(height))  # fmt: skip
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

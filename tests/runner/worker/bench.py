@@ -19,7 +19,7 @@ START_S = 1_800_000_000.0
 
 
 class Bench:
-    waits_for_plans = waits_for_readings = True
+    waits_for_plans = waits_for_readings = waits_for_masters = True
 
     def __init__(self, root, *, engine=None, **settings):
         values = {"model": MODEL, "settle_s": 0.0, "min_free_bytes": 0, "scan_interval_s": 0.01, **settings}
@@ -37,6 +37,7 @@ class Bench:
     def restart(self):
         self.worker.scripts.clear()
         self.worker.transcribes.clear()
+        self.worker.masters.clear()
         self.context.database.close()
         self.engine = InlineEngine()
         self.start()
@@ -62,6 +63,8 @@ class Bench:
             for process in [step.process for step in self.worker.scripts._steps.values() if step.process]:
                 process.wait_for_end(PATIENCE_S)
             wait([hearing.future for hearing in self.worker.transcribes._hearings.values()], PATIENCE_S)
+            if self.waits_for_masters:
+                wait([each.future for each in self.worker.masters._masters.values() if each.future], PATIENCE_S)
             if (batch := self.worker.finisher_thread._batch) is not None:
                 wait([batch], PATIENCE_S)
 

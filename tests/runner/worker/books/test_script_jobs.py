@@ -6,7 +6,11 @@ import json
 import sys
 
 import pytest
+import soundfile
+from mutagen.flac import FLAC
 
+from tests.runner.master.sounds import png_bytes
+from tests.runner.script.sources.conftest import CONTAINER, XHTML, package, packed
 from tests.runner.worker.bench import Bench
 
 if sys.version_info >= (3, 11):
@@ -223,3 +227,58 @@ def test_it_goes_on_after_the_runner_was_gone(bench):
     bench.run()
     assert bench.status("play") == "done"
     assert len(statuses(bench)) == 6
+
+
+# ---- the finished book -------------------------------------------------------------------------------------------
+
+MASTER = '[master]\nformats = ["flac"]\npreset = "none"\nsplit = "chapters"\n'
+
+
+def test_a_script_with_a_master_makes_the_finished_book_with_its_titles_and_author(bench):
+    receipt = produce(bench, keys=MASTER)
+    assert receipt["status"] == "done"
+    assert receipt["children"][-1] == {"job": "play.master", "kind": "master", "status": "done"}
+    mastering = bench.receipt("play.master", "mastering.json")
+    titles = ["INT. DINING CAR - NIGHT", "EXT. PLATFORM - DAWN"]
+    assert [chapter["title"] for chapter in mastering["chapters"]] == titles
+    assert [file["file"] for file in mastering["files"]] == [
+        f"0{n} - {title}.flac" for n, title in enumerate(titles, 1)
+    ]
+    with soundfile.SoundFile(bench.instance.outbox / "play.master" / f"01 - {titles[0]}.flac") as file:
+        assert (file.album, file.artist, file.title) == ("The Night Train", "Ann", titles[0])
+
+
+def test_without_a_master_table_there_is_no_master(bench):
+    receipt = produce(bench)
+    assert [child["kind"] for child in receipt["children"] if child["kind"] == "master"] == []
+
+
+def test_a_master_that_fails_leaves_the_chapters_and_is_named(bench):
+    keys = MASTER + 'cover = "cover.png"\n'
+    bench.drop_folder("play", job_toml=f"{SCRIPT}{keys}", play_fountain=PLAY, cover_png="no picture")
+    bench.run()
+    receipt = bench.receipt("play")
+    assert receipt["status"] == "partial" and "cover.png" in receipt["error"]["message"]
+    assert bench.receipt("play.master")["error"]["code"] == "cover-refused"
+
+
+def test_an_edited_scene_makes_a_new_master(bench):
+    produce(bench, keys=MASTER)
+    first = bench.receipt("play.master", "mastering.json")
+    produce(bench, "again", text=PLAY.replace("Twice.", "Twice, and you were late both times."), keys=MASTER)
+    second = bench.receipt("again.master", "mastering.json")
+    assert second["chapters"][0]["end_s"] > first["chapters"][0]["end_s"] + 1
+
+
+def test_the_cover_of_an_epub_is_that_of_its_finished_book(bench):
+    pages = {"OEBPS/one.xhtml": XHTML.format("<body><h1>One</h1><p>It was dark.</p></body>")}
+    cover = '<item id="c" href="c.png" media-type="image/png" properties="cover-image"/>'
+    book = package({"one.xhtml": ""}, more=cover, metadata="<dc:title>The Night Train</dc:title>")
+    files = {"META-INF/container.xml": CONTAINER, "OEBPS/book.opf": book, "OEBPS/c.png": png_bytes(), **pages}
+    job = 'kind = "script"\nsource = "novel.epub"\nnarrator = "ryan"\ncast = "none"\n[master]\nformats = ["flac"]\n'
+    bench.drop_folder("novel", job_toml=job)
+    (bench.instance.inbox / "novel" / "novel.epub").write_bytes(packed({"mimetype": "application/epub+zip", **files}))
+    bench.run()
+    assert bench.status("novel") == "done", bench.receipt("novel")
+    (file,) = (bench.instance.outbox / "novel.master").glob("*.flac")
+    assert FLAC(file).pictures[0].data == png_bytes() and FLAC(file)["album"] == ["The Night Train"]
