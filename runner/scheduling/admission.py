@@ -64,6 +64,22 @@ class Admitted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChildSpec:
+    """A job that a script needs, ready to be recorded: of a chapter, what is costly is done before a transaction."""
+
+    role: str  # in the script: `design:elena`, `chapter:3`
+    name: str  # its own, behind that of the script
+    spec: JobSpec
+    spec_json: str
+    content_sha256: str
+
+    @classmethod
+    def of(cls, spec: JobSpec, *, role: str, name: str) -> ChildSpec:
+        spec_json = spec_to_json(spec)
+        return cls(role=role, name=name, spec=spec, spec_json=spec_json, content_sha256=content_sha256(spec_json, {}))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Admission:
     """Records one batch of drops within the caller's transaction."""
 
@@ -162,19 +178,20 @@ class Admission:
             live=take_live_drop(self.session, drop.dropped_name, drop.content_sha256 or ""),
         )
 
-    def add_child(self, spec: JobSpec, *, stem: str, parent: Job, role: str) -> Job:
+    def add_child(self, child: ChildSpec, *, parent: Job) -> Job:
         """Record a job that a script needs. Raises DependencyUnknown and others, as a drop would be rejected."""
-        needs = self._needs(spec, made=spec.voice_made())
-        waits = any(self._is_open(job_id) for job_id in needs.jobs)
+        spec = child.spec
         made = spec.voice_made()
+        needs = self._needs(spec, made=made)
+        waits = any(self._is_open(job_id) for job_id in needs.jobs)
         job = jobs.add(
             self.session,
             NewJob(
-                stem=stem,
+                stem=f"{parent.name}.{child.name}",
                 dropped_name=parent.dropped_name,
                 kind=spec.kind,
-                content_sha256=content_sha256(spec_to_json(spec), {}),
-                spec_json=spec_to_json(spec),
+                content_sha256=child.content_sha256,
+                spec_json=child.spec_json,
                 claimed_s=self.now_s,
                 priority=spec.priority,
                 model=self._likely_model(spec),
@@ -183,7 +200,7 @@ class Admission:
                 dependencies=needs.jobs,
                 voices=tuple(dict.fromkeys(needs.voices)),
                 parent_id=parent.id,
-                role=role,
+                role=child.role,
             ),
             taken=self.taken,
         )

@@ -330,7 +330,7 @@ class Worker:
             return min(self.pause.until_s - now_s, REQUEST_LOOK_S)
         if self.in_flight.results and not self.take_writer_thread:
             return 0.0
-        reads = self.in_flight.reads_recordings or self.scripts
+        reads = self.in_flight.reads_recordings or self.scripts.is_reading
         look_s = WORKING_LOOK_S if self.in_flight.jobs else REQUEST_LOOK_S
         dues = [now_s + (READING_LOOK_S if reads else look_s)]
         if not self.is_stopping:
@@ -441,7 +441,6 @@ def build_worker(
     finisher = build_finisher(context, scanner, recent, events, captions)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
     lock_jobs = LockJobs(context=context, events=events, wake=wake)
-    scripts = ScriptJobs(context=context, events=events)
     transcriber = Transcriber(listen=listen, folder=context.instance.spool_dir)
     transcribes = TranscribeJobs(context=context, events=events, transcriber=transcriber, wake=wake)
     masters = MasterJobs(context=context, events=events, wake=wake)
@@ -451,6 +450,7 @@ def build_worker(
         folder_of=partial(_folder_of, scanner),
         wake=wake,
     )
+    scripts = ScriptJobs(context=context, events=events, pool=plan_thread.pool, wake=wake)
     return Worker(
         context=context,
         events=events,

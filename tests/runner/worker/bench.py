@@ -19,7 +19,7 @@ START_S = 1_800_000_000.0
 
 
 class Bench:
-    waits_for_plans = waits_for_readings = waits_for_masters = True
+    waits_for_plans = waits_for_readings = waits_for_masters = waits_for_scripts = True
 
     def __init__(self, root, *, engine=None, **settings):
         values = {"model": MODEL, "settle_s": 0.0, "min_free_bytes": 0, "scan_interval_s": 0.01, **settings}
@@ -60,8 +60,11 @@ class Bench:
                 wait([reading], PATIENCE_S)
             if (importing := self.worker.dispatcher.exchange._reading) is not None:
                 wait([importing[1]], PATIENCE_S)
-            for process in [step.process for step in self.worker.scripts._steps.values() if step.process]:
-                process.wait_for_end(PATIENCE_S)
+            for script in self.worker.scripts._scripts.values():
+                if script.future is not None:
+                    wait([script.future] if self.waits_for_scripts else [], PATIENCE_S)
+                elif script.process is not None:
+                    script.process.wait_for_end(PATIENCE_S)
             wait([hearing.future for hearing in self.worker.transcribes._hearings.values()], PATIENCE_S)
             if self.waits_for_masters:
                 wait([each.future for each in self.worker.masters._masters.values() if each.future], PATIENCE_S)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 
 import pytest
 import soundfile
 from mutagen.flac import FLAC
 
+from registry.jobs.requests import add_request
+from registry.jobs.values import CANCEL
 from tests.runner.master.sounds import png_bytes
 from tests.runner.script.sources.conftest import CONTAINER, XHTML, package, packed
-from tests.runner.worker.bench import Bench
+from tests.runner.worker.bench import Bench, speak
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -227,6 +230,36 @@ def test_it_goes_on_after_the_runner_was_gone(bench):
     bench.run()
     assert bench.status("play") == "done"
     assert len(statuses(bench)) == 6
+
+
+def test_other_jobs_go_on_while_a_step_of_a_long_book_is_taken(bench):
+    busy, blocked = threading.Event(), bench.worker.scripts.pool
+    blocked.submit(busy.wait)
+    bench.waits_for_scripts = False
+    bench.drop_folder("play", job_toml=SCRIPT, play_fountain=PLAY)
+    bench.tick(3)
+    bench.drop("line.toml", speak("Meanwhile."))
+    bench.tick(6)
+    assert bench.status("line") == "done"
+    busy.set()
+    bench.waits_for_scripts = True
+    bench.run()
+    assert bench.status("play") == "done"
+
+
+def test_a_script_that_is_cancelled_while_a_step_is_taken_makes_no_jobs(bench):
+    busy, blocked = threading.Event(), bench.worker.scripts.pool
+    blocked.submit(busy.wait)
+    bench.waits_for_scripts = False
+    bench.drop_folder("play", job_toml=SCRIPT, play_fountain=PLAY)
+    bench.tick(3)
+    with bench.context.database.write() as session:
+        add_request(session, "play", CANCEL, now_s=0)
+    bench.tick(3)
+    busy.set()
+    bench.waits_for_scripts = True
+    bench.run()
+    assert bench.status("play") == "cancelled" and bench.receipt("play")["children"] == []
 
 
 # ---- the finished book -------------------------------------------------------------------------------------------
