@@ -11,7 +11,7 @@ import anyio
 from registry.errors import StorageError
 from registry.storage.database import Changes, Database
 
-LOOK_S = 0.02
+LOOK_S, CLOSE_LOOK_S = 0.02, 0.005
 PER_WAITER_S = 0.0005  # all of them ask the ledger after each change
 WAKE_ANYWAY_S = 1.0  # what a waiter looks at besides the ledger: its runner, its client
 
@@ -23,13 +23,14 @@ class LedgerWatch:
     database: Database
     _changes: Changes | None = None
     _waiters: int = 0
+    _close_waiters: int = 0
     _changed: anyio.Event = field(default_factory=anyio.Event)
     _came: anyio.Event = field(default_factory=anyio.Event)
 
     @property
     def look_s(self) -> float:
         """Time between two looks; the more wait, the longer."""
-        return max(LOOK_S, PER_WAITER_S * self._waiters)
+        return max(CLOSE_LOOK_S if self._close_waiters else LOOK_S, PER_WAITER_S * self._waiters)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -58,14 +59,16 @@ class LedgerWatch:
             self._changes = None
 
     @contextlib.asynccontextmanager
-    async def waiting(self) -> AsyncIterator[Waiter]:
-        """A waiter for changes, from now on."""
+    async def waiting(self, *, closely: bool = False) -> AsyncIterator[Waiter]:
+        """A waiter for changes, from now on; `closely` where somebody listens, and hundredths of a second count."""
         self._waiters += 1
+        self._close_waiters += closely
         self._came.set()
         try:
             yield Waiter(self, self._changed)
         finally:
             self._waiters -= 1
+            self._close_waiters -= closely
             if not self._waiters:
                 self._came = anyio.Event()
 

@@ -84,7 +84,7 @@ async def drop(context: ServeContext, job: JobOnDisk, *, name: str, live: bool =
         submitted = await context.in_thread(
             lambda: submit_job(context.instance, job, name=own_name, database=context.database)
         )
-        async with context.watch.waiting() as waiter:
+        async with context.watch.waiting(closely=live) as waiter:
             return await _claimed(context, submitted, waiter)
 
 

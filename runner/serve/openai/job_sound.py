@@ -70,7 +70,7 @@ class JobSound:
         """The sound, piece by piece. Raises RequestRefused when the job fails, NoRunner when its runner dies."""
         self._holder = await self._lock_holder()
         try:
-            async with self.context.watch.waiting() as waiter:
+            async with self.context.watch.waiting(closely=True) as waiter:
                 while (line := await self._next_line(waiter)) is not None:
                     if line.status in READY:
                         async for piece in self._stored(line):
