@@ -87,11 +87,11 @@ class EngineProcess:
             content = encode(self._without_pieces(checked(answer)))
         except EngineFailure as error:
             content = encode(failure_of(answer.id, error))
-        self._write(content)
         del self._running[answer.id]
         self._sent_samples.pop(answer.id, None)
         self._reported_s.pop(answer.id, None)
         self._requests.forget(answer.id)
+        self._write(content)
 
     def _without_pieces(self, answer: SpeechDone | LockDone | WorkFailed) -> SpeechDone | LockDone | WorkFailed:
         """The answer, after its waveform has been sent in pieces, where it is live, long, or came in pieces before."""

@@ -14,7 +14,7 @@ import threading
 import traceback
 
 from models.processes.wire import Cancel, FrameReader, Message
-from models.protocol import SpeechWork
+from models.protocol import LockWork, SpeechWork
 
 READ_BYTES = 1 << 18
 
@@ -25,14 +25,17 @@ class Requests:
     def __init__(self) -> None:
         self._waiting: collections.deque[Message] = collections.deque()
         self._changed = threading.Condition()
+        self._unanswered: set[str] = set()
         self._cancelled: set[str] = set()
 
     def put(self, message: Message) -> None:
         with self._changed:
             if isinstance(message, Cancel):
-                self._cancelled.add(message.id)
+                self._cancelled |= self._unanswered & {message.id}  # else its answer is on its way
             else:
                 self._waiting.insert(self._place_of(message), message)
+                if isinstance(message, SpeechWork | LockWork):
+                    self._unanswered.add(message.id)
             self._changed.notify()
 
     def _place_of(self, message: Message) -> int:
@@ -68,8 +71,9 @@ class Requests:
             return work_id in self._cancelled
 
     def forget(self, work_id: str) -> None:
-        """Forget work that has been answered: its id may come again."""
+        """Forget work that is answered next: as soon as the runner has the answer, the id may come again."""
         with self._changed:
+            self._unanswered.discard(work_id)
             self._cancelled.discard(work_id)
 
 
