@@ -12,6 +12,7 @@ from runner.serve.errors import RequestRefused
 JOB_FILES = (".toml", ".json")
 VOICE_FILES = (VOX_SUFFIX, *PROMPT_SUFFIXES)
 TEXTS = (".txt", ".md", ".markdown", ".html", ".htm", ".ssml")
+BOOKS = (".epub", ".fountain", ".spmd", ".fdx", ".pdf", ".srt", ".vtt")  # further sources of a script
 RECORDINGS = (
     ".wav",
     ".flac",
@@ -44,6 +45,9 @@ def values_of(kind: str, fields: Mapping[str, str], files: list[str]) -> dict[st
     if kind == "text":
         return {"kind": "synthesize", **some("voice", "format", "language", "instruct", "text")}
     ending = files[0][files[0].rfind(".") :].lower() if files else ""
+    if ending in BOOKS or (ending in TEXTS and "cast" in wanted):
+        narrator = {"narrator": wanted["voice"]} if "voice" in wanted else {}
+        return {"kind": "script", "source": files[0], **narrator, **some("cast", "language")}
     if ending in TEXTS:
         return {"kind": "synthesize", **some("voice", "format", "language"), "text_file": files[0]}
     if ending in RECORDINGS:
@@ -51,7 +55,7 @@ def values_of(kind: str, fields: Mapping[str, str], files: list[str]) -> dict[st
     if ending in VOICE_FILES:
         return {"kind": "import", "file": files[0], **some("voice", "consent", "transcript")}
     said = f"Nothing can be made of {files[0]!r}." if files else "No file was chosen."
-    endings = (*JOB_FILES, *TEXTS, *RECORDINGS, *VOICE_FILES)
+    endings = (*JOB_FILES, *TEXTS, *BOOKS, *RECORDINGS, *VOICE_FILES)
     raise RequestRefused(400, said, hint=f"Files end in {', '.join(endings)}.", wire_code="malformed-request")
 
 

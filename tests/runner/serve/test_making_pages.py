@@ -7,6 +7,8 @@ import re
 import pytest
 import soundfile
 
+from runner.script.sources.read import SUFFIXES
+from runner.serve.page.job_files import BOOKS, TEXTS, values_of
 from tests.runner.serve.served import page, send, text_of, token_of
 
 DESCRIPTION = "A warm female voice, 30s."
@@ -171,3 +173,34 @@ def test_plain_links_lead_from_the_queue_to_voices_auditions_and_the_forms(serve
     assert f'href="/audition/{design}"' in text_of(page(served, "/audition"))
     drop_page = text_of(page(served, "/drop"))
     assert "<textarea" in drop_page and 'type="file"' in drop_page
+
+
+SCREENPLAY = b"INT. KITCHEN - DAY\n\nANNA\nHello.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "job"),
+    [
+        ("play.fountain", {}, {"kind": "script", "source": "play.fountain"}),
+        (
+            "play.fountain",
+            {"cast": "ask", "voice": "preset:ryan"},
+            {"kind": "script", "source": "play.fountain", "narrator": "preset:ryan", "cast": "ask"},
+        ),
+        ("book.md", {"cast": "auto"}, {"kind": "script", "source": "book.md", "cast": "auto"}),
+        ("book.md", {"voice": "ryan"}, {"kind": "synthesize", "voice": "ryan", "text_file": "book.md"}),
+    ],
+)
+def test_a_book_becomes_a_script_with_the_cast_that_was_chosen(name, fields, job):
+    assert values_of("file", fields, [name]) == job
+
+
+def test_every_source_of_a_script_can_be_dropped_on_the_page():
+    assert set(SUFFIXES) <= {ending[1:] for ending in (*BOOKS, *TEXTS)} | {"xhtml", "text"}
+
+
+def test_a_screenplay_is_shown_as_its_job_file_before_it_is_dropped(served):
+    path = stage(served, "file", [("play.fountain", SCREENPLAY)], cast="none", voice="preset:ryan")
+    assert 'kind = "script"' in job_file(served, path)
+    receipt = served.ended(dropped(served, path, name="page-play"))
+    assert receipt["status"] == "done" and receipt["children"]
