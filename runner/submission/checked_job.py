@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -53,13 +54,13 @@ class Verdict:
     render_s: float | None = None  # and to take here; None before anything was spoken
 
 
-def read_job(name: str, *, stdin: BinaryIO | None = None) -> JobOnDisk:
+def read_job(name: str, *, stdin: Callable[[], BinaryIO] | None = None) -> JobOnDisk:
     """Read and check a job file, or the one in a folder; `-` is standard input, with paths relative to here.
 
     Raises JobFileInvalid, AttachmentMissing and others of the tree.
     """
     if name == "-" and stdin is not None:
-        content = stdin.read(MAX_FILE_BYTES + 1)
+        content = stdin().read(MAX_FILE_BYTES + 1)
         file_name = "stdin.json" if content.lstrip()[:1] == b"{" else "stdin.toml"
         folder = Path.cwd()
     else:
@@ -94,7 +95,7 @@ def _content_of(path: Path) -> bytes:
         raise storage_error(error, f"reading {path}") from error
 
 
-def check_file(name: str, *, instance: Instance, stdin: BinaryIO | None = None) -> Verdict:
+def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] | None = None) -> Verdict:
     """Verdict on a job file for an instance: whether it would be accepted, and every reason why not."""
     try:
         job = read_job(name, stdin=stdin)

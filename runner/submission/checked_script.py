@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,7 +76,7 @@ class CheckedScript:
         }
 
 
-def check_script(instance: Instance, name: str, *, stdin: BinaryIO | None = None) -> CheckedScript:
+def check_script(instance: Instance, name: str, *, stdin: Callable[[], BinaryIO] | None = None) -> CheckedScript:
     """Read a source, or the one that a job file names, as a run would; nothing is written.
 
     Raises SourceRefused, JobFileInvalid, NotFound, …
@@ -107,7 +107,7 @@ def check_script(instance: Instance, name: str, *, stdin: BinaryIO | None = None
     )
 
 
-def _spec_of(name: str, *, stdin: BinaryIO | None) -> tuple[ScriptSpec, Path, str]:
+def _spec_of(name: str, *, stdin: Callable[[], BinaryIO] | None) -> tuple[ScriptSpec, Path, str]:
     """(spec, folder of its files, the job's likely name) of a job file or a source."""
     path = named_path(name)
     if name == "-" or is_folder(path) or path.suffix.casefold() in (".toml", ".json"):

@@ -23,10 +23,10 @@ COLUMNS = tuple(LineSpec.model_fields)
 DELIMITERS = ",;\t"
 
 
-def job_from_table(name: str, *, stdin: BinaryIO, voice: str | None, file_format: str | None) -> JobOnDisk:
+def job_from_table(name: str, *, stdin: Callable[[], BinaryIO], voice: str | None, file_format: str | None) -> JobOnDisk:
     """A job that speaks the lines of a table. Raises InvalidInput, which names the row, NotFound and StorageError."""
     is_input = name == "-"
-    content = stdin.read(MAX_FILE_BYTES + 1) if is_input else _content_of(name)
+    content = stdin().read(MAX_FILE_BYTES + 1) if is_input else _content_of(name)
     shown = "standard input" if is_input else shown_path(name)
     if len(content) > MAX_FILE_BYTES:
         raise InvalidInput(f"{shown} is larger than {MAX_FILE_BYTES:,} bytes.", hint="Cut it into several tables.")

@@ -45,7 +45,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
     from runner.submission.checked_job import check_file
 
     instance = instance_or_defaults()
-    verdicts = [check_file(name, instance=instance, stdin=standard_input()) for name in files]
+    verdicts = [check_file(name, instance=instance, stdin=standard_input) for name in files]
     if as_json:
         echo(to_json(verdicts))
     else:

@@ -51,7 +51,7 @@ def check(file: str, emit: Path | None, as_json: bool) -> int:
 
     instance = current_instance()
     try:
-        found = check_script(instance, file, stdin=standard_input())
+        found = check_script(instance, file, stdin=standard_input)
     except SourceRefused as error:
         say(f"{file}: {error.message}")
         if error.hint:

@@ -123,8 +123,8 @@ def _job(file: str, *, is_table: bool, voice: str | None, file_format: str | Non
     from runner.submission.line_table import job_from_table
 
     if is_table:
-        return job_from_table(file, stdin=standard_input(), voice=voice, file_format=file_format)
-    return read_job(file, stdin=standard_input())
+        return job_from_table(file, stdin=standard_input, voice=voice, file_format=file_format)
+    return read_job(file, stdin=standard_input)
 
 
 def _folder_name(file: str) -> str | None:
