@@ -27,11 +27,16 @@ class TrackCaptions:
     listen: ListenProcess
     audio: ObjectStore  # of takes
 
+    def times_words(self, spoken: Sequence[Spoken], *, kind: str) -> bool:
+        """Whether words are timed for such captions, which takes a tenth of a second and more for each line."""
+        return kind == "words" or (kind == "lines" and any(captions.is_long(line.part) for line in spoken))
+
     def files_of(self, spoken: Sequence[Spoken], *, kind: str) -> tuple[dict[str, bytes], list[str]]:
         """The files by name, and warnings. Raises EngineFailure when the runner is stopping."""
         parts = [line.part for line in spoken]
-        if kind == "lines":
-            words, _ = self._words([line if captions.is_long(line.part) else None for line in spoken])
+        if kind != "words":
+            timed = [line if kind == "lines" and captions.is_long(line.part) else None for line in spoken]
+            words, _ = self._words(timed)
             cues = list(captions.cues(parts, words))
             return {SRT: captions.srt(cues).encode(), VTT: captions.vtt(cues).encode()}, []
         words, warnings = self._words(spoken)

@@ -80,6 +80,12 @@ class Finisher:
         with self.context.database.read() as session:
             return [JobSummary.of(lines.of_job(session, job.id)) for job in ended]
 
+    def takes_long(self, job: Job, spec: JobSpec, summary: JobSummary) -> bool:
+        """Whether its track takes more than a moment, for which no other job should wait."""
+        if summary.samples > SHORT_SAMPLES or not isinstance(spec, SynthesizeSpec):
+            return summary.samples > SHORT_SAMPLES
+        return self.captions.times_words(summary.parts, kind=captions_of(job, spec))
+
     def result_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> JobResult | None:
         """The job's result; a long track is published here. None: its track cannot be made now, and it is queued.
 
@@ -155,7 +161,7 @@ class Finisher:
             digest = sha256_hex(result.files[name])
         else:
             digest = self._publish_long(result.job, name, sound, total, wanted)
-        captions, warnings = self.captions.files_of(spoken, kind=spec.captions or "lines")
+        captions, warnings = self.captions.files_of(spoken, kind=captions_of(result.job, spec))
         result.files |= captions
         result.warnings += warnings
         return {
@@ -334,3 +340,8 @@ def may_release(job: Job) -> bool:
     """Whether nothing retries a closed job, so that its claimed files can go."""
     is_over = (job.outcome or job.status) in (JobStatus.DONE, JobStatus.REJECTED, JobStatus.DUPLICATE)
     return is_over and (job.kind != SCRIPT or job.outcome == JobStatus.REJECTED)  # another cast may be dropped for it
+
+
+def captions_of(job: Job, spec: SynthesizeSpec) -> str:
+    """Captions of a job's track: `lines`, `words`, or `untimed` for speech that somebody is listening to already."""
+    return spec.captions or ("untimed" if job.live else "lines")

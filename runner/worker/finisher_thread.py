@@ -1,8 +1,8 @@
 """Jobs with nothing left to do → a thread that makes their tracks and receipts, while the next lines are spoken.
 
 One batch is finished at a time; jobs that end meanwhile wait for the next, so that syncs and commits are shared. The
-track of a long job, of many lines or of much speech, takes a while, and is made in a thread of its own before the job
-joins a batch.
+track of a long job, of many lines, of much speech or with words to be timed, takes a while, and is made in a thread of
+its own before the job joins a batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from runner.outbox.job_summary import JobSummary
 from runner.worker.events import Events, ReadyMayExist
-from runner.worker.finisher import SHORT_SAMPLES, Finisher, JobResult
+from runner.worker.finisher import Finisher, JobResult
 from runner.worker.job_guard import for_job
 from runner.worker.line_tasks import ActiveJob
 
@@ -110,10 +110,14 @@ class FinisherThread:
         """In the thread: do everything that is left; returns the jobs that turn out to be long."""
         self._finisher.publish_receipts(over)
         summaries = self._finisher.summaries_of([active.job for active in ended])
-        pairs = list(zip(ended, summaries, strict=True))
-        results = [self._result_of(*pair) for pair in pairs if pair[1].samples <= SHORT_SAMPLES]
+        short: list[tuple[ActiveJob, JobSummary]] = []
+        long: list[tuple[ActiveJob, JobSummary]] = []
+        for active, summary in zip(ended, summaries, strict=True):
+            takes_long = self._finisher.takes_long(active.job, active.spec, summary)
+            (long if takes_long else short).append((active, summary))
+        results = [self._result_of(*pair) for pair in short]
         self._finisher.finish([*made, *(result for result in results if result is not None)])
-        return [pair for pair in pairs if pair[1].samples > SHORT_SAMPLES]
+        return long
 
     def give_up(self) -> None:
         """Forget the jobs that are not finished: the ledger knows them. Waits for the threads."""

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from models.engine_kinds import DRAFT
 from registry.jobs.lists import show_job
 from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, RETRY, JobStatus
+from runner.listen.listen_process import ListenProcess
 from runner.outbox.take_encoding import RecentTakes
 from runner.worker import finisher, finisher_thread
 from tests.patience import PATIENCE_S
@@ -175,9 +177,33 @@ def ask(bench, job, request):
         add_request(session, job, request, now_s=1.0)
 
 
-@pytest.mark.parametrize("length", ["SHORT_LINES", "SHORT_SAMPLES"])
-def test_a_cancel_that_comes_while_a_long_track_is_made_is_answered_with_why_it_is_too_late(bench, monkeypatch, length):
-    monkeypatch.setattr(finisher_thread, length, 0)  # a track of many lines, or of much speech
+@pytest.mark.skipif(not DRAFT.is_installed, reason="words are timed with eSpeak NG")
+def test_a_job_whose_words_are_timed_holds_up_no_other(bench, monkeypatch):
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slow(*_, **__):
+        begun.set()
+        assert may_go_on.wait(PATIENCE_S)
+        return ()
+
+    monkeypatch.setattr(ListenProcess, "word_times", slow)
+    bench.drop("long.toml", speak("A sentence of a dozen words, which is spoken again. " * 8))
+    while not begun.is_set():
+        bench.tick()
+    bench.drop("short.toml", speak("Hello."))
+    while not (bench.instance.outbox / "short" / "result.json").exists():
+        bench.tick()
+    assert not (bench.instance.outbox / "long" / "result.json").exists()
+    may_go_on.set()
+    bench.run()
+    assert bench.status("long") == "done"
+
+
+@pytest.mark.parametrize(("module", "length"), [(finisher_thread, "SHORT_LINES"), (finisher, "SHORT_SAMPLES")])
+def test_a_cancel_that_comes_while_a_long_track_is_made_is_answered_with_why_it_is_too_late(
+    bench, monkeypatch, module, length
+):
+    monkeypatch.setattr(module, length, 0)  # a track of many lines, or of much speech
     may_go_on = threading.Event()
     spoken(bench)
     with monkeypatch.context() as patch:
