@@ -9,7 +9,7 @@ from runner.config.settings import SETTINGS_FILE
 from runner.exit_codes import FAILED, NEEDS_ACTION, OK, USAGE
 
 LEAVES = [path for path, command in commands(voicejobs) if path and not isinstance(command, click.Group)]
-WITHOUT_INSTANCE = {("init",), ("demo",), ("schema",), ("completion",)}
+WITHOUT_INSTANCE = {("init",), ("demo",), ("schema",), ("completion",), ("master", "check")}
 # `check` says of every file whether it is a job: one that is not there is none, as one that is wrong. A backup's place
 # and a new alias are made, a text is spoken, an installed service is looked for.
 NOTHING_TO_MISS = {("backup",), ("say",), ("init",), ("completion",)}
