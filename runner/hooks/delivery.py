@@ -23,10 +23,9 @@ from models.named_paths import named_path
 from registry.jobs.hook_deliveries import Delivery
 from runner.config.hook_settings import HookSettings
 from runner.held_folders import read_at_most, regular_file
-from runner.hooks.rules import body_of, notice, secret_bytes, signature_headers
+from runner.hooks.rules import TIMEOUT_S, body_of, notice, secret_bytes, signature_headers
 from runner.version import VERSION
 
-TIMEOUT_S = 10.0
 LONGEST_SECRET_BYTES = 4_096
 KEPT_IN_PATHS = "/%:@!$&'()*+,;=~-._?"
 

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.errors import VoiceJobsError
 from registry.jobs import hook_deliveries
@@ -20,8 +20,10 @@ from registry.storage.database import Database
 from registry.storage.session import Session
 from runner.config.hook_settings import HookSettings
 from runner.config.instance import Instance
-from runner.hooks.receiver_thread import ReceiverThread
 from runner.hooks.rules import events_of, keys_of
+
+if TYPE_CHECKING:
+    from runner.hooks.receiver_thread import ReceiverThread
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +129,8 @@ class Notices:
         except VoiceJobsError as error:
             logger.warning("notices wait: %s", error)
             return
+        from runner.hooks.receiver_thread import ReceiverThread  # not at the top: HTTP and TLS take memory
+
         self._has_started = True
         self._threads = [
             ReceiverThread(key=key, hook=hook, root=self.instance.root, database=self.database, clock=self.clock)

@@ -18,6 +18,7 @@ from runner.names import is_speech_request
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 3_600.0
 GIVEN_UP_AFTER_S = 86_400.0
+TIMEOUT_S = 10.0  # of one attempt
 SECRET_PREFIX = "whsec_"
 JOB_EVENTS = {
     JobStatus.DONE: "job.done",

@@ -33,7 +33,7 @@ from runner.script.cast.script_files import script_content
 from runner.script.document import Document, ScriptLine, is_spoken
 from runner.script.errors import SourceRefused
 from runner.script.read_script import ReadScript
-from runner.script.sources.read import format_of
+from runner.script.sources.formats import format_of
 
 CAST_NONE, CAST_ASK = "none", "ask"
 AUDITION_CHARACTERS = (60, 220)  # of the words that candidates say: long enough to judge, short enough to choose among

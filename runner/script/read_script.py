@@ -22,7 +22,6 @@ from registry.errors import VoiceJobsError, storage_error
 from runner.script.dialogue.attribution import attribute
 from runner.script.document import Chapter, Document, ScriptLine
 from runner.script.sources.archive import MAX_ARCHIVE_BYTES
-from runner.script.sources.read import read_source
 
 MODULE = "runner.script.read_script"
 LONGEST_S = 240
@@ -61,6 +60,8 @@ class ReadScript:
 
 def read_script(path: Path, *, wanted: Any = None, language: str = "", finds_speakers: bool = True) -> ReadScript:
     """The document of a file, and who speaks in it. Raises SourceRefused, or StorageError."""
+    from runner.script.sources.read import read_source  # not at the top: the runner only takes the answer
+
     try:
         with path.open("rb") as file:
             content = file.read(MAX_ARCHIVE_BYTES + 1)

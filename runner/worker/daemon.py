@@ -27,7 +27,7 @@ from runner.config.instance import Instance
 from runner.engine.client import EngineClient, default_memory_limit_bytes
 from runner.errors import RunnerActive
 from runner.exit_codes import INTERRUPTED, OK, STATUS_EXIT_CODES, TRY_AGAIN
-from runner.hooks.delivery import TIMEOUT_S
+from runner.hooks.rules import TIMEOUT_S
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.watcher import InboxWatcher
 from runner.worker.context import open_context

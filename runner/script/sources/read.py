@@ -5,47 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
 
-from registry.errors import nearest
 from runner.jobfile.specs import SourceFormat
 from runner.script.document import MAX_LINES, Document
 from runner.script.errors import SourceRefused
 from runner.script.sources.captions import read_captions
 from runner.script.sources.decoding import source_text
 from runner.script.sources.fdx import read_fdx
+from runner.script.sources.formats import format_of
 from runner.script.sources.fountain import read_fountain
 from runner.script.sources.markdown import read_markdown
 from runner.script.sources.pages import read_epub, read_html
 from runner.script.sources.pdf import read_pdf
 from runner.script.sources.plain_text import read_plain_text
 
-SUFFIXES: dict[str, SourceFormat] = {
-    "fountain": "fountain", "spmd": "fountain", "fdx": "fdx", "epub": "epub", "md": "markdown", "markdown": "markdown",
-    "html": "html", "htm": "html", "xhtml": "html", "txt": "text", "text": "text", "pdf": "pdf", "srt": "srt",
-    "vtt": "vtt",
-}  # fmt: skip
-FORMATS: tuple[SourceFormat, ...] = get_args(SourceFormat)
 _MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "epub"}
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_-]{2,30})", re.IGNORECASE)
 _LATIN = ("iso-8859-1", "latin1", "us-ascii", "ascii", "windows-1252", "cp1252")
 _BINARY: dict[SourceFormat, Callable[..., Document]] = {"fdx": read_fdx, "epub": read_epub, "pdf": read_pdf}
-
-
-def format_of(name: str, *, wanted: SourceFormat | None = None) -> SourceFormat:
-    """The format that a person wants, or that the file's name says. Raises SourceRefused."""
-    if wanted is not None:
-        return wanted
-    suffix = name.rpartition(".")[2].casefold() if "." in name else ""
-    if (found := SUFFIXES.get(suffix)) is None:
-        known = ", ".join(f".{each}" for each in SUFFIXES)
-        near = nearest(suffix, SUFFIXES) if suffix else []
-        guess = f"Did you mean .{near[0]}? " if near else ""
-        raise SourceRefused(
-            f"{name} is not a kind of source that can be told by its name.",
-            hint=f'{guess}Sources are {known}; or say `format = "text"`, or another of {", ".join(FORMATS)}.',
-        )
-    return found
 
 
 def read_source(content: bytes, *, name: str, wanted: SourceFormat | None = None) -> Document:

@@ -7,7 +7,7 @@ import re
 import pytest
 import soundfile
 
-from runner.script.sources.read import SUFFIXES
+from runner.script.sources.formats import SUFFIXES
 from runner.serve.page.job_files import BOOKS, TEXTS, values_of
 from tests.runner.serve.served import page, send, text_of, token_of
 
