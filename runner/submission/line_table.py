@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +23,9 @@ COLUMNS = tuple(LineSpec.model_fields)
 DELIMITERS = ",;\t"
 
 
-def job_from_table(name: str, *, stdin: Callable[[], BinaryIO], voice: str | None, file_format: str | None) -> JobOnDisk:
+def job_from_table(
+    name: str, *, stdin: Callable[[], BinaryIO], voice: str | None, file_format: str | None
+) -> JobOnDisk:
     """A job that speaks the lines of a table. Raises InvalidInput, which names the row, NotFound and StorageError."""
     is_input = name == "-"
     content = stdin().read(MAX_FILE_BYTES + 1) if is_input else _content_of(name)

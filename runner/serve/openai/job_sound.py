@@ -14,7 +14,7 @@ import numpy as np
 
 from models.audio.encoder import integers
 from models.audio.files import stored_blocks
-from models.protocol import Waveform
+from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import FileLock
 from registry.jobs import jobs, lines
 from registry.jobs.lists import line_counts
@@ -22,7 +22,7 @@ from registry.jobs.values import OPEN_STATUSES, Job, JobError, JobStatus, Line, 
 from registry.storage.object_store import ObjectMissing
 from registry.storage.session import Session
 from runner.engine.spool import SpoolReader, SpoolState
-from runner.outbox.take_encoding import LONG_SAMPLES, take_waveform
+from runner.outbox.take_encoding import take_waveform
 from runner.outbox.track import pause_samples
 from runner.serve.context import ServeContext
 from runner.serve.errors import NoRunner, RequestRefused
@@ -30,6 +30,7 @@ from runner.serve.ledger_watch import Waiter
 from runner.serve.openai.audio_encoder import Samples
 
 PIECE_SAMPLES = 24_000
+WHOLE_SAMPLES = 5 * SAMPLE_RATE_HZ  # of a take that is read at once, for as long as its client takes to read it
 LOOK_S = 0.2  # between two looks at the ledger that nothing has called for
 RUNNER_LOOK_S = 0.5
 READY = (LineStatus.TAKEN, LineStatus.PUBLISHED)
@@ -164,7 +165,7 @@ class JobSound:
 
     async def _take(self, audio_sha256: str, samples: int) -> AsyncIterator[Samples]:
         audio, skipped = self.context.takes.audio, self._heard
-        if samples <= LONG_SAMPLES:
+        if samples <= WHOLE_SAMPLES:
             sound = as_integers(take_waveform(await self.context.in_thread(lambda: audio.read(audio_sha256))))
             for start in range(skipped, sound.size, PIECE_SAMPLES):
                 yield sound[start : start + PIECE_SAMPLES]

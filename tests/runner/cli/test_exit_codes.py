@@ -1,5 +1,7 @@
 """Exit codes of every command: for what is not there, for a wrong option, and for no instance at all."""
 
+import os
+
 import click
 import pytest
 
@@ -17,13 +19,16 @@ FURTHER = {
     ("jobs", "prune"): ["--older-than", "1d"],
     ("models", "quantize"): ["--bits", "4"],
     ("voices", "rm"): ["--all"],
+    ("voices", "lock"): ["--from", "missing", "1"],
 }
 READS_A_FILE_FIRST = {("check",), ("restore",)}
 
 
 def arguments_of(path, value):
     command = dict(commands(voicejobs))[path]
-    required = [each for each in command.params if isinstance(each, click.Argument) and each.required]
+    required = [
+        each for each in command.params if isinstance(each, click.Argument) and (each.required or each.nargs < 0)
+    ]
     whole = [type(each.type).__name__ in ("IntRange", "IntParamType") for each in required]
     return [*("1" if is_whole else value for is_whole in whole), *FURTHER.get(path, ())]
 
@@ -37,6 +42,10 @@ def instance(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("VOICEJOBS_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setattr("sys.stdin", None)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "aplay").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "aplay").chmod(0o755)  # a player, where the system has none
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     (tmp_path / SETTINGS_FILE).write_text('model = "draft"\noffline = true\nmigrate = "off"\n')
 
 
