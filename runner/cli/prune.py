@@ -65,12 +65,14 @@ def remove_jobs(instance: Instance, database: Database, chosen: Chosen) -> list[
 
     Raises OutboxGone as `prune_jobs`.
     """
-    Outbox(instance.outbox).require()
     with database.read() as snapshot:
         found: list[Job] = []
         for name in chosen.names:
             with chosen.noted():
                 found.append(jobs.by_name(snapshot, name))
+    if not found:
+        return []
+    Outbox(instance.outbox).require()
     removed: list[Job] = []
     for start in range(0, len(found), JOBS_AT_ONCE):
         removed += _remove(instance, database, found[start : start + JOBS_AT_ONCE])

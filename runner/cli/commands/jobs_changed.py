@@ -130,7 +130,7 @@ def rm(names: tuple[str, ...], statuses: tuple[str, ...]) -> int:
     with open_ledger() as database:
         with database.read() as session:
             chosen = choose_jobs(session, names, statuses=statuses, fitting=ENDED_STATUSES)
-        removed = remove_jobs(current_instance(), database, chosen) if chosen.names else []
+        removed = remove_jobs(current_instance(), database, chosen)
     for name in removed:
         say(f"{name}: removed")
     return chosen.exit_code()
