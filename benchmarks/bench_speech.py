@@ -1,7 +1,7 @@
 """Speech engines side by side → a table, one JSON line and a chart: frames per second, latency, memory, launches.
 
     python benchmarks/bench_speech.py --size 0.6b --lines 1,8,16 --rounds 3 \\
-        --peer mlx-audio=PYTHON --peer qwen-tts=PYTHON
+        --peer mlx-audio=PYTHON --peer qwen-tts=PYTHON --peer c-engine=BINARY
 
 A checkpoint of random weights in the published dimensions is generated once and kept. Every contestant runs in its
 own process under its own interpreter (a peer importable here needs no `--peer`), and the rounds alternate between
@@ -19,10 +19,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -50,13 +54,14 @@ class Contestant:
     who: str
     python: str
     dtype: str
+    options: Sequence[str] = ()
     process: subprocess.Popen[str] | None = None
     measured: dict[str, list[float]] = field(default_factory=dict)
 
     def start(self) -> None:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         self.process = subprocess.Popen(
-            [self.python, str(ROOT / "benchmarks" / "contestant.py"), self.who],
+            [self.python, str(ROOT / "benchmarks" / "contestant.py"), self.who, *self.options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
             env=environment,
         )  # fmt: skip
@@ -93,8 +98,17 @@ def installed_peers(named: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def line_up(peers: dict[str, str], *, dtype: str) -> list[Contestant]:
-    contestants = [Contestant("voicejobs", "voicejobs", sys.executable, dtype)]
+def line_up(peers: dict[str, str], *, dtypes: Sequence[str]) -> list[Contestant]:
+    contestants = [
+        Contestant("voicejobs" if dtype == "float32" else f"voicejobs {dtype}", "voicejobs", sys.executable, dtype)
+        for dtype in dtypes
+    ]
+    if "c-engine" in peers:
+        binary = ("--binary", peers["c-engine"])
+        contestants += [
+            Contestant(f"c-engine {mode}", "c-engine", sys.executable, mode, binary)
+            for mode in ("bfloat16", *(dtype for dtype in dtypes if dtype != "float32"))
+        ]
     if "mlx-audio" in peers:
         contestants.append(Contestant("mlx-audio", "mlx-audio", peers["mlx-audio"], "own"))
     if "qwen-tts" in peers:
@@ -120,6 +134,7 @@ def measure_voice(contestants: list[Contestant], *, voice: str, options: argpars
         reply = checked(contestant, contestant.ask("load", folder=str(folder), dtype=contestant.dtype), what="load")
         if reply is not None:
             contestant.note("load_s", reply["load_s"])
+            contestant.note("loaded memory_bytes", reply["memory_bytes"])
             present.append(contestant)
             contestant.ask("speak", texts=[TEXT], voice=voice, frames=2)  # pages the weights in, compiles
     for round_number in range(options.rounds):
@@ -141,7 +156,7 @@ def one_round(contestant: Contestant, *, voice: str, options: argparse.Namespace
     """One turn of one contestant: each batch size, first audio, prefill and the decoder alone."""
     slow = contestant.who in ONE_BY_ONE
     frames = options.slow_frames if slow else options.frames
-    for lines in (1,) if slow else options.lines:
+    for lines in (1,) if slow or contestant.who == "c-engine" else options.lines:
         reply = contestant.ask("speak", texts=[TEXT] * lines, voice=voice, frames=frames)
         if checked(contestant, reply, what=f"{lines} lines"):
             contestant.note(f"{voice} {lines} frames/s", reply["frames"] / reply["wall_s"])
@@ -150,13 +165,32 @@ def one_round(contestant: Contestant, *, voice: str, options: argparse.Namespace
     reply = contestant.ask("first_audio", text=TEXT, voice=voice)
     if checked(contestant, reply, what="first audio"):
         contestant.note(f"{voice} first_audio_s", reply["first_audio_s"])
+    if contestant.who == "voicejobs" and voice == "preset":
+        bandwidth = memory_bandwidth()
+        contestant.note("memory GB/s", bandwidth / 1e9)
+        reply = contestant.ask("bytes_read", text=TEXT, frames=frames)
+        if checked(contestant, reply, what="reading of weights"):
+            contestant.note("share of it that one line reads", reply["bytes_per_s"] / bandwidth)
     reply = contestant.ask("speak", texts=[TEXT], voice=voice, frames=1)
     if checked(contestant, reply, what="prefill"):
         contestant.note(f"{voice} one_frame_s", reply["wall_s"])
     decoded = options.slow_frames if slow else options.decode_frames
-    reply = contestant.ask("decode", frames=decoded)
-    if checked(contestant, reply, what="decode"):
+    reply = {} if contestant.who == "c-engine" else contestant.ask("decode", frames=decoded)
+    if reply and checked(contestant, reply, what="decode"):
         contestant.note("decode frames/s", decoded / reply["decode_s"])
+
+
+def memory_bandwidth(*, megabytes: int = 256) -> float:
+    """Bytes a second that all cores together read from memory: the best of three tries, by NumPy."""
+    cores = os.cpu_count() or 1
+    parts = [np.ones(megabytes * 1_000_000 // cores // 8, np.int64) for _ in range(cores)]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        seconds = []
+        for _ in range(3):
+            started_s = time.perf_counter()
+            list(pool.map(np.sum, parts))
+            seconds.append(time.perf_counter() - started_s)
+    return sum(part.nbytes for part in parts) / min(seconds)
 
 
 def generated_checkpoint(cache: Path, *, size: str, variant: str) -> Path:
@@ -211,7 +245,7 @@ def draw(contestants: list[Contestant], *, voice: str, lines: Sequence[int], pat
     figure, axes = plt.subplots(figsize=(7, 4.2))
     for contestant in contestants:
         speeds = [contestant.median(f"{voice} {number} frames/s") for number in lines]
-        if contestant.who in ONE_BY_ONE:
+        if contestant.who in (*ONE_BY_ONE, "c-engine"):
             speeds = [speeds[0]] * len(lines)
         axes.plot(lines, [speed or float("nan") for speed in speeds], marker="o", label=contestant.label)
     axes.axhline(FRAMES_PER_SECOND, color="grey", linestyle=":", label="real time")
@@ -233,8 +267,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--slow-frames", type=int, default=3, help="codec frames for peers far below real time")
     parser.add_argument("--decode-frames", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dtype", default="float32", help="compute dtype of voicejobs")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument(
+        "--dtypes", type=lambda text: text.split(","), default=["float32", "int8", "int4"], help="of voicejobs"
+    )
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="or c-engine=BINARY")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "voicejobs-bench")
     parser.add_argument("--chart", type=Path, default=Path("bench_speech.png"))
     return parser.parse_args()
@@ -242,7 +278,7 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_options()
-    contestants = line_up(installed_peers(options.peer), dtype=options.dtype)
+    contestants = line_up(installed_peers(options.peer), dtypes=options.dtypes)
     for voice in options.voices:
         measure_voice(contestants, voice=voice, options=options)
     print(table(contestants))

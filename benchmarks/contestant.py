@@ -1,8 +1,9 @@
 """One speech implementation, driven by JSON commands on stdin → JSON measurements on stdout.
 
 Each contestant runs in a process of its own, under the interpreter that has its packages: the peers pin versions
-of `transformers` that exclude each other. Commands: load, speak, first_audio, decode, peak, launches. All speech
-is greedy (or as close as the peer allows) and of a fixed number of frames, so that all do the same work.
+of `transformers` that exclude each other. Commands: load, speak, first_audio, decode, bytes_read, peak,
+launches. All speech is greedy (or as close as the peer allows) and of a fixed number of frames, so that all do the same
+work.
 """
 
 from __future__ import annotations
@@ -106,6 +107,20 @@ class Ours:
     def decode(self, codes: np.ndarray) -> None:
         self.model.decode_codes(codes)
 
+    def weight_bytes_per_s(self, text: str, *, frames: int) -> float:
+        """Bytes of weights read a second by one line, prompt and decoder left out."""
+        from benchmarks.frame_parts import weight_bytes, weights_of
+        from models.qwen3_tts import Sampling
+        from models.qwen3_tts.network.generate import Row
+
+        request = self._request(text, voice="preset", frames=frames)
+        prepared = self.model.prepare(request, Sampling.greedy())
+        made = self.model.make_generator(1).frames(iter([Row(id=0, prepared=prepared)]))
+        next(made)
+        started_s = time.perf_counter()
+        further = sum(1 for _ in made)
+        return further * weights_of(self.model) * weight_bytes(self.model) / (time.perf_counter() - started_s)
+
 
 class MlxAudio:
     """Blaizzy's mlx-audio, one line after the other, as its command line does it."""
@@ -189,7 +204,43 @@ class Official:
         self.model.model.speech_tokenizer.decode([{"audio_codes": torch.from_numpy(codes).long()}])
 
 
-CONTESTANTS: dict[str, type[Contestant]] = {"voicejobs": Ours, "mlx-audio": MlxAudio, "qwen-tts": Official}
+class ByC:
+    """The C engine, one process a line; its dtype is its way of quantising, and its seconds are its own."""
+
+    binary = ""
+
+    def load(self, folder: Path, *, dtype: str) -> None:
+        from benchmarks.c_engine import CEngine
+
+        if not Path(self.binary).is_file():
+            raise FileNotFoundError(f"there is no C engine at {self.binary!r}")
+        self.engine = CEngine(binary=self.binary, folder=folder, mode=dtype)
+        self.own_s: float | None = None  # seconds of the last call, as the engine states them
+
+    def take_gpu_form(self) -> None:
+        raise NotImplementedError("only MLX graphs can be counted")
+
+    def speak(self, texts: list[str], *, voice: str, frames: int) -> int:
+        if voice != "preset":
+            raise NotImplementedError("only preset voices are compared with it")
+        runs = [self.engine.speak(text, speaker=SPEAKER, frames=frames) for text in texts]
+        self.own_s = sum(run.took_s for run in runs)
+        return sum(run.frames for run in runs)
+
+    def first_audio(self, text: str, *, voice: str) -> float | None:
+        del voice
+        return self.engine.speak(text, speaker=SPEAKER, frames=10, options=("--stream",)).first_audio_s
+
+    def decode(self, codes: np.ndarray) -> None:
+        raise NotImplementedError("its decoder cannot be called alone")
+
+
+CONTESTANTS: dict[str, type[Contestant]] = {
+    "voicejobs": Ours,
+    "mlx-audio": MlxAudio,
+    "qwen-tts": Official,
+    "c-engine": ByC,
+}
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:
@@ -230,31 +281,45 @@ def answer(contestant: Contestant, command: dict[str, Any]) -> dict[str, Any]:
     what = command.pop("do")
     if what == "load":
         seconds, _ = timed(lambda: contestant.load(Path(command["folder"]), dtype=command["dtype"]))
-        return {"load_s": seconds}
+        return {"load_s": seconds, "memory_bytes": memory_bytes()}
     if what == "speak":
         seconds, frames = timed(lambda: contestant.speak(**command))
-        return {"wall_s": seconds, "frames": frames, "peak_bytes": peak_bytes()}
+        return {"wall_s": getattr(contestant, "own_s", None) or seconds, "frames": frames, "peak_bytes": peak_bytes()}
     if what == "first_audio":
         return {"first_audio_s": contestant.first_audio(**command)}
     if what == "decode":
         codes = np.random.default_rng(7).integers(0, 2_048, (command["frames"], 16), dtype=np.int32)
         seconds, _ = timed(lambda: contestant.decode(codes))
         return {"decode_s": seconds}
+    if what == "bytes_read":
+        assert isinstance(contestant, Ours)
+        return {"bytes_per_s": contestant.weight_bytes_per_s(**command)}
     if what == "launches":
         return measure_launches(contestant, **command)
     return {"peak_bytes": peak_bytes()}
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory that this process, or one that it has started, has had so far."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak if sys.platform == "darwin" else 1_024 * peak
+
+
+def memory_bytes() -> int | None:
+    """The memory that this process has now; None where psutil is not installed."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return psutil.Process().memory_info().rss
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("who", choices=CONTESTANTS)
-    who = parser.parse_args().who
+    parser.add_argument("--binary", default="", help="of the C engine")
+    options = parser.parse_args()
+    who, ByC.binary = options.who, options.binary
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the peers print must not mix with the replies
     contestant = CONTESTANTS[who]()
