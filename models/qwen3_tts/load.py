@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from models.checkpoint_format.config import ModelConfig, generation_config, model_config
+from models.checkpoint_format.config import ModelConfig, TalkerConfig, generation_config, model_config
 from models.checkpoint_format.files import read_json, weight_files
 from models.checkpoint_format.finite import NOT_FINITE_HINT, numbers_problem
 from models.checkpoint_format.fit import LoadErrors
@@ -124,7 +124,8 @@ def _read_weights(
     codec_folder = checkpoint.folder / "speech_tokenizer"
     codec = open_codec(codec_folder, ops=codec_ops, reads=reads, errors=errors)
     errors.raise_if_any()
-    meanwhile.submit(_make_kernels, reader)  # should this fail, `linear_for` fails again and says why
+    # Should this fail, `linear_for` fails again and says why.
+    meanwhile.submit(_make_kernels, config.talker_config, reader)
     workers = Workers(READERS)
     others = meanwhile.submit(reads.finish, lambda tasks: workers.run(lambda task: task(), tasks))
     # By MLX, which wants one thread.
@@ -157,16 +158,23 @@ def _not_finite(checkpoint: Checkpoint, dtype: mx.Dtype) -> UnsupportedCheckpoin
     )
 
 
-def _make_kernels(reader: Reader) -> None:
+def _make_kernels(config: TalkerConfig, reader: Reader) -> None:
+    """Make the machine code that `NumpyNetwork` will ask for."""
     if not reader.keep_stored:
         return
-    from models.qwen3_tts.network_cpu.bf16_kernels import bfloat16_kernels  # need LLVM
-    from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels
+    from models.qwen3_tts.network_cpu.bf16_kernels import Bfloat16RowProduct, bfloat16_kernels  # need LLVM
+    from models.qwen3_tts.network_cpu.layer_kernels import LayerShape, RowProduct, layers_kernel
+    from models.qwen3_tts.network_cpu.packed_kernels import PackedRowProduct, packed_kernels
 
     if reader.keeps_bfloat16:
         bfloat16_kernels()
     for quantization, in_bfloat16 in reader.packings:
         packed_kernels(quantization, in_bfloat16=in_bfloat16)
+    products: list[RowProduct] = [PackedRowProduct(*packing) for packing in reader.packings]
+    products += [Bfloat16RowProduct()] if reader.keeps_bfloat16 else []
+    for shape in (LayerShape.of(one) for one in (config, config.code_predictor_config)):
+        if shape.fits and len(products) == 1:
+            layers_kernel(shape, products[0])
 
 
 def network_of(talker: Talker, predictor: CodePredictor, *, backend: str | None) -> Network:

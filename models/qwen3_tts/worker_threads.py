@@ -37,6 +37,16 @@ class Workers:
         step = max(at_least, -(-outputs // parts))
         return [(first, min(first + step, outputs)) for first in range(0, outputs, step)]
 
+    def together(self, work: Callable[[], None]) -> None:
+        """Have all threads call `work`, which shares its work among them by itself and raises nothing.
+
+        Returns when this thread's call has: a thread that comes late must find nothing to do.
+        """
+        helpers = [self._pool.submit(work) for _ in range(self._threads - 1)]
+        work()
+        for helper in helpers:
+            helper.cancel()
+
     def run(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
         """Do `work` on every item, in any order. Raises what `work` raises."""
         queue = iter(items)  # taking the next item of a list is one step for Python, and so safe between threads

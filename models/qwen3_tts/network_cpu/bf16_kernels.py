@@ -14,15 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 
-from models.qwen3_tts.network_cpu.kernel_builder import (
-    FLOAT,
-    HALF,
-    WORD,
-    Kernel,
-    MachineCode,
-    Registers,
-    this_registers,
-)
+from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, HALF, SIZE, WORD, Array, Kernel, Value
+from models.qwen3_tts.network_cpu.machine_code import MachineCode, Registers, this_registers
 
 OUTPUTS_AT_ONCE = 8  # outputs come in blocks of at most so many
 FEWEST_OUTPUTS = 4  # below, a panel does little but spread weights
@@ -46,7 +39,6 @@ class Bfloat16Kernels:
     rows: dict[int, Callable[[int, int, int, int, int, int, int, int], None]]
     # bfloat16 bits, float32 bits, count
     widen: Callable[[int, int, int], None]
-    code: MachineCode
 
 
 def panel_blocks(registers: Registers) -> dict[int, int]:
@@ -71,29 +63,53 @@ def bfloat16_kernels(registers: Registers | None = None) -> Bfloat16Kernels:
         one_row=code["one_row"],
         rows={lanes: code[f"rows_by_{lanes}"] for lanes in blocks},
         widen=code["widen"],
-        code=code,
     )
 
 
 def _one_row(module: ir.Module) -> Kernel:
     with Kernel(module, "one_row", arrays=[HALF, FLOAT, FLOAT], sizes=3) as kernel:
         (weights, x, result), (inputs, first, last) = kernel.arrays, kernel.sizes
-        step = ROW_LANES * ROW_SUMS
-        whole = inputs - (inputs & (step - 1))
         with kernel.loop(first, last) as output:
-            start = output * inputs
-            sums = [kernel.variable(kernel.zeros(ROW_LANES)) for _ in range(ROW_SUMS)]
-            rest = kernel.variable(kernel.constant(0.0, FLOAT))
-            with kernel.loop(0, whole, step) as index:
-                for place, own in enumerate(sums):
-                    at = index + place * ROW_LANES
-                    weights.prefetch(start + at + AHEAD)
-                    own.set(own.get() + weights.load(start + at, ROW_LANES).widened() * x.load(at, ROW_LANES))
-            with kernel.loop(whole, inputs) as index:
-                rest.set(rest.get() + weights.load(start + index).widened() * x.load(index))
-            total = (sums[0].get() + sums[1].get()) + (sums[2].get() + sums[3].get())
-            result.store(output, total.sum() + rest.get())
+            result.store(output, _write_output(kernel, weights, x, inputs=inputs, output=output))
     return kernel
+
+
+def _write_output(kernel: Kernel, weights: Array, x: Array, *, inputs: Value, output: Value) -> Value:
+    """One row's product with the weights of one output."""
+    step, start = ROW_LANES * ROW_SUMS, output * inputs
+    whole = inputs - (inputs & (step - 1))
+    sums = [kernel.variable(kernel.zeros(ROW_LANES)) for _ in range(ROW_SUMS)]
+    rest = kernel.variable(kernel.constant(0.0, FLOAT))
+    with kernel.loop(0, whole, step) as index:
+        for place, own in enumerate(sums):
+            at = index + place * ROW_LANES
+            weights.prefetch(start + at + AHEAD)
+            own.set(own.get() + weights.load(start + at, ROW_LANES).widened() * x.load(at, ROW_LANES))
+    with kernel.loop(whole, inputs) as index:
+        rest.set(rest.get() + weights.load(start + index).widened() * x.load(index))
+    total = (sums[0].get() + sums[1].get()) + (sums[2].get() + sums[3].get())
+    return total.sum() + rest.get()
+
+
+@dataclass(frozen=True)
+class Bfloat16RowProduct:
+    """`layer_kernels.RowProduct` of weights in bfloat16, whose order is the input's own."""
+
+    def input_floats(self, inputs: int) -> int:
+        return inputs
+
+    def order_input(self, kernel: Kernel, natural: Array, ordered: Array, *, inputs: int) -> None:
+        with kernel.loop(0, inputs, ROW_LANES) as index:
+            ordered.store(index, natural.load(index, ROW_LANES))
+
+    def write_block(
+        self, kernel: Kernel, weights: tuple[Value, Value], ordered: Array, *, inputs: int, block: Value,
+        store: Callable[[Value, Value], None],
+    ) -> None:  # fmt: skip
+        bits, count = kernel.array(weights[0], HALF), kernel.constant(inputs, SIZE)
+        with kernel.loop(0, OUTPUTS_AT_ONCE) as row:
+            output = block * OUTPUTS_AT_ONCE + row
+            store(output, _write_output(kernel, bits, ordered, inputs=count, output=output))
 
 
 def _widen(module: ir.Module) -> Kernel:

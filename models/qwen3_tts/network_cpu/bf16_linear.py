@@ -12,8 +12,13 @@ from collections.abc import Collection
 
 import numpy as np
 
-from models.qwen3_tts.network_cpu.bf16_kernels import OUTPUTS_AT_ONCE, Bfloat16Bits, bfloat16_kernels
-from models.qwen3_tts.network_cpu.kernel_builder import Floats, address
+from models.qwen3_tts.network_cpu.bf16_kernels import (
+    OUTPUTS_AT_ONCE,
+    Bfloat16Bits,
+    Bfloat16RowProduct,
+    bfloat16_kernels,
+)
+from models.qwen3_tts.network_cpu.machine_code import Floats, address
 from models.qwen3_tts.worker_threads import Workers
 
 MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
@@ -32,6 +37,7 @@ class NumpyBfloat16Linear:
     def __init__(self, weight: Bfloat16Bits, bias: Floats | None, workers: Workers) -> None:
         self._weight, self._address, self.bias = weight, address(weight), bias
         self._kernels = bfloat16_kernels()
+        self.addresses, self.row_product = (self._address, 0), Bfloat16RowProduct()
         self.outputs, self.inputs = self._weight.shape
         self._parts = workers.ranges(self.outputs, weights=self._weight.size, at_least=OUTPUTS_AT_ONCE)
         self._workers = workers

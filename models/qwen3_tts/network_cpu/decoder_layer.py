@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from models.checkpoint_format.config import TalkerConfig
 from models.qwen3_tts.network.decoder_layer import Decoder, DecoderLayer
-from models.qwen3_tts.network_cpu.linear import linear_for, numpy_view
+from models.qwen3_tts.network_cpu.linear import NumpyLinear, NumpyUnfusedLinear, linear_for, numpy_view
 from models.qwen3_tts.numpy_ops import Floats, RotaryEmbedding, apply_rotary, grouped_attention, rms_norm, swiglu
 from models.qwen3_tts.worker_threads import Workers
+
+if TYPE_CHECKING:
+    from models.qwen3_tts.network_cpu.row_layers import RowLayers
 
 Attend = Callable[[Floats, Floats, Floats, Floats], Floats]  # queries, keys, values, a layer's kv -> attention output
 
@@ -43,12 +48,23 @@ class NumpyDecoderLayer:
 
 
 class NumpyDecoder:
-    """All layers of a transformer, and the norm after them."""
+    """All layers of a transformer, and the norm after them. One row alone is computed by machine code where it can."""
 
     def __init__(self, decoder: Decoder, *, theta: float, workers: Workers) -> None:
         self.layers = [NumpyDecoderLayer(layer, workers) for layer in decoder.layers]
         self._norm, self._eps = numpy_view(decoder.norm.weight), decoder.norm.eps
         self._rotary_embedding = RotaryEmbedding(head_dim=self.layers[0].head_dim, theta=theta)
+        self._row_layers = _row_layers(self.layers, workers)
+
+    def of_one(self, x: Floats, *, position: int, kv: Sequence[Floats], slot: int) -> Floats:
+        """Input embedding `(1, D)` of one row at `position` -> normalised hidden state, over its past in its slot."""
+        if self._row_layers is None:
+            attend = functools.partial(attend_rows, rows=[(slot, position, 1)])
+            return self(x, positions=np.array([position]), kv=kv, attend=attend)
+        rope = self._rotary_embedding.at(np.array(position))
+        x = self._row_layers(x, rope=rope, position=position, kv=kv, slot=slot)
+        normed: Floats = rms_norm(x, eps=self._eps) * self._norm
+        return normed
 
     def __call__(self, x: Floats, *, positions: npt.NDArray[np.int64], kv: Iterable[Floats], attend: Attend) -> Floats:
         """Input embeddings `(N, D)` at `positions` `(N,)` -> normalised hidden states."""
@@ -57,6 +73,15 @@ class NumpyDecoder:
             x = layer(x, rope=(cosines[:, None], sines[:, None]), kv=layer_kv, attend=attend)
         normed: Floats = rms_norm(x, eps=self._eps) * self._norm
         return normed
+
+
+def _row_layers(layers: Sequence[NumpyDecoderLayer], workers: Workers) -> RowLayers | None:
+    """The layers by machine code; None where LLVM is not used, or its code does not fit them."""
+    if isinstance(layers[0].qkv_proj, NumpyLinear | NumpyUnfusedLinear):
+        return None
+    from models.qwen3_tts.network_cpu.row_layers import RowLayers, fits  # needs LLVM
+
+    return RowLayers(layers, workers) if fits(layers) else None
 
 
 def attend_together(queries: Floats, keys: Floats, values: Floats, kv: Floats, *, start: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Loops over numbers and vectors, written in Python → machine code for this processor, made by LLVM.
+"""Loops over numbers and vectors, written in Python → kernels in LLVM's language.
 
 A kernel is written once, as a Python function that runs while the machine code is made: its own loops repeat
 instructions, those of `Kernel.loop` become loops of the machine. Vectors may be longer than the processor's; LLVM
@@ -10,37 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding as llvm
-import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 
 FLOAT, HALF, WORD, SIZE = ir.FloatType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 REORDERED = ("reassoc", "contract", "nsz")  # sums may be taken in another order; NaN and infinity keep their meaning
-
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Registers:
-    """A processor's vector registers."""
-
-    floats: int  # that one holds
-    count: int
-
-
-AVX512, AVX, NEON, OTHER = Registers(16, 32), Registers(8, 16), Registers(4, 32), Registers(4, 16)
-
-
-def registers_of(triple: str, features: Mapping[str, bool]) -> Registers:
-    """By the processor's name and features, as LLVM has them."""
-    if triple.startswith(("aarch64", "arm64")):
-        return NEON
-    return AVX512 if features.get("avx512f") else AVX if features.get("avx") else OTHER
 
 
 @dataclass(frozen=True)
@@ -58,6 +35,13 @@ class Value:
 
     def __mul__(self, other: Value | float) -> Value:
         return self._either("mul", "fmul", other)
+
+    def __truediv__(self, other: Value) -> Value:
+        return self._either("sdiv", "fdiv", other)
+
+    def __lt__(self, other: Value) -> Value:
+        write = self.kernel.builder.icmp_signed if self.raw.type == SIZE else self.kernel.builder.fcmp_ordered
+        return Value(self.kernel, write("<", self.raw, other.raw))
 
     def __rshift__(self, places: int) -> Value:
         return self._whole("lshr", places)
@@ -96,9 +80,10 @@ class Value:
         words = self.kernel.builder.zext(self.raw, _of_lanes(WORD, self.raw.type))
         return (Value(self.kernel, words) << 16).as_float()
 
-    def at_most(self, other: Value) -> Value:
-        """The lesser of two whole numbers."""
-        builder = self.kernel.builder
+    def at_most(self, other: Value | float) -> Value:
+        other, builder = self._like(other), self.kernel.builder
+        if _element(self.raw.type) == FLOAT:
+            return self._intrinsic("minnum", self, other)
         is_less = builder.icmp_signed("<", self.raw, other.raw)
         return Value(self.kernel, builder.select(is_less, self.raw, other.raw))
 
@@ -117,10 +102,40 @@ class Value:
 
     def sum(self) -> Value:
         """The sum of a vector's lanes."""
-        name = f"llvm.vector.reduce.fadd.v{self.raw.type.count}f32"
-        add = self.kernel.outside(name, FLOAT, [FLOAT, self.raw.type])
-        zero = ir.Constant(FLOAT, -0.0)
-        return Value(self.kernel, self.kernel.builder.call(add, [zero, self.raw], fastmath=REORDERED))
+        zero = self.kernel.constant(-0.0, FLOAT)
+        return self._intrinsic("vector.reduce.fadd", zero, self, result=FLOAT)
+
+    def greatest(self) -> Value:
+        """The greatest of a vector's lanes."""
+        return self._intrinsic("vector.reduce.fmax", self, result=FLOAT)
+
+    def at_least(self, other: Value | float) -> Value:
+        return self._intrinsic("maxnum", self, self._like(other))
+
+    def root(self) -> Value:
+        return self._intrinsic("sqrt", self)
+
+    def rounded(self) -> Value:
+        """The nearest whole number, still a float."""
+        return self._intrinsic("rint", self)
+
+    def times_plus(self, factor: Value | float, summand: Value | float) -> Value:
+        """Product and sum rounded once, in this very order."""
+        return self._intrinsic("fma", self, self._like(factor), self._like(summand))
+
+    def to_whole(self) -> Value:
+        """Floats that are whole as words."""
+        return Value(self.kernel, self.kernel.builder.fptosi(self.raw, _of_lanes(WORD, self.raw.type)))
+
+    def _intrinsic(self, name: str, *arguments: Value, result: Any = None) -> Value:
+        kind = self.raw.type
+        suffix = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
+        function = self.kernel.outside(
+            f"llvm.{name}.{suffix}", result or kind, [argument.raw.type for argument in arguments]
+        )
+        flags = REORDERED if name.startswith("vector.") else ()
+        call = self.kernel.builder.call(function, [argument.raw for argument in arguments], fastmath=flags)
+        return Value(self.kernel, call)
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,15 @@ class Array:
     def store(self, index: Value, value: Value) -> None:
         self.kernel.builder.store(value.raw, self._at(index), align=4)
 
+    def add_atomically(self, index: Value, number: int) -> Value:
+        """Add a whole number, also where other threads do; the number before."""
+        one = ir.Constant(self.element, number)
+        return Value(self.kernel, self.kernel.builder.atomic_rmw("add", self._at(index), one, "acq_rel"))
+
+    def load_atomically(self, index: Value) -> Value:
+        """A whole number that other threads change, with all that they stored before they did."""
+        return Value(self.kernel, self.kernel.builder.load_atomic(self._at(index), "acquire", 8, typ=self.element))
+
     def prefetch(self, index: Value) -> None:
         """Have the memory at `index` fetched; it may lie beyond the array."""
         fetch = self.kernel.outside("llvm.prefetch.p0", ir.VoidType(), [ir.PointerType(), WORD, WORD, WORD])
@@ -169,16 +193,19 @@ class Variable:
 
 
 class Kernel:
-    """A function of machine code that takes the addresses of arrays, which do not overlap, and then sizes."""
+    """A function of machine code that takes the addresses of arrays, and then sizes.
 
-    def __init__(self, module: Any, name: str, *, arrays: Sequence[Any], sizes: int) -> None:
+    The arrays do not overlap, and nobody else changes them, unless they are `shared`.
+    """
+
+    def __init__(self, module: Any, name: str, *, arrays: Sequence[Any], sizes: int, shared: bool = False) -> None:
         kinds = [ir.PointerType()] * len(arrays) + [SIZE] * sizes
         self.name, self.kinds = name, [ctypes.c_void_p] * len(arrays) + [ctypes.c_int64] * sizes
         self._function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
         self._module = module
         self.builder = ir.IRBuilder(self._function.append_basic_block())
         given = self._function.args
-        for argument in given[: len(arrays)]:
+        for argument in given[: 0 if shared else len(arrays)]:
             argument.add_attribute("noalias")
         self.arrays = [Array(self, base, element) for base, element in zip(given, arrays, strict=False)]
         self.sizes = [Value(self, argument) for argument in given[len(arrays) :]]
@@ -212,6 +239,10 @@ class Kernel:
             base = self.builder.inttoptr(self.builder.ptrtoint(slot, SIZE), ir.PointerType())
         return Array(self, base, FLOAT)
 
+    def array(self, base: Value, element: Any) -> Array:
+        """The array at an address."""
+        return Array(self, self.builder.inttoptr(base.raw, ir.PointerType()), element)
+
     def outside(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
         """A function that is not written here, as LLVM's own are."""
         known = self._module.globals.get(name)
@@ -233,6 +264,28 @@ class Kernel:
         self.builder.branch(head)
         self.builder.position_at_end(done)
 
+    @contextlib.contextmanager
+    def loop_while(self, condition: Callable[[], Value]) -> Iterator[None]:
+        """Write the body of a loop that goes on as long as a condition, which writes its own instructions, holds."""
+        head, body, done = (self._function.append_basic_block() for _ in range(3))
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        self.builder.cbranch(condition().raw, body, done)
+        self.builder.position_at_end(body)
+        yield
+        self.builder.branch(head)
+        self.builder.position_at_end(done)
+
+    @contextlib.contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        """Write what is done where a condition holds."""
+        with self.builder.if_then(condition.raw):
+            yield
+
+    def yield_processor(self) -> None:
+        """Let another thread run."""
+        self.builder.call(self.outside("sched_yield", ir.IntType(32), []), [])
+
 
 def _element(kind: Any) -> Any:
     return kind.element if isinstance(kind, ir.VectorType) else kind
@@ -241,48 +294,3 @@ def _element(kind: Any) -> Any:
 def _of_lanes(element: Any, kind: Any) -> Any:
     """The element's vector of as many lanes as `kind` has."""
     return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
-
-
-class MachineCode:
-    """The functions of compiled kernels by name; they live as long as it does."""
-
-    def __init__(self, module: Any, kernels: Sequence[Kernel]) -> None:
-        machine = this_machine()
-        self._engine = llvm.create_mcjit_compiler(optimized(str(module), machine), machine)
-        self._engine.finalize_object()
-        self._functions = {
-            kernel.name: ctypes.CFUNCTYPE(None, *kernel.kinds)(self._engine.get_function_address(kernel.name))
-            for kernel in kernels
-        }
-
-    def __getitem__(self, name: str) -> Callable[..., None]:
-        return self._functions[name]
-
-
-def this_machine() -> Any:
-    """LLVM's target machine of this processor."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features().flatten()
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True)
-
-
-def this_registers() -> Registers:
-    """The vector registers of this processor."""
-    return registers_of(llvm.get_default_triple(), llvm.get_host_cpu_features())
-
-
-def optimized(source: str, machine: Any) -> Any:
-    """LLVM's text -> a module as LLVM improves it for a processor."""
-    module = llvm.parse_assembly(source)
-    module.triple, module.data_layout = machine.triple, str(machine.target_data)
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
-    passes.getModulePassManager().run(module, passes)
-    return module
-
-
-def address(array: npt.NDArray[Any]) -> int:
-    """Where an array begins, which must be contiguous and outlive its use."""
-    assert array.flags.c_contiguous
-    return array.ctypes.data

@@ -104,6 +104,9 @@ class NumpyNetwork:
 
     def _run(self, x: Floats, *, cache: NumpyKVCache, rows: Sequence[tuple[int, int, int]]) -> Floats:
         """All layers over rows of (slot, first position, positions), one after the other in `x`."""
+        if len(x) == 1:
+            slot, position, _ = rows[0]
+            return self.model.of_one(x, position=position, kv=cache.layers, slot=slot)
         positions = np.concatenate([np.arange(start, start + count) for _, start, count in rows])
         return self.model(x, positions=positions, kv=cache.layers, attend=functools.partial(attend_rows, rows=rows))
 
@@ -158,6 +161,8 @@ class NumpyCodePredictor:
     def _run(self, x: Floats, *, kv: Floats, start: int, count: int) -> Floats:
         """All layers over `count` positions of each row, from `start` on. `(B * count, D)`"""
         rows = kv.shape[2]
+        if len(x) == 1:
+            return self.model.of_one(x, position=start, kv=list(kv), slot=0)
 
         def attend(queries: Floats, keys: Floats, values: Floats, layer_kv: Floats) -> Floats:
             queries, keys, values = (part.reshape(rows, count, *part.shape[1:]) for part in (queries, keys, values))

@@ -16,17 +16,8 @@ from llvmlite import ir
 from models.checkpoint_format.fit import BITS_PER_WORD, Quantization
 from models.qwen3_tts.network.packed_weight import BLOCK, INPUTS_PER_LANE, LANES, TILE
 from models.qwen3_tts.network_cpu.bf16_kernels import panel_blocks
-from models.qwen3_tts.network_cpu.kernel_builder import (
-    FLOAT,
-    HALF,
-    WORD,
-    Array,
-    Kernel,
-    MachineCode,
-    Registers,
-    Value,
-    this_registers,
-)
+from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, HALF, SIZE, WORD, Array, Kernel, Value
+from models.qwen3_tts.network_cpu.machine_code import MachineCode, Registers, this_registers
 
 AHEAD = 16  # rows of a block that are fetched ahead: memory answers late, and does not guess this by itself
 
@@ -44,7 +35,6 @@ class PackedKernels:
     rows: dict[int, Callable[[int, int, int, int, int, int, int, int, int], None]]
     # words, factors, weights (O, I) with inputs in the order of the weights, blocks, first tile, last tile
     unpack: Callable[[int, int, int, int, int, int], None]
-    code: MachineCode
 
 
 @dataclass(frozen=True)
@@ -101,7 +91,6 @@ def packed_kernels(
         one_row=code["one_row"],
         rows={lanes: code[f"rows_by_{lanes}"] for lanes in panel_blocks(registers)},
         unpack=code["unpack"],
-        code=code,
     )
 
 
@@ -117,38 +106,90 @@ def write_kernels(
 def _arrange(module: ir.Module) -> Kernel:
     with Kernel(module, "arrange", arrays=[FLOAT, FLOAT, FLOAT], sizes=1) as kernel:
         (x, arranged, sums), (blocks,) = kernel.arrays, kernel.sizes
-        with kernel.loop(0, blocks * LANES) as lane:
-            sum_of_lane = kernel.variable(kernel.constant(0.0, FLOAT))
-            start = (lane - (lane & (LANES - 1))) * INPUTS_PER_LANE + (lane & (LANES - 1))
-            with kernel.loop(0, INPUTS_PER_LANE) as place:
-                number = x.load(lane * INPUTS_PER_LANE + place)
-                arranged.store(start + place * LANES, number)
-                sum_of_lane.set(sum_of_lane.get() + number)
-            sums.store(lane, sum_of_lane.get())
+        _write_arrangement(kernel, x, arranged, lambda lane, total: sums.store(lane, total), blocks=blocks)
     return kernel
 
 
+def _write_arrangement(
+    kernel: Kernel, x: Array, arranged: Array, store_sum: Callable[[Value, Value], None], *, blocks: Value
+) -> None:
+    with kernel.loop(0, blocks * LANES) as lane:
+        sum_of_lane = kernel.variable(kernel.constant(0.0, FLOAT))
+        start = (lane - (lane & (LANES - 1))) * INPUTS_PER_LANE + (lane & (LANES - 1))
+        with kernel.loop(0, INPUTS_PER_LANE) as place:
+            number = x.load(lane * INPUTS_PER_LANE + place)
+            arranged.store(start + place * LANES, number)
+            sum_of_lane.set(sum_of_lane.get() + number)
+        store_sum(lane, sum_of_lane.get())
+
+
 def _one_row(module: ir.Module, packing: _Packing) -> Kernel:
-    """The sums of a tile's outputs, each spread over the lanes, are kept in nearby memory."""
     with Kernel(module, "one_row", arrays=[*packing.arrays, FLOAT, FLOAT, FLOAT], sizes=3) as kernel:
         (words, factors, arranged, sums_of_x, result), (blocks, first, last) = kernel.arrays, kernel.sizes
         totals = kernel.scratch(TILE * LANES)
         with kernel.loop(first, last) as tile:
-            with kernel.loop(0, TILE) as row:
-                totals.store(row * LANES, kernel.zeros(LANES))
-            with kernel.loop(0, blocks) as block, kernel.loop(0, TILE) as row:
-                at = (tile * blocks + block) * TILE + row
-                own = packing.read(words, at)
-                sums = [kernel.zeros(LANES)] * 2  # two, so that none waits for the one before
-                for place in range(INPUTS_PER_LANE):
-                    x = arranged.load(block * BLOCK + place * LANES, LANES)
-                    sums[place % 2] = sums[place % 2] + packing.number(own, place) * x
-                scales, biases = packing.factors(factors, at)
-                total = totals.load(row * LANES, LANES) + (sums[0] + sums[1]) * scales
-                totals.store(row * LANES, total + sums_of_x.load(block * LANES, LANES) * biases)
-            with kernel.loop(0, TILE) as row:
-                result.store(tile * TILE + row, totals.load(row * LANES, LANES).sum())
+            _write_tile(
+                kernel, packing, words, factors, arranged, lambda block: sums_of_x.load(block * LANES, LANES),
+                totals=totals, tile=tile, blocks=blocks, store=result.store,
+            )  # fmt: skip
     return kernel
+
+
+def _write_tile(
+    kernel: Kernel, packing: _Packing, words: Array, factors: Array, arranged: Array,
+    sums_of_x: Callable[[Value], Value], *, totals: Array, tile: Value, blocks: Value,
+    store: Callable[[Value, Value], None],
+) -> None:  # fmt: skip
+    """One row's products with a tile; the sums of its outputs, each spread over the lanes, are kept in `totals`."""
+    with kernel.loop(0, TILE) as row:
+        totals.store(row * LANES, kernel.zeros(LANES))
+    with kernel.loop(0, blocks) as block, kernel.loop(0, TILE) as row:
+        at = (tile * blocks + block) * TILE + row
+        own = packing.read(words, at)
+        sums = [kernel.zeros(LANES)] * 2  # two, so that none waits for the one before
+        for place in range(INPUTS_PER_LANE):
+            x = arranged.load(block * BLOCK + place * LANES, LANES)
+            sums[place % 2] = sums[place % 2] + packing.number(own, place) * x
+        scales, biases = packing.factors(factors, at)
+        total = totals.load(row * LANES, LANES) + (sums[0] + sums[1]) * scales
+        totals.store(row * LANES, total + sums_of_x(block) * biases)
+    with kernel.loop(0, TILE) as row:
+        store(tile * TILE + row, totals.load(row * LANES, LANES).sum())
+
+
+@dataclass(frozen=True)
+class PackedRowProduct:
+    """`layer_kernels.RowProduct` of packed weights: a block of outputs is a tile."""
+
+    quantization: Quantization
+    in_bfloat16: bool  # scales and biases
+
+    def input_floats(self, inputs: int) -> int:
+        """The input in the order of the weights, and then the sums of its lanes."""
+        blocks = -(-inputs // BLOCK)
+        return blocks * (BLOCK + LANES)
+
+    def order_input(self, kernel: Kernel, natural: Array, ordered: Array, *, inputs: int) -> None:
+        blocks = -(-inputs // BLOCK)
+        with kernel.loop(inputs, blocks * BLOCK) as index:
+            natural.store(index, kernel.constant(0.0, FLOAT))
+        count = kernel.constant(blocks, SIZE)
+        _write_arrangement(
+            kernel, natural, ordered, lambda lane, total: ordered.store(lane + blocks * BLOCK, total), blocks=count
+        )
+
+    def write_block(
+        self, kernel: Kernel, weights: tuple[Value, Value], ordered: Array, *, inputs: int, block: Value,
+        store: Callable[[Value, Value], None],
+    ) -> None:  # fmt: skip
+        packing = _Packing(self.quantization, self.in_bfloat16)
+        words, factors = (kernel.array(base, element) for base, element in zip(weights, packing.arrays, strict=True))
+        blocks = -(-inputs // BLOCK)
+        _write_tile(
+            kernel, packing, words, factors, ordered,
+            lambda own: ordered.load(own * LANES + blocks * BLOCK, LANES), totals=kernel.scratch(TILE * LANES),
+            tile=block, blocks=kernel.constant(blocks, SIZE), store=store,
+        )  # fmt: skip
 
 
 def _unpack_row(packing: _Packing, words: Array, factors: Array, at: Value, *, target: Array, start: Value) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from models.qwen3_tts.network.packed_weight import BLOCK, INPUTS_PER_LANE, LANES, TILE, PackedWeight
 from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, panels_of, rows_of_panels, thread_scratch
-from models.qwen3_tts.network_cpu.kernel_builder import Floats, address
-from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels
+from models.qwen3_tts.network_cpu.machine_code import Floats, address
+from models.qwen3_tts.network_cpu.packed_kernels import PackedRowProduct, packed_kernels
 from models.qwen3_tts.worker_threads import Workers
 
 UNPACKED_WEIGHTS = 1 << 19  # at a time: 2 MiB stay in the shared cache
@@ -25,7 +25,9 @@ class NumpyPackedLinear:
         self._kernels = packed_kernels(weight.quantization, in_bfloat16=weight.factors.dtype == np.uint16)
         self.outputs, self.inputs = weight.shape
         tiles, self._blocks = weight.words.shape[:2]
-        self._padded_outputs, self._places = tiles * TILE, (address(weight.words), address(weight.factors))
+        self._padded_outputs = tiles * TILE
+        self.addresses = address(weight.words), address(weight.factors)
+        self.row_product = PackedRowProduct(weight.quantization, weight.factors.dtype == np.uint16)
         self._parts = workers.ranges(tiles, weights=self.outputs * self.inputs)
 
     def __call__(self, x: Floats) -> Floats:
@@ -48,7 +50,7 @@ class NumpyPackedLinear:
         arranged, sums = np.empty(x.shape[1], np.float32), np.empty(self._blocks * LANES, np.float32)
         self._kernels.arrange(address(x), address(arranged), address(sums), self._blocks)
         result = np.empty(self._padded_outputs, np.float32)
-        places = (*self._places, address(arranged), address(sums), address(result), self._blocks)
+        places = (*self.addresses, address(arranged), address(sums), address(result), self._blocks)
         self._workers.run(lambda part: self._kernels.one_row(*places, *part), self._parts)
         return result[None]
 
@@ -56,7 +58,7 @@ class NumpyPackedLinear:
         lanes, columns = panels_of(arranged, self._kernels.rows)
         panels = len(columns)
         result = np.zeros((panels, self._padded_outputs, lanes), np.float32)
-        kernel, places = self._kernels.rows[lanes], (*self._places, address(columns), address(result), self._blocks)
+        kernel, places = self._kernels.rows[lanes], (*self.addresses, address(columns), address(result), self._blocks)
         self._workers.run(lambda part: kernel(*places, *part, panels, self._padded_outputs), self._parts)
         return rows_of_panels(result, len(arranged))
 
@@ -70,7 +72,7 @@ class NumpyPackedLinear:
             for first in range(part[0], part[1], step):
                 last = min(first + step, part[1])
                 weights = scratch[: (last - first) * TILE]
-                self._kernels.unpack(*self._places, address(weights), self._blocks, first, last)
+                self._kernels.unpack(*self.addresses, address(weights), self._blocks, first, last)
                 np.matmul(weights, columns, out=result[first * TILE : last * TILE])
 
         self._workers.run(compute, self._parts)

@@ -15,8 +15,8 @@ from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.network.linear import Bfloat16Linear
 from models.qwen3_tts.network_cpu.bf16_kernels import bfloat16_kernels, panel_blocks, rows_kernel
 from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, NumpyBfloat16Linear
-from models.qwen3_tts.network_cpu.kernel_builder import AVX, AVX512, NEON, OTHER, optimized, registers_of
 from models.qwen3_tts.network_cpu.linear import NumpyLinear, linear_for
+from models.qwen3_tts.network_cpu.machine_code import AVX, AVX512, NEON, OTHER, optimized, registers_of
 from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
 from tests.checkpoints import write_checkpoint

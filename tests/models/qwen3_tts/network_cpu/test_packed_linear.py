@@ -15,8 +15,8 @@ from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.network.linear import PackedLinear, QuantizedLinear
 from models.qwen3_tts.network.packed_weight import INPUTS_PER_LANE, PackedWeight, can_pack
 from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS
-from models.qwen3_tts.network_cpu.kernel_builder import NEON, OTHER, optimized
 from models.qwen3_tts.network_cpu.linear import linear_for
+from models.qwen3_tts.network_cpu.machine_code import NEON, OTHER, optimized
 from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels, write_kernels
 from models.qwen3_tts.network_cpu.packed_linear import NumpyPackedLinear
 from models.qwen3_tts.quantize import quantize_checkpoint

@@ -1,0 +1,82 @@
+"""Kernels in LLVM's language → functions of machine code for this processor."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+
+from models.qwen3_tts.network_cpu.kernel_builder import Kernel
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Registers:
+    """A processor's vector registers."""
+
+    floats: int  # that one holds
+    count: int
+
+
+AVX512, AVX, NEON, OTHER = Registers(16, 32), Registers(8, 16), Registers(4, 32), Registers(4, 16)
+
+
+def registers_of(triple: str, features: Mapping[str, bool]) -> Registers:
+    """By the processor's name and features, as LLVM has them."""
+    if triple.startswith(("aarch64", "arm64")):
+        return NEON
+    return AVX512 if features.get("avx512f") else AVX if features.get("avx") else OTHER
+
+
+class MachineCode:
+    """The functions of compiled kernels by name, which keep it alive."""
+
+    def __init__(self, module: Any, kernels: Sequence[Kernel]) -> None:
+        machine = this_machine()
+        self._engine = llvm.create_mcjit_compiler(optimized(str(module), machine), machine)
+        self._engine.finalize_object()
+        self._functions: dict[str, Any] = {
+            kernel.name: ctypes.CFUNCTYPE(None, *kernel.kinds)(self._engine.get_function_address(kernel.name))
+            for kernel in kernels
+        }
+        for function in self._functions.values():
+            function.code = self
+
+    def __getitem__(self, name: str) -> Callable[..., None]:
+        function: Callable[..., None] = self._functions[name]
+        return function
+
+
+def this_machine() -> Any:
+    """LLVM's target machine of this processor."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features().flatten()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True)
+
+
+def this_registers() -> Registers:
+    """The vector registers of this processor."""
+    return registers_of(llvm.get_default_triple(), llvm.get_host_cpu_features())
+
+
+def optimized(source: str, machine: Any) -> Any:
+    """LLVM's text -> a module as LLVM improves it for a processor."""
+    module = llvm.parse_assembly(source)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(module, passes)
+    return module
+
+
+def address(array: npt.NDArray[Any]) -> int:
+    """Where an array begins, which must be contiguous and outlive its use."""
+    assert array.flags.c_contiguous
+    return array.ctypes.data
