@@ -5,7 +5,7 @@ They cross a pipe (`models/processes/wire.py`), and change only by addition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,5 @@ class Heard:
 
     @property
     def confidence(self) -> float:
-        return mean_confidence(self.words)
-
-
-def mean_confidence(words: Sequence[HeardWord]) -> float:
-    """How sure a recogniser is of its words altogether, 0 … 1."""
-    return round(sum(word.confidence for word in words) / len(words), 3) if words else 0.0
+        """How sure the recogniser is of its words altogether, 0 … 1."""
+        return round(sum(word.confidence for word in self.words) / len(self.words), 3) if self.words else 0.0

@@ -77,7 +77,10 @@ def _key_combinations(tree: Mapping[str, Any]) -> Iterator[Problem]:
                 ("transcript",), "transcript and embedding_only cannot be used together: the words would not be used."
             )
         elif "audio" in has and "transcript" not in has and tree.get("embedding_only") is not True:
-            what = "the exact words spoken in it; or embedding_only = true, which keeps the sound of the voice alone"
+            what = (
+                'the exact words spoken in it; or "auto", which has them heard by a recogniser; '
+                "or embedding_only = true, which keeps the sound of the voice alone"
+            )
             yield Problem(("audio",), f"audio needs a transcript: {what}.")
         if {"from", "transcript"} <= has:
             yield Problem(("transcript",), "transcript belongs with audio; the words of a candidate are known already.")

@@ -21,6 +21,7 @@ MAX_TEXT_CHARACTERS = 1_000_000
 MAX_DESCRIPTION_CHARACTERS = 4_000
 MAX_CANDIDATES = 50
 DEFAULT_CANDIDATES = 3
+AUTO_TRANSCRIPT = "auto"  # of a lock: a recogniser writes it
 GENDER_WORDS = {"male": "male", "female": "female", "nonBinary": "non-binary", "unknown": "neutral"}
 # A phonetic pangram: every English phoneme once, which shows a voice better than a greeting does.
 DEFAULT_CANDIDATE_TEXT = (
@@ -170,7 +171,9 @@ class LockSpec(_Job):
     voice: NewVoiceName = Field(description="The voice that gets a new version.")
     source: CandidateSource | None = Field(None, alias="from", description="A candidate of a design job.")
     audio: RelativePath | None = Field(None, description="A recording beside the job file.")
-    transcript: SaidText | None = Field(None, description="The exact words spoken in the recording.")
+    transcript: SaidText | None = Field(
+        None, description="The exact words spoken in the recording; auto: as a recogniser hears them."
+    )
     embedding_only: bool = Field(
         False, description="Keep the sound of the voice alone, without a transcript and its manner of speaking."
     )

@@ -19,7 +19,7 @@ import numpy as np
 from models.errors import InvalidReferenceAudio
 from models.languages import AUTO
 from models.listen.pieces import quiet_cut
-from models.listen.values import HeardWord
+from models.listen.values import Heard, HeardWord
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.errors import StorageError, storage_error
 from runner.listen.listen_process import ListenProcess
@@ -34,13 +34,10 @@ SAMPLE_BYTES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class HeardRecording:
-    """A whole recording's words, in order."""
+    """A whole recording's words, and what was mended."""
 
-    words: tuple[HeardWord, ...]
-    recogniser: str
-    language: str
-    duration_s: float
-    said: tuple[str, ...] = ()  # on what was mended
+    heard: Heard
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +64,9 @@ class Transcriber:
                 used, samples = heard.recogniser, samples + piece.size
                 if heard.words and language == AUTO:
                     language = heard.language  # one recording is in one language
-        return HeardRecording(
-            words=tuple(words),
-            recogniser=used,
-            language=language,
-            duration_s=round(samples / SAMPLE_RATE_HZ, 3),
-            said=said,
-        )
+        duration_s = round(samples / SAMPLE_RATE_HZ, 3)
+        whole = Heard(id="", words=tuple(words), recogniser=used, language=language, duration_s=duration_s)
+        return HeardRecording(heard=whole, said=said)
 
     @contextlib.contextmanager
     def _decoded(self, path: Path, stopped: threading.Event) -> Iterator[tuple[BinaryIO, tuple[str, ...]]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from models.listen.values import Heard
 from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import SCRIPT, Job, JobError, Line, LineStatus
 from registry.voices.values import Version
@@ -145,6 +146,17 @@ def voice_entry(voice: VoiceSource) -> dict[str, Any] | None:
 def version_entry(version: Version) -> dict[str, Any]:
     """A version that a job has made, or moved, as `{name, version, digest}`."""
     return {"name": version.voice, "version": version.number, "digest": f"sha256:{version.digest}"}
+
+
+def heard_entry(heard: Heard) -> dict[str, Any]:
+    """Facts about the words of a recording that a recogniser heard."""
+    return {
+        "recogniser": heard.recogniser,
+        "language": heard.language,
+        "confidence": heard.confidence,
+        "duration_s": heard.duration_s,
+        "words": len(heard.words),
+    }
 
 
 def timings(job: Job, *, audio_s: float, render_s: float) -> dict[str, Any]:

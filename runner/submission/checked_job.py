@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -12,12 +12,12 @@ from models.languages import AUTO
 from models.named_paths import is_folder, named_path, shown_path, status_of
 from registry.errors import NotFound, VoiceJobsError, storage_error
 from runner.config.instance import Instance
-from runner.errors import CHECK_HINT, JobFileInvalid
+from runner.errors import CHECK_HINT, JobFileInvalid, NoRecogniser
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
 from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
-from runner.jobfile.specs import JobSpec, SynthesizeSpec
+from runner.jobfile.specs import AUTO_TRANSCRIPT, JobSpec, LockSpec, SynthesizeSpec, TranscribeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
 from runner.scheduling.line_texts import JobTexts, expected_s, job_texts
@@ -115,6 +115,7 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         return Verdict(file=name, kind=None, problems=[f"{name}: {error.message}"], hint=error.hint)
     models = models_of(job.spec, texts, instance=instance)
     warnings = [
+        *_warnings_about_hearing(job.spec, instance),
         *(texts.warnings() if texts is not None else ()),
         *warnings_about_instructions(job.spec, texts, models, instance=instance),
     ]
@@ -132,3 +133,10 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         audio_s=None if audio_s is None else round(audio_s, 1),
         render_s=None if audio_s is None else render_s_of(models, audio_s, instance=instance),
     )
+
+
+def _warnings_about_hearing(spec: JobSpec, instance: Instance) -> Iterator[str]:
+    """A sentence on a recording that nothing would hear."""
+    is_heard = isinstance(spec, TranscribeSpec) or (isinstance(spec, LockSpec) and spec.transcript == AUTO_TRANSCRIPT)
+    if is_heard and not instance.settings.recogniser:
+        yield str(NoRecogniser())

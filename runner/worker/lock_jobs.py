@@ -11,9 +11,10 @@ from models.audio.file_format import FileFormat
 from models.audio.files import decode_audio
 from models.audio.reference_check import reference_warnings
 from models.errors import InvalidReferenceAudio, UnsupportedRequest
-from models.protocol import SAMPLE_RATE_HZ
+from models.listen.recognisers import check_language
+from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.pronunciation import checked_table
-from registry.errors import StorageError
+from registry.errors import InvalidInput, StorageError
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobStatus
 from registry.storage.session import Session
@@ -23,13 +24,16 @@ from registry.voices.values import NewVersion
 from registry.voices.versions import add_version
 from runner.config.model_names import CLONE
 from runner.engine.recording_process import Recording, RecordingProcess, RecordingRequest, RecordingThread
+from runner.errors import NoRecogniser
 from runner.exchange.version_record import without_file
-from runner.jobfile.specs import JobSpec, LockSpec, RelockSpec
-from runner.outbox.receipt import version_entry
+from runner.jobfile.specs import AUTO_TRANSCRIPT, JobSpec, LockSpec, RelockSpec
+from runner.listen.verifier import Verifier
+from runner.outbox.receipt import heard_entry, version_entry
 from runner.outbox.take_encoding import engine_entry, published, take_waveform
 from runner.scheduling.voice_resolution import sibling_for
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
+from runner.worker.job_guard import for_job
 from runner.worker.lock_task import LockTask
 
 AUDITION = "audition.wav"
@@ -43,6 +47,7 @@ class LockJobs:
     context: Context
     events: Events
     wake: Callable[[], None]  # called from threads that have something to collect
+    hearings: Verifier[LockTask]
 
     def begin(self, session: Session, job: Job, spec: JobSpec, *, folder: Path | None) -> tuple[str, LockTask]:
         """The model that locks, and the task. Raises an error about the recording or its source."""
@@ -94,15 +99,20 @@ class LockJobs:
         if folder is None:
             raise InvalidReferenceAudio(f"{spec.audio} was not taken along with the job.")
         model = self.context.models.for_ability(CLONE, wanted=spec.model)
-        asked = RecordingRequest(source=(path := folder / spec.audio), name=path.name, transcript=spec.transcript)
+        transcript = None if spec.transcript == AUTO_TRANSCRIPT else spec.transcript
+        language = spec.language or self.context.settings.language
+        listen, warnings = self._listening(spec, expected=transcript or "", language=language)
+        asked = RecordingRequest(source=(path := folder / spec.audio), name=path.name, transcript=transcript)
         reading = RecordingProcess(asked, folder=self.context.instance.state_dir)
         return model, LockTask(
             context=self.context,
             job=job,
             reading=reading,
-            transcript=spec.transcript or "",
+            listen=listen,
+            warnings=warnings,
+            transcript=transcript or "",
             embedding_only=spec.embedding_only,
-            language=spec.language or self.context.settings.language,
+            language=language,
             set_current=spec.set_current,
             new_version=partial(
                 NewVersion,
@@ -112,6 +122,36 @@ class LockJobs:
                 provenance={"audio": spec.audio},
             ),
         )
+
+    def _listening(
+        self, spec: LockSpec, *, expected: str, language: str
+    ) -> tuple[Callable[[LockTask, Waveform], None] | None, list[str]]:
+        """A function that has a recording heard, where there is a reason, or a warning on why it cannot be.
+
+        Raises NoRecogniser, LanguageNotHeard and InvalidInput where its words are wanted.
+        """
+        recogniser, is_wanted = self.context.settings.recogniser, spec.transcript == AUTO_TRANSCRIPT
+        if spec.embedding_only or not (recogniser or is_wanted):
+            return None, []
+        try:
+            if not recogniser:
+                raise NoRecogniser
+            check_language(recogniser, language)
+        except InvalidInput as error:
+            if is_wanted:
+                raise
+            return None, [f"The transcript was not compared with the recording: {error}"]
+
+        def listen(task: LockTask, waveform: Waveform) -> None:
+            self.hearings.begin(task, waveform, recogniser=recogniser, language=language, expected=expected)
+
+        return listen, []
+
+    def collect_hearings(self) -> None:
+        """Go on with the locks whose recordings were heard."""
+        for task, heard in self.hearings.finished():
+            with for_job(task.job.id):
+                task.on_heard(heard)
 
     def _relock(self, session: Session, job: Job, spec: RelockSpec) -> tuple[str, LockTask]:
         version = resolve(session, spec.voice)
@@ -192,5 +232,6 @@ class LockJobs:
                 "model": task.engine.model,
                 "versions": shown.pop("model_facts")["software"],
                 "engine": shown,
+                **({"heard": heard_entry(task.heard)} if task.heard is not None else {}),
             }
             jobs.set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, warnings=task.warnings, facts=facts)

@@ -6,12 +6,14 @@ the version's idempotency key makes a second insert find the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from models.audio.quality import measure
 from models.audio.speech_detector import find_detector
+from models.errors import EngineFailure, InvalidReferenceAudio
+from models.listen.values import Heard
 from models.protocol import (
     SAMPLE_RATE_HZ,
     EngineFacts,
@@ -28,6 +30,7 @@ from registry.jobs.values import Job, JobError
 from registry.voices.values import NewVersion
 from runner.engine.recording_process import RecordingProcess, RecordingThread
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
+from runner.listen.transcript_check import machine_made, transcript_doubt
 from runner.outbox.take_encoding import as_stored, model_facts, take_content
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, derived_seed, retry_seed
 from runner.worker.context import Context
@@ -47,6 +50,10 @@ GREETINGS = {
 }
 
 
+NO_WORDS = "No word was heard in the recording, so there is no transcript."
+NO_WORDS_HINT = "Write down what is said in it; or embedding_only = true keeps the sound of the voice alone."
+
+
 @dataclass(kw_only=True)
 class LockTask:
     """One voice being locked from a recording and its transcript."""
@@ -58,10 +65,12 @@ class LockTask:
     new_version: partial[NewVersion]  # with all else that is known before the engine begins
     waveform: Waveform | None = None  # None while it is read
     reading: RecordingProcess | RecordingThread | None = None
+    listen: Callable[[LockTask, Waveform], None] | None = None  # has the recording heard before it is locked
     embedding_only: bool = False
     design_state: bytes | None = None
     attachments: Mapping[str, str] = field(default_factory=dict)  # name -> sha256 of what else is kept with it
     set_current: bool = True
+    heard: Heard | None = None  # by which the transcript came to be
     error: JobError | None = None
     warnings: list[str] = field(default_factory=list)
     engine: EngineFacts | None = None
@@ -70,6 +79,7 @@ class LockTask:
     _read: Waveform | None = None  # the recording before it is stored
     _stored_sha256: str | None = None
     _in_flight: bool = False
+    _is_listened_to: bool = False
     _attempt: int = 1
     _crash_count: int = 0
     _failures: int = 0
@@ -85,6 +95,25 @@ class LockTask:
             # would change it by a bit: what is in the store stays as it is.
             self._read, self._stored_sha256 = read.waveform, read.sha256
             self.waveform = as_stored(read.waveform) if read.sha256 is None else read.waveform
+            if self.listen is not None:
+                self._is_listened_to = True
+                self.listen(self, self.waveform)
+
+    def on_heard(self, heard: Heard | EngineFailure) -> None:
+        """Take the words of the recording, or compare them with the transcript that was given."""
+        self._is_listened_to = False
+        if isinstance(heard, EngineFailure) and not self.transcript:
+            self.error = JobError.of(heard)
+        elif isinstance(heard, EngineFailure):
+            self.warnings.append(f"The transcript was not compared with the recording: {heard}")
+        elif self.transcript:
+            doubt = transcript_doubt(heard, self.transcript)
+            self.warnings += [doubt] if doubt else []
+        elif heard.words:
+            self.transcript, self.heard = heard.transcript, heard
+            self.warnings.append(machine_made(heard))
+        else:
+            self.error = JobError(code=InvalidReferenceAudio.code, message=NO_WORDS, hint=NO_WORDS_HINT)
 
     def close(self) -> None:
         """End what is under way outside the engine."""
@@ -94,7 +123,8 @@ class LockTask:
 
     @property
     def has_work(self) -> bool:
-        return not self.is_over and not self._in_flight and self.waveform is not None
+        is_ready = self.waveform is not None and not self._is_listened_to
+        return is_ready and not self.is_over and not self._in_flight
 
     @property
     def is_over(self) -> bool:
@@ -197,7 +227,12 @@ class LockTask:
         assert self.waveform is not None and self._read is not None
         objects, embedding = self.context.objects, self._locked.speaker_embedding
         state = {"design_state": objects.put(self.design_state)} if self.design_state else {}
+        provenance = self.new_version.keywords.get("provenance", {})
+        if self.heard is not None:
+            by = {"heard_by": self.heard.recogniser, "confidence": self.heard.confidence}
+            provenance = {**provenance, "transcript": by}
         return self.new_version(
+            provenance=provenance,
             model=model_facts(self.engine),
             prompt_sha256=objects.put(self._locked.prompt),
             prompt_facts=self._locked.facts,

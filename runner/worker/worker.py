@@ -185,6 +185,7 @@ class Worker:
         self._read_events()
         self.listener.tick(now_s)
         self.in_flight.collect_hearings()
+        self.lock_jobs.collect_hearings()
         self.dispatcher.look_at_recordings()
         self.scripts.tick()
         self.transcribes.tick()
@@ -403,6 +404,7 @@ class Worker:
         """End threads and processes; what they were doing is done again by the next runner."""
         self.listen.close()
         self.in_flight.verifier.close()
+        self.lock_jobs.hearings.close()
         for active in self.in_flight.jobs.values():
             active.close()
         self.drops.scanner.close()
@@ -440,7 +442,7 @@ def build_worker(
     captions = TrackCaptions(listen, context.takes.audio)
     finisher = build_finisher(context, scanner, recent, events, captions)
     finisher_thread = FinisherThread(finisher=finisher, events=events, wake=wake)
-    lock_jobs = LockJobs(context=context, events=events, wake=wake)
+    lock_jobs = LockJobs(context=context, events=events, wake=wake, hearings=Verifier(listen=listen, wake=wake))
     transcriber = Transcriber(listen=listen, folder=context.instance.spool_dir)
     transcribes = TranscribeJobs(context=context, events=events, transcriber=transcriber, wake=wake)
     masters = MasterJobs(context=context, events=events, wake=wake)

@@ -134,7 +134,7 @@ def _version_json(version: Version) -> dict[str, Any]:
 
 
 def _version_text(version: Version, aliases: list[str]) -> str:
-    model = version.model
+    model, by = version.model, version.provenance.get("transcript")
     facts = [
         ("voice", version.name + (f" ({', '.join(aliases)})" if aliases else "")),
         ("digest", f"sha256:{version.digest}"),
@@ -145,6 +145,7 @@ def _version_text(version: Version, aliases: list[str]) -> str:
         ("consent", version.consent),
         ("reference", f"{version.reference_duration_s:.1f} s" if version.reference_duration_s else "none"),
         ("transcript", short(version.transcript, 90)),
+        *([("", f"heard by {by['heard_by']}, confidence {by['confidence']:.2f}; read by nobody")] if by else []),
         ("description", short(version.description, 90) or "-"),
     ]
     if version.deleted_s is not None:

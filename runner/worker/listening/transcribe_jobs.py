@@ -13,7 +13,6 @@ from pathlib import Path
 
 from models.languages import canonical_language
 from models.listen.recognisers import check_language
-from models.listen.values import mean_confidence
 from registry.errors import StorageError, VoiceJobsError
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobError, JobStatus
@@ -22,6 +21,7 @@ from runner.errors import AttachmentMissing, NoRecogniser
 from runner.jobfile.specs import TranscribeSpec
 from runner.listen.transcriber import HeardRecording, Transcriber
 from runner.outbox.outbox import sha256_hex
+from runner.outbox.receipt import heard_entry
 from runner.outbox.transcript import transcript_files
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
@@ -99,7 +99,8 @@ class TranscribeJobs:
                 except VoiceJobsError as error:
                     self._fail(hearing.job, error)
 
-    def _finish(self, job: Job, heard: HeardRecording) -> None:
+    def _finish(self, job: Job, recording: HeardRecording) -> None:
+        heard = recording.heard
         files = transcript_files(heard.words)
         self.context.outbox.publish(job.name, files)
         facts = {
@@ -107,15 +108,9 @@ class TranscribeJobs:
                 {"file": name, "sha256": sha256_hex(content), "size_bytes": len(content)}
                 for name, content in files.items()
             ],
-            "heard": {
-                "recogniser": heard.recogniser,
-                "language": heard.language,
-                "confidence": mean_confidence(heard.words),
-                "duration_s": heard.duration_s,
-                "words": len(heard.words),
-            },
+            "heard": heard_entry(heard),
         }
-        warnings = [*heard.said, *([] if heard.words else [NOTHING_HEARD])]
+        warnings = [*recording.said, *([] if heard.words else [NOTHING_HEARD])]
         with self.context.database.write() as session:
             now_s = self.context.clock()
             jobs.set_outcome(session, job.id, JobStatus.DONE, now_s=now_s, warnings=warnings, facts=facts)
