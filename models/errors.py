@@ -62,8 +62,9 @@ class LanguageNotSpoken(InvalidInput):
 
 class LanguageNotHeard(LanguageNotSpoken):
     def __init__(self, wanted: str, *, recogniser: str, known: Iterable[str]) -> None:
-        names = ", ".join(known)
-        hint = f"It knows {names}; another recogniser may know it (docs/receipts.md)." if names else ""
+        names = sorted(known)
+        listed = ", ".join(names) if len(names) <= LISTED_LANGUAGES else f"{len(names)} other languages"
+        hint = f"It knows {listed}; another recogniser may know it (docs/receipts.md)." if names else ""
         VoiceJobsError.__init__(self, f"The recogniser {recogniser} does not know {wanted!r}.", hint=hint)
 
 

@@ -7,6 +7,7 @@ whose folder the caller has found; nothing is downloaded here.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -32,6 +33,11 @@ RATE_HZ = 16_000
 FRAMES_PER_SECOND = 100
 PIECE_S = 20.0
 WHISPER_FILES = ("model.bin", "config.json", "tokenizer.json")
+WHISPER_CODES = (
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
+    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
+    "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue"
+)
 _VARIANT = re.compile(r"\(\d+\)$")  # `read(2)`: the second pronunciation
 
 
@@ -39,7 +45,7 @@ class Recogniser(Protocol):
     """One loaded recogniser. All calls come from one thread."""
 
     name: str  # with its version, for receipts
-    languages: tuple[str, ...]  # canonical names; () for many
+    languages: tuple[str, ...]  # canonical names
     language: str  # of the words that it heard last
 
     def hear(self, waveform: Waveform, language: str) -> list[HeardWord]:
@@ -58,8 +64,17 @@ def kind_of(recogniser: str) -> tuple[str, str]:
 
 
 def languages_of(recogniser: str) -> tuple[str, ...]:
-    """Languages that a recogniser knows, by canonical name, without opening it; () for many."""
-    return ("english",) if kind_of(recogniser)[0] == POCKETSPHINX else ()
+    """Languages that a recogniser knows, by canonical name, without opening it."""
+    return ("english",) if kind_of(recogniser)[0] == POCKETSPHINX else _whisper_languages()
+
+
+@functools.cache
+def _whisper_languages() -> tuple[str, ...]:
+    found = []
+    for code in WHISPER_CODES.split():
+        with contextlib.suppress(UnknownLanguage):
+            found.append(canonical_language(code))
+    return tuple(dict.fromkeys(found))
 
 
 def check_language(recogniser: str, language: str) -> None:
@@ -123,10 +138,10 @@ class PocketSphinx:
 class FasterWhisper:
     """Whisper by the package `faster-whisper`, on the processor, from a folder of its weights."""
 
-    languages: tuple[str, ...] = ()
     language: str = AUTO
 
     def __init__(self, model: str) -> None:
+        self.languages = _whisper_languages()
         package = _package("faster_whisper", extra="whisper")
         folder = Path(model).expanduser()
         missing = [name for name in WHISPER_FILES if not (folder / name).is_file()]

@@ -23,6 +23,7 @@ from runner.serve.jobs.events import EventFeed
 from runner.serve.metrics import MetricsApi
 from runner.serve.openai.lists import ListsApi
 from runner.serve.openai.speech_api import SpeechApi
+from runner.serve.openai.transcription_api import TranscriptionApi
 from runner.serve.openapi import openapi_routes
 from runner.serve.page.pages import Pages
 from runner.serve.wyoming.server import WyomingServer
@@ -39,7 +40,7 @@ def build_app(context: ServeContext, *, tasks: Sequence[Task] = (), wyoming: soc
     feed = EventFeed(context)
     pages = Pages(context)
     speech = SpeechApi(context)
-    parts = (JobsApi(context), feed, speech, ListsApi(context), MetricsApi(context), pages)
+    parts = (JobsApi(context), feed, speech, TranscriptionApi(context), ListsApi(context), MetricsApi(context), pages)
     own_tasks: list[Task] = [context.watch.run, feed.run]
     if wyoming is not None:
         own_tasks.append(WyomingServer(context, wyoming, speech.jobs).run)

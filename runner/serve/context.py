@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 READERS = 8  # threads that read the ledger, the outbox and the take store
 RUNNER_LOOK_S = 0.5
 RETRY_AFTER_S = 10
+JOB_HEADER = "X-Voicejobs-Job"  # names the job that a request has become
 
 
 @dataclass(kw_only=True)

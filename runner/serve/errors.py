@@ -4,7 +4,7 @@ VoiceJobsError
 ├── RequestRefused     a request that is not carried out, with its status
 │   ├── NoRunner       nobody would do the work
 │   ├── NoModel        the model is still to be downloaded, and the network is away
-│   └── NoRecogniser   nothing can be transcribed
+│   └── NothingHears   nothing can be transcribed
 └── InvalidInput
     └── KeyFileInvalid the file of `key_file` holds no usable key
 """
@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from registry.errors import Busy, Conflict, InvalidInput, NotFound, StorageError, VoiceJobsError
-from runner.errors import Unforeseen
+from runner.errors import NoRecogniser, Unforeseen
 from runner.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -73,12 +73,12 @@ class NoModel(RequestRefused):
         )
 
 
-class NoRecogniser(RequestRefused):
+class NothingHears(RequestRefused):
     code = "no-recogniser"
 
     def __init__(self) -> None:
-        said = "No recogniser is installed, so nothing can be transcribed."
-        super().__init__(503, said, wire_code="no_recogniser")
+        own = NoRecogniser()
+        super().__init__(503, own.message, hint=own.hint, wire_code="no_recogniser")
 
 
 class KeyFileInvalid(InvalidInput):

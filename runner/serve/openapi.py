@@ -156,6 +156,18 @@ PATHS: dict[str, Schema] = {
             "responses": {"200": _SOUND, **_errors(400, 401, 403, 404, 429, 503, shape="OpenAIError")},
         }
     },
+    "/v1/audio/transcriptions": {
+        "post": {
+            "requestBody": {"content": {"multipart/form-data": {}}, "required": True},
+            "responses": {
+                "200": {
+                    "description": "The words.",
+                    "content": {"application/json": {}, "text/plain": {}, "text/vtt": {}},
+                },
+                **_errors(400, 401, 403, 413, 429, 503, shape="OpenAIError"),
+            },
+        }
+    },
     "/v1/audio/voices": {"get": {"responses": {"200": _answer("Voices", "Voices.")}}},
     "/v1/models": {"get": {"responses": {"200": _answer("Models", "Models.")}}},
     "/v1/models/{model}": {

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from runner.serve.context import ServeContext
-from runner.serve.errors import NoRecogniser, RequestRefused
+from runner.serve.errors import RequestRefused
 from runner.serve.voice_list import listed_voices
 
 
@@ -27,7 +27,6 @@ class ListsApi:
             Route("/v1/models/{model:path}", self.model, methods=["GET"]),
             Route("/v1/audio/models", self.audio_models, methods=["GET"]),
             Route("/v1/audio/voices", self.voices, methods=["GET"]),
-            Route("/v1/audio/transcriptions", self.transcribe, methods=["POST"]),
         ]
 
     async def models(self, _request: Request) -> Response:
@@ -53,10 +52,6 @@ class ListsApi:
         found = await self.context.read(lambda session: listed_voices(session, self.context.instance))
         voices = [{"id": voice.id, "name": voice.id} for voice in found]
         return JSONResponse({"voices": voices, "object": "list", "data": voices})
-
-    async def transcribe(self, _request: Request) -> Response:
-        """The refusal to transcribe: no recogniser is there."""
-        raise NoRecogniser
 
     def _names(self) -> list[str]:
         own = self.context.instance.settings.model

@@ -14,14 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from registry.errors import VoiceJobsError
 from registry.jobs.values import Job
-from runner.serve.context import ServeContext
+from runner.serve.context import JOB_HEADER, ServeContext
 from runner.serve.errors import openai_error
 from runner.serve.openai.audio_encoder import MEDIA_TYPES, Samples, StreamEncoder
 from runner.serve.openai.speech_job import SpeechJobs
 from runner.serve.openai.speech_request import SpeechRequest
 
 logger = logging.getLogger(__name__)
-JOB_HEADER = "X-Voicejobs-Job"
 
 
 class SpeechAnswer(Response):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wyoming.info import Attribution, Info, TtsProgram, TtsVoice
+from wyoming.info import AsrModel, AsrProgram, Attribution, Info, TtsProgram, TtsVoice
 from wyoming.tts import SynthesizeVoice
 
 from models.languages import AUTO, canonical_language, language_code
+from registry.errors import InvalidInput
 from runner.serve.errors import RequestRefused
 from runner.serve.voice_list import ListedVoice
 from runner.version import VERSION
@@ -18,9 +19,10 @@ ATTRIBUTION = Attribution(name=NAME, url="")
 UNKNOWN_LANGUAGES = ("english",)  # Home Assistant offers no voice without a language
 
 
-def info(voices: Sequence[ListedVoice]) -> Info:
+def info(voices: Sequence[ListedVoice], *, recogniser: str = "") -> Info:
     """Everything that this server can do."""
     return Info(
+        asr=[_listener(recogniser)] if recogniser else [],
         tts=[
             TtsProgram(
                 name=NAME,
@@ -31,7 +33,28 @@ def info(voices: Sequence[ListedVoice]) -> Info:
                 voices=[_voice(voice) for voice in voices],
                 supports_synthesize_streaming=True,
             )
-        ]
+        ],
+    )
+
+
+def _listener(recogniser: str) -> AsrProgram:
+    from models.listen.recognisers import languages_of  # loads NumPy
+
+    try:
+        languages = languages_of(recogniser)
+    except InvalidInput:  # jobs say so
+        languages = ()
+    name = recogniser.partition(":")[0]
+    model = AsrModel(
+        name=name,
+        description=name,
+        attribution=ATTRIBUTION,
+        installed=True,
+        version=VERSION,
+        languages=[language_code(language) for language in languages or UNKNOWN_LANGUAGES],
+    )
+    return AsrProgram(
+        name=NAME, description=NAME, attribution=ATTRIBUTION, installed=True, version=VERSION, models=[model]
     )
 
 

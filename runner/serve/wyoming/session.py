@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 from wyoming.asr import Transcribe
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Describe
@@ -32,10 +33,11 @@ from registry.errors import VoiceJobsError
 from runner.names import printable_name
 from runner.redaction import redact
 from runner.serve.context import ServeContext
-from runner.serve.errors import NoRecogniser, RequestRefused
+from runner.serve.errors import RequestRefused
 from runner.serve.voice_list import listed_voices
 from runner.serve.wyoming.description import info
 from runner.serve.wyoming.frames import GARBAGE, GONE, Frames
+from runner.serve.wyoming.hearer import Hearer
 from runner.serve.wyoming.sentence_buffer import SentenceBuffer
 from runner.serve.wyoming.speaker import Speaker, Utterance
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from runner.serve.openai.speech_job import SpeechJobs
 
 logger = logging.getLogger(__name__)
-Parsed = TypeVar("Parsed", Synthesize, SynthesizeStart, SynthesizeChunk)
+Parsed = TypeVar("Parsed", Synthesize, SynthesizeStart, SynthesizeChunk, Transcribe, AudioStart, AudioChunk)
 
 SILENT_S = 0.3  # of a client in the middle of its text: a sentence with its mark is spoken then
 IDLE_S, IDLE_IN_TEXT_S = 60.0, 300.0  # of a connection on which nothing is spoken; language models may think long
@@ -75,6 +77,7 @@ class Session:
     def __init__(self, frames: Frames, context: ServeContext, speech_jobs: Callable[[], SpeechJobs]) -> None:
         self._frames, self._context = frames, context
         self._speaker = Speaker(frames, context, speech_jobs, on_sound=self._note_life)
+        self._hearer = Hearer(frames, context)
         self._sending, self._waiting = anyio.create_memory_object_stream[Utterance](MOST_WAITING)
         self._text: OpenText | None = None
         self._active_s = time.monotonic()
@@ -87,6 +90,9 @@ class Session:
             (SynthesizeChunk.is_type, self._add),
             (SynthesizeStop.is_type, self._stop),
             (Transcribe.is_type, self._transcribe),
+            (AudioStart.is_type, self._start_sound),
+            (AudioChunk.is_type, self._add_sound),
+            (AudioStop.is_type, self._stop_sound),
         )
 
     async def run(self) -> None:
@@ -96,6 +102,7 @@ class Session:
                 self._group.start_soon(self._until_its_end, self._speak)
                 self._group.start_soon(self._until_its_end, self._watch_idleness)
                 self._group.start_soon(self._until_its_end, self._listen)
+        await self._hearer.close()
         if self._error is not None:
             await self._frames.say_last(self._error)
 
@@ -117,7 +124,7 @@ class Session:
         """End when nothing has been asked or spoken for too long."""
         while True:
             limit_s = IDLE_IN_TEXT_S if self._text is not None else IDLE_S
-            is_busy = self._text is None and self._speaker.is_speaking
+            is_busy = self._hearer.is_busy or (self._text is None and self._speaker.is_speaking)
             left_s = limit_s if is_busy else self._active_s + limit_s - time.monotonic()
             if left_s <= 0:
                 return
@@ -142,7 +149,7 @@ class Session:
 
     async def _describe(self, _event: Event) -> None:
         voices = await self._context.read(lambda session: listed_voices(session, self._context.instance))
-        await self._frames.send(info(voices).event())
+        await self._frames.send(info(voices, recogniser=self._context.instance.settings.recogniser).event())
 
     async def _synthesize(self, event: Event) -> None:
         """Speak a text; while one comes in pieces, this is the same once more, for servers that read no pieces."""
@@ -196,8 +203,31 @@ class Session:
             self._waiting.receive_nowait().texts.close()
         self._speaker.be_quiet()
 
-    async def _transcribe(self, _event: Event) -> None:
-        raise NoRecogniser
+    # ---- sound of the client's -----------------------------------------------------------------------------------
+
+    async def _transcribe(self, event: Event) -> None:
+        await self._hearer.begin(_parsed(Transcribe, event))
+
+    async def _start_sound(self, event: Event) -> None:
+        await self._hearer.start(_parsed(AudioStart, event))
+
+    async def _add_sound(self, event: Event) -> None:
+        await self._hearer.add(_parsed(AudioChunk, event))
+
+    async def _stop_sound(self, _event: Event) -> None:
+        self._group.start_soon(self._hear)
+
+    async def _hear(self) -> None:
+        """Answer a recording; meanwhile further events are read, so that a client that goes is noticed."""
+        try:
+            if (answer := await self._hearer.stop()) is not None:
+                await self._frames.send(answer)
+                self._note_life()
+        except (VoiceJobsError, TimeoutError, *GONE) as error:
+            if isinstance(error, VoiceJobsError):
+                logger.info("refused by Wyoming: %s", error)
+                self._error = _told(error)
+            self._group.cancel_scope.cancel()
 
     # ---- limits ------------------------------------------------------------------------------------------------
 
@@ -224,7 +254,7 @@ def _parsed(kind: type[Parsed], event: Event) -> Parsed:
     """An event as the library reads it; keys that are null are absent. Raises Garbage."""
     data = {key: value for key, value in event.data.items() if value is not None}
     try:
-        parsed = kind.from_event(Event(event.type, data))
+        parsed = kind.from_event(Event(event.type, data, event.payload))
     except GARBAGE:
         raise Garbage from None
     if not isinstance(getattr(parsed, "text", ""), str) or not isinstance(data.get("voice", {}), dict):
