@@ -118,6 +118,8 @@ class SpeechDone:
     design_state: bytes | None = None  # with the audio, enough for this engine to lock the voice exactly
     warnings: tuple[str, ...] = ()
     piece_samples: int = 0  # in the pieces before; the engine process counts them
+    similarity: float | None = None  # cosine of the take's speaker embedding with its lock's, where the model has one
+    codes_sha256: str = ""  # of the codec's codes, where there are any: equal codes are one reading
 
 
 @dataclass(frozen=True, kw_only=True)

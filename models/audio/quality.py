@@ -2,7 +2,7 @@
 
 Pure functions; no model is needed. A gate's name is stored with the take and printed in the receipt:
 empty, not-finite, silent (none of which is usable), clipped, too-short, too-long, length-cap, long-silence, runs-on,
-misheard.
+dissimilar, misheard.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from models.text.spoken_time import SpokenTime, spoken_time
 UNUSABLE = frozenset({"empty", "not-finite", "silent"})
 ESTIMATED = ("too-short", "too-long", "long-silence", "runs-on")
 HEARD_OTHERWISE = "misheard"  # a recogniser's verdict, which is added to what was measured
+OTHER_VOICE = "dissimilar"  # from its lock, by the model's own speaker encoder
 GATES = (
     *("empty", "not-finite", "silent", "clipped", "too-short", "too-long", "length-cap", "long-silence", "runs-on"),
+    OTHER_VOICE,
     HEARD_OTHERWISE,
 )
 
@@ -56,6 +58,8 @@ class Quality:
     clipped_share: float
     expected: SpokenTime
     silences: Silences = field(default_factory=Silences)
+    similarity: float | None = None  # cosine of its speaker embedding with its lock's, where the model has an encoder
+    usual_similarity: float | None = None  # takes of this voice are at least so similar
     heard: Mapping[str, Any] | None = None  # {transcript, distance, worst, recogniser}, where a recogniser heard it
     failed: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()  # gates that only an estimate would close, of an engine that says it but one way
@@ -85,6 +89,7 @@ class Quality:
             "leading_silence_s": round(self.silences.leading_s, 2),
             "trailing_silence_s": round(self.silences.trailing_s, 2),
             "longest_silence_s": round(self.silences.longest_s, 2),
+            "similarity": None if self.similarity is None else round(self.similarity, 4),
             **({"heard": self.heard} if self.heard is not None else {}),
         }
 
@@ -99,7 +104,26 @@ class Quality:
             return replace(self, heard=heard, failed=(*self.failed, *verdict))
         return replace(self, heard=heard, doubts=(*self.doubts, *verdict))
 
+    def with_similarity(self, similarity: float, *, least: float, usual: float | None, is_seeded: bool) -> Quality:
+        """The same with how alike the take and its lock sound; a take below `least` fails, one below `usual` is odd."""
+        compared = replace(self, similarity=similarity, usual_similarity=usual)
+        if similarity >= least:
+            return compared
+        if is_seeded:
+            return replace(compared, failed=(*self.failed, OTHER_VOICE))
+        return replace(compared, doubts=(*self.doubts, OTHER_VOICE))
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the take sounds less like its lock than takes of this voice do."""
+        return self.similarity is not None and self.similarity < (self.usual_similarity or -1.0)
+
     def _doubts(self) -> Iterator[str]:
+        if self.is_unlike:
+            yield (
+                f"It sounds less like its voice than usual: similarity {self.similarity:.2f}, "
+                f"where {self.usual_similarity:.2f} or more was expected."
+            )
         low_s, high_s, silences = self.expected.low_s, self.expected.high_s, self.silences
         if not {"too-short", "too-long"}.isdisjoint(self.doubts):
             yield f"It lasts {self.duration_s:.1f} s; {low_s:.1f} to {high_s:.1f} s were expected of its text."

@@ -5,6 +5,7 @@ All calls come from the main thread of the engine process. The paths for Metal a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -15,11 +16,12 @@ from typing import TypeAlias
 
 import mlx.core as mx
 
-from models.errors import InvalidClonePrompt
+from models.errors import InvalidClonePrompt, InvalidReferenceAudio
 from models.hardware.blas import loaded_blas, package_version
 from models.hardware.compute import choose, mlx_device
 from models.hardware.device_memory import free_device_bytes, wired_limit
 from models.protocol import (
+    SAMPLE_RATE_HZ,
     EngineFacts,
     LockDone,
     LockedVoice,
@@ -50,6 +52,7 @@ from registry.errors import InvalidInput, VoiceJobsError
 NAME = "qwen3-tts"
 RENDER_VERSION = "qwen3-tts/1"  # raise it whenever equal requests may sound different than before
 REMEMBERED_PROMPTS = 64
+COMPARED_SAMPLES = 10 * SAMPLE_RATE_HZ  # of a take, with its lock: more would say the same and take longer
 
 _Rows: TypeAlias = dict[int, tuple[ActiveSpeech, int]]  # index of a request -> its speech, and the number of its piece
 
@@ -156,10 +159,20 @@ class QwenEngine:
                     yield from active.next_chunks()
                 for active in {id(active): active for active, _ in ended}.values():
                     if active.is_done:
-                        yield active.done(batch=self._batch)
+                        yield self._compared(active.work, active.done(batch=self._batch))
                 while failed:
                     yield failed.pop()
         yield from failed
+
+    def _compared(self, work: SpeechWork, done: SpeechDone) -> SpeechDone:
+        """A take with how alike its voice and the lock's are, where a locked voice has spoken and nobody listened."""
+        prompt = self._prompt_of(work)
+        if prompt is None or work.live or self._model.speaker_encoder is None or done.finish_reason == "cancelled":
+            return done
+        with contextlib.suppress(InvalidReferenceAudio):  # too short, or silent
+            own = self._model.speaker_embedding(done.waveform[:COMPARED_SAMPLES])
+            return dataclasses.replace(done, similarity=prompt.similarity_to(own))
+        return done
 
     def _requests(
         self, work: Iterable[SpeechWork | None], rows: _Rows, failed: list[WorkFailed]

@@ -7,6 +7,7 @@ conditioned on the same voice, and are joined with natural pauses.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,6 +116,9 @@ class ActiveSpeech:
             render_s=time.monotonic() - self.started_s,
             batch=batch,
             warnings=tuple(warnings),
+            codes_sha256=hashlib.sha256(
+                b"".join(speech.codes.astype("<i4").tobytes() for speech in spoken)
+            ).hexdigest(),
         )
 
 

@@ -82,6 +82,12 @@ class ClonePrompt:
     def embedding_size(self) -> int:
         return len(self.speaker_embedding)
 
+    def similarity_to(self, embedding: npt.NDArray[np.float32]) -> float | None:
+        """Cosine of another speaker embedding `(D,)` with this voice's; None where they cannot be compared."""
+        own = self.speaker_embedding
+        lengths = float(np.linalg.norm(own) * np.linalg.norm(embedding)) if own.shape == embedding.shape else 0.0
+        return float(own @ embedding) / lengths if lengths > 0 and np.isfinite(lengths) else None
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClonePrompt) and self.to_bytes() == other.to_bytes()
 

@@ -88,6 +88,9 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
         "basic",
         description="how takes are judged: off, basic (their sound), asr (a recogniser compares them with the text)",
     )
+    min_similarity: float = Field(
+        0.0, ge=0, le=1, description="takes that sound less like their lock are made again; 0 = any do"
+    )
     recogniser: str = Field(
         "", description='what hears takes: "pocketsphinx" (coarse, English), "faster-whisper:FOLDER"; "" = nothing'
     )

@@ -66,7 +66,7 @@ def speak_once(instance: Instance, wanted: str) -> Trial:
     name = wanted
     try:
         name = _name_of(instance, wanted)
-        folder = _folder_of(instance, name)
+        folder = model_folder(instance, name)
     except ModelNotInstalled as error:
         return Trial(model=name, problem=error.message, not_here=True)
     except VoiceJobsError as error:
@@ -86,7 +86,8 @@ def _name_of(instance: Instance, wanted: str) -> str:
     return model_name(wanted, ability=PRESETS, settings=instance.settings, models_dir=directory)
 
 
-def _folder_of(instance: Instance, name: str) -> Path | None:
+def model_folder(instance: Instance, name: str) -> Path | None:
+    """Folder of a model's weights on this disk; None for one without any. Raises ModelNotInstalled."""
     if model_without_folder(name) is not None:
         return None
     from models.fetch.prepare import ensure_model

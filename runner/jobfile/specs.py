@@ -233,6 +233,9 @@ class SynthesizeSpec(_Job):
     verify: Literal["off", "basic", "asr"] | None = Field(
         None, description="How takes are judged: off, basic, or asr, which compares what a recogniser hears."
     )
+    min_similarity: float | None = Field(
+        None, ge=0, le=1, description="Takes that sound less like their lock are made again; 0 = any do."
+    )
     captions: Literal["lines", "words"] | None = Field(
         None, description="lines: one caption a line, words: with a time for each word, and words.json; default lines."
     )

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from models.listen.values import Heard
 from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import SCRIPT, Job, JobError, Line, LineStatus
 from registry.voices.values import Version
 from runner.redaction import redact
+
+if TYPE_CHECKING:
+    from models.listen.values import Heard  # loads NumPy
 
 SCHEMA = 1
 
@@ -124,6 +126,7 @@ FAULTS = {
     "long-silence": "is silent for too long",
     "runs-on": "goes on after its text",
     "misheard": "is heard as another text",
+    "dissimilar": "sounds like another voice",
 }
 
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from models.audio.quality import Quality
 from models.listen.values import Heard
 from models.protocol import EngineFacts, LockDone, SpeechDone, SpeechPiece, WorkFailed
 from registry.errors import VoiceJobsError
@@ -21,6 +22,7 @@ from runner.engine.line_spools import LineSpools
 from runner.engine.model_loader import FailedModel, ModelLoader
 from runner.engine.spool import SpoolState
 from runner.jobfile.audio_format import audio_format_of
+from runner.jobfile.specs import SynthesizeSpec
 from runner.listen.verifier import Verifier, mode_of, told, why_unheard
 from runner.outbox.progress_file import LineInFlight
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
@@ -39,6 +41,7 @@ from runner.worker.line_tasks import (
     no_usable_take,
     quarantined,
 )
+from runner.worker.listening.audition import usual_similarity
 from runner.worker.lock_task import LockTask
 from runner.worker.take_encoder import TakeEncoder
 
@@ -69,6 +72,7 @@ class InFlight:
     results: ResultBatch = field(default_factory=ResultBatch)
     line_s: float = 1.0  # how long a line takes lately: a fast engine is given many at once
     _prompts: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
+    _usual_similarities: dict[str, float | None] = field(default_factory=dict)  # by the digest of a voice
 
     @property
     def capacity(self) -> int:
@@ -297,9 +301,31 @@ class InFlight:
             return
         verify = mode_of(active.spec, self.context.settings)
         quality = task.measured(done, sound, is_seeded=facts.is_seeded, verify=verify)
+        if done.similarity is not None:
+            quality = self._compared(quality, done.similarity, active, task, is_seeded=facts.is_seeded)
         take = Hearing(active=active, task=task, done=done, sound=sound, quality=quality, facts=facts)
         if verify != "asr" or active.job.live or not quality.usable or not self._begin_hearing(take):
             self._settle(take)
+
+    def _compared(
+        self, quality: Quality, similarity: float, active: ActiveJob, task: LineTask, *, is_seeded: bool
+    ) -> Quality:
+        """A take's quality with how alike its voice and its lock's are."""
+        voice, spec = task.line.request.voice, active.spec
+        least = spec.min_similarity if isinstance(spec, SynthesizeSpec) else None
+        if voice.digest not in self._usual_similarities:
+            with self.context.database.read() as session:
+                usual = usual_similarity(session, voice)
+            self._usual_similarities[voice.digest] = usual
+        quality = quality.with_similarity(
+            similarity,
+            least=self.context.settings.min_similarity if least is None else least,
+            usual=self._usual_similarities[voice.digest],
+            is_seeded=is_seeded,
+        )
+        if quality.is_unlike:
+            self._warn_once(active, f"Takes sound less like {voice.name} than usual; their lines have a warning.")
+        return quality
 
     def _begin_hearing(self, take: Hearing) -> bool:
         """Have a recogniser listen to a take; False, and a warning for its job, where none can."""

@@ -29,26 +29,11 @@ from models.text.spoken_time import spoken_time
 from registry.jobs.values import Job, JobError
 from registry.voices.values import NewVersion
 from runner.engine.recording_process import RecordingProcess, RecordingThread
-from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
 from runner.listen.transcript_check import machine_made, transcript_doubt
 from runner.outbox.take_encoding import as_stored, model_facts, take_content
-from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, derived_seed, retry_seed
+from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES, retry_seed
 from runner.worker.context import Context
-
-# What a voice says first of which no words are known: of its own language, as far as Qwen3-TTS speaks it.
-GREETINGS = {
-    "english": DEFAULT_CANDIDATE_TEXT,
-    "chinese": "你好，这就是我的声音。希望你喜欢听我说话。",
-    "japanese": "こんにちは。これが私の声です。聞いていただけてうれしいです。",
-    "korean": "안녕하세요. 이것이 제 목소리입니다. 들어 주셔서 고맙습니다.",
-    "german": "Guten Tag, so klingt meine Stimme. Schön, dass Sie mir zuhören.",
-    "french": "Bonjour, voici ma voix. Merci de m'écouter.",
-    "russian": "Здравствуйте, вот так звучит мой голос. Спасибо, что слушаете.",
-    "portuguese": "Bom dia, esta é a minha voz. Que bom que você está ouvindo.",
-    "spanish": "Buenos días, así suena mi voz. Me alegra que me escuche.",
-    "italian": "Buongiorno, questa è la mia voce. Grazie di ascoltarmi.",
-}
-
+from runner.worker.listening.audition import AUDITION, Audition, first_seed, first_words, language_of_first_words
 
 NO_WORDS = "No word was heard in the recording, so there is no transcript."
 NO_WORDS_HINT = "Write down what is said in it; or embedding_only = true keeps the sound of the voice alone."
@@ -76,6 +61,7 @@ class LockTask:
     engine: EngineFacts | None = None
     audition: bytes = b""  # a clip to listen to, as the registry keeps it
     _locked: LockDone | None = None
+    _auditioned: SpeechDone | None = None
     _read: Waveform | None = None  # the recording before it is stored
     _stored_sha256: str | None = None
     _in_flight: bool = False
@@ -141,16 +127,13 @@ class LockTask:
 
     @property
     def audition_text(self) -> str:
-        """First words of the new version: a pangram in English, else those that it was locked from, or a greeting."""
-        if not self.transcript:
-            return GREETINGS.get(self.language, DEFAULT_CANDIDATE_TEXT)
-        is_english = self.language in ("auto", "english") and self.transcript.isascii()
-        return DEFAULT_CANDIDATE_TEXT if is_english else self.transcript
+        """First words of the new version."""
+        return first_words(self.transcript, self.language)
 
     @property
     def audition_language(self) -> str:
-        """Language of the audition: that of the voice, unless no words of it are known."""
-        return self.language if self.transcript or self.language in GREETINGS else "auto"
+        """Language of the audition."""
+        return language_of_first_words(self.transcript, self.language)
 
     def next_work(self) -> SpeechWork | LockWork | None:
         """The clone prompt first, then a clip spoken with it."""
@@ -167,13 +150,12 @@ class LockTask:
                 embedding_only=self.embedding_only,
             )
         prompt = self._locked.prompt
-        seed = derived_seed({"audition": self.audition_text}, job_seed=None, ordinal=0)
         voice = LockedVoice(prompt=prompt, prompt_sha256=self.context.objects.put(prompt))
         return SpeechWork(
             id=self.work_id,
             text=self.audition_text,
             voice=voice,
-            seed=retry_seed(seed, attempt=self._attempt),
+            seed=retry_seed(first_seed(self.audition_text), attempt=self._attempt),
             language=self.audition_language,
             max_seconds=self.context.settings.sampling.max_seconds,
         )
@@ -200,6 +182,7 @@ class LockTask:
             self._attempt += 1
         elif quality.usable:
             self.audition = take_content(done.waveform)
+            self._auditioned = done
             if quality.failed:
                 self.warnings.append(f"The audition clip failed {', '.join(quality.failed)}.")
         else:
@@ -228,6 +211,16 @@ class LockTask:
         objects, embedding = self.context.objects, self._locked.speaker_embedding
         state = {"design_state": objects.put(self.design_state)} if self.design_state else {}
         provenance = self.new_version.keywords.get("provenance", {})
+        if (done := self._auditioned) is not None:
+            spoken = Audition(
+                text=self.audition_text,
+                language=self.audition_language,
+                seed=done.seed,
+                max_seconds=self.context.settings.sampling.max_seconds,
+                similarity=None if done.similarity is None else round(done.similarity, 4),
+                codes_sha256=done.codes_sha256,
+            )
+            provenance = {**provenance, AUDITION: spoken.to_json()}
         if self.heard is not None:
             by = {"heard_by": self.heard.recogniser, "confidence": self.heard.confidence}
             provenance = {**provenance, "transcript": by}

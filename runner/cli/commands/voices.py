@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 DIGEST_SHOWN = 13  # twelve digits and an ellipsis
 ELSEWHERE = {
     "lock": ("runner.cli.commands.auditions:lock", "Lock a candidate of a design job as a version of a voice."),
+    "check": (
+        "runner.cli.commands.voice_check:check",
+        "Speak the audition of a version again, and compare it with the stored one.",
+    ),
     "export": ("runner.cli.commands.exchange:export_voice", "Write a voice to a .vox file."),
     "import": (
         "runner.cli.commands.exchange:import_voice",

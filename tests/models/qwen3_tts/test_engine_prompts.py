@@ -48,3 +48,13 @@ def test_a_prompt_for_another_size_is_refused_and_relock_is_named(engine, native
     assert isinstance(answer, WorkFailed)
     assert answer.code == "prompt-model-mismatch"
     assert "relock" in answer.hint
+
+
+def test_a_take_says_how_alike_it_and_its_lock_sound_by_the_models_own_encoder(engine, native):
+    answer = spoken(engine, native)
+    prompt = ClonePrompt.from_bytes(native)
+    own = engine._model.speaker_embedding(answer.waveform)
+    lengths = np.linalg.norm(own) * np.linalg.norm(prompt.speaker_embedding)
+    assert answer.similarity == pytest.approx(float(own @ prompt.speaker_embedding / lengths), abs=1e-5)
+    same = dataclasses.replace(prompt, speaker_embedding=own).to_bytes()
+    assert spoken(engine, native).codes_sha256 == answer.codes_sha256 != spoken(engine, same).codes_sha256

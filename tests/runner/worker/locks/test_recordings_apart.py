@@ -15,7 +15,7 @@ from models.protocol import SAMPLE_RATE_HZ
 from registry.errors import StorageError
 from registry.voices.lookup import resolve
 from runner.engine.recording_process import RecordingProcess, RecordingRequest
-from runner.worker.lock_task import GREETINGS
+from runner.worker.listening.audition import GREETINGS
 from tests.engines.inline import InlineEngine
 from tests.engines.noop import NoopEngine
 from tests.models.voices.vox_making import a_manifest, an_archive
