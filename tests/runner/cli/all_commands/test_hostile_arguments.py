@@ -121,7 +121,7 @@ def test_without_output_or_input_a_command_says_so_or_nothing(instance):
     for redirection in (">&-", "2>&-", "<&-", f">{instance}/full", ">&- 2>&- <&-"):
         done = subprocess.run(
             ["/bin/sh", "-c", f"{program} jobs list --json {redirection}"],
-            cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
+            cwd=Path(__file__).parents[4], capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert "Traceback" not in done.stderr and "Exception" not in done.stderr, (redirection, done.stderr)
 

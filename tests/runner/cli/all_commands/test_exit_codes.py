@@ -19,6 +19,7 @@ FURTHER = {
     ("jobs", "prune"): ["--older-than", "1d"],
     ("models", "quantize"): ["--bits", "4"],
     ("voices", "rm"): ["--all"],
+    ("voices", "check"): ["missing"],
     ("voices", "lock"): ["--from", "missing", "1"],
 }
 READS_A_FILE_FIRST = {("check",), ("restore",)}
