@@ -18,8 +18,9 @@ from runner.master.presets import Preset, judged
 from runner.master.sound_files import write_flac, write_mp3, write_wav
 
 LOSSY = ("mp3", "m4b")
-MOST_TRIES = 3
+MOST_TRIES = 4
 NEAR_ENOUGH_DB, SAFETY_DB = 0.2, 0.1
+OVERDONE = 1.5  # peaks that coding adds do not fall as much as the ceiling
 MOST_MOVED_DB = 1.5  # by coding; more is the sound's own, such as peaks that leave no room
 SAME_S = 0.1  # by which times that are read back may differ
 
@@ -76,6 +77,8 @@ class FileWriter:
             missing_db, too_high_db = self._missing_db(file, entry), _too_high_db(entry)
             if not missing_db and not too_high_db:
                 break
+            if too_high_db:  # louder, it would be too high again
+                missing_db = min(missing_db, 0.0)
             trim_db, ceiling_db = trim_db + missing_db, ceiling_db - too_high_db
         return entry
 
@@ -121,7 +124,7 @@ class FileWriter:
 def _too_high_db(entry: dict[str, Any]) -> float:
     """By how much the ceiling must be lower for the peaks of a coded file to be allowed."""
     peaks = [rule for rule in entry["rules"] if rule["rule"] in ("peak", "true-peak") and not rule["passed"]]
-    return max((rule["value"] - rule["limit"][1] + SAFETY_DB for rule in peaks), default=0.0)
+    return max((OVERDONE * (rule["value"] - rule["limit"][1]) + SAFETY_DB for rule in peaks), default=0.0)
 
 
 def _compare(path: Path, file: OutputFile, *, has_cover: bool) -> None:
