@@ -317,15 +317,12 @@ class InFlight:
             with self.context.database.read() as session:
                 usual = usual_similarity(session, voice)
             self._usual_similarities[voice.digest] = usual
-        quality = quality.with_similarity(
+        return quality.with_similarity(
             similarity,
             least=self.context.settings.min_similarity if least is None else least,
             usual=self._usual_similarities[voice.digest],
             is_seeded=is_seeded,
         )
-        if quality.is_unlike:
-            self._warn_once(active, f"Takes sound less like {voice.name} than usual; their lines have a warning.")
-        return quality
 
     def _begin_hearing(self, take: Hearing) -> bool:
         """Have a recogniser listen to a take; False, and a warning for its job, where none can."""

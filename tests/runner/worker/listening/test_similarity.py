@@ -64,7 +64,7 @@ def test_a_lock_remembers_how_alike_its_audition_sounds_and_odd_takes_are_warned
     assert (right["quality"]["similarity"], right["warnings"]) == (0.9, [])
     assert (other["quality"]["similarity"], other["attempts"]) == (0.3, 1)
     assert "similarity 0.30, where 0.70 or more" in other["warnings"][0]
-    assert receipt["warnings"] == ["Takes sound less like elena than usual; their lines have a warning."]
+    assert receipt["warnings"] == [f"{other['file']}: {other['warnings'][0]}"]
 
 
 @pytest.mark.parametrize("settings", [{"min_similarity": 0.5}, {}], ids=["setting", "key"])
