@@ -60,6 +60,7 @@ class Quality:
     silences: Silences = field(default_factory=Silences)
     similarity: float | None = None  # cosine of its speaker embedding with its lock's, where the model has an encoder
     usual_similarity: float | None = None  # takes of this voice are at least so similar
+    noise: Mapping[str, float] | None = None  # {speech, background, overall}, of a candidate that was rated
     heard: Mapping[str, Any] | None = None  # {transcript, distance, worst, recogniser}, where a recogniser heard it
     failed: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()  # gates that only an estimate would close, of an engine that says it but one way
@@ -90,6 +91,7 @@ class Quality:
             "trailing_silence_s": round(self.silences.trailing_s, 2),
             "longest_silence_s": round(self.silences.longest_s, 2),
             "similarity": None if self.similarity is None else round(self.similarity, 4),
+            **({"noise": dict(self.noise)} if self.noise is not None else {}),
             **({"heard": self.heard} if self.heard is not None else {}),
         }
 

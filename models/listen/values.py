@@ -60,6 +60,7 @@ class Hear:
     recogniser: str  # a name of `models.listen.recognisers`
     language: str = "auto"
     expected: str = ""  # the text that should be said; "" = compare with nothing
+    rates: bool = False  # also rate how it sounds, where that is installed; with no recogniser, nothing else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ class Heard:
     passes: bool = True
     duration_s: float = 0.0
     language: str = "auto"  # of the words
+    noise: Mapping[str, float] | None = None  # {speech, background, overall}, 1 to 5
 
     @property
     def transcript(self) -> str:

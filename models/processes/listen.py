@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from models.draft.espeak import EspeakLibrary, find_library
 from models.errors import EngineFailure, WireError
 from models.languages import canonical_language
 from models.listen.judgement import judged
+from models.listen.noise import NoiseRater, network_path
 from models.listen.recognisers import Recogniser, open_recogniser
 from models.listen.values import Hear, Heard, TimeWords, WordsTimed
 from models.listen.word_times import word_times
 from models.processes.requests import take_pipe, write_all
 from models.processes.wire import Hello, Message, Reply, encode
-from models.protocol import PROTOCOL_VERSION, SAMPLE_RATE_HZ, WorkFailed
+from models.protocol import PROTOCOL_VERSION, SAMPLE_RATE_HZ, Waveform, WorkFailed
 from registry.errors import VoiceJobsError
 
 
@@ -33,6 +35,7 @@ class Listener:
     def __init__(self) -> None:
         self._espeak: EspeakLibrary | None = None
         self._recogniser: tuple[str, Recogniser] | None = None
+        self._rater: NoiseRater | None = None
 
     def answer(self, message: Message) -> Reply:
         """The answer to a request; an error of any kind becomes a failure of this request alone."""
@@ -64,6 +67,9 @@ class Listener:
 
     def _hear(self, request: Hear) -> Heard:
         waveform = request.waveform
+        noise = self._rated(waveform) if request.rates else None
+        if not request.recogniser:
+            return Heard(id=request.id, words=(), recogniser="", noise=noise)
         recogniser = self._opened(request.recogniser)
         duration_s = waveform.size / SAMPLE_RATE_HZ
         is_silent = loudest_rms(waveform) < SILENT_RMS  # recognisers imagine words in silence
@@ -72,6 +78,7 @@ class Listener:
             id=request.id,
             words=words,
             language=recogniser.language,
+            noise=noise,
             recogniser=recogniser.name,
             duration_s=round(duration_s, 3),
         )
@@ -97,6 +104,11 @@ class Listener:
             }
         )
         return replace(heard, distance=found.distance, worst=place, passes=passes)
+
+    def _rated(self, waveform: Waveform) -> Mapping[str, float] | None:
+        if self._rater is None and (path := network_path()) is not None:
+            self._rater = NoiseRater(path)
+        return self._rater.rated(waveform) if self._rater is not None else None
 
     def _opened(self, name: str) -> Recogniser:
         if self._recogniser is None or self._recogniser[0] != name:

@@ -53,14 +53,16 @@ class ListenProcess:
         assert isinstance(answer, WordsTimed)
         return answer.words
 
-    def hear(self, waveform: Waveform, *, recogniser: str, language: str = "auto", expected: str = "") -> Heard:
-        """Words in `(S,)`, compared with the text that it should say, where one is given.
+    def hear(
+        self, waveform: Waveform, *, recogniser: str, language: str = "auto", expected: str = "", rates: bool = False
+    ) -> Heard:
+        """Words in `(S,)`, compared with the text that it should say, where one is given, and rated if wanted.
 
         Raises EngineFailure, with the recogniser's own sentence where it cannot be opened.
         """
         answer = self._ask(
             lambda number: Hear(
-                id=number, waveform=waveform, recogniser=recogniser, language=language, expected=expected
+                id=number, waveform=waveform, recogniser=recogniser, language=language, expected=expected, rates=rates
             ),
             waveform.size,
         )

@@ -40,11 +40,17 @@ class Verifier(Generic[Take]):
     def __iter__(self) -> Iterator[Take]:
         return iter(self._waiting.values())
 
-    def begin(self, take: Take, sound: Sound, *, recogniser: str, language: str, expected: str) -> None:
+    def begin(
+        self, take: Take, sound: Sound, *, recogniser: str, language: str, expected: str, rates: bool = False
+    ) -> None:
         """Have a take heard."""
         future = self._pool.submit(
             lambda: self.listen.hear(
-                np.ascontiguousarray(sound[:], np.float32), recogniser=recogniser, language=language, expected=expected
+                np.ascontiguousarray(sound[:], np.float32),
+                recogniser=recogniser,
+                language=language,
+                expected=expected,
+                rates=rates,
             )
         )
         self._waiting[future] = take

@@ -10,6 +10,7 @@ from models.text.markup_found import markup_warning
 from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import JobError, JobStatus, JsonObject, Line, LineStatus
 from runner.outbox import track
+from runner.outbox.ranking import ranks
 from runner.outbox.receipt import gates_warning, summary_error, voice_entry
 from runner.text_format import counted
 
@@ -37,6 +38,7 @@ class JobSummary:
     errors: list[JobError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # which a job that is tried again has forgotten
     voices: set[VoiceSource] = field(default_factory=set)
+    qualities: dict[int, JsonObject] = field(default_factory=dict)  # of candidates, by position
     markup: dict[int, Sequence[str]] = field(default_factory=dict)  # by position: spoken as it stands
 
     @classmethod
@@ -56,6 +58,8 @@ class JobSummary:
                 summary.parts.append(_pause(line))
             elif line.status == LineStatus.PUBLISHED and line.result is not None:
                 summary.parts.append(_spoken(line, line.result))
+                if line.request.voice.kind == "description":
+                    summary.qualities[line.position] = line.result["quality"]
                 if failed := line.result["quality"]["failed_gates"]:
                     attempts = line.result["attempts"]
                     summary.warnings.append(gates_warning(line.file, attempts=attempts, failed=failed))
@@ -65,6 +69,11 @@ class JobSummary:
         if summary.markup:
             summary.warnings.append(markup_warning(summary.markup))
         return summary
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """The rank of each candidate, by its position."""
+        return dict(zip(map(str, self.qualities), ranks(list(self.qualities.values())), strict=True))
 
     @property
     def samples(self) -> int:

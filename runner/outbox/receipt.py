@@ -31,9 +31,10 @@ def receipt(job: Job, lines: Iterable[Line]) -> dict[str, Any]:
     is_design = job.kind == "design"
     entries: list[Encoded] = []
     audio_s = render_s = 0.0
+    by_position = job.facts.get("ranks", {})
     for line in lines:
         entry, result = line_entry(line), line.result or {}
-        entries.append(Encoded(_compact(_candidate(entry) if is_design else entry)))
+        entries.append(Encoded(_compact(_candidate(entry, by_position) if is_design else entry)))
         audio_s += result.get("duration_s", 0.0)
         render_s += 0.0 if result.get("reused") else result.get("render_s", 0.0)
     facts = job.facts
@@ -113,8 +114,9 @@ def line_entry(line: Line) -> dict[str, Any]:
     }
 
 
-def _candidate(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in ("id", "voice")}
+def _candidate(entry: dict[str, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
+    shown = {key: value for key, value in entry.items() if key not in ("id", "voice")}
+    return {**shown, "rank": ranks.get(str(entry["index"]))}
 
 
 # Faults of usable takes, by the gate of `models/audio/quality.py` that found them.

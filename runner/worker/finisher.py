@@ -95,6 +95,8 @@ class Finisher:
         if self._publishes_again(result, summary):
             return None
         result.facts["voice"] = summary.voice
+        if summary.qualities:
+            result.facts["ranks"] = summary.ranks
         if isinstance(spec, SynthesizeSpec) and spec.track and summary.speaks:
             try:
                 result.facts["track"] = self._track(result, spec, summary.parts)

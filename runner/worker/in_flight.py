@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.audio.quality import Quality
+from models.listen.noise import network_path
 from models.listen.values import Heard
 from models.protocol import EngineFacts, LockDone, SpeechDone, SpeechPiece, WorkFailed
 from registry.errors import VoiceJobsError
@@ -22,7 +23,7 @@ from runner.engine.line_spools import LineSpools
 from runner.engine.model_loader import FailedModel, ModelLoader
 from runner.engine.spool import SpoolState
 from runner.jobfile.audio_format import audio_format_of
-from runner.jobfile.specs import SynthesizeSpec
+from runner.jobfile.specs import DesignSpec, SynthesizeSpec
 from runner.listen.verifier import Verifier, mode_of, told, why_unheard
 from runner.outbox.progress_file import LineInFlight
 from runner.scheduling.line_plan import MAX_CRASHES, MAX_FAILURES
@@ -304,7 +305,7 @@ class InFlight:
         if done.similarity is not None:
             quality = self._compared(quality, done.similarity, active, task, is_seeded=facts.is_seeded)
         take = Hearing(active=active, task=task, done=done, sound=sound, quality=quality, facts=facts)
-        if verify != "asr" or active.job.live or not quality.usable or not self._begin_hearing(take):
+        if active.job.live or not quality.usable or not self._begin_hearing(take, verify):
             self._settle(take)
 
     def _compared(
@@ -324,14 +325,27 @@ class InFlight:
             is_seeded=is_seeded,
         )
 
-    def _begin_hearing(self, take: Hearing) -> bool:
-        """Have a recogniser listen to a take; False, and a warning for its job, where none can."""
+    def _begin_hearing(self, take: Hearing, verify: str) -> bool:
+        """Have a take heard, or a candidate rated; False where it is not, with a warning where it should be."""
         request, recogniser = take.task.line.request, self.context.settings.recogniser
-        if why := why_unheard(recogniser, request.language):
-            self._warn_once(take.active, why)
+        spec = take.active.spec
+        is_ranked = isinstance(spec, DesignSpec) and spec.candidates > 1 and verify != "off"
+        rates = is_ranked and network_path() is not None
+        if not (verify == "asr" or is_ranked) or (why := why_unheard(recogniser, request.language)):
+            recogniser = ""
+            if verify == "asr":
+                self._warn_once(take.active, why)
+        if not recogniser and not rates:
             return False
         take.active.unwritten += 1
-        self.verifier.begin(take, take.sound, recogniser=recogniser, language=request.language, expected=request.spoken)
+        self.verifier.begin(
+            take,
+            take.sound,
+            recogniser=recogniser,
+            language=request.language,
+            expected=request.spoken if recogniser else "",
+            rates=rates,
+        )
         return True
 
     def collect_hearings(self) -> None:
@@ -341,13 +355,19 @@ class InFlight:
             active.unwritten -= 1
             with for_job(active.job.id):
                 if isinstance(heard, Heard):
-                    quality = take.quality.with_verdict(
-                        told(heard), passes=heard.passes, is_seeded=take.facts.is_seeded
-                    )
-                    self._settle(replace(take, quality=quality))
+                    self._settle(replace(take, quality=self._with_heard(take, heard)))
                 else:
                     self._warn_once(active, f"Lines were not compared with what is heard: {heard}")
                     self._settle(take)
+
+    def _with_heard(self, take: Hearing, heard: Heard) -> Quality:
+        """A take's quality with what was heard; of a candidate that only helps to choose, unless takes are verified."""
+        quality = replace(take.quality, noise=heard.noise)
+        if not heard.recogniser:
+            return quality
+        is_judged = mode_of(take.active.spec, self.context.settings) == "asr"
+        passes = heard.passes or not is_judged
+        return quality.with_verdict(told(heard), passes=passes, is_seeded=take.facts.is_seeded)
 
     def _warn_once(self, active: ActiveJob, warning: str) -> None:
         if warning not in active.warned:

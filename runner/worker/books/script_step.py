@@ -25,6 +25,7 @@ from registry.voices.lookup import resolve, voice_keys
 from runner.jobfile.parse import spec_from_json
 from runner.jobfile.specs import CastSpec, ScriptSpec
 from runner.names import job_name_from, may_be_preset, parse_voice_reference
+from runner.outbox.ranking import measured
 from runner.scheduling.admission import ChildSpec
 from runner.scheduling.instructions import takes_instructions
 from runner.scheduling.voice_resolution import resolve_voice
@@ -199,12 +200,11 @@ def _wanted(children: ScriptChildren, some: Sequence[ChildSpec], session: Sessio
 
 
 def best_candidate(session: Session, design: str) -> int:
-    """The candidate that was measured to be the best; the first of those that passed their gates. Raises NotFound."""
+    """The candidate that was measured to be the best. Raises NotFound."""
     found = find_candidates(session, design)
     if not found:
         raise CandidateNotFound(f"The job {design!r} made no candidate.")
-    ranked = sorted(found, key=lambda one: (not one.content.quality.get("passed", True), one.index))
-    return ranked[0].index
+    return min(found, key=lambda one: (measured(one.content.quality), one.index)).index
 
 
 def _encoded(script: Mapping[str, Any]) -> bytes:

@@ -66,6 +66,7 @@ class Bench:
                 elif script.process is not None:
                     script.process.wait_for_end(PATIENCE_S)
             wait(self.worker.lock_jobs.hearings._waiting, PATIENCE_S)
+            wait(self.worker.in_flight.verifier._waiting, PATIENCE_S)
             wait([hearing.future for hearing in self.worker.transcribes._hearings.values()], PATIENCE_S)
             if self.waits_for_masters:
                 wait([each.future for each in self.worker.masters._masters.values() if each.future], PATIENCE_S)
