@@ -11,7 +11,11 @@ import argparse
 import itertools
 import json
 import statistics
+import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from models.draft.espeak import find_library
 from models.hibari.engine import open_engine

@@ -8,16 +8,28 @@ from dataclasses import dataclass
 from models.engine_kinds import DRAFT
 from models.errors import EngineFailure
 from models.listen.values import TimedWord
+from models.listen.written_words import written_words
+from models.protocol import SAMPLE_RATE_HZ
 from registry.storage.object_store import ObjectStore
 from runner.listen.listen_process import ListenProcess
 from runner.outbox import captions
 from runner.outbox.job_summary import Spoken
+from runner.outbox.track import TrackLine
 
 SRT, VTT, WORDS = "captions.srt", "captions.vtt", "words.json"
 NOT_INSTALLED = (
     "The words have no times: that needs eSpeak NG. "
     "Install it with `pip install 'voicejobs[draft]'`, and drop the job again."
 )
+
+
+def in_proportion(line: TrackLine) -> list[TimedWord]:
+    """The words of a line with times by their letters alone: good enough to cut it into captions."""
+    second = line.samples / SAMPLE_RATE_HZ / max(1, len(line.text))
+    return [
+        TimedWord(text=word.text, place=word.start, start_s=word.start * second, end_s=word.end * second)
+        for word in written_words(line.text)
+    ]
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,8 @@ class TrackCaptions:
         if kind != "words":
             timed = [line if kind == "lines" and captions.is_long(line.part) else None for line in spoken]
             words, _ = self._words(timed)
+            if kind == "untimed":
+                words = [in_proportion(part) if captions.is_long(part) else () for part in parts]
             cues = list(captions.cues(parts, words))
             return {SRT: captions.srt(cues).encode(), VTT: captions.vtt(cues).encode()}, []
         words, warnings = self._words(spoken)

@@ -1,4 +1,4 @@
-"""What was measured of a design job's candidates → their order, the best first. Pure functions."""
+"""Figures of a design job's candidates → their order, the best first. Pure functions."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from registry.jobs import dependencies, jobs, lines
 from registry.jobs.values import SCRIPT, Job, JobError, JobStatus
 from registry.storage.session import Session
 from registry.voices.names import name_key
+from runner.config.settings import Settings
 from runner.errors import DependencyFailed
 from runner.hooks.notices import Notices, notices_of
 from runner.inbox.scanner import InboxScanner
@@ -29,6 +30,7 @@ from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.listen.track_captions import TrackCaptions
+from runner.listen.verifier import mode_of
 from runner.outbox import track
 from runner.outbox.job_summary import JobSummary, Spoken
 from runner.outbox.outbox import RECEIPT, job_file_name, read_job_file, sha256_hex
@@ -84,7 +86,7 @@ class Finisher:
         """Whether its track takes more than a moment, for which no other job should wait."""
         if summary.samples > SHORT_SAMPLES or not isinstance(spec, SynthesizeSpec):
             return summary.samples > SHORT_SAMPLES
-        return self.captions.times_words(summary.parts, kind=captions_of(job, spec))
+        return self.captions.times_words(summary.parts, kind=captions_of(job, spec, self.context.settings))
 
     def result_of(self, job: Job, spec: JobSpec, summary: JobSummary) -> JobResult | None:
         """The job's result; a long track is published here. None: its track cannot be made now, and it is queued.
@@ -163,7 +165,7 @@ class Finisher:
             digest = sha256_hex(result.files[name])
         else:
             digest = self._publish_long(result.job, name, sound, total, wanted)
-        captions, warnings = self.captions.files_of(spoken, kind=captions_of(result.job, spec))
+        captions, warnings = self.captions.files_of(spoken, kind=captions_of(result.job, spec, self.context.settings))
         result.files |= captions
         result.warnings += warnings
         return {
@@ -344,6 +346,8 @@ def may_release(job: Job) -> bool:
     return is_over and (job.kind != SCRIPT or job.outcome == JobStatus.REJECTED)  # another cast may be dropped for it
 
 
-def captions_of(job: Job, spec: SynthesizeSpec) -> str:
-    """Captions of a job's track: `lines`, `words`, or `untimed` for speech that somebody is listening to already."""
-    return spec.captions or ("untimed" if job.live else "lines")
+def captions_of(job: Job, spec: SynthesizeSpec, settings: Settings) -> str:
+    """Captions of a job's track: `lines`, `words`, or `untimed` where nothing listens to it, or somebody does."""
+    if spec.captions == "words":
+        return "words"
+    return "untimed" if job.live or mode_of(spec, settings) == "off" else "lines"

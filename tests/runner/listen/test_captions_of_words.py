@@ -88,3 +88,13 @@ def test_the_process_ends_when_nobody_has_asked_it_for_a_while(bench):
     bench.worker.listen.tick(bench.worker.listen._used_s + 301)
     assert not process.is_running()
     assert bench.worker.listen._pipe is None
+
+
+def test_off_cuts_long_captions_by_their_letters_and_starts_no_process(bench):
+    bench.drop("tale.toml", speak("Short.", LONG, voice="anna", language="en", verify="off"))
+    bench.run()
+    captions = list(webvtt.read(folder(bench, "tale") / "captions.vtt"))
+    assert len(captions) >= 4
+    assert all(len(caption.text) <= 84 for caption in captions)
+    assert " ".join(caption.text for caption in captions) == f"Short. {LONG}"
+    assert bench.worker.listen._pipe is None
