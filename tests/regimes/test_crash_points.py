@@ -14,7 +14,7 @@ STEP = re.compile(r"""crash_point\(\s*"([^"]+)"\s*\)""")
 ELSEWHERE = (
     "backup.", "gc.", "hooks.", "models.", "restore.", "database.before-migration", "database.migrated",
     "files.moved", "intake.attachments-copied", "intake.orphan-moved", "publish.retired", "publish.stream-synced",
-    "objects.stream-synced", "scripts.", "takes.forgotten", "worker.job-planned",
+    "masters.", "objects.stream-synced", "scripts.", "takes.forgotten", "worker.job-planned",
 )  # fmt: skip
 STEPS_PER_YARD = 5  # one instance survives so many crashes in a row, which is quicker than an instance for each
 

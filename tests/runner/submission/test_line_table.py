@@ -12,7 +12,9 @@ from runner.submission.line_table import job_from_table
 
 def job_of(content, **given):
     content = content if isinstance(content, bytes) else content.encode()
-    return job_from_table("-", stdin=io.BytesIO(content), **{"voice": "ryan", "file_format": None, **given}).spec
+    return job_from_table(
+        "-", stdin=lambda: io.BytesIO(content), **{"voice": "ryan", "file_format": None, **given}
+    ).spec
 
 
 def lines_of(content):
@@ -73,7 +75,7 @@ def test_a_wrong_table_is_refused_with_its_row(content, said):
 def test_a_file_names_its_job(tmp_path):
     table = tmp_path / "quest lines.csv"
     table.write_text("text\nHello.\n", encoding="utf-8")
-    job = job_from_table(str(table), stdin=io.BytesIO(), voice="ryan", file_format=None)
+    job = job_from_table(str(table), stdin=lambda: io.BytesIO(), voice="ryan", file_format=None)
     assert job.file_name == "quest lines.json"
     with pytest.raises(NotFound):
-        job_from_table(str(tmp_path / "gone.csv"), stdin=io.BytesIO(), voice=None, file_format=None)
+        job_from_table(str(tmp_path / "gone.csv"), stdin=lambda: io.BytesIO(), voice=None, file_format=None)
