@@ -21,7 +21,7 @@ def drop(yard: Yard, text: str) -> None:
     hidden.mkdir()
     (hidden / "play.fountain").write_text(text, encoding="utf-8")
     keys = 'kind = "script"\nsource = "play.fountain"\nmodel = "tests.engines.noop:open_slow_engine"\ncandidates = 2\n'
-    (hidden / "job.toml").write_text(keys, encoding="utf-8")
+    (hidden / "job.toml").write_text(f'{keys}[master]\nformats = ["wav"]\nsplit = "none"\n', encoding="utf-8")
     hidden.rename(yard.inbox / "play")
 
 
@@ -40,7 +40,9 @@ def undisturbed(folder: Path, text: str) -> dict[str, str]:
 def test_a_death_between_any_two_steps_loses_and_doubles_nothing(tmp_path):
     yard = Yard(tmp_path / "crashed")
     drop(yard, PLAY)
-    for crash in ("scripts.files-published:1", "scripts.step-committed:1", "scripts.step-committed:2"):
+    scripts = ("scripts.files-published:1", "scripts.step-committed:1", "scripts.step-committed:2")
+    masters = ("masters.made:1", "masters.file-published:1", "masters.outcome-committed:1")
+    for crash in (*scripts, *masters):
         assert yard.drain(VOICEJOBS_CRASH_AT=crash) == CRASH_EXIT_STATUS
     assert yard.drain() == 0
     assert yard.receipts()["play"]["status"] == "done"
