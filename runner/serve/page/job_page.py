@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from registry.errors import NotFound
 from registry.jobs import lines
+from registry.jobs.children import children_of
 from registry.jobs.jobs import by_name
 from registry.jobs.lists import flagged_lines, lines_after, listed, track_before_s
 from registry.jobs.requests import add_request
@@ -30,6 +31,7 @@ from runner.serve.page.queue_page import Running
 from runner.serve.page.site import Site, path_of, to
 
 PAGE = 50
+SHOWN_CHILDREN = 500  # of a script: its voices, chapters and finished book
 JOB_FILE_SHOWN_BYTES = 20_000
 PICTURES_KEPT_S = 86_400
 LARGEST_SEED = 1 << 31
@@ -74,6 +76,7 @@ class JobPage:
                 "lines": shown_lines(shown, start_s=None if flagged else start_s),
                 "next": shown[-1].position if len(page) > PAGE else None,
                 "number_flagged": flagged_lines(session, job.id),
+                "children": [child for _, child in children_of(session, job.id)[:SHOWN_CHILDREN]],
             }
 
         values = await context.read(ask)

@@ -204,3 +204,5 @@ def test_a_screenplay_is_shown_as_its_job_file_before_it_is_dropped(served):
     assert 'kind = "script"' in job_file(served, path)
     receipt = served.ended(dropped(served, path, name="page-play"))
     assert receipt["status"] == "done" and receipt["children"]
+    shown = text_of(page(served, "/jobs/page-play"))
+    assert all(f'href="/jobs/{child["job"]}"' in shown for child in receipt["children"])
