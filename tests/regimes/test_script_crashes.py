@@ -33,7 +33,7 @@ def made(yard: Yard) -> dict[str, str]:
 def undisturbed(folder: Path, text: str) -> dict[str, str]:
     yard = Yard(folder)
     drop(yard, text)
-    assert yard.drain() == 0
+    assert yard.drain(timeout_s=1_800) == 0
     return made(yard)
 
 
