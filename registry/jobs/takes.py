@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from registry.durable_files import crash_point
 from registry.errors import storage_error
-from registry.jobs.values import Speeds, Take, TakeFacts
+from registry.jobs.values import JsonObject, Speeds, Take, TakeFacts
 from registry.storage.database import Database
 from registry.storage.digests import canonical_json
 from registry.storage.object_store import ObjectStore
@@ -51,6 +51,23 @@ class TakeStore:
         used_s = max(take.last_used_s, now_s)
         session.execute_many("UPDATE take SET last_used_s = ? WHERE key = ?", [(used_s, key)])
         return replace(take, last_used_s=used_s)
+
+    def unheard(self, session: Session, keys: Iterable[str]) -> dict[str, str]:
+        """Takes out of these in which no recogniser has heard anything: the SHA-256 of their audio, by key."""
+        question = """
+            SELECT key, audio_sha256 FROM take WHERE key IN (SELECT value FROM json_each(:keys))
+            AND json_extract(quality_json, '$.heard') IS NULL
+        """
+        found = session.rows(question, {"keys": json.dumps(list(keys))})
+        return {row["key"]: row["audio_sha256"] for row in found}
+
+    def note_heard(self, session: Session, key: str, heard: JsonObject, *, gate: str | None) -> None:
+        """Keep with a take what was heard in it, and the gate that it fails because of that."""
+        for row in session.rows("SELECT quality_json, failed_gates_json FROM take WHERE key = :key", {"key": key}):
+            quality, failed = json.loads(row["quality_json"]), json.loads(row["failed_gates_json"])
+            quality["heard"] = heard
+            values = (canonical_json(quality), canonical_json([*failed, *([gate] if gate else [])]), key)
+            session.execute_many("UPDATE take SET quality_json = ?, failed_gates_json = ? WHERE key = ?", [values])
 
     def add(self, session: Session, key: str, audio_sha256: str, facts: TakeFacts, *, now_s: float) -> Take:
         """Remember a take whose audio `self.audio` holds. The first of a key stays, unless its audio is not whole."""

@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from models.audio.quality import Quality
+from models.audio.quality import HEARD_OTHERWISE, Quality
+from models.errors import EngineFailure
 from models.listen.noise import network_path
 from models.listen.values import Heard
 from models.protocol import EngineFacts, LockDone, SpeechDone, SpeechPiece, WorkFailed
@@ -36,6 +37,7 @@ from runner.worker.line_tasks import (
     Hearing,
     LineTask,
     ResultBatch,
+    StoredTake,
     Written,
     engine_voice,
     key_of,
@@ -67,7 +69,7 @@ class InFlight:
     loader: ModelLoader
     encoder: TakeEncoder
     spools: LineSpools
-    verifier: Verifier[Hearing]
+    verifier: Verifier[Hearing | StoredTake]
     jobs: dict[int, ActiveJob] = field(default_factory=dict)
     job_of_work: dict[str, ActiveJob] = field(default_factory=dict)
     results: ResultBatch = field(default_factory=ResultBatch)
@@ -131,7 +133,8 @@ class InFlight:
         active.close()
         for take in [take for take in self.verifier if take.active is active]:
             self.verifier.forget(take)
-            self.spools.end(take.task.work_id, SpoolState.DROPPED)
+            if isinstance(take, Hearing):
+                self.spools.end(take.task.work_id, SpoolState.DROPPED)
         for work_id in self.results.forget(active):
             self.spools.end(work_id, SpoolState.DROPPED)
         for work_id in [work_id for work_id, owner in self.job_of_work.items() if owner is active]:
@@ -257,18 +260,32 @@ class InFlight:
                 found.append((active, page))
             keys = {line.id: key_of(line, facts) for _, page in found for line in page}
             existing = lines.existing_takes(session, keys.values())
+            unheard = self.context.takes.unheard(session, existing) if any(map(self._is_heard, jobs)) else {}
         for active, page in found:
-            self._enqueue(active, page, keys, existing)
+            self._enqueue(active, page, keys, existing, unheard if self._is_heard(active) else {})
 
-    def _enqueue(self, active: ActiveJob, found: list[Line], keys: Mapping[int, str], existing: set[str]) -> None:
-        """Queue lines for the engine; those whose take exists go straight to the results."""
+    def _is_heard(self, active: ActiveJob) -> bool:
+        """Whether a recogniser listens to a job's takes."""
+        return not active.job.live and mode_of(active.spec, self.context.settings) == "asr"
+
+    def _enqueue(
+        self,
+        active: ActiveJob,
+        found: list[Line],
+        keys: Mapping[int, str],
+        existing: set[str],
+        unheard: Mapping[str, str],
+    ) -> None:
+        """Queue lines for the engine; those whose take exists go straight to the results, once it was listened to."""
         active.drained = len(found) < PAGE_LINES
         if found:
             active.cursor = found[-1].position
         for line in found:
-            if keys[line.id] in existing:
+            key = keys[line.id]
+            if key in existing:
                 active.unwritten += 1
-                self.results.reused.append((active, line, keys[line.id]))
+                if key not in unheard or not self._hear_stored(active, line, key, unheard[key]):
+                    self.results.reused.append((active, line, key))
             else:
                 active.pending.append(LineTask.of(line))
 
@@ -348,11 +365,38 @@ class InFlight:
         )
         return True
 
+    def _hear_stored(self, active: ActiveJob, line: Line, key: str, audio_sha256: str) -> bool:
+        """Have a take of the store listened to; False, and a warning for its job, where nothing can."""
+        request, recogniser = line.request, self.context.settings.recogniser
+        if why := why_unheard(recogniser, request.language):
+            self._warn_once(active, why)
+            return False
+        audio = self.context.takes.audio
+        take = StoredTake(active=active, line=line, key=key, audio_sha256=audio_sha256, audio=audio)
+        self.verifier.begin(take, take, recogniser=recogniser, language=request.language, expected=request.spoken)
+        return True
+
+    def _note_stored(self, take: StoredTake, heard: Heard | EngineFailure) -> None:
+        """Keep what was heard in a take of the store, which is used again however that is."""
+        if isinstance(heard, EngineFailure):
+            self._warn_once(take.active, f"Lines were not compared with what is heard: {heard}")
+        else:
+            is_judged = self.loader.facts is None or self.loader.facts.is_seeded
+            gate = HEARD_OTHERWISE if is_judged and not heard.passes else None
+            with self.context.database.write() as session:
+                self.context.takes.note_heard(session, take.key, told(heard), gate=gate)
+        take.active.unwritten += 1
+        self.results.reused.append((take.active, take.line, take.key))
+
     def collect_hearings(self) -> None:
         """Settle the takes that were heard."""
         for take, heard in self.verifier.finished():
             active = take.active
             active.unwritten -= 1
+            if isinstance(take, StoredTake):
+                with for_job(active.job.id):
+                    self._note_stored(take, heard)
+                continue
             with for_job(active.job.id):
                 if isinstance(heard, Heard):
                     self._settle(replace(take, quality=self._with_heard(take, heard)))

@@ -10,8 +10,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from models.audio.quality import Quality, measure
-from models.audio.sound import Sound
+from models.audio.sound import Samples, Sound
 from models.audio.speech_detector import find_detector
+from models.errors import EngineFailure
 from models.protocol import (
     DescribedVoice,
     EngineFacts,
@@ -22,11 +23,13 @@ from models.protocol import (
 )
 from models.protocol import VoiceSource as EngineVoice
 from models.text.spoken_time import SpokenTime, spoken_time
+from registry.errors import VoiceJobsError
 from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import Job, JobError, Line, NewAttempt, TakeFacts
 from registry.storage.digests import take_key
+from registry.storage.object_store import ObjectStore
 from runner.jobfile.specs import JobSpec
-from runner.outbox.take_encoding import LONG_SAMPLES, NewTake, engine_entry
+from runner.outbox.take_encoding import LONG_SAMPLES, NewTake, engine_entry, take_waveform
 from runner.scheduling.line_plan import MAX_CRASHES, retry_seed
 from runner.worker.events import JobDelayed
 from runner.worker.lock_task import LockTask
@@ -187,6 +190,27 @@ class Hearing:
     sound: Sound
     quality: Quality
     facts: EngineFacts
+
+
+@dataclass(eq=False, frozen=True, kw_only=True)
+class StoredTake:
+    """A take of the store that nobody has listened to, of a job whose takes are heard; read when it is its turn."""
+
+    active: ActiveJob
+    line: Line
+    key: str
+    audio_sha256: str
+    audio: ObjectStore
+
+    @property
+    def size(self) -> int:
+        return self[:].size
+
+    def __getitem__(self, part: slice) -> Samples:
+        try:
+            return take_waveform(self.audio.read(self.audio_sha256))[part]
+        except VoiceJobsError as error:
+            raise EngineFailure(f"A stored take could not be read: {error}") from error
 
 
 @dataclass(eq=False, kw_only=True)

@@ -63,7 +63,7 @@ from runner.worker.finisher_thread import FinisherThread
 from runner.worker.in_flight import InFlight
 from runner.worker.job_guard import JobBroken, for_job
 from runner.worker.job_requests import JobRequests
-from runner.worker.line_tasks import Hearing
+from runner.worker.line_tasks import Hearing, StoredTake
 from runner.worker.listening.transcribe_jobs import TranscribeJobs
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.take_encoder import TakeEncoder
@@ -432,7 +432,7 @@ def build_worker(
     listen = ListenProcess(
         log_path=context.instance.logs_dir / "listen.log", unload_after_s=settings.unload_after_s or None
     )
-    verifier: Verifier[Hearing] = Verifier(listen=listen, wake=wake)
+    verifier: Verifier[Hearing | StoredTake] = Verifier(listen=listen, wake=wake)
     in_flight = InFlight(
         context=context, engine=engine, loader=loader, encoder=encoder, spools=spools, verifier=verifier
     )

@@ -2,6 +2,8 @@
 
 import pytest
 
+from registry.jobs.requests import add_request
+from registry.jobs.values import CANCEL
 from tests.engines.bad_speech import open_engine as open_bad_speech
 from tests.engines.inline import InlineEngine
 from tests.runner.worker.bench import Bench
@@ -34,12 +36,17 @@ def job(*lines, language="en", **more):
 
 def run(bench, text):
     bench.drop("said.toml", text)
+    run_all(bench)
+    return bench.receipt("said")
+
+
+def run_all(bench):
     for _ in range(1_000):
         bench.tick()
         for future in list(bench.worker.in_flight.verifier._waiting):
             future.exception()
         if bench.worker.is_drained():
-            return bench.receipt("said")
+            return
         bench.wait_for_threads()
     raise AssertionError("the work did not end")
 
@@ -92,3 +99,36 @@ def test_off_listens_to_nothing_and_the_job_wins_over_the_setting(bench_with):
     assert receipt["lines"][0]["attempts"] == 1
     assert "heard" not in receipt["lines"][0]["quality"]
     assert bench.worker.listen._pipe is None
+
+
+def test_a_take_that_nobody_heard_is_heard_when_it_is_used_again_and_keeps_its_mark(bench_with):
+    bench = bench_with(recogniser="pocketsphinx")
+    text = job((TEXT, "always another text"), (f"{TEXT}!", ""))
+    run(bench, text)
+    bench.drop("again.toml", f'verify = "asr"\n{text}')
+    run_all(bench)
+    receipt = bench.receipt("again")
+    wrong, right = receipt["lines"]
+    assert (wrong["reused"], right["reused"]) == (True, True)
+    assert wrong["quality"]["failed_gates"] == ["misheard"]
+    assert (right["quality"]["failed_gates"], right["quality"]["heard"]["distance"] < 0.3) == ([], True)
+    assert "misheard" in receipt["warnings"][0]
+    bench.worker.listen.close()  # what was heard once is known
+    bench.drop("third.toml", f'verify = "asr"\n{text}')
+    run_all(bench)
+    assert bench.receipt("third")["lines"][0]["quality"] == wrong["quality"]
+
+
+def test_a_job_that_is_cancelled_while_its_take_is_heard_ends_at_once_and_others_go_on(bench_with):
+    bench = bench_with(**RECOGNISER)
+    bench.drop("said.toml", job((TEXT, "")))
+    while not len(bench.worker.in_flight.verifier):
+        bench.tick_without_rest()
+    with bench.context.database.write() as session:
+        add_request(session, "said", CANCEL, now_s=bench.context.clock())
+    bench.tick_without_rest(step_s=2)
+    bench.tick_without_rest(step_s=2)
+    assert len(bench.worker.in_flight.verifier) == 0
+    bench.drop("next.toml", job((f"{TEXT}!", "")))
+    run_all(bench)
+    assert (bench.status("said"), bench.status("next")) == ("cancelled", "done")
