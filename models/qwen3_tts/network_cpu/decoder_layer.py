@@ -56,6 +56,11 @@ class NumpyDecoder:
         self._rotary_embedding = RotaryEmbedding(head_dim=self.layers[0].head_dim, theta=theta)
         self._row_layers = _row_layers(self.layers, workers)
 
+    @property
+    def has_row_layers(self) -> bool:
+        """Whether positions of one row are faster one after the other than together."""
+        return self._row_layers is not None
+
     def of_one(self, x: Floats, *, position: int, kv: Sequence[Floats], slot: int) -> Floats:
         """Input embedding `(1, D)` of one row at `position` -> normalised hidden state, over its past in its slot."""
         if self._row_layers is None:

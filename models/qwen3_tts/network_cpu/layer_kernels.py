@@ -133,10 +133,11 @@ def layers_kernel(shape: LayerShape, product: RowProduct) -> MachineCode:
     distance between the keys of two heads.
     """
     module = ir.Module()
-    return MachineCode(module, [_write_layers(module, shape, product)])
+    return MachineCode(module, [write_layers(module, shape, product)])
 
 
-def _write_layers(module: ir.Module, shape: LayerShape, product: RowProduct) -> Kernel:
+def write_layers(module: ir.Module, shape: LayerShape, product: RowProduct) -> Kernel:
+    """The kernel in LLVM's language."""
     arrays = [SIZE, SIZE, *[FLOAT] * 6]
     with Kernel(module, "run_layers", arrays=arrays, sizes=3, shared=True) as kernel:
         table, counters = kernel.arrays[:2]

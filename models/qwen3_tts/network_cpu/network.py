@@ -161,8 +161,10 @@ class NumpyCodePredictor:
     def _run(self, x: Floats, *, kv: Floats, start: int, count: int) -> Floats:
         """All layers over `count` positions of each row, from `start` on. `(B * count, D)`"""
         rows = kv.shape[2]
-        if len(x) == 1:
-            return self.model.of_one(x, position=start, kv=list(kv), slot=0)
+        if count == rows == 1 or (rows == 1 and self.model.has_row_layers):
+            layers = list(kv)
+            each = [self.model.of_one(x[n : n + 1], position=start + n, kv=layers, slot=0) for n in range(count)]
+            return np.concatenate(each)
 
         def attend(queries: Floats, keys: Floats, values: Floats, layer_kv: Floats) -> Floats:
             queries, keys, values = (part.reshape(rows, count, *part.shape[1:]) for part in (queries, keys, values))

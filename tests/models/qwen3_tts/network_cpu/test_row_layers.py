@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import llvmlite.binding as llvm
 import mlx.core as mx
 import numpy as np
 import pytest
 from llvmlite import ir
 
+from models.checkpoint_format.fit import Quantization
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, Kernel
-from models.qwen3_tts.network_cpu.machine_code import MachineCode, address
+from models.qwen3_tts.network_cpu.layer_kernels import LayerShape, write_layers
+from models.qwen3_tts.network_cpu.machine_code import MachineCode, address, optimized
+from models.qwen3_tts.network_cpu.packed_kernels import PackedRowProduct
 from models.qwen3_tts.network_cpu.vector_math import LANES, exp, swiglu
 from models.qwen3_tts.numpy_ops import swiglu as plain_swiglu
 from models.qwen3_tts.worker_threads import Workers
@@ -79,6 +83,21 @@ def test_a_thread_that_comes_when_all_is_done_changes_nothing(folder):
     late[0]()
     np.testing.assert_array_equal(np.array(kv), stored)
     np.testing.assert_array_equal(decoder.of_one(x, position=0, kv=kv, slot=0), found)
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu", "fused_product"),
+    [("aarch64-linux-gnu", "neoverse-n1", "fmla"), ("arm64-apple-macosx", "apple-m1", "fmla"),
+     ("x86_64-linux-gnu", "haswell", "vfmadd")],
+)  # fmt: skip
+def test_other_processors_have_code_for_the_layers(triple, cpu, fused_product):
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
+    shape, module = LayerShape(width=64, inner=96, heads=4, kv_heads=2, head_dim=32, eps=1e-6), ir.Module()
+    write_layers(module, shape, PackedRowProduct(Quantization(bits=4, group_size=64), True))
+    assembly = machine.emit_assembly(optimized(str(module), machine))
+    assert assembly.count(fused_product) > 16 and "sched_yield" in assembly
 
 
 def test_sizes_that_vectors_do_not_fill_are_left_to_the_plain_formulation(tmp_path):
