@@ -7,13 +7,22 @@ that takes a `ModelChoice` and returns an `Engine`. Nothing is imported here: op
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 ENTRY_POINTS = "voicejobs.engines"
 TEST_ENGINES = "VOICEJOBS_TEST_ENGINES"
+
+
+def _named(place: str) -> Callable[..., Iterable[str]]:
+    module_name, _, name = place.partition(":")
+    found: Callable[..., Iterable[str]] = getattr(importlib.import_module(module_name), name)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +37,30 @@ class EngineKind:
     has_own_presets: bool = False  # besides the names that Qwen3-TTS and draft share
     clones: bool = False  # makes a prompt from any recording, if its model can
     narrator: str = "serena"  # the preset that reads books where no voice is named
+    languages: str = ""  # "module:function" that names the languages it speaks, where that is known without loading it,
+    voices: str = ""  # and of its own presets; it takes the folder of further voices, or None
     repository: str = ""  # whose files it uses as well where the shared directory has them
+
+    def spoken_languages(self) -> tuple[str, ...]:
+        """Languages that it speaks; () when that is not known before it is loaded."""
+        return tuple(_named(self.languages)()) if self.languages else ()
+
+    def own_presets(self, further: Path | None) -> tuple[str, ...]:
+        """Its own presets, as far as they are known before it is loaded."""
+        return tuple(_named(self.voices)(further)) if self.voices else ()
 
     @property
     def is_installed(self) -> bool:
         return not self.module or importlib.util.find_spec(self.module) is not None
 
 
-DRAFT = EngineKind(name="draft", opener="models.draft.engine:open_engine", module="espeakng_loader", extra="draft")
+DRAFT = EngineKind(
+    name="draft",
+    opener="models.draft.engine:open_engine",
+    module="espeakng_loader",
+    extra="draft",
+    languages="models.draft.languages:spoken_languages",
+)
 HIBARI = EngineKind(
     name="hibari",
     opener="models.hibari.engine:open_engine",
@@ -43,6 +68,8 @@ HIBARI = EngineKind(
     extra="natural",
     has_own_presets=True,
     narrator="heart",
+    languages="models.hibari.voices:spoken_languages",
+    voices="models.hibari.voices:voice_names",
     repository="maureesewilliams/hibari",
 )
 QWEN3_TTS = EngineKind(

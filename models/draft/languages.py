@@ -164,3 +164,8 @@ def han_warning(text: str, language: str) -> str | None:
         f"The line is read as {language.title()}, in which eSpeak NG names Chinese characters one by one. "
         'If it is Chinese with foreign words, say `language = "zh"`.'
     )
+
+
+def spoken_languages() -> tuple[str, ...]:
+    """Languages that the engine speaks, English first."""
+    return tuple(sorted(VOICES, key=lambda language: language != "english"))

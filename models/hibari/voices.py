@@ -18,6 +18,11 @@ LANGUAGE = "english"
 PACKAGE_MODULE = "hibari"
 
 
+def spoken_languages() -> tuple[str, ...]:
+    """The one language of its voices."""
+    return (LANGUAGE,)
+
+
 def voice_names(folder: Path | None) -> tuple[str, ...]:
     """Names of the voices that the engine would speak with; none where the package is not installed."""
     spec = importlib.util.find_spec(PACKAGE_MODULE)

@@ -60,6 +60,14 @@ def _isolated(check: Callable[[Instance], Found], instance: Instance, *, folders
         yield PROBLEM, f"this check failed: {raised_at(error)}: {short(str(error), 200)}", remedy
 
 
+def contract_findings(instance: Instance, name: str) -> list[Finding]:
+    """A finding for each promise of the protocol, kept or not by the engine of a model."""
+    from runner.doctor.engine_contract import engine_contract
+
+    told = engine_contract(instance, name)
+    return [Finding(check=CONTRACT, severity=severity, message=said, remedy=remedy) for severity, said, remedy in told]
+
+
 # ---- software ----------------------------------------------------------------------------------------------------
 
 
@@ -144,4 +152,5 @@ CHECKS: Checks = {
     **engine_checks.ENGINE_CHECKS,
 }
 ENGINE_CHECKS = tuple(engine_checks.ENGINE_CHECKS)
-ALWAYS_TOLD = ("computing", *ENGINE_CHECKS)  # asked for explicitly: shown even when all is well
+CONTRACT = "engine-contract"
+ALWAYS_TOLD = ("computing", CONTRACT, *ENGINE_CHECKS)  # asked for explicitly: shown even when all is well

@@ -65,7 +65,7 @@ def speak_once(instance: Instance, wanted: str) -> Trial:
     """Load a model in an engine process and speak one sentence; nothing is downloaded."""
     name = wanted
     try:
-        name = _name_of(instance, wanted)
+        name = model_name_of(instance, wanted)
         folder = model_folder(instance, name)
     except ModelNotInstalled as error:
         return Trial(model=name, problem=error.message, not_here=True)
@@ -81,7 +81,8 @@ def speak_once(instance: Instance, wanted: str) -> Trial:
             client.stop()
 
 
-def _name_of(instance: Instance, wanted: str) -> str:
+def model_name_of(instance: Instance, wanted: str) -> str:
+    """The one name of the model that a person means. Raises UnknownModel."""
     directory = resolve_models_dir(configured=instance.models_dir)
     return model_name(wanted, ability=PRESETS, settings=instance.settings, models_dir=directory)
 

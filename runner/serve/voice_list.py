@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from models.engine_kinds import DRAFT, HIBARI, QWEN3_TTS, kind_of_model
+from models.engine_kinds import kind_of_model
 from models.errors import UnknownModel
 from models.store.catalog import LANGUAGES as QWEN3_TTS_LANGUAGES
-from models.store.catalog import entry_named, kind_of
+from models.store.catalog import kind_of
 from registry.errors import VoiceJobsError
 from registry.storage.session import Session
 from registry.voices.lookup import list_voices, resolve
@@ -106,13 +106,11 @@ def _typed(name: str) -> str:
 def _offer(instance: Instance, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Presets and languages of a model. Raises UnknownModel."""
     kind = kind_of_model(model)
-    if kind == HIBARI:
-        from models.hibari.voices import voice_names
+    if not kind.has_weights:
         from runner.engine.model_loader import further_voices
 
-        return voice_names(further_voices(kind, instance)), languages_of(model)
-    if kind != QWEN3_TTS:
-        return (() if kind.has_own_presets else PRESET_NAMES), languages_of(model)
+        offered = kind.own_presets(further_voices(kind, instance))
+        return (offered if kind.has_own_presets else PRESET_NAMES), languages_of(model)
     from models.store.availability import read_config
     from models.store.installed import resolve_model
     from models.store.shared_directory import resolve_models_dir
@@ -130,12 +128,6 @@ def _offer(instance: Instance, model: str) -> tuple[tuple[str, ...], tuple[str, 
 def languages_of(model: str) -> tuple[str, ...]:
     """Languages that a model speaks, as far as that is known without loading it."""
     kind = kind_of_model(model)
-    if kind == DRAFT:
-        from models.draft.languages import VOICES
-
-        return tuple(sorted(VOICES, key=lambda language: language != "english"))
-    if kind == HIBARI:
-        from models.hibari.voices import LANGUAGE
-
-        return (LANGUAGE,)
-    return QWEN3_TTS_LANGUAGES if kind == QWEN3_TTS or entry_named(model) else ()
+    if not kind.has_weights:
+        return kind.spoken_languages()
+    return QWEN3_TTS_LANGUAGES

@@ -26,6 +26,8 @@ from runner.cli.console import (
 from runner.exit_codes import FAILED, NEEDS_ACTION, OK
 from runner.text_format import counted
 
+ALL_ENGINES = "*"  # of `doctor --engine` without a name
+
 
 @click.command(
     cls=Command,
@@ -101,6 +103,7 @@ def demo(folder: Path | None, as_json: bool) -> None:
     examples=(
         "voicejobs doctor",
         "voicejobs doctor --engine      # starts engines, too",
+        "voicejobs doctor --engine draft   # whether one engine keeps the promises of the protocol",
         "voicejobs doctor --json",
         "voicejobs doctor --runner      # for cron and monitoring: is a runner active?",
     ),
@@ -108,18 +111,25 @@ def demo(folder: Path | None, as_json: bool) -> None:
 @click.option(
     "--runner", "only_runner", is_flag=True, help="Only say whether a runner is active; exit code 3 if none is."
 )
-@click.option("--engine", is_flag=True, help="Also start engines: do they speak, does MLX compute correctly?")
+@click.option(
+    "--engine",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value=ALL_ENGINES,
+    help="Also start engines: do they speak, does MLX compute correctly? With a NAME: only try whether the engine of "
+    "this model keeps the promises of the protocol.",
+)
 @click.option("--list-checks", is_flag=True, help="List the checks without running them.")
 @click.option("--verbose", is_flag=True, help="Also show checks that found nothing wrong.")
 @json_option
-def doctor(only_runner: bool, engine: bool, list_checks: bool, verbose: bool, as_json: bool) -> int:
+def doctor(only_runner: bool, engine: str | None, list_checks: bool, verbose: bool, as_json: bool) -> int:
     """Check this instance and this machine.
 
     Every finding comes with a remedy. Exit code 1 when there is a warning or a problem. With --runner the exit code
     is 0 when a runner is active, and 3 when none is.
     """
     from runner.doctor import findings
-    from runner.doctor.checks import ALWAYS_TOLD, CHECKS, examine
+    from runner.doctor.checks import ALWAYS_TOLD, CHECKS, contract_findings, examine
     from runner.doctor.registry_checks import active_runner
 
     if only_runner:
@@ -134,7 +144,11 @@ def doctor(only_runner: bool, engine: bool, list_checks: bool, verbose: bool, as
         rows = [(item["check"], item["what"]) for item in listed]
         echo(to_json(listed) if as_json else terminal_table(("CHECK", "WHAT"), rows))
         return OK
-    found = [replace(one, remedy=reachable(one.remedy)) for one in examine(current_instance(), engine=engine)]
+    if engine not in (None, ALL_ENGINES):
+        raw = contract_findings(current_instance(), str(engine))
+    else:
+        raw = examine(current_instance(), engine=engine is not None)
+    found = [replace(one, remedy=reachable(one.remedy)) for one in raw]
     bad = [finding for finding in found if finding.counts]
     if as_json:
         echo(to_json({"ok": not bad, "findings": found}))
