@@ -141,8 +141,11 @@ def _end_with_parent() -> None:
 
 
 def _send(answers: TextIO, message: Mapping[str, Any]) -> None:
-    answers.write(json.dumps(message) + "\n")
-    answers.flush()
+    try:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+    except BrokenPipeError:  # the parent is gone: nobody is to be told
+        os._exit(os.EX_OK)
 
 
 if __name__ == "__main__":

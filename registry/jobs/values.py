@@ -277,6 +277,6 @@ class Speeds:
     of_all: float | None = None
 
     def render_s(self, audio_s: float, *, model: str | None) -> float | None:
-        """Time that a model needs for so much speech; None before anything was spoken here."""
-        ratio = self.of_models.get(model or "", self.of_all)
+        """Time that a model, None = any, needs for so much speech; None before it has spoken here."""
+        ratio = self.of_all if model is None else self.of_models.get(model)
         return None if ratio is None else audio_s * ratio

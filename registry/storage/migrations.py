@@ -229,6 +229,54 @@ HOOKS = (
     "CREATE INDEX hook_delivery_due ON hook_delivery (hook, next_s) WHERE given_up_s IS NULL",
 )
 
+# Views for other programs: their columns never change; what is to be told besides comes in a view _v2.
+VIEWS = (
+    """
+    CREATE VIEW voices_v1 AS
+    SELECT
+        voice.name AS voice,
+        version.number AS version,
+        voice.name || '@' || version.number AS name,
+        'sha256:' || version.digest AS digest,
+        version.id IN (
+            SELECT alias.version_id FROM alias WHERE alias.voice_id = voice.id AND alias.folded = 'current'
+        ) AS is_current,
+        version.origin AS origin,
+        version.consent AS consent,
+        version.engine AS engine,
+        version.model AS model,
+        version.language AS language,
+        version.description AS description,
+        version.transcript AS transcript,
+        version.reference_duration_s AS reference_duration_s,
+        version.made_by_job AS job,
+        strftime('%Y-%m-%dT%H:%M:%fZ', version.created_s, 'unixepoch') AS created_at,
+        strftime('%Y-%m-%dT%H:%M:%fZ', version.deleted_s, 'unixepoch') AS removed_at
+    FROM version JOIN voice ON voice.id = version.voice_id
+    """,
+    """
+    CREATE VIEW jobs_v1 AS
+    SELECT
+        job.name AS job,
+        job.key AS id,
+        job.kind AS kind,
+        job.status AS status,
+        job.priority AS priority,
+        job.model AS model,
+        strftime('%Y-%m-%dT%H:%M:%fZ', job.claimed_s, 'unixepoch') AS claimed_at,
+        strftime('%Y-%m-%dT%H:%M:%fZ', job.started_s, 'unixepoch') AS started_at,
+        strftime('%Y-%m-%dT%H:%M:%fZ', job.finished_s, 'unixepoch') AS finished_at,
+        (SELECT count(*) FROM line WHERE line.job_id = job.id) AS lines,
+        (SELECT count(*) FROM line WHERE line.job_id = job.id AND line.status = 'published') AS lines_done,
+        (SELECT count(*) FROM line WHERE line.job_id = job.id AND line.status = 'failed') AS lines_failed,
+        (SELECT total(json_extract(line.result_json, '$.duration_s')) FROM line WHERE line.job_id = job.id) AS audio_s,
+        job.error_code AS error_code,
+        job.error_message AS error_message,
+        json_array_length(job.warnings_json) AS warnings
+    FROM job
+    """,
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(number=1, name="voices, candidates and takes", statements=VOICES_AND_TAKES),
     Migration(number=2, name="jobs, lines and attempts", statements=LEDGER),
@@ -236,6 +284,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(number=4, name="jobs that belong to a script", statements=SCRIPTS),
     Migration(number=5, name="jobs that somebody listens to", statements=LIVE),
     Migration(number=6, name="notices to receivers outside", statements=HOOKS),
+    Migration(number=7, name="views for other programs", statements=VIEWS),
 )
 
 

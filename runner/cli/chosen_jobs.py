@@ -10,7 +10,7 @@ from registry.errors import VoiceJobsError
 from registry.jobs.jobs import JobNotFound
 from registry.jobs.lists import names_like
 from registry.storage.session import Session
-from runner.cli.console import complain
+from runner.cli.console import complain, say
 from runner.errors import UsageProblem
 from runner.exit_codes import OK
 
@@ -60,4 +60,6 @@ def choose_jobs(session: Session, names: Sequence[str], *, statuses: Sequence[st
         allowed = set(names_like(session, "*", statuses=statuses))
         chosen.names = [name for name in chosen.names if name in allowed]
     chosen.names = list(dict.fromkeys(chosen.names))
+    if not chosen.names and not chosen.errors:
+        say("no job fits")
     return chosen

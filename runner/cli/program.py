@@ -134,7 +134,7 @@ def run_command(arguments: Sequence[str]) -> int:
         say(shown.getvalue().rstrip("\n"))
         return USAGE
     except (KeyboardInterrupt, click.Abort) as stopped:
-        if not stopped.args:  # else it was said, and more
+        if not (stopped.args or getattr(stopped.__cause__, "args", ())):  # else it was said, and more
             say("interrupted")
         return INTERRUPTED
     except VoiceJobsError as error:

@@ -74,9 +74,9 @@ def wait_with_progress(instance: Instance, submitted: Submitted) -> Finished:
 
 
 def _interrupted(listed: ListedJob, *, goes_on: bool) -> str:
-    """`Interrupted. scene is kept (12 of 40 lines are done): …`"""
+    """`Interrupted. scene is kept (12 of 40 lines done): …`"""
     job, lines = listed.job, listed.lines
-    done = f" ({lines.published} of {counted(lines.total, 'line')} are done)" if lines.total else ""
+    done = f" ({lines.published} of {counted(lines.total, 'line')} done)" if lines.total else ""
     how = "the active runner goes on with it" if goes_on else "`voicejobs run` continues it"
     return f"Interrupted. {job.name} is kept{done}: {how}, `voicejobs jobs cancel {job.name}` stops it."
 

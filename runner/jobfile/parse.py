@@ -22,6 +22,7 @@ from runner.names import printable_name
 
 MAX_METADATA_BYTES = 1 << 20
 SYNTHESIZE = "synthesize"
+SCHEMA_ID = "urn:voicejobs:job-file:1"
 
 
 def parse_job(content: bytes, *, file_name: str) -> JobSpec:
@@ -165,12 +166,30 @@ _SWITCHES = ("embedding_only",)
 
 
 def job_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of job files, TOML and JSON alike."""
+    """JSON Schema (2020-12) of job files, TOML and JSON alike.
+
+    What a file breaks is told of its own kind alone, since `kind` chooses the rules.
+    """
     kinds = Annotated[JobSpec, pydantic.Discriminator("kind")]
     schema = pydantic.TypeAdapter(kinds).json_schema(by_alias=True, mode="validation")
     for name, alternatives in _ALTERNATIVES.items():
         schema["$defs"][name]["oneOf"] = [_requiring(keys) for keys in alternatives]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "voicejobs job file", **schema}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        "title": "voicejobs job file",
+        "type": "object",
+        "required": ["kind"],
+        "properties": {"kind": {"enum": list(SPEC_CLASSES)}},
+        "allOf": [
+            {
+                "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
+                "then": {"$ref": f"#/$defs/{spec_class.__name__}"},
+            }
+            for kind, spec_class in SPEC_CLASSES.items()
+        ],
+        "$defs": schema["$defs"],
+    }
 
 
 def _requiring(keys: tuple[str, ...]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ encoding, nesting, repeated keys, NaN, lone surrogates, endless numbers.
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import json
 import math
@@ -47,7 +48,6 @@ _LONG_DOTTED_KEY = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{MAX_NESTIN
 _LONG_NUMBER = re.compile(rf"(?<![0-9_])[0-9_]{{{MAX_DIGITS}}}|(?<!\w)0[xX][0-9A-Fa-f_]{{{MAX_DIGITS}}}")
 _BRACKETS = re.compile(r"[\[\]{}]")
 _BYTE_ORDER_MARKS = {
-    b"\xef\xbb\xbf": "a byte-order mark",
     b"\xff\xfe": "the byte-order mark of UTF-16",
     b"\xfe\xff": "the byte-order mark of UTF-16",
 }
@@ -95,6 +95,7 @@ def _decoded(content: bytes, file_name: str) -> str:
     if len(content) > MAX_FILE_BYTES:
         size = f"{len(content):,} bytes, over the limit of {MAX_FILE_BYTES:,}"
         raise JobFileInvalid(file_name, [f": the file has {size}."], hint=SPLIT)
+    content = content.removeprefix(codecs.BOM_UTF8)  # as some editors begin every file
     if not content.strip():
         raise JobFileInvalid(file_name, [": the file is empty."])
     for mark, name in _BYTE_ORDER_MARKS.items():

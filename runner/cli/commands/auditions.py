@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from registry.errors import NotFound
+from runner.cli.completion import job_names
 from runner.cli.console import NO_RUNNER, Command, current_instance, echo, say
 from runner.exit_codes import NEEDS_ACTION, OK
 from runner.text_format import counted
@@ -29,7 +30,7 @@ class NotSpoken(NotFound):
     cls=Command,
     examples=("voicejobs jobs play elena-design 2", "voicejobs jobs play scene-4", "voicejobs jobs play scene-4 17"),
 )
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 @click.argument("number", metavar="[N]", required=False, type=click.IntRange(min=1))
 def play(job: str, number: int | None) -> None:
     """Play the track of a job, a line, or candidates.
@@ -87,7 +88,7 @@ def _whole_of(job: Job) -> list[str]:
 
 
 @click.command("open", cls=Command, examples=("voicejobs jobs open scene-4",))
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 def open_(job: str) -> int:
     """Open a job's folder in the outbox, on a desktop.
 

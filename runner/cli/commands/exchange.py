@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.cli.completion import voice_names
 from runner.cli.console import Command, NamedPath, current_instance, echo, json_option, say, standard_output, to_json
 from runner.exit_codes import FAILED, OK
 
@@ -101,7 +102,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "voicejobs voices export elena@2 -o elena.cloneprompt   # the bare prompt, for the Swift tools",
     ),
 )
-@click.argument("voice", metavar="NAME[@N]")
+@click.argument("voice", metavar="NAME[@N]", shell_complete=voice_names)
 @click.option(
     "-o",
     "--output",

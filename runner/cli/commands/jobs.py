@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.jobs.values import JobStatus, LineStatus
+from runner.cli.completion import job_names
 from runner.cli.console import (
     NO_RUNNER,
     Command,
@@ -20,7 +21,7 @@ from runner.cli.console import (
     show,
     terminal_table,
 )
-from runner.outbox.receipt import error_entry
+from runner.outbox.receipt import error_entry, iso
 from runner.redaction import redact
 from runner.text_format import ago, counted, short, span, when
 
@@ -215,6 +216,9 @@ def _listed_json(listed: ListedJob, waits: Waits, clock: Clock) -> dict[str, Any
         "claimed_s": job.claimed_s,
         "started_s": job.started_s,
         "finished_s": job.finished_s,
+        "claimed_at": iso(job.claimed_s),
+        "started_at": iso(job.started_s),
+        "finished_at": iso(job.finished_s),
         "lines": {"total": lines.total, "published": lines.published, "failed": lines.failed},
         "time_left_s": clock.left_s(listed),
         "warnings": [redact(warning) for warning in job.warnings],
@@ -225,7 +229,7 @@ def _listed_json(listed: ListedJob, waits: Waits, clock: Clock) -> dict[str, Any
 
 
 @jobs.command("show", cls=Command, examples=("voicejobs jobs show scene-4", "voicejobs jobs show scene-4 --json"))
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 @click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(0, 100_000), help="How many lines.")
 @json_option
 def show_(job: str, lines: int, as_json: bool) -> None:
@@ -245,7 +249,6 @@ def show_(job: str, lines: int, as_json: bool) -> None:
 
 
 def _details_json(details: JobDetails, clock: Clock) -> dict[str, Any]:
-    import dataclasses
     import json
 
     from runner.outbox.waits_file import waits_of
@@ -269,12 +272,15 @@ def _details_json(details: JobDetails, clock: Clock) -> dict[str, Any]:
             }
             for line in details.lines
         ],
-        "events": [dataclasses.replace(event, message=redact(event.message)) for event in details.events],
+        "events": [
+            {"at_s": event.at_s, "at": iso(event.at_s), "kind": event.kind, "message": redact(event.message)}
+            for event in details.events
+        ],
     }
 
 
 def _event_text(event: JobEvent) -> str:
-    return event.kind if event.message == event.kind else f"{event.kind}: {event.message}"
+    return event.message if event.message.startswith(event.kind) else f"{event.kind}: {event.message}"
 
 
 def _redacted(value: Any) -> Any:

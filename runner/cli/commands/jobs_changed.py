@@ -10,6 +10,7 @@ import click
 
 from registry.jobs.values import CANCEL, OPEN_STATUSES, RETRY, RETRYABLE_STATUSES, JobStatus
 from runner.cli.commands.jobs import STATUSES, open_ledger
+from runner.cli.completion import job_names
 from runner.cli.console import NO_RUNNER, Command, current_instance, json_option, say, show
 from runner.errors import UsageProblem
 from runner.text_format import counted, size
@@ -32,7 +33,7 @@ def _chosen(function: Callable[..., int]) -> Callable[..., int]:
         type=click.Choice(STATUSES),
         help="All jobs with this status, or those of the named ones; repeatable.",
     )
-    return click.argument("names", metavar="[JOB…]", nargs=-1)(statuses(function))
+    return click.argument("names", metavar="[JOB…]", nargs=-1, shell_complete=job_names)(statuses(function))
 
 
 def _ask(names: Sequence[str], statuses: Sequence[str], request: str, *, done: str) -> int:

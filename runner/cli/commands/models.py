@@ -22,6 +22,7 @@ from runner.cli.commands.models_output import (
     talk,
     voices_by_model,
 )
+from runner.cli.completion import model_names
 from runner.cli.console import Command, LazyGroup, NamedPath, echo, globals_of, json_option, say, to_json
 from runner.text_format import counted, size
 
@@ -120,7 +121,7 @@ def list_command(chosen: ChosenDirectory, show_all: bool, as_json: bool) -> None
 
 
 @models_command("path", "voicejobs models path qwen3-tts-1.7b-base")
-@click.argument("name", default="default")
+@click.argument("name", default="default", shell_complete=model_names)
 def path_command(chosen: ChosenDirectory, name: str, as_json: bool) -> None:
     """Print the folder of model NAME; default: the default model. Exit code 3 when it is not installed."""
     from models.errors import ModelNotInstalled
@@ -145,7 +146,7 @@ def path_command(chosen: ChosenDirectory, name: str, as_json: bool) -> None:
     "voicejobs models pull mlx-community/Qwen3-TTS-12Hz-1.7B-Base-8bit",
     "voicejobs models pull --for design,lock,presets",
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=model_names)
 @click.option("--for", "kinds", metavar="WORK", help="The default models for design, lock and presets, by commas.")
 @click.option("--revision", help="A commit, tag or branch; default: the main branch.")
 def pull_command(
@@ -206,7 +207,7 @@ def _pull(chosen: ChosenDirectory, name: str, revision: str | None) -> dict[str,
 
 
 @models_command("verify", "voicejobs models verify", "voicejobs models verify qwen3-tts-1.7b-base --hashes")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=model_names)
 @click.option("--hashes", is_flag=True, help="Also read every byte and compare the hashes with the manifest.")
 def verify_command(chosen: ChosenDirectory, names: tuple[str, ...], hashes: bool, as_json: bool) -> None:
     """Check models NAMES, or all, for everything that loading would refuse. Exit code 1 when one is broken.
@@ -280,7 +281,7 @@ def migrate_command(chosen: ChosenDirectory, dry_run: bool, undo: bool, on_confl
 
 
 @models_command("rm", "voicejobs models rm qwen3-tts-0.6b-base")
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option("--force", is_flag=True, help="Even if the current version of a voice needs it.")
 def rm_command(chosen: ChosenDirectory, name: str, force: bool, as_json: bool) -> None:
     """Remove model NAME from the shared directory."""
@@ -301,7 +302,7 @@ def rm_command(chosen: ChosenDirectory, name: str, force: bool, as_json: bool) -
 
 
 @models_command("quantize", "voicejobs models quantize qwen3-tts-1.7b-base --bits 8")
-@click.argument("source")
+@click.argument("source", shell_complete=model_names)
 @click.option("--bits", type=click.Choice(["8", "6", "4"]), required=True, help="Bits per weight.")
 @click.option("--to", "target", help="Id of the new model; default: that of SOURCE, with -8bit at its end.")
 def quantize_command(chosen: ChosenDirectory, source: str, bits: str, target: str | None, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from models.named_paths import named_path
+from runner.cli.completion import job_names
 from runner.cli.console import (
     Command,
     LazyGroup,
@@ -90,7 +91,7 @@ def _shown(found: dict[str, Any]) -> list[str]:
     cls=Command,
     examples=("voicejobs script choose night-train ELENA 2",),
 )
-@click.argument("job", metavar="JOB")
+@click.argument("job", metavar="JOB", shell_complete=job_names)
 @click.argument("part", metavar="PART")
 @click.argument("candidate", metavar="N", type=click.IntRange(min=1))
 def choose(job: str, part: str, candidate: int) -> int:

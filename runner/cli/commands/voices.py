@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.cli.completion import voice_names
 from runner.cli.console import (
     Command,
     LazyGroup,
@@ -115,7 +116,7 @@ def _list_text(found: list[VoiceSummary]) -> str:
         "voicejobs voices show elena@warm",
     ),
 )
-@click.argument("voice")
+@click.argument("voice", shell_complete=voice_names)
 @json_option
 def show_(voice: str, as_json: bool) -> None:
     """Show one version of a voice: its origin and its parts."""
@@ -131,9 +132,12 @@ def show_(voice: str, as_json: bool) -> None:
 def _version_json(version: Version) -> dict[str, Any]:
     import dataclasses
 
+    from runner.outbox.receipt import iso
+
     values = {field.name: getattr(version, field.name) for field in dataclasses.fields(version) if field.name != "id"}
     embedding = values.pop("speaker_embedding")
     values["digest"] = f"sha256:{version.digest}"  # as in receipts and references
+    values["created_at"], values["removed_at"] = iso(version.created_s), iso(version.deleted_s)
     return {"name": version.name, **values, "speaker_embedding_size": len(embedding) if embedding else None}
 
 
@@ -160,7 +164,7 @@ def _version_text(version: Version, aliases: list[str]) -> str:
 
 
 @voices.command("history", cls=Command, examples=("voicejobs voices history elena",))
-@click.argument("voice")
+@click.argument("voice", shell_complete=voice_names)
 @click.option("-n", "--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="How many.")
 @json_option
 def history(voice: str, limit: int, as_json: bool) -> None:
@@ -193,8 +197,8 @@ def _at(number: int | None) -> str:
 
 
 @voices.command("diff", cls=Command, examples=("voicejobs voices diff elena@1 elena@2",))
-@click.argument("before")
-@click.argument("after")
+@click.argument("before", shell_complete=voice_names)
+@click.argument("after", shell_complete=voice_names)
 @json_option
 def diff(before: str, after: str, as_json: bool) -> None:
     """Show what changed from one version to another, and how similar their speakers are."""
@@ -229,7 +233,7 @@ def _value_text(field: str, value: object) -> str:
         "voicejobs voices alias elena warm --remove",
     ),
 )
-@click.argument("voice")
+@click.argument("voice", shell_complete=voice_names)
 @click.argument("alias", required=False)
 @click.option("--remove", is_flag=True, help="Remove the alias.")
 @json_option
@@ -254,7 +258,7 @@ def alias(voice: str, alias: str | None, remove: bool, as_json: bool) -> None:
 @voices.command(
     "rm", cls=Command, examples=("voicejobs voices rm elena@1 --why 'wrong accent'", "voicejobs voices rm elena --all")
 )
-@click.argument("voice")
+@click.argument("voice", shell_complete=voice_names)
 @click.option("--all", "every", is_flag=True, help="All versions of the voice.")
 @click.option("--why", default="", metavar="TEXT", help="Reason, kept with the tombstone.")
 def rm(voice: str, every: bool, why: str) -> None:
@@ -273,7 +277,7 @@ def rm(voice: str, every: bool, why: str) -> None:
 
 
 @voices.command("restore", cls=Command, examples=("voicejobs voices restore elena@1",))
-@click.argument("version")
+@click.argument("version", shell_complete=voice_names)
 def restore(version: str) -> None:
     """Bring a removed version back."""
     with _registry() as registry:
@@ -289,7 +293,7 @@ def restore(version: str) -> None:
         "voicejobs voices relock elena@1 --model qwen3-tts-1.7b-base --set-current",
     ),
 )
-@click.argument("voice")
+@click.argument("voice", shell_complete=voice_names)
 @click.option("--model", metavar="MODEL", help="Model for the new version; default: that of voicejobs.toml.")
 @click.option("--set-current", is_flag=True, help="Move `current` to the new version.")
 @click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner is active.")
@@ -319,7 +323,7 @@ def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
 @voices.command(
     "play", cls=Command, examples=("voicejobs voices play elena", "voicejobs voices play elena@2 -o elena.wav")
 )
-@click.argument("voice")
+@click.argument("voice", shell_complete=voice_names)
 @click.option(
     "-o", "--output", metavar="FILE.wav", type=NamedPath(to_write=True), help="Write a file instead of playing."
 )

@@ -122,7 +122,7 @@ def test_check_says_what_is_wrong_and_exits_with_1(tmp_path, capsys):
 
 
 def test_check_says_which_file_it_means_and_what_to_do(tmp_path, capsys):
-    (tmp_path / "hello.toml").write_bytes(b"\xef\xbb\xbfkind = 'design'")
+    (tmp_path / "hello.toml").write_bytes("kind = 'design'".encode("utf-16"))
     assert run_command(["check", str(tmp_path / "hello.toml")]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"{tmp_path}/hello.toml, line 1")

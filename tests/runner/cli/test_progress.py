@@ -112,6 +112,7 @@ def test_a_job_that_waits_is_expected_to_take_what_this_machine_takes(job):
     waiting = dataclasses.replace(job, status="queued", model="slow", facts={"expected_s": 30.0})
     assert estimated_s(ListedJob(job=waiting, lines=LineCounts()), speeds) == 60.0
     assert estimated_s(ListedJob(job=dataclasses.replace(waiting, model=None), lines=LineCounts()), speeds) == 15.0
+    assert estimated_s(ListedJob(job=dataclasses.replace(waiting, model="new"), lines=LineCounts()), speeds) is None
     half_done = ListedJob(job=waiting, lines=LineCounts(waiting=2, published=2))
     assert estimated_s(half_done, speeds) == 30.0
     assert estimated_s(half_done, Speeds(of_models={})) is None
@@ -128,4 +129,4 @@ def test_an_interrupted_wait_says_what_becomes_of_the_job(job, bench, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         wait_with_progress(bench.instance, None)
     said = capsys.readouterr().err
-    assert "Interrupted. scene is kept (1 of 4 lines are done): `voicejobs run` continues it" in said
+    assert "Interrupted. scene is kept (1 of 4 lines done): `voicejobs run` continues it" in said

@@ -3,6 +3,7 @@
 import json
 import re
 import tracemalloc
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -178,7 +179,6 @@ def test_an_id_that_makes_no_good_file_name_is_refused(id_):
 HOSTILE = {
     "empty": (b"", "job.toml", "is empty"),
     "blank": (b" \n\t\n", "job.json", "is empty"),
-    "utf-8 mark": (b"\xef\xbb\xbf" + SPEAK.encode(), "job.toml", "byte-order mark"),
     "utf-16": (SPEAK.encode("utf-16"), "job.toml", "UTF-16"),
     "utf-16 without mark": (SPEAK.encode("utf-16-le"), "job.toml", "NUL"),
     "latin-1": ("voice = 'é'".encode("latin-1"), "job.toml", "not UTF-8"),
@@ -245,6 +245,23 @@ def test_the_schema_is_valid_and_agrees_with_the_checker():
     for text in (DESIGN + "x = 1", DESIGN + CHARACTER.format("male"), LOCK + "candidates = 1", 'kind = "export"'):
         assert refusal(text)
         assert not validator.is_valid(tomllib.loads(text))
+
+
+def test_the_schema_tells_a_typo_of_its_own_kind_alone():
+    errors = list(jsonschema.Draft202012Validator(job_schema()).iter_errors(tomllib.loads(SPEAK + "modle = 'draft'")))
+    assert [error.message for error in errors] == ["Additional properties are not allowed ('modle' was unexpected)"]
+    assert job_schema()["$id"]
+
+
+def test_the_schema_in_the_docs_is_the_one_that_the_command_prints():
+    page = Path(__file__).parents[3] / "docs" / "job.schema.json"
+    assert json.loads(page.read_text(encoding="utf-8")) == job_schema()
+
+
+@pytest.mark.parametrize("name", ["job.toml", "job.json"])
+def test_a_mark_of_utf_8_before_a_file_means_nothing(name):
+    text = SPEAK if name.endswith("toml") else json.dumps(tomllib.loads(SPEAK))
+    assert parse_job(b"\xef\xbb\xbf" + text.encode(), file_name=name) == parse(SPEAK)
 
 
 def test_twenty_thousand_lines_are_the_limit():
