@@ -40,6 +40,7 @@ EXIT_CODES: dict[str, int] = {
     "vox-refused": FAILED,
     "request-refused": FAILED,
     "source-refused": FAILED,
+    "analyzer-failed": FAILED,
     "sound-refused": FAILED,
     "cover-refused": FAILED,
     "mastering-failed": FAILED,

@@ -14,6 +14,7 @@ import pydantic
 from pydantic import Field
 
 from registry.errors import nearest
+from runner.config.analyzer_settings import AnalyzerSettings
 from runner.config.hook_settings import HookSettings
 from runner.config.serve_settings import ServeSettings
 from runner.config.source_positions import nearest_position, repeated_toml_key, toml_positions
@@ -124,13 +125,20 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
         description="how tokens are sampled; a missing key takes the model's own value",
     )
     serve: ServeSettings = Field(default_factory=ServeSettings, description="the server, `voicejobs serve`")
+    analyzer: AnalyzerSettings = Field(
+        default_factory=AnalyzerSettings, description="how parts of scripts get their descriptions"
+    )
     hooks: list[HookSettings] = Field(
         default_factory=list, max_length=20, description="who is told when something happens"
     )
 
 
 IN_THE_FILE_ALONE = ("hooks",)  # neither the environment nor a flag sets them
-TABLES: dict[str, type[pydantic.BaseModel]] = {"sampling": SamplingSettings, "serve": ServeSettings}
+TABLES: dict[str, type[pydantic.BaseModel]] = {
+    "sampling": SamplingSettings,
+    "serve": ServeSettings,
+    "analyzer": AnalyzerSettings,
+}
 
 
 def setting_keys() -> Iterator[tuple[str, ...]]:

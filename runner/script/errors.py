@@ -8,7 +8,7 @@ NotFound
 
 from __future__ import annotations
 
-from registry.errors import InvalidInput, NotFound
+from registry.errors import InvalidInput, NotFound, VoiceJobsError
 
 
 class SourceRefused(InvalidInput):
@@ -17,3 +17,7 @@ class SourceRefused(InvalidInput):
 
 class PartNotFound(NotFound):
     code = "part-not-found"
+
+
+class AnalyzerFailed(VoiceJobsError):
+    code = "analyzer-failed"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -109,10 +109,12 @@ def production_of(
     choices: CastSpec | None,
     default_model: str,
     existing: Collection[str],
+    described: Callable[[Part], Profile | None] = lambda _: None,
 ) -> Production:
     """The cast of a script. Raises SourceRefused.
 
-    `name` is that of its drop, without a counter; `choices` a cast file; `existing` the keys of the registry's voices.
+    `name` is that of its drop, without a counter; `choices` a cast file; `existing` the keys of the registry's voices;
+    `described` what a model has said of a part.
     """
     book = spec.book or spec.id or name
     wanted = (choices.narrator.voice if choices else None) or spec.narrator
@@ -120,7 +122,7 @@ def production_of(
     wishes = _wishes_of(spec, choices)
     document = read.document
     parts = [] if spec.cast == CAST_NONE else parts_of(document, narrate=spec.narrate, aliases=read.aliases)
-    profiles = {part.slug: rules_profile(part, language=read.language) for part in parts}
+    profiles = {part.slug: described(part) or rules_profile(part, language=read.language) for part in parts}
     cast = cast_of(parts, profiles, book=book, wishes=wishes, existing=existing, share_below=spec.share_below)
     if not any(is_spoken(line, narrate=spec.narrate, is_screenplay=document.is_screenplay) for line in document.lines):
         raise SourceRefused(f"With narrate = {spec.narrate!r} nothing of {spec.source} is spoken.")

@@ -29,7 +29,9 @@ from runner.outbox.ranking import measured
 from runner.scheduling.admission import ChildSpec
 from runner.scheduling.instructions import takes_instructions
 from runner.scheduling.voice_resolution import resolve_voice
+from runner.script.analyzer.analyses import Analyses
 from runner.script.cast.casting import CastMember
+from runner.script.cast.parts import Part
 from runner.script.cast.script_files import CAST_FILE, SCRIPT_FILE, cast_toml
 from runner.script.production import (
     CAST_ASK,
@@ -59,7 +61,16 @@ class ScriptStep:
     spec: ScriptSpec
     folder: Path
     read: ReadScript
+    analyses: Analyses
     is_dropped: Callable[[], bool]  # nobody wants it any more
+
+    def unknown_parts(self) -> list[Part]:
+        """Parts that need a voice, and whose description is to be asked for first."""
+        if self.analyses.settings.backend == "rules":
+            return []
+        with self.context.database.read() as session:
+            production = self._production(session)
+        return self.analyses.missing(member.part for member in production.cast.members if member.is_new)
 
     def take(self) -> bool:
         """Make the jobs of the first stage that is not over, or end the script; returns whether it has ended.
@@ -97,6 +108,7 @@ class ScriptStep:
             choices=self._choices(),
             default_model=self.context.settings.model,
             existing=voice_keys(session),
+            described=self.analyses.known,
         )
 
     def _choices(self) -> CastSpec | None:
