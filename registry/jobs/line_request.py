@@ -53,6 +53,7 @@ class LineRequest:
     sampling: Mapping[str, float]
     max_seconds: float | None
     pause_after_s: float
+    start_s: float | None = None  # where in the track it begins
     markup: tuple[str, ...] = ()  # kinds of it that are spoken as they stand, for the receipt
 
     @property
@@ -61,10 +62,12 @@ class LineRequest:
         return not self.spoken
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `spoken` only where it differs from the text, `markup` only where there is any."""
+        """Plain values; `spoken` only where it differs from the text, `start_s` and `markup` where there is any."""
         content = {name: getattr(self, name) for name in self.__slots__}
         if self.spoken == self.text:
             del content["spoken"]
+        if self.start_s is None:
+            del content["start_s"]
         if not self.markup:
             del content["markup"]
         return {**content, "voice": self.voice.to_json(), "sampling": dict(self.sampling)}

@@ -84,6 +84,7 @@ RelativePath = Annotated[str, pydantic.AfterValidator(names.relative_path)]
 FileName = Annotated[str, pydantic.AfterValidator(names.plain_file_name)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 PauseSeconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
+StartSeconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 PartName = Annotated[str, Field(min_length=1, max_length=200)]
 BookName = Annotated[str, pydantic.AfterValidator(names.voice_name)]
 SourceFormat = Literal["fountain", "fdx", "epub", "markdown", "html", "text", "pdf", "srt", "vtt"]
@@ -209,6 +210,9 @@ class LineSpec(_Part):
     sampling: SamplingSettings | None = None
     pause_after_s: PauseSeconds | None = Field(
         None, description="Silence after the line in the track; of a line without a word, the whole pause."
+    )
+    start_s: StartSeconds | None = Field(
+        None, description="Where in the track it begins; later, where the lines before it take longer."
     )
 
 

@@ -46,6 +46,7 @@ def cues(
     """
     position = 0
     for number, line in enumerate(lines):
+        position += line.lead_samples
         start_s, end_s = position / SAMPLE_RATE_HZ, (position + line.samples) / SAMPLE_RATE_HZ
         timed = tuple(words[number]) if number < len(words) else ()
         if line.samples and not timed:
@@ -65,6 +66,7 @@ def word_list(lines: Sequence[TrackLine], words: Sequence[Sequence[TimedWord]]) 
     rows: list[str] = []
     position = 0
     for line, timed in zip(lines, words, strict=True):
+        position += line.lead_samples
         for word in _moved(timed, position / SAMPLE_RATE_HZ):
             entry = {"line": line.number, "word": word.text, "start_s": word.start_s, "end_s": word.end_s}
             rows.append(json.dumps(entry, ensure_ascii=False))

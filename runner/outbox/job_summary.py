@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.text.markup_found import markup_warning
@@ -13,6 +13,8 @@ from runner.outbox import track
 from runner.outbox.ranking import ranks
 from runner.outbox.receipt import gates_warning, summary_error, voice_entry
 from runner.text_format import counted
+
+LEAST_LATE_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +28,7 @@ class Spoken:
     file_sha256: str = ""
     said: str = ""  # its text as it was read, where that is otherwise
     language: str = ""
+    start_s: float | None = None  # where in the track it is to begin
 
 
 @dataclass(kw_only=True)
@@ -65,10 +68,25 @@ class JobSummary:
                     summary.warnings.append(gates_warning(line.file, attempts=attempts, failed=failed))
                 for warning in line.result["warnings"]:
                     said.setdefault(warning, []).append(line.file)
+        summary._place()
         summary.warnings += [_of_files(files, warning) for warning, files in said.items()]
         if summary.markup:
             summary.warnings.append(markup_warning(summary.markup))
         return summary
+
+    def _place(self) -> None:
+        """Put lines that have a place in the track there, and warn of those that come too late."""
+        if all(line.start_s is None for line in self.parts):
+            return
+        parts, late_s = track.placed([line.part for line in self.parts], [line.start_s for line in self.parts])
+        self.parts = [replace(line, part=part) for line, part in zip(self.parts, parts, strict=True)]
+        late_s = {number: seconds for number, seconds in late_s.items() if seconds >= LEAST_LATE_S}
+        if late_s:
+            number, seconds = max(late_s.items(), key=lambda item: item[1])
+            lines = "1 line begins" if len(late_s) == 1 else f"{len(late_s)} lines begin"
+            self.warnings.append(
+                f"{lines} later than asked for, since what is before takes longer: line {number} by {seconds:.1f} s."
+            )
 
     @property
     def ranks(self) -> dict[str, int]:
@@ -118,11 +136,12 @@ def _spoken(line: Line, result: JsonObject) -> Spoken:
         file_sha256=result["file_sha256"],
         said=request.spoken if request.spoken != request.text else "",
         language=request.language,
+        start_s=request.start_s,
     )
 
 
 def _pause(line: Line) -> Spoken:
-    return Spoken(line_id=line.id, file=line.file, part=_part(line, samples=0))
+    return Spoken(line_id=line.id, file=line.file, part=_part(line, samples=0), start_s=line.request.start_s)
 
 
 def _part(line: Line, *, samples: int) -> track.TrackLine:

@@ -162,6 +162,7 @@ class Planner:
             voice=voice.source,
             voice_digest=voice.digest,
             pause_after_s=own_s,
+            start_s=part.start_s if part else None,
             markup=tuple(markup),
         )
 

@@ -221,6 +221,7 @@ def _spoken_lines(
             model=spec.model if is_preset else None,
             instruct=line.direction if directs else None,
             pause_after_s=_pause_s(line, following),
+            start_s=line.start_s,
         )
 
 

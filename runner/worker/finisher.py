@@ -197,7 +197,7 @@ class Finisher:
         """The file of a job's one line: it is the whole track, when nothing is silent after it."""
         first = spoken[0]
         recent = self.recent.get(first.audio_sha256)
-        is_all = len(spoken) == 1 and first.part.pause_samples == 0
+        is_all = len(spoken) == 1 and first.part.pause_samples == first.part.lead_samples == 0
         # Another job may have asked for the same take in another format.
         return recent if is_all and recent is not None and recent.sha256 == first.file_sha256 else None
 

@@ -68,7 +68,8 @@ class JobPage:
             job = by_name(session, name)
             page = lines_after(session, job.id, after=after, limit=PAGE + 1, flagged=flagged)
             shown = page[:PAGE]
-            start_s = track_before_s(session, job.id, shown[0].position) if shown and job.facts.get("track") else None
+            follows = shown and job.facts.get("track") and all(line.request.start_s is None for line in shown)
+            start_s = track_before_s(session, job.id, shown[0].position) if follows else None
             found = listed(session, [job])[0]
             return {
                 "job": job,

@@ -12,15 +12,15 @@ import soundfile
 from models.protocol import SAMPLE_RATE_HZ
 from registry.errors import NotFound
 from registry.jobs import jobs, lines
-from registry.jobs.values import Job, Line, LineStatus
+from registry.jobs.values import Job, Line
 from runner.errors import AttachmentMissing
 from runner.jobfile.master_spec import MasterTable, TagsTable
 from runner.jobfile.specs import MasterSpec
 from runner.master.errors import SoundRefused
 from runner.master.presets import PRESETS
 from runner.master.request import ChapterSource, MasterRequest, Piece, Tags
+from runner.outbox.job_summary import JobSummary
 from runner.outbox.outbox import sha256_hex
-from runner.outbox.track import pause_samples
 from runner.text_format import counted
 from runner.worker.context import Context
 
@@ -72,17 +72,18 @@ class MasterSources:
         with self.context.database.read() as session:
             source = jobs.by_name(session, name)
             spoken = list(lines.of_job(session, source.id))
-        found, missing = [], 0
-        for line in spoken:
+        summary, by_id = JobSummary.of(spoken), {line.id: line for line in spoken}
+        found: list[Piece] = []
+        for each in summary.parts:
             self.go_on()
-            pause = pause_samples(line.request.pause_after_s)
-            if line.request.is_pause:
-                found.append(Piece("", "", pause))
-            elif line.status == LineStatus.PUBLISHED and line.result is not None:
-                voice = line.request.voice_digest or line.request.voice.name
-                found.append(Piece(str(self._audio(source, line)), voice, pause))
-            else:
-                missing += 1
+            if each.part.lead_samples:
+                found.append(Piece("", "", each.part.lead_samples))
+            path, voice = "", ""
+            if each.audio_sha256:
+                line = by_id[each.line_id]
+                path, voice = str(self._audio(source, line)), line.request.voice_digest or line.request.voice.name
+            found.append(Piece(path, voice, each.part.pause_samples))
+        missing = summary.lines - len(summary.parts)
         if missing:
             self.warnings.append(f"{counted(missing, 'line')} of {name} failed, and {_are(missing)} not heard.")
         if not any(piece.path for piece in found):

@@ -315,3 +315,31 @@ def test_the_cover_of_an_epub_is_that_of_its_finished_book(bench):
     assert bench.status("novel") == "done", bench.receipt("novel")
     (file,) = (bench.instance.outbox / "novel.master").glob("*.flac")
     assert FLAC(file).pictures[0].data == png_bytes() and FLAC(file)["album"] == ["The Night Train"]
+
+
+CAPTIONS = """1
+00:00:02,000 --> 00:00:04,000
+ELENA: I won't let you down.
+
+2
+00:00:05,500 --> 00:00:06,000
+You said that before, and a good many other things besides that nobody can remember.
+
+3
+00:00:06,100 --> 00:00:07,000
+Goodbye.
+"""
+
+
+def test_captions_are_spoken_at_their_cues_and_what_does_not_fit_is_reported(bench):
+    bench.drop_folder("film", job_toml='kind = "script"\nsource = "film.srt"\ncast = "none"\nnarrator = "ryan"\n',
+                      film_srt=CAPTIONS)  # fmt: skip
+    bench.run()
+    assert bench.status("film") == "done"
+    chapter = bench.receipt("film.chapter-1")
+    captions = read(bench, "film.chapter-1", "captions.srt")
+    assert "00:00:02,000 --> " in captions and "00:00:05,500 --> " in captions
+    (warning,) = [each for each in chapter["warnings"] if "later" in each]
+    assert warning.startswith("1 line begins later than asked for") and "line 3 by" in warning
+    sound = bench.audio("film.chapter-1", "track.wav")
+    assert not sound[: 2 * 24_000].any() and sound[2 * 24_000 : 3 * 24_000].any()
