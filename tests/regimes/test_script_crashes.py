@@ -16,12 +16,12 @@ PLAY = "INT. HOUSE\n\n" + "".join(
 )
 
 
-def drop(yard: Yard, text: str) -> None:
+def drop(yard: Yard, text: str, *, more: str = "") -> None:
     hidden = yard.inbox / ".play.tmp"
     hidden.mkdir()
     (hidden / "play.fountain").write_text(text, encoding="utf-8")
     keys = 'kind = "script"\nsource = "play.fountain"\nmodel = "tests.engines.noop:open_slow_engine"\ncandidates = 2\n'
-    (hidden / "job.toml").write_text(f'{keys}[master]\nformats = ["wav"]\nsplit = "none"\n', encoding="utf-8")
+    (hidden / "job.toml").write_text(keys + more, encoding="utf-8")
     hidden.rename(yard.inbox / "play")
 
 
@@ -30,9 +30,9 @@ def made(yard: Yard) -> dict[str, str]:
     return {str(path.relative_to(yard.outbox)): sha256(path) for path in sorted(yard.outbox.glob("*/*.wav"))}
 
 
-def undisturbed(folder: Path, text: str) -> dict[str, str]:
+def undisturbed(folder: Path, text: str, *, more: str = "") -> dict[str, str]:
     yard = Yard(folder)
-    drop(yard, text)
+    drop(yard, text, more=more)
     assert yard.drain(timeout_s=1_800) == 0
     return made(yard)
 
@@ -40,13 +40,22 @@ def undisturbed(folder: Path, text: str) -> dict[str, str]:
 def test_a_death_between_any_two_steps_loses_and_doubles_nothing(tmp_path):
     yard = Yard(tmp_path / "crashed")
     drop(yard, PLAY)
-    scripts = ("scripts.files-published:1", "scripts.step-committed:1", "scripts.step-committed:2")
-    masters = ("masters.made:1", "masters.file-published:1", "masters.outcome-committed:1")
-    for crash in (*scripts, *masters):
+    for crash in ("scripts.files-published:1", "scripts.step-committed:1", "scripts.step-committed:2"):
         assert yard.drain(VOICEJOBS_CRASH_AT=crash) == CRASH_EXIT_STATUS
     assert yard.drain() == 0
     assert yard.receipts()["play"]["status"] == "done"
     assert made(yard) == undisturbed(tmp_path / "calm", PLAY)
+
+
+def test_a_death_while_the_finished_book_is_made_gives_the_same_book(tmp_path):
+    master = '[master]\nformats = ["wav"]\npreset = "podcast"\n'
+    yard = Yard(tmp_path / "crashed")
+    drop(yard, PLAY, more=master)
+    for crash in ("masters.made:1", "masters.file-published:1", "masters.outcome-committed:1"):
+        assert yard.drain(VOICEJOBS_CRASH_AT=crash) == CRASH_EXIT_STATUS
+    assert yard.drain() == 0
+    assert yard.receipts()["play"]["status"] == "done"
+    assert made(yard) == undisturbed(tmp_path / "calm", PLAY, more=master)
 
 
 @pytest.mark.slow
