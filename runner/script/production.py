@@ -137,8 +137,9 @@ def production_of(
     )
 
 
-def design_spec(spec: ScriptSpec, production: Production, member: CastMember) -> DesignSpec:
-    """The job that makes candidates for a part."""
+def design_spec(spec: ScriptSpec, production: Production, member: CastMember, *, again: int = 0) -> DesignSpec:
+    """The job that makes candidates for a part; `again` counts those before it that sounded like another part."""
+    seed = {"seed": (spec.seed or 0) + again} if again else {}
     profile = production.profiles[member.part.slug]
     return DesignSpec(
         kind="design",
@@ -152,7 +153,7 @@ def design_spec(spec: ScriptSpec, production: Production, member: CastMember) ->
         ),
         text=audition_text(member.part),
         candidates=spec.candidates,
-        **_common(spec),
+        **{**_common(spec), **seed},
     )
 
 

@@ -21,7 +21,8 @@ from registry.jobs.values import Job
 from registry.storage.session import Session
 from registry.voices.candidates import find_candidates
 from registry.voices.errors import CandidateNotFound
-from registry.voices.lookup import resolve, voice_keys
+from registry.voices.lookup import cosine_of, resolve, voice_keys
+from registry.voices.values import Version
 from runner.jobfile.parse import spec_from_json
 from runner.jobfile.specs import CastSpec, ScriptSpec
 from runner.names import job_name_from, may_be_preset, parse_voice_reference
@@ -49,6 +50,9 @@ from runner.worker.books.script_children import HEARD, ScriptChildren
 from runner.worker.books.script_master import master_spec
 from runner.worker.context import Context
 
+ALIKE = 0.95  # the cosine of the speaker embeddings of voices that listeners would confuse
+MOST_AGAIN = 2  # designs of a part, after the first
+AGAIN = "designed_again"  # in the facts of a script: how often, by part
 CHAPTERS_AT_ONCE = 10  # that are recorded in one transaction
 
 
@@ -127,10 +131,24 @@ class ScriptStep:
 
     def _cast(self, session: Session, children: ScriptChildren, production: Production) -> bool:
         """Have voices made for the parts; whether all of them are there."""
-        new = [member for member in production.cast.members if member.is_new]
+        again = dict(jobs.get(session, self.job.id).facts.get(AGAIN, {}))
+        while True:
+            if not self._design_and_lock(session, children, production, again):
+                return False
+            alike = next((slug for slug in self._alike(session, production) if again.get(slug, 0) < MOST_AGAIN), None)
+            if alike is None:
+                return True
+            again[alike] = again.get(alike, 0) + 1
+            jobs.note_facts(session, self.job.id, **{AGAIN: again})
+
+    def _design_and_lock(
+        self, session: Session, children: ScriptChildren, production: Production, again: Mapping[str, int]
+    ) -> bool:
+        """Have new voices made, and those that are to be made again; whether all of them are there."""
+        new = [member for member in production.cast.members if member.is_new or member.part.slug in again]
         designs = [
             ChildSpec.of(
-                design_spec(self.spec, production, member),
+                design_spec(self.spec, production, member, again=again.get(member.part.slug, 0)),
                 role=f"design:{member.part.slug}",
                 name=f"{member.part.slug}.design",
             )
@@ -146,6 +164,22 @@ class ScriptStep:
             return False
         children.want(session, [self._lock(session, member, known) for member in new])
         return not children.goes_on(session, production.warnings)
+
+    def _alike(self, session: Session, production: Production) -> dict[str, str]:
+        """Parts whose new voices sound like that of an earlier one: their slugs, and a warning of each."""
+        own = {role.partition(":")[2] for role, _ in children_of(session, self.job.id) if role.startswith("lock:")}
+        earlier: list[tuple[str, Version]] = []
+        found: dict[str, str] = {}
+        for member in production.cast.members:
+            if member.shares or may_be_preset(parse_voice_reference(member.voice)):
+                continue
+            version, part = resolve(session, member.voice), member.part
+            if part.slug in own and member.candidate is None and self.spec.cast != CAST_ASK:
+                for name, other in earlier:
+                    if (cosine_of(version.speaker_embedding, other.speaker_embedding) or 0.0) > ALIKE:
+                        found[part.slug] = f"{part.name} and {name} sound alike; give one of them another voice."
+            earlier.append((part.name, version))
+        return found
 
     def _lock(self, session: Session, member: CastMember, known: Mapping[str, Job]) -> ChildSpec:
         slug = member.part.slug
@@ -189,7 +223,7 @@ class ScriptStep:
             children.want_again(session, ChildSpec.of(master, role="master", name="master"))
             if children.goes_on(session, production.warnings):
                 return False
-        children.end(session, production.warnings)
+        children.end(session, [*production.warnings, *self._alike(session, production).values()])
         return False
 
     def _pinned(self, session: Session, reference: str) -> str:

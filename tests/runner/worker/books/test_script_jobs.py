@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from functools import partial
 
 import pytest
 import soundfile
@@ -12,6 +13,8 @@ from mutagen.flac import FLAC
 
 from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL
+from tests.engines.alike import AlikeEngine
+from tests.engines.inline import InlineEngine
 from tests.runner.master.sounds import png_bytes
 from tests.runner.script.sources.conftest import CONTAINER, XHTML, package, packed
 from tests.runner.worker.bench import Bench, speak
@@ -343,3 +346,31 @@ def test_captions_are_spoken_at_their_cues_and_what_does_not_fit_is_reported(ben
     assert warning.startswith("1 line begins later than asked for") and "line 3 by" in warning
     sound = bench.audio("film.chapter-1", "track.wav")
     assert not sound[: 2 * 24_000].any() and sound[2 * 24_000 : 3 * 24_000].any()
+
+
+# ---- voices that sound alike -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alike_bench(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    return lambda alike: Bench(tmp_path, engine=InlineEngine(partial(AlikeEngine, alike=alike)))
+
+
+def test_a_voice_that_sounds_like_another_is_designed_again_with_another_seed(alike_bench):
+    bench = alike_bench(2)
+    receipt = produce(bench, keys="share_below = 0\n")
+    assert receipt["status"] == "done" and receipt["warnings"] == []
+    assert bench.receipt("play.marcus.lock-2")["voice"]["version"] == 2
+    seeds = [bench.receipt(job)["candidates"][0]["seed"] for job in ("play.marcus.design", "play.marcus.design-2")]
+    assert seeds[0] != seeds[1] and "play.elena.design-2" not in statuses(bench)
+    voices = [line["voice"] for line in bench.receipt("play.chapter-1")["lines"]]
+    assert {voice["version"] for voice in voices if voice["name"] == "play.marcus"} == {2}
+
+
+def test_voices_that_stay_alike_are_a_warning_and_are_spoken_with(alike_bench):
+    bench = alike_bench(1_000)
+    receipt = produce(bench, keys="share_below = 0\n")
+    assert receipt["status"] == "done"
+    assert receipt["warnings"] == ["MARCUS and ELENA sound alike; give one of them another voice."]
+    assert bench.receipt("play.marcus.lock-3")["voice"]["version"] == 3
