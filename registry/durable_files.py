@@ -318,6 +318,22 @@ class FileLock:
             return None  # absent, empty or half-written: nobody to name, which is an answer
         return owner if isinstance(owner, dict) else None
 
+    def is_holder_dead(self) -> bool:
+        """Whether whoever last took the lock exclusively was a process of this host that has ended.
+
+        A child that it was just starting when it was killed holds the lock a moment longer.
+        """
+        owner = self.holder()
+        if owner is None or owner.get("host") != os.uname().nodename or not isinstance(owner.get("pid"), int):
+            return False
+        try:
+            os.kill(owner["pid"], 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            return False
+        return False
+
     def describe_holder(self) -> str:
         """The holder in words, for error messages."""
         owner = self.holder()

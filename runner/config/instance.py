@@ -24,7 +24,7 @@ from registry.storage.identity import check_not_lost
 from runner.config.settings import SETTINGS_FILE, Settings, load_settings
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
 
-OWN_ATTEMPTS = 5
+OWN_ATTEMPTS, ENDING_ATTEMPTS = 5, 300
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OWN_PAUSE_S = 0.03
 
@@ -163,7 +163,7 @@ class Instance:
         self.prepare()
         lock = FileLock(self.lock_path)
         try:
-            _patiently(lock.acquire)
+            _patiently(lock.acquire, is_ending=lock.is_holder_dead)
         except Busy:
             hint = "An instance has one runner at a time; stop that one first, or let it do the work."
             message = f"Another runner is active on {self.root}: {lock.describe_holder()}."
@@ -190,12 +190,17 @@ class Instance:
         return is_locked(self.lock_path)
 
 
-def _patiently(take: Callable[[], None]) -> None:
-    """Take a lock that others may try, shared and for an instant: only one that lasts is a runner's. Raises Busy."""
-    for _ in range(OWN_ATTEMPTS - 1):
+def _patiently(take: Callable[[], None], *, is_ending: Callable[[], bool] = lambda: False) -> None:
+    """Take a lock that others may try, shared and for an instant: only one that lasts is a runner's. Raises Busy.
+
+    What a dead runner leaves behind (`is_ending`) is waited for longer.
+    """
+    for attempt in range(ENDING_ATTEMPTS):
         with contextlib.suppress(Busy):
             take()
             return
+        if attempt >= OWN_ATTEMPTS and not is_ending():
+            break
         time.sleep(OWN_PAUSE_S)
     take()
 

@@ -1,6 +1,9 @@
 """Finding an instance and owning it."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,22 @@ def test_only_one_runner_owns_an_instance_and_the_error_names_it(root):
     lock.release()
     assert not instance.runner_is_active()
     instance.own().release()
+
+
+KILLED = """
+import os, signal, sys, time
+from runner.config.instance import open_instance
+lock = open_instance(sys.argv[1], environment={}).own()
+if os.fork() == 0:  # as a child that was being started when its parent died
+    time.sleep(0.5)
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_runner_was_just_starting_keeps_the_next_one_waiting_only_a_moment(root):
+    assert subprocess.run([sys.executable, "-c", KILLED, str(root)], check=False).returncode == -signal.SIGKILL
+    open_instance(root, environment={}).own().release()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(root):
