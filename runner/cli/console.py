@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import click
 
 from runner.errors import UsageProblem
-from runner.text_format import printable, table
+from runner.text_format import NARROWEST, printable, table
 
 if TYPE_CHECKING:
     from registry.errors import VoiceJobsError
@@ -248,6 +249,21 @@ def terminal_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     """Table for stdout: on a terminal the last column is cut at its edge."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     return table(headings, rows, columns=shutil.get_terminal_size().columns if on_terminal else None)
+
+
+def wrapped(text: str, *, indent: int) -> str:
+    """Text for stdout: on a terminal broken between words, with its further rows indented; as it is elsewhere."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns, NARROWEST)
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
 
 
 def wants_colour() -> bool | None:

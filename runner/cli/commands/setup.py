@@ -22,6 +22,7 @@ from runner.cli.console import (
     show,
     terminal_table,
     to_json,
+    wrapped,
 )
 from runner.exit_codes import FAILED, NEEDS_ACTION, OK
 from runner.text_format import counted
@@ -156,9 +157,9 @@ def doctor(only_runner: bool, engine: str | None, list_checks: bool, verbose: bo
     for finding in found:
         if finding.severity == findings.OK and not verbose and finding.check not in ALWAYS_TOLD:
             continue
-        echo(f"{finding.severity:<8} {finding.check}: {finding.message}")
+        echo(wrapped(f"{finding.severity:<8} {finding.check}: {finding.message}", indent=9))
         if finding.remedy and finding.severity != findings.OK:
-            echo(f"{'':<8}   → {finding.remedy}")
+            echo(wrapped(f"{'':<8}   → {finding.remedy}", indent=13))
     checks = len({finding.check for finding in found})
     notes = sum(finding.severity == findings.NOTE for finding in found)
     echo(f"{checks} checks: {counted(len(bad), 'finding')}, {counted(notes, 'note')}")

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from registry.errors import VoiceJobsError, storage_error
-from runner.cli.console import Command, LazyGroup, to_json
+from runner.cli.console import Command, LazyGroup, to_json, wrapped
 from runner.cli.help_pages import commands
 from runner.cli.program import run_command, voicejobs
 from runner.config.settings import SETTINGS_FILE
@@ -198,3 +198,14 @@ def test_the_version_is_that_of_the_package(capsys):
     assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
     assert run_command(["--version"]) == 0
     assert VERSION in capsys.readouterr().out
+
+
+def test_a_finding_is_broken_between_words_on_a_terminal_alone(monkeypatch):
+    text = "problem  disk: the disk is nearly full, and a job of /some/long/path/that/has/no/space will not fit."
+    assert wrapped(text, indent=9) == text
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "50")
+    first, *others = wrapped(text, indent=9).splitlines()
+    assert len(others) >= 2
+    assert all(line.startswith(" " * 9) for line in others)
+    assert " ".join(line.strip() for line in (first, *others)) == text
