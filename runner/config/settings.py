@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from models.languages import canonical_language
 from registry.errors import nearest
 from runner.config.analyzer_settings import AnalyzerSettings
 from runner.config.hook_settings import HookSettings
@@ -71,7 +72,9 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     )
     models_dir: str = Field("", description='the shared model directory; "" = the platform\'s own')
     model: str = Field("default", min_length=1, description='model for jobs that name none; "draft" needs no download')
-    language: str = Field("auto", min_length=1, description="language for jobs that name none")
+    language: Annotated[str, pydantic.AfterValidator(canonical_language)] = Field(
+        "auto", min_length=1, description="language for jobs that name none"
+    )
     format: Literal["wav", "flac", "mp3", "opus", "ogg", "vorbis"] = Field(
         "wav", description="wav, flac, mp3, opus, ogg (opus by an older name) or vorbis"
     )

@@ -38,7 +38,7 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(setting
     path = settings_file('settle_s = 2\nmodel = "draft"\nlanguage = "de"\n')
     environment = {"VOICEJOBS_SETTLE_S": "3", "VOICEJOBS_MODEL": "from-environment"}
     settings = load_settings(path, environment=environment, flags={"settle_s": "4.5", "model": None})
-    assert (settings.settle_s, settings.model, settings.language) == (4.5, "from-environment", "de")
+    assert (settings.settle_s, settings.model, settings.language) == (4.5, "from-environment", "german")
     assert settings.scan_interval_s == 2.0
 
 
@@ -139,3 +139,12 @@ def test_the_written_default_file_holds_every_key_with_its_default():
 def test_settings_cannot_be_changed_after_loading():
     with pytest.raises(ValueError, match="frozen"):
         Settings().model = "x"
+
+
+def test_the_language_may_be_written_as_in_jobs(tmp_path):
+    path = tmp_path / SETTINGS_FILE
+    path.write_text('language = "pt-BR"\n')
+    assert load_settings(path).language == "portuguese"
+    path.write_text('language = "englisch"\n')
+    with pytest.raises(SettingsInvalid, match="line 1, column 1"):
+        load_settings(path)
