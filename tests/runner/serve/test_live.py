@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 from tests.runner.serve.served import Served
 
 MODEL = "tests.engines.paced:open_engine"
@@ -103,7 +103,7 @@ def test_a_client_that_goes_frees_its_row_at_once(live, listen):
     gone.go()
     listener = listen(live, "The engine has one row, and this line is in it now.")
     assert any(listener.read(PIECE_BYTES))
-    assert status_of(live, gone.job) == "cancelled"
+    wait_until(lambda: status_of(live, gone.job) == "cancelled", what="the end of the job that nobody hears")
     live.gate.touch()
     listener.read()
     assert live.ended(listener.job)["status"] == "done"
