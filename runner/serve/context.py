@@ -6,13 +6,15 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
+from starlette.types import Receive
 
+from registry.errors import VoiceJobsError
 from registry.jobs.lists import waiting_jobs
 from registry.jobs.takes import TakeStore
 from registry.storage.database import Database
@@ -117,6 +119,26 @@ class ServeContext:
                 wire_code="too_many_waiting",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
+
+
+async def for_client(receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
+    """Do work for a client, until it is done or the client has gone. Raises the project's errors as they are."""
+    error: VoiceJobsError | None = None
+    async with anyio.create_task_group() as group:
+
+        async def watch_client() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch_client)
+        try:
+            await work()
+        except VoiceJobsError as raised:  # not through the group, which would wrap it
+            error = raised
+        group.cancel_scope.cancel()
+    if error is not None:
+        raise error
 
 
 def open_serve_context(instance: Instance, *, key: str | None = None) -> ServeContext:

@@ -8,13 +8,12 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 
-import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from registry.errors import VoiceJobsError
 from registry.jobs.values import Job
-from runner.serve.context import JOB_HEADER, ServeContext
+from runner.serve.context import JOB_HEADER, ServeContext, for_client
 from runner.serve.errors import openai_error
 from runner.serve.openai.audio_encoder import MEDIA_TYPES, Samples, StreamEncoder
 from runner.serve.openai.speech_job import SpeechJobs
@@ -31,22 +30,7 @@ class SpeechAnswer(Response):
         self._wanted, self._jobs, self._context = wanted, jobs, context
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        error: VoiceJobsError | None = None
-        async with anyio.create_task_group() as group:
-
-            async def watch_client() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                group.cancel_scope.cancel()
-
-            group.start_soon(watch_client)
-            try:
-                await self._speak(send)
-            except VoiceJobsError as raised:
-                error = raised
-            group.cancel_scope.cancel()
-        if error is not None:
-            raise error
+        await for_client(receive, lambda: self._speak(send))
 
     async def _speak(self, send: Send) -> None:
         job = await self._jobs.find_or_drop(self._wanted)

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from models.languages import canonical_language
 from registry.errors import VoiceJobsError
 from runner.names import printable_name
-from runner.serve.context import JOB_HEADER, ServeContext
+from runner.serve.context import JOB_HEADER, ServeContext, for_client
 from runner.serve.errors import RequestRefused
 from runner.serve.jobs.transcription import SRT, VTT, HeardFile, phrases, require_recogniser, transcribed
 from runner.serve.jobs.uploads import Parts, malformed, new_folder, receive_parts
@@ -119,27 +119,17 @@ class _Answer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: Response | None = None
-        error: VoiceJobsError | None = None
+
+        async def hear() -> None:
+            nonlocal answer
+            heard = await transcribed(self.context, self.folder / FILE_NAME, language=self.language)
+            answer = await _SHAPES[self.wanted](heard)
+            answer.headers[JOB_HEADER] = heard.job.name
+
         try:
-            async with anyio.create_task_group() as group:
-
-                async def watch_client() -> None:
-                    while (await receive())["type"] != "http.disconnect":
-                        pass
-                    group.cancel_scope.cancel()
-
-                group.start_soon(watch_client)
-                try:
-                    heard = await transcribed(self.context, self.folder / FILE_NAME, language=self.language)
-                    answer = await _SHAPES[self.wanted](heard)
-                    answer.headers[JOB_HEADER] = heard.job.name
-                except VoiceJobsError as raised:
-                    error = raised
-                group.cancel_scope.cancel()
+            await for_client(receive, hear)
         finally:
             await _remove(self.context, self.folder)
-        if error is not None:
-            raise error
         if answer is not None:
             await answer(scope, receive, send)
 
