@@ -82,6 +82,8 @@ class SpeechWork:
     sampling: Mapping[str, float] = field(default_factory=dict)  # temperature, top_k, top_p, repetition_penalty
     max_seconds: float | None = None  # None: a cap derived from the text
     live: bool = False  # somebody listens: it takes the next free row, and its sound is wanted as it is made
+    # (characters of the text before it, seconds) of each pause; the engine process keeps them, no engine sees any
+    pauses: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

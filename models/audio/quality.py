@@ -8,7 +8,7 @@ dissimilar, misheard.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -154,13 +154,14 @@ def measure(
     finish_reason: str = "eos",
     is_seeded: bool = True,
     speech_end: SpeechEnd | None = None,
+    pauses_s: Sequence[float] = (),
 ) -> Quality:
-    """Quality of a take `(S,)` at 24 kHz, by every gate.
+    """Quality of a take `(S,)` at 24 kHz, by every gate; `pauses_s` were asked for within it.
 
     Where no seed would make another take, what follows from an estimate is doubted, and not judged. `speech_end` tells
     speech from noise in doubtful takes; without it only noise of one level is known.
     """
-    expected = spoken_time(text, language)
+    expected = spoken_time(text, language).with_silence(sum(pauses_s))
     duration_s = waveform.size / SAMPLE_RATE_HZ
     finite = all(bool(np.isfinite(block).all()) for block in blocks_of(waveform, BLOCK_SAMPLES))
     magnitudes = map(np.abs, blocks_of(waveform, BLOCK_SAMPLES, stop=waveform.size if finite else 0))
@@ -178,7 +179,7 @@ def measure(
         "too-short": waveform.size > 0 and duration_s < expected.shortest_s,
         "too-long": duration_s > expected.longest_s,
         "length-cap": finish_reason == "length",
-        "long-silence": _is_silent_for_long(silences, text, expected),
+        "long-silence": _is_silent_for_long(silences, text, expected, max(pauses_s, default=0.0)),
         "runs-on": finite and not is_silent and _runs_on(waveform, silences, expected, speech_end),
     }
     doubts = () if is_seeded else tuple(gate for gate in ESTIMATED if found[gate])
@@ -194,8 +195,8 @@ def measure(
     )
 
 
-def _is_silent_for_long(silences: Silences, text: str, expected: SpokenTime) -> bool:
-    growth_s = min(MOST_GROWTH_S, PAUSE_GROWTH * expected.expected_s)
+def _is_silent_for_long(silences: Silences, text: str, expected: SpokenTime, longest_pause_s: float) -> bool:
+    growth_s = min(MOST_GROWTH_S, PAUSE_GROWTH * (expected.expected_s - expected.silent_s)) + longest_pause_s
     gap_s = next((longest_s for marks, longest_s in LONGEST_PAUSES_S if marks.search(text.strip())), LONGEST_GAP_S)
     at_ends_s = max(silences.leading_s, silences.trailing_s)
     return silences.longest_s > gap_s + growth_s or at_ends_s > LONGEST_AT_ENDS_S + growth_s

@@ -20,6 +20,7 @@ import numpy as np
 from models.errors import EngineFailure, ModelChanged, WireError
 from models.processes.open_engine import open_engine
 from models.processes.requests import Requests, take_pipe, write_all
+from models.processes.timed_speech import TimedSpeech
 from models.processes.wire import MAX_BLOB_BYTES, Hello, Load, LoadFailed, Ready, Reply, encode
 from models.protocol import (
     PROTOCOL_VERSION,
@@ -52,6 +53,9 @@ class EngineProcess:
         self._engine: Engine | None = None
         self._running: dict[str, SpeechWork | LockWork] = {}  # work that the engine has started and not answered
         self._sent_samples: dict[str, int] = {}  # of that work, in pieces
+        self._timed: dict[str, TimedSpeech] = {}  # by the ids of its parts that the engine has
+        self._partly_given: list[TimedSpeech] = []  # has parts that the engine has not
+        self._timed_before = 0
         self._reported_s: dict[str, float] = {}  # time of the last message to the runner about a piece of work
         self._has_changed = False  # the model's files are no longer those that were loaded
 
@@ -88,6 +92,7 @@ class EngineProcess:
         except EngineFailure as error:
             content = encode(failure_of(answer.id, error))
         del self._running[answer.id]
+        self._timed = {part: timed for part, timed in self._timed.items() if timed.work.id != answer.id}
         self._sent_samples.pop(answer.id, None)
         self._reported_s.pop(answer.id, None)
         self._requests.forget(answer.id)
@@ -161,14 +166,40 @@ class EngineProcess:
             return
         failure: Exception = EngineFailure("The engine ended without an answer.")
         try:
-            for outcome in self._opened().speak(_Feed(self, first), progress=self._progress):
-                if isinstance(outcome, SpeechPiece):
-                    self._send_piece(outcome)
-                else:
-                    self._answer(outcome)
+            feed = _Feed(self, self._part_of(first))
+            for outcome in self._opened().speak(feed, progress=self._progress):
+                timed = self._timed.get(outcome.id)
+                for answer in timed.add(outcome) if timed is not None else (outcome,):
+                    self._pass_on(answer)
         except Exception as error:
             failure = error
         self._fail_running(failure)
+
+    def _pass_on(self, answer: SpeechDone | SpeechPiece | WorkFailed) -> None:
+        if isinstance(answer, SpeechPiece):
+            self._send_piece(answer)
+        else:
+            self._answer(answer)
+
+    def _part_of(self, work: SpeechWork) -> SpeechWork:
+        """The first part of a text with pauses in it; any other work itself."""
+        if not work.pauses:
+            return work
+        self._timed_before += 1
+        timed = TimedSpeech(work=work, number=self._timed_before)
+        self._partly_given.append(timed)
+        return self._next_part_of(timed)
+
+    def _next_part_of(self, timed: TimedSpeech) -> SpeechWork:
+        part = timed.next_part()
+        self._timed[part.id] = timed
+        return part
+
+    def _next_part(self, *, live: bool = False) -> SpeechWork | None:
+        """The next part of a text with pauses that has been begun."""
+        self._partly_given = [timed for timed in self._partly_given if timed.waiting]
+        timed = next((timed for timed in self._partly_given if timed.work.live or not live), None)
+        return self._next_part_of(timed) if timed is not None else None
 
     def next_speech(self) -> SpeechWork | None:
         """Speech that waits, or None while there are only the running rows.
@@ -177,11 +208,13 @@ class EngineProcess:
         the model.
         """
         while not self._has_changed:
+            if (part := self._next_part()) is not None:
+                return part
             message = self._requests.peek()
             if isinstance(message, SpeechWork):
                 self._requests.take()
                 if self._start(message):
-                    return message
+                    return self._part_of(message)
             elif message is not None or not self._running:
                 break
             else:
@@ -190,20 +223,27 @@ class EngineProcess:
 
     def next_live(self) -> SpeechWork | None:
         """Live speech that waits."""
+        if not self._has_changed and (part := self._next_part(live=True)) is not None:
+            return part
         while not self._has_changed and (work := self._requests.take_live()) is not None:
             if self._start(work):
-                return work
+                return self._part_of(work)
         return None
 
     def _progress(self, work_id: str, frames: int) -> bool:
         now_s = time.monotonic()
+        timed = self._timed.get(work_id)
+        if timed is not None:
+            timed.frames[work_id] = frames
+            work_id, frames = timed.work.id, sum(timed.frames.values())
         if now_s - self._reported_s.get(work_id, now_s) >= PROGRESS_INTERVAL_S:
             self._reported_s[work_id] = now_s
             self._send(Progress(id=work_id, frames=frames))
-        return not self._requests.is_cancelled(work_id)
+        return not (self._requests.is_cancelled(work_id) or (timed is not None and timed.is_given_up))
 
     def _fail_running(self, error: Exception) -> None:
         """Answer the work that the engine left unanswered."""
+        self._partly_given.clear()
         for work_id in sorted(self._running):
             self._answer(failure_of(work_id, error))
 

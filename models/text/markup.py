@@ -1,4 +1,4 @@
-"""A text in SSML, HTML or Markdown → the words in it, and the pauses it asks for. Pure functions.
+"""A text, plain or in SSML, HTML or Markdown → the words in it, and the pauses it asks for. Pure functions.
 
 A small set is understood, as `docs/jobs.md` lists it; what is left out is named. Whatever the input, nothing fails:
 a tag that is never closed, or closed twice, is a tag all the same.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 Markup = Literal["plain", "markdown", "html", "ssml"]
 
-LONGEST_BREAK_S = 60.0
+LONGEST_BREAK_S = 600.0
+LONGEST_SHOWN = 20
 STRENGTHS_S = {"none": 0.0, "x-weak": 0.1, "weak": 0.2, "medium": 0.4, "strong": 0.8, "x-strong": 1.5}
 _SUFFIXES: dict[str, Markup] = {
     "md": "markdown", "markdown": "markdown", "ssml": "ssml", "html": "html", "htm": "html", "xhtml": "html",
@@ -33,12 +35,24 @@ _TRANSPARENT_TEXT = """
     body nav main thead tbody td th figcaption ruby label speak p
 """
 _TRANSPARENT = frozenset(_TRANSPARENT_TEXT.split())
-_MARKED_UP = re.compile(
-    r"<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)|<!\[CDATA\[(?P<cdata>.*?)(?:\]\]>|\Z)|<!DOCTYPE[^>]*>"
-    r"|<(?P<close>/?)(?P<name>[A-Za-z][\w:.-]*)(?P<attributes>(?:\s(?:[^<>\"']|\"[^\"]*\"|'[^']*')*)?)/?>",
-    re.DOTALL,
+# A pause in square brackets: [pause 2s], [pause: 500 ms], [pause], [short pause], [long pause].
+_SPOKEN_PAUSE = (
+    r"\[\s{0,9}(?:(?P<length>short|long)[ _-])?pause"
+    r"(?:\s{0,9}[:=]?\s{0,9}(?P<number>\d{1,4}(?:[.,]\d{1,3})?)\s{0,9}(?P<unit>ms|s|secs?|seconds?))?\s{0,9}\]"
 )
-_ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+_LENGTHS = {"short": "weak", "": "medium", "long": "strong"}
+_INLINE = re.compile(
+    rf"\s*(?:<break(?P<attributes>(?:\s[^<>]{{0,200}})?)/?>(?:\s{{0,9}}</break\s{{0,9}}>)?|{_SPOKEN_PAUSE})"
+    r"(?P<marks>[,;:.!?…]{0,3})\s*",
+    re.IGNORECASE,
+)
+_MARKED_UP = re.compile(
+    rf"{_SPOKEN_PAUSE}"
+    r"|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)|<!\[CDATA\[(?P<cdata>.*?)(?:\]\]>|\Z)|<!DOCTYPE[^>]*>"
+    r"|<(?P<close>/?)(?P<name>[A-Za-z][\w:.-]*)(?P<attributes>(?:\s(?:[^<>\"']|\"[^\"]*\"|'[^']*')*)?)/?>",
+    re.DOTALL | re.IGNORECASE,
+)
+_ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'=<>`/]+))")
 _TIME = re.compile(r"\+?(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})\s*(ms|s)")
 
 
@@ -52,14 +66,33 @@ class Words:
 
     @property
     def text(self) -> str:
-        """All pieces as one text; a pause in its middle is an ellipsis, which every voice waits at."""
-        parts = [text for text, _ in self.pieces]
-        return re.sub(r"([.!?…,;:]) … ", r"\1\n\n", " … ".join(parts))
+        """All pieces as one text."""
+        return " ".join(text for text, _ in self.pieces)
+
+    @property
+    def has_pauses_within(self) -> bool:
+        """Whether something is silent before its end."""
+        return len(self.pieces) > 1 or (self.lead_s > 0 and bool(self.pieces))
 
     @property
     def last_pause_s(self) -> float:
         """The pause at the end."""
         return self.pieces[-1][1] if self.pieces else 0.0
+
+    def add(self, text: str, pause_s: float) -> None:
+        """Append a piece, perhaps an empty one, and a pause."""
+        if text:
+            self.pieces.append((text, min(pause_s, LONGEST_BREAK_S)))
+        elif self.pieces:
+            last, before_s = self.pieces[-1]
+            self.pieces[-1] = (last, min(before_s + pause_s, LONGEST_BREAK_S))
+        else:
+            self.lead_s = min(self.lead_s + pause_s, LONGEST_BREAK_S)
+
+    def ignore(self, tag: str) -> None:
+        """Note a tag that means nothing here."""
+        if tag not in self.ignored:
+            self.ignored.append(tag)
 
 
 def markup_of(text: str, *, wanted: Markup | None = None, file_name: str = "") -> Markup:
@@ -72,11 +105,55 @@ def markup_of(text: str, *, wanted: Markup | None = None, file_name: str = "") -
     return "ssml" if re.match(r"<speak[\s>]", bare) and text.rstrip().endswith("</speak>") else "plain"
 
 
+def words_in(text: str, *, wanted: Markup | None = None, file_name: str = "") -> Words:
+    """The spoken part of a text; of a plain one without its pauses, unless it is `wanted` as it stands."""
+    markup = markup_of(text, wanted=wanted, file_name=file_name)
+    return words_and_pauses(text) if markup == "plain" and wanted is None else words_of(text, markup)
+
+
 def words_of(text: str, markup: Markup) -> Words:
     """The spoken part of a text, read by its markup."""
     if markup == "plain":
         return Words([(text, 0.0)])
     return _without_tags(without_markdown(text) if markup == "markdown" else text, is_ssml=markup == "ssml")
+
+
+def words_and_pauses(text: str) -> Words:
+    """A plain text with its pauses: `<break time="2s"/>` and `[pause 2s]` are read, and nothing else."""
+    words, here = Words(), 0
+    for match in _INLINE.finditer(text) if "<" in text or "[" in text else ():
+        before = text[here : match.start()]
+        words.add(f"{before}{match['marks']}" if before.strip() else "", _pause_s(match, words))
+        here = match.end()
+    words.add(text[here:] if not here or text[here:].strip() else "", 0.0)
+    return words
+
+
+def _pause_s(match: re.Match[str], words: Words) -> float:
+    """The length of a pause of `_INLINE` or `_MARKED_UP`, in square brackets or in a tag."""
+    if match["attributes"] is None:
+        number, is_ms = match["number"], (match["unit"] or "").casefold() == "ms"
+        if number is None:
+            return STRENGTHS_S[_LENGTHS[(match["length"] or "").casefold()]]
+        return min(float(number.replace(",", ".")) / (1000 if is_ms else 1), LONGEST_BREAK_S)
+    return _break_s(_attributes(match["attributes"]), words)
+
+
+def _break_s(attributes: Mapping[str, str], words: Words) -> float:
+    wanted = attributes.get("time", "").strip()
+    if time := _TIME.fullmatch(wanted.casefold()):
+        pause_s = float(time[1]) / (1000 if time[2] == "ms" else 1)
+        if pause_s <= LONGEST_BREAK_S:
+            return pause_s
+    if wanted:
+        words.ignore(f'<break time="{wanted[:LONGEST_SHOWN]}">')
+        return LONGEST_BREAK_S if time else STRENGTHS_S["medium"]
+    return STRENGTHS_S.get(attributes.get("strength", "medium").casefold(), STRENGTHS_S["medium"])
+
+
+def _attributes(text: str) -> dict[str, str]:
+    found = _ATTRIBUTE.findall(text)
+    return {key.casefold(): html.unescape(double or single or bare) for key, double, single, bare in found}
 
 
 # ---- tags ----------------------------------------------------------------------------------------------------------
@@ -101,7 +178,7 @@ class _Reader:
         if closes:
             self._close(name)
         elif name == "break":
-            self._break(attributes)
+            self.end(_break_s(attributes, self.words))
         elif name == "sub" and "alias" in attributes:
             self.say(html.escape(attributes["alias"]))
             self._silence(name, empty=empty)
@@ -109,8 +186,8 @@ class _Reader:
             self._spells = attributes.get("interpret-as", "") in ("characters", "spell-out", "verbatim")
         elif name in _SILENT:
             self._silence(name, empty=empty or name == "meta")
-        elif name not in _TRANSPARENT | _BLOCKS and f"<{name}>" not in self.words.ignored:
-            self.words.ignored.append(f"<{name}>")
+        elif name not in _TRANSPARENT | _BLOCKS:
+            self.words.ignore(f"<{name}>")
         if name in _BLOCKS:
             self._part.append("\n\n")
 
@@ -124,25 +201,12 @@ class _Reader:
         if name == "say-as":
             self._spells = False
 
-    def _break(self, attributes: dict[str, str]) -> None:
-        time = _TIME.fullmatch(attributes.get("time", "").strip())
-        pause_s = STRENGTHS_S.get(attributes.get("strength", "medium"), STRENGTHS_S["medium"])
-        if time:
-            pause_s = float(time[1]) / (1000 if time[2] == "ms" else 1)
-        self.end(min(pause_s, LONGEST_BREAK_S))
-
     def end(self, pause_s: float) -> None:
         """The piece so far is a whole, and something is silent after it."""
         text = re.sub(r"\n\s*\n\s*", "\n\n", re.sub(r"[ \t\r\f\v]+", " ", "".join(self._part))).strip()
         text = re.sub(r" *\n *", "\n", text)
         self._part = []
-        if text:
-            self.words.pieces.append((text, pause_s))
-        elif self.words.pieces:
-            last, before_s = self.words.pieces[-1]
-            self.words.pieces[-1] = (last, min(before_s + pause_s, LONGEST_BREAK_S))
-        else:
-            self.words.lead_s = min(self.words.lead_s + pause_s, LONGEST_BREAK_S)
+        self.words.add(text, pause_s)
 
 
 def _without_tags(text: str, *, is_ssml: bool) -> Words:
@@ -150,11 +214,12 @@ def _without_tags(text: str, *, is_ssml: bool) -> Words:
     for match in _MARKED_UP.finditer(text):
         reader.say(_unwrapped(text[here : match.start()], is_ssml=is_ssml))
         here = match.end()
-        if match["cdata"] is not None:
+        if match[0].startswith("["):
+            reader.end(_pause_s(match, reader.words))
+        elif match["cdata"] is not None:
             reader.say(html.escape(match["cdata"]))
         elif match["name"] is not None:
-            found = _ATTRIBUTE.findall(match["attributes"] or "")
-            attributes = {key.casefold(): html.unescape(double or single) for key, double, single in found}
+            attributes = _attributes(match["attributes"] or "")
             reader.tag(match["name"], attributes, closes=match["close"] == "/", empty=match[0].endswith("/>"))
     reader.say(_unwrapped(text[here:], is_ssml=is_ssml))
     reader.end(0.0)

@@ -22,16 +22,23 @@ class SpokenTime:
     low_s: float
     expected_s: float
     high_s: float
+    silent_s: float = 0.0  # of all three: pauses that were asked for
 
     @property
     def shortest_s(self) -> float:
         """No voice has said all of it in less."""
-        return max(0.0, 0.5 * self.low_s - 0.1)
+        return max(0.0, 0.5 * (self.low_s - self.silent_s) - 0.1) + self.silent_s
 
     @property
     def longest_s(self) -> float:
         """A voice that goes on for longer says something else."""
-        return 1.5 * self.high_s + 2.0
+        return 1.5 * (self.high_s - self.silent_s) + 2.0 + self.silent_s
+
+    def with_silence(self, silent_s: float) -> SpokenTime:
+        """The same with pauses in the text, in all."""
+        return SpokenTime(
+            self.low_s + silent_s, self.expected_s + silent_s, self.high_s + silent_s, self.silent_s + silent_s
+        )
 
 
 # Seconds a letter of calm speech, by language; other languages have their script's.

@@ -54,6 +54,7 @@ class LineRequest:
     max_seconds: float | None
     pause_after_s: float
     start_s: float | None = None  # where in the track it begins
+    pauses: tuple[tuple[int, float], ...] = ()  # (characters of `spoken` before it, seconds) of each silence within
     markup: tuple[str, ...] = ()  # kinds of it that are spoken as they stand, for the receipt
 
     @property
@@ -62,14 +63,15 @@ class LineRequest:
         return not self.spoken
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `spoken` only where it differs from the text, `start_s` and `markup` where there is any."""
+        """Plain values; `spoken` only where it differs from the text, others where there is any."""
         content = {name: getattr(self, name) for name in self.__slots__}
         if self.spoken == self.text:
             del content["spoken"]
         if self.start_s is None:
             del content["start_s"]
-        if not self.markup:
-            del content["markup"]
+        for name in ("pauses", "markup"):
+            if not content[name]:
+                del content[name]
         return {**content, "voice": self.voice.to_json(), "sampling": dict(self.sampling)}
 
     @classmethod
@@ -77,4 +79,5 @@ class LineRequest:
         """Value of what `to_json` gave."""
         voice = VoiceSource.from_json(content["voice"])
         markup = tuple(content.get("markup", ()))
-        return cls(**{"spoken": content["text"], **content, "voice": voice, "markup": markup})
+        pauses = tuple((at, pause_s) for at, pause_s in content.get("pauses", ()))
+        return cls(**{"spoken": content["text"], **content, "voice": voice, "pauses": pauses, "markup": markup})

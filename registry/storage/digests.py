@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry.errors import InvalidInput
@@ -85,6 +85,7 @@ def take_key(
     seed: int,
     model_fingerprint: str,
     render_version: str,
+    pauses: Sequence[tuple[int, float]] = (),
 ) -> str:
     """The name of a take: everything that decides how a line sounds.
 
@@ -101,5 +102,6 @@ def take_key(
         "seed": seed,
         "model_fingerprint": model_fingerprint,
         "render_version": render_version,
+        **({"pauses": [[at, float(pause_s)] for at, pause_s in pauses]} if pauses else {}),
     }
     return sha256_of_json(content)

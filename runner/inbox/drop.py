@@ -33,10 +33,11 @@ from runner.inbox.entries import (
     tree_signature,
 )
 from runner.inbox.job_reader import JobReader, ReadJob
+from runner.inbox.line_texts import size_of_texts
 from runner.inbox.open_files import OpenFiles
 from runner.inbox.sightings import STILL_WRITTEN_S
 from runner.jobfile.parse import content_sha256
-from runner.jobfile.specs import ImportSpec, JobSpec
+from runner.jobfile.specs import ImportSpec, JobSpec, SynthesizeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import PRESET_NAMES, job_name_from, printable_name
 
@@ -68,6 +69,8 @@ class ClaimedDrop:
     voice: str | None = None  # the name that an import's file gives its voice
     referenced: Mapping[str, str] = field(default_factory=dict)  # path as the job names it → SHA-256
     problem: VoiceJobsError | None = None
+    unspeakable: BaseException | None = None  # why the texts of a checked job cannot be spoken
+    expected_s: float | None = None  # of speech
 
     @property
     def stem(self) -> str:
@@ -103,6 +106,7 @@ class Drop:
         self._reader = reader
         self._reading: Future[ReadJob] | None = None
         self._job: ReadJob | None = None
+        self._judging: Future[float | None] | None = None
         self._seems_to_speak = False
         self._referenced: dict[str, str] = {}  # copied so far, with their SHA-256
         self._copy: Copy | None = None
@@ -138,8 +142,8 @@ class Drop:
 
     @property
     def is_being_read(self) -> bool:
-        """Whether a thread reads its job file."""
-        return self._reading is not None
+        """Whether a thread reads its job file, or its texts."""
+        return self._reading is not None or (self._judging is not None and not self._judging.done())
 
     @property
     def _spec(self) -> JobSpec | None:
@@ -158,6 +162,8 @@ class Drop:
                     return None
                 if any(self._needs(other, now_s) for other in earlier) or not self._are_copied(now_s):
                     return None
+                if not self._is_judged():
+                    return None
                 self._note_other_files()
                 return self._claimed()
         except VoiceJobsError as problem:
@@ -166,6 +172,8 @@ class Drop:
 
     def _claimed(self) -> ClaimedDrop:
         job, referenced = (self._job, self._referenced) if self.problem is None else (None, {})
+        judging = self._judging if job is not None else None
+        unspeakable = judging.exception() if judging is not None else None
         return ClaimedDrop(
             claim_id=self.claim_id,
             folder=self._copies.files(self.claim_id),
@@ -178,6 +186,8 @@ class Drop:
             voice=self._imported_voice() if job is not None else None,
             referenced=referenced,
             problem=self.problem,
+            unspeakable=unspeakable,
+            expected_s=judging.result() if judging is not None and unspeakable is None else None,
         )
 
     def _job_path(self) -> Path | None:
@@ -201,6 +211,18 @@ class Drop:
             reading, self._reading = self._reading, None
             self._job = reading.result()
         return self._job is not None
+
+    def _is_judged(self) -> bool:
+        """Have the texts of a job that speaks read, once; false while a thread reads them."""
+        if not isinstance(self._spec, SynthesizeSpec):
+            return True
+        if self._judging is None:
+            folder = self._copies.files(self.claim_id)
+            size = size_of_texts(self._spec, folder=folder)
+            if not self._reader.has_room_for(size):
+                return False
+            self._judging = self._reader.judge(self._spec, folder=folder, size_bytes=size)
+        return self._judging.done()
 
     def _begin_reading(self, now_s: float) -> None:
         status = self._status()

@@ -1,6 +1,6 @@
-"""The bytes of a job file → the job in them, checked: at once, or in a thread when there are many.
+"""The bytes of a job file → the job in them, checked, and its texts judged: at once, or in a thread when it is much.
 
-The parsers take seconds for some megabytes, in which the runner goes on with everything else.
+Some megabytes take seconds, in which the runner goes on with everything else.
 """
 
 from __future__ import annotations
@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 from registry.durable_files import crash_point
+from runner.inbox.line_texts import check_texts
 from runner.jobfile.parse import parse_job, spec_to_json
-from runner.jobfile.specs import JobSpec
+from runner.jobfile.specs import JobSpec, SynthesizeSpec
 
 LARGE_BYTES = 50_000  # some 20 ms of parsing
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,7 @@ class JobReader:
     def __init__(self, pool: Callable[[], Executor] = lambda: ThreadPoolExecutor(1, "job-reader")) -> None:
         self._make_pool = pool
         self._pool: Executor | None = None
-        self._large: Future[ReadJob] | None = None
+        self._large: Future[Any] | None = None
 
     def has_room_for(self, size_bytes: int) -> bool:
         """Whether a file of this size can be read now."""
@@ -43,13 +48,20 @@ class JobReader:
 
     def read(self, content: bytes, *, file_name: str) -> Future[ReadJob]:
         """The job in a file, or the error that says why there is none, once it is done."""
-        if len(content) > LARGE_BYTES:
+        return self._do(lambda: _read(content, file_name), size_bytes=len(content))
+
+    def judge(self, spec: SynthesizeSpec, *, folder: Path, size_bytes: int) -> Future[float | None]:
+        """Expected seconds of speech of a job, or the error that says why it cannot be spoken, once it is done."""
+        return self._do(lambda: check_texts(spec, folder=folder), size_bytes=size_bytes)
+
+    def _do(self, work: Callable[[], Result], *, size_bytes: int) -> Future[Result]:
+        if size_bytes > LARGE_BYTES:
             self._pool = self._pool or self._make_pool()
-            self._large = self._pool.submit(_read, content, file_name)
-            return self._large
-        done: Future[ReadJob] = Future()
+            self._large = large = self._pool.submit(work)
+            return large
+        done: Future[Result] = Future()
         try:
-            done.set_result(_read(content, file_name))
+            done.set_result(work())
         except Exception as error:
             done.set_exception(error)
         return done

@@ -11,6 +11,7 @@ import pydantic
 
 from models.audio.file_format import FileFormat
 from models.protocol import SAMPLE_RATE_HZ
+from models.text.markup import words_in
 from models.text.spoken_form import speaks
 from registry.errors import InvalidInput, nearest
 from registry.voices.names import name_key
@@ -151,8 +152,15 @@ def _line_problems(spec: SynthesizeSpec) -> Iterator[Problem]:
             )
     if spec.lines is None and spec.voice is None:
         yield Problem((), "voice is missing.")
-    if spec.lines is not None and not any(speaks(line.text) for line in spec.lines):
+    if spec.lines is not None and not any(_speaks(line.text, spec) for line in spec.lines):
         yield Problem(("lines",), "lines hold no word to speak: no letter and no digit.")
+    if spec.text is not None and not _speaks(spec.text, spec):
+        yield Problem(("text",), "text holds no word to speak: no letter and no digit.")
+
+
+def _speaks(text: str, spec: SynthesizeSpec) -> bool:
+    """Whether there is a word in a text, beside its markup."""
+    return speaks(words_in(text, wanted=spec.markup).text)
 
 
 # The rules of `_key_combinations`, for JSON Schema.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from models.text.timed_text import shown
 from registry.jobs.line_request import VoiceSource
 from registry.jobs.values import SCRIPT, Job, JobError, Line, LineStatus
 from registry.voices.values import Version
@@ -86,7 +87,7 @@ def line_entry(line: Line) -> dict[str, Any]:
     result = line.result or {}
     is_done = line.status == LineStatus.PUBLISHED
     is_pause = line.request.is_pause
-    spoken = line.request.spoken
+    spoken = shown(line.request.spoken, line.request.pauses)
     return {
         "index": line.position,
         "id": line.key,

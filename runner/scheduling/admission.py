@@ -38,7 +38,6 @@ from runner.jobfile.specs import (
 )
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
 from runner.scheduling.blame import as_told, is_of_one_job
-from runner.scheduling.line_texts import check_texts
 from runner.scheduling.voice_resolution import sibling_for
 
 logger = logging.getLogger(__name__)
@@ -127,13 +126,14 @@ class Admission:
         if holder is not None and not self._frees_its_id(holder, drop):
             return self._answer_for_holder(drop, holder)
         try:
-            expected_s = check_texts(spec, folder=drop.folder) if isinstance(spec, SynthesizeSpec) else None
+            if drop.unspeakable is not None:
+                raise drop.unspeakable
             needs = self._needs(spec, made=drop.voice or spec.voice_made())
         except DependencyUnknown:
             raise
         except VoiceJobsError as error:
             return self._answer(drop, JobStatus.REJECTED, error=error)
-        new = self._new_job(drop, spec, needs, expected_s=expected_s)
+        new = self._new_job(drop, spec, needs)
         if holder is not None:
             return self._replace(drop, new, holder)
         job = jobs.add(self.session, new, taken=self.taken)
@@ -153,8 +153,9 @@ class Admission:
         jobs.add_event(self.session, holder.id, kind=RETRY, message=message, at_s=self.now_s)
         return Admitted(job=jobs.get(self.session, holder.id), freed_claim=holder.claim_id)
 
-    def _new_job(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs, *, expected_s: float | None) -> NewJob:
+    def _new_job(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> NewJob:
         waits = any(self._is_open(job_id) for job_id in needs.jobs)
+        expected = {} if drop.expected_s is None else {"expected_s": round(drop.expected_s, 1)}
         required = [jobs.get(self.session, job_id) for job_id, is_required in needs.jobs.items() if is_required]
         failed = next((job for job in required if job.status in LOST_STATUSES and not self._is_open(job.id)), None)
         return NewJob(
@@ -174,7 +175,7 @@ class Admission:
             makes_voice=name_key(made) if (made := drop.voice or spec.voice_made()) else None,
             dependencies=needs.jobs,
             voices=tuple(dict.fromkeys(needs.voices)),
-            facts={**self._file_facts(drop), **({} if expected_s is None else {"expected_s": round(expected_s, 1)})},
+            facts={**self._file_facts(drop), **expected},
             live=take_live_drop(self.session, drop.dropped_name, drop.content_sha256 or ""),
         )
 

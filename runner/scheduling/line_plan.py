@@ -12,10 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.languages import AUTO
-from models.text.paragraphs import paragraphs
-from models.text.sentences import split_text
-from models.text.spoken_form import speaks, spoken_form
+from models.text.spoken_form import spoken_form
 from registry.jobs.line_request import LineRequest
 from registry.storage.digests import canonical_json
 from registry.voices.names import name_key
@@ -23,9 +20,6 @@ from registry.voices.names import name_key
 SEED_LIMIT = 1 << 31
 MAX_CRASHES = 3  # engine deaths over one line or recording before it is quarantined
 MAX_FAILURES = 3  # failed renderings of it that another try might have made good
-MAX_LINE_CHARACTERS = 2_000  # of a text that is cut into lines; the engine cuts further where its model must
-PARAGRAPH_PAUSE_S = 0.6
-SENTENCE_PAUSE_S = 0.2
 WORDLESS_PAUSE_S = 1.4  # of a line without a word: a scene break, an ellipsis
 
 # Names that the outbox folder needs for itself, without their extension.
@@ -87,32 +81,6 @@ def _safe_stem(line_id: str) -> str:
     return f"_{stem}" if special else stem
 
 
-def cut_text(text: str, *, longest: int = MAX_LINE_CHARACTERS, is_file: bool = False) -> list[tuple[str, float | None]]:
-    """A long text as lines with the pause after each: a paragraph is a line; an overlong one is cut after sentences.
-
-    A paragraph without a word has no pause yet: it is one. Single newlines of a short text that is no file stay in it.
-    """
-    is_short = len(text) <= longest
-    if (
-        is_short
-        and not is_file
-        and re.search(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n").strip()) is None
-    ):
-        return [(text.strip(), 0.0)]
-    parts = paragraphs(text).texts
-    if is_short and len(parts) == 1:
-        return [(text.strip(), 0.0)]
-    lines: list[tuple[str, float | None]] = []
-    for part in parts:
-        if not speaks(part):
-            lines.append((part, None))
-            continue
-        pieces = split_text(part, language=AUTO, max_characters=longest, max_words=longest)
-        lines += [(piece, SENTENCE_PAUSE_S) for piece in pieces[:-1]]
-        lines += [(piece, PARAGRAPH_PAUSE_S) for piece in pieces[-1:]]
-    return [*lines[:-1], *((piece, pause_s and 0.0) for piece, pause_s in lines[-1:])]
-
-
 def merged_sampling(*layers: Mapping[str, Any] | None) -> dict[str, float]:
     """Sampling settings, later layers over earlier ones; keys that nobody gave are left to the model."""
     merged: dict[str, float] = {}
@@ -130,4 +98,5 @@ def spoken_content(request: LineRequest) -> dict[str, Any]:
         "sampling": dict(request.sampling),
         "max_seconds": request.max_seconds,
         "voice_digest": request.voice_digest,
+        **({"pauses": [list(pause) for pause in request.pauses]} if request.pauses else {}),
     }

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from models.audio.encoder import check_can_write
+from models.text.markup import Words
 from models.text.pronunciation import Respellings
-from models.text.spoken_form import has_word, spoken_form
+from models.text.spoken_form import spoken_form
+from models.text.timed_text import TimedText, timed_text
 from registry.errors import InvalidInput
 from registry.jobs.line_request import LineRequest
 from registry.jobs.values import NewLine
 from registry.storage.digests import canonical_json
 from registry.storage.session import Session
 from runner.config.settings import Settings
+from runner.inbox.line_texts import job_texts
 from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.specs import DesignSpec, LineSpec, SynthesizeSpec
 from runner.scheduling.instructions import instruction_warnings
@@ -28,7 +31,6 @@ from runner.scheduling.line_plan import (
     merged_sampling,
     spoken_content,
 )
-from runner.scheduling.line_texts import job_texts
 from runner.scheduling.pronunciation_file import NONE, PRONUNCIATIONS_HINT
 from runner.scheduling.voice_resolution import ModelNames, ResolvedVoice, described_voice, resolve_voice
 
@@ -64,7 +66,8 @@ class Planner:
         """N candidates: one text, one description, N seeds."""
         voice = described_voice(spec.design_instruction())
         model = self.models.for_ability(voice.ability, wanted=spec.model)
-        request = self._request(spec, None, text=spec.text, spoken=spoken_form(spec.text), voice=voice)
+        spoken = timed_text(Words([(spec.text, 0.0)]), spoken_form)
+        request = self._request(spec, None, text=spec.text, spoken=spoken, voice=voice)
         first_seed = self._seeds(spec)(request, None)
         lines = [
             NewLine(
@@ -98,7 +101,7 @@ class Planner:
                 spec,
                 part,
                 text=part.text,
-                spoken=tables[name].spoken(part.text),
+                spoken=timed_text(texts.pieces.get(position, Words([(part.text, 0.0)])), tables[name].spoken),
                 voice=voices[name],
                 markup=texts.markup.get(position, ()),
             )
@@ -138,7 +141,7 @@ class Planner:
         part: LineSpec | None,
         *,
         text: str,
-        spoken: str,
+        spoken: TimedText,
         voice: ResolvedVoice,
         markup: Sequence[str] = (),
     ) -> LineRequest:
@@ -149,20 +152,21 @@ class Planner:
             part.pause_after_s if part else None,
             spec.pause_after_s if isinstance(spec, SynthesizeSpec) else None,
         )
-        is_said = has_word(spoken)
+        is_said = bool(spoken.spoken)
         if own_s is None:
-            own_s = (job_s or 0.0) if is_said else max(job_s or 0.0, WORDLESS_PAUSE_S)
+            own_s = (job_s or 0.0) if is_said or spoken.end_s else max(job_s or 0.0, WORDLESS_PAUSE_S)
         return LineRequest(
             text=text,
-            spoken=spoken if is_said else "",
+            spoken=spoken.spoken,
             instruct=(part.instruct if part else None) or job_instruct,
             language=(part.language if part else None) or spec.language or self.settings.language,
             max_seconds=sampling.pop("max_seconds", None),
             sampling=sampling,
             voice=voice.source,
             voice_digest=voice.digest,
-            pause_after_s=own_s,
+            pause_after_s=own_s + spoken.end_s,
             start_s=part.start_s if part else None,
+            pauses=spoken.pauses,
             markup=tuple(markup),
         )
 

@@ -15,12 +15,12 @@ from runner.config.instance import Instance
 from runner.errors import CHECK_HINT, JobFileInvalid, NoRecogniser
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
+from runner.inbox.line_texts import JobTexts, expected_s, job_texts
 from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
 from runner.jobfile.specs import AUTO_TRANSCRIPT, JobSpec, LockSpec, SynthesizeSpec, TranscribeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
-from runner.scheduling.line_texts import JobTexts, expected_s, job_texts
 from runner.submission.job_models import downloads_of, models_of, render_s_of, warnings_about_instructions
 
 

@@ -17,10 +17,10 @@ from registry.storage.database import Database
 from registry.storage.session import Session
 from runner.config.instance import Instance
 from runner.config.model_names import CLONE, DESIGN
+from runner.inbox.line_texts import JobTexts
 from runner.jobfile.specs import DesignSpec, JobSpec, LineSpec, LockSpec, RelockSpec, SynthesizeSpec
 from runner.names import may_be_preset, parse_voice_reference
 from runner.scheduling.instructions import instruction_warnings
-from runner.scheduling.line_texts import JobTexts
 from runner.scheduling.voice_resolution import ModelNames, preset_voice, resolve_voice
 from runner.text_format import size
 

@@ -89,11 +89,13 @@ class LineTask:
             sampling=request.sampling,
             max_seconds=request.max_seconds,
             live=live,
+            pauses=request.pauses,
         )
 
     def expected(self) -> SpokenTime:
         """How long the line lasts: progress and deadlines follow from it."""
-        return spoken_time(self.line.request.spoken, self.line.request.language)
+        request = self.line.request
+        return spoken_time(request.spoken, request.language).with_silence(sum(pause_s for _, pause_s in request.pauses))
 
     def measured(self, done: SpeechDone, sound: Sound, *, is_seeded: bool, verify: str) -> Quality:
         """Quality of a take of this line."""
@@ -105,6 +107,7 @@ class LineTask:
             finish_reason=done.finish_reason,
             is_seeded=is_seeded,
             speech_end=None if verify == "off" else find_detector(),
+            pauses_s=[pause_s for _, pause_s in request.pauses],
         )
 
     def add_result(
@@ -168,6 +171,7 @@ def key_of(line: Line, facts: EngineFacts) -> str:
         seed=line.seed,
         model_fingerprint=facts.model_fingerprint,
         render_version=facts.render_version,
+        pauses=request.pauses,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from models.languages import canonical_language
 from models.named_paths import is_no_text
+from models.text.markup import words_in
 from models.text.spoken_form import speaks
 from registry.errors import VoiceJobsError
 from registry.voices.names import DIGEST_PREFIX, name_key
@@ -86,7 +87,7 @@ def _text(body: Mapping[str, Any], limit: int) -> str:
         raise refused("input", f"`input` has {len(text):,} characters; the limit is {limit:,}.", code="string_too_long")
     if is_no_text(text):
         raise refused("input", "`input` holds half of a surrogate pair.")
-    if not speaks(text):
+    if not speaks(words_in(text).text):
         raise refused("input", "`input` holds no word to speak: no letter and no digit.")
     return text
 

@@ -13,6 +13,7 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.tts import SynthesizeStopped, SynthesizeVoice
 
 from models.protocol import SAMPLE_RATE_HZ
+from models.text.markup import words_in
 from models.text.sentences import PAUSES_S
 from models.text.spoken_form import speaks
 from runner.serve.context import ServeContext
@@ -79,7 +80,7 @@ class Speaker:
         chosen: ChosenVoice | None = None
         with utterance.texts:
             async for text in utterance.texts:
-                if not speaks(text):
+                if not speaks(words_in(text).text):
                     continue
                 chosen = chosen or await self._choose(utterance.voice)
                 if self._has_begun:

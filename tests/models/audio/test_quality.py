@@ -60,3 +60,10 @@ def test_what_was_measured_orders_takes_and_not_what_was_estimated():
     assert first.badness() == second.badness()
     loud = np.clip(tone(2.0, amplitude=3), -1, 1)
     assert measure(loud, text=TEXT).badness() > measure(tone(60), text=TEXT).badness()[:2]
+
+
+def test_pauses_that_were_asked_for_are_no_fault_and_others_are():
+    take = np.concatenate([tone(1.2), np.zeros(8 * SAMPLE_RATE_HZ, np.float32), tone(0.9)])
+    assert measure(take, text=TEXT, pauses_s=[8.0]).failed == ()
+    assert "long-silence" in measure(take, text=TEXT, pauses_s=[1.0]).failed
+    assert measure(tone(2.5), text=TEXT, pauses_s=[8.0]).failed == ("too-short",)

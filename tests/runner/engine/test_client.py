@@ -15,9 +15,11 @@ from models.protocol import (
     LockDone,
     LockWork,
     ModelChoice,
+    PresetVoice,
     Progress,
     SpeechDone,
     SpeechPiece,
+    SpeechWork,
     WorkFailed,
 )
 from runner.engine.client import (
@@ -446,3 +448,15 @@ def test_live_work_is_done_before_all_other_work_that_waits(make_bench, tmp_path
     bench.wait_for(SpeechDone, count=41)
     spoken = [event.id for event in bench.events if isinstance(event, SpeechDone)]
     assert spoken.index("live") < 20  # as soon as the engine has read it: how soon is for a busy machine to say
+
+
+def test_a_line_with_pauses_comes_back_as_one_take(loaded):
+    work = SpeechWork(
+        id="line", text="One here. Two here.", voice=PresetVoice(name="ryan"), seed=1, pauses=((10, 3.0),)
+    )
+    loaded.client.submit(work)
+    done = loaded.wait_for(SpeechDone)
+    assert done.id == "line"
+    assert done.waveform.size / SAMPLE_RATE_HZ > 4
+    loaded.say("another")
+    assert loaded.wait_for(SpeechDone, count=2).id == "another"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.scheduling.line_plan import Ordinals, cut_text, derived_seed, line_files, merged_sampling, retry_seed
+from runner.scheduling.line_plan import Ordinals, derived_seed, line_files, merged_sampling, retry_seed
 
 CONTENT = {"text": "Hello.", "voice_digest": "abc", "instruct": None}
 
@@ -53,20 +53,6 @@ def test_file_names_come_from_ids_and_numbers_and_never_collide(ids, files):
 def test_many_lines_sort_by_name():
     files = line_files([None] * 120, extension="ogg")
     assert files == sorted(files)
-
-
-def test_a_text_is_cut_into_paragraphs_and_overlong_ones_after_sentences():
-    text = "One. Two.\nStill one.\n\nThree is long. Four."
-    assert cut_text(text, longest=16) == [
-        ("One. Two.", 0.6), ("Still one.", 0.6), ("Three is long.", 0.2), ("Four.", 0.0),
-    ]  # fmt: skip
-
-
-def test_no_word_is_lost_when_a_text_is_cut():
-    text = "word " * 3000 + "end。" + "字" * 5000
-    pieces = [piece for piece, _ in cut_text(text)]
-    assert max(map(len, pieces)) <= 2000
-    assert "".join("".join(pieces).split()) == "".join(text.split())
 
 
 def test_the_later_sampling_layer_wins_and_unset_keys_do_not_count():

@@ -196,12 +196,61 @@ def test_markup_that_is_wanted_is_read(bench):
     assert (line["text"], line["warnings"]) == ("Tom & Jerry.", [])
 
 
-def test_a_job_whose_markup_leaves_no_word_says_so_in_check_and_run(bench, tmp_path):
-    job = speak("<speak><break time='2s'/></speak>")
-    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
-    assert "no word" in check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).problems[0]
+BREAKS = "<speak>" + '<break time="1s"/>' * 5_000 + "</speak>"  # large jobs are read and planned in threads
+WORDLESS = {
+    "marks-in-lines": speak("...", "* * *"),
+    "invisible-lines": speak("\u200b\u2060", "\u00ad"),
+    "pauses-in-lines": speak("[pause 2s]", '<break time="1s"/>'),
+    "ssml-in-lines": speak("<speak><break time='2s'/></speak>"),
+    "html-in-lines": speak("<script>x()</script>", markup="html"),
+    "many-lines": speak(*["[pause 2s] * * *"] * 5_000),
+    "marks": 'kind = "synthesize"\nvoice = "ryan"\ntext = "* * *"\n',
+    "pauses": 'kind = "synthesize"\nvoice = "ryan"\ntext = "[pause 2s] … [pause]"\n',
+    "much-markup": f'kind = "synthesize"\nvoice = "ryan"\ntext = \'{BREAKS}\'\n',
+}
+
+
+@pytest.mark.parametrize("job", WORDLESS.values(), ids=WORDLESS)
+def test_a_job_without_a_word_beside_its_markup_is_refused_with_its_place_by_check_and_run(bench, tmp_path, job):
+    (tmp_path / "empty.toml").write_text(job, encoding="utf-8")
+    (problem,) = check_file(str(tmp_path / "empty.toml"), instance=Instance(tmp_path, Settings())).problems
     receipt = receipt_of(bench, "empty", job)
-    assert (receipt["status"], "no word" in receipt["error"]["message"]) == ("rejected", True)
+    assert receipt["status"] == "rejected"
+    assert receipt["error"]["message"] in problem
+    assert "line 3" in problem or "line 4" in problem
+    assert "no word" in problem
+
+
+UNSPEAKABLE = {
+    "many-marks.txt": b"* * *\n\n" * 20_000,
+    "many-pauses.txt": b"[pause 2s]\n\n" * 10_000,
+    "invisible.txt": "\u200b\n\n".encode() * 20_000,
+    "breaks.ssml": BREAKS.encode(),
+    "script.html": b"<script>" + b"go(); " * 20_000 + b"</script>",
+    "image.md": b"![a picture](a.png)\n\n" * 5_000,
+    "many-paragraphs.txt": b"Word.\n\n" * 20_001,
+    "control.txt": b"A long line of words. " * 5_000 + b"\x07",
+}
+
+
+@pytest.mark.parametrize("file", UNSPEAKABLE)
+def test_a_long_file_that_cannot_be_spoken_is_refused_by_check_and_run_alike(bench, tmp_path, file):
+    content = UNSPEAKABLE[file]
+    (tmp_path / file).write_bytes(content)
+    (tmp_path / "job.toml").write_text(f'kind = "synthesize"\nvoice = "ryan"\ntext_file = "{file}"\n')
+    (problem,) = check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).problems
+    receipt = receipt_of(bench, "book", text_file_job(bench, content, file=file))
+    assert (receipt["status"], receipt["kind"]) == ("rejected", "synthesize")
+    assert receipt["error"]["message"] in problem
+    assert file in problem
+
+
+def test_pauses_within_a_line_are_in_its_receipt_and_its_take(bench):
+    with_pause, other, without = lines_of(bench, "scene", "One [pause 2s] two.", "One [pause 1s] two.", "One two.")
+    assert (with_pause["text"], with_pause["spoken"]) == ("One two.", "One [pause 2s] two.")
+    assert "spoken" not in without
+    assert len({line["take"] for line in (with_pause, other, without)}) == 3
+    assert bench.engine.submitted[0].pauses == ((4, 2.0),)
 
 
 # ---- takes -------------------------------------------------------------------------------------------------------

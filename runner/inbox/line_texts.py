@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ from pathlib import Path
 import pydantic
 
 from models.languages import AUTO, canonical_language
-from models.text.markup import Words, markup_of, words_of
+from models.text.markup import LONGEST_BREAK_S, Words, markup_of, words_in
 from models.text.markup_found import markup_in, markup_warning
+from models.text.paragraphs import paragraphs
+from models.text.sentences import split_text
 from models.text.spoken_form import speaks
 from models.text.spoken_time import spoken_time
 from models.text.text_file import text_of
@@ -22,11 +25,13 @@ from registry.errors import InvalidInput, StorageError, VoiceJobsError
 from runner.errors import AttachmentMissing
 from runner.inbox.attachments import lost_or_refused
 from runner.jobfile.specs import MAX_LINES, LineSpec, SynthesizeSpec
-from runner.scheduling.line_plan import cut_text
 
 MAX_TEXT_FILE_BYTES = 4 << 20
 SHORTER = "Cut it into chapters."
 SHORT_CHARACTERS = 20_000  # some 10 ms
+LONGEST_CUT = 2_000  # characters of a line that a text is cut into; the engine cuts further where its model must
+PARAGRAPH_PAUSE_S = 0.6
+SENTENCE_PAUSE_S = 0.2
 SHOWN = 5  # tags that a warning names
 WORDLESS = "…"  # stands for a line of which its markup leaves no word
 
@@ -38,6 +43,7 @@ class JobTexts:
     lines: Sequence[LineSpec]
     markup: Mapping[int, Sequence[str]] = field(default_factory=dict)  # by position from 1: spoken as it stands
     ignored: Sequence[str] = ()  # tags that were read, and mean nothing here
+    pieces: Mapping[int, Words] = field(default_factory=dict)  # by position: of a line with pauses within it
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what may sound otherwise than it was meant."""
@@ -65,7 +71,7 @@ def _of_text(spec: SynthesizeSpec, folder: Path | None) -> JobTexts:
         assert folder is not None  # parse_job and the inbox have checked that
         text = read_text(folder / name)
     markup = markup_of(text, wanted=spec.markup, file_name=name)
-    words = words_of(text, markup)
+    words = words_in(text, wanted=spec.markup, file_name=name)
     pieces = list(_pieces(words, is_file=bool(name)))
     if len(pieces) > MAX_LINES:
         where = name or "The text"
@@ -94,19 +100,20 @@ def read_text(path: Path) -> str:
 def check_texts(spec: SynthesizeSpec, *, folder: Path) -> float | None:
     """Expected length of the speech in seconds, None while a file cannot be read. Raises InvalidInput for texts that
     can never be spoken.
-
-    The markup of long ones is read, and their paragraphs are counted, when the job is planned.
     """
     with contextlib.suppress(AttachmentMissing, StorageError):
-        texts = [spec.text] if spec.text is not None else [line.text for line in spec.lines or ()]
-        if spec.text_file is not None:
-            texts = [read_text(folder / spec.text_file)]
-            if not speaks(texts[0]):
-                raise InvalidInput(f"{spec.text_file} holds no word to speak: no letter and no digit.")
-        if sum(map(len, texts)) <= SHORT_CHARACTERS:
-            texts = [line.text for line in job_texts(spec, folder=folder).lines]
-        return expected_s(texts, language=spec.language or AUTO)
+        texts = job_texts(spec, folder=folder)
+        return expected_s([line.text for line in texts.lines], language=spec.language or AUTO)
     return None
+
+
+def size_of_texts(spec: SynthesizeSpec, *, folder: Path) -> int:
+    """How much there is to be read: characters in a job, bytes in a file."""
+    if spec.text_file is not None:
+        with contextlib.suppress(OSError):  # reading it says what is wrong with it
+            return (folder / spec.text_file).stat().st_size
+        return 0
+    return len(spec.text or "") + sum(len(line.text) for line in spec.lines or ())
 
 
 def expected_s(texts: Sequence[str], *, language: str) -> float:
@@ -133,19 +140,48 @@ def _pieces(words: Words, *, is_file: bool) -> Iterator[tuple[str, float | None]
         yield last, pause_s if pause_s or number < len(words.pieces) else last_pause_s
 
 
+def cut_text(text: str, *, longest: int = LONGEST_CUT, is_file: bool = False) -> list[tuple[str, float | None]]:
+    """A long text as lines with the pause after each: a paragraph is a line; an overlong one is cut after sentences.
+
+    A paragraph without a word has no pause yet: it is one. Single newlines of a short text that is no file stay in it.
+    """
+    is_short = len(text) <= longest
+    if (
+        is_short
+        and not is_file
+        and re.search(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n").strip()) is None
+    ):
+        return [(text.strip(), 0.0)]
+    parts = paragraphs(text).texts
+    if is_short and len(parts) == 1:
+        return [(text.strip(), 0.0)]
+    lines: list[tuple[str, float | None]] = []
+    for part in parts:
+        if not speaks(part):
+            lines.append((part, None))
+            continue
+        pieces = split_text(part, language=AUTO, max_characters=longest, max_words=longest)
+        lines += [(piece, SENTENCE_PAUSE_S) for piece in pieces[:-1]]
+        lines += [(piece, PARAGRAPH_PAUSE_S) for piece in pieces[-1:]]
+    return [*lines[:-1], *((piece, pause_s and 0.0) for piece, pause_s in lines[-1:])]
+
+
 def _of_lines(spec: SynthesizeSpec, lines: Sequence[LineSpec]) -> JobTexts:
-    read = [(line, markup_of(line.text, wanted=spec.markup)) for line in lines]
-    if all(markup == "plain" for _, markup in read):
-        return JobTexts(lines=lines, markup=_markup_in(lines) if spec.markup is None else {})
     ignored: dict[str, None] = {}
-    plain: list[LineSpec] = []
-    for line, markup in read:
-        words = words_of(line.text, markup)
+    read: list[LineSpec] = []
+    pieces: dict[int, Words] = {}
+    plain: set[int] = set()
+    for position, line in enumerate(lines, start=1):
+        markup = markup_of(line.text, wanted=spec.markup)
+        words = words_in(line.text, wanted=spec.markup)
         ignored |= dict.fromkeys(words.ignored)
-        plain.append(_as_read(line, words) if markup != "plain" else line)
-    is_read = {position for position, (_, markup) in enumerate(read, start=1) if markup != "plain"}
-    found = {} if spec.markup else {n: kinds for n, kinds in _markup_in(plain).items() if n not in is_read}
-    return JobTexts(lines=plain, markup=found, ignored=list(ignored))
+        read.append(line if words.pieces == [(line.text, 0.0)] else _as_read(line, words))
+        if words.has_pauses_within:
+            pieces[position] = _within(words, position)
+        if markup == "plain" and spec.markup is None:
+            plain.add(position)
+    found = {n: kinds for n, kinds in _markup_in(read).items() if n in plain} if plain else {}
+    return JobTexts(lines=read, markup=found, ignored=list(ignored), pieces=pieces)
 
 
 def _as_read(line: LineSpec, words: Words) -> LineSpec:
@@ -153,6 +189,18 @@ def _as_read(line: LineSpec, words: Words) -> LineSpec:
     asked_s = words.last_pause_s + (0.0 if words.pieces else words.lead_s)
     pause_s = (line.pause_after_s or 0.0) + asked_s if asked_s else line.pause_after_s
     return line.model_copy(update={"text": words.text or WORDLESS, "pause_after_s": pause_s})
+
+
+def _within(words: Words, position: int) -> Words:
+    """Everything but the pause at the end. Raises InvalidInput when it is silent for too long."""
+    *before, (last, _) = words.pieces
+    silent_s = words.lead_s + sum(pause_s for _, pause_s in before)
+    if silent_s > LONGEST_BREAK_S:
+        raise InvalidInput(
+            f"The pauses within line {position} are {silent_s:,.0f} s; at most {LONGEST_BREAK_S:,.0f} s are possible.",
+            hint="Make it several lines, each with `pause_after_s`.",
+        )
+    return Words([*before, (last, 0.0)], lead_s=words.lead_s)
 
 
 def _markup_in(lines: Sequence[LineSpec]) -> dict[int, Sequence[str]]:
