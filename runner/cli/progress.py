@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from registry.jobs.values import JobStatus, ListedJob
-from runner.cli.console import say
+from runner.cli.console import NO_RUNNER, say
+from runner.exit_codes import OK
 from runner.outbox.progress_file import NOTHING, is_finishing, time_left_s
 from runner.outbox.waits_file import NETWORK
 from runner.text_format import counted, short, span
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from runner.config.instance import Instance
     from runner.outbox.progress_file import UnderWay
     from runner.outbox.waits_file import Wait
+    from runner.submission.checked_job import JobOnDisk
     from runner.submission.drop_writer import Submitted
 
 REDRAW_S = 0.1
@@ -71,6 +73,33 @@ def wait_with_progress(instance: Instance, submitted: Submitted) -> Finished:
             raise
         say(_interrupted(line.listed, goes_on=instance.runner_is_active()))
         raise KeyboardInterrupt("said") from None
+
+
+def end_text(finished: Finished) -> str:
+    """`scene: done, 1 warning`, its warnings and its error, a line each."""
+    warnings = finished.receipt["warnings"]
+    said = f", {counted(len(warnings), 'warning')}" if warnings else ""
+    text = "\n  ".join((f"{finished.job}: {finished.status}{said}", *warnings))
+    return f"{text}\n{finished.error_text}" if finished.error_text else text
+
+
+def drop_version(instance: Instance, job: JobOnDisk, *, wait: bool) -> int:
+    """Drop a job that makes a version of a voice; say where it is or, having waited, the version. An exit code."""
+    from runner.submission.drop_writer import submit_job
+
+    submitted = submit_job(instance, job)
+    if not wait:
+        say(f"dropped {submitted.path}")
+        if not instance.runner_is_active():
+            say(NO_RUNNER)
+        return OK
+    finished = wait_with_progress(instance, submitted)
+    if finished.exit_code or finished.receipt["warnings"]:
+        say(end_text(finished))
+    if finished.exit_code == OK:
+        made = finished.receipt["voice"]
+        say(f"{made['name']}@{made['version']}")
+    return finished.exit_code
 
 
 def _interrupted(listed: ListedJob, *, goes_on: bool) -> str:

@@ -154,7 +154,6 @@ class Admission:
         return Admitted(job=jobs.get(self.session, holder.id), freed_claim=holder.claim_id)
 
     def _new_job(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> NewJob:
-        waits = any(self._is_open(job_id) for job_id in needs.jobs)
         expected = {} if drop.expected_s is None else {"expected_s": round(drop.expected_s, 1)}
         required = [jobs.get(self.session, job_id) for job_id, is_required in needs.jobs.items() if is_required]
         failed = next((job for job in required if job.status in LOST_STATUSES and not self._is_open(job.id)), None)
@@ -162,50 +161,44 @@ class Admission:
             stem=spec.id or job_name_from(drop.dropped_name),
             key=spec.id,
             dropped_name=printable_name(drop.dropped_name),
-            kind=spec.kind,
             content_sha256=drop.content_sha256,
             spec_json=drop.spec_json,
             claim_id=drop.claim_id,
-            claimed_s=self.now_s,
-            priority=spec.priority,
-            model=self._likely_model(spec),
-            status=JobStatus.WAITING if waits else JobStatus.QUEUED,
             outcome=JobStatus.FAILED if failed else None,
             error=JobError.of(DependencyFailed(failed.name)) if failed else None,
-            makes_voice=name_key(made) if (made := drop.voice or spec.voice_made()) else None,
-            dependencies=needs.jobs,
-            voices=tuple(dict.fromkeys(needs.voices)),
             facts={**self._file_facts(drop), **expected},
             live=take_live_drop(self.session, drop.dropped_name, drop.content_sha256 or ""),
+            **self._asked(spec, needs, made=drop.voice or spec.voice_made()),
         )
 
     def add_child(self, child: ChildSpec, *, parent: Job) -> Job:
         """Record a job that a script needs. Raises DependencyUnknown and others, as a drop would be rejected."""
         spec = child.spec
         made = spec.voice_made()
-        needs = self._needs(spec, made=made)
-        waits = any(self._is_open(job_id) for job_id in needs.jobs)
-        job = jobs.add(
-            self.session,
-            NewJob(
-                stem=f"{parent.name}.{child.name}",
-                dropped_name=parent.dropped_name,
-                kind=spec.kind,
-                content_sha256=child.content_sha256,
-                spec_json=child.spec_json,
-                claimed_s=self.now_s,
-                priority=spec.priority,
-                model=self._likely_model(spec),
-                status=JobStatus.WAITING if waits else JobStatus.QUEUED,
-                makes_voice=name_key(made) if made else None,
-                dependencies=needs.jobs,
-                voices=tuple(dict.fromkeys(needs.voices)),
-                parent_id=parent.id,
-                role=child.role,
-            ),
-            taken=self.taken,
+        new = NewJob(
+            stem=f"{parent.name}.{child.name}",
+            dropped_name=parent.dropped_name,
+            content_sha256=child.content_sha256,
+            spec_json=child.spec_json,
+            parent_id=parent.id,
+            role=child.role,
+            **self._asked(spec, self._needs(spec, made=made), made=made),
         )
-        return self._noted(job, "made", f"made for {parent.name}")
+        return self._noted(jobs.add(self.session, new, taken=self.taken), "made", f"made for {parent.name}")
+
+    def _asked(self, spec: JobSpec, needs: Needs, *, made: str | None) -> dict[str, Any]:
+        """The values of a new job that follow from its spec alone, whoever made it."""
+        waits = any(self._is_open(job_id) for job_id in needs.jobs)
+        return {
+            "kind": spec.kind,
+            "claimed_s": self.now_s,
+            "priority": spec.priority,
+            "model": self._likely_model(spec),
+            "status": JobStatus.WAITING if waits else JobStatus.QUEUED,
+            "makes_voice": name_key(made) if made else None,
+            "dependencies": needs.jobs,
+            "voices": tuple(dict.fromkeys(needs.voices)),
+        }
 
     def _likely_model(self, spec: JobSpec) -> str | None:
         """Likely model of the job's work, so that jobs of one model run together; None when unsure."""

@@ -11,7 +11,7 @@ import click
 
 from registry.errors import NotFound
 from runner.cli.completion import job_names
-from runner.cli.console import NO_RUNNER, Command, current_instance, echo, say
+from runner.cli.console import Command, current_instance, echo, say
 from runner.exit_codes import NEEDS_ACTION, OK
 from runner.text_format import counted
 
@@ -123,8 +123,8 @@ def lock(name: str, source: tuple[str, int], wait: bool) -> int:
 
     The job file that does it is printed, and dropped into the inbox.
     """
-    from runner.cli.progress import wait_with_progress
-    from runner.submission.drop_writer import job_from_values, submit_job
+    from runner.cli.progress import drop_version
+    from runner.submission.drop_writer import job_from_values
 
     instance = current_instance()
     design, candidate = source
@@ -132,18 +132,7 @@ def lock(name: str, source: tuple[str, int], wait: bool) -> int:
     values = {"kind": "lock", "voice": name, "from": {"job": design, "candidate": candidate}}
     job = job_from_values(values, name=f"{name}-lock", folder=Path.cwd())
     echo(job.content.decode().rstrip())
-    submitted = submit_job(instance, job)
-    if not wait:
-        say(f"dropped {submitted.path}")
-        if not instance.runner_is_active():
-            say(NO_RUNNER)
-        return OK
-    finished = wait_with_progress(instance, submitted)
-    if finished.exit_code == OK:
-        say(f"{name}@{finished.receipt['voice']['version']}")
-    else:
-        say(f"{finished.job}: {finished.status}\n{finished.error_text}")
-    return finished.exit_code
+    return drop_version(instance, job, wait=wait)
 
 
 def _require_design(name: str) -> None:

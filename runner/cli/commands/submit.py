@@ -22,10 +22,9 @@ from runner.cli.console import (
     to_json,
     warn_of_unheard_settings,
 )
-from runner.cli.progress import wait_with_progress
+from runner.cli.progress import end_text, wait_with_progress
 from runner.errors import UsageProblem
 from runner.exit_codes import FAILED, OK
-from runner.text_format import counted
 
 if TYPE_CHECKING:
     from runner.cli.submit import Finished
@@ -165,10 +164,6 @@ def _tell(instance: Instance, dropped: Sequence[dict[str, Any]], *, as_json: boo
 
 
 def _tell_end(finished: Finished) -> None:
-    warnings = finished.receipt["warnings"]
-    said = f", {counted(len(warnings), 'warning')}" if warnings else ""
-    say("\n  ".join((f"{finished.job}: {finished.status}{said}", *warnings)))
-    if finished.error_text:
-        say(finished.error_text)
+    say(end_text(finished))
     for path in finished.paths():
         echo(path)

@@ -299,25 +299,17 @@ def restore(version: str) -> None:
 @click.option("--wait", is_flag=True, help="Wait for the result; runs the instance if no runner is active.")
 def relock(voice: str, model: str | None, set_current: bool, wait: bool) -> int:
     """Rebuild a version for another model from its recording, as the next version, by a job."""
-    from runner.cli.progress import wait_with_progress
+    from runner.cli.progress import drop_version
     from runner.names import parse_voice_reference
-    from runner.submission.drop_writer import job_from_values, submit_job
+    from runner.submission.drop_writer import job_from_values
 
     instance = current_instance()
     with _registry() as registry:
         version = registry.show(_reference(voice))  # an unknown voice fails here, not in a receipt
     values = {"kind": "relock", "voice": version.name, "set_current": set_current}
     name = f"relock-{parse_voice_reference(voice).name}"
-    submitted = submit_job(instance, job_from_values({**values, **({"model": model} if model else {})}, name=name))
-    if not wait:
-        say(f"dropped {submitted.path}")
-        return OK
-    finished = wait_with_progress(instance, submitted)
-    if finished.exit_code == OK:
-        say(f"{version.voice}@{finished.receipt['voice']['version']}")
-    else:
-        say(f"{finished.status}: {finished.error_text}")
-    return finished.exit_code
+    job = job_from_values({**values, **({"model": model} if model else {})}, name=name)
+    return drop_version(instance, job, wait=wait)
 
 
 @voices.command(
