@@ -30,7 +30,7 @@ from models.draft.engine import open_draft
 from models.hibari.engine import open_engine as open_hibari
 from models.protocol import SAMPLE_RATE_HZ, Engine, ModelChoice, PresetVoice, SpeechDone, SpeechWork, Waveform
 
-LISTENED_FOR = {"long-silence", "runs-on"}
+LISTENED_FOR = {"long-silence", "runs-on", "click"}
 TAIL_S = 3.0
 Take = tuple[str, str, str, Waveform]  # voice, text, language, samples
 
@@ -102,6 +102,11 @@ def _faults(waveform: Waveform, *, other: Waveform, chance: np.random.Generator)
     for hole_s in (2.5, 8.0):
         hole = np.zeros(round(hole_s * SAMPLE_RATE_HZ), np.float32)
         yield f"{hole_s:g} s silent inside", np.concatenate([waveform[:middle], hole, waveform[middle:]])
+    for samples, height in ((1, 0.5), (5, 0.8)):
+        at = int(chance.integers(waveform.size - samples))
+        clicking = waveform.copy()
+        clicking[at : at + samples] += np.float32(height) * np.bartlett(samples + 2)[1:-1].astype(np.float32)
+        yield f"a click of {samples} samples, {height:g}", clicking
     yield "8 s silent after it", np.concatenate([waveform, np.zeros(8 * SAMPLE_RATE_HZ, np.float32)])
 
 

@@ -2,7 +2,7 @@
 
 Pure functions; no model is needed. A gate's name is stored with the take and printed in the receipt:
 empty, not-finite, silent (none of which is usable), clipped, too-short, too-long, length-cap, long-silence, runs-on,
-dissimilar, misheard.
+click, dissimilar, misheard.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.audio.clicks import click_at_s
 from models.audio.silences import Silences, silences_of
 from models.audio.sound import Sound, blocks_of
 from models.audio.speech_detector import SpeechEnd
@@ -23,11 +24,12 @@ from models.protocol import SAMPLE_RATE_HZ
 from models.text.spoken_time import SpokenTime, spoken_time
 
 UNUSABLE = frozenset({"empty", "not-finite", "silent"})
-ESTIMATED = ("too-short", "too-long", "long-silence", "runs-on")
+ESTIMATED = ("too-short", "too-long", "long-silence", "runs-on", "click")
 HEARD_OTHERWISE = "misheard"  # a recogniser's verdict, which is added to what was measured
 OTHER_VOICE = "dissimilar"  # from its lock, by the model's own speaker encoder
 GATES = (
     *("empty", "not-finite", "silent", "clipped", "too-short", "too-long", "length-cap", "long-silence", "runs-on"),
+    "click",
     OTHER_VOICE,
     HEARD_OTHERWISE,
 )
@@ -58,6 +60,7 @@ class Quality:
     clipped_share: float
     expected: SpokenTime
     silences: Silences = field(default_factory=Silences)
+    click_at_s: float | None = None
     similarity: float | None = None  # cosine of its speaker embedding with its lock's, where the model has an encoder
     usual_similarity: float | None = None  # takes of this voice are at least so similar
     noise: Mapping[str, float] | None = None  # {speech, background, overall}, of a candidate that was rated
@@ -90,6 +93,7 @@ class Quality:
             "leading_silence_s": round(self.silences.leading_s, 2),
             "trailing_silence_s": round(self.silences.trailing_s, 2),
             "longest_silence_s": round(self.silences.longest_s, 2),
+            **({"click_at_s": round(self.click_at_s, 3)} if self.click_at_s is not None else {}),
             "similarity": None if self.similarity is None else round(self.similarity, 4),
             **({"noise": dict(self.noise)} if self.noise is not None else {}),
             **({"heard": self.heard} if self.heard is not None else {}),
@@ -131,6 +135,8 @@ class Quality:
             yield f"It lasts {self.duration_s:.1f} s; {low_s:.1f} to {high_s:.1f} s were expected of its text."
         if "runs-on" in self.doubts:
             yield f"Sound goes on after its text: it lasts {self.duration_s:.1f} s."
+        if self.click_at_s is not None and "click" in self.doubts:
+            yield f"It clicks at {self.click_at_s:.2f} s."
         if HEARD_OTHERWISE in self.doubts and self.heard is not None:
             worst = self.heard["worst"]
             yield (
@@ -171,6 +177,7 @@ def measure(
     loudest = loudest_rms(waveform) if finite else 0.0
     is_silent = waveform.size > 0 and finite and (peak < SILENT_PEAK or loudest < SILENT_RMS)
     silences = silences_of(waveform) if finite and not is_silent else Silences()
+    click = click_at_s(waveform) if finite and not is_silent else None
     found = {
         "empty": waveform.size == 0,
         "not-finite": not finite,
@@ -181,6 +188,7 @@ def measure(
         "length-cap": finish_reason == "length",
         "long-silence": _is_silent_for_long(silences, text, expected, max(pauses_s, default=0.0)),
         "runs-on": finite and not is_silent and _runs_on(waveform, silences, expected, speech_end),
+        "click": click is not None,
     }
     doubts = () if is_seeded else tuple(gate for gate in ESTIMATED if found[gate])
     return Quality(
@@ -190,6 +198,7 @@ def measure(
         clipped_share=clipped,
         expected=expected,
         silences=silences,
+        click_at_s=click,
         failed=tuple(gate for gate in GATES if found.get(gate) and gate not in doubts),
         doubts=doubts,
     )

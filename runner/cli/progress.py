@@ -111,7 +111,7 @@ def _interrupted(listed: ListedJob, *, goes_on: bool) -> str:
 
 
 def progress_text(listed: ListedJob, under_way: UnderWay = NOTHING, wait: Wait | None = None, *, now_s: float) -> str:
-    """`scene: [#####     ] 12/40 lines, 3 min left`; or for what it waits."""
+    """`scene: [#####.....] 12/40 lines, 3 min left`; or for what it waits."""
     job, lines = listed.job, listed.lines
     if wait is not None:
         return f"{job.name}: {wait.text}"
@@ -120,7 +120,7 @@ def progress_text(listed: ListedJob, under_way: UnderWay = NOTHING, wait: Wait |
     ended = lines.published + lines.failed + lines.cancelled
     begun = min(under_way.lines, lines.waiting + lines.taken)
     filled = int(WIDTH * (ended + begun) / lines.total)
-    bar = "#" * filled + " " * (WIDTH - filled)
+    bar = "#" * filled + "." * (WIDTH - filled)
     left_s = time_left_s(job, lines, under_way, now_s=now_s)
     left = f", {span(left_s)} left" if left_s is not None else f", {FINISHING}" if is_finishing(job, lines) else ""
     return f"{job.name}: [{bar}] {ended}/{lines.total} lines{left}"

@@ -64,13 +64,15 @@ class Redacting(logging.Formatter):
         return super().formatMessage(record)
 
 
-def set_up_logging(instance: Instance, *, to_stderr: bool = True, file_name: str = LOG_FILE) -> None:
-    """Send the log of this process to the instance's log folder, and to stderr if wanted."""
+def set_up_logging(
+    instance: Instance, *, to_stderr: bool = True, file_name: str = LOG_FILE, terminal: logging.Handler | None = None
+) -> None:
+    """Send the log of this process to the instance's log folder, and to stderr if wanted, by `terminal` where given."""
     handlers: list[logging.Handler] = [
         ReopeningFile(instance.logs_dir / file_name, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_LOGS, encoding="utf-8")
     ]
     if to_stderr:
-        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers.append(terminal or logging.StreamHandler(sys.stderr))
     for handler in handlers:
         for_terminal = not isinstance(handler, ReopeningFile) and sys.stderr is not None and sys.stderr.isatty()
         handler.setFormatter(Redacting(flags_for_logs(instance.root), for_terminal=for_terminal))

@@ -128,6 +128,7 @@ FAULTS = {
     "length-cap": "was cut at the longest length allowed",
     "long-silence": "is silent for too long",
     "runs-on": "goes on after its text",
+    "click": "clicks",
     "misheard": "is heard as another text",
     "dissimilar": "sounds like another voice",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -115,14 +116,14 @@ def run(once: bool, quiet: bool, service: bool) -> int:
 
 
 def _run(*, once: bool, quiet: bool) -> int:
+    from runner.cli.live_line import line_below_log
     from runner.cli.run import run_daemon, run_once
     from runner.config.logs import set_up_logging
 
     instance = current_instance()
     instance.own().release()  # fails first when there is another runner
-    set_up_logging(instance, to_stderr=not quiet)
-    if once:
-        return run_once(instance)
-    if not quiet:
+    if not quiet and not once:
         say(f"voicejobs is watching {instance.inbox}; results appear in {instance.outbox}. Ctrl-C stops it.")
-    return run_daemon(instance)
+    with contextlib.nullcontext() if quiet else line_below_log(instance) as terminal:
+        set_up_logging(instance, to_stderr=not quiet, terminal=terminal)
+        return run_once(instance) if once else run_daemon(instance)

@@ -150,7 +150,7 @@ def _version_text(version: Version, aliases: list[str]) -> str:
         ("parent", f"{version.voice}@{version.parent}" if version.parent is not None else "-"),
         ("model", f"{model.model} ({model.engine} {model.engine_version})"),
         ("language", version.language),
-        ("consent", version.consent),
+        *([("consent", version.consent)] if "candidate" not in version.provenance else []),
         ("reference", f"{version.reference_duration_s:.1f} s" if version.reference_duration_s else "none"),
         ("transcript", short(version.transcript, 90)),
         *([("", f"heard by {by['heard_by']}, confidence {by['confidence']:.2f}; read by nobody")] if by else []),

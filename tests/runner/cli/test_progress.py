@@ -1,6 +1,10 @@
 """What is told of a job while it is waited for."""
 
+import contextlib
 import dataclasses
+import logging
+import pty
+import sys
 
 import pytest
 
@@ -8,6 +12,7 @@ from models.protocol import Progress
 from registry.jobs import jobs
 from registry.jobs.lists import show_job
 from registry.jobs.values import LineCounts, ListedJob, Speeds
+from runner.cli.live_line import ERASE, line_below_log
 from runner.cli.progress import ProgressLine, progress_text, wait_with_progress
 from runner.outbox.progress_file import estimated_s, lines_under_way, time_left_s
 from tests.runner.worker.bench import speak
@@ -26,7 +31,7 @@ def test_a_running_job_shows_how_far_it_is_and_what_is_left(job):
     lines = LineCounts(waiting=3, published=1)
     assert time_left_s(job, lines, now_s=110.0) == 30.0
     text = progress_text(ListedJob(job=job, lines=lines), now_s=110.0)
-    assert text == f"scene: [{'#' * 6}{' ' * 18}] 1/4 lines, 30 s left"
+    assert text == f"scene: [{'#' * 6}{'.' * 18}] 1/4 lines, 30 s left"
 
 
 def test_without_a_pace_no_time_is_promised(job):
@@ -81,6 +86,37 @@ def test_a_job_of_one_long_line_tells_how_far_that_line_is(long_line):
     assert "[##" in text
     assert "0/1 lines" in text
     assert "left" in text
+
+
+@contextlib.contextmanager
+def terminal_as_stderr(monkeypatch):
+    """The other end of a terminal that is this process's stderr."""
+    reader, writer = pty.openpty()
+    with open(writer, "w") as stderr, open(reader, "rb", buffering=0) as other:  # noqa: PTH123 - descriptors
+        monkeypatch.setattr(sys, "stderr", stderr)
+        yield other
+
+
+def read_until(terminal, text):
+    shown = ""
+    while text not in shown:
+        shown += terminal.read(4096).decode()
+    return shown
+
+
+def test_a_terminal_shows_what_runs_below_the_log_and_is_left_clean(long_line, monkeypatch):
+    record = logging.makeLogRecord({"msg": "job 7 (other): done"})
+    with terminal_as_stderr(monkeypatch) as terminal:
+        with line_below_log(long_line.instance) as log:
+            assert "scene: [" in read_until(terminal, "0/1 lines")
+            log.handle(record)
+            assert f"{ERASE}job 7 (other): done\r\n" in read_until(terminal, "0/1 lines")
+        assert read_until(terminal, ERASE).endswith(ERASE)
+
+
+def test_a_file_gets_no_line_below_its_log(long_line):
+    with line_below_log(long_line.instance) as log:
+        assert log is None
 
 
 def test_what_was_told_of_lines_is_written_every_five_seconds_and_grows_old(long_line):
