@@ -106,7 +106,7 @@ def _faults(waveform: Waveform, *, other: Waveform, chance: np.random.Generator)
         at = int(chance.integers(waveform.size - samples))
         clicking = waveform.copy()
         clicking[at : at + samples] += np.float32(height) * np.bartlett(samples + 2)[1:-1].astype(np.float32)
-        yield f"a click of {samples} samples, {height:g}", clicking
+        yield f"a click of {samples / 24:.2f} ms, {height:g}", clicking
     yield "8 s silent after it", np.concatenate([waveform, np.zeros(8 * SAMPLE_RATE_HZ, np.float32)])
 
 

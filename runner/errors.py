@@ -31,6 +31,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.extras import install_command
 from registry.errors import Busy, InvalidInput, NotFound, StorageError, VoiceJobsError
 
 
@@ -85,7 +86,7 @@ class ExtraMissing(NotFound):
     code = "extra-missing"
 
     def __init__(self, part: str, *, extra: str, packages: Sequence[str]) -> None:
-        hint = f"`pip install 'voicejobs[{extra}]'` installs the extra {extra}; in a checkout, `make venv`."
+        hint = f"Install the extra {extra}: `{install_command(extra)}`."
         super().__init__(f"{part} needs packages that are not installed: {', '.join(packages)}.", hint=hint)
 
 

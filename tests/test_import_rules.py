@@ -27,7 +27,7 @@ LAYERS = {
         "registry",
     ),
     "models": (
-        "errors",
+        "errors extras",
         "protocol languages hardware named_paths engine_kinds",
         "text checkpoint_format",
         "audio voices store",
@@ -74,6 +74,7 @@ THREADS_START_IN = {
     "models.processes.requests",  # reads requests while the model computes
     "models.fetch.download_process",  # ends with its parent
     "models.qwen3_tts.worker_threads", "models.qwen3_tts.load",
+    "runner.cli.live_line",  # draws while the runner works
     "registry.durable_files",  # flushes several files at once
 }  # fmt: skip
 PROCESSES_START_IN = {

@@ -15,7 +15,7 @@ from models.protocol import SAMPLE_RATE_HZ
 STEP_SAMPLES = SAMPLE_RATE_HZ // 1_000
 BLOCK_SAMPLES = 20_000 * STEP_SAMPLES
 AROUND_STEPS, BETWEEN_STEPS = 10, 2  # of sound on either side, and those next to the click, which it reaches into
-LOUDER = 40.0  # times the sound around it; speech reaches 27, see benchmarks/bench_gates.py
+LOUDER = 40.0  # times the sound around it; speech reaches 27
 QUIETEST = 0.0025  # second difference of the sound around it: below that, everything would be a click
 Levels = npt.NDArray[np.float64]
 

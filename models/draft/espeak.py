@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import EngineFailure, UnsupportedRequest
+from models.extras import install_command
 
 LONGEST_DATA_PATH_BYTES = 120  # eSpeak fails above about 150, with "/phontab" and the like appended
 SYNCHRONOUS_OUTPUT = 2
@@ -233,6 +234,6 @@ def find_library() -> EspeakLibrary:
     except ImportError as error:
         raise UnsupportedRequest(
             "The draft engine needs eSpeak NG, which is not installed.",
-            hint="Install it with `pip install 'voicejobs[draft]'` or `pip install espeakng-loader`.",
+            hint=f"Install it: `{install_command('draft')}`.",
         ) from error
     return EspeakLibrary(library_path=Path(loader.get_library_path()), data_path=Path(loader.get_data_path()))

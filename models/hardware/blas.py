@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from models.extras import install_command
 from registry.durable_files import write_durably
 from registry.errors import InvalidInput
 
@@ -144,7 +145,7 @@ def _mkl_path() -> str | None:
 
 def how_to_install(name: str) -> str:
     if name == MKL:
-        return "`pip install mkl` in voicejobs' environment (x86 only, about 1 GB unpacked)."
+        return f"`{install_command('blas')}` (x86 only, about 1 GB unpacked)."
     return "`apt install libopenblas0` (Debian, Ubuntu), `dnf install openblas` (Fedora)."
 
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.extras import install_command
 from models.hardware.blas import OWN, package_version
 from registry.errors import InvalidInput
 
@@ -68,7 +69,8 @@ def choose(
     if backend in ("numpy", "llvm") and dtype != FLOAT32:
         raise InvalidInput(f"NumPy computes speech in float32 only, not in {dtype}.", hint='Set dtype = "auto".')
     if backend == "llvm" and not has_llvm():
-        raise InvalidInput("LLVM is not installed.", hint='`pip install llvmlite`, or set formulation = "auto".')
+        how = f'Install it: `{install_command("cpu")}`, or set formulation = "auto".'
+        raise InvalidInput("LLVM is not installed.", hint=how)
     by_rule = ("llvm" if has_llvm() else "numpy") if on_cpu and dtype == FLOAT32 else "mlx"
     network = backend or by_rule
     return Choices(

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import LanguageNotSpoken, UnknownSpeaker, UnsupportedRequest
+from models.extras import install_command
 from models.hibari.voices import LANGUAGE, voice_files
 from models.languages import AUTO
 from models.protocol import (
@@ -211,7 +212,7 @@ def open_engine(choice: ModelChoice) -> HibariEngine:
     except ImportError as error:
         raise UnsupportedRequest(
             f"The engine hibari needs the package {PACKAGE}, which is not installed.",
-            hint="Install it with `pip install 'voicejobs[natural]'` or `pip install hibari-tts`.",
+            hint=f"Install it: `{install_command('natural')}`.",
         ) from error
     folder = None if choice.folder is None else Path(choice.folder)
     return HibariEngine(package, model=choice.model or ENGINE_NAME, folder=folder)

@@ -21,6 +21,7 @@ import numpy as np
 
 from models.audio.files import resample
 from models.errors import LanguageNotHeard, UnknownLanguage, UnsupportedRequest
+from models.extras import install_command
 from models.languages import AUTO, canonical_language, language_code
 from models.listen.pieces import pieces
 from models.listen.values import HeardWord
@@ -184,6 +185,6 @@ def _package(module: str, *, extra: str) -> Any:
     if importlib.util.find_spec(module) is None:
         raise UnsupportedRequest(
             f"The recogniser needs the package {module.replace('_', '-')}, which is not installed.",
-            hint=f"Install it with `pip install 'voicejobs[{extra}]'`.",
+            hint=f"Install it: `{install_command(extra)}`.",
         )
     return importlib.import_module(module)

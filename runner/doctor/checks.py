@@ -10,6 +10,7 @@ import platform
 from collections.abc import Callable
 
 from models.engine_kinds import DRAFT, HIBARI, QWEN3_TTS, kind_of_model
+from models.extras import install_command
 from models.hardware.blas import package_version
 from models.named_paths import shown_path
 from registry.errors import VoiceJobsError
@@ -24,9 +25,9 @@ from runner.text_format import counted, short
 from runner.version import VERSION
 
 ENGINE_PACKAGES = {
-    DRAFT: ("eSpeak NG through ", "espeakng-loader", "pip install espeakng-loader (GPL-3), or make venv"),
-    HIBARI: ("natural English by ", "hibari-tts", "pip install hibari-tts, or make venv"),
-    QWEN3_TTS: ("", "mlx", "Install the extra cpu or cuda: make venv"),
+    DRAFT: ("eSpeak NG through ", "espeakng-loader", "draft"),
+    HIBARI: ("natural English by ", "hibari-tts", "natural"),
+    QWEN3_TTS: ("", "mlx", "cpu"),
 }
 PACKAGES = ("mlx", "numpy", "pydantic", "sqlmodel", "soundfile", "soxr", "tokenizers", "huggingface_hub", "watchdog")
 
@@ -84,12 +85,12 @@ def _versions(instance: Instance) -> Found:
 
 def _engines(instance: Instance) -> Found:
     wanted = instance.settings.model
-    for kind, (what, package, remedy) in ENGINE_PACKAGES.items():
+    for kind, (what, package, extra) in ENGINE_PACKAGES.items():
         if kind.is_installed:
             yield OK, f"{kind.name}: {what}{package} {package_version(package)}.", ""
         else:
             severity = PROBLEM if kind == kind_of_model(wanted) else NOTE
-            yield severity, f"the engine {kind.name} cannot run: {package} is not installed.", remedy
+            yield severity, f"the engine {kind.name} cannot run: {package} is not installed.", install_command(extra)
 
 
 def _model(instance: Instance) -> Found:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.engine_kinds import DRAFT, HIBARI, OWN, EngineKind, kind_of_model
+from models.extras import install_command
 from models.hardware import blas, compute
 from runner.config.instance import Instance
 from runner.doctor.engine_trial import SelftestAnswer, selftest_answer, speak_once
@@ -38,7 +39,7 @@ def _computing(instance: Instance) -> Found:
     yield OK, f"{choices}; {'set: ' + ', '.join(asked) if asked else 'all by rule'}.", ""
     if device == compute.CPU and settings.formulation == "auto" and not compute.has_llvm():
         gain = "LLVM is not installed: weights are read as float32, which takes 1.5 to 4 times as long for one line."
-        yield NOTE, gain, "pip install llvmlite, or the extra cpu"
+        yield NOTE, gain, install_command("cpu")
 
 
 def _blas(instance: Instance) -> Found:

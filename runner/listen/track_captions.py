@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from models.engine_kinds import DRAFT
 from models.errors import EngineFailure
+from models.extras import install_command
 from models.listen.values import TimedWord
 from models.listen.written_words import written_words
 from models.protocol import SAMPLE_RATE_HZ
@@ -16,11 +17,8 @@ from runner.outbox import captions
 from runner.outbox.job_summary import Spoken
 from runner.outbox.track import TrackLine
 
+EXTRA = "draft"  # of which eSpeak NG is a part
 SRT, VTT, WORDS = "captions.srt", "captions.vtt", "words.json"
-NOT_INSTALLED = (
-    "The words have no times: that needs eSpeak NG. "
-    "Install it with `pip install 'voicejobs[draft]'`, and drop the job again."
-)
 
 
 def in_proportion(line: TrackLine) -> list[TimedWord]:
@@ -62,7 +60,8 @@ class TrackCaptions:
         """The words of the lines that are wanted, none where they cannot be timed, and warnings that say so."""
         words: list[Sequence[TimedWord]] = [()] * len(wanted)
         if not DRAFT.is_installed:
-            return words, [NOT_INSTALLED]
+            how = f"Install it with `{install_command(EXTRA)}`, and drop the job again."
+            return words, [f"The words have no times: that needs eSpeak NG. {how}"]
         failed: list[tuple[int, str]] = []
         for index, line in enumerate(wanted):
             if line is None or not line.part.samples:

@@ -365,7 +365,7 @@ def test_a_library_that_the_system_keeps_loaded_is_copied_so_that_it_is_pristine
 
 def test_a_missing_wheel_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(UnsupportedRequest, match=r"voicejobs\[draft\]"):
+    with pytest.raises(UnsupportedRequest, match="pip install 'espeakng-loader"):
         open_draft()
 
 

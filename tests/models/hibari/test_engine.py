@@ -118,11 +118,11 @@ def test_what_it_ignores_is_said(say):
     assert any("Прив"[1] in warning for warning in warnings)
 
 
-def test_without_the_package_the_error_names_the_extra(monkeypatch):
+def test_without_the_package_the_error_names_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "hibari", None)
     with pytest.raises(UnsupportedRequest) as caught:
         open_engine(ModelChoice(engine="hibari"))
-    assert "voicejobs[natural]" in caught.value.hint
+    assert "pip install 'hibari-tts" in caught.value.hint
 
 
 @pytest.mark.parametrize("limit_s", [None, 5.0], ids=["whole", "cut"])

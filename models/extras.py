@@ -1,0 +1,43 @@
+"""The name of an extra whose packages are not installed → the command that adds them where voicejobs runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shlex
+import sys
+from pathlib import Path
+
+PROGRAM = "voicejobs"
+IS_OF_UV, IS_OF_PIPX = "uv-receipt.toml", "pipx_metadata.json"  # what `uv tool` and `pipx` leave in their environments
+
+
+def install_command(extra: str) -> str:
+    """A command for a shell. An extra by name would need the place that voicejobs itself was installed from."""
+    packages = [shlex.quote(package) for package in packages_of(extra)]
+    environment = Path(sys.prefix)
+    if (environment / IS_OF_PIPX).exists():
+        command = ["pipx", "inject", PROGRAM]
+    elif (environment / IS_OF_UV).exists() or importlib.util.find_spec("pip") is None:
+        command = ["uv", "pip", "install", "--python", shlex.quote(sys.executable)]
+    else:
+        command = [shlex.quote(sys.executable), "-m", "pip", "install"]
+    return " ".join([*command, *packages])
+
+
+def packages_of(extra: str) -> list[str]:
+    """The packages of an extra on this machine, with the versions that voicejobs asks for."""
+    from packaging.requirements import Requirement  # only where something is missing
+
+    wanted = [Requirement(text) for text in importlib.metadata.requires(PROGRAM) or ()]
+    return [
+        f"{one.name}{_listed(one.extras)}{one.specifier}"
+        for one in wanted
+        if (marker := one.marker) is not None
+        and marker.evaluate({"extra": extra})
+        and not marker.evaluate({"extra": ""})
+    ]
+
+
+def _listed(extras: set[str]) -> str:
+    return f"[{','.join(sorted(extras))}]" if extras else ""
