@@ -11,17 +11,18 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ENTRY_POINTS = "voicejobs.engines"
 TEST_ENGINES = "VOICEJOBS_TEST_ENGINES"
 
 
-def _named(place: str) -> Callable[..., Iterable[str]]:
+def _named(place: str) -> Callable[..., Any]:
     module_name, _, name = place.partition(":")
-    found: Callable[..., Iterable[str]] = getattr(importlib.import_module(module_name), name)
+    found: Callable[..., Any] = getattr(importlib.import_module(module_name), name)
     return found
 
 
@@ -40,6 +41,7 @@ class EngineKind:
     languages: str = ""  # "module:function" that names the languages it speaks, where that is known without loading it,
     voices: str = ""  # and of its own presets; it takes the folder of further voices, or None
     repository: str = ""  # whose files it uses as well where the shared directory has them
+    models: str = ""  # "module:function" that says whether a name is a known model of this engine with weights
 
     def spoken_languages(self) -> tuple[str, ...]:
         """Languages that it speaks; () when that is not known before it is loaded."""
@@ -48,6 +50,10 @@ class EngineKind:
     def own_presets(self, further: Path | None) -> tuple[str, ...]:
         """Its own presets, as far as they are known before it is loaded."""
         return tuple(_named(self.voices)(further)) if self.voices else ()
+
+    def knows(self, model: str) -> bool:
+        """Whether a name means a model of this engine: after its own name and a colon, or a known one."""
+        return model.startswith(f"{self.name}:") or bool(self.models and _named(self.models)(model))
 
     @property
     def is_installed(self) -> bool:
@@ -80,7 +86,17 @@ QWEN3_TTS = EngineKind(
     extra="cpu",
     clones=True,
 )
-OWN = (DRAFT, HIBARI, QWEN3_TTS)
+MLX_AUDIO = EngineKind(
+    name="mlx-audio",
+    opener="models.mlx_audio.engine:open_engine",
+    has_weights=True,
+    module="mlx_audio",
+    extra="mlx-audio",
+    has_own_presets=True,
+    clones=True,
+    models="models.store.catalog:is_of_mlx_audio",
+)
+OWN = (DRAFT, HIBARI, QWEN3_TTS, MLX_AUDIO)
 _OWN_BY_NAME = {kind.name: kind for kind in OWN}
 
 
@@ -94,9 +110,11 @@ def kind_named(name: str) -> EngineKind | None:
 
 
 def kind_of_model(model: str) -> EngineKind:
-    """The engine that opens a model: one with this name, or whose name comes before a colon; else Qwen3-TTS."""
+    """The engine that opens a model: one with this name, before a colon, or that knows it; else Qwen3-TTS."""
     wanted = model.strip()
     folded = wanted.casefold()
+    if MLX_AUDIO.knows(folded):
+        return MLX_AUDIO
     for name in (wanted, folded, folded.partition(":")[0]):
         if (kind := kind_named(name)) is not None and not kind.has_weights:
             return kind

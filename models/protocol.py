@@ -39,6 +39,7 @@ class ModelChoice:
     formulation: str | None = None  # backend on a CPU: "llvm" | "numpy" | "mlx"; None: the engine's own choice
     memory_factor: float = 1.5  # free memory that a load needs, as a multiple of the weights
     memory_check: str = "warn"  # | "refuse": when there is less
+    hub_cache: str | None = None  # absolute path of links to all models here, in the layout of `huggingface_hub`
 
 
 @dataclass(frozen=True, kw_only=True)

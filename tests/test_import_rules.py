@@ -63,7 +63,6 @@ LAYERS = {
 }
 TO_COME = {
     "runner": {"cluster"},
-    "models": {"mlx_audio"},
 }
 MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}
 FORWARDING = {"models.qwen3_tts", "runner.cli"}

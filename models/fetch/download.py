@@ -6,12 +6,13 @@ from there, at the byte it had reached and on the commit it had begun. The calle
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,15 @@ def download_model(
     *,
     environ: Mapping[str, str],
     revision: str | None = None,
+    files: Sequence[str] = (),
     on_event: OnEvent = ignore_events,
     progress_every_s: float = PROGRESS_EVERY_S,
     hub: Hub | None = None,
 ) -> RemoteModel:
     """Fetch `repository` into `folder`, or complete a partial model there; returns the commit and files.
 
-    Files already there that are right are taken over, not fetched. Raises RepositoryNotFound, RepositoryGated,
+    Files already there that are right are taken over, not fetched. With `files`, patterns, only those that match one
+    are fetched: the tokenizer of a repository whose weights nobody needs. Raises RepositoryNotFound, RepositoryGated,
     HubUnreachable, HubRefused, NoSpaceForModel, DownloadCorrupt, UnsupportedCheckpoint or StorageError; then
     nothing has changed at `folder`.
     """
@@ -84,9 +87,12 @@ def download_model(
 
     hub = hub or Hub(environ, on_retry=on_retry)
     remote = _look_up(hub, repository, folder, revision=revision)
+    if files:
+        wanted = tuple(file for file in remote.files if any(fnmatch.fnmatch(file.path, pattern) for pattern in files))
+        remote = replace(remote, files=wanted)
     incoming = download_folder_of(folder)
     try:
-        _prepare(remote, folder, incoming)
+        _prepare(remote, folder, incoming, is_part=bool(files))
         meter = _Meter(repository, remote.total_bytes, on_event, progress_every_s)
         _announce(remote, on_event)
         crash_point("models.download.begun")
@@ -120,10 +126,11 @@ def _begun_commit(folder: Path, repository: str) -> str | None:
         return None  # nothing was begun, or its record was torn: the files are checked by their hashes anyway
 
 
-def _prepare(remote: RemoteModel, folder: Path, incoming: Path) -> None:
+def _prepare(remote: RemoteModel, folder: Path, incoming: Path, *, is_part: bool) -> None:
     """Refuse what cannot work before a byte is fetched; then make the download folder."""
     paths = {file.path for file in remote.files}
-    if "config.json" not in paths or not any(path.endswith(".safetensors") for path in paths):
+    is_model = "config.json" in paths and any(path.endswith(".safetensors") for path in paths)
+    if not (is_model or (is_part and paths)):
         hint = "Only repositories with config.json and safetensors weights can be used."
         raise UnsupportedCheckpoint(f"{remote.repository} holds no model that we can load.", hint=hint)
     for leftover in incoming.parent.glob(f"{folder.name}.*.removed"):

@@ -47,6 +47,7 @@ class DownloadOrder:
     folder: str
     revision: str | None = None
     progress_every_s: float = 5.0
+    files: tuple[str, ...] = ()  # patterns of those that are wanted; () is all
 
 
 _turn = threading.Lock()
@@ -126,6 +127,7 @@ def main() -> None:
             Path(order.folder),
             environ=os.environ,
             revision=order.revision,
+            files=order.files,
             on_event=lambda event: _send(answers, {"event": dataclasses.asdict(event)}),
             progress_every_s=order.progress_every_s,
         )

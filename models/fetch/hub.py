@@ -28,7 +28,7 @@ CHUNK_BYTES = 1 << 18  # at most this much is lost when the process is killed
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # What an engine reads; everything else in a repository (pictures, other frameworks' weights) is left there.
-NEEDED_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja")
+NEEDED_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja", ".npz")
 
 Result = TypeVar("Result")
 OnBytes = Callable[[int], None]  # bytes more (or fewer, after a rewind) of the file being fetched

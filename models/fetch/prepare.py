@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from models.errors import ModelIncomplete, ModelNotInstalled, RepositoryNotFound
@@ -22,6 +22,7 @@ from models.migrate.legacy_places import LegacyModel, Scan, scan_legacy
 from models.migrate.migration import Plan, PlannedStep, done_message, finding_event, plan_of, recover, run_plan
 from models.store import catalog
 from models.store.availability import Availability, Available, Downloading, NotAvailable, Partial, availability
+from models.store.companions import missing_companions
 from models.store.events import ModelEvent, OnEvent, ignore_events
 from models.store.installed import ResolvedModel, installed_folders, resolve_model, revision_of
 from models.store.shared_directory import lock_of, make_directory
@@ -55,7 +56,7 @@ def ensure_model(
     progress_every_s: float = PROGRESS_EVERY_S,
     own_process: bool = True,
 ) -> PreparedModel:
-    """Make the model that `name` means loadable, doing what that takes, once, however many processes ask.
+    """Make the model that `name` means loadable, and its companions, doing what that takes once for all who ask.
 
     With `migrate` "auto", Qwen3-TTS folders in legacy places of the same disk are renamed into the directory, and
     the wanted model is adopted from wherever it is; with "off" it is used in place. A download runs in a
@@ -67,15 +68,8 @@ def ensure_model(
     choice = resolve_model(name, directory=directory, ability=ability, available_bytes=available_bytes, offline=offline)
     if choice.folder is None:
         return PreparedModel(id=choice.id, folder=None, revision=None, state=Available("engine"))
-    if choice.is_local:
-        return _checked(choice.folder, model_id=choice.id, actions=[])
-    actions: list[str] = []
-    if migrate == AUTO:
-        _migrate_speech_models(directory, environ=environ, besides=choice, on_event=on_event, actions=actions)
-    if isinstance(availability(choice.folder), Available):
-        return _checked(choice.folder, model_id=choice.id, actions=actions)
-    preparation = _Preparation(choice, directory, environ, on_event, progress_every_s, own_process, actions)
-    return preparation.run(migrate=migrate, offline=offline)
+    ensure = _Ensuring(directory, environ, on_event, progress_every_s, own_process, migrate, offline)
+    return ensure.with_companions(ensure.model(choice))
 
 
 def pull_model(
@@ -101,7 +95,8 @@ def pull_model(
     wants_other = revision is not None and revision != revision_of(choice.folder)
     if not offline and (wants_other or isinstance(availability(choice.folder), Partial)):
         preparation = _Preparation(choice, directory, environ, on_event, progress_every_s)
-        return preparation.complete(revision=revision)
+        ensure = _Ensuring(directory, environ, on_event, progress_every_s, False, migrate, offline)
+        return ensure.with_companions(preparation.complete(revision=revision))
     return ensure_model(
         name,
         directory=directory,
@@ -112,6 +107,55 @@ def pull_model(
         progress_every_s=progress_every_s,
         own_process=False,
     )
+
+
+@dataclass(frozen=True)
+class _Ensuring:
+    """How models are made loadable for one caller."""
+
+    directory: Path
+    environ: Mapping[str, str]
+    on_event: OnEvent
+    progress_every_s: float
+    own_process: bool
+    migrate: str
+    offline: bool
+
+    def model(self, choice: ResolvedModel, *, files: Sequence[str] = ()) -> PreparedModel:
+        """One repository or folder; with `files`, patterns, only that part of it is fetched."""
+        assert choice.folder is not None
+        if choice.is_local:
+            return _checked(choice.folder, model_id=choice.id, actions=[])
+        actions: list[str] = []
+        if self.migrate == AUTO:
+            _migrate_speech_models(
+                self.directory, environ=self.environ, besides=choice, on_event=self.on_event, actions=actions
+            )
+        if isinstance(availability(choice.folder), Available):
+            return _checked(choice.folder, model_id=choice.id, actions=actions)
+        preparation = _Preparation(
+            choice,
+            self.directory,
+            self.environ,
+            self.on_event,
+            self.progress_every_s,
+            self.own_process,
+            actions,
+            tuple(files),
+        )
+        return preparation.run(migrate=self.migrate, offline=self.offline)
+
+    def with_companions(self, model: PreparedModel) -> PreparedModel:
+        """The model, after its companions are here too. Raises ModelIncomplete, naming the one that cannot be had."""
+        assert model.folder is not None
+        actions = list(model.actions_done)
+        for companion in list(missing_companions(model.folder, self.directory, model_id=model.id)):
+            try:
+                choice = resolve_model(companion.repository, directory=self.directory)
+                actions += self.model(choice, files=companion.files).actions_done
+            except (ModelNotInstalled, ModelIncomplete) as error:
+                raise ModelIncomplete(f"{model.id} needs another model: {error.message}", hint=error.hint) from error
+        return replace(model, actions_done=tuple(actions))
 
 
 def _checked(folder: Path, *, model_id: str, actions: Iterable[str]) -> PreparedModel:
@@ -174,6 +218,7 @@ class _Preparation:
     progress_every_s: float
     own_process: bool = False
     actions: list[str] = field(default_factory=list)
+    files: tuple[str, ...] = ()  # patterns of those to fetch; () is all
 
     @property
     def folder(self) -> Path:
@@ -284,6 +329,7 @@ class _Preparation:
             folder=str(self.folder),
             revision=revision,
             progress_every_s=self.progress_every_s,
+            files=self.files,
         )
         try:
             commit = self._commit_fetched(order, lock)
@@ -301,6 +347,7 @@ class _Preparation:
             self.folder,
             environ=self.environ,
             revision=order.revision,
+            files=order.files,
             on_event=self.on_event,
             progress_every_s=order.progress_every_s,
         )

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Union
 
 from models.checkpoint_format.judgement import Unfit, unfit_parts
 from models.errors import InvalidManifest
+from models.store.families import family_of
+from models.store.foreign_checkpoint import PICKLES, loading_problems
 from models.store.manifest import Manifest, ManifestFile, is_verified, read_manifest
 from models.store.safetensors_check import safetensors_problem
 from models.store.shared_directory import download_folder_of, download_state_of, lock_path_of
@@ -25,7 +27,7 @@ from registry.durable_files import is_locked, sha256_of
 WEIGHTS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 MAX_JSON_BYTES = 64_000_000
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+FORBIDDEN_HINT = "Use a repository with safetensors weights and no code of its own."
 UNFIT_HINT = "Its files are whole but do not fit together. Fetch it again, or use a published model."
 SPEECH_TOKENIZER = "speech_tokenizer"
 MODEL_MARKS = ("config.json", "model_index.json", "manifest.json", ".acervo-manifest.json")
@@ -153,6 +155,8 @@ def _by_manifest(folder: Path, manifest: Manifest, findings: _Findings, *, verif
     config = _read_json(folder / "config.json")
     if _is_qwen3_tts_config(config):
         _check_qwen3_tts(folder, findings, check_structure=not trusted)
+    else:
+        _check_others(folder, config, findings)
     return findings.verdict("verified" if trusted or verify_hashes else "manifest")
 
 
@@ -193,7 +197,16 @@ def _by_heuristic(folder: Path, findings: _Findings) -> Availability:
     else:
         for name in names_ending(folder, WEIGHTS_SUFFIX):
             findings.check_weights(name)
+        _check_others(folder, config, findings)
     return findings.verdict("heuristic")
+
+
+def _check_others(folder: Path, config: Any, findings: _Findings) -> None:
+    """Find what forbids to load a model of another family; its companions are looked at by whoever lists models."""
+    if family_of(config, folder.name) is not None:
+        for path, problem in loading_problems(folder):
+            findings.add(path, problem)
+            findings.hint = findings.hint or FORBIDDEN_HINT
 
 
 def shards_of(index: Any) -> list[str]:

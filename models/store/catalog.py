@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from models.store.families import Family, family_named, family_of
+
 DEFAULT = "default"
 MEMORY_FACTOR = 1.5
 CODEC_BYTES = 682_300_000  # `speech_tokenizer/`, float32 and never quantised, part of every model
@@ -32,11 +34,13 @@ class CatalogEntry:
 
     name: str
     repositories: tuple[str, ...]
-    variant: str  # "base" | "voice_design" | "custom_voice"
-    parameters: str  # "1.7B" | "0.6B"
+    variant: str  # "base" | "voice_design" | "custom_voice", or the family of mlx-audio
+    parameters: str  # "1.7B" | "0.6B" …
     size_bytes: int
     quantization: str | None  # "8bit" | "6bit" | "4bit"
     abilities: tuple[str, ...]  # of "design", "clone", "presets", "instruct"
+    family: Family | None = None  # of mlx-audio; None for Qwen3-TTS
+    licence: str = ""  # of the weights, where it is known
 
     @property
     def id(self) -> str:
@@ -52,7 +56,7 @@ class CatalogEntry:
 class ModelKind:
     """Variant, size and abilities of a model, by its own `config.json` or by the table."""
 
-    is_speech: bool = False  # a Qwen3-TTS model
+    is_speech: bool = False  # a Qwen3-TTS model, or one of mlx-audio
     variant: str | None = None
     parameters: str | None = None
     quantization: str | None = None
@@ -108,7 +112,38 @@ def _entry(family: _Family, bits: int | None) -> CatalogEntry:
     )
 
 
-CATALOG: tuple[CatalogEntry, ...] = tuple(_entry(family, bits) for family in _FAMILIES for bits in _BITS)
+def _other(name: str, repository: str, family: str, parameters: str, size_mb: int, licence: str) -> CatalogEntry:
+    found = family_named(family)
+    return CatalogEntry(
+        name=name,
+        repositories=(repository,),
+        variant=family,
+        parameters=parameters,
+        size_bytes=size_mb * 1_000_000,
+        quantization=None,
+        abilities=found.abilities,
+        family=found,
+        licence=licence,
+    )
+
+
+# Sizes are about those of the weights, as their parameters make them.
+_OTHERS = (
+    _other("kokoro", "mlx-community/Kokoro-82M-bf16", "kokoro", "82M", 360, "Apache-2.0"),
+    _other("kitten", "mlx-community/kitten-tts-nano-0.8", "kitten_tts", "15M", 60, "Apache-2.0"),
+    _other("chatterbox", "mlx-community/chatterbox-fp16", "chatterbox", "0.5B", 2_600, "MIT"),
+    _other("dia", "mlx-community/Dia-1.6B-fp16", "dia", "1.6B", 3_300, "Apache-2.0"),
+    _other("csm", "mlx-community/csm-1b", "sesame", "1B", 6_200, "Apache-2.0"),
+    _other("marvis", "Marvis-AI/marvis-tts-250m-v0.1", "sesame", "250M", 1_200, "Apache-2.0"),
+    _other("spark", "mlx-community/Spark-TTS-0.5B-bf16", "spark", "0.5B", 2_900, "CC-BY-NC-SA-4.0"),
+    _other("bark", "mlx-community/bark-small", "bark", "0.4B", 1_700, "MIT"),
+    _other("outetts", "mlx-community/OuteTTS-1.0-0.6B-fp16", "outetts", "0.6B", 1_200, "Apache-2.0"),
+    _other("indextts", "mlx-community/IndexTTS", "indextts", "0.5B", 2_000, ""),
+    _other("orpheus", "mlx-community/orpheus-3b-0.1-ft-bf16", "llama", "3B", 6_700, "Apache-2.0"),
+    _other("soprano", "mlx-community/Soprano-1.1-80M-bf16", "soprano", "80M", 280, "Apache-2.0"),
+)
+
+CATALOG: tuple[CatalogEntry, ...] = (*(_entry(family, bits) for family in _FAMILIES for bits in _BITS), *_OTHERS)
 _BY_NAME = {entry.name: entry for entry in CATALOG}
 _BY_REPOSITORY = {repository.casefold(): entry for entry in CATALOG for repository in entry.repositories}
 
@@ -126,7 +161,13 @@ def entry_named(name: str) -> CatalogEntry | None:
     return _BY_NAME.get(folded) or _BY_REPOSITORY.get(folded)
 
 
-def kind_of(config: object, entry: CatalogEntry | None = None) -> ModelKind:
+def is_of_mlx_audio(model: str) -> bool:
+    """Whether a short name or repository id is of a known model that mlx-audio speaks with."""
+    entry = entry_named(model)
+    return entry is not None and entry.family is not None
+
+
+def kind_of(config: object, entry: CatalogEntry | None = None, *, name: str = "") -> ModelKind:
     """Kind that a parsed `config.json` states of its model; the table's where it states none."""
     if isinstance(config, dict) and config.get("model_type") == "qwen3_tts":
         variant, size = config.get("tts_model_type"), config.get("tts_model_size")
@@ -141,6 +182,9 @@ def kind_of(config: object, entry: CatalogEntry | None = None) -> ModelKind:
             )
         return ModelKind(is_speech=True)
     if entry is None:
+        if (family := family_of(config, name)) is not None:
+            quantization = _quantization_in(config) if isinstance(config, dict) else None
+            return ModelKind(is_speech=True, variant=family.name, quantization=quantization, abilities=family.abilities)
         return ModelKind()
     return ModelKind(
         is_speech=True,

@@ -27,7 +27,9 @@ from models.store.availability import (
     read_config,
 )
 from models.store.catalog import CatalogEntry, ModelKind
+from models.store.companions import incomplete_by_companions
 from models.store.deep_check import deeply_checked
+from models.store.families import PREFIX
 from models.store.manifest import read_manifest, read_provenance
 from models.store.memory import total_bytes
 from models.store.safetensors_check import VerdictCache
@@ -142,12 +144,14 @@ def describe(folder: Path, *, model_id: str, cache: VerdictCache) -> InstalledMo
     """One model folder's facts."""
     entry = catalog.entry_named(model_id)
     state = availability(folder, check_weights=cache.problem)
+    if isinstance(state, Available):
+        state = incomplete_by_companions(folder, folder.parent, model_id=model_id) or state
     return InstalledModel(
         id=model_id,
         folder=folder,
         state=deeply_checked(folder, state, cache=cache, reads=False),
         size_bytes=folder_bytes(folder),
-        kind=catalog.kind_of(read_config(folder), entry),
+        kind=catalog.kind_of(read_config(folder), entry, name=model_id),
         revision=revision_of(folder),
         entry=entry,
     )
@@ -174,7 +178,9 @@ def resolve_model(
     nearest known names and what is installed.
     """
     wanted = name.strip()
-    if (simple := model_without_folder(wanted)) is not None:
+    if wanted.casefold().startswith(PREFIX):
+        wanted = wanted[len(PREFIX) :].strip()
+    elif (simple := model_without_folder(wanted)) is not None:
         return ResolvedModel(name=name, id=simple, folder=None, entry=None)
     if wanted.casefold() == catalog.DEFAULT:
         return _default_choice(ability, directory=directory, available_bytes=available_bytes, offline=offline)

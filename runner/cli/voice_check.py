@@ -129,7 +129,7 @@ class _Engine:
             return
         self._loaded = None
         folder = model_folder(instance, model)
-        self.client.load(engine_choice(model, settings=instance.settings, folder=folder))
+        self.client.load(engine_choice(model, instance=instance, folder=folder))
         self._wait_for(EngineReady)
         self._loaded = model
 

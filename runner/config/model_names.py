@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.engine_kinds import kind_of_model, model_without_folder
+from models.engine_kinds import MLX_AUDIO, kind_of_model, model_without_folder
 from models.protocol import ModelChoice
 from models.store.catalog import entry_named
+from models.store.families import PREFIX
+from runner.config.instance import Instance
 from runner.config.settings import Settings
 
+HUB_CACHE = "hub"  # in the state folder
 CLONE, DESIGN, PRESETS = "clone", "design", "presets"
 
 
@@ -16,10 +19,17 @@ def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Pat
     """Canonical name under which a model is scheduled, loaded and recorded. Raises UnknownModel."""
     if (simple := model_without_folder(wanted)) is not None:
         return simple
+    from models.store.companions import speaks_by_mlx_audio
     from models.store.installed import resolve_model
 
     choice = resolve_model(wanted, directory=models_dir, ability=ability, offline=settings.offline)
-    return choice.entry.name if choice.entry else choice.id
+    is_asked_for = wanted.strip().casefold().startswith(PREFIX)
+    if choice.entry is not None and (choice.entry.family is not None or not is_asked_for):
+        return choice.entry.name
+    by_mlx_audio = is_asked_for or (
+        choice.folder is not None and speaks_by_mlx_audio(choice.folder, model_id=choice.id)
+    )
+    return f"{PREFIX}{choice.id}" if by_mlx_audio else choice.id
 
 
 def likely_name(wanted: str) -> str | None:
@@ -30,8 +40,9 @@ def likely_name(wanted: str) -> str | None:
     return entry.name if entry else None
 
 
-def engine_choice(name: str, *, settings: Settings, folder: Path | None) -> ModelChoice:
+def engine_choice(name: str, *, instance: Instance, folder: Path | None) -> ModelChoice:
     """Model for the engine process to open; `folder` holds the weights, where the model has any."""
+    settings = instance.settings
     kind = kind_of_model(name)
     if not kind.has_weights:
         return ModelChoice(engine=kind.name, model=name, folder=None if folder is None else str(folder))
@@ -46,4 +57,13 @@ def engine_choice(name: str, *, settings: Settings, folder: Path | None) -> Mode
         formulation=None if settings.formulation == "auto" else settings.formulation,
         memory_factor=settings.memory_factor,
         memory_check=settings.memory_check,
+        hub_cache=str(_hub_cache(instance)) if kind == MLX_AUDIO else None,
     )
+
+
+def _hub_cache(instance: Instance) -> Path:
+    """The instance's hub cache, with links to the models that are here."""
+    from models.store.hub_cache import link_hub_cache
+    from models.store.shared_directory import resolve_models_dir
+
+    return link_hub_cache(instance.state_dir / HUB_CACHE, resolve_models_dir(configured=instance.models_dir))

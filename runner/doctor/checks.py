@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Callable
 
-from models.engine_kinds import DRAFT, HIBARI, QWEN3_TTS, kind_of_model
+from models.engine_kinds import DRAFT, HIBARI, MLX_AUDIO, QWEN3_TTS, kind_of_model
 from models.extras import install_command
 from models.hardware.blas import package_version
 from models.named_paths import shown_path
@@ -27,6 +27,7 @@ from runner.version import VERSION
 ENGINE_PACKAGES = {
     DRAFT: ("eSpeak NG through ", "espeakng-loader", "draft"),
     HIBARI: ("natural English by ", "hibari-tts", "natural"),
+    MLX_AUDIO: ("other speech models by ", "mlx-audio", "mlx-audio"),
     QWEN3_TTS: ("", "mlx", "cpu"),
 }
 PACKAGES = ("mlx", "numpy", "pydantic", "sqlmodel", "soundfile", "soxr", "tokenizers", "huggingface_hub", "watchdog")

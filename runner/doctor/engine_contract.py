@@ -100,7 +100,7 @@ def engine_contract(instance: Instance, name: str) -> Found:
     """A finding for each promise, kept or not."""
     try:
         model = model_name_of(instance, name)
-        choice = engine_choice(model, settings=instance.settings, folder=model_folder(instance, model))
+        choice = engine_choice(model, instance=instance, folder=model_folder(instance, model))
     except VoiceJobsError as error:
         yield PROBLEM, error.message, error.hint
         return

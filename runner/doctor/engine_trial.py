@@ -75,7 +75,7 @@ def speak_once(instance: Instance, wanted: str) -> Trial:
         client = EngineClient(log_path=Path(logs) / "engine.log", unload_after_s=None)
         started_s = time.monotonic()
         try:
-            client.load(engine_choice(name, settings=instance.settings, folder=folder))
+            client.load(engine_choice(name, instance=instance, folder=folder))
             return _spoken(client, name, started_s)
         finally:
             client.stop()

@@ -278,7 +278,7 @@ class ModelLoader:
 
     def _load(self, prepared: Prepared) -> None:
         self.warnings = list(prepared.warnings)
-        choice = engine_choice(prepared.name, settings=self.instance.settings, folder=prepared.folder)
+        choice = engine_choice(prepared.name, instance=self.instance, folder=prepared.folder)
         self.loaded, self.loading = None, prepared.name
         self.engine.load(choice)
 

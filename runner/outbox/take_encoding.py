@@ -31,6 +31,7 @@ from runner.outbox.outbox import sha256_hex
 from runner.version import VERSION
 
 TAKE_FORMAT, TAKE_BITS = FileFormat(format="flac", encoding="pcm24"), 24
+TOLD_DETAILS = ("formulation", "codec", "blas", "family", "native_sample_rate_hz")  # of how an engine computes
 LEAST_WARNED_DB = 0.5
 KEPT_BYTES = 3_000_000  # of recent takes
 LONG_SAMPLES = 60 * SAMPLE_RATE_HZ  # a take above this is never in memory as a whole; its file is made on the disk
@@ -193,7 +194,7 @@ def engine_entry(facts: EngineFacts) -> dict[str, Any]:
         "backend": facts.backend,
         "dtype": facts.dtype,
         "batch": facts.batch,
-        **{name: facts.details[name] for name in ("formulation", "codec", "blas") if name in facts.details},
+        **{name: facts.details[name] for name in TOLD_DETAILS if name in facts.details},
         "model_facts": asdict(model_facts(facts)),
     }
 

@@ -116,7 +116,7 @@ class ModelNames:
 def sibling_for(name: str, ability: str) -> str:
     """`name`, or the known model of the same size and quantisation that can do what it cannot."""
     entry = entry_named(name)
-    if entry is None or ability in entry.abilities:
+    if entry is None or entry.family is not None or ability in entry.abilities:
         return name
     for variant in ("base", "voicedesign", "customvoice"):
         for parameters in (entry.parameters, "1.7B"):

@@ -1,0 +1,155 @@
+"""A folder of the shared directory → a speech model of mlx-audio: offline, from safetensors, without code of its own.
+
+The environment of the process is set before anything of mlx-audio is imported: hub functions answer from the hub
+cache alone (`models.store.companions`), and no pickle that names code is read, and no sound library opened.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import pickle
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.checkpoint_format.files import read_json
+from models.errors import ModelIncomplete, UnsupportedCheckpoint, UnsupportedRequest
+from models.store.families import Family, companions_of, family_named, family_of
+from models.store.foreign_checkpoint import loading_problems
+from models.store.hub_cache import hub_folder
+
+PACKAGE, MODULE, EXTRA = "mlx-audio", "mlx_audio", "mlx-audio"
+SAMPLE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """One model, and what its own code says of it."""
+
+    network: Any
+    family: Family
+    folder: Path
+    cache: Path | None
+    arguments: frozenset[str]  # that its `generate` names
+    needs_recording: bool
+    native_hz: int
+    fingerprint: str
+    package_version: str
+
+
+def load_model(folder: Path, *, name: str, cache: Path | None) -> LoadedModel:
+    """The model in a folder. Raises UnsupportedCheckpoint, ModelIncomplete or UnsupportedRequest, naming the cause."""
+    config = read_json(folder / "config.json")
+    known = family_of(config, name) or family_of(config, folder.name)
+    _refuse(folder, needs_weights=True)
+    companions = list(_companion_folders(known, config, name=name, cache=cache)) if known else []
+    for package in known.packages if known else ():
+        if importlib.util.find_spec(package.module) is None:
+            raise UnsupportedRequest(
+                f"{name} needs the package {package.module}, which is not installed.",
+                hint=f"Install it with `pip install '{package.requirement}'`.",
+            )
+    _set_environment(cache)
+    try:
+        loader = importlib.import_module(f"{MODULE}.tts.utils")
+    except ImportError as error:
+        raise not_installed() from error
+    told = {"model_type": known.name} if known else {}
+    try:
+        network = loader.load(folder, strict=True, **told)
+    except ImportError as error:
+        raise UnsupportedRequest(
+            f"{name} needs the package {error.name}, which is not installed.",
+            hint=f"Install it with `pip install {error.name}`.",
+        ) from error
+    except (ValueError, TypeError, LookupError, AttributeError, OSError, pickle.UnpicklingError) as error:
+        raise UnsupportedCheckpoint(
+            f"mlx-audio cannot load {name}: {_first_line(error)}",
+            hint="`voicejobs models verify` checks its files; docs/engines.md lists the families.",
+        ) from error
+    family = known or family_named(type(network).__module__.split(".")[3])
+    parameters = inspect.signature(network.generate).parameters
+    recording = parameters.get("ref_audio")
+    return LoadedModel(
+        network=network,
+        family=family,
+        folder=folder,
+        cache=cache,
+        arguments=frozenset(parameters),
+        needs_recording=recording is not None and recording.default is inspect.Parameter.empty,
+        native_hz=int(network.sample_rate),
+        fingerprint=fingerprint_of([folder, *companions]),
+        package_version=importlib.metadata.version(PACKAGE),
+    )
+
+
+def not_installed() -> UnsupportedRequest:
+    """The error for a machine without the package."""
+    return UnsupportedRequest(
+        f"The engine {PACKAGE} needs the package of that name, which is not installed.",
+        hint=f"Install it with `pip install 'voicejobs[{EXTRA}]'`.",
+    )
+
+
+def fingerprint_of(folders: Sequence[Path]) -> str:
+    """SHA-256 over the names, sizes, and first and last bytes of all files: training changes every tensor."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+            size_bytes = path.stat().st_size
+            digest.update(f"{path.relative_to(folder).as_posix()}\n{size_bytes}\n".encode())
+            with path.open("rb") as file:
+                for start in (0, size_bytes // 2, max(0, size_bytes - SAMPLE_BYTES)):
+                    file.seek(start)
+                    digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _refuse(folder: Path, *, needs_weights: bool) -> None:
+    for path, problem in loading_problems(folder, needs_weights=needs_weights):
+        raise UnsupportedCheckpoint(
+            f"{folder / path} {problem}.", hint="Use a repository with safetensors weights and no code of its own."
+        )
+
+
+def _companion_folders(family: Family, config: Any, *, name: str, cache: Path | None) -> Iterator[Path]:
+    for companion in companions_of(family, config):
+        folder = hub_folder(cache, companion.repository) if cache is not None else None
+        if folder is None:
+            raise ModelIncomplete(
+                f"{name} needs {companion.repository}, which is not in the shared model directory.",
+                hint=f"`voicejobs models pull {name}` fetches both.",
+            )
+        _refuse(folder, needs_weights=not companion.files)
+        yield folder.resolve()
+
+
+def _set_environment(cache: Path | None) -> None:
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    os.environ["HF_HUB_CACHE"] = str(cache or Path(os.devnull) / "no-hub-cache")
+    sys.modules.setdefault("sounddevice", None)  # type: ignore[arg-type]  # importing it fails: it opens sound libraries
+    _forbid_pickles()
+
+
+@functools.cache
+def _forbid_pickles() -> None:
+    """Have this process refuse every pickle that names code: some models would read one beside their weights."""
+
+    def refuse(event: str, _arguments: tuple[Any, ...]) -> None:
+        if event == "pickle.find_class":
+            raise pickle.UnpicklingError("Pickles can run any code when they are read, and are never loaded.")
+
+    sys.addaudithook(refuse)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or repr(error)
+    return text.splitlines()[0][:300]

@@ -1,0 +1,53 @@
+"""A model of another family and the shared directory → the repositories that it needs besides its own.
+
+A companion that is missing is like a missing shard: the model is not whole.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from models.store.availability import Available, Partial, availability, read_config
+from models.store.families import NATIVE, Companion, Family, companions_of, family_of
+from models.store.shared_directory import slug_of
+
+
+def family_in(folder: Path, *, model_id: str = "") -> Family | None:
+    """The family of the model in a folder; None for Qwen3-TTS, and where the table knows none."""
+    return family_of(read_config(folder), model_id or folder.name)
+
+
+def speaks_by_mlx_audio(folder: Path, *, model_id: str = "") -> bool:
+    """Whether the model in a folder is one that mlx-audio speaks with, by the table or by its own registry."""
+    config = read_config(folder)
+    if not isinstance(config, dict) or config.get("model_type") == NATIVE:
+        return False
+    if family_of(config, model_id or folder.name) is not None:
+        return True
+    if importlib.util.find_spec("mlx_audio") is None:
+        return False
+    registry = importlib.import_module("mlx_audio.registry")  # it imports neither MLX nor any network
+    told = registry.model_type_from_config(config) or ""
+    return bool(registry.classify_model(told, model_id or folder.name) == "tts")
+
+
+def missing_companions(folder: Path, directory: Path, *, model_id: str = "") -> Iterator[Companion]:
+    """The companions of a model that are not whole in the shared directory."""
+    family = family_in(folder, model_id=model_id)
+    if family is None:
+        return
+    for companion in companions_of(family, read_config(folder)):
+        if companion.repository != model_id and not isinstance(
+            availability(directory / slug_of(companion.repository)), Available
+        ):
+            yield companion
+
+
+def incomplete_by_companions(folder: Path, directory: Path, *, model_id: str = "") -> Partial | None:
+    """The state of a whole model whose companions are not all here; None when they are."""
+    missing = [one.repository for one in missing_companions(folder, directory, model_id=model_id)]
+    problems = tuple(f"its companion {repository} is not here" for repository in missing)
+    return Partial(tuple(missing), problems) if missing else None

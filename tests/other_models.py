@@ -1,0 +1,106 @@
+"""Models of other families with random weights, small enough for tests, made with mlx-audio's own classes.
+
+write_soprano(folder)            13.8 M parameters, 32 kHz, one voice
+write_dia(directory)             0.1 M, 44.1 kHz, clones; with its codec as a companion
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten
+
+SEED = 5
+SOPRANO = {
+    "model_type": "soprano",
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "rms_norm_eps": 1e-6,
+    "vocab_size": 260,
+    "max_position_embeddings": 512,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+}
+LAYER = {"n_embd": 16, "n_hidden": 32}
+DIA = {
+    "model_type": "dia",
+    "version": "1",
+    "model": {
+        "encoder": {"n_layer": 1, "n_head": 2, "head_dim": 8, **LAYER},
+        "decoder": {
+            "n_layer": 1, "gqa_query_heads": 2, "kv_heads": 1, "gqa_head_dim": 8, "cross_query_heads": 2,
+            "cross_head_dim": 8, **LAYER,
+        },
+        "src_vocab_size": 256,
+        "tgt_vocab_size": 1028,
+    },
+    "training": {},
+    "data": {"text_length": 128, "audio_length": 256},
+}  # fmt: skip
+DAC_44KHZ = {
+    "encoder_dim": 4, "encoder_rates": [2, 4, 8, 8], "decoder_dim": 64, "decoder_rates": [8, 8, 4, 2],
+    "n_codebooks": 9, "codebook_size": 1024, "codebook_dim": 8, "sample_rate": 44100,
+}  # fmt: skip
+DIA_CODEC = "mlx-community_descript-audio-codec-44khz"
+
+
+def write_soprano(folder: Path) -> Path:
+    """A Soprano that never ends by itself: random weights seldom draw the one token that would."""
+    from mlx_audio.tts.models.soprano import Model, ModelConfig
+
+    folder.mkdir(parents=True)
+    config = ModelConfig.from_dict({**SOPRANO, "model_path": str(folder)})
+    _save(Model(config), folder, SOPRANO)
+    _write_bytes_tokenizer(folder, ("[STOP]", "[TEXT]", "[START]", "[UNK]"))
+    return folder
+
+
+def write_dia(directory: Path, *, name: str = "mlx-community_Dia-1.6B-fp16", codec: bool = True) -> Path:
+    """A Dia, and beside it the codec that it needs."""
+    from mlx_audio.codec.models import DAC
+    from mlx_audio.tts.models.dia.config import DiaConfig
+    from mlx_audio.tts.models.dia.layers import DiaModel
+
+    folder = directory / name
+    folder.mkdir(parents=True)
+    _save(DiaModel(DiaConfig.load_dict(DIA)), folder, DIA)
+    if codec:
+        (directory / DIA_CODEC).mkdir()
+        _save(DAC(**DAC_44KHZ), directory / DIA_CODEC, DAC_44KHZ)
+    return folder
+
+
+def _save(network: Any, folder: Path, config: dict[str, Any]) -> None:
+    """Write the network's own parameters, drawn anew so that they are equal in every run."""
+    draw = np.random.default_rng(SEED)
+    arrays = {}
+    for name, value in tree_flatten(network.parameters()):
+        if value.dtype not in (mx.float32, mx.float16, mx.bfloat16):
+            arrays[name] = value
+        elif name.endswith((".weight_g", "norm.weight", ".alpha")) or "norm" in name.rsplit(".", 2)[-2]:
+            arrays[name] = mx.ones_like(value)
+        else:
+            arrays[name] = mx.array(draw.normal(0, 0.05, value.shape).astype(np.float32))
+    mx.save_safetensors(str(folder / "model.safetensors"), arrays, metadata={"format": "mlx"})
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def _write_bytes_tokenizer(folder: Path, special: tuple[str, ...]) -> None:
+    """A tokenizer with one token for each byte, and some special ones after them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(special))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
