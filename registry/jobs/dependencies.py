@@ -49,6 +49,15 @@ class Settled:
     failed_need: str | None = None  # the name of the job whose failure it cannot do without
 
 
+def open_dependents(session: Session, job_id: int) -> list[str]:
+    """Names of the unfinished jobs that wait for this one, or are made of it."""
+    question = f"""
+        SELECT job.name FROM dependency JOIN job ON job.id = dependency.job_id
+        WHERE dependency.needs_id = :id AND {WILL_END} ORDER BY job.id
+    """
+    return [row["name"] for row in session.rows(question, {"id": job_id})]
+
+
 def lost_needs(session: Session, job_id: int) -> list[Job]:
     """The failed and cancelled jobs without which this one cannot succeed, those they need themselves among them."""
     question = f"""

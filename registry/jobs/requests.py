@@ -32,16 +32,18 @@ class JobFinished(Conflict):
 
 
 class JobInUse(Conflict):
-    """A job that is open, or needed by one that is."""
+    """A job that is open, asked to be open again, or needed by one that is."""
 
     code = "job-in-use"
 
-    def __init__(self, job: Job) -> None:
-        is_open = job.status in OPEN_STATUSES
-        said = f"is {job.status}" if is_open else "is needed by a job that has not ended"
-        hint = (
-            f"Cancel it first: `voicejobs jobs cancel {job.name}`." if is_open else "Wait for that one, or cancel it."
-        )
+    def __init__(self, job: Job, *, dependents: Sequence[str] = ()) -> None:
+        blocking, said = job.name, f"is {job.status}"
+        if job.status not in OPEN_STATUSES:
+            blocking = next(iter(dependents), job.name)
+            said = f"is needed by {', '.join(dependents[:5])}" if dependents else "is about to be tried again"
+        hint = f"Cancel {'that' if dependents else 'it'} first: `voicejobs jobs cancel {blocking}`."
+        if not dependents and job.status == JobStatus.DONE:
+            said, hint = "is about to make its files again", "Let a runner do that first: `voicejobs run`."
         super().__init__(f"The job {job.name!r} {said}.", hint=hint)
 
 

@@ -78,11 +78,25 @@ class Database:
         return self._read_only is not None
 
     def save_to(self, target: Path) -> None:
-        """Copy the content, as this process still has it open, to a new file; also when the database has no name."""
-        make_private_file(target)
-        with translated(target), self._lent() as connection, contextlib.closing(connect(target)) as copy:
-            connection.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
+        """Copy the content, as this process still has it open, to a new file; also when the database has no name.
+
+        Raises DamagedData when the content is not sound, and then leaves no file behind.
+        """
+        temporary = temporary_beside(target)
+        temporary.unlink(missing_ok=True)
+        make_private_file(temporary)
+        try:
+            with translated(target), self._lent() as connection, contextlib.closing(connect(temporary)) as copy:
+                connection.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+                (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise DamagedData(f"{target} would be damaged ({found}).")
+            rename_durably(temporary, target)
+        except DamagedData as error:
+            raise DamagedData(f"{self.path} is damaged, so no copy is made.", hint=RESTORE_DAMAGED) from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def compact(self, *, worth_bytes: int) -> int:
         """Give unused space back to the disk when that is at least `worth_bytes` and a quarter; the bytes given."""

@@ -6,13 +6,13 @@ This module touches the disk.
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from pathlib import Path
 
 from registry.durable_files import FileLock
 from registry.errors import RegistryLost, StorageError
 from registry.storage.database import Database
+from registry.storage.identity import put_back
 
 LOOK_S = 5.0  # how often the names are compared; two calls of the system
 
@@ -56,8 +56,8 @@ class HeldFiles:
         try:
             self._database.save_to(target)
         except (StorageError, OSError) as error:
-            return RegistryLost(what, hint=f"It cannot be saved ({error}). `voicejobs doctor` says what helps.")
-        return RegistryLost(what, hint=f"All that it held is saved: {shlex.join(('mv', str(target), str(path)))}")
+            return RegistryLost(what, hint=f"It cannot be saved: {error} `voicejobs doctor` says what helps.")
+        return RegistryLost(what, hint=f"All that it held is saved: {put_back(target, path)}")
 
     def _lock_again(self, lock: FileLock) -> str:
         try:

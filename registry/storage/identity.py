@@ -125,7 +125,7 @@ def _stored(store: Path) -> Iterator[Path]:
 def _remedy(database: Path, root: Path | None) -> str:
     rescued = sorted(path for folder in filter(None, (database.parent, root)) for path in folder.glob(RESCUED))
     if rescued:
-        return f"A runner saved what it held: {shlex.join(('mv', str(rescued[-1]), str(database)))}"
+        return f"A runner saved what it held: {put_back(rescued[-1], database)}"
     if database.parent.exists() and not database.parent.is_dir():
         return (
             f"{database.parent} is in the way: {shlex.join(('mv', str(database.parent), f'{database.parent}.moved'))}"
@@ -134,6 +134,12 @@ def _remedy(database: Path, root: Path | None) -> str:
     backup = read_mark(root / ROOT_MARK).get("backup") if root else None
     restore = restore_hint(backup if isinstance(backup, str) else None)
     return f"{mount}{restore} Or begin an empty one: `voicejobs init --accept-state`."
+
+
+def put_back(saved: Path, database: Path) -> str:
+    """The command that gives a saved database its name again, also where its folder is gone."""
+    folder = "" if database.parent.is_dir() else f"{shlex.join(('mkdir', '-p', str(database.parent)))} && "
+    return f"{folder}{shlex.join(('mv', str(saved), str(database)))}"
 
 
 def restore_hint(archive: str | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from registry.durable_files import fsync_folder
 from registry.errors import DatabaseLocked, storage_error
 from registry.jobs import jobs
+from registry.jobs.dependencies import open_dependents
 from registry.jobs.lists import prunable
 from registry.jobs.requests import JobInUse
 from registry.jobs.values import Job
@@ -78,7 +79,9 @@ def remove_jobs(instance: Instance, database: Database, chosen: Chosen) -> list[
         removed += _remove(instance, database, found[start : start + JOBS_AT_ONCE])
     _sweep(instance.outbox)
     gone = {job.id for job in removed}
-    chosen.errors += [JobInUse(job) for job in found if job.id not in gone]
+    with database.read() as snapshot:
+        left = [job for job in found if job.id not in gone]
+        chosen.errors += [JobInUse(job, dependents=open_dependents(snapshot, job.id)) for job in left]
     return [job.name for job in removed]
 
 

@@ -29,7 +29,7 @@ from runner.text_format import counted
 logger = logging.getLogger(__name__)
 
 
-DEATH_HINT = "`voicejobs doctor` checks the engines; the engine's log is in the instance's logs folder."
+DEATH_HINT = "`voicejobs doctor --engine` tries the engines; the engine's log is in the instance's logs folder."
 MEMORY_HINT = "Use a smaller model, or one with -8bit or -4bit in its name, or raise engine_memory_limit_bytes."
 LOAD_TRIES = 3  # retryable failures before the jobs that need the model fail
 LOAD_DEATHS = 8  # deaths of the engine over one model, in some two minutes, before they do

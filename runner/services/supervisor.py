@@ -180,7 +180,10 @@ class Supervisor:
         except (FileNotFoundError, PermissionError):
             if accept_absence:
                 return subprocess.CompletedProcess(command, 127, "", "")
-            hint = "`voicejobs service install --print` shows the file; docs/service.md has a cron line, too."
+            hint = (
+                "`voicejobs service install --print` shows the file (with --serve the server's); "
+                "docs/service.md has a cron line, too."
+            )
             raise SupervisorFailed(f"This machine has no {command[0]}.", hint=hint) from None
         except subprocess.TimeoutExpired:
             raise SupervisorFailed(f"{command[0]} gave no answer within {ANSWERS_WITHIN_S:g} s.") from None

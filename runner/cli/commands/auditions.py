@@ -95,12 +95,20 @@ def open_(job: str) -> int:
     Exit code 3 where there is none.
     """
     from registry.jobs.jobs import by_name
+    from registry.jobs.requests import HAVE_FILES
+    from registry.jobs.values import OPEN_STATUSES, RETRYABLE_STATUSES
     from runner.cli.commands.jobs import open_ledger
 
     with open_ledger() as database, database.read() as snapshot:
-        folder = current_instance().outbox / by_name(snapshot, job).name
+        found = by_name(snapshot, job)
+    folder = current_instance().outbox / found.name
     if not folder.is_dir():
-        raise NotFound(f"There is no folder {folder}.", hint=f"`voicejobs jobs retry {job}` makes its files again.")
+        hint = "Drop its job file again for a new run."
+        if found.status in OPEN_STATUSES:
+            hint = f"The job is {found.status}."
+        elif found.kind in HAVE_FILES or found.status in RETRYABLE_STATUSES:
+            hint = f"`voicejobs jobs retry {found.name}` makes its files again."
+        raise NotFound(f"There is no folder {folder}.", hint=hint)
     echo(folder)
     has_desktop = sys.platform != "linux" or any(os.environ.get(name) for name in DISPLAYS)
     if has_desktop and click.launch(str(folder)) == 0:

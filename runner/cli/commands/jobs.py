@@ -17,6 +17,7 @@ from runner.cli.console import (
     current_instance,
     echo,
     json_option,
+    reachable,
     say,
     show,
     terminal_table,
@@ -188,11 +189,11 @@ def _note(listed: ListedJob, waits: Waits) -> str:
     from runner.outbox.progress_file import is_finishing
 
     if (wait := waits.of(listed, now_s=time.time())) is not None:
-        return redact(wait.text)
+        return reachable(redact(wait.text))
     if is_finishing(listed.job, listed.lines):
         return FINISHING
     warnings = counted(len(listed.job.warnings), "warning") if listed.job.warnings else ""
-    return "; ".join(part for part in (_error_text(listed.job.error), warnings) if part)
+    return reachable("; ".join(part for part in (_error_text(listed.job.error), warnings) if part))
 
 
 def _lines_text(lines: LineCounts) -> str:
@@ -244,7 +245,8 @@ def show_(job: str, lines: int, as_json: bool) -> None:
     if as_json:
         show(_details_json(details, clock), as_json=True, text=str)
         return
-    echo(redact(_details_text(details, clock, outbox=str(instance.outbox), waits=waits_of(instance))))
+    text = _details_text(details, clock, outbox=str(instance.outbox), waits=waits_of(instance))
+    echo(reachable(redact(text)))
     _warn_of_no_runner([details.listed])
 
 

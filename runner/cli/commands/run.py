@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import click
@@ -28,8 +26,6 @@ from runner.text_format import counted, span
 
 if TYPE_CHECKING:
     from runner.submission.checked_job import Verdict
-
-END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(
@@ -104,15 +100,8 @@ def run(once: bool, quiet: bool, service: bool) -> int:
         raise UsageProblem("--once and --service exclude each other.", hint="Leave one out.")
     from runner.cli.run import run_service
 
-    # Until the runner handles them: the first half second is imports. As with any kill, nothing is lost.
-    heard = [number for number in END_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
-    before = {number: signal.signal(number, lambda *_: os._exit(OK)) for number in heard}
-    try:
-        start = functools.partial(_run, once=once, quiet=quiet)
-        return run_service(start, tell=complain) if service else start()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    start = functools.partial(_run, once=once, quiet=quiet)
+    return run_service(start, tell=complain) if service else start()
 
 
 def _run(*, once: bool, quiet: bool) -> int:

@@ -149,7 +149,7 @@ def doctor(only_runner: bool, engine: str | None, list_checks: bool, verbose: bo
         raw = contract_findings(current_instance(), str(engine))
     else:
         raw = examine(current_instance(), engine=engine is not None)
-    found = [replace(one, remedy=reachable(one.remedy)) for one in raw]
+    found = [replace(one, message=reachable(one.message), remedy=reachable(one.remedy)) for one in raw]
     bad = [finding for finding in found if finding.counts]
     if as_json:
         echo(to_json({"ok": not bad, "findings": found}))

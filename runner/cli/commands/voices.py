@@ -17,6 +17,7 @@ from runner.cli.console import (
     current_instance,
     echo,
     json_option,
+    reachable,
     say,
     show,
     terminal_table,
@@ -384,7 +385,7 @@ def fsck(as_json: bool) -> int:
         echo(to_json(report))
     else:
         for finding in report.findings:
-            echo(f"{finding.where}: {finding.problem}\n  {finding.remedy}")
+            echo(reachable(f"{finding.where}: {finding.problem}\n  {finding.remedy}"))
         versions, takes = counted(report.versions, "version"), counted(report.takes, "take")
         verdict = "sound" if report.sound else f"{counted(report.lost, 'thing')} lost"
         say(

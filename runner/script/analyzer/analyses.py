@@ -30,6 +30,7 @@ class Analyses:
 
     folder: Path
     settings: AnalyzerSettings
+    job: str  # the script's
     by_rules: frozenset[str] = field(default_factory=frozenset)  # slugs that it was asked about in vain
 
     def known(self, part: Part) -> Profile | None:
@@ -80,7 +81,7 @@ class Analyses:
         names = ", ".join(part.name for part in left[:3]) + (f" and {len(left) - 3} others" if len(left) > 3 else "")
         message = f"The analyzer at {_place(self.settings.url)} did not describe {names}: {found['failure']}."
         if self.settings.on_failure == "fail":
-            hint = 'Start that server, then `voicejobs jobs retry`; or set on_failure = "rules".'
+            hint = f'Start that server, then `voicejobs jobs retry {self.job}`; or set on_failure = "rules".'
             raise AnalyzerFailed(message, hint=hint)
         return [part.slug for part in left], f"{message} The rules described them."
 

@@ -156,6 +156,7 @@ class ScriptJobs:
         return Analyses(
             folder=self.context.instance.state_dir / FOLDER,
             settings=script.analyzer,
+            job=script.job.name,
             by_rules=frozenset(script.job.facts.get(BY_RULES, ())),
         )
 

@@ -1,5 +1,6 @@
 """Database and lock of a running process: noticed when they are no longer under their names."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -65,9 +66,22 @@ def test_a_database_that_lost_its_name_is_noticed_and_saved_beside_it(registry, 
 
 def test_a_state_folder_that_was_deleted_is_saved_in_the_root(registry, held, tmp_path):
     shutil.rmtree(registry.state_dir)
-    with pytest.raises(RegistryLost, match="saved: mv"):
+    with pytest.raises(RegistryLost, match=r"saved: mkdir -p \S+ && mv"):
         held.check(0.0)
     assert saved_in(tmp_path) == ["elena"]
+
+
+@pytest.mark.parametrize("size_bytes", [0, 40_960, None], ids=["empty", "cut", "noise"])
+def test_what_is_damaged_is_not_called_saved_and_leaves_no_file(registry, held, tmp_path, size_bytes):
+    if size_bytes is None:
+        registry.db.path.write_bytes(b"noise" * 40_000)
+    else:
+        os.truncate(registry.db.path, size_bytes)
+    shutil.rmtree(registry.state_dir)
+    with pytest.raises(RegistryLost) as lost:
+        held.check(0.0)
+    assert "cannot be saved" in lost.value.hint and "voicejobs doctor" in lost.value.hint
+    assert list(tmp_path.rglob("*rescued*")) == []
 
 
 def test_a_lock_that_was_removed_is_taken_again(registry, held):

@@ -104,19 +104,22 @@ def test_a_step_that_takes_too_long_is_abandoned_when_the_runner_is_told_to_stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("moment", ["imports", "loop"])
+@pytest.mark.parametrize("moment", ["first imports", "imports", "loop"])
 def test_a_signal_ends_a_runner_with_exit_code_0_at_any_moment(tmp_path, number, moment):
     (tmp_path / "voicejobs.toml").write_text('model = "draft"\n')
     script = f"""
-        import signal, sys, time, runner.cli, runner.cli.commands.run as command
-        from runner.worker.worker import Worker
+        import signal, sys, time, runner.cli
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
         def busy(*_, **__):
             print("busy", flush=True)
-            time.sleep(60 if "{moment}" == "imports" else 0.2)
-        if "{moment}" == "imports":
-            command._run = busy
+            time.sleep(0.2 if "{moment}" == "loop" else 60)
+        if "{moment}" == "first imports":
+            sys.meta_path.insert(0, type("Slow", (), dict(find_spec=busy)))
+        elif "{moment}" == "imports":
+            import runner.cli.commands.run
+            runner.cli.commands.run._run = busy
         else:
+            from runner.worker.worker import Worker
             Worker.tick = busy
         sys.argv = ["voicejobs", "run", "--quiet"]
         runner.cli.main()
