@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PROGRAM = "voicejobs"
@@ -14,7 +15,11 @@ IS_OF_UV, IS_OF_PIPX = "uv-receipt.toml", "pipx_metadata.json"  # what `uv tool`
 
 def install_command(extra: str) -> str:
     """A command for a shell. An extra by name would need the place that voicejobs itself was installed from."""
-    packages = [shlex.quote(package) for package in packages_of(extra)]
+    return command_for(packages_of(extra))
+
+
+def command_for(packages: Sequence[str]) -> str:
+    """A command for a shell that installs packages where voicejobs runs."""
     environment = Path(sys.prefix)
     if (environment / IS_OF_PIPX).exists():
         command = ["pipx", "inject", PROGRAM]
@@ -22,7 +27,7 @@ def install_command(extra: str) -> str:
         command = ["uv", "pip", "install", "--python", shlex.quote(sys.executable)]
     else:
         command = [shlex.quote(sys.executable), "-m", "pip", "install"]
-    return " ".join([*command, *packages])
+    return " ".join([*command, *map(shlex.quote, packages)])
 
 
 def packages_of(extra: str) -> list[str]:

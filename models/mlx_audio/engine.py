@@ -19,6 +19,7 @@ import numpy.typing as npt
 import soxr
 
 from models.errors import EngineFailure, UnsupportedRequest
+from models.extras import command_for
 from models.mlx_audio.load import PACKAGE, LoadedModel, load_model
 from models.mlx_audio.pulse import Stopped, pulse
 from models.mlx_audio.recorded_prompt import RecordedPrompt
@@ -182,7 +183,7 @@ class MlxAudioEngine:
                 except ImportError as error:
                     raise UnsupportedRequest(
                         f"{self._name} needs the package {error.name}, which is not installed.",
-                        hint=f"Install it with `pip install {error.name}`.",
+                        hint=f"Install it: `{command_for([str(error.name)])}`.",
                     ) from error
                 except Exception as error:
                     raise EngineFailure(f"{self._name} failed over {text[:40]!r}: {error}") from error

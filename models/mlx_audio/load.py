@@ -22,6 +22,7 @@ from typing import Any
 
 from models.checkpoint_format.files import read_json
 from models.errors import ModelIncomplete, UnsupportedCheckpoint, UnsupportedRequest
+from models.extras import command_for, install_command
 from models.store.families import Family, companions_of, family_named, family_of
 from models.store.foreign_checkpoint import loading_problems
 from models.store.hub_cache import hub_folder
@@ -55,7 +56,7 @@ def load_model(folder: Path, *, name: str, cache: Path | None) -> LoadedModel:
         if importlib.util.find_spec(package.module) is None:
             raise UnsupportedRequest(
                 f"{name} needs the package {package.module}, which is not installed.",
-                hint=f"Install it with `pip install '{package.requirement}'`.",
+                hint=f"Install it: `{command_for([package.requirement])}`.",
             )
     _set_environment(cache)
     try:
@@ -68,7 +69,7 @@ def load_model(folder: Path, *, name: str, cache: Path | None) -> LoadedModel:
     except ImportError as error:
         raise UnsupportedRequest(
             f"{name} needs the package {error.name}, which is not installed.",
-            hint=f"Install it with `pip install {error.name}`.",
+            hint=f"Install it: `{command_for([str(error.name)])}`.",
         ) from error
     except (ValueError, TypeError, LookupError, AttributeError, OSError, pickle.UnpicklingError) as error:
         raise UnsupportedCheckpoint(
@@ -95,7 +96,7 @@ def not_installed() -> UnsupportedRequest:
     """The error for a machine without the package."""
     return UnsupportedRequest(
         f"The engine {PACKAGE} needs the package of that name, which is not installed.",
-        hint=f"Install it with `pip install 'voicejobs[{EXTRA}]'`.",
+        hint=f"Install it: `{install_command(EXTRA)}`.",
     )
 
 
