@@ -161,6 +161,17 @@ def stored_blocks(path: Path) -> tuple[int, Iterator[Waveform]]:
     return file.frames, blocks()
 
 
+def stored_part(path: Path, start: int, count: int) -> Waveform:
+    """Up to `count` samples from `start` of a mono file at 24 kHz that we wrote. Raises DamagedData."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(start)
+            part: Waveform = file.read(count, dtype="float32")
+    except soundfile.SoundFileError as error:
+        raise DamagedData(f"{path} cannot be read: {error}.") from error
+    return part
+
+
 def _checked_facts(file: Any, *, name: str, max_duration_s: float) -> AudioFacts:
     if file.samplerate not in SOURCE_RATES_HZ:
         raise InvalidReferenceAudio(f"{name} has a sample rate of {file.samplerate} Hz, which no recording has.")

@@ -25,6 +25,7 @@ from models.store.availability import (
     folder_bytes,
     has_model_mark,
     read_config,
+    weight_files,
 )
 from models.store.catalog import CatalogEntry, ModelKind
 from models.store.companions import incomplete_by_companions
@@ -32,7 +33,7 @@ from models.store.deep_check import deeply_checked
 from models.store.families import PREFIX
 from models.store.manifest import read_manifest, read_provenance
 from models.store.memory import total_bytes
-from models.store.safetensors_check import VerdictCache
+from models.store.safetensors_check import VerdictCache, file_stamp
 from models.store.shared_directory import INCOMING_FOLDER, id_of, slug_of
 from registry.errors import StorageError
 
@@ -198,6 +199,11 @@ def resolve_model(
     if wanted.count("/") == 1:
         return ResolvedModel(name=name, id=wanted, folder=directory / slug_of(wanted), entry=None)
     raise unknown_model(wanted, installed=[model_id for model_id, _ in installed])
+
+
+def weights_stamp(folder: Path) -> list[list[int] | None]:
+    """Facts of a model's files that change when other weights take their place; nothing is read."""
+    return [file_stamp(path) for path in (folder / "config.json", *weight_files(folder))]
 
 
 def unknown_model(wanted: str, *, installed: Iterable[str]) -> UnknownModel:

@@ -116,7 +116,7 @@ def _first_hole(descriptor: int, file_bytes: int) -> int | None:
     return hole if hole < file_bytes else None
 
 
-def _stamp(path: Path) -> list[int] | None:
+def file_stamp(path: Path) -> list[int] | None:
     """Facts that change with every write to a file; None where there is none."""
     try:
         status = path.stat()
@@ -149,7 +149,7 @@ class VerdictCache:
     def problem(self, path: Path) -> str | None:
         """Problem as by `safetensors_problem`, from the cache where nothing has changed."""
         key = str(path)
-        stamp = _stamp(path)
+        stamp = file_stamp(path)
         if stamp is None:
             return safetensors_problem(path)
         known = self._known.get(key)
@@ -164,7 +164,7 @@ class VerdictCache:
 
     def verdict(self, key: str, paths: Sequence[Path], *, judge: Callable[[], str | None] | None) -> str | None:
         """Another verdict, on some files, from the cache where none has changed; None where it may not be sought."""
-        stamp = [_stamp(path) for path in paths]
+        stamp = [file_stamp(path) for path in paths]
         known = self._known.get(key)
         if not (isinstance(known, list) and known[:-1] == stamp):
             if judge is None:

@@ -153,6 +153,19 @@ class ObjectStore:
             raise ObjectDamaged(path)
         return content
 
+    def whole(self, sha256: str) -> Path:
+        """Place of bytes that were read and checked. Raises ObjectMissing, ObjectDamaged or another StorageError."""
+        path = self.path(sha256)
+        try:
+            found = sha256_of(path)
+        except FileNotFoundError:
+            raise ObjectMissing(sha256, path) from None
+        except OSError as error:
+            raise storage_error(error, f"reading {path}") from error
+        if found != sha256:
+            raise ObjectDamaged(path)
+        return path
+
     def __contains__(self, sha256: str) -> bool:
         return self.path(sha256).is_file()
 

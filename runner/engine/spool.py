@@ -31,7 +31,7 @@ MAGIC = b"VJSPOOL1"
 SAMPLE = np.dtype("<f4")
 POLL_S = 0.02  # between two looks at a file that grows
 LIVENESS_S = 0.25  # between two looks whether its writer lives
-MOST_READ_SAMPLES = 2 * SAMPLE_RATE_HZ  # at once: who comes late to a long line must not hold all of it
+MOST_READ_SAMPLES = SAMPLE_RATE_HZ  # at once: who comes late to a long line must not hold all of it
 NOTHING: Waveform = np.zeros(0, np.float32)
 
 
@@ -130,8 +130,8 @@ class SpoolReader:
     """The take of one line as it is being made, for another process. Nothing in it waits, but `pieces`.
 
     Made before the take is begun, it waits for the file to appear; a line whose take exists already, which is spoken
-    by nobody, never has one, and the ledger says so. `read` gives what has come since the last call, at most two
-    seconds of it; `end` is set once all has been read. Samples are those that the take store will keep: rounded to
+    by nobody, never has one, and the ledger says so. `read` gives what has come since the last call, at most one
+    second of it; `end` is set once all has been read. Samples are those that the take store will keep: rounded to
     24 bits, so that a stream and a later answer from the store are the same. A take that is RETRIED before anything of
     it was read is forgotten, and the next one followed.
     """
@@ -169,6 +169,14 @@ class SpoolReader:
         elif state is not SpoolState.GROWING:
             self.end = state
         return NOTHING
+
+    def has_more(self) -> bool:
+        """Whether `read` may find anything; this is so quick that it needs no thread."""
+        if self._descriptor < 0:
+            return self.path.exists()
+        end = HEADER.size + (self.samples + 1) * SAMPLE.itemsize
+        has_come = os.fstat(self._descriptor).st_size >= end or self._state() is not SpoolState.GROWING
+        return has_come or time.monotonic() >= self._next_look_s
 
     def pieces(self, stop: threading.Event) -> Iterator[Waveform]:
         """Samples as they come, until the take ends or `stop` is set; `end` then tells how, or is None."""

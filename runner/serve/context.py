@@ -8,12 +8,13 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 from starlette.types import Receive
 
+from registry.durable_files import FileLock
 from registry.errors import VoiceJobsError
 from registry.jobs.lists import waiting_jobs
 from registry.jobs.takes import TakeStore
@@ -22,7 +23,7 @@ from registry.storage.object_store import ObjectStore
 from registry.storage.session import Session
 from runner.config.instance import Instance
 from runner.config.serve_settings import ServeSettings
-from runner.outbox.waits_file import NETWORK, read_waits
+from runner.outbox.waits_file import NETWORK, Waits, read_waits
 from runner.scheduling.pronunciation_file import PronunciationFile
 from runner.serve.errors import NoModel, NoRunner, RequestRefused
 from runner.serve.ledger_watch import LedgerWatch
@@ -36,6 +37,16 @@ RETRY_AFTER_S = 10
 JOB_HEADER = "X-Voicejobs-Job"  # names the job that a request has become
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunnerState:
+    """The runner as it was a moment ago."""
+
+    is_active: bool
+    holder: dict[str, Any] | None  # of the instance's lock: another one is another runner
+    waits: Waits
+    seen_s: float
+
+
 @dataclass(kw_only=True)
 class ServeContext:
     """One open instance, as the server sees it."""
@@ -47,7 +58,8 @@ class ServeContext:
     dropped: set[str] = field(default_factory=set)  # names of drops of ours that no runner has claimed yet
     closing: anyio.Event = field(default_factory=anyio.Event)
     readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS))
-    _runner_seen: tuple[float, bool] = (-math.inf, False)
+    _runner: RunnerState = RunnerState(is_active=False, holder=None, waits=Waits(), seen_s=-math.inf)
+    _runner_looks: anyio.Lock = field(default_factory=anyio.Lock)
 
     @property
     def settings(self) -> ServeSettings:
@@ -87,14 +99,26 @@ class ServeContext:
 
         return await self.in_thread(ask)
 
+    async def runner(self, *, since_s: float | None = None) -> RunnerState:
+        """The runner as of half a second ago at most, or as it was after `since_s`; one look serves all who ask."""
+        oldest_s = time.monotonic() - RUNNER_LOOK_S if since_s is None else since_s
+        if self._runner.seen_s < oldest_s:
+            async with self._runner_looks:
+                if self._runner.seen_s < oldest_s:
+                    self._runner = await self.in_thread(self._look_at_runner)
+        return self._runner
+
+    def _look_at_runner(self) -> RunnerState:
+        return RunnerState(
+            seen_s=time.monotonic(),  # before the look
+            is_active=self.instance.runner_is_active(),
+            holder=FileLock(self.instance.lock_path).holder(),
+            waits=read_waits(self.instance.state_dir),
+        )
+
     async def runner_is_active(self) -> bool:
-        """Whether there is a runner, as of half a second ago at most."""
-        seen_s, was_active = self._runner_seen
-        if time.monotonic() - seen_s < RUNNER_LOOK_S:
-            return was_active
-        is_active = await self.in_thread(self.instance.runner_is_active)
-        self._runner_seen = (time.monotonic(), is_active)
-        return is_active
+        """Whether there is a runner."""
+        return (await self.runner()).is_active
 
     async def require_runner(self) -> None:
         """Raises NoRunner when nobody would do the work."""
@@ -103,7 +127,7 @@ class ServeContext:
 
     async def require_models(self, names: Collection[str | None]) -> None:
         """Raises NoModel when one of these waits for the network."""
-        waits = (await self.in_thread(lambda: read_waits(self.instance.state_dir))).models
+        waits = (await self.runner()).waits.models
         for name in names:
             if name is not None and (wait := waits.get(name)) is not None and wait.what == NETWORK:
                 raise NoModel(wait.why)

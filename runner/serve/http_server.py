@@ -32,6 +32,7 @@ GRACE_S = 3  # for requests in progress, once the server is to stop
 MOST_HEADER_BYTES = 32_768
 MOST_CONNECTIONS = 1_000
 BACKLOG = 512
+UNREAD_BYTES = 1 << 14  # that are kept for a client, beside what the system keeps, before more is made
 
 
 class Protocol(H11Protocol):
@@ -39,6 +40,7 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=UNREAD_BYTES)
         self._idle_since_s = self._read_s = time.monotonic()
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()

@@ -1,19 +1,35 @@
-"""The ledger → a wake-up for whoever waits for a change in it. Nobody waits: nothing is done."""
+"""The ledger → a wake-up for whoever waits for a change in it, and their answers, all in one look.
+
+Nobody waits: nothing is done.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 import anyio
+import anyio.to_thread
 
-from registry.errors import StorageError
+from registry.errors import StorageError, VoiceJobsError
 from registry.storage.database import Changes, Database
+from registry.storage.session import Session
+
+Answer = TypeVar("Answer")
 
 LOOK_S, CLOSE_LOOK_S = 0.02, 0.005
-PER_WAITER_S = 0.0005  # all of them ask the ledger after each change
+PER_WAITER_S = 0.0005  # all of them are answered after each change
 WAKE_ANYWAY_S = 1.0  # what a waiter looks at besides the ledger: its runner, its client
+
+
+@dataclass
+class _Question:
+    ask: Callable[[Session], Any]
+    answer: Any = None
+    error: Exception | None = None
+    is_answered: anyio.Event = field(default_factory=anyio.Event)
 
 
 @dataclass
@@ -26,6 +42,9 @@ class LedgerWatch:
     _close_waiters: int = 0
     _changed: anyio.Event = field(default_factory=anyio.Event)
     _came: anyio.Event = field(default_factory=anyio.Event)
+    _asked: list[_Question] = field(default_factory=list)
+    _was_asked: anyio.Event = field(default_factory=anyio.Event)
+    _reader: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 
     @property
     def look_s(self) -> float:
@@ -33,7 +52,12 @@ class LedgerWatch:
         return max(CLOSE_LOOK_S if self._close_waiters else LOOK_S, PER_WAITER_S * self._waiters)
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch and answer until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._answer_questions)
+            await self._watch()
+
+    async def _watch(self) -> None:
         while True:
             if not self._waiters:
                 self._forget()
@@ -58,6 +82,27 @@ class LedgerWatch:
             self._changes.close()
             self._changes = None
 
+    async def _answer_questions(self) -> None:
+        while True:
+            await self._was_asked.wait()
+            self._was_asked = anyio.Event()
+            asked, self._asked = self._asked, []
+            await anyio.to_thread.run_sync(self._answer, asked, limiter=self._reader)
+            for question in asked:
+                question.is_answered.set()
+
+    def _answer(self, asked: list[_Question]) -> None:
+        try:
+            with self.database.read() as session:
+                for question in asked:
+                    try:
+                        question.answer = question.ask(session)
+                    except Exception as error:  # who asked gets it
+                        question.error = error
+        except VoiceJobsError as error:
+            for question in asked:
+                question.error = question.error or error
+
     @contextlib.asynccontextmanager
     async def waiting(self, *, closely: bool = False) -> AsyncIterator[Waiter]:
         """A waiter for changes, from now on; `closely` where somebody listens, and hundredths of a second count."""
@@ -79,6 +124,16 @@ class Waiter:
 
     watch: LedgerWatch
     _next: anyio.Event
+
+    async def ask(self, question: Callable[[Session], Answer]) -> Answer:
+        """Answer to a quick question, read together with those of all others who ask at this moment."""
+        asked = _Question(question)
+        self.watch._asked.append(asked)
+        self.watch._was_asked.set()
+        await asked.is_answered.wait()
+        if asked.error is not None:
+            raise asked.error
+        return cast(Answer, asked.answer)
 
     async def change(self, *, at_most_s: float = WAKE_ANYWAY_S) -> bool:
         """Wait for a change since the last wait, or for a while; returns whether there was one."""

@@ -111,7 +111,7 @@ PATHS: dict[str, Schema] = {
             "responses": {"200": _answer("JobPage", "Jobs, newest first."), **_errors(400, 401)},
         },
         "post": {
-            "parameters": [_parameter("name", "query", TEXT)],
+            "parameters": [_parameter("name", "query", TEXT), _parameter("Idempotency-Key", "header", TEXT)],
             "requestBody": _BODY,
             "responses": {
                 "200": _answer("Job", "The job that has this id and content already."),

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from runner.exit_codes import NEEDS_ACTION, RUNNER_ACTIVE, USAGE
 
-UNIT_NAME = "voicejobs.service"  # in ~/.config/systemd/user
-LABEL = "net.voicejobs.runner"  # names the plist in ~/Library/LaunchAgents
-LAUNCHD_LOG = Path("Library/Logs/voicejobs.log")  # in the home folder, which exists before the state folder does
+LABEL = "net.voicejobs"  # begins the names of plists in ~/Library/LaunchAgents
+LAUNCHD_LOGS = Path("Library/Logs")  # in the home folder, which exists before the state folder does
 AFTER_A_CRASH_S = 5
 STOP_WITHIN_S = 15  # the runner needs 5
 NO_RESTART = (USAGE, NEEDS_ACTION, RUNNER_ACTIVE)  # a restart changes nothing about these
@@ -50,7 +49,7 @@ def _unit_word(word: str) -> str:
     return doubled if doubled == word and word and not any(c.isspace() or c in "';" for c in word) else f'"{doubled}"'
 
 
-def launchd_plist(command: Sequence[str], *, home: Path, label: str = LABEL) -> str:
+def launchd_plist(command: Sequence[str], *, log: Path, label: str) -> str:
     """Property list of a launch agent, which is started again after an error or a crash, not after a stop."""
     return plistlib.dumps(
         {
@@ -61,7 +60,7 @@ def launchd_plist(command: Sequence[str], *, home: Path, label: str = LABEL) -> 
             "ThrottleInterval": AFTER_A_CRASH_S * 2,
             "ExitTimeOut": STOP_WITHIN_S,
             "ProcessType": "Standard",
-            "StandardErrorPath": str(home / LAUNCHD_LOG),
+            "StandardErrorPath": str(log),
         },
         sort_keys=False,
     ).decode()

@@ -18,7 +18,7 @@ from registry.durable_files import make_folder_durably, write_durably
 from registry.errors import Conflict, NotFound, StorageError, storage_error
 from runner.errors import UsageProblem
 from runner.exit_codes import NEEDS_ACTION, OK
-from runner.services.recipes import LABEL, LAUNCHD_LOG, UNIT_NAME, launchd_plist, systemd_unit
+from runner.services.recipes import LABEL, LAUNCHD_LOGS, launchd_plist, systemd_unit
 
 ANSWERS_WITHIN_S = 60.0
 SAID_CHARACTERS = 500
@@ -32,8 +32,14 @@ class SupervisorFailed(StorageError):
 class Service:
     """Command line that is to be kept running, and its name."""
 
-    name: str  # "voicejobs", "voicejobs-serve"
     command: tuple[str, ...]
+    instance: str = ""  # tells the services of a user's instances apart, where there are several
+    is_server: bool = False
+
+    @property
+    def name(self) -> str:
+        """`voicejobs`, `voicejobs-serve`, `voicejobs-NAME`, `voicejobs-NAME-serve`."""
+        return "-".join(filter(None, ("voicejobs", self.instance, "serve" if self.is_server else "")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class Supervisor:
     def text(self, service: Service) -> str:
         """Content of that file."""
         if self._is_mac:
-            return launchd_plist(service.command, home=self._home, label=self._label(service))
+            return launchd_plist(service.command, log=self._log(service), label=self._label(service))
         return systemd_unit(service.command, description=service.name)
 
     # ---- what people ask for -----------------------------------------------------------------------------------
@@ -69,7 +75,8 @@ class Supervisor:
         path, content = self.path(service), self.text(service).encode()
         was_there = path.exists()
         if was_there and path.read_bytes() != content and not may_replace(path):
-            raise Conflict(f"{path} says something else, and was left as it is.", hint="--yes replaces it.")
+            hint = "--yes replaces it; with --name NAME another instance has a service of its own."
+            raise Conflict(f"{path} says something else, and was left as it is.", hint=hint)
         try:
             make_folder_durably(path.parent)
             write_durably(path, content)
@@ -111,7 +118,7 @@ class Supervisor:
         self._installed(service)
         command = ["journalctl", "--user", "--no-pager", "-n", "100", "-u", self._unit(service)]
         if self._is_mac:
-            command = ["tail", "-n", "100", str(self._home / LAUNCHD_LOG)]
+            command = ["tail", "-n", "100", str(self._log(service))]
         try:
             return subprocess.call([*command, *(["-f"] if follow else [])], stdin=subprocess.DEVNULL)
         except FileNotFoundError:
@@ -131,11 +138,15 @@ class Supervisor:
     def _domain(self) -> str:
         return f"gui/{os.getuid()}"
 
+    def _log(self, service: Service) -> Path:
+        return self._home / LAUNCHD_LOGS / f"{service.name}.log"
+
     def _unit(self, service: Service) -> str:
-        return UNIT_NAME.replace("voicejobs", service.name)
+        return f"{service.name}.service"
 
     def _label(self, service: Service) -> str:
-        return LABEL if service.name == "voicejobs" else LABEL.replace("runner", "serve")
+        own = f"{LABEL}.serve" if service.is_server else f"{LABEL}.runner"
+        return f"{own}.{service.instance}" if service.instance else own
 
     def _stop(self, service: Service) -> list[str]:
         if self._is_mac:
@@ -145,9 +156,9 @@ class Supervisor:
     def _installed(self, service: Service) -> Path:
         path = self.path(service)
         if not path.exists():
-            is_server = service.name != "voicejobs"
-            command = "`voicejobs service install --serve`" if is_server else "`voicejobs service install`"
-            raise NotFound(f"There is no {path}.", hint=f"{command} writes it.")
+            options = [f"--name {service.instance}"] if service.instance else []
+            command = " ".join(["voicejobs service install", *options, *(["--serve"] if service.is_server else [])])
+            raise NotFound(f"There is no {path}.", hint=f"`{command}` writes it.")
         return path
 
     def _hints(self) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,6 +79,15 @@ def checked_content(content: bytes, *, file_name: str, folder: Path) -> JobOnDis
     spec = parse_job(content, file_name=file_name)
     referenced = {path: sha256_below(folder, path) for path in spec.references()}
     return JobOnDisk(file_name=file_name, content=content, spec=spec, folder=folder, referenced=referenced)
+
+
+def with_id(job: JobOnDisk, job_id: str) -> JobOnDisk:
+    """The same job with an `id`, which its file does not have."""
+    if Path(job.file_name).suffix.casefold() == ".json":
+        content = json.dumps({**json.loads(job.content), "id": job_id}, ensure_ascii=False, indent=2).encode() + b"\n"
+    else:
+        content = f'id = "{job_id}"\n'.encode() + job.content.removeprefix(codecs.BOM_UTF8)
+    return replace(job, content=content, spec=parse_job(content, file_name=job.file_name))
 
 
 def texts_of(job: JobOnDisk) -> JobTexts | None:

@@ -17,13 +17,15 @@ from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, RETRY, Job, JobStatus
 from runner.names import plain_file_name
 from runner.serve.context import ServeContext
-from runner.serve.jobs.dropping import Dropped, checked_upload, drop_once, require_accepted
+from runner.serve.jobs.dropping import Dropped, checked_upload, drop_once, id_for, require_accepted
 from runner.serve.jobs.files import file_answer
 from runner.serve.jobs.uploads import malformed, received
 from runner.serve.jobs.views import brief, job_body, listed_job
+from runner.submission.checked_job import with_id
 
 PAGE, LARGEST_PAGE = 50, 500
 LARGEST_ID = 1 << 62
+LONGEST_KEY = 255
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class JobsApi:
         await self.context.require_runner()
         async with received(request, self.context, name=_name_in(request)) as upload:
             job, warnings = await self.context.in_thread(lambda: checked_upload(upload))
+            if job.spec.id is None and (key := _key_in(request)) is not None:
+                job = await self.context.in_thread(lambda: with_id(job, id_for(key)))
             dropped = await drop_once(self.context, job, name=upload.file_name)
         return _dropped_answer(dropped, warnings)
 
@@ -114,6 +118,14 @@ def _name_in(request: Request) -> str | None:
         return plain_file_name(name)
     except ValueError as error:
         raise malformed(f"name = {name[:80]!r} cannot be the name of a job: {error}.") from None
+
+
+def _key_in(request: Request) -> str | None:
+    """The header `Idempotency-Key`, with or without the quotes that its draft standard asks for."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key.strip('" ')) <= LONGEST_KEY:
+        raise malformed(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.")
+    return None if key is None else key.strip('" ')
 
 
 def _dropped_answer(dropped: Dropped, warnings: list[str]) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from runner.submission.drop_writer import Submitted, submit_job, withdraw
 CLAIMED_WITHIN_S = 30.0
 STOPPED_RUNNER_S = 3.0  # one that stops is given back a little later
 MOST_NAMES = 1_000
+KEY_DIGITS = 20  # of a digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,11 @@ async def drop(context: ServeContext, job: JobOnDisk, *, name: str, live: bool =
             return await _claimed(context, submitted, waiter)
 
 
+def id_for(key: str) -> str:
+    """The `id` of a job whose file has none, from the key by which its request may be repeated."""
+    return f"request-{hashlib.sha256(key.encode()).hexdigest()[:KEY_DIGITS]}"
+
+
 async def known_by_id(context: ServeContext, job: JobOnDisk) -> Job | None:
     """The job that has the same `id` and content already; None when a drop may run. Raises RequestRefused."""
     key = job.spec.id
@@ -128,15 +135,16 @@ async def _claimed(context: ServeContext, submitted: Submitted, waiter: Waiter) 
     end_s = time.monotonic() + CLAIMED_WITHIN_S
     gone_since_s: float | None = None
     while True:
-        found = await context.read(lambda session: _look(session, submitted))
+        found = await waiter.ask(lambda session: _look(session, submitted))
         if found is not None:
             return found
         now_s = time.monotonic()
         is_active = await context.runner_is_active()
         gone_since_s = None if is_active else (gone_since_s or now_s)
         if gone_since_s is not None and now_s - gone_since_s > STOPPED_RUNNER_S:
-            await context.in_thread(lambda: withdraw(submitted))  # unless that runner had claimed it
-            raise NoRunner
+            if await context.in_thread(lambda: withdraw(submitted)):
+                raise NoRunner
+            raise _taken_unrecorded()
         if now_s > end_s and await context.in_thread(lambda: withdraw(submitted)):
             raise RequestRefused(
                 503,
@@ -146,6 +154,14 @@ async def _claimed(context: ServeContext, submitted: Submitted, waiter: Waiter) 
                 headers={"Retry-After": "30"},
             )
         await waiter.change(at_most_s=0.2)
+
+
+def _taken_unrecorded() -> RequestRefused:
+    said = "The runner ended when it had just taken the job: the next runner carries it out."
+    hint = (
+        "Start one with `voicejobs run`. The same request may be sent again, if it has an Idempotency-Key or an `id`."
+    )
+    return RequestRefused(503, said, hint=hint, wire_code="no-runner-now")
 
 
 def _look(session: Session, submitted: Submitted) -> Dropped | None:

@@ -95,7 +95,7 @@ async def _ended(context: ServeContext, job_id: int) -> Job:
     gone_since_s = math.inf
     async with context.watch.waiting() as waiter:
         while True:
-            job = await context.read(lambda session: jobs.get(session, job_id))
+            job = await waiter.ask(lambda session: jobs.get(session, job_id))
             if job.status not in OPEN_STATUSES:
                 return job
             now_s = time.monotonic()

@@ -84,7 +84,7 @@ class StreamEncoder:
 
     def _encode(self, samples: Samples) -> None:
         if self._container is None:
-            self._file.write(samples.astype("<i2").tobytes())
+            self._file.write(samples.astype("<i2", copy=False).tobytes())
         elif samples.size:
             for packet in self._stream.encode(_frame(samples, self._position)):
                 self._container.mux(packet)

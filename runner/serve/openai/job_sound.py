@@ -8,31 +8,26 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from models.audio.encoder import integers
-from models.audio.files import stored_blocks
+from models.audio.files import stored_part
 from models.protocol import SAMPLE_RATE_HZ, Waveform
-from registry.durable_files import FileLock
 from registry.jobs import jobs, lines
 from registry.jobs.lists import line_counts
 from registry.jobs.values import OPEN_STATUSES, Job, JobError, JobStatus, Line, LineStatus
-from registry.storage.object_store import ObjectMissing
 from registry.storage.session import Session
-from runner.engine.spool import SpoolReader, SpoolState
-from runner.outbox.take_encoding import take_waveform
+from runner.engine.spool import NOTHING, SpoolReader, SpoolState
 from runner.outbox.track import pause_samples
 from runner.serve.context import ServeContext
 from runner.serve.errors import NoRunner, RequestRefused
 from runner.serve.ledger_watch import Waiter
 from runner.serve.openai.audio_encoder import Samples
 
-PIECE_SAMPLES = 24_000
-WHOLE_SAMPLES = 5 * SAMPLE_RATE_HZ  # of a take that is read at once, for as long as its client takes to read it
+PIECE_SAMPLES = SAMPLE_RATE_HZ // 2  # all that is held for a client that reads slowly
 LOOK_S = 0.2  # between two looks at the ledger that nothing has called for
-RUNNER_LOOK_S = 0.5
 READY = (LineStatus.TAKEN, LineStatus.PUBLISHED)
 # Errors of a job → the parameter that is to blame, OpenAI's code and the status.
 BLAME = {
@@ -64,12 +59,10 @@ class JobSound:
     _heard: int = 0  # samples of the line at this position
     _reader: SpoolReader | None = None
     _holder: object = None
-    _next_runner_look_s: float = field(default=0.0)
-    _next_model_look_s: float = field(default=0.0)
 
     async def pieces(self) -> AsyncGenerator[Samples, None]:
         """The sound, piece by piece. Raises RequestRefused when the job fails, NoRunner when its runner dies."""
-        self._holder = await self._lock_holder()
+        self._holder = (await self.context.runner(since_s=time.monotonic())).holder
         try:
             async with self.context.watch.waiting(closely=True) as waiter:
                 while (line := await self._next_line(waiter)) is not None:
@@ -78,16 +71,16 @@ class JobSound:
                             yield piece
                         self._forget_reader()
                         self._position, self._heard = self._position + 1, 0
-                    elif (heard := await self._live_piece(waiter)).size:
-                        self._heard += heard.size
-                        yield as_integers(heard)
+                    elif (piece := as_integers(await self._live_piece(waiter))).size:
+                        self._heard += piece.size
+                        yield piece
         finally:
             self._forget_reader()
 
     async def _next_line(self, waiter: Waiter) -> Line | None:
         """The line to be heard next, which is ready or live; None at the end. Raises RequestRefused and NoRunner."""
         while True:
-            job, line, total = await self.context.read(functools.partial(_state, self.job.id, self._position))
+            job, line, total = await waiter.ask(functools.partial(_state, self.job.id, self._position))
             if job is None:
                 raise blamed(JobError(code="job-not-found", message=f"The job {self.job.name!r} was removed."))
             if line is not None and line.status in READY:
@@ -100,7 +93,7 @@ class JobSound:
             if is_over:
                 return None  # all is spoken; its receipt may be on its way
             await self._require_same_runner()
-            await self._require_model(job, line)
+            await self.context.require_models([line.model if line is not None else job.model])
             if line is not None and job.live:
                 return line
             await waiter.change(at_most_s=LOOK_S)
@@ -116,7 +109,7 @@ class JobSound:
             self._reader = SpoolReader(self.context.instance.spool_dir, job_id=self.job.id, position=self._position)
         end_s = time.monotonic() + LOOK_S
         while True:
-            piece = await self.context.in_thread(self._reader.read)
+            piece = await self.context.in_thread(self._reader.read) if self._reader.has_more() else NOTHING
             if piece.size:
                 return piece
             if self._reader.end is SpoolState.DIED:
@@ -135,19 +128,9 @@ class JobSound:
             self._reader = None
 
     async def _require_same_runner(self) -> None:
-        if time.monotonic() < self._next_runner_look_s:
-            return
-        self._next_runner_look_s = time.monotonic() + RUNNER_LOOK_S
-        if not await self.context.runner_is_active() or await self._lock_holder() != self._holder:
+        runner = await self.context.runner()
+        if not runner.is_active or runner.holder != self._holder:
             raise NoRunner
-
-    async def _require_model(self, job: Job, line: Line | None) -> None:
-        if time.monotonic() >= self._next_model_look_s:
-            self._next_model_look_s = time.monotonic() + RUNNER_LOOK_S
-            await self.context.require_models([line.model if line is not None else job.model])
-
-    async def _lock_holder(self) -> object:
-        return await self.context.in_thread(FileLock(self.context.instance.lock_path).holder)
 
     # ---- of a line whose take is in the store ------------------------------------------------------------------
 
@@ -164,18 +147,10 @@ class JobSound:
             rest -= PIECE_SAMPLES
 
     async def _take(self, audio_sha256: str, samples: int) -> AsyncIterator[Samples]:
-        audio, skipped = self.context.takes.audio, self._heard
-        if samples <= WHOLE_SAMPLES:
-            sound = as_integers(take_waveform(await self.context.in_thread(lambda: audio.read(audio_sha256))))
-            for start in range(skipped, sound.size, PIECE_SAMPLES):
-                yield sound[start : start + PIECE_SAMPLES]
-            return
-        if not await self.context.in_thread(lambda: audio.is_whole(audio_sha256)):
-            raise ObjectMissing(audio_sha256, audio.path(audio_sha256))
-        _, blocks = await self.context.in_thread(lambda: stored_blocks(audio.path(audio_sha256)))
-        while (block := await self.context.in_thread(lambda: next(blocks, None))) is not None:
-            yield as_integers(block[skipped:])
-            skipped = max(0, skipped - block.size)
+        path = await self.context.in_thread(lambda: self.context.takes.audio.whole(audio_sha256))
+        for start in range(self._heard, samples, PIECE_SAMPLES):
+            wanted = functools.partial(stored_part, path, start, PIECE_SAMPLES)
+            yield await self.context.in_thread(lambda: as_integers(wanted()))  # noqa: B023 - it is awaited at once
 
 
 def as_integers(waveform: Waveform) -> Samples:

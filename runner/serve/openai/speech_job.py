@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from models.store.installed import resolve_model, weights_stamp
+from models.store.shared_directory import resolve_models_dir
 from registry.errors import Conflict, NotFound, StorageError, VoiceJobsError
 from registry.jobs import jobs, lines
 from registry.jobs.lists import latest_named, line_counts
@@ -24,6 +26,7 @@ from registry.jobs.values import CANCEL, OPEN_STATUSES, Job, JobError, JobStatus
 from registry.storage.session import Session
 from registry.voices.lookup import living_with_digest
 from registry.voices.names import DIGEST_PREFIX
+from runner.config.instance import Instance
 from runner.names import parse_voice_reference, printable_name, speech_request_name
 from runner.scheduling.planner import Planner
 from runner.scheduling.voice_resolution import ModelNames
@@ -125,8 +128,16 @@ def _planned(session: Session, context: ServeContext, request: SpeechRequest) ->
     )
     plan = planner.synthesize(job.spec, session=session, folder=None)  # type: ignore[arg-type]
     spoken = [[line.request_json, line.seed, line.model] for line in plan.lines]
-    digest = hashlib.sha256(json.dumps([VERSION, spoken]).encode()).hexdigest()
-    return job, speech_request_name(digest), {line.model for line in plan.lines}
+    models = {line.model for line in plan.lines}
+    weights = [_weights(name, instance) for name in sorted(models)]  # others may have taken their place
+    digest = hashlib.sha256(json.dumps([VERSION, spoken, weights]).encode()).hexdigest()
+    return job, speech_request_name(digest), models
+
+
+def _weights(model: str, instance: Instance) -> list[list[int] | None]:
+    directory = resolve_models_dir(configured=instance.models_dir)
+    folder = resolve_model(model, directory=directory).folder
+    return [] if folder is None else weights_stamp(folder)
 
 
 def _by_digest(session: Session, wanted: str) -> str:

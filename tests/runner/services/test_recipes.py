@@ -38,7 +38,9 @@ def root(tmp_path, monkeypatch) -> Path:
 
 def test_the_page_shows_the_unit_and_the_agent_that_the_program_makes():
     assert shown("ini") == systemd_unit(command_below("/home/me"))
-    assert shown("xml") == launchd_plist(command_below("/Users/me"), home=Path("/Users/me"))
+    assert shown("xml") == launchd_plist(
+        command_below("/Users/me"), log=Path("/Users/me/Library/Logs/voicejobs.log"), label="net.voicejobs.runner"
+    )
 
 
 def test_systemd_restarts_after_every_exit_code_but_those_that_a_restart_does_not_change():

@@ -14,8 +14,10 @@ from runner.services.recipes import systemd_unit
 from runner.services.supervisor import Service, Supervisor, SupervisorFailed, supervisor_here
 
 ROOT = Path(__file__).parents[3]
-RUNNER = Service(name="voicejobs", command=("/opt/voicejobs", "--root", "/srv/my voices", "run", "--service"))
-SERVER = Service(name="voicejobs-serve", command=("/opt/voicejobs", "--root", "/srv/voices", "serve"))
+RUNNER = Service(command=("/opt/voicejobs", "--root", "/srv/my voices", "run", "--service"))
+SERVER = Service(command=("/opt/voicejobs", "--root", "/srv/voices", "serve"), is_server=True)
+STUDIO = Service(command=RUNNER.command, instance="studio")
+STUDIO_SERVER = Service(command=SERVER.command, instance="studio", is_server=True)
 FAKE = """#!/bin/sh
 echo "$(basename "$0") $*" >> "{calls}"
 case "$*" in
@@ -85,6 +87,17 @@ def test_the_server_is_a_service_of_its_own_and_the_configured_folder_is_used(ho
     assert not (house.home / ".config").exists()
 
 
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_the_services_of_two_instances_have_files_and_logs_of_their_own(house, platform):
+    supervisor = house.supervisor(platform)
+    services = (RUNNER, SERVER, STUDIO, STUDIO_SERVER)
+    assert len({supervisor.path(service) for service in services}) == 4
+    assert len({supervisor.text(service) for service in services}) == 4
+    with pytest.raises(NotFound) as caught:
+        supervisor.uninstall(STUDIO_SERVER)
+    assert "`voicejobs service install --name studio --serve`" in caught.value.hint
+
+
 def test_another_file_is_replaced_only_when_that_is_agreed(house):
     house.provide("systemctl", "loginctl")
     supervisor = house.supervisor()
@@ -151,6 +164,16 @@ def voicejobs(house, instance, *arguments):
     return subprocess.run(
         command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
+
+
+def test_a_named_service_is_shown_and_a_wrong_name_is_refused(house, tmp_path):
+    instance = tmp_path / "studio"
+    instance.mkdir()
+    (instance / "voicejobs.toml").write_text("")
+    shown = voicejobs(house, instance, "install", "--name", "studio", "--serve", "--print")
+    assert "Description=voicejobs-studio-serve\n" in shown.stdout
+    for wrong in ("my studio", "../studio", "serve", "my-serve"):
+        assert voicejobs(house, instance, "install", "--name", wrong, "--print").returncode == 2
 
 
 def test_the_command_shows_installs_asks_and_uninstalls(house, tmp_path):
