@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 ENTRY_POINTS = "voicejobs.engines"
 TEST_ENGINES = "VOICEJOBS_TEST_ENGINES"
+_FUNCTION = re.compile(r"[\w.]+:\w+")
 
 
 def _named(place: str) -> Callable[..., Any]:
@@ -104,7 +106,7 @@ def kind_named(name: str) -> EngineKind | None:
     """The engine of this name; `module:function` is one where the environment allows engines made for tests."""
     if name in _OWN_BY_NAME:
         return _OWN_BY_NAME[name]
-    if ":" in name and os.environ.get(TEST_ENGINES):
+    if _FUNCTION.fullmatch(name) and os.environ.get(TEST_ENGINES):
         return EngineKind(name=name, opener=name)
     return _foreign_kinds().get(name)
 

@@ -95,7 +95,7 @@ class NoRecogniser(NotFound):
 
     def __init__(self) -> None:
         hint = (
-            'Set recogniser = "pocketsphinx" (English, coarse) or "faster-whisper:FOLDER" in voicejobs.toml, '
+            'Set recogniser = "pocketsphinx" (English, coarse) or "faster-whisper:small" in voicejobs.toml, '
             "and try the job again."
         )
         super().__init__("No recogniser is set, so nothing can be heard.", hint=hint)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import DownloadCorrupt, NoSpaceForModel, RepositoryNotFound, UnsupportedCheckpoint
-from models.fetch.hub import Hub, RemoteFile, RemoteModel
+from models.fetch.hub import CTRANSLATE2_WEIGHTS, Hub, RemoteFile, RemoteModel
 from models.migrate.move_folder import SPARE_BYTES
-from models.store.availability import Available, Partial, availability
+from models.store.availability import Available, Partial, availability, is_whisper
 from models.store.events import ModelEvent, OnEvent, ignore_events
 from models.store.manifest import make_manifest, write_manifest, write_provenance
 from models.store.shared_directory import INCOMING_FOLDER, download_folder_of, download_state_of
@@ -129,9 +129,9 @@ def _begun_commit(folder: Path, repository: str) -> str | None:
 def _prepare(remote: RemoteModel, folder: Path, incoming: Path, *, is_part: bool) -> None:
     """Refuse what cannot work before a byte is fetched; then make the download folder."""
     paths = {file.path for file in remote.files}
-    is_model = "config.json" in paths and any(path.endswith(".safetensors") for path in paths)
-    if not (is_model or (is_part and paths)):
-        hint = "Only repositories with config.json and safetensors weights can be used."
+    has_weights = CTRANSLATE2_WEIGHTS in paths or any(path.endswith(".safetensors") for path in paths)
+    if not (("config.json" in paths and has_weights) or (is_part and paths)):
+        hint = "Only repositories with config.json and safetensors weights (of Whisper, model.bin) can be used."
         raise UnsupportedCheckpoint(f"{remote.repository} holds no model that we can load.", hint=hint)
     for leftover in incoming.parent.glob(f"{folder.name}.*.removed"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -208,6 +208,8 @@ def _finish(remote: RemoteModel, folder: Path, incoming: Path, *, hashes: Mappin
     """Check the fetched model as a whole, write its records, and put it in its place."""
     _remove_unlisted(incoming, keep=hashes)
     state = availability(incoming)
+    if isinstance(state, Available) and CTRANSLATE2_WEIGHTS in hashes and not is_whisper(incoming):
+        state = Partial(("config.json",), ("config.json is not that of a Whisper model, and no other has model.bin",))
     if not isinstance(state, Available):
         problems = "; ".join(state.problems) if isinstance(state, Partial) else getattr(state, "reason", state.state)
         hint = "The repository itself is incomplete or of a kind that we cannot use; choose another."

@@ -29,6 +29,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # What an engine reads; everything else in a repository (pictures, other frameworks' weights) is left there.
 NEEDED_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja", ".npz")
+CTRANSLATE2_WEIGHTS = "model.bin"  # where there are no safetensors; another program's is refused when it is here
 
 Result = TypeVar("Result")
 OnBytes = Callable[[int], None]  # bytes more (or fewer, after a rewind) of the file being fetched
@@ -68,6 +69,8 @@ def is_needed(path: str) -> bool:
     parts = path.split("/")
     if len(parts) > 2 or any(part.startswith(".") or part == "" for part in parts):
         return False
+    if path == CTRANSLATE2_WEIGHTS:
+        return True
     return parts[-1].endswith(NEEDED_SUFFIXES) and parts[-1] not in ("manifest.json", "LICENSE.txt", "requirements.txt")
 
 
@@ -102,7 +105,7 @@ class Hub:
                 raise HubRefused(f"The hub names no commit for {repository}.")
             tree = api.list_repo_tree(repository, recursive=True, revision=commit)
             files = [_remote_file(item) for item in tree if hasattr(item, "size") and is_needed(item.path)]
-            return RemoteModel(repository, commit, tuple(sorted((f for f in files if f), key=lambda f: f.path)))
+            return RemoteModel(repository, commit, _without_second_weights([file for file in files if file]))
 
         return self._with_retries(ask, what=repository)
 
@@ -152,6 +155,13 @@ class Hub:
                 self.on_retry(failure.message)
             pause_s = self.retry_waits_s[fruitless - 1] if fruitless else min(self.retry_waits_s, default=0)
             time.sleep(min(MAX_RETRY_AFTER_S, max(pause_s, wait_s)))
+
+
+def _without_second_weights(files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """The files by path; of weights in two formats, the safetensors."""
+    has_safetensors = any(file.path.endswith(".safetensors") for file in files)
+    kept = [file for file in files if not (has_safetensors and file.path == CTRANSLATE2_WEIGHTS)]
+    return tuple(sorted(kept, key=lambda file: file.path))
 
 
 def _remote_file(item: Any) -> RemoteFile | None:

@@ -165,7 +165,8 @@ def _checked(folder: Path, *, model_id: str, actions: Iterable[str]) -> Prepared
         raise incomplete(model_id, folder, state)
     if not isinstance(state, Available):
         reason = state.reason if isinstance(state, NotAvailable) else "it is being downloaded"
-        raise ModelNotInstalled(f"{folder} holds no model that we can load: {reason}.")
+        hint = "A model is a folder with config.json and weights."
+        raise ModelNotInstalled(f"{folder} holds no model that we can load: {reason}.", hint=hint)
     return PreparedModel(
         id=model_id, folder=folder, revision=revision_of(folder), state=state, actions_done=tuple(actions)
     )

@@ -1,7 +1,7 @@
 """A recogniser's name → the recogniser, which turns a take into words with times and confidence.
 
-Each is an extra of its own, opened in the process that listens. `faster-whisper` takes a folder of weights, or a size
-whose folder the caller has found; nothing is downloaded here.
+Each is an extra of its own, opened in the process that listens. `faster-whisper` is opened from a folder of weights,
+which the caller has found; nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from models.audio.files import resample
+from models.checkpoint_format.whisper_files import whisper_problems
 from models.errors import LanguageNotHeard, UnknownLanguage, UnsupportedRequest
 from models.extras import install_command
 from models.languages import AUTO, canonical_language, language_code
 from models.listen.pieces import pieces
 from models.listen.values import HeardWord
 from models.protocol import SAMPLE_RATE_HZ, Waveform
+from models.store.catalog import FASTER_WHISPER, WHISPER_SIZES, entry_named
 from registry.errors import InvalidInput, nearest
 
-POCKETSPHINX, FASTER_WHISPER = "pocketsphinx", "faster-whisper"
+POCKETSPHINX = "pocketsphinx"
 NAMES = (POCKETSPHINX, FASTER_WHISPER)
+PACKAGES = {POCKETSPHINX: ("pocketsphinx", "listen"), FASTER_WHISPER: ("faster_whisper", "whisper")}  # and extras
 RATE_HZ = 16_000
 FRAMES_PER_SECOND = 100
 PIECE_S = 20.0
-WHISPER_FILES = ("model.bin", "config.json", "tokenizer.json")
 WHISPER_CODES = (
     "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
     "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
@@ -59,14 +61,29 @@ def kind_of(recogniser: str) -> tuple[str, str]:
     kind, _, model = recogniser.strip().partition(":")
     if kind not in NAMES or bool(model) != (kind == FASTER_WHISPER):
         near = nearest(kind, NAMES) or NAMES
-        shown = ", ".join(f"{name}:FOLDER" if name == FASTER_WHISPER else name for name in near)
+        shown = ", ".join(f"{name}:small" if name == FASTER_WHISPER else name for name in near)
         raise InvalidInput(f"There is no recogniser {recogniser!r}.", hint=f"Did you mean {shown}?")
+    if model and "/" not in model and entry_named(f"{kind}:{model}") is None:
+        sizes = nearest(model, WHISPER_SIZES) or WHISPER_SIZES
+        hint = f"Did you mean {', '.join(sizes)}? A folder is written with a slash: {kind}:./{model}."
+        raise InvalidInput(f"{FASTER_WHISPER} knows no size {model!r}.", hint=hint)
     return kind, model
+
+
+def model_of(recogniser: str) -> str:
+    """Name, in the catalogue or as a folder, of the model that a recogniser needs; "" where its package has one.
+
+    Raises InvalidInput for a recogniser that nobody knows.
+    """
+    kind, model = kind_of(recogniser)
+    entry = entry_named(f"{kind}:{model}")
+    return entry.name if entry else model
 
 
 def languages_of(recogniser: str) -> tuple[str, ...]:
     """Languages that a recogniser knows, by canonical name, without opening it."""
-    return ("english",) if kind_of(recogniser)[0] == POCKETSPHINX else _whisper_languages()
+    kind, model = kind_of(recogniser)
+    return ("english",) if kind == POCKETSPHINX or model.casefold().endswith(".en") else _whisper_languages()
 
 
 @functools.cache
@@ -91,7 +108,8 @@ def is_coarse(recogniser: str) -> bool:
 
 
 def open_recogniser(recogniser: str) -> Recogniser:
-    """The recogniser of this name. Raises UnsupportedRequest, InvalidInput."""
+    """The recogniser of this name, of faster-whisper with a folder. Raises UnsupportedRequest, InvalidInput."""
+    check_installed(recogniser)
     kind, model = kind_of(recogniser)
     return PocketSphinx() if kind == POCKETSPHINX else FasterWhisper(model)
 
@@ -105,7 +123,7 @@ class PocketSphinx:
     language: str = "english"
 
     def __init__(self) -> None:
-        package = _package("pocketsphinx", extra="listen")
+        package = importlib.import_module("pocketsphinx")
         self.name = f"pocketsphinx {importlib.metadata.version('pocketsphinx')}"
         self._decoder = package.Decoder(samprate=RATE_HZ, loglevel="FATAL")
 
@@ -143,14 +161,13 @@ class FasterWhisper:
 
     def __init__(self, model: str) -> None:
         self.languages = _whisper_languages()
-        package = _package("faster_whisper", extra="whisper")
-        folder = Path(model).expanduser()
-        missing = [name for name in WHISPER_FILES if not (folder / name).is_file()]
-        if missing:
-            raise InvalidInput(
-                f"{model!r} is no folder of a faster-whisper model: {missing[0]} is not there.",
-                hint="Name a folder as of Systran/faster-whisper-small: model.bin, config.json, tokenizer.json.",
+        package = importlib.import_module("faster_whisper")
+        folder = Path(model)
+        if problem := next((f"{name} {what}" for name, what in whisper_problems(folder, check_structure=True)), None):
+            hint = (
+                "Name a size, or a folder as of Systran/faster-whisper-small: model.bin, config.json, tokenizer.json."
             )
+            raise InvalidInput(f"{model!r} is no folder of a faster-whisper model: {problem}.", hint=hint)
         self.name = f"faster-whisper {importlib.metadata.version('faster-whisper')} {folder.name}"
         try:
             self._model = package.WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)
@@ -181,10 +198,11 @@ def _whisper_words(segments: Iterable[Any]) -> Iterator[HeardWord]:
             )
 
 
-def _package(module: str, *, extra: str) -> Any:
+def check_installed(recogniser: str) -> None:
+    """Raise UnsupportedRequest when the package of a recogniser is not installed; opens nothing."""
+    module, extra = PACKAGES[kind_of(recogniser)[0]]
     if importlib.util.find_spec(module) is None:
         raise UnsupportedRequest(
             f"The recogniser needs the package {module.replace('_', '-')}, which is not installed.",
             hint=f"Install it: `{install_command(extra)}`.",
         )
-    return importlib.import_module(module)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Union
 
 from models.checkpoint_format.judgement import Unfit, unfit_parts
+from models.checkpoint_format.whisper_files import is_whisper_config, whisper_problems
 from models.errors import InvalidManifest
 from models.store.families import family_of
 from models.store.foreign_checkpoint import PICKLES, loading_problems
@@ -123,6 +124,11 @@ class _Findings:
     def add(self, path: str, problem: str) -> None:
         self.by_path.setdefault(path, f"{path} {problem}")
 
+    def add_all(self, found: Iterable[tuple[str, str]]) -> None:
+        """Add paths and what is wrong with each."""
+        for path, problem in found:
+            self.add(path, problem)
+
     def check_weights(self, relative: str) -> None:
         """Check the structure of one weight file, once."""
         if relative not in self._checked:
@@ -155,6 +161,8 @@ def _by_manifest(folder: Path, manifest: Manifest, findings: _Findings, *, verif
     config = _read_json(folder / "config.json")
     if _is_qwen3_tts_config(config):
         _check_qwen3_tts(folder, findings, check_structure=not trusted)
+    elif is_whisper_config(config):
+        findings.add_all(whisper_problems(folder, check_structure=not trusted))
     else:
         _check_others(folder, config, findings)
     return findings.verdict("verified" if trusted or verify_hashes else "manifest")
@@ -194,6 +202,8 @@ def _by_heuristic(folder: Path, findings: _Findings) -> Availability:
             findings.add(component, "is missing")
     if _is_qwen3_tts_config(config):
         _check_qwen3_tts(folder, findings, check_structure=True)
+    elif is_whisper_config(config):
+        findings.add_all(whisper_problems(folder, check_structure=True))
     else:
         for name in names_ending(folder, WEIGHTS_SUFFIX):
             findings.check_weights(name)
@@ -283,6 +293,11 @@ def read_config(folder: Path) -> Any:
 def is_qwen3_tts(folder: Path) -> bool:
     """Whether the folder says of itself that it is a Qwen3-TTS model."""
     return _is_qwen3_tts_config(read_config(folder))
+
+
+def is_whisper(folder: Path) -> bool:
+    """Whether the folder says of itself that it is a Whisper model for CTranslate2."""
+    return is_whisper_config(read_config(folder))
 
 
 def is_judged(folder: Path) -> bool:

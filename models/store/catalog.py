@@ -1,5 +1,7 @@
 """The models we know → one table: short name, repositories, variant, size, quantisation, abilities, memory need.
 
+Speech models, and the Whisper models that the recogniser `faster-whisper` hears with.
+
 Data only: nothing here touches the disk or the network. Sizes of unquantised models are those of the published
 files; those of quantised ones follow from which tensors the converter quantises. What a model really weighs is
 read from its files before it is loaded.
@@ -10,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from models.checkpoint_format.whisper_files import is_whisper_config
 from models.store.families import Family, family_named, family_of
 
 DEFAULT = "default"
+RECOGNISER, FASTER_WHISPER = "recogniser", "faster-whisper"
 MEMORY_FACTOR = 1.5
 CODEC_BYTES = 682_300_000  # `speech_tokenizer/`, float32 and never quantised, part of every model
 TEXT_FILES_BYTES = 4_500_000  # vocabulary, merges, configs
@@ -34,17 +38,22 @@ class CatalogEntry:
 
     name: str
     repositories: tuple[str, ...]
-    variant: str  # "base" | "voice_design" | "custom_voice", or the family of mlx-audio
+    variant: str  # "base" | "voice_design" | "custom_voice", the family of mlx-audio, or "recogniser"
     parameters: str  # "1.7B" | "0.6B" …
     size_bytes: int
     quantization: str | None  # "8bit" | "6bit" | "4bit"
-    abilities: tuple[str, ...]  # of "design", "clone", "presets", "instruct"
-    family: Family | None = None  # of mlx-audio; None for Qwen3-TTS
+    abilities: tuple[str, ...]  # of "design", "clone", "presets", "instruct"; or "hear"
+    family: Family | None = None  # of mlx-audio; None for Qwen3-TTS and recognisers
     licence: str = ""  # of the weights, where it is known
 
     @property
     def id(self) -> str:
         return self.repositories[0]
+
+    @property
+    def hears(self) -> bool:
+        """Whether it is a recogniser, and no speech model."""
+        return self.variant == RECOGNISER
 
     @property
     def memory_bytes(self) -> int:
@@ -80,6 +89,27 @@ _FAMILIES = (
     _Family("0.6b-base", "0.6B-Base", "base", "0.6B", 1_829_344_272, 544_000_000),
     _Family("0.6b-customvoice", "0.6B-CustomVoice", "custom_voice", "0.6B", 1_811_600_000, 544_000_000),
 )
+# Whisper as CTranslate2 converts it, in float16: sizes as faster-whisper calls them, and bytes to fetch, rounded.
+_WHISPER = (
+    ("tiny", "Systran/faster-whisper-tiny", "39M", 78_000_000),
+    ("tiny.en", "Systran/faster-whisper-tiny.en", "39M", 78_000_000),
+    ("base", "Systran/faster-whisper-base", "74M", 148_000_000),
+    ("base.en", "Systran/faster-whisper-base.en", "74M", 148_000_000),
+    ("small", "Systran/faster-whisper-small", "244M", 487_000_000),
+    ("small.en", "Systran/faster-whisper-small.en", "244M", 487_000_000),
+    ("medium", "Systran/faster-whisper-medium", "769M", 1_531_000_000),
+    ("medium.en", "Systran/faster-whisper-medium.en", "769M", 1_531_000_000),
+    ("large-v1", "Systran/faster-whisper-large-v1", "1550M", 3_091_000_000),
+    ("large-v2", "Systran/faster-whisper-large-v2", "1550M", 3_091_000_000),
+    ("large-v3", "Systran/faster-whisper-large-v3", "1550M", 3_091_000_000),
+    ("large-v3-turbo", "mobiuslabsgmbh/faster-whisper-large-v3-turbo", "809M", 1_622_000_000),
+    ("distil-small.en", "Systran/faster-distil-whisper-small.en", "166M", 336_000_000),
+    ("distil-medium.en", "Systran/faster-distil-whisper-medium.en", "394M", 793_000_000),
+    ("distil-large-v2", "Systran/faster-distil-whisper-large-v2", "756M", 1_517_000_000),
+    ("distil-large-v3", "Systran/faster-distil-whisper-large-v3", "756M", 1_517_000_000),
+    ("distil-large-v3.5", "distil-whisper/distil-large-v3.5-ct2", "756M", 1_517_000_000),
+)
+_WHISPER_ALIASES = {"large": "large-v3", "turbo": "large-v3-turbo"}
 _PARAMETERS = {"1b7": "1.7B", "0b6": "0.6B"}  # as `config.json` spells them
 _BITS = (None, 8, 6, 4)
 _GROUP_OVERHEAD_BITS = 0.5  # one bfloat16 scale and one bias for each group of 64 weights
@@ -143,7 +173,25 @@ _OTHERS = (
     _other("soprano", "mlx-community/Soprano-1.1-80M-bf16", "soprano", "80M", 280, "Apache-2.0"),
 )
 
-CATALOG: tuple[CatalogEntry, ...] = (*(_entry(family, bits) for family in _FAMILIES for bits in _BITS), *_OTHERS)
+
+def _whisper_entry(size: str, repository: str, parameters: str, size_bytes: int) -> CatalogEntry:
+    return CatalogEntry(
+        name=f"{FASTER_WHISPER}:{size}",
+        repositories=(repository,),
+        variant=RECOGNISER,
+        parameters=parameters,
+        size_bytes=size_bytes,
+        quantization=None,
+        abilities=("hear",),
+    )
+
+
+CATALOG: tuple[CatalogEntry, ...] = (
+    *(_entry(family, bits) for family in _FAMILIES for bits in _BITS),
+    *_OTHERS,
+    *(_whisper_entry(*row) for row in _WHISPER),
+)
+WHISPER_SIZES = (*(row[0] for row in _WHISPER), *_WHISPER_ALIASES)
 _BY_NAME = {entry.name: entry for entry in CATALOG}
 _BY_REPOSITORY = {repository.casefold(): entry for entry in CATALOG for repository in entry.repositories}
 
@@ -158,6 +206,8 @@ _DEFAULTS = {
 def entry_named(name: str) -> CatalogEntry | None:
     """The entry with this short name or repository id, in any case; None when we know none."""
     folded = name.strip().casefold()
+    kind, colon, size = folded.partition(":")
+    folded = f"{kind}{colon}{_WHISPER_ALIASES.get(size, size)}"
     return _BY_NAME.get(folded) or _BY_REPOSITORY.get(folded)
 
 
@@ -185,9 +235,9 @@ def kind_of(config: object, entry: CatalogEntry | None = None, *, name: str = ""
         if (family := family_of(config, name)) is not None:
             quantization = _quantization_in(config) if isinstance(config, dict) else None
             return ModelKind(is_speech=True, variant=family.name, quantization=quantization, abilities=family.abilities)
-        return ModelKind()
+        return ModelKind(variant=RECOGNISER, abilities=("hear",)) if is_whisper_config(config) else ModelKind()
     return ModelKind(
-        is_speech=True,
+        is_speech=not entry.hears,
         variant=entry.variant,
         parameters=entry.parameters,
         quantization=entry.quantization,

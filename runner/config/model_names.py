@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.engine_kinds import MLX_AUDIO, kind_of_model, model_without_folder
+from models.errors import UnknownModel
 from models.protocol import ModelChoice
 from models.store.catalog import entry_named
 from models.store.families import PREFIX
@@ -23,6 +24,9 @@ def model_name(wanted: str, *, ability: str, settings: Settings, models_dir: Pat
     from models.store.installed import resolve_model
 
     choice = resolve_model(wanted, directory=models_dir, ability=ability, offline=settings.offline)
+    if choice.entry is not None and choice.entry.hears:
+        hint = f'Name a model that speaks; `recogniser = "{choice.entry.name}"` in voicejobs.toml has this one listen.'
+        raise UnknownModel(f"{wanted} is a recogniser: it hears, and cannot speak.", hint=hint)
     is_asked_for = wanted.strip().casefold().startswith(PREFIX)
     if choice.entry is not None and (choice.entry.family is not None or not is_asked_for):
         return choice.entry.name
@@ -38,6 +42,18 @@ def likely_name(wanted: str) -> str | None:
         return simple
     entry = entry_named(wanted)
     return entry.name if entry else None
+
+
+def recogniser_model(recogniser: str, *, root: Path) -> str:
+    """The model that a recogniser needs, a folder relative to `root`; "" where its package has one.
+
+    Raises InvalidInput for a recogniser that nobody knows.
+    """
+    from models.listen.recognisers import model_of  # loads libraries of sound
+
+    name = model_of(recogniser)
+    is_folder = name.startswith(("./", "../")) or ("/" in name and (root / name).is_dir())
+    return str(root / name) if is_folder else name
 
 
 def engine_choice(name: str, *, instance: Instance, folder: Path | None) -> ModelChoice:

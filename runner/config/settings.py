@@ -96,7 +96,9 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
         0.0, ge=0, le=1, description="takes that sound less like their lock are made again; 0 = any do"
     )
     recogniser: str = Field(
-        "", description='what hears takes: "pocketsphinx" (coarse, English), "faster-whisper:FOLDER"; "" = nothing'
+        "",
+        description='what hears takes: "pocketsphinx" (coarse, English), "faster-whisper:small" (any size or folder); '
+        '"" = nothing',
     )
     takes_max_bytes: Bytes = Field(10_000_000_000, description="size above which old takes are deleted")
     unload_after_s: Seconds = Field(300, description="idle time before the engine exits and frees its memory")

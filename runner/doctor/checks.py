@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from collections.abc import Callable
 
 from models.engine_kinds import DRAFT, HIBARI, MLX_AUDIO, QWEN3_TTS, kind_of_model
@@ -15,13 +16,13 @@ from models.hardware.blas import package_version
 from models.named_paths import shown_path
 from registry.errors import VoiceJobsError
 from runner.config.instance import Instance
-from runner.config.model_names import PRESETS, model_name
+from runner.config.model_names import PRESETS, model_name, recogniser_model
 from runner.doctor import engine_checks, inbox_checks, place_checks, registry_checks
-from runner.doctor.findings import NOTE, OK, PROBLEM, Checks, Finding, Found
+from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Checks, Finding, Found
 from runner.doctor.hook_checks import HOOK_CHECKS
-from runner.errors import raised_at
+from runner.errors import NoRecogniser, raised_at
 from runner.scheduling.pronunciation_file import load_pronunciations
-from runner.text_format import counted, short
+from runner.text_format import counted, short, size
 from runner.version import VERSION
 
 ENGINE_PACKAGES = {
@@ -111,6 +112,42 @@ def _model(instance: Instance) -> Found:
         yield OK, f"jobs that name no model use {name}.", ""
 
 
+def _recogniser(instance: Instance) -> Found:
+    from models.listen.recognisers import check_installed
+    from models.store.availability import Available, NotAvailable, availability, is_whisper
+    from models.store.installed import resolve_model
+    from models.store.shared_directory import resolve_models_dir
+
+    settings = instance.settings
+    if not (wanted := settings.recogniser):
+        if settings.verify == "asr":
+            yield WARNING, 'verify = "asr" compares nothing: no recogniser is set.', NoRecogniser().hint
+        else:
+            yield OK, "no recogniser is set.", ""
+        return
+    try:
+        check_installed(wanted)
+        if not (model := recogniser_model(wanted, root=instance.root)):
+            yield OK, f"{wanted} listens.", ""
+            return
+        choice = resolve_model(model, directory=resolve_models_dir(configured=instance.models_dir))
+    except VoiceJobsError as error:
+        hint = error.hint or f"Correct recogniser in {instance.settings_path}."
+        yield PROBLEM, f"the setting recogniser: {error.message}", hint
+        return
+    assert choice.folder is not None
+    state = availability(choice.folder)
+    if isinstance(state, Available) and is_whisper(choice.folder):
+        yield OK, f"{wanted} listens, from {choice.folder}.", ""
+    elif isinstance(state, NotAvailable) and not choice.is_local:
+        large = f", {size(choice.entry.size_bytes)}," if choice.entry else ""
+        message = f"{wanted} is not here yet{large} and is fetched when it is first needed."
+        yield NOTE, message, f"`voicejobs models pull {shlex.quote(model)}` fetches it in advance."
+    else:
+        message = f"the setting recogniser: {choice.folder} is no whole Whisper model for faster-whisper."
+        yield PROBLEM, message, "Name a size, such as faster-whisper:small, or copy what is missing into that folder."
+
+
 def _pronunciations(instance: Instance) -> Found:
     if not instance.settings.pronunciations:
         yield OK, "no respellings are set.", ""
@@ -147,6 +184,7 @@ CHECKS: Checks = {
     "versions": ("versions of this program and of its libraries", _versions),
     "engines": ("which engines are installed", _engines),
     "model": ("the setting `model` names a model", _model),
+    "recogniser": ("the setting `recogniser` names one that can listen", _recogniser),
     "audio": ("which audio formats can be written", _audio),
     "pronunciations": ("the file of respellings can be read; otherwise every job fails", _pronunciations),
     "models": ("the model directory, broken and duplicate models, the network switch", _models),

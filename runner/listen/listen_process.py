@@ -17,7 +17,9 @@ from models.errors import EngineFailure, WireError
 from models.listen.values import Hear, Heard, TimedWord, TimeWords, WordsTimed
 from models.processes.wire import Hello, Message, Request
 from models.protocol import SAMPLE_RATE_HZ, Waveform, WorkFailed
+from registry.errors import VoiceJobsError
 from runner.engine.pipe import EnginePipe
+from runner.listen.recogniser_weights import RecogniserWeights
 
 COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.listen")
 LONGEST_START_S, LONGEST_S, LONGEST_PER_SECOND = 60.0, 60.0, 2.0
@@ -26,18 +28,26 @@ LEAST_MEMORY_BYTES, MEMORY_PER_SAMPLE_BYTES = 6 << 30, 64  # the largest Whisper
 
 
 class ListeningFailed(EngineFailure):
-    """The process answered with an error of its own, and lives."""
+    """An error of the recogniser's own, or of its weights; the process lives."""
 
-    def __init__(self, told: WorkFailed) -> None:
-        super().__init__(told.message, hint=told.hint)
-        self.code = told.code  # type: ignore[misc]  # the receipt names it
+    def __init__(self, message: str, *, hint: str, code: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc]  # the receipt names it
 
 
 class ListenProcess:
     """The process that listens to takes, where one is running."""
 
-    def __init__(self, *, log_path: Path, unload_after_s: float | None, command: tuple[str, ...] = COMMAND) -> None:
+    def __init__(
+        self,
+        *,
+        log_path: Path,
+        unload_after_s: float | None,
+        weights: RecogniserWeights,
+        command: tuple[str, ...] = COMMAND,
+    ) -> None:
         self._log_path, self._unload_after_s, self._command = log_path, unload_after_s, command
+        self._weights = weights
         self._turn = threading.Lock()
         self._pipe: EnginePipe | None = None
         self._asked = 0
@@ -60,12 +70,23 @@ class ListenProcess:
 
         Raises EngineFailure, with the recogniser's own sentence where it cannot be opened.
         """
-        answer = self._ask(
-            lambda number: Hear(
-                id=number, waveform=waveform, recogniser=recogniser, language=language, expected=expected, rates=rates
-            ),
-            waveform.size,
-        )
+        try:
+            ready = self._weights.ready(recogniser, is_stopping=lambda: self.is_closed) if recogniser else ""
+        except EngineFailure:
+            raise
+        except VoiceJobsError as error:
+            message = f"The recogniser {recogniser} cannot be used: {error.message}"
+            raise ListeningFailed(message, hint=error.hint, code=error.code) from error
+        try:
+            answer = self._ask(
+                lambda number: Hear(
+                    id=number, waveform=waveform, recogniser=ready, language=language, expected=expected, rates=rates
+                ),
+                waveform.size,
+            )
+        except ListeningFailed:
+            self._weights.forget(recogniser)
+            raise
         assert isinstance(answer, Heard)
         return answer
 
@@ -100,7 +121,7 @@ class ListenProcess:
                 answer = self._answered(question, samples)
             self._used_s = time.monotonic()
         if isinstance(answer, WorkFailed):
-            raise ListeningFailed(answer)
+            raise ListeningFailed(answer.message, hint=answer.hint, code=answer.code)
         return answer
 
     def _answered(self, question: Callable[[str], Request], samples: int) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import stat
 from collections.abc import Callable, Iterator
@@ -12,15 +13,16 @@ from typing import BinaryIO
 
 from models.languages import AUTO
 from models.named_paths import is_folder, named_path, shown_path, status_of
-from registry.errors import NotFound, VoiceJobsError, storage_error
+from registry.errors import InvalidInput, NotFound, VoiceJobsError, storage_error
 from runner.config.instance import Instance
+from runner.config.model_names import recogniser_model
 from runner.errors import CHECK_HINT, JobFileInvalid, NoRecogniser
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
 from runner.inbox.line_texts import JobTexts, expected_s, job_texts
 from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
-from runner.jobfile.specs import AUTO_TRANSCRIPT, JobSpec, LockSpec, SynthesizeSpec, TranscribeSpec
+from runner.jobfile.specs import AUTO_TRANSCRIPT, DesignSpec, JobSpec, LockSpec, SynthesizeSpec, TranscribeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
 from runner.submission.job_models import downloads_of, models_of, render_s_of, warnings_about_instructions
@@ -139,15 +141,29 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         kind=job.spec.kind,
         problems=[],
         warnings=warnings,
-        downloads=list(downloads_of(models, instance=instance)),
+        downloads=list(downloads_of((*models.names, *_ears(job.spec, instance)), instance=instance)),
         lines=lines,
         audio_s=None if audio_s is None else round(audio_s, 1),
         render_s=None if audio_s is None else render_s_of(models, audio_s, instance=instance),
     )
 
 
+def _ears(spec: JobSpec, instance: Instance) -> Iterator[str]:
+    """The model that a job's recordings or takes are heard with, where it needs one."""
+    settings = instance.settings
+    is_verified = isinstance(spec, SynthesizeSpec) and (spec.verify or settings.verify) == "asr"
+    is_ranked = isinstance(spec, DesignSpec) and spec.candidates > 1 and settings.verify != "off"
+    if settings.recogniser and (is_verified or is_ranked or _is_recording_heard(spec)):
+        with contextlib.suppress(InvalidInput):
+            yield from filter(None, [recogniser_model(settings.recogniser, root=instance.root)])
+
+
+def _is_recording_heard(spec: JobSpec) -> bool:
+    """Whether a job wants the words of a recording."""
+    return isinstance(spec, TranscribeSpec) or (isinstance(spec, LockSpec) and spec.transcript == AUTO_TRANSCRIPT)
+
+
 def _warnings_about_hearing(spec: JobSpec, instance: Instance) -> Iterator[str]:
     """A sentence on a recording that nothing would hear."""
-    is_heard = isinstance(spec, TranscribeSpec) or (isinstance(spec, LockSpec) and spec.transcript == AUTO_TRANSCRIPT)
-    if is_heard and not instance.settings.recogniser:
+    if _is_recording_heard(spec) and not instance.settings.recogniser:
         yield str(NoRecogniser())

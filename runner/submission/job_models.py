@@ -6,7 +6,7 @@ A voice that is still to be locked is taken to be spoken by the model that would
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from models.store.forecast import free_bytes, to_download
@@ -63,11 +63,11 @@ def warnings_about_instructions(
         yield from instruction_warnings(asked, models_dir=ModelNames(instance).directory)
 
 
-def downloads_of(models: JobModels, *, instance: Instance) -> Iterator[str]:
+def downloads_of(names: Iterable[str], *, instance: Instance) -> Iterator[str]:
     """A sentence on each model that must be downloaded before the job can be worked on, with its size."""
     directory = ModelNames(instance).directory
     with contextlib.suppress(VoiceJobsError):
-        for needed in to_download(models.names, directory=directory):
+        for needed in to_download(names, directory=directory):
             large = f"{size(needed.size_bytes)} are" if needed.size_bytes else "it is"
             if instance.settings.offline:
                 yield f"{needed.name} is not here, and offline mode is on."

@@ -10,7 +10,7 @@ from pathlib import Path
 from models.audio.file_format import FileFormat
 from models.audio.files import decode_audio
 from models.audio.reference_check import reference_warnings
-from models.errors import InvalidReferenceAudio, UnsupportedRequest
+from models.errors import EngineFailure, InvalidReferenceAudio, UnsupportedRequest
 from models.listen.recognisers import check_language
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.pronunciation import checked_table
@@ -23,6 +23,7 @@ from registry.voices.lookup import resolve
 from registry.voices.values import NewVersion
 from registry.voices.versions import add_version
 from runner.config.model_names import CLONE
+from runner.engine.model_loader import WAITED_FOR
 from runner.engine.recording_process import Recording, RecordingProcess, RecordingRequest, RecordingThread
 from runner.errors import NoRecogniser
 from runner.exchange.version_record import without_file
@@ -151,7 +152,10 @@ class LockJobs:
         """Go on with the locks whose recordings were heard."""
         for task, heard in self.hearings.finished():
             with for_job(task.job.id):
-                task.on_heard(heard)
+                if isinstance(heard, EngineFailure) and heard.code in WAITED_FOR and not task.transcript:
+                    self.events.append(JobDelayed(task.job, heard))
+                else:
+                    task.on_heard(heard)
 
     def _relock(self, session: Session, job: Job, spec: RelockSpec) -> tuple[str, LockTask]:
         version = resolve(session, spec.voice)

@@ -29,6 +29,7 @@ from runner.engine.spool import clear_spool
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
 from runner.listen.listen_process import ListenProcess
+from runner.listen.recogniser_weights import RecogniserWeights
 from runner.listen.track_captions import TrackCaptions
 from runner.listen.transcriber import Transcriber
 from runner.listen.verifier import Verifier
@@ -430,7 +431,9 @@ def build_worker(
     spools = LineSpools(context.instance.spool_dir)
     settings = context.settings
     listen = ListenProcess(
-        log_path=context.instance.logs_dir / "listen.log", unload_after_s=settings.unload_after_s or None
+        log_path=context.instance.logs_dir / "listen.log",
+        unload_after_s=settings.unload_after_s or None,
+        weights=RecogniserWeights(context.instance),
     )
     verifier: Verifier[Hearing | StoredTake] = Verifier(listen=listen, wake=wake)
     in_flight = InFlight(

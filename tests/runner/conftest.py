@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,14 @@ def make_bench(tmp_path, monkeypatch):
 
     yield make
     for bench in made:
+        bench.worker.close()
         bench.context.database.close()
+
+
+@pytest.fixture
+def listening_bench(make_bench):
+    """Makes benches whose recogniser is PocketSphinx, unless another is given."""
+    return partial(make_bench, recogniser="pocketsphinx")
 
 
 @pytest.fixture

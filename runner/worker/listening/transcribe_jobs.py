@@ -17,6 +17,7 @@ from registry.errors import StorageError, VoiceJobsError
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobError, JobStatus
 from registry.storage.session import Session
+from runner.engine.model_loader import WAITED_FOR
 from runner.errors import AttachmentMissing, NoRecogniser
 from runner.jobfile.specs import TranscribeSpec
 from runner.listen.transcriber import HeardRecording, Transcriber
@@ -97,7 +98,10 @@ class TranscribeJobs:
                         raise
                     self.events.append(JobDelayed(hearing.job, error))
                 except VoiceJobsError as error:
-                    self._fail(hearing.job, error)
+                    if error.code in WAITED_FOR:
+                        self.events.append(JobDelayed(hearing.job, error))
+                    else:
+                        self._fail(hearing.job, error)
 
     def _finish(self, job: Job, recording: HeardRecording) -> None:
         heard = recording.heard

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from tests.patience import PATIENCE_S
 
-LARGE_SUFFIX = ".safetensors"
+LARGE_SUFFIXES = (".safetensors", ".bin")
 
 
 @dataclass
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     def listed(self, path, content):
         size = self.hub.announced_sizes.get(path, len(content))
         entry = {"type": "file", "path": path, "size": size, "oid": git_id(content)}
-        if path.endswith(LARGE_SUFFIX):
+        if path.endswith(LARGE_SUFFIXES):
             entry["lfs"] = {"oid": sha256(content), "size": size, "pointerSize": 134}
         return entry
 
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.reply(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         content = known.files[path]
-        is_large = path.endswith(LARGE_SUFFIX)
+        is_large = path.endswith(LARGE_SUFFIXES)
         headers = {
             "ETag": f'"{sha256(content) if is_large else git_id(content)}"',
             "X-Repo-Commit": known.commit,
@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
             return
-        if self.hub.pause is not None and path.endswith(LARGE_SUFFIX):
+        if self.hub.pause is not None and path.endswith(LARGE_SUFFIXES):
             half = len(body) // 2
             self.wfile.write(body[:half])
             self.wfile.flush()

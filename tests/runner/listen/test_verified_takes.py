@@ -6,24 +6,14 @@ from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL
 from tests.engines.bad_speech import open_engine as open_bad_speech
 from tests.engines.inline import InlineEngine
-from tests.runner.worker.bench import Bench
 
 TEXT = "A gentle breeze moved the curtains while the children slept in the garden."
 RECOGNISER = {"verify": "asr", "recogniser": "pocketsphinx"}
 
 
 @pytest.fixture
-def bench_with(tmp_path, monkeypatch):
-    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
-    benches = []
-
-    def made(**settings):
-        benches.append(Bench(tmp_path, engine=InlineEngine(open_bad_speech), **settings))
-        return benches[-1]
-
-    yield made
-    for bench in benches:
-        bench.worker.close()
+def bench_with(make_bench):
+    return lambda **settings: make_bench(engine=InlineEngine(open_bad_speech), **settings)
 
 
 def job(*lines, language="en", **more):

@@ -11,7 +11,7 @@ from tests.engines.bad_speech import BadSpeechEngine
 from tests.engines.inline import InlineEngine
 from tests.natural_speech import BREEZE, WORLD, spoken
 from tests.patience import PATIENCE_S
-from tests.runner.worker.bench import Bench, design
+from tests.runner.worker.bench import design
 
 
 class Candidates(BadSpeechEngine):
@@ -25,17 +25,8 @@ class Candidates(BadSpeechEngine):
 
 
 @pytest.fixture
-def bench_with(tmp_path, monkeypatch):
-    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
-    benches = []
-
-    def made(**settings):
-        benches.append(Bench(tmp_path, engine=InlineEngine(Candidates), **settings))
-        return benches[-1]
-
-    yield made
-    for bench in benches:
-        bench.worker.close()
+def bench_with(make_bench):
+    return lambda **settings: make_bench(engine=InlineEngine(Candidates), **settings)
 
 
 def candidates_of(bench, count=3):

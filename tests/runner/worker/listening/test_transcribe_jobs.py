@@ -9,23 +9,9 @@ import webvtt
 
 from models.protocol import SAMPLE_RATE_HZ
 from tests.natural_speech import memo, silence
-from tests.runner.worker.bench import Bench, speak
+from tests.runner.worker.bench import speak
 
 JOB = 'kind = "transcribe"\naudio = "memo.wav"\nlanguage = "en"\n'
-
-
-@pytest.fixture
-def bench_with(tmp_path, monkeypatch):
-    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
-    benches = []
-
-    def made(**settings):
-        benches.append(Bench(tmp_path, **{"recogniser": "pocketsphinx", **settings}))
-        return benches[-1]
-
-    yield made
-    for bench in benches:
-        bench.worker.close()
 
 
 def drop(bench, sound, *, job=JOB, rate_hz=SAMPLE_RATE_HZ, name="memo.wav"):
@@ -33,8 +19,8 @@ def drop(bench, sound, *, job=JOB, rate_hz=SAMPLE_RATE_HZ, name="memo.wav"):
     bench.drop("said.toml", job)
 
 
-def test_a_recording_becomes_text_captions_and_words_with_times(bench_with):
-    bench = bench_with()
+def test_a_recording_becomes_text_captions_and_words_with_times(listening_bench):
+    bench = listening_bench()
     drop(bench, memo())
     bench.run()
     receipt = bench.receipt("said")
@@ -57,9 +43,9 @@ def test_a_recording_becomes_text_captions_and_words_with_times(bench_with):
     assert 0 < receipt["heard"]["confidence"] <= 1
 
 
-def test_a_recording_of_several_pieces_has_the_times_of_the_whole(bench_with, monkeypatch):
+def test_a_recording_of_several_pieces_has_the_times_of_the_whole(listening_bench, monkeypatch):
     monkeypatch.setattr("runner.listen.transcriber.PIECE_S", 6.0)
-    bench = bench_with()
+    bench = listening_bench()
     drop(bench, np.stack([memo(), silence(memo().size / SAMPLE_RATE_HZ)], axis=1))
     bench.run()
     words = json.loads((bench.instance.outbox / "said" / "words.json").read_text("utf-8"))
@@ -69,8 +55,8 @@ def test_a_recording_of_several_pieces_has_the_times_of_the_whole(bench_with, mo
     assert list(bench.instance.spool_dir.iterdir()) == []
 
 
-def test_silence_is_no_error_and_has_no_words(bench_with):
-    bench = bench_with()
+def test_silence_is_no_error_and_has_no_words(listening_bench):
+    bench = listening_bench()
     drop(bench, silence(2))
     bench.run()
     receipt = bench.receipt("said")
@@ -90,8 +76,8 @@ def test_silence_is_no_error_and_has_no_words(bench_with):
     ],
     ids=["none", "language", "no folder", "unknown"],
 )
-def test_what_cannot_hear_fails_the_job_and_no_other(bench_with, settings, job, code, message):
-    bench = bench_with(**settings)
+def test_what_cannot_hear_fails_the_job_and_no_other(listening_bench, settings, job, code, message):
+    bench = listening_bench(**settings)
     drop(bench, silence(1), job=job)
     bench.drop("other.toml", speak("Hello."))
     bench.run()
@@ -106,8 +92,8 @@ def test_what_cannot_hear_fails_the_job_and_no_other(bench_with, settings, job, 
     [(silence(0), "no samples"), (np.full(9000, np.nan, np.float32), "not finite")],
     ids=["empty", "not finite"],
 )
-def test_a_recording_that_holds_no_sound_is_named(bench_with, samples, message):
-    bench = bench_with()
+def test_a_recording_that_holds_no_sound_is_named(listening_bench, samples, message):
+    bench = listening_bench()
     soundfile.write(bench.instance.inbox / "memo.wav", samples, SAMPLE_RATE_HZ, subtype="FLOAT")
     bench.drop("said.toml", JOB)
     bench.run()
@@ -115,8 +101,8 @@ def test_a_recording_that_holds_no_sound_is_named(bench_with, samples, message):
     assert (error["code"], message in error["message"]) == ("invalid-reference-audio", True)
 
 
-def test_a_recording_longer_than_six_hours_is_refused_before_it_is_decoded(bench_with):
-    bench = bench_with()
+def test_a_recording_longer_than_six_hours_is_refused_before_it_is_decoded(listening_bench):
+    bench = listening_bench()
     path = bench.instance.inbox / "memo.flac"
     with soundfile.SoundFile(path, "w", 1_000, 1) as file:
         for _ in range(7 * 60):
@@ -126,8 +112,8 @@ def test_a_recording_longer_than_six_hours_is_refused_before_it_is_decoded(bench
     assert "at most 21600 s are read" in bench.receipt("said")["error"]["message"]
 
 
-def test_a_cancelled_recording_is_heard_no_further(bench_with):
-    bench = bench_with()
+def test_a_cancelled_recording_is_heard_no_further(listening_bench):
+    bench = listening_bench()
     drop(bench, memo())
     while not bench.worker.transcribes:
         bench.tick_without_rest()
@@ -147,8 +133,8 @@ def cancel(bench, name):
         add_request(session, name, CANCEL, now_s=bench.context.clock())
 
 
-def test_a_recording_that_a_dead_runner_was_hearing_is_heard_again(bench_with):
-    bench = bench_with()
+def test_a_recording_that_a_dead_runner_was_hearing_is_heard_again(listening_bench):
+    bench = listening_bench()
     drop(bench, memo())
     while not bench.worker.transcribes:
         bench.tick_without_rest()

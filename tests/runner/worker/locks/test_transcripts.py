@@ -8,21 +8,6 @@ from models.protocol import SAMPLE_RATE_HZ
 from registry.voices.lookup import resolve
 from runner.cli.program import run_command
 from tests.natural_speech import BREEZE, WORLD, silence, spoken
-from tests.runner.worker.bench import Bench
-
-
-@pytest.fixture
-def bench_with(tmp_path, monkeypatch):
-    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
-    benches = []
-
-    def made(**settings):
-        benches.append(Bench(tmp_path, **{"recogniser": "pocketsphinx", **settings}))
-        return benches[-1]
-
-    yield made
-    for bench in benches:
-        bench.worker.close()
 
 
 def lock(bench, sound, transcript, *, language="en"):
@@ -33,8 +18,8 @@ def lock(bench, sound, transcript, *, language="en"):
     return bench.receipt("me")
 
 
-def test_a_transcript_that_a_recogniser_writes_is_stored_as_such_and_quoted(bench_with, monkeypatch, capsys):
-    bench = bench_with()
+def test_a_transcript_that_a_recogniser_writes_is_stored_as_such_and_quoted(listening_bench, monkeypatch, capsys):
+    bench = listening_bench()
     receipt = lock(bench, spoken(BREEZE), "auto")
     assert receipt["status"] == "done"
     (warning,) = receipt["warnings"]
@@ -65,8 +50,8 @@ def test_a_transcript_that_a_recogniser_writes_is_stored_as_such_and_quoted(benc
     ],
     ids=["right", "too short", "too long", "another"],
 )
-def test_a_transcript_that_does_not_fit_is_warned_of_with_the_words(bench_with, sound, transcript, sentence):
-    receipt = lock(bench_with(), sound(), transcript)
+def test_a_transcript_that_does_not_fit_is_warned_of_with_the_words(listening_bench, sound, transcript, sentence):
+    receipt = lock(listening_bench(), sound(), transcript)
     assert receipt["status"] == "done"
     compared = [warning for warning in receipt["warnings"] if "pocketsphinx" in warning]
     assert len(compared) == (sentence is not None)
@@ -82,13 +67,13 @@ def test_a_transcript_that_does_not_fit_is_warned_of_with_the_words(bench_with, 
     ],
     ids=["none", "language", "no folder"],
 )
-def test_a_transcript_that_nobody_can_write_fails_the_lock(bench_with, settings, sound, language, code, message):
-    error = lock(bench_with(**settings), sound(), "auto", language=language)["error"]
+def test_a_transcript_that_nobody_can_write_fails_the_lock(listening_bench, settings, sound, language, code, message):
+    error = lock(listening_bench(**settings), sound(), "auto", language=language)["error"]
     assert message in error["message"]
     assert code in (None, error["code"])
 
 
-def test_a_language_that_the_recogniser_does_not_know_leaves_the_transcript_unchecked_and_says_so(bench_with):
-    receipt = lock(bench_with(), spoken(BREEZE), BREEZE, language="de")
+def test_a_language_that_the_recogniser_does_not_know_leaves_the_transcript_unchecked_and_says_so(listening_bench):
+    receipt = lock(listening_bench(), spoken(BREEZE), BREEZE, language="de")
     assert receipt["status"] == "done"
     assert "was not compared with the recording: The recogniser pocketsphinx does not know" in receipt["warnings"][0]
