@@ -69,7 +69,7 @@ def test_a_package_that_is_missing_is_said_before_gigabytes_are_fetched(instance
     monkeypatch.setitem(recognisers.PACKAGES, "faster-whisper", ("no_such_module", "whisper"))
     with pytest.raises(InvalidInput, match="no-such-module") as caught:
         with_weights("faster-whisper:small", instance)
-    assert "voicejobs[whisper]" in caught.value.hint
+    assert "pip install 'faster-whisper" in caught.value.hint
 
 
 @pytest.mark.usefixtures("installed")

@@ -158,6 +158,9 @@ WALKS = {
         "script check night-train.fountain": Walk(with_the_screenplay),
         "jobs retry <job>": Walk(without_files),
     },
+    "engines.md": {
+        "voices relock NAME --model chatterbox": Walk(instead=("voices relock elena --model chatterbox",)),
+    },
     "development.md": {"init --force": Walk()},
     "exchange.md": {
         "voices import elena.vox": Walk(with_a_voice_file),
