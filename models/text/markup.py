@@ -42,8 +42,8 @@ _SPOKEN_PAUSE = (
 )
 _LENGTHS = {"short": "weak", "": "medium", "long": "strong"}
 _INLINE = re.compile(
-    rf"\s*(?:<break(?P<attributes>(?:\s[^<>]{{0,200}})?)/?>(?:\s{{0,9}}</break\s{{0,9}}>)?|{_SPOKEN_PAUSE})"
-    r"(?P<marks>[,;:.!?…]{0,3})\s*",
+    rf"(?:<break(?P<attributes>(?:\s[^<>]{{0,200}})?)/?>(?:\s{{0,9}}</break\s{{0,9}}>)?|{_SPOKEN_PAUSE})"
+    r"(?P<marks>[,;:.!?…]{0,3})",
     re.IGNORECASE,
 )
 _MARKED_UP = re.compile(
@@ -122,10 +122,10 @@ def words_and_pauses(text: str) -> Words:
     """A plain text with its pauses: `<break time="2s"/>` and `[pause 2s]` are read, and nothing else."""
     words, here = Words(), 0
     for match in _INLINE.finditer(text) if "<" in text or "[" in text else ():
-        before = text[here : match.start()]
-        words.add(f"{before}{match['marks']}" if before.strip() else "", _pause_s(match, words))
+        before = text[here : match.start()].strip()
+        words.add(f"{before}{match['marks']}" if before else "", _pause_s(match, words))
         here = match.end()
-    words.add(text[here:] if not here or text[here:].strip() else "", 0.0)
+    words.add(text[here:].strip() if here else text, 0.0)
     return words
 
 
@@ -227,7 +227,7 @@ def _without_tags(text: str, *, is_ssml: bool) -> Words:
 
 
 def _unwrapped(text: str, *, is_ssml: bool) -> str:
-    return re.sub(r"\s*\n\s*", " ", text) if is_ssml else text
+    return re.sub(r"(?<!\s)\s*\n\s*", " ", text) if is_ssml else text
 
 
 # ---- Markdown ------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ _LINES = (  # what stands at the beginning of a line
     (re.compile(r"^ {0,3}(?:>[ \t]?)+", re.MULTILINE), ""),
     (re.compile(r"^[ \t]*[-*+][ \t]+(?:\[[ xX]\][ \t]+)?(?=[^\s*-])", re.MULTILINE), "\n"),
     (re.compile(r"^ {0,3}\[[^\]\n]{1,200}\]:[ \t]+\S+.*$", re.MULTILINE), ""),
-    (re.compile(r"^[ \t]*\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t]*:?-{2,}:?[ \t]*)*\|?[ \t]*$", re.MULTILINE), "\n"),
+    (re.compile(r"^[ \t]*(?:\|[ \t]*)?:?-{2,}:?(?:[ \t]*\|[ \t]*:?-{2,}:?)*[ \t]*(?:\|[ \t]*)?$", re.MULTILINE), "\n"),
     (re.compile(r"^[ \t]*\|(.*)\|[ \t]*$", re.MULTILINE), r"\n\1\n"),
 )
 _SPANS = (
@@ -263,5 +263,7 @@ def without_markdown(text: str) -> str:
     kept = _ESCAPED.sub(lambda match: chr(0xE100 + ord(match[1])), text)
     for pattern, plain in (*_LINES, *_SPANS):
         kept = pattern.sub(plain, kept)
-    kept = re.sub(r"[ \t]*\|[ \t]*", ", ", kept) if "|" in kept and "|" in text else kept
+    if "|" in kept and "|" in text:
+        first, *cells = kept.split("|")
+        kept = ", ".join([first.rstrip(" \t"), *(cell.strip(" \t") for cell in cells[:-1]), cells[-1].lstrip(" \t")])
     return re.sub("[\ue121-\ue17e]", lambda match: chr(ord(match[0]) - 0xE100), kept)

@@ -30,15 +30,15 @@ _ANY_MARKS = re.compile(r"(?:[\W_][ \t]?){2}[\W_]")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9]")
 MUCH = 2_000
 MOST_ROUNDS = 5
-_HYPHENATED = re.compile(r"\w+-\w+")
+_HYPHENATED = re.compile(r"(?<!\w)\w+-\w+")  # looked for at the beginning of words alone: else a long one takes long
 _SOFT_BREAK = re.compile("\u00ad[ \\t]*\\r?\\n[ \\t]*")
-_LINE_END_HYPHEN = re.compile(r"([^\W\d_]+|\d+)[-‐\u00ad][ \t]*\r?\n[ \t]*(\w+)")
+_LINE_END_HYPHEN = re.compile(r"((?<![^\W\d_])[^\W\d_]+|(?<!\d)\d+)[-‐\u00ad][ \t]*\r?\n[ \t]*(\w+)")
 _FIRST_PARTS_TEXT = """
     self well ill half all cross ex non anti twenty thirty forty fifty sixty seventy eighty ninety one two three
     four five six seven eight nine ten
 """
 _FIRST_PARTS = frozenset(_FIRST_PARTS_TEXT.split())
-_GAPS = re.compile(f"([ \t]*)(?:{GAP}[ \t]*)+")
+_GAPS = re.compile(f"(?<![ \t])([ \t]*)(?:{GAP}[ \t]*)+")
 _NO_SPACE_BEFORE = frozenset(",.;:!?…)]}»”’")
 
 

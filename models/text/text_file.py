@@ -28,6 +28,7 @@ _MARKED = (  # the longer mark first: UTF-32 begins as UTF-16 does
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
+_AT_THE_END = b" \t\n\r\f\v\0\x1a"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _CONTROL_NAMES = {"\0": "NUL", "\a": "BEL", "\b": "backspace", "\x1a": "Ctrl-Z", "\x1b": "ESC", "\x7f": "DEL"}
 
@@ -37,7 +38,7 @@ def text_of(content: bytes, *, name: str) -> str:
     for mark, what in _NO_TEXT.items():
         if content.startswith(mark):
             raise InvalidInput(f"{name} is {what}, no text.", hint="Save it as plain text, in UTF-8.")
-    text = _decoded(re.sub(rb"[\s\0]*[\x1a\0][\s\0]*\Z", b"\n", content), name)  # where an old system's text ends
+    text = _decoded(_without_end_marks(content), name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").replace("\v", "\n")
     if found := _CONTROL.search(text):
         raise _control_character(text, found, name)
@@ -46,6 +47,13 @@ def text_of(content: bytes, *, name: str) -> str:
     if not speaks(text):
         raise InvalidInput(f"{name} holds no word to speak: no letter and no digit.")
     return text
+
+
+def _without_end_marks(content: bytes) -> bytes:
+    """The bytes without the Ctrl-Z and NULs with which old systems end a text."""
+    kept = content.rstrip(_AT_THE_END)
+    end = content[len(kept) :]
+    return kept + b"\n" if b"\x1a" in end or b"\0" in end else content
 
 
 def _control_character(text: str, found: re.Match[str], name: str) -> InvalidInput:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_EXTENSIONS = re.compile(r"(?:\s*\([^()]*\))+\s*$")
+_EXTENSIONS = re.compile(r"(?:(?<!\s)\s*\([^()]*\))+\s*$")
 MAX_CUE = 200
 _QUOTES = str.maketrans("’‘ʼ＇", "''''")
 

@@ -19,11 +19,11 @@ _TITLE_KEY = re.compile(r"([A-Za-z][A-Za-z ]{0,40}):[ \t]*(.*)")
 _TITLE_KEYS_TEXT = "title credit author authors source notes draft date contact copyright revision format font"
 _TITLE_KEYS = frozenset({*_TITLE_KEYS_TEXT.split(), "draft date", "contact info"})
 _HEADING = re.compile(r"(?:INT|EXT|EST|INT\.?/EXT|EXT\.?/INT|I/E)(?:\.|[ \t])", re.IGNORECASE)
-_SCENE_NUMBER = re.compile(r"[ \t]*#[^#\n]{1,20}#[ \t]*$")
+_SCENE_NUMBER = re.compile(r"(?<![ \t])[ \t]*#[^#\n]{1,20}#[ \t]*$")
 _PAGE_BREAK = re.compile(r"={3,}[ \t]*")
 _TRANSITION = re.compile(r"[^a-zß-öø-ÿ]{0,200}TO:[ \t]*")
 _NO_CUE = re.compile(r"(?:FADE|CUT|DISSOLVE|SMASH|MATCH|WIPE)\b.*[:.]")
-_EXTENSIONS = re.compile(r"(?:[ \t]*\([^()]*\))+[ \t]*$")
+_EXTENSIONS = re.compile(r"(?:(?<![ \t])[ \t]*\([^()]*\))+[ \t]*$")
 _MAX_CUE = 200
 _EMPHASIS = (
     re.compile(r"(?<!\\)(\*{1,3})(?=[^\s*])([^*\n]{1,2000}?)(?<=[^\s*\\])\1"),

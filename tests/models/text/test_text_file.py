@@ -1,7 +1,11 @@
 """A text file's bytes: taken, or refused with the place and the remedy."""
 
+import contextlib
+import time
+
 import pytest
 
+from models.text.paragraphs import paragraphs
 from models.text.text_file import text_of
 from registry.errors import InvalidInput
 
@@ -56,3 +60,11 @@ def test_what_cannot_be_spoken_is_refused_with_its_place_and_a_remedy(content, m
     assert error.value.message.startswith("my text.txt")
     assert message in error.value.message
     assert hint in error.value.hint
+
+
+@pytest.mark.parametrize("unit", [b" ", b"a", b"1", b"\n", b"a-\n", b"-", b"\0 ", "é".encode(), b"a-"])
+def test_a_file_of_whatever_is_read_in_a_time_that_grows_with_its_length(unit):
+    started_s = time.process_time()
+    with contextlib.suppress(InvalidInput):
+        paragraphs(text_of(unit * (100_000 // len(unit)) + b"x", name="a.txt"))
+    assert time.process_time() - started_s < 3
