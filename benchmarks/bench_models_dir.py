@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -26,44 +27,44 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from models.checkpoint_format.codec_config import speaker_encoder_config  # noqa: E402 - after the path is set
+from models.checkpoint_format.config import model_config  # noqa: E402
+from models.checkpoint_format.tensor_plan import Plan, model_plan  # noqa: E402
 from models.migrate.migration import plan_migration, run_plan  # noqa: E402
-from models.store.availability import Available, availability  # noqa: E402 - after the path is set
+from models.store.availability import Available, availability  # noqa: E402
 from models.store.installed import list_models  # noqa: E402
 from models.store.manifest import make_manifest, write_manifest  # noqa: E402
 
-TALKER_TENSORS, CODEC_TENSORS = 480, 500  # about as many as the published files describe
+LAYERS = 28  # as many as the published files describe
+SOURCE = ROOT / "tests" / "data" / "reference" / "base"
 CHUNK_BYTES = 1 << 24
 
 
-def write_weights(path: Path, *, tensors: int, data_bytes: int, prefix: str = "decoder") -> None:
-    """A safetensors file with `tensors` tensors over `data_bytes` bytes that are really on the disk."""
-    each = data_bytes // tensors // 4 * 4
-    header = {
-        f"{prefix}.model.layers.{index}.self_attn.some_projection.weight": {
-            "dtype": "F32",
-            "shape": [each // 4],
-            "data_offsets": [index * each, (index + 1) * each],
-        }
-        for index in range(tensors)
-    }
-    encoded = json.dumps({"__metadata__": {"format": "mlx"}, **header}, separators=(",", ":")).encode()
-    block = os.urandom(min(CHUNK_BYTES, each * tensors))
+def write_weights(path: Path, plan: Plan) -> None:
+    """A safetensors file with the tensors of a plan, and any numbers that are really on the disk."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in plan.items():
+        start, end = end, end + 4 * math.prod(tensor.shape)
+        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}
+    encoded = json.dumps(header, separators=(",", ":")).encode()
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(encoded)) + encoded)
-        left = each * tensors
+        block, left = os.urandom(min(CHUNK_BYTES, end)), end
         while left:
             left -= file.write(block[:left])
 
 
-def write_model(folder: Path, *, data_bytes: int) -> Path:
-    """A folder with everything that a Qwen3-TTS model consists of."""
-    (folder / "speech_tokenizer").mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3_tts", "padding": "x" * 4000}))
-    (folder / "speech_tokenizer/config.json").write_text("{}")
-    (folder / "vocab.json").write_text("{}")
-    (folder / "merges.txt").write_text("#")
-    write_weights(folder / "model.safetensors", tensors=TALKER_TENSORS, data_bytes=data_bytes, prefix=folder.name)
-    write_weights(folder / "speech_tokenizer/model.safetensors", tensors=CODEC_TENSORS, data_bytes=1 << 16)
+def write_model(folder: Path, *, data_bytes: int = 0) -> Path:
+    """A whole Qwen3-TTS model of as many layers as a published one; of so many bytes, or of some 3 MB."""
+    shutil.copytree(SOURCE, folder)
+    raw = json.loads((SOURCE / "config.json").read_text("utf-8"))
+    talker = raw["talker_config"]
+    widest = data_bytes // (LAYERS * 3 * talker["hidden_size"] * 4)
+    talker |= {"num_hidden_layers": LAYERS, "intermediate_size": max(talker["intermediate_size"], widest)}
+    (folder / "config.json").write_text(json.dumps(raw), "utf-8")
+    plan = model_plan(model_config(raw), speaker_encoder_config(raw["speaker_encoder_config"]))
+    write_weights(folder / "model.safetensors", plan)
     return folder
 
 
@@ -96,7 +97,7 @@ def _first_listing_s(cache: Path, command: str, *, environ: dict[str, str]) -> f
 def measure_listing(folder: Path, *, models: int) -> dict[str, float]:
     directory = folder / "SharedModels"
     for index in range(models):
-        write_model(directory / f"org_Qwen3-TTS-{index:03}", data_bytes=1 << 16)
+        write_model(directory / f"org_Qwen3-TTS-{index:03}")
     environ = {**os.environ, "VOICEJOBS_MODELS_DIR": str(directory), "PYTHONPATH": str(ROOT)}
     bare_s = python_s("-c", "pass", environ=environ)
     command = "from runner.cli.commands.models import models; models(['list'])"

@@ -48,10 +48,7 @@ class Unfit:
 
 
 def unfit_parts(folder: Path) -> tuple[Unfit, ...]:
-    """Everything for which loading would refuse a folder whose files are whole.
-
-    A config that describes no network (`talker_config`) is not judged: such a folder only stands for a model.
-    """
+    """Everything for which loading would refuse a folder whose files are whole."""
     stamps = tuple(_stamp(path) for path in sorted([*folder.glob("*.*"), *(folder / CODEC).glob("*.*")]))
     return _judged(folder, stamps)
 
@@ -73,7 +70,7 @@ def _judged(folder: Path, _stamps: tuple[object, ...]) -> tuple[Unfit, ...]:
             return None
 
     raw = look(CONFIG, lambda: read_json(folder / CONFIG))
-    if raw is None or "talker_config" not in raw:
+    if raw is None:
         return tuple(found)
     config = look(CONFIG, lambda: model_config(raw, where=str(folder / CONFIG)))
     if (folder / GENERATION).is_file():

@@ -300,12 +300,6 @@ def is_whisper(folder: Path) -> bool:
     return is_whisper_config(read_config(folder))
 
 
-def is_judged(folder: Path) -> bool:
-    """Whether a folder describes a network that loading would judge, and not only stands for a model."""
-    config = read_config(folder)
-    return _is_qwen3_tts_config(config) and "talker_config" in config
-
-
 def has_model_mark(folder: Path) -> bool:
     """Whether a folder counts as a model in listings."""
     try:

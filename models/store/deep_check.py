@@ -12,7 +12,7 @@ from pathlib import Path
 from models.checkpoint_format.config import model_config
 from models.checkpoint_format.files import read_json
 from models.errors import UnsupportedCheckpoint
-from models.store.availability import Availability, Available, Partial, is_judged, weight_files
+from models.store.availability import Availability, Available, Partial, is_qwen3_tts, weight_files
 from models.store.safetensors_check import VerdictCache
 
 DEEP_HINT = "A conversion went wrong, or the file is damaged: fetch it again, or use another copy of the model."
@@ -21,7 +21,7 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_conf
 
 def deeply_checked(folder: Path, state: Availability, *, cache: VerdictCache, reads: bool) -> Availability:
     """The state of a model after its tokenizer and its numbers were looked at; with `reads` false, as remembered."""
-    if not isinstance(state, Available) or not is_judged(folder):
+    if not isinstance(state, Available) or not is_qwen3_tts(folder):
         return state
     tokenizer = cache.verdict(
         f"{folder}#tokenizer",

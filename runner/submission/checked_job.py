@@ -25,7 +25,13 @@ from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
 from runner.jobfile.specs import AUTO_TRANSCRIPT, DesignSpec, JobSpec, LockSpec, SynthesizeSpec, TranscribeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
-from runner.submission.job_models import downloads_of, models_of, render_s_of, warnings_about_instructions
+from runner.submission.job_models import (
+    check_named_models,
+    downloads_of,
+    models_of,
+    render_s_of,
+    warnings_about_instructions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,7 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         job = read_job(name, stdin=stdin)
         texts = texts_of(job)
         audio_format_of(job.spec, instance.settings).check()
+        check_named_models(job.spec, texts, instance=instance)
     except JobFileInvalid as error:
         shown = (
             Path(name, error.file_name)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from models.errors import InvalidModelId, InvalidPath, UnknownModel
 from models.store.forecast import free_bytes, to_download
 from models.text.spoken_form import speaks
 from registry.errors import NotFound, VoiceJobsError
@@ -23,6 +24,8 @@ from runner.names import may_be_preset, parse_voice_reference
 from runner.scheduling.instructions import instruction_warnings
 from runner.scheduling.voice_resolution import ModelNames, preset_voice, resolve_voice
 from runner.text_format import size
+
+MEANS_NONE = (UnknownModel.code, InvalidModelId.code, InvalidPath.code)  # errors of names, not of what they name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,20 @@ def models_of(spec: JobSpec, texts: JobTexts | None, *, instance: Instance) -> J
         }
     known = {position: model for position, model in found.items() if model is not None}
     return JobModels(of_lines=known, names=tuple(dict.fromkeys(known.values())))
+
+
+def check_named_models(spec: JobSpec, texts: JobTexts | None, *, instance: Instance) -> None:
+    """Raises UnknownModel and its kin for a `model` that can mean no model here, as the job's start would."""
+    if not isinstance(spec, DesignSpec | LockSpec | RelockSpec | SynthesizeSpec):
+        return
+    lines = texts.lines if texts is not None else ()
+    names, wanted = ModelNames(instance), [spec.model, *(line.model for line in lines)]
+    for name in dict.fromkeys(name for name in wanted if name is not None):
+        try:
+            names.named(name, ability=DESIGN if isinstance(spec, DesignSpec) else CLONE)
+        except VoiceJobsError as error:
+            if error.code in MEANS_NONE:
+                raise
 
 
 def warnings_about_instructions(

@@ -1,6 +1,7 @@
 """A corpus of checkpoints, good and broken: `models verify` and loading have one opinion, in the same words."""
 
 import json
+import math
 import shutil
 import struct
 
@@ -18,6 +19,7 @@ from models.store.installed import list_models
 from models.store.upkeep import verify_models
 from tests.checkpoints import write_checkpoint
 
+CODEC = "speech_tokenizer"
 NORM = "talker.model.norm.weight"
 FIRST_LAYER = "talker.model.layers.0.self_attn.q_proj.weight"
 
@@ -69,6 +71,24 @@ def overlapping(stated):
     first, second = [name for name in stated if name != "__metadata__"][:2]
     begin, end = stated[first]["data_offsets"]
     stated[second] = {**stated[first], "data_offsets": [begin, end]}
+
+
+def in_place_of(folder, path):
+    (folder / path).unlink()
+    (folder / path).mkdir()
+
+
+def sharded(folder, edit):
+    """Two files with an index, which is changed, or one of the files is."""
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    index = {}
+    for file, part in (("a.safetensors", names[::2]), ("b.safetensors", names[1::2])):
+        save_file({name: tensors[name] for name in part}, folder / file, metadata={"format": "pt"})
+        index |= dict.fromkeys(part, file)
+    (folder / "model.safetensors").unlink()
+    edit(index)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
 
 
 BROKEN = {
@@ -123,6 +143,64 @@ BROKEN = {
     "a tokenizer without special tokens": (lambda f: (f / "tokenizer_config.json").write_text("{}"), "<|im_start|>"),
     "a tokenizer of another model": (
         lambda f: change(f, "vocab.json", lambda v: v.update({"zzz": 99_999})), "largest id is 99999"),
+    "a config without a network": (
+        lambda f: change(f, "config.json", lambda c: c.pop("talker_config")), "talker_config"),
+    "a network that is a list": (
+        lambda f: change(f, "config.json", lambda c: c.update(talker_config=[])), "talker_config"),
+    "a network that is null": (
+        lambda f: change(f, "config.json", lambda c: c.update(talker_config=None)), "talker_config"),
+    "a code predictor that is a number": (
+        lambda f: change(f, "config.json", lambda c: c["talker_config"].update(code_predictor_config=3)), "predictor"),
+    "a size that is NaN": (
+        lambda f: change(f, "config.json", lambda c: c["talker_config"].update(hidden_size=math.nan)), "hidden_size"),
+    "a rate that is infinite": (
+        lambda f: change(f, "config.json", lambda c: c["talker_config"].update(rope_theta=math.inf)), "rope_theta"),
+    "a size below zero": (
+        lambda f: change(f, "config.json", lambda c: c["talker_config"].update(num_hidden_layers=-1)), "num_hidden"),
+    "a size that is true": (
+        lambda f: change(f, "config.json", lambda c: c["talker_config"].update(num_hidden_layers=True)), "num_hidden"),
+    "speakers that are a list": (
+        lambda f: change(f, "config.json", lambda c: c["talker_config"].update(spk_id=["ryan"])), "spk_id"),
+    "a speaker whose id is a word": (
+        lambda f: change(f, "config.json", lambda c: c["talker_config"].update(spk_id={"ryan": "one"})), "spk_id"),
+    "a speaker beyond the vocabulary": (
+        lambda f: change(f, "config.json", lambda c: c["talker_config"].update(spk_id={"ryan": 10**6})), "vocab"),
+    "a codec's config that is a list": (
+        lambda f: (f / "speech_tokenizer/config.json").write_text("[]"), "speech_tokenizer/config.json"),
+    "a codec's config that nests deeply": (
+        lambda f: (f / "speech_tokenizer/config.json").write_text('{"a":' * 50_000 + "}" * 50_000), "config.json"),
+    "sampling that is a list": (lambda f: (f / "generation_config.json").write_text("[]"), "generation_config.json"),
+    "sampling that is no JSON": (lambda f: (f / "generation_config.json").write_text("{"), "generation_config.json"),
+    "sampling that is NaN": (
+        lambda f: change(f, "generation_config.json", lambda c: c.update(temperature=math.nan)), "temperature"),
+    "weights of no bytes": (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors"),
+    "a codec's weights of no bytes": (
+        lambda f: (f / "speech_tokenizer/model.safetensors").write_bytes(b""), "speech_tokenizer/model.safetensors"),
+    "a header that is larger than any": (
+        lambda f: (f / "model.safetensors").write_bytes(struct.pack("<Q", 1 << 62) + b"{}"), "model.safetensors"),
+    "a header that nests deeply": (
+        lambda f: (f / "model.safetensors").write_bytes(struct.pack("<Q", 200_000) + b"[" * 200_000), "model.safet"),
+    "a header that is a list": (
+        lambda f: (f / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"[]"), "model.safetensors"),
+    "a folder for weights": (lambda f: in_place_of(f, "model.safetensors"), "model.safetensors"),
+    "a folder for a vocabulary": (lambda f: in_place_of(f, "vocab.json"), "vocab.json"),
+    "a folder for a codec's config": (
+        lambda f: in_place_of(f, "speech_tokenizer/config.json"), "speech_tokenizer/config.json"),
+    "a file for the codec": (
+        lambda f: (shutil.rmtree(f / CODEC), (f / CODEC).write_text("x")), "speech_tokenizer"),
+    "no codec": (lambda f: shutil.rmtree(f / "speech_tokenizer"), "speech_tokenizer"),
+    "a vocabulary of no bytes": (lambda f: (f / "vocab.json").write_bytes(b""), "vocab.json"),
+    "a vocabulary that is a list": (lambda f: (f / "vocab.json").write_text("[]"), "vocab.json"),
+    "merges that are no UTF-8": (lambda f: (f / "merges.txt").write_bytes(b"\xff\xfe a"), "merges.txt"),
+    "a shard too few": (lambda f: sharded(f, lambda _: (f / "b.safetensors").unlink()), "b.safetensors"),
+    "an index of tensors that are not there": (
+        lambda f: sharded(f, lambda i: i.update(nothing="b.safetensors")), "nothing"),
+    "a link that leads nowhere": (
+        lambda f: ((f / "merges.txt").unlink(), (f / "merges.txt").symlink_to("nowhere")), "merges.txt"),
+    "weights that are a link to a device": (
+        lambda f: ((f / "model.safetensors").unlink(), (f / "model.safetensors").symlink_to("/dev/null")), "model.saf"),
+    "numbers of 8 bits": (
+        lambda f: weights(f, lambda t: t.update({NORM: t[NORM].astype(np.int8)})), f"{NORM} holds int8 numbers"),
     "merges of three": (lambda f: (f / "merges.txt").write_text("#version: 0.2\na b c\n"), "merges.txt"),
 }  # fmt: skip
 
@@ -140,6 +218,14 @@ def test_loading_refuses_what_verify_refuses_and_both_say_why(case, folder, dire
         assert problem.partition(" ")[2] in caught.value.message
     assert caught.value.hint or checked.state.hint == ""
     assert [model.state for model in list_models(directory)] == [checked.state]
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", '{"weight_map": {"a": "../../x.safetensors"}}'])
+def test_an_index_that_names_no_weights_makes_no_model_for_anybody(index, folder, directory):
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert [model.state.state for model in verify_models([], directory=directory)] == ["not_available"]
+    with pytest.raises(UnsupportedCheckpoint, match=r"index\.json"):
+        load_speech_model(folder, dtype="float32")
 
 
 @pytest.mark.parametrize("case", ["a key that nobody knows", "weights cut short"])

@@ -147,7 +147,7 @@ DOWNLOAD_STEPS = (
 @pytest.mark.parametrize("step", DOWNLOAD_STEPS)
 def test_a_download_killed_at_any_step_goes_on_and_fetches_no_byte_twice(step, tmp_path, hub, environment):
     directory = tmp_path / "models"
-    source = speech_model(tmp_path / "source", elements=200_000)
+    source = speech_model(tmp_path / "source")
     commit = hub.add_folder(BASE, source)
     program = PULL.format(model=BASE, directory=str(directory))
     killed = run_python(program, environment=environment, crash_at=f"models.{step}")
@@ -166,7 +166,7 @@ def test_a_download_killed_at_any_step_goes_on_and_fetches_no_byte_twice(step, t
 def test_a_killed_runner_takes_its_download_along_and_the_next_one_goes_on(tmp_path, hub, environment):
     directory = tmp_path / "models"
     hub.pause = threading.Event()
-    commit = hub.add_folder(BASE, speech_model(tmp_path / "source", elements=400_000))
+    commit = hub.add_folder(BASE, speech_model(tmp_path / "source"))
     program = ENSURE.format(model=BASE, directory=str(directory))
     full = {**environment, "PYTHONPATH": str(ROOT)}
     runner = subprocess.Popen([sys.executable, "-c", program], env=full, cwd=ROOT, stderr=subprocess.DEVNULL)

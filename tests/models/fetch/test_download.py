@@ -46,7 +46,7 @@ SECRET = "hf_verysecrettoken0123456789"
 
 @pytest.fixture
 def source(tmp_path):
-    return speech_model(tmp_path / "source", elements=200_000)
+    return speech_model(tmp_path / "source")
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_a_withdrawn_commit_is_given_up_for_the_newest(fetch, hub, tmp_path):
     with pytest.raises(HubUnreachable):
         fetch()
     hub.break_after.clear()
-    newer = speech_model(tmp_path / "newer", seed=9, elements=100_000)
+    newer = speech_model(tmp_path / "newer", seed=9)
     hub.add_folder(BASE, newer)
     assert model_contents(fetch()).items() >= contents(newer).items()
 

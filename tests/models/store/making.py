@@ -1,13 +1,14 @@
 """Small models and whole home folders for tests: real layouts, random weights of a few kilobytes."""
 
-import json
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from tests.forked import run_program
+from tests.reference import REFERENCE
 
 ROOT = Path(__file__).parents[3]
 BASE = "mlx-community/Qwen3-TTS-12Hz-0.6B-Base-bf16"
@@ -30,20 +31,16 @@ def weights(path, *, seed=0, elements=2_000):
     save_file(tensors, str(path), metadata={"format": "mlx"})
 
 
-def speech_model(folder, *, seed=0, elements=2_000, kind="base"):
-    """A folder that has everything a Qwen3-TTS model consists of."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": "qwen3_tts", "tts_model_type": kind, "seed": seed}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "generation_config.json").write_text("{}")
-    (folder / "vocab.json").write_text('{"a": 0, "b": 1}')
-    (folder / "merges.txt").write_text("#version: 0.2\na b\n")
-    (folder / "tokenizer_config.json").write_text("{}")
-    weights(folder / "model.safetensors", seed=seed, elements=elements)
-    codec = folder / "speech_tokenizer"
-    codec.mkdir()
-    (codec / "config.json").write_text('{"model_type": "qwen3_tts_tokenizer_12hz"}')
-    weights(codec / "model.safetensors", seed=seed + 1, elements=500)
+def speech_model(folder, *, seed=0, kind="base"):
+    """A whole, tiny Qwen3-TTS model; another seed makes other weights of the same shape."""
+    for source in sorted(path for path in (REFERENCE / kind).rglob("*") if path.is_file()):
+        copied = folder / source.relative_to(REFERENCE / kind)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.write_bytes(source.read_bytes())
+        if seed and copied.suffix == ".safetensors":
+            with copied.open("r+b") as file:
+                file.seek(-4, os.SEEK_END)
+                file.write(struct.pack("<f", seed / 1000))
     return folder
 
 

@@ -46,6 +46,7 @@ def test_a_model_that_is_being_moved_is_not_loaded(folder):
 
 def test_a_load_that_fails_holds_no_lock(directory):
     folder = speech_model(directory / slug(BASE))
+    (folder / "merges.txt").write_text("a b c")
     (directory / ".locks").mkdir()
     with pytest.raises(UnsupportedCheckpoint):
         open_engine(folder)

@@ -296,3 +296,14 @@ def test_what_the_plan_warned_of_is_warned_of_after_a_retry_too(bench):
         add_request(session, "hello", "retry", now_s=bench.now_s, lacks_files=True)
     bench.run()
     assert bench.receipt("hello")["warnings"] == first
+
+
+@pytest.mark.parametrize("model", ["/proc/self/mem", "~nosuch/m", "../x", "a" * 300, "x.txt/"])
+def test_a_model_that_can_be_none_is_told_by_check_as_by_the_run(bench, tmp_path, model):
+    job = speak("Hello there.", model=model)
+    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
+    verdict = check_file(str(tmp_path / "job.toml"), instance=bench.instance)
+    receipt = receipt_of(bench, "scene", job)
+    assert receipt["status"] == "failed"
+    assert receipt["error"]["message"] in verdict.problems[0]
+    assert receipt["error"]["hint"] == verdict.hint
