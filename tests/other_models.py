@@ -49,6 +49,18 @@ DAC_44KHZ = {
     "encoder_dim": 4, "encoder_rates": [2, 4, 8, 8], "decoder_dim": 64, "decoder_rates": [8, 8, 4, 2],
     "n_codebooks": 9, "codebook_size": 1024, "codebook_dim": 8, "sample_rate": 44100,
 }  # fmt: skip
+DAC_24KHZ = {
+    "encoder_dim": 4, "encoder_rates": [2, 4, 5, 8], "decoder_dim": 64, "decoder_rates": [8, 5, 4, 2],
+    "n_codebooks": 2, "codebook_size": 1024, "codebook_dim": 8, "sample_rate": 24000,
+}  # fmt: skip
+OUTETTS_CODEC = "mlx-community_dac-speech-24khz-1.5kbps"
+OUTETTS_MARKS = tuple(
+    f"<|{name}|>"
+    for name in (
+        "im_start", "im_end", "text_start", "text_end", "audio_start", "audio_end", "code", "word_start", "word_end",
+        "features", "global_features_start", "global_features_end",
+    )
+)  # fmt: skip
 DIA_CODEC = "mlx-community_descript-audio-codec-44khz"
 
 
@@ -75,6 +87,26 @@ def write_dia(directory: Path, *, name: str = "mlx-community_Dia-1.6B-fp16", cod
     if codec:
         (directory / DIA_CODEC).mkdir()
         _save(DAC(**DAC_44KHZ), directory / DIA_CODEC, DAC_44KHZ)
+    return folder
+
+
+def write_outetts(directory: Path) -> Path:
+    """An OuteTTS, and beside it the tokenizer and the codec that it needs."""
+    from mlx_audio.codec.models import DAC
+    from mlx_audio.lm.models.qwen3 import Model, ModelArgs
+
+    codes = [f"<|c{book}_{code}|>" for book in (1, 2) for code in range(1_025)]
+    measured = [f"<|{name}_{level}|>" for name in ("energy", "spectral_centroid", "pitch") for level in range(101)]
+    tokens = (*codes, *measured, *OUTETTS_MARKS)
+    (directory / "lab_tokenizer").mkdir()
+    _write_bytes_tokenizer(directory / "lab_tokenizer", tokens)
+    (directory / "lab_tokenizer" / "config.json").write_text("{}")
+    folder = directory / "lab_outetts"
+    folder.mkdir()
+    config = {**SOPRANO, "model_type": "qwen3", "vocab_size": 256 + len(tokens), "tokenizer_name": "lab/tokenizer"}
+    _save(Model(ModelArgs.from_dict(config)), folder, config)
+    (directory / OUTETTS_CODEC).mkdir()
+    _save(DAC(**DAC_24KHZ), directory / OUTETTS_CODEC, DAC_24KHZ)
     return folder
 
 

@@ -32,8 +32,9 @@ LAYERS = {
         "text checkpoint_format",
         "audio voices store",
         "migrate",
-        "fetch draft qwen3_tts hibari mlx_audio",
+        "fetch draft qwen3_tts hibari",
         "listen",
+        "mlx_audio",
         "processes",
     ),
     "models.qwen3_tts": (

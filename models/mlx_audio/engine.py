@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import random
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ from models.errors import EngineFailure, UnsupportedRequest
 from models.extras import command_for
 from models.mlx_audio.load import PACKAGE, LoadedModel, load_model
 from models.mlx_audio.pulse import Stopped, pulse
-from models.mlx_audio.recorded_prompt import RecordedPrompt
 from models.mlx_audio.request import (
+    OUTETTS,
     cap_arguments,
     clones,
     language_arguments,
@@ -49,6 +50,7 @@ from models.protocol import (
 from models.text.sentences import Piece, split_pieces
 from models.text.spoken_form import has_word
 from models.text.spoken_time import spoken_time
+from models.voices.recorded_prompt import RecordedPrompt
 from registry.errors import InvalidInput, VoiceJobsError
 
 RENDER = "1"  # raised when this package changes what is heard
@@ -94,8 +96,15 @@ class MlxAudioEngine:
                 f"{self._name} cannot lock a voice; it has only its presets ({', '.join(self._presets)}).",
                 hint="Lock with a Qwen3-TTS base model, or with a model that clones (docs/engines.md).",
             )
-        prompt = RecordedPrompt(waveform=work.waveform, transcript=work.transcript)
-        facts = {"family": self._model.family.name, "samples": int(work.waveform.size)}
+        profile = None
+        if self._model.family.name == OUTETTS:
+            from models.mlx_audio.outetts import profile_of
+
+            profile = profile_of(work)
+        prompt = RecordedPrompt(waveform=work.waveform, transcript=work.transcript, profile=profile)
+        facts: dict[str, Any] = {"family": self._model.family.name, "samples": int(work.waveform.size)}
+        if profile is not None:
+            facts |= {"words": len(profile["words"]), "codes": sum(len(word["c1"]) for word in profile["words"])}
         return LockDone(id=work.id, prompt=prompt.to_bytes(), facts=facts)
 
     def speak(
@@ -120,16 +129,17 @@ class MlxAudioEngine:
         started_s = time.perf_counter()
         sampling, warnings = sampling_arguments(self._model, work)
         reading = _Reading(work, progress)
-        arguments = {
-            **sampling,
-            **language_arguments(self._model, work),
-            **voice_arguments(self._model, work, presets=self._presets),
-        }
-        _seed(work.seed)
-        for samples in self._spoken(work, arguments, reading):
-            reading.add(samples)
-            if work.live and reading.parts:
-                yield SpeechPiece(id=work.id, waveform=reading.take())
+        with tempfile.TemporaryDirectory(prefix="voicejobs-") as scratch:
+            arguments = {
+                **sampling,
+                **language_arguments(self._model, work),
+                **voice_arguments(self._model, work, presets=self._presets, scratch=Path(scratch)),
+            }
+            _seed(work.seed)
+            for samples in self._spoken(work, arguments, reading):
+                reading.add(samples)
+                if work.live and reading.parts:
+                    yield SpeechPiece(id=work.id, waveform=reading.take())
         if reading.reason == EOS and reading.is_silent:
             raise InvalidInput(f"{self._name} made no sound of {work.text[:40]!r}.")
         yield SpeechDone(

@@ -5,6 +5,7 @@ Many models swallow arguments that they do not know; nothing is passed to one th
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from models.errors import LanguageNotSpoken, UnknownSpeaker, UnsupportedRequest
+from models.errors import LanguageNotSpoken, PromptModelMismatch, UnknownSpeaker, UnsupportedRequest
 from models.languages import AUTO, language_code
 from models.mlx_audio.load import LoadedModel
-from models.mlx_audio.recorded_prompt import RecordedPrompt, recorded_prompt
 from models.protocol import LockedVoice, PresetVoice, SpeechWork
 from models.store.families import ONLY_VOICE
 from models.store.hub_cache import hub_folder
 from models.text.spoken_time import spoken_time
+from models.voices.recorded_prompt import RecordedPrompt, recorded_prompt
 
 VOICE_FILES = (".safetensors", ".npz", ".json", ".wav")
 CSM_PROMPTS = "sesame/csm-1b"
@@ -50,10 +51,10 @@ def _files_in(folder: Path) -> Iterator[str]:
 
 def clones(model: LoadedModel) -> bool:
     """Whether it speaks with the voice of a recording."""
-    return "ref_audio" in model.arguments and model.family.name != OUTETTS  # which hears it by Whisper first
+    return "ref_audio" in model.arguments
 
 
-def voice_arguments(model: LoadedModel, work: SpeechWork, *, presets: Sequence[str]) -> dict[str, Any]:
+def voice_arguments(model: LoadedModel, work: SpeechWork, *, presets: Sequence[str], scratch: Path) -> dict[str, Any]:
     """Arguments that choose the voice. Raises UnknownSpeaker, UnsupportedRequest or PromptModelMismatch."""
     if isinstance(work.voice, PresetVoice):
         wanted = work.voice.name.casefold()
@@ -70,10 +71,24 @@ def voice_arguments(model: LoadedModel, work: SpeechWork, *, presets: Sequence[s
         )
     if not clones(model):
         raise UnsupportedRequest(f"{model.family.name} cannot speak with a locked voice; it has only its presets.")
-    return _recording_arguments(model, recorded_prompt(work.voice.prompt))
+    return _recording_arguments(model, recorded_prompt(work.voice.prompt), scratch=scratch)
 
 
-def _recording_arguments(model: LoadedModel, prompt: RecordedPrompt) -> dict[str, Any]:
+def _recording_arguments(model: LoadedModel, prompt: RecordedPrompt, *, scratch: Path) -> dict[str, Any]:
+    if model.family.name == OUTETTS:
+        if prompt.profile is None:
+            raise PromptModelMismatch(
+                "The voice has no speaker profile, which OuteTTS speaks with.",
+                hint="`voicejobs voices relock NAME --model outetts` makes a version with one.",
+            )
+        path = scratch / "speaker.json"
+        path.write_text(json.dumps(prompt.profile), encoding="utf-8")
+        return {"voice": str(path)}
+    if not prompt.waveform.size:
+        raise PromptModelMismatch(
+            f"The voice came as a speaker profile of OuteTTS, which {model.family.name} cannot speak with.",
+            hint="Lock it again from a recording.",
+        )
     import mlx.core as mx
     import soxr
 

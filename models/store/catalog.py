@@ -139,6 +139,7 @@ def _entry(family: _Family, bits: int | None) -> CatalogEntry:
         size_bytes=weights_bytes + CODEC_BYTES + TEXT_FILES_BYTES,
         quantization=f"{bits}bit" if bits else None,
         abilities=_abilities(family.variant, family.parameters),
+        licence="Apache-2.0",
     )
 
 

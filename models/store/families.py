@@ -135,7 +135,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="outetts",
-        abilities=("presets",),
+        abilities=("clone", "presets"),
         companions=(
             Companion("OuteAI/Llama-OuteTTS-1.0-1B", key="tokenizer_name", files=TOKENIZER_FILES),
             Companion("mlx-community/dac-speech-24khz-1.5kbps"),

@@ -19,16 +19,16 @@ from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.errors import NotFound, VoiceJobsError
 from registry.registry import Registry
 from runner.config.instance import Instance
-from runner.exchange.exporter import ExportedVoice, export_prompt, export_voice
+from runner.exchange.exporter import ExportedVoice, export_profile, export_prompt, export_voice
 from runner.exchange.importer import add_versions, read_voice_file, store
-from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX, voice_name_from
+from runner.exchange.voice_file_names import PROFILE_SUFFIX, PROMPT_SUFFIXES, VOX_SUFFIX, voice_name_from
 from runner.exchange.voice_import import VoiceImport
 from runner.jobfile.specs import DEFAULT_CANDIDATE_TEXT
 from runner.output_files import write_target
 from runner.submission.drop_writer import Submitted, job_from_values, submit_job
 
 IMPORTED, KNOWN, QUEUED, REFUSED, SKIPPED = "imported", "known", "queued", "refused", "skipped"
-SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])
+SUFFIXES = (VOX_SUFFIX, PROMPT_SUFFIXES[0])  # that are looked for in a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,19 +128,19 @@ class Importer:
 
 def export_to(registry: Registry, reference: str, target: Path | None) -> tuple[ExportedVoice, Path]:
     """Write a voice to `target`, whole or not at all; without one, to NAME.vox in the working directory."""
-    as_prompt = target is not None and target.name.lower().endswith(PROMPT_SUFFIXES)
-    voice = exported(registry, reference, as_prompt=as_prompt)
+    voice = exported(registry, reference, suffix="" if target is None else target.suffix.lower())
     path = target or Path.cwd() / voice.file_name
     write_target(path, voice.content)
     return voice, path
 
 
-def exported(registry: Registry, reference: str, *, as_prompt: bool = False) -> ExportedVoice:
-    """Voice as the bytes that an export writes."""
+def exported(registry: Registry, reference: str, *, suffix: str = "") -> ExportedVoice:
+    """Voice as the bytes that an export writes into a file with this suffix."""
+    export = (
+        export_prompt if suffix in PROMPT_SUFFIXES else export_profile if suffix == PROFILE_SUFFIX else export_voice
+    )
     with registry.db.read() as session:
-        if as_prompt:
-            return export_prompt(session, registry.objects, reference)
-        return export_voice(session, registry.objects, reference)
+        return export(session, registry.objects, reference)
 
 
 def _voice_files(folder: Path, *, with_prompts: bool) -> list[Path]:

@@ -7,16 +7,19 @@ came along when the voice was imported. Prompts that the Swift tools can use are
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.engine_kinds import MLX_AUDIO
 from models.errors import InvalidClonePrompt, UnsupportedRequest
 from models.languages import AUTO, language_code
 from models.store.catalog import entry_named
 from models.store.manifest import utc_text
 from models.voices.clone_prompt import ClonePrompt
+from models.voices.recorded_prompt import recorded_prompt
 from models.voices.swift_prompt import FORMAT as SWIFT_FORMAT
 from models.voices.swift_prompt import MODEL_SIZES, from_clone_prompt
 from models.voices.vox import ENGINE, write_vox
@@ -36,7 +39,9 @@ from registry.voices.names import CURRENT
 from registry.voices.values import Version
 from runner.exchange.manifest_words import describe, is_listed, method_of
 from runner.exchange.version_record import BASE, MANIFEST_ATTACHMENT, VOX, own_attachments, record_of
+from runner.exchange.voice_file_names import PROFILE_SUFFIX
 
+PROFILE_FILE = "outetts/speaker.json"
 _EXTENSIONS = ((b"fLaC", "flac"), (b"RIFF", "wav"))
 
 
@@ -104,6 +109,9 @@ def export_voice(session: Session, objects: ObjectStore, reference: str) -> Expo
     warnings = [f"{name} stays here: it was cloned without known consent." for name in held_back]
     parts = _base(objects, chosen, versions)
     slots = _slots(objects, chosen, versions)
+    if (profile := _profile(objects, chosen)) is not None:
+        parts.files[PROFILE_FILE] = json.dumps(profile, ensure_ascii=False).encode()
+        parts.manifest["extensions"] = {**parts.manifest.get("extensions", {}), "outetts": {"profile": PROFILE_FILE}}
     pointing = {alias.name: alias.number for alias in aliases(session, chosen.voice)}
     _add_versions(parts, chosen, versions, slots=slots, pointing=pointing)
     describe(parts.manifest, chosen, versions, paths=parts.files)
@@ -124,6 +132,27 @@ def export_prompt(session: Session, objects: ObjectStore, reference: str) -> Exp
     if content is None:
         raise UnsupportedRequest(f"{version.name} has no clone prompt that the Swift tools could read.")
     return ExportedVoice(version=version, content=content, file_name=f"{version.voice}.cloneprompt")
+
+
+def export_profile(session: Session, objects: ObjectStore, reference: str) -> ExportedVoice:
+    """The speaker profile of a version, for OuteTTS. Raises ConsentMissing, or UnsupportedRequest without one."""
+    version = resolve(session, reference)
+    if not may_be_shared(version):
+        raise ConsentMissing(version)
+    profile = _profile(objects, version)
+    if profile is None:
+        raise UnsupportedRequest(
+            f"{version.name} has no speaker profile of OuteTTS.",
+            hint=f"`voicejobs voices relock {version.name} --model outetts` makes a version with one.",
+        )
+    content = json.dumps(profile, ensure_ascii=False).encode()
+    return ExportedVoice(version=version, content=content, file_name=f"{version.voice}{PROFILE_SUFFIX}")
+
+
+def _profile(objects: ObjectStore, version: Version) -> Mapping[str, Any] | None:
+    if version.model.engine != MLX_AUDIO.name:
+        return None
+    return recorded_prompt(objects.read(version.prompt_sha256)).profile
 
 
 def may_be_shared(version: Version) -> bool:

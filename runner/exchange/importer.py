@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from models.errors import InvalidClonePrompt
+from models.voices.outetts_profile import profile_in
 from models.voices.swift_prompt import other_kind
 from models.voices.vox import read_prompt, read_vox
 from registry.errors import NotFound
@@ -21,7 +22,7 @@ from registry.voices.names import CURRENT
 from registry.voices.values import NewVersion, Version
 from registry.voices.version_rows import digest_of
 from registry.voices.versions import add_version, set_alias
-from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX, prompt_stem
+from runner.exchange.voice_file_names import PROFILE_SUFFIX, PROMPT_SUFFIXES, VOX_SUFFIX, prompt_stem
 from runner.exchange.voice_import import Decode, VoiceImport, VoiceMapping, decoded
 from runner.names import printable_name
 
@@ -45,7 +46,7 @@ def read_voice_file(
     transcript: str | None = None,
     decode: Decode = decoded,
 ) -> VoiceImport:
-    """The voice in these bytes: those of a `.vox` file, or of a bare clone prompt of the Swift tools.
+    """The voice in these bytes: a `.vox` file, a clone prompt of the Swift tools, or a speaker profile of OuteTTS.
 
     `voice` renames it, `consent` and `transcript` add what the file does not say, `decode` reads recordings. Raises
     VoxRefused, VoxInvalid, InvalidClonePrompt or NothingToSpeakWith.
@@ -53,9 +54,11 @@ def read_voice_file(
     mapping = VoiceMapping(file_name=file_name, voice=voice, consent=consent, transcript=transcript, decode=decode)
     if content.startswith(b"PK") or file_name.lower().endswith(VOX_SUFFIX):
         return mapping.from_vox(read_vox(content))
+    if file_name.lower().endswith(PROFILE_SUFFIX):
+        return mapping.from_profile(profile_in(content), name=prompt_stem(file_name))
     is_named_prompt = file_name.lower().endswith(PROMPT_SUFFIXES)
     if not is_named_prompt and content[4:5] != b"{" and other_kind(content) is None:
-        hint = f"Voice files end in {VOX_SUFFIX} or {PROMPT_SUFFIXES[0]}."
+        hint = f"Voice files end in {VOX_SUFFIX}, {PROMPT_SUFFIXES[0]} or {PROFILE_SUFFIX} (OuteTTS)."
         raise InvalidClonePrompt(f"{printable_name(file_name)} is neither a voice file nor a clone prompt.", hint=hint)
     return mapping.from_prompt(read_prompt(content, key=prompt_stem(file_name), entry={}))
 

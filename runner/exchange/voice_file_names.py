@@ -14,6 +14,7 @@ from runner.names import new_voice_name
 LONGEST = 64
 VOX_SUFFIX = ".vox"
 PROMPT_SUFFIXES = (".cloneprompt", ".bin")
+PROFILE_SUFFIX = ".json"  # of a speaker profile of OuteTTS
 
 
 def voice_name_from(text: str) -> str:

@@ -10,14 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from models.audio.encoder import encode_audio
 from models.audio.file_format import FileFormat
 from models.audio.files import decode_audio
+from models.engine_kinds import MLX_AUDIO
 from models.errors import InvalidReferenceAudio, UnknownLanguage
 from models.languages import AUTO, canonical_language
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.pronunciation import checked_table
 from models.text.spoken_time import spoken_time
+from models.voices.recorded_prompt import RecordedPrompt
 from models.voices.swift_prompt import CODEBOOKS, FORMAT
 from models.voices.vox import ENGINE, PromptSlot, Recording, Vox
 from models.voices.vox_records import VersionRecord, VoiceRecords, invalid_records
@@ -105,6 +109,23 @@ class VoiceMapping:
         """One version, from a bare clone prompt that is named after its file."""
         version = self._prompt_version(slot, voice=self._name(slot.key), language=slot.prompt.language)
         return self._result(version.voice, versions=(NewVoiceVersion(content=version),))
+
+    def from_profile(self, profile: Mapping[str, Any], *, name: str) -> VoiceImport:
+        """One version, from a speaker profile of OuteTTS: it has no recording, and speaks with OuteTTS alone."""
+        prompt = RecordedPrompt(waveform=np.zeros(0, np.float32), transcript=profile["text"], profile=profile)
+        content = NewVersion(
+            voice=self._name(name),
+            model=ModelFacts(
+                engine=MLX_AUDIO.name, engine_version="", render_version="", model="outetts", model_fingerprint=""
+            ),
+            prompt_sha256=self._put(prompt.to_bytes()),
+            transcript=profile["text"],
+            origin="import",
+            prompt_facts={"family": "outetts", "words": len(profile["words"])},
+            consent=self.consent or "unknown",
+            provenance={"file": self.file_name, VOX: {}},
+        )
+        return self._result(content.voice, versions=(NewVoiceVersion(content=content),))
 
     def from_vox(self, vox: Vox) -> VoiceImport:
         """Versions of our records, then those of other prompts; without either, a lock from a recording."""

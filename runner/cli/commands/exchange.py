@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     examples=(
         "voicejobs voices import elena.vox",
         "voicejobs voices import elena-1.7b.cloneprompt --voice elena --consent self",
+        "voicejobs voices import speaker.json --voice elena   # a speaker profile of OuteTTS",
         "voicejobs voices import ~/.diga            # every voice in diga's store",
     ),
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--no-wait", is_flag=True, help="Do not wait for the jobs of the import.")
 @json_option
 def import_voice(path: Path, as_json: bool, no_wait: bool, keep_current: bool, **wishes: Any) -> int:
-    """Import voices from .vox files, clone prompts or a folder.
+    """Import voices from .vox files, clone prompts, speaker profiles or a folder.
 
     A file without a usable clone prompt is locked from its recording, by a job. Importing a voice twice changes
     nothing. Nothing in the folder is changed.
@@ -100,6 +101,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     examples=(
         "voicejobs voices export elena -o elena.vox",
         "voicejobs voices export elena@2 -o elena.cloneprompt   # the bare prompt, for the Swift tools",
+        "voicejobs voices export elena@3 -o elena.json   # the speaker profile, for OuteTTS",
     ),
 )
 @click.argument("voice", metavar="NAME[@N]", shell_complete=voice_names)

@@ -17,10 +17,12 @@ from runner.text_format import counted, short, size
 if TYPE_CHECKING:
     from models.migrate.migration import Plan, PlannedStep
     from models.store.events import ModelEvent
+    from models.store.families import Family
     from models.store.installed import InstalledModel
 
 
 VOICES_A_PAGE = 1_000
+NON_COMMERCIAL = " (non-commercial)"
 
 
 def talk(event: ModelEvent) -> None:
@@ -69,6 +71,9 @@ def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> di
         "parameters": model.kind.parameters,
         "quantization": model.kind.quantization,
         "abilities": list(model.kind.abilities),
+        "family": family.name if (family := family_for(model)) else None,
+        "companions": companions_for(model),
+        "licence": (entry.licence or None) if entry else None,
         "speech": model.kind.is_speech,
         "used_by": list(used_by),
     }
@@ -76,14 +81,34 @@ def model_as_json(model: InstalledModel, *, used_by: tuple[str, ...] = ()) -> di
 
 def listing(rows: Sequence[dict[str, Any]]) -> str:
     """Table of models, for people."""
-    headings = ("MODEL", "SHORT NAME", "SIZE", "STATE", "VOICES", "FOLDER")
+    headings = ("MODEL", "SHORT NAME", "SIZE", "STATE", "CAN", "LICENCE", "VOICES", "FOLDER")
     return terminal_table(headings, [_cells(row) for row in rows])
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     state = f"partial: {', '.join(row['missing'][:3])}" if row["missing"] else row["state"].replace("_", " ")
     voices = short(", ".join(row["used_by"]), 40) or "-"
-    return (row["id"], row["name"] or "-", size(row["size_bytes"]), state, voices, row["folder"] or "-")
+    can = ", ".join(row["abilities"]) or "-"
+    licence = row["licence"] or "-"
+    licence += NON_COMMERCIAL if "-NC" in licence else ""
+    folder = row["folder"] or "-"
+    return (row["id"], row["name"] or "-", size(row["size_bytes"]), state, can, licence, voices, folder)
+
+
+def family_for(model: InstalledModel) -> Family | None:
+    """The family of a model that mlx-audio speaks with; None for all others."""
+    from models.store.companions import family_in
+
+    return model.entry.family if model.entry else family_in(model.folder, model_id=model.id)
+
+
+def companions_for(model: InstalledModel) -> list[str]:
+    """Repositories that a model needs besides its own."""
+    from models.store.availability import read_config
+    from models.store.families import companions_of
+
+    family = family_for(model)
+    return [] if family is None else [one.repository for one in companions_of(family, read_config(model.folder))]
 
 
 def models_elsewhere(directory: Path, *, environ: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -254,3 +254,12 @@ def test_the_doctor_sees_legacy_models_and_the_offline_switch(directory, home):
 def test_the_doctor_sees_an_interrupted_download(directory, home):
     (directory / ".incoming" / f"{slug(BASE)}.download").mkdir(parents=True)
     assert slug(BASE) in findings(directory, home)["interrupted work", "warning"][0]
+
+
+def test_the_list_says_what_each_model_can_needs_and_may(run):
+    rows = {row["name"]: row for row in run("list", "--all", "--json")}
+    assert rows["spark"]["licence"] == "CC-BY-NC-SA-4.0"
+    assert rows["dia"]["companions"] == ["mlx-community/descript-audio-codec-44khz"]
+    assert (rows["dia"]["family"], rows["dia"]["abilities"]) == ("dia", ["clone", "presets"])
+    assert (rows["qwen3-tts-0.6b-base"]["family"], rows["qwen3-tts-0.6b-base"]["companions"]) == (None, [])
+    assert "non-commercial" in run("list", "--all")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.errors import InvalidClonePrompt, PromptModelMismatch
-from models.mlx_audio.recorded_prompt import RecordedPrompt, recorded_prompt
+from models.voices.recorded_prompt import RecordedPrompt, recorded_prompt
 from models.voices.tensor_blob import Tensor, read_blob, write_blob
 
 WAVEFORM = np.linspace(-1, 1, 480, dtype=np.float32)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from models.errors import InvalidClonePrompt, PromptModelMismatch
 from models.protocol import SAMPLE_RATE_HZ, Waveform
+from models.voices.outetts_profile import checked_profile
 from models.voices.tensor_blob import BrokenBlob, Tensor, read_blob, write_blob
 
 WAVEFORM, FACTS = "recording", "facts"
@@ -21,10 +24,13 @@ class RecordedPrompt:
 
     waveform: Waveform
     transcript: str  # "" where only the sound of the voice is wanted
+    profile: Mapping[str, Any] | None = None  # of OuteTTS, made from the same recording; it may come without one
 
     def to_bytes(self) -> bytes:
         """The prompt; equal recordings give equal bytes."""
-        facts = {"form": FORM, "sample_rate_hz": SAMPLE_RATE_HZ, "transcript": self.transcript}
+        facts: dict[str, Any] = {"form": FORM, "sample_rate_hz": SAMPLE_RATE_HZ, "transcript": self.transcript}
+        if self.profile is not None:
+            facts["profile"] = self.profile
         text = json.dumps(facts, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         samples = self.waveform.astype("<f4")
         return write_blob(
@@ -45,10 +51,11 @@ def recorded_prompt(content: bytes) -> RecordedPrompt:
         )
     try:
         facts = json.loads(tensors[FACTS].data)
-        transcript = str(facts["transcript"])
+        transcript, profile = str(facts["transcript"]), facts.get("profile")
         waveform = tensors[WAVEFORM].floats()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidClonePrompt(f"The recorded prompt cannot be read: {error!r}.") from error
     if waveform.ndim != 1 or not np.isfinite(waveform).all():
         raise InvalidClonePrompt("The recorded prompt holds no mono recording.")
-    return RecordedPrompt(waveform=waveform, transcript=transcript)
+    checked = None if profile is None else checked_profile(profile)
+    return RecordedPrompt(waveform=waveform, transcript=transcript, profile=checked)
