@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from models.audio.files import resample
-from models.checkpoint_format.whisper_files import whisper_problems
+from models.checkpoint_format.whisper_files import WEIGHTS, whisper_problems
 from models.errors import LanguageNotHeard, UnknownLanguage, UnsupportedRequest
 from models.extras import install_command
 from models.languages import AUTO, canonical_language, language_code
@@ -33,6 +33,7 @@ from registry.errors import InvalidInput, nearest
 POCKETSPHINX = "pocketsphinx"
 NAMES = (POCKETSPHINX, FASTER_WHISPER)
 PACKAGES = {POCKETSPHINX: ("pocketsphinx", "listen"), FASTER_WHISPER: ("faster_whisper", "whisper")}  # and extras
+POCKETSPHINX_BYTES = 150_000_000  # in memory, with its model of English
 RATE_HZ = 16_000
 FRAMES_PER_SECOND = 100
 PIECE_S = 20.0
@@ -100,6 +101,12 @@ def check_language(recogniser: str, language: str) -> None:
     known, language = languages_of(recogniser), canonical_language(language)
     if known and language not in (AUTO, *known):
         raise LanguageNotHeard(language, recogniser=kind_of(recogniser)[0], known=known)
+
+
+def memory_bytes(recogniser: str) -> int:
+    """Bytes that a recogniser takes in memory, one of faster-whisper named with the folder of its weights."""
+    kind, model = kind_of(recogniser)
+    return POCKETSPHINX_BYTES if kind == POCKETSPHINX else (Path(model) / WEIGHTS).stat().st_size
 
 
 def is_coarse(recogniser: str) -> bool:

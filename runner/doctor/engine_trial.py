@@ -15,7 +15,7 @@ from typing import Any
 
 from models.audio.quality import measure
 from models.engine_kinds import model_without_folder
-from models.errors import ModelNotInstalled
+from models.errors import ModelNotInstalled, NotEnoughMemory
 from models.processes.wire import LoadFailed
 from models.protocol import (
     SAMPLE_RATE_HZ,
@@ -88,13 +88,23 @@ def model_name_of(instance: Instance, wanted: str) -> str:
 
 
 def model_folder(instance: Instance, name: str) -> Path | None:
-    """Folder of a model's weights on this disk; None for one without any. Raises ModelNotInstalled."""
+    """Folder of a model's weights on this disk; None for one without any.
+
+    Raises ModelNotInstalled, and NotEnoughMemory where it does not fit beside the engine of an active runner.
+    """
     if model_without_folder(name) is not None:
         return None
     from models.fetch.prepare import ensure_model
+    from models.store.memory import memory_verdict
 
     directory = resolve_models_dir(configured=instance.models_dir)
-    return ensure_model(name, directory=directory, migrate="off", offline=True).folder
+    folder = ensure_model(name, directory=directory, migrate="off", offline=True).folder
+    assert folder is not None
+    verdict = memory_verdict(folder, factor=instance.settings.memory_factor)
+    if verdict.warning and instance.runner_is_active():
+        hint = "The runner's engine ends when it is idle (unload_after_s): try again then, or stop the runner."
+        raise NotEnoughMemory(f"{verdict.warning} A runner is active here, and has models in memory.", hint=hint)
+    return folder
 
 
 def _spoken(client: EngineClient, name: str, started_s: float) -> Trial:

@@ -198,6 +198,14 @@ class EngineClient:
         events, self._events = self._events, []
         return events
 
+    def unload(self) -> None:
+        """Have an engine that has nothing to do exit, which gives all its memory back."""
+        if self._pipe is None or self._watch.in_flight or self.state == "loading":
+            return
+        if self.state != "stopping":
+            self._pipe.hang_up()
+        self.state, self.choice, self.facts = "stopping", None, None
+
     def stop(self, grace_s: float = STOP_WAIT_S) -> None:
         """End the engine, whatever it is doing: its pipe closes, and after `grace_s` it is killed. Waits for that."""
         if self._pipe is not None:
@@ -295,9 +303,7 @@ class EngineClient:
         elif self.state == "stopping" and self._watch.stopping_s > STOP_WAIT_S:
             self._drop_process()
         elif self._unload_after_s is not None and self._watch.idle_s >= self._unload_after_s:
-            if self.state != "stopping":
-                pipe.hang_up()  # it exits, which gives all its memory back
-            self.state, self.choice, self.facts = "stopping", None, None
+            self.unload()
 
     def _look_at(self, pipe: EnginePipe) -> None:
         pipe.trim_log(MAX_LOG_BYTES)

@@ -107,6 +107,7 @@ class ModelLoader:
     news: SimpleQueue[tuple[str, ModelEvent]] = field(default_factory=SimpleQueue)  # of a model, for the ledger
     prepare: Callable[..., Prepared] = field(default_factory=lambda: prepare_model)
     clock: Callable[[], float] = time.time  # of claims
+    may_load: Callable[[Path | None, float], bool] = lambda _folder, _now_s: True  # whether memory is free for it now
     hub_watch: HubWatch = field(init=False)
     _pursuits: dict[str, _Pursuit] = field(default_factory=dict)
     _given_up: dict[str, _GivenUp] = field(default_factory=dict)
@@ -178,6 +179,8 @@ class ModelLoader:
             return
         pursuit = self._pursuits[name]
         assert pursuit.prepared is not None
+        if not self.may_load(pursuit.prepared.folder, now_s):
+            return
         self._load(pursuit.prepared)
         pursuit.prepared = None  # if that fails, it is looked for again
 

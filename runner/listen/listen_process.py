@@ -6,14 +6,16 @@ ended, and another one asked the same; when that ends over it too, the question 
 
 from __future__ import annotations
 
+import contextlib
 import select
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models.errors import EngineFailure, WireError
+from models.listen.recognisers import memory_bytes
 from models.listen.values import Hear, Heard, TimedWord, TimeWords, WordsTimed
 from models.processes.wire import Hello, Message, Request
 from models.protocol import SAMPLE_RATE_HZ, Waveform, WorkFailed
@@ -44,10 +46,16 @@ class ListenProcess:
         log_path: Path,
         unload_after_s: float | None,
         weights: RecogniserWeights,
+        wake: Callable[[], None],
+        memory_factor: float = 1.0,
         command: tuple[str, ...] = COMMAND,
     ) -> None:
         self._log_path, self._unload_after_s, self._command = log_path, unload_after_s, command
-        self._weights = weights
+        self._weights, self._wake, self._memory_factor = weights, wake, memory_factor
+        self._room = threading.Condition()
+        self._waiting: list[int] = []  # bytes that each hearing needs which waits for its turn
+        self._hearings = 0
+        self.may_hear = False  # the main thread says when
         self._turn = threading.Lock()
         self._pipe: EnginePipe | None = None
         self._asked = 0
@@ -78,26 +86,85 @@ class ListenProcess:
             message = f"The recogniser {recogniser} cannot be used: {error.message}"
             raise ListeningFailed(message, hint=error.hint, code=error.code) from error
         try:
-            answer = self._ask(
-                lambda number: Hear(
-                    id=number, waveform=waveform, recogniser=ready, language=language, expected=expected, rates=rates
-                ),
-                waveform.size,
-            )
+            with self._turn_of(ready):
+                answer = self._ask(
+                    lambda number: Hear(
+                        id=number,
+                        waveform=waveform,
+                        recogniser=ready,
+                        language=language,
+                        expected=expected,
+                        rates=rates,
+                    ),
+                    waveform.size,
+                )
         except ListeningFailed:
             self._weights.forget(recogniser)
             raise
         assert isinstance(answer, Heard)
         return answer
 
+    # ---- memory for a recogniser, beside that for a speech model ------------------------------------------------
+
+    @contextlib.contextmanager
+    def _turn_of(self, recogniser: str) -> Iterator[None]:
+        """Wait until a recogniser may be in memory. Raises EngineFailure when the runner stops."""
+        if not recogniser:
+            yield  # what rates alone is small
+            return
+        needed_bytes = round(memory_bytes(recogniser) * self._memory_factor)
+        with self._room:
+            self._waiting.append(needed_bytes)
+            try:
+                self._wake()
+                while not self.may_hear:
+                    if self.is_closed:
+                        raise EngineFailure("The runner is stopping.")
+                    self._room.wait(LOOK_S)
+            finally:
+                self._waiting.remove(needed_bytes)
+            self._hearings += 1
+        try:
+            yield
+        finally:
+            with self._room:
+                self._hearings -= 1
+
+    @property
+    def wanted_bytes(self) -> int | None:
+        """Memory for the recogniser that somebody waits for; None where nobody does."""
+        with self._room:
+            return max(self._waiting, default=None)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether something is being heard, or is to be."""
+        with self._room:
+            return bool(self._waiting or self._hearings)
+
+    def begin_turn(self) -> None:
+        """Let those go on who wait for a recogniser."""
+        with self._room:
+            self.may_hear = True
+            self._room.notify_all()
+
+    def end_turn(self) -> bool:
+        """End the process, and with it its recogniser; False while something is being heard."""
+        with self._room:
+            if self._hearings or not self._turn.acquire(blocking=False):
+                return False
+            self.may_hear = False
+        try:
+            self._end()
+        finally:
+            self._turn.release()
+        return True
+
     def tick(self, now_s: float) -> None:
         """End a process that nobody has asked for a while."""
         is_idle = self._unload_after_s is not None and now_s - self._used_s > self._unload_after_s
-        if is_idle and self._pipe is not None and self._turn.acquire(blocking=False):
-            try:
-                self._end()
-            finally:
-                self._turn.release()
+        if is_idle and self._pipe is not None:
+            self.end_turn()
 
     def close(self) -> None:
         """End the process at once, also under a question: it fails."""

@@ -45,6 +45,7 @@ from runner.worker.exchange_jobs import ExchangeJobs
 from runner.worker.in_flight import InFlight
 from runner.worker.job_guard import JobBroken, for_job
 from runner.worker.line_tasks import ActiveJob
+from runner.worker.listening.memory_turns import MemoryTurns
 from runner.worker.listening.transcribe_jobs import TranscribeJobs
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.lock_task import LockTask
@@ -65,6 +66,7 @@ class Dispatcher:
     scanner: InboxScanner
     in_flight: InFlight
     loader: ModelLoader
+    turns: MemoryTurns
     take_writer: TakeWriter
     lock_jobs: LockJobs
     exchange: ExchangeJobs
@@ -96,7 +98,7 @@ class Dispatcher:
         self._note_import()
         self._fetch_ready()
         passed: set[int] = set()
-        while not self.in_flight.has_isolated:
+        while not (self.in_flight.has_isolated or self.turns.is_draining):
             ordered = self._ordered(passed)
             if not ordered:
                 return

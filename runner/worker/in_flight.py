@@ -56,6 +56,7 @@ MOST_IN_FLIGHT = 32
 QUEUED_S = 0.5  # of rendering that may wait in the engine: what goes in behind it waits as long
 FAST_LINE_S = 0.02  # an engine that takes less for a line is waited for
 MOST_HELD_SAMPLES = 250_000  # of takes that wait to be written together, while others are
+MOST_UNHEARD_SAMPLES = 8_000_000  # of takes that wait until the engine has ended: 32 MB, five minutes and a half
 PROMPTS_KEPT = 16
 MISMATCH = "prompt-model-mismatch"
 
@@ -85,7 +86,16 @@ class InFlight:
             return -len(self.job_of_work)
         a_moment = int(QUEUED_S / self.line_s) if self.line_s > 0 else FEWEST_IN_FLIGHT
         wanted = max(FEWEST_IN_FLIGHT, 2 * facts.batch, min(MOST_IN_FLIGHT, a_moment))
-        return wanted - len(self.job_of_work) - len(self.verifier)
+        return wanted - len(self.job_of_work) - self._unheard
+
+    @property
+    def _unheard(self) -> int:
+        """Number of takes to be heard before the engine is given more; few, unless the engine must end before."""
+        listen = self.verifier.listen
+        if listen.may_hear or listen.wanted_bytes is None:
+            return len(self.verifier)
+        held = sum(take.sound.size for take in self.verifier if isinstance(take, Hearing))
+        return 0 if held < MOST_UNHEARD_SAMPLES else len(self.verifier)
 
     def has_room_for(self, active: ActiveJob) -> bool:
         """Whether the engine is given another piece of this job's work; live work does not wait for the batch's."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from models.store.memory import available_bytes
 from registry.errors import StorageError, VoiceJobsError, storage_error
 from registry.jobs import jobs
 from registry.jobs.lists import open_jobs
@@ -65,6 +66,7 @@ from runner.worker.in_flight import InFlight
 from runner.worker.job_guard import JobBroken, for_job
 from runner.worker.job_requests import JobRequests
 from runner.worker.line_tasks import Hearing, StoredTake
+from runner.worker.listening.memory_turns import MemoryTurns
 from runner.worker.listening.transcribe_jobs import TranscribeJobs
 from runner.worker.lock_jobs import LockJobs
 from runner.worker.take_encoder import TakeEncoder
@@ -107,6 +109,7 @@ class Worker:
     take_eviction: TakeEviction
     waits: WaitsWriter
     listen: ListenProcess
+    turns: MemoryTurns
     is_stopping: bool = False
     outcomes: Counter[JobStatus] = field(default_factory=Counter)  # of the jobs that ended under this worker
     _must_recover: bool = False
@@ -196,6 +199,7 @@ class Worker:
         self.take_writer_thread.tick()
         self._end_jobs(wait=False)
         self._retry_receipts(now_s)
+        self.turns.tick(now_s)
         self.listen.tick(now_s)
         if not self.is_stopping and self.take_eviction.is_due(now_s):
             self.take_writer_thread.settle()
@@ -434,11 +438,21 @@ def build_worker(
         log_path=context.instance.logs_dir / "listen.log",
         unload_after_s=settings.unload_after_s or None,
         weights=RecogniserWeights(context.instance),
+        wake=wake,
+        memory_factor=settings.memory_factor,
     )
     verifier: Verifier[Hearing | StoredTake] = Verifier(listen=listen, wake=wake)
     in_flight = InFlight(
         context=context, engine=engine, loader=loader, encoder=encoder, spools=spools, verifier=verifier
     )
+    turns = MemoryTurns(
+        engine=engine,
+        listen=listen,
+        memory_factor=settings.memory_factor,
+        is_urgent=lambda: any(active.job.live for active in in_flight.jobs.values()),
+        free_bytes=lambda: available_bytes()[0],
+    )
+    loader.may_load = turns.may_load
     progress = ProgressWriter(state_dir=context.instance.state_dir, clock=context.clock)
     take_writer = TakeWriter(context=context, recent=recent)
     beginnings = Beginnings(path=context.instance.state_dir / BEGINNINGS)
@@ -481,6 +495,7 @@ def build_worker(
             scanner=scanner,
             in_flight=in_flight,
             loader=loader,
+            turns=turns,
             take_writer=take_writer,
             lock_jobs=lock_jobs,
             exchange=ExchangeJobs(context=context, wake=wake),
@@ -508,6 +523,7 @@ def build_worker(
         take_eviction=take_eviction,
         waits=WaitsWriter(context.instance.state_dir),
         listen=listen,
+        turns=turns,
     )
 
 

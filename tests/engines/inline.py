@@ -21,6 +21,7 @@ class InlineEngine:
         self.answers_per_tick = answers_per_tick
         self.state, self.choice, self.facts = "stopped", None, None
         self.loads, self.submitted, self.cancelled = [], [], []
+        self.unloads = 0
         self.waiting = {}
         self.engine = None
         self.lose = None  # called with the work about to be done; True: the engine dies over it
@@ -76,6 +77,10 @@ class InlineEngine:
             return self.engine.lock(work)
         answer = next(iter(self.engine.speak([work], progress=lambda _id, _frames: True)))
         return dataclasses.replace(answer, render_s=RENDER_S) if isinstance(answer, SpeechDone) else answer
+
+    def unload(self):
+        self.state, self.choice, self.facts = "stopped", None, None
+        self.unloads += 1
 
     def stop(self, grace_s=0.0):  # noqa: ARG002
         self.state = "stopped"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import NotEnoughMemory
 from models.hardware import blas, compute
 from registry.registry import open_registry
 from registry.storage.database import Database
@@ -21,7 +22,8 @@ from runner.config.instance import Instance
 from runner.config.settings import SETTINGS_FILE, Settings
 from runner.doctor import checks as doctor
 from runner.doctor import engine_checks, place_checks
-from runner.doctor.engine_trial import SelftestAnswer, last_words, speak_once
+from runner.doctor.engine_trial import SelftestAnswer, last_words, model_folder, speak_once
+from tests.models.store.making import speech_model
 from tests.registry.making import a_version
 from tests.runner.worker.bench import MODEL
 
@@ -145,6 +147,16 @@ def test_a_trial_of_a_model_that_is_not_here_downloads_nothing(instance):
     trial = speak_once(instance, "qwen3-tts-0.6b-base")
     assert trial.not_here
     assert not Path(instance.root / "models").exists() or not any(Path(instance.root / "models").iterdir())
+
+
+def test_no_second_engine_is_started_beside_a_runner_where_memory_does_not_hold_it(instance, monkeypatch):
+    folder = speech_model(instance.root / "model")
+    monkeypatch.setattr("models.store.memory.available_bytes", lambda: (0, "meminfo"))
+    assert model_folder(instance, str(folder)) == folder
+    lock = instance.own()
+    with pytest.raises(NotEnoughMemory, match="A runner is active"):
+        model_folder(instance, str(folder))
+    lock.release()
 
 
 def test_every_choice_of_how_to_compute_is_told_with_who_made_it(instance):

@@ -3,7 +3,7 @@
 import pytest
 import soundfile
 
-from models.errors import EngineFailure
+from models.errors import EngineFailure, HubUnreachable
 from models.listen import recognisers
 from models.protocol import SAMPLE_RATE_HZ
 from registry.errors import InvalidInput, VoiceJobsError
@@ -79,11 +79,14 @@ def test_a_runner_that_stops_does_not_wait_for_a_download(instance, monkeypatch)
         RecogniserWeights(instance).ready("faster-whisper:small", is_stopping=lambda: True)
 
 
-@pytest.mark.usefixtures("installed")
-def test_a_hub_that_cannot_be_reached_makes_the_recording_wait_and_no_other_job(listening_bench, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("models.fetch.hub.RETRY_WAITS_S", ())
+class WithoutNetwork:
+    def ready(self, recogniser, *, is_stopping):  # noqa: ARG002
+        raise HubUnreachable(f"{recogniser} could not be downloaded.", hint="")
+
+
+def test_a_hub_that_cannot_be_reached_makes_the_recording_wait_and_no_other_job(listening_bench):
     bench = listening_bench(recogniser="faster-whisper:small")
+    bench.worker.listen._weights = WithoutNetwork()
     soundfile.write(bench.instance.inbox / "memo.wav", spoken(BREEZE), SAMPLE_RATE_HZ)
     bench.drop("said.toml", TRANSCRIBE)
     bench.drop("other.toml", speak("Hello."))

@@ -16,6 +16,7 @@ from tests.patience import PATIENCE_S
 
 MODEL = "tests.engines.noop:open_engine"
 START_S = 1_800_000_000.0
+LOOK_S = 0.02
 
 
 class Bench:
@@ -65,13 +66,23 @@ class Bench:
                     wait([script.future] if self.waits_for_scripts else [], PATIENCE_S)
                 elif script.process is not None:
                     script.process.wait_for_end(PATIENCE_S)
-            wait(self.worker.lock_jobs.hearings._waiting, PATIENCE_S)
-            wait(self.worker.in_flight.verifier._waiting, PATIENCE_S)
-            wait([hearing.future for hearing in self.worker.transcribes._hearings.values()], PATIENCE_S)
+            self.wait_for_hearings()
             if self.waits_for_masters:
                 wait([each.future for each in self.worker.masters._masters.values() if each.future], PATIENCE_S)
             if (batch := self.worker.finisher_thread._batch) is not None:
                 wait([batch], PATIENCE_S)
+
+    def wait_for_hearings(self):
+        """Until nothing is heard any more, or the engine has its turn first."""
+        listen, turns = self.worker.listen, self.worker.turns
+        for _ in range(round(PATIENCE_S / LOOK_S)):
+            waiting = {*self.worker.lock_jobs.hearings._waiting, *self.worker.in_flight.verifier._waiting}
+            waiting |= {hearing.future for hearing in self.worker.transcribes._hearings.values()}
+            if not wait(waiting, LOOK_S).not_done:
+                return
+            turns.tick(self.now_s)
+            if listen.wanted_bytes is not None and not listen.may_hear and self.engine.state != "stopped":
+                return
 
     def tick_without_rest(self, *, step_s=1.0):
         """One step; takes of the engine may still be on their way to the disk."""

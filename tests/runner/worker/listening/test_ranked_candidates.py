@@ -1,7 +1,5 @@
 """Candidates of a design job, heard and rated: the receipt ranks them, and a cast would take the best."""
 
-from concurrent.futures import wait
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,6 @@ from runner.worker.books.script_step import best_candidate
 from tests.engines.bad_speech import BadSpeechEngine
 from tests.engines.inline import InlineEngine
 from tests.natural_speech import BREEZE, WORLD, spoken
-from tests.patience import PATIENCE_S
 from tests.runner.worker.bench import design
 
 
@@ -33,7 +30,6 @@ def candidates_of(bench, count=3):
     bench.drop("look.toml", design(text=BREEZE, candidates=count))
     for _ in range(100):
         bench.tick()
-        wait(bench.worker.in_flight.verifier._waiting, PATIENCE_S)
         if bench.worker.is_drained():
             return bench.receipt("look")["candidates"]
     raise AssertionError("the work did not end")
