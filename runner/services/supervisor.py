@@ -156,9 +156,9 @@ class Supervisor:
     def _installed(self, service: Service) -> Path:
         path = self.path(service)
         if not path.exists():
-            options = [f"--name {service.instance}"] if service.instance else []
-            command = " ".join(["voicejobs service install", *options, *(["--serve"] if service.is_server else [])])
-            raise NotFound(f"There is no {path}.", hint=f"`{command}` writes it.")
+            command = "`voicejobs service install --serve`" if service.is_server else "`voicejobs service install`"
+            named = f" with --name {service.instance}" if service.instance else ""
+            raise NotFound(f"There is no {path}.", hint=f"{command}{named} writes it.")
         return path
 
     def _hints(self) -> list[str]:

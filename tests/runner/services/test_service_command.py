@@ -95,7 +95,7 @@ def test_the_services_of_two_instances_have_files_and_logs_of_their_own(house, p
     assert len({supervisor.text(service) for service in services}) == 4
     with pytest.raises(NotFound) as caught:
         supervisor.uninstall(STUDIO_SERVER)
-    assert "`voicejobs service install --name studio --serve`" in caught.value.hint
+    assert "`voicejobs service install --serve` with --name studio" in caught.value.hint
 
 
 def test_another_file_is_replaced_only_when_that_is_agreed(house):

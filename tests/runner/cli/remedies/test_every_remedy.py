@@ -19,6 +19,15 @@ NO_REMEDY = {
     ("runner/config/settings.py", "serve"),  # a comment in voicejobs.toml
     ("runner/doctor/checks.py", "doctor"),  # compared with, so that it does not lead in a circle
 }
+NEEDS_MORE = {  # states that need packages which a new machine lacks, or a runner that dies within a millisecond
+    ("models/mlx_audio/load.py", "models pull {name}"),
+    ("models/mlx_audio/load.py", "models verify"),
+    ("models/mlx_audio/request.py", "voices relock NAME --model outetts"),
+    ("models/voices/recorded_prompt.py", "voices relock NAME --model MODEL"),
+    ("runner/exchange/exporter.py", "voices relock {version.name} --model outetts"),
+    ("runner/doctor/checks.py", "models pull {shlex.quote(model)}"),  # faster-whisper
+    ("runner/serve/jobs/dropping.py", "run"),  # tests/runner/serve/test_repeated_requests.py
+}
 
 
 @pytest.fixture
@@ -54,5 +63,5 @@ def test_no_printed_command_is_without_a_state():
     """A new one belongs into a table of this folder; here are those that are no remedy."""
     written = {(one.place.rpartition(":")[0], one.text) for one in messages()}
     tried = {(one.module, one.command) for one in (*REMEDIES, *SLOW)}
-    assert sorted(written - tried - NO_REMEDY) == []
-    assert sorted((tried | NO_REMEDY) - written) == []
+    assert sorted(written - tried - NO_REMEDY - NEEDS_MORE) == []
+    assert sorted((tried | NO_REMEDY | NEEDS_MORE) - written) == []
