@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from registry.jobs.jobs import note_facts
@@ -14,6 +15,15 @@ def children_of(session: Session, parent_id: int) -> list[tuple[str, Job]]:
     """(role, job) of every job that belongs to a script, the oldest first."""
     rows = session.rows("SELECT * FROM job WHERE parent_id = :id ORDER BY id", {"id": parent_id})
     return [(row["role"], job_from(row)) for row in rows]
+
+
+def scripts_of(session: Session, job_ids: Sequence[int]) -> dict[int, str]:
+    """What the script's file says of each of these jobs that belongs to one, by the job's ledger id."""
+    question = """
+        SELECT job.id, parent.spec_json FROM job JOIN job AS parent ON parent.id = job.parent_id
+        WHERE job.id IN (SELECT value FROM json_each(:ids))
+    """
+    return {row["id"]: row["spec_json"] for row in session.rows(question, {"ids": json.dumps(list(job_ids))})}
 
 
 def claim_of(session: Session, job: Job) -> str | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.errors import VoiceJobsError
 from registry.jobs import hook_deliveries
+from registry.jobs.children import scripts_of
 from registry.jobs.hook_deliveries import NewDelivery
 from registry.jobs.values import Job
 from registry.storage.database import Database
@@ -51,7 +52,15 @@ class Notices:
         """Notices of jobs with their receipts, to be added when the jobs are closed."""
         if not self.hooks:
             return []
-        return [new for job, receipt in ended for type_ in events_of(job) for new in self._new(type_, receipt)]
+        told = list(ended)
+        with self.database.read() as session:
+            scripts = scripts_of(session, [job.id for job, _ in told])
+        return [
+            new
+            for job, receipt in told
+            for type_ in events_of(job, script=scripts.get(job.id))
+            for new in self._new(type_, receipt)
+        ]
 
     def add(self, session: Session, new: list[NewDelivery]) -> None:
         """Add notices to the ledger, in the transaction that makes them true."""

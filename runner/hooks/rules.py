@@ -39,13 +39,19 @@ def keys_of(hooks: Sequence[HookSettings]) -> list[str]:
     return keys
 
 
-def events_of(job: Job) -> list[str]:
-    """Events that the end of a job is; the server's own requests for speech are none."""
+def events_of(job: Job, *, script: str | None = None) -> list[str]:
+    """Events that the end of a job is; the server's own requests for speech are none.
+
+    Of a job that belongs to a `script`, whose file's JSON this is, only candidates that somebody has to choose from.
+    """
     outcome = job.outcome or job.status
     if outcome not in JOB_EVENTS or is_speech_request(job.name):
         return []
     has_candidates = job.kind == "design" and outcome in (JobStatus.DONE, JobStatus.PARTIAL)
-    return [JOB_EVENTS[outcome], *(["candidates.ready"] if has_candidates else [])]
+    candidates = ["candidates.ready"] if has_candidates else []
+    if script is not None:
+        return candidates if json.loads(script).get("cast") == "ask" else []
+    return [JOB_EVENTS[outcome], *candidates]
 
 
 def pause_s(attempts: int) -> float:

@@ -25,6 +25,7 @@ from registry.jobs.values import OPEN_STATUSES, Job
 from registry.storage.session import Session
 from runner.held_folders import LINK_ERRORS, Folder, read_at_most, regular_file
 from runner.outbox.outbox import RECEIPT, job_file_name
+from runner.script.cast.script_files import CAST_FILE, SCRIPT_FILE
 from runner.serve.context import ServeContext
 from runner.serve.errors import RequestRefused
 
@@ -42,6 +43,7 @@ MEDIA_TYPES = {
     "toml": "application/toml",
     "txt": "text/plain; charset=utf-8",
 }
+SCRIPT = "script"
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -122,6 +124,8 @@ def _names(job: Job) -> Iterator[str]:
         yield RECEIPT
     if job.facts.get("job_file"):
         yield job_file_name(job.facts["job_file"])
+    if job.kind == SCRIPT:
+        yield from (CAST_FILE, SCRIPT_FILE)
     yield from _files_in({"track": job.facts.get("track"), "files": job.facts.get("files")})
 
 
@@ -137,6 +141,12 @@ def _files_in(value: Any) -> Iterator[str]:
             if isinstance(inner, str):
                 yield inner
             yield from _files_in(inner)
+
+
+def script_files(context: ServeContext, job: Job) -> list[str]:
+    """Names of the files that say what a script's job has made of its source, as far as they are there."""
+    folder = context.instance.outbox / job.name
+    return [name for name in (CAST_FILE, SCRIPT_FILE) if job.kind == SCRIPT and (folder / name).is_file()]
 
 
 def file_start(context: ServeContext, job: str, name: str, *, limit_bytes: int) -> bytes:

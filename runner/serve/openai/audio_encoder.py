@@ -66,6 +66,11 @@ class StreamEncoder:
             self._file.write(_wav_header())
         self._position = 0
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether samples only change their form, which needs no thread."""
+        return self._container is None and self._tempo is None
+
     def add(self, samples: Samples) -> bytes:
         """Bytes that are ready after these samples."""
         for piece in self._tempo.add(samples) if self._tempo else (samples,):

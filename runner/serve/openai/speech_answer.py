@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -63,8 +64,9 @@ class SpeechAnswer(Response):
         encoder = await in_thread(lambda: StreamEncoder(self._wanted.format, speed=self._wanted.speed))
         piece: Samples | None = first
         while piece is not None:
-            samples = piece
-            if content := await in_thread(lambda: encoder.add(samples)):  # noqa: B023 - it is awaited at once
+            add = functools.partial(encoder.add, piece)
+            content = add() if encoder.is_quick else await in_thread(add)
+            if content:
                 yield self._packed(content)
             piece = await anext(sound, None)
         if content := await in_thread(encoder.end):

@@ -23,7 +23,7 @@ from runner.outbox.progress_file import lines_under_way
 from runner.outbox.receipt import line_entry
 from runner.outbox.waits_file import waits_of
 from runner.serve.errors import RequestRefused
-from runner.serve.jobs.files import file_start
+from runner.serve.jobs.files import file_start, script_files
 from runner.serve.page.forms import form_of
 from runner.serve.page.lines_again import changed_values
 from runner.serve.page.peaks import Picture, Pictures
@@ -94,6 +94,7 @@ class JobPage:
             job_file_is_whole=is_whole,
             job_file_name=job_file_name(job.facts["job_file"]) if job.facts.get("job_file") else None,
             receipt_name=RECEIPT,
+            script_files=await context.in_thread(lambda: script_files(context, job)),
             is_open=job.status in OPEN_STATUSES,
             is_retryable=job.status in RETRYABLE_STATUSES,
         )

@@ -79,6 +79,7 @@ class VoicesPage:
                 "aliases": known,
                 "current": current,
                 "likeness": {each.number: _likeness(each, chosen) for each in versions},
+                "alike": _alike(versions[:VERSIONS]),
                 "moves": alias_log(session, name, limit=JOBS),
                 "used_by": jobs_naming(session, name, limit=JOBS),
             }
@@ -135,6 +136,16 @@ def _numbered(session: Session, name: str, number: int | None, known: Sequence[V
         return None
     here = next((each for each in known if each.number == number), None)
     return here or resolve(session, VoiceReference(name=name, number=number), removed=True)
+
+
+def _alike(versions: Sequence[Version]) -> list[tuple[int, list[float | None]]]:
+    """Cosines between all of these versions whose speakers are known, where there are more than two."""
+    known = [version for version in versions if version.speaker_embedding is not None]
+    if len(known) < 3:  # of two, each version's own figure says it
+        return []
+    return [
+        (one.number, [cosine_of(one.speaker_embedding, other.speaker_embedding) for other in known]) for one in known
+    ]
 
 
 def _likeness(version: Version, current: Version | None) -> float | None:

@@ -9,6 +9,7 @@ from tests.patience import wait_until
 from tests.runner.worker.bench import START_S, design, speak
 
 ALL = ["job.done", "job.partial", "job.failed", "candidates.ready", "disk.low", "engine.dead"]
+CHOICES = [("candidates.ready", "play.elena.design"), ("candidates.ready", "play.marcus.design")]
 REQUEST = "speech-0123456789abcdef0123"
 
 
@@ -55,6 +56,22 @@ def test_candidates_and_failures_are_told_and_rejections_and_the_servers_request
         ("job.done", "elena-design"),
         ("job.failed", "broken"),
     ]
+
+
+PLAY = "INT. CAR - NIGHT\n\nELENA\nI will.\n\nMARCUS\nYou said that.\n\nELENA\nI did.\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "told_of"), [("", [("job.done", "play")]), ('cast = "ask"\n', CHOICES)], ids=["auto", "ask"]
+)
+def test_of_a_script_one_notice_is_sent_and_of_its_jobs_only_candidates_to_choose_from(told, receiver, keys, told_of):
+    told.drop_folder(
+        "play", job_toml=f'kind = "script"\nsource = "p.fountain"\nshare_below = 0\n{keys}', p_fountain=PLAY
+    )
+    told.run()
+    receiver.wait_for(len(told_of))
+    wait_until(lambda: waiting(told) == [], what="delivered notices")
+    assert sorted((each["type"], each["data"].get("job")) for each in receiver.notices) == told_of
 
 
 def test_a_receiver_is_told_only_of_what_it_wants(make_bench, make_receiver):

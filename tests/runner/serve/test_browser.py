@@ -109,6 +109,7 @@ def test_a_voice_is_designed_auditioned_locked_and_spoken_with(chromium, site, w
         page.get_by_role("button", name="Drop it").click()
         page.get_by_role("link", name="Audition the candidates").click()  # it appears without a reload
 
+        page.locator('.player.ready[data-key="2"]').wait_for()  # a key before that goes to the page before
         page.keyboard.press("2")
         plays(page, '[data-key="2"]')
         assert page.get_by_role("radio", name="Candidate 2").is_checked()
