@@ -261,8 +261,12 @@ class FileLock:
         self._folders: list[int] = []
 
     def acquire(self, *, shared: bool = False, wait: bool = False) -> None:
-        """Take the lock. Raises Busy, naming the holder, when another process has it and `wait` is false."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Take the lock. Raises Busy, naming the holder, when another process has it and `wait` is false.
+
+        A shared lock needs no right to write to a file that is there.
+        """
+        access = os.O_RDONLY if shared else os.O_RDWR
+        descriptor = os.open(self.path, access | os.O_CREAT | os.O_CLOEXEC, 0o644)
         operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
             fcntl.flock(descriptor, operation)

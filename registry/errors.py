@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
+IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 class VoiceJobsError(Exception):
@@ -127,6 +128,10 @@ def storage_error(error: OSError, doing: str) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"No space left while {doing} ({reason}).", hint=FREE_SPACE_HINT, errno=error.errno)
     hint = "Give this user the right to it, or choose another place." if error.errno in NOT_PERMITTED else ""
+    if error.errno in IN_THE_WAY:
+        hint = "Something of another kind has a name on the way there: move it away, or choose another place."
+    if error.errno == errno.EROFS:
+        hint = "Mount its disk for writing again (its check may be due: fsck), or choose another place."
     return StorageError(f"The system refused {doing}: {reason}.", hint=hint, errno=error.errno)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from registry.errors import StorageError, VoiceJobsError
+from registry.errors import IN_THE_WAY, NOT_PERMITTED, StorageError, VoiceJobsError
 from registry.jobs.values import JobStatus
 
 OK, FAILED, USAGE, NEEDS_ACTION, RUNNER_ACTIVE, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
@@ -114,7 +114,7 @@ EXIT_CODES: dict[str, int] = {
 }
 
 # Refusals of the system that do not pass by themselves.
-LASTING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+LASTING = (*NOT_PERMITTED, *IN_THE_WAY, errno.ENAMETOOLONG)
 
 # How one job ended → the exit code of the command that waited for it.
 STATUS_EXIT_CODES = {

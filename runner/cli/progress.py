@@ -11,7 +11,7 @@ from registry.jobs.values import JobStatus, ListedJob
 from runner.cli.console import NO_RUNNER, say
 from runner.exit_codes import OK
 from runner.outbox.progress_file import NOTHING, is_finishing, time_left_s
-from runner.outbox.waits_file import NETWORK
+from runner.outbox.waits_file import DISK, MEMORY, MOUNT, NETWORK
 from runner.text_format import counted, short, span
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 REDRAW_S = 0.1
 WIDTH = 24
 FINISHING = "finishing"
+TOLD = (NETWORK, DISK, MOUNT, MEMORY)  # waits that do not end with other jobs
 
 
 class ProgressLine:
-    """Line on stderr that shows progress within a `with`; where it is not enabled, only that the network is away."""
+    """Line on stderr that shows progress within a `with`; where it is not enabled, only what a person must see to."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
@@ -49,7 +50,7 @@ class ProgressLine:
         self.listed = listed
         now_s = time.monotonic()
         text = progress_text(listed, under_way, wait, now_s=time.time())
-        if not self._enabled and wait is not None and wait.what == NETWORK and text != self._told:
+        if not self._enabled and wait is not None and wait.what in TOLD and text != self._told:
             self._told = text
             say(text)
         if not self._enabled or text == self._shown or now_s - self._drawn_s < REDRAW_S:

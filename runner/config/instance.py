@@ -19,7 +19,7 @@ from typing import Any
 from models.errors import InvalidPath
 from models.named_paths import kind_of, named_path, shown_path, status_of
 from registry.durable_files import FileLock, is_locked, make_folder_durably
-from registry.errors import Busy, StorageError, storage_error
+from registry.errors import IN_THE_WAY, Busy, StorageError, storage_error
 from registry.storage.identity import check_not_lost
 from runner.config.settings import SETTINGS_FILE, Settings, load_settings
 from runner.errors import InstanceNotFound, RunnerActive, SettingsInvalid
@@ -132,7 +132,10 @@ class Instance:
                 make_folder_durably(folder)
             except OSError as error:
                 hint = f"Check {SETTINGS_FILE} and the permissions of {folder.parent}."
-                raise StorageError(f"The folder {folder} cannot be created: {error.strerror}.", hint=hint) from error
+                if error.errno in IN_THE_WAY:
+                    hint = "`voicejobs doctor` says what has its name, and how to move it away."
+                message = f"The folder {folder} cannot be created: {error.strerror}."
+                raise StorageError(message, hint=hint, errno=error.errno) from error
         self._keep_private()
 
     def _keep_private(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from models.errors import InvalidPath
 from models.named_paths import home_of, kind_of, status_of
 from registry.durable_files import is_folder_locked
+from registry.storage.connection import WRITABLE_AGAIN
 from registry.storage.identity import ROOT_MARK, id_beside, known_id
 from runner.config.instance import Instance
 from runner.config.logs import LOG_FILE, SERVER_LOG_FILE
@@ -49,7 +50,8 @@ def _folders(instance: Instance) -> Found:
         elif status is None:
             yield PROBLEM, f"{name}: {folder} does not exist.", "`voicejobs run` creates it again."
         elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            remedy = "Give this user access to it (chmod, chown)."
+            is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+            remedy = WRITABLE_AGAIN if is_read_only else "Give this user access to it (chmod, chown)."
             yield PROBLEM, f"{name}: {folder} cannot be read and written.", remedy
         else:
             yield OK, f"{name}: {folder}", ""

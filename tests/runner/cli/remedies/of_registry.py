@@ -66,6 +66,9 @@ def with_an_alias_of_a_removed_version(place: Place) -> None:
 
 
 REMEDIES = [
+    Remedy(
+        "runner/config/instance.py", "doctor", "run --once", broken("objects-file"), answers=FAILED, tells="mv ",
+    ),
     Remedy("runner/config/instance.py", "init DIR", lambda place: place.bare("jobs list"), fill={"DIR": "."}),
     Remedy(
         "runner/config/instance.py", "init {shlex.quote(str(named))}",
