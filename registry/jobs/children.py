@@ -18,7 +18,7 @@ def children_of(session: Session, parent_id: int) -> list[tuple[str, Job]]:
 
 
 def scripts_of(session: Session, job_ids: Sequence[int]) -> dict[int, str]:
-    """What the script's file says of each of these jobs that belongs to one, by the job's ledger id."""
+    """The spec of the script that each of these jobs belongs to, by the job's ledger id."""
     question = """
         SELECT job.id, parent.spec_json FROM job JOIN job AS parent ON parent.id = job.parent_id
         WHERE job.id IN (SELECT value FROM json_each(:ids))

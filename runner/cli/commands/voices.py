@@ -41,7 +41,7 @@ ELSEWHERE = {
     "export": ("runner.cli.commands.exchange:export_voice", "Write a voice to a .vox file."),
     "import": (
         "runner.cli.commands.exchange:import_voice",
-        "Import voices from .vox files, clone prompts or a folder.",
+        "Import voices from .vox files, clone prompts, speaker profiles or a folder.",
     ),
 }
 

@@ -1,5 +1,6 @@
 """Every command of README and docs is executed, in an instance that was made as the README says."""
 
+import json
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from tests.models.voices.vox_making import a_swift_prompt
 from tests.printed_commands import PAGES, ROOT, Printed, documents
 from tests.reference import REFERENCE
 from tests.runner.cli.remedies.place import Said, run
+from tests.runner.exchange.test_speaker_profiles import PROFILE
 from tests.test_printed_commands import parse
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,6 +97,16 @@ def with_an_imported_prompt(root: Path) -> None:
     assert run(["voices", "import", "me.cloneprompt", "--consent", "self"]).code == OK
 
 
+def with_a_profile(root: Path) -> None:
+    (root / "speaker.json").write_text(json.dumps(PROFILE))
+
+
+def with_an_imported_profile(root: Path) -> None:
+    with_a_profile(root)
+    for _ in range(2):
+        assert run(["voices", "import", "speaker.json", "--voice", "elena", "--consent", "self"]).code == OK
+
+
 def with_a_table(root: Path) -> None:
     (root / "quests.csv").write_text("id,text\nq1,Fetch me ten apples.\n")
 
@@ -165,6 +177,8 @@ WALKS = {
     "exchange.md": {
         "voices import elena.vox": Walk(with_a_voice_file),
         "voices import me.cloneprompt --consent self": Walk(with_a_prompt),
+        "voices export elena@3 -o elena.json": Walk(with_an_imported_profile),
+        "voices import speaker.json --voice elena": Walk(with_a_profile),
         "voices import ~/.diga": Walk(code=NEEDS_ACTION),
         "voices export elena -o elena.cloneprompt": Walk(
             with_an_imported_prompt, instead=("voices export me -o elena.cloneprompt",)
@@ -181,6 +195,7 @@ WALKS = {
     "models.md": {
         "models list [--all]": Walk(instead=("models list", "models list --all")),
         "models path NAME": Walk(with_a_model),
+        "voices check VOICE": Walk(instead=("voices check elena",)),
         "models pull NAME [--revision COMMIT]": Walk(instead=("models pull NAME",)),
         "models verify [NAME…] [--hashes]": Walk(
             with_a_model, instead=("models verify NAME", "models verify --hashes")

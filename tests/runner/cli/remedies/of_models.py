@@ -74,11 +74,6 @@ def as_the_model_of_the_instance(place: Place) -> None:
     place.set(model=NAME)
 
 
-def with_a_model_that_does_not_speak(place: Place) -> None:
-    speech_model(place.root / "models" / slug(CUSTOM), kind="custom_voice")
-    as_the_model_of_the_instance(place)
-
-
 def speaks(place: Place) -> str:
     """The one check of the doctor that the message is from; the others take half a minute."""
     text = "\n".join(f"{said} {remedy}" for _, said, remedy in engine_checks._model_speaks(place.instance))
@@ -103,7 +98,6 @@ REMEDIES = [
     Remedy(
         ENGINE_CHECKS, "models pull {shlex.quote(trial.model)}", speaks, as_the_model_of_the_instance, also=online,
     ),
-    Remedy(ENGINE_CHECKS, "models verify", speaks, with_a_model_that_does_not_speak, tells=CUSTOM),
     Remedy(CHECKS, "models list --all", "doctor", without_models, OK, tells=NAME),
     Remedy(CHECKS, "models pull NAME", "doctor", without_models, OK, fill={"NAME": NAME}, then=PATH),
     Remedy(CHECKS, "models pull {name}", "doctor", with_an_interrupted_download, FAILED),

@@ -19,7 +19,8 @@ NO_REMEDY = {
     ("runner/config/settings.py", "serve"),  # a comment in voicejobs.toml
     ("runner/doctor/checks.py", "doctor"),  # compared with, so that it does not lead in a circle
 }
-NEEDS_MORE = {  # states that need packages which a new machine lacks, or a runner that dies within a millisecond
+NEEDS_MORE = {  # states that need packages which a new machine lacks, or a death within a millisecond
+    ("runner/doctor/engine_checks.py", "models verify"),  # an engine that fails without saying why
     ("models/mlx_audio/load.py", "models pull {name}"),
     ("models/mlx_audio/load.py", "models verify"),
     ("models/mlx_audio/request.py", "voices relock NAME --model outetts"),
