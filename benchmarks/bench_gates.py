@@ -27,7 +27,9 @@ from models.audio.files import decode_audio
 from models.audio.quality import measure
 from models.audio.speech_detector import find_detector
 from models.draft.engine import open_draft
+from models.draft.espeak import find_library
 from models.hibari.engine import open_engine as open_hibari
+from models.listen.extra_speech import text_end_s
 from models.protocol import SAMPLE_RATE_HZ, Engine, ModelChoice, PresetVoice, SpeechDone, SpeechWork, Waveform
 
 LISTENED_FOR = {"long-silence", "runs-on", "click"}
@@ -41,12 +43,16 @@ def main() -> None:
     parser.add_argument("--no-detector", action="store_true")
     chosen = parser.parse_args()
     detector = None if chosen.no_detector else find_detector()
+    espeak = None if chosen.no_detector else find_library()
     takes = [*_spoken(), *_recorded(chosen.recordings)]
     stopped, counted = Counter[str](), Counter[str]()
     for number, take in enumerate(takes):
         voice, text, language, waveform = take
         for fault, faulty in _faults(waveform, other=takes[number - 1][3], chance=np.random.default_rng(number)):
             quality = measure(faulty, text=text, language=language, speech_end=detector)
+            if espeak and quality.may_run_on:
+                end_s = text_end_s(faulty, text=text, language=language, library=espeak)
+                quality = quality if end_s is None else quality.with_more_said(is_seeded=True)
             found = bool(LISTENED_FOR & set(quality.failed))
             name = f"{fault} ({voice})" if fault == "right" else fault
             counted[name] += 1

@@ -48,6 +48,7 @@ LONGEST_TAIL_S = 1.0  # of noise after the speech, or of a tone
 DOUBTFUL, DOUBTFUL_S = 1.6, 1.0  # times the expected time, and so much more
 RUNS_ON = 2.0  # the same, where more is spoken after a pause
 LOOKED_AT_S = 12.0  # of a doubtful take's end
+LONGEST_COMPARED_S = 120.0  # of takes that are compared with another reading of their text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,20 @@ class Quality:
     def warnings(self) -> tuple[str, ...]:
         """Sentences on a length or a silence that the text does not explain."""
         return tuple(self._doubts())
+
+    @property
+    def may_run_on(self) -> bool:
+        """Whether a pause comes so late that the text may have been read by then, and more be said after it."""
+        pause_s, silences = self.silences.last_pause_at_s, self.silences
+        if not self.passed or self.doubts or pause_s is None or self.duration_s > LONGEST_COMPARED_S:
+            return False
+        return pause_s - silences.leading_s > self.expected.low_s
+
+    def with_more_said(self, *, is_seeded: bool) -> Quality:
+        """The same after more was found to be said than its text."""
+        if is_seeded:
+            return replace(self, failed=(*self.failed, "runs-on"))
+        return replace(self, doubts=(*self.doubts, "runs-on"))
 
     def with_verdict(self, heard: Mapping[str, Any], *, passes: bool, is_seeded: bool) -> Quality:
         """The same with what a recogniser heard, and its verdict."""

@@ -27,6 +27,22 @@ def aligned(take: Matrix, heard: npt.NDArray[np.bool_], other: Matrix, may_wait:
 
     `heard` says where the take sounds, `may_wait` where the other reading is between two words.
     """
+    choices, origins, costs = _walked(take, heard, other, may_wait)
+    return _traced(choices, origins, costs, last=len(other) - 1)
+
+
+def distance(take: Matrix, heard: npt.NDArray[np.bool_], other: Matrix, may_wait: npt.NDArray[np.bool_]) -> float:
+    """Cost of the best path from beginning to end; a billion where there is none."""
+    _, origins, costs = _walked(take, heard, other, may_wait)
+    place = len(other) - 1 - int(origins[-1])
+    return float(costs[place]) if place < costs.size else float(FAR)
+
+
+def _walked(
+    take: Matrix, heard: npt.NDArray[np.bool_], other: Matrix, may_wait: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int8], Steps, npt.NDArray[np.float32]]:
+    """For each step of the take how the places of its window are best reached, where the window begins, and the costs
+    of the places of the last one."""
     window = min(WINDOW_STEPS, len(other))
     choices = np.zeros((len(take), window), np.int8)
     origins = np.zeros(len(take), np.intp)
@@ -44,7 +60,7 @@ def aligned(take: Matrix, heard: npt.NDArray[np.bool_], other: Matrix, may_wait:
         place = slice(origin, origin + window)
         costs += 1 - other_unit[place] @ take_unit[step] if heard[step] else waiting[place]
         choices[step], origins[step] = came, origin
-    return _traced(choices, origins, costs, last=len(other) - 1)
+    return choices, origins, costs
 
 
 def _step(costs: npt.NDArray[np.float32], moved: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:

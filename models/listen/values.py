@@ -57,10 +57,11 @@ class Hear:
 
     id: str
     waveform: Waveform
-    recogniser: str  # a name of `models.listen.recognisers`
+    recogniser: str  # a name of `models.listen.recognisers`; "" = hear no words
     language: str = "auto"
     expected: str = ""  # the text that should be said; "" = compare with nothing
-    rates: bool = False  # also rate how it sounds, where that is installed; with no recogniser, nothing else
+    rates: bool = False  # also rate how it sounds, where that is installed
+    finds_end: bool = False  # also look whether more is said after the expected text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,7 @@ class Heard:
     duration_s: float = 0.0
     language: str = "auto"  # of the words
     noise: Mapping[str, float] | None = None  # {speech, background, overall}, 1 to 5
+    text_end_s: float | None = None  # when the expected text has ended, where more is said after it
 
     @property
     def transcript(self) -> str:

@@ -32,7 +32,7 @@ SHORTEST_WORD_S = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reading:
+class Reading:
     """eSpeak's reading of a text, without its pauses."""
 
     features: Matrix  # (U, F)
@@ -59,10 +59,10 @@ def word_times(
     take = cepstra(sound)
     sounds = heard[first : first + len(take)]
     spoken_s = float(sounds.sum()) / STEPS_PER_SECOND
-    reading = _reading(spoken, spoken_language(language, spoken), spoken_s, library)
+    reading = reading_of(spoken, spoken_language(language, spoken), spoken_s, library)
     if len(take) < 3 or len(reading.features) < 3:
         return _in_proportion(words, first, last)
-    sounds = _with_short_silences(sounds)
+    sounds = with_short_silences(sounds)
     path = aligned(standardised(take, sounds), sounds, reading.features, reading.may_wait)
     places = places_in(spoken, words, text)
     wanted = np.interp(places, reading.places, reading.steps)
@@ -112,7 +112,7 @@ def _word(word: WrittenWord, start_s: float, end_s: float) -> TimedWord:
     return TimedWord(text=word.text, place=word.start, start_s=round(start_s, 3), end_s=round(end_s, 3))
 
 
-def _with_short_silences(sounds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def with_short_silences(sounds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Where something is said, silences within words included."""
     edges = np.flatnonzero(np.diff(np.concatenate([[True], sounds, [True]]).astype(np.int8)))
     filled: npt.NDArray[np.bool_] = sounds.copy()
@@ -122,7 +122,7 @@ def _with_short_silences(sounds: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]
     return filled
 
 
-def _reading(text: str, language: str, spoken_s: float, library: EspeakLibrary) -> _Reading:
+def reading_of(text: str, language: str, spoken_s: float, library: EspeakLibrary) -> Reading:
     """The text as eSpeak reads it, about as fast as the take."""
     sound, words = _read(text, language, PLAIN_RATE_WPM, library)
     pace = float(heard_steps(sound).sum()) / STEPS_PER_SECOND / max(0.1, spoken_s)
@@ -140,7 +140,7 @@ def _reading(text: str, language: str, spoken_s: float, library: EspeakLibrary) 
         may_wait[max(0, int(step) - NEAR_STEPS) : int(step) + NEAR_STEPS] = True
     may_wait |= ~heard[kept]
     places = [place for place, _ in words]
-    return _Reading(
+    return Reading(
         features=standardised(features, heard)[kept],
         may_wait=may_wait,
         places=[0, *places, len(text)],

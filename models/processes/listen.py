@@ -6,6 +6,7 @@ foreign code: whatever becomes of them, the runner goes on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -16,8 +17,9 @@ from pathlib import Path
 from models.audio.files import read_audio
 from models.audio.quality import SILENT_RMS, loudest_rms
 from models.draft.espeak import EspeakLibrary, find_library
-from models.errors import EngineFailure, WireError
+from models.errors import EngineFailure, LanguageNotSpoken, WireError
 from models.languages import canonical_language
+from models.listen.extra_speech import text_end_s
 from models.listen.judgement import judged
 from models.listen.noise import NoiseRater, network_path
 from models.listen.recognisers import Recogniser, open_recogniser
@@ -68,8 +70,9 @@ class Listener:
     def _hear(self, request: Hear) -> Heard:
         waveform = request.waveform
         noise = self._rated(waveform) if request.rates else None
+        text_end_s = self._text_end_s(request) if request.finds_end else None
         if not request.recogniser:
-            return Heard(id=request.id, words=(), recogniser="", noise=noise)
+            return Heard(id=request.id, words=(), recogniser="", noise=noise, text_end_s=text_end_s)
         recogniser = self._opened(request.recogniser)
         duration_s = waveform.size / SAMPLE_RATE_HZ
         is_silent = loudest_rms(waveform) < SILENT_RMS  # recognisers imagine words in silence
@@ -79,6 +82,7 @@ class Listener:
             words=words,
             language=recogniser.language,
             noise=noise,
+            text_end_s=text_end_s,
             recogniser=recogniser.name,
             duration_s=round(duration_s, 3),
         )
@@ -104,6 +108,11 @@ class Listener:
             }
         )
         return replace(heard, distance=found.distance, worst=place, passes=passes)
+
+    def _text_end_s(self, request: Hear) -> float | None:
+        with contextlib.suppress(LanguageNotSpoken):
+            return text_end_s(request.waveform, text=request.expected, language=request.language, library=self._library)
+        return None
 
     def _rated(self, waveform: Waveform) -> Mapping[str, float] | None:
         if self._rater is None and (path := network_path()) is not None:

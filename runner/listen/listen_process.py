@@ -72,7 +72,14 @@ class ListenProcess:
         return answer.words
 
     def hear(
-        self, waveform: Waveform, *, recogniser: str, language: str = "auto", expected: str = "", rates: bool = False
+        self,
+        waveform: Waveform,
+        *,
+        recogniser: str,
+        language: str = "auto",
+        expected: str = "",
+        rates: bool = False,
+        finds_end: bool = False,
     ) -> Heard:
         """Words in `(S,)`, compared with the text that it should say, where one is given, and rated if wanted.
 
@@ -95,6 +102,7 @@ class ListenProcess:
                         language=language,
                         expected=expected,
                         rates=rates,
+                        finds_end=finds_end,
                     ),
                     waveform.size,
                 )

@@ -41,7 +41,15 @@ class Verifier(Generic[Take]):
         return iter(self._waiting.values())
 
     def begin(
-        self, take: Take, sound: Sound, *, recogniser: str, language: str, expected: str, rates: bool = False
+        self,
+        take: Take,
+        sound: Sound,
+        *,
+        recogniser: str,
+        language: str,
+        expected: str,
+        rates: bool = False,
+        finds_end: bool = False,
     ) -> None:
         """Have a take heard."""
         future = self._pool.submit(
@@ -51,6 +59,7 @@ class Verifier(Generic[Take]):
                 language=language,
                 expected=expected,
                 rates=rates,
+                finds_end=finds_end,
             )
         )
         self._waiting[future] = take

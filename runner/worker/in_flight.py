@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.audio.quality import HEARD_OTHERWISE, Quality
+from models.engine_kinds import DRAFT
 from models.errors import EngineFailure
 from models.listen.noise import network_path
 from models.listen.values import Heard
@@ -362,7 +363,8 @@ class InFlight:
             recogniser = ""
             if verify == "asr":
                 self._warn_once(take.active, why)
-        if not recogniser and not rates:
+        finds_end = verify != "off" and self._may_run_on(take)
+        if not (recogniser or rates or finds_end):
             return False
         take.active.unwritten += 1
         self.verifier.begin(
@@ -370,10 +372,16 @@ class InFlight:
             take.sound,
             recogniser=recogniser,
             language=request.language,
-            expected=request.spoken if recogniser else "",
+            expected=request.spoken if recogniser or finds_end else "",
             rates=rates,
+            finds_end=finds_end,
         )
         return True
+
+    def _may_run_on(self, take: Hearing) -> bool:
+        """Whether more may be said in a take than its text, another take would differ, and eSpeak NG can tell."""
+        is_line = isinstance(take.active.spec, SynthesizeSpec)
+        return is_line and take.facts.is_seeded and take.quality.may_run_on and DRAFT.is_installed
 
     def _hear_stored(self, active: ActiveJob, line: Line, key: str, audio_sha256: str) -> bool:
         """Have a take of the store listened to; False, and a warning for its job, where nothing can."""
@@ -417,6 +425,8 @@ class InFlight:
     def _with_heard(self, take: Hearing, heard: Heard) -> Quality:
         """A take's quality with what was heard; of a candidate that only helps to choose, unless takes are verified."""
         quality = replace(take.quality, noise=heard.noise)
+        if heard.text_end_s is not None:
+            quality = quality.with_more_said(is_seeded=take.facts.is_seeded)
         if not heard.recogniser:
             return quality
         is_judged = mode_of(take.active.spec, self.context.settings) == "asr"

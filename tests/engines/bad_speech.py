@@ -51,6 +51,9 @@ FAULTS = {
     "drop words": words_left_out,
     "repeat": lambda _engine, _text, waveform: np.concatenate([waveform, waveform]),
     "babble": lambda engine, _text, waveform: np.concatenate([waveform, engine.said(OTHER)[: 3 * SAMPLE_RATE_HZ]]),
+    "add a sentence": lambda engine, _text, waveform: np.concatenate(
+        [waveform, np.zeros(SAMPLE_RATE_HZ // 3, np.float32), engine.said("Thank you for watching.")]
+    ),
     "go silent": silent_inside,
     "another text": lambda engine, _text, _waveform: engine.said(OTHER),
 }

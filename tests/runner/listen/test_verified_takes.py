@@ -84,6 +84,14 @@ def test_what_cannot_be_heard_is_said_once_and_the_lines_are_spoken(bench_with, 
     assert warning in receipt["warnings"][0]
 
 
+def test_a_sentence_after_the_text_is_noticed_without_a_recogniser(bench_with):
+    receipt = run(bench_with(), job((TEXT, "add a sentence"), (f"{TEXT}!", "always add a sentence")))
+    again, always = receipt["lines"]
+    assert (again["attempts"], again["quality"]["failed_gates"]) == (2, [])
+    assert (always["attempts"], always["quality"]["failed_gates"]) == (3, ["runs-on"])
+    assert "heard" not in again["quality"]
+
+
 def test_off_listens_to_nothing_and_the_job_wins_over_the_setting(bench_with):
     bench = bench_with(**RECOGNISER)
     receipt = run(bench, job((TEXT, "another text"), verify="off"))
