@@ -147,29 +147,23 @@ def _refusals(content: bytes, name: str) -> Iterator[None]:
         raise InvalidReferenceAudio(f"{fact}.", hint=hint) from error
 
 
-def stored_blocks(path: Path) -> tuple[int, Iterator[Waveform]]:
-    """Number of samples of a mono file at 24 kHz that we wrote, and the samples in blocks. Raises DamagedData."""
+def stored_blocks(path: Path, *, start: int = 0, block_frames: int = BLOCK_FRAMES) -> tuple[int, Iterator[Waveform]]:
+    """Number of samples of a mono file at 24 kHz that we wrote, and those from `start` in blocks.
+
+    Raises DamagedData.
+    """
 
     def blocks() -> Iterator[Waveform]:
         with file:
-            yield from (_mono(block, None) for block in _blocks(file, max_frames=file.frames))
+            yield from (_mono(block, None) for block in _blocks(file, max_frames=file.frames, most=block_frames))
 
     try:
         file = soundfile.SoundFile(path)
+        if start:
+            file.seek(start)
     except soundfile.SoundFileError as error:
         raise DamagedData(f"{path} cannot be read: {error}.") from error
     return file.frames, blocks()
-
-
-def stored_part(path: Path, start: int, count: int) -> Waveform:
-    """Up to `count` samples from `start` of a mono file at 24 kHz that we wrote. Raises DamagedData."""
-    try:
-        with soundfile.SoundFile(path) as file:
-            file.seek(start)
-            part: Waveform = file.read(count, dtype="float32")
-    except soundfile.SoundFileError as error:
-        raise DamagedData(f"{path} cannot be read: {error}.") from error
-    return part
 
 
 def _checked_facts(file: Any, *, name: str, max_duration_s: float) -> AudioFacts:
@@ -189,11 +183,11 @@ def _checked_facts(file: Any, *, name: str, max_duration_s: float) -> AudioFacts
     )
 
 
-def _blocks(file: Any, *, max_frames: int) -> Iterator[Waveform]:
+def _blocks(file: Any, *, max_frames: int, most: int = BLOCK_FRAMES) -> Iterator[Waveform]:
     """The sound in blocks `(n, C)`: memory for what a header promises is not allocated before it has been read."""
     frames = 0
     while frames < max_frames:
-        block = file.read(min(BLOCK_FRAMES, max_frames - frames), dtype="float32", always_2d=True)
+        block = file.read(min(most, max_frames - frames), dtype="float32", always_2d=True)
         if len(block) == 0:
             break
         frames += len(block)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.audio.encoder import integers
-from models.audio.files import stored_part
+from models.audio.files import stored_blocks
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.jobs import jobs, lines
 from registry.jobs.lists import line_counts
@@ -139,18 +139,20 @@ class JobSound:
         if not line.request.is_pause:
             assert line.result is not None
             if line.result["samples"] > self._heard:
-                async for piece in self._take(line.result["audio_sha256"], line.result["samples"]):
+                async for piece in self._take(line.result["audio_sha256"]):
                     yield piece
         rest = pause_samples(line.request.pause_after_s)
         while rest > 0:
             yield np.zeros(min(rest, PIECE_SAMPLES), np.int16)
             rest -= PIECE_SAMPLES
 
-    async def _take(self, audio_sha256: str, samples: int) -> AsyncIterator[Samples]:
+    async def _take(self, audio_sha256: str) -> AsyncIterator[Samples]:
         path = await self.context.in_thread(lambda: self.context.takes.audio.whole(audio_sha256))
-        for start in range(self._heard, samples, PIECE_SAMPLES):
-            wanted = functools.partial(stored_part, path, start, PIECE_SAMPLES)
-            yield await self.context.in_thread(lambda: as_integers(wanted()))  # noqa: B023 - it is awaited at once
+        start = self._heard
+        _, blocks = await self.context.in_thread(lambda: stored_blocks(path, start=start, block_frames=PIECE_SAMPLES))
+        pieces = map(as_integers, blocks)
+        while (piece := await self.context.in_thread(lambda: next(pieces, None))) is not None:
+            yield piece
 
 
 def as_integers(waveform: Waveform) -> Samples:
