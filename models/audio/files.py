@@ -166,6 +166,20 @@ def stored_blocks(path: Path, *, start: int = 0, block_frames: int = BLOCK_FRAME
     return file.frames, blocks()
 
 
+def kept_blocks(path: Path) -> tuple[int, int, Iterator[Waveform]]:
+    """Sample rate, number of samples, and the samples in blocks, mixed to mono, of a file that we keep.
+
+    Raises DamagedData.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate_hz = file.samplerate
+    except soundfile.SoundFileError as error:
+        raise DamagedData(f"{path} cannot be read: {error}.") from error
+    samples, blocks = stored_blocks(path)
+    return rate_hz, samples, blocks
+
+
 def _checked_facts(file: Any, *, name: str, max_duration_s: float) -> AudioFacts:
     if file.samplerate not in SOURCE_RATES_HZ:
         raise InvalidReferenceAudio(f"{name} has a sample rate of {file.samplerate} Hz, which no recording has.")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from models.audio.loudness import loudness_lufs
-from models.protocol import SAMPLE_RATE_HZ
+from models.audio.files import kept_blocks
+from models.audio.loudness import LoudnessMeter
 from registry.storage.object_store import ObjectStore
-from runner.outbox.take_encoding import take_waveform
 from runner.serve.context import ServeContext
 
 BARS = 160
@@ -39,7 +39,7 @@ class Pictures:
     async def of(self, store: ObjectStore, sha256: str) -> Picture:
         """The picture of a recording in a store. Raises ObjectMissing and ObjectDamaged."""
         if (known := self._known.get(sha256)) is None:
-            known = await self.context.in_thread(lambda: picture_of(store.read(sha256)))
+            known = await self.context.in_thread(lambda: picture_of(store.whole(sha256)))
             self._known[sha256] = known
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
@@ -47,11 +47,16 @@ class Pictures:
         return known
 
 
-def picture_of(content: bytes) -> Picture:
-    """The picture of an audio file's bytes."""
-    waveform = take_waveform(content)
-    edges = np.linspace(0, waveform.size, BARS + 1, dtype=np.int64)[:-1]
-    loudest = np.maximum.reduceat(np.abs(waveform), edges) if waveform.size >= BARS else np.abs(waveform)
-    top = float(loudest.max()) if loudest.size else 0.0
+def picture_of(path: Path) -> Picture:
+    """The picture of a recording, which is read block by block."""
+    rate_hz, samples, blocks = kept_blocks(path)
+    loudest = np.zeros(min(BARS, samples), np.float32)
+    meter, position = LoudnessMeter(rate_hz, channels=1), 0
+    for block in blocks:
+        bars = np.arange(position, position + block.size) * loudest.size // samples
+        np.maximum.at(loudest, bars, np.abs(block))
+        meter.add(block[:, None])
+        position += block.size
+    top = float(loudest.max(initial=0.0))
     peaks = tuple(int(value) for value in np.rint(loudest * (100 / top))) if top > 0 else (0,) * loudest.size
-    return Picture(peaks=peaks, duration_s=waveform.size / SAMPLE_RATE_HZ, loudness_lufs=loudness_lufs(waveform))
+    return Picture(peaks=peaks, duration_s=samples / rate_hz, loudness_lufs=meter.integrated_lufs())
