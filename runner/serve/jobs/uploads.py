@@ -20,7 +20,7 @@ from typing import BinaryIO
 import anyio
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import plain_file_name, printable_name
@@ -84,10 +84,19 @@ def new_folder(state_dir: Path) -> Path:
     return Path(mkdtemp(dir=uploads))
 
 
+async def chunks_of(request: Request) -> AsyncIterator[bytes]:
+    """The body of a request as it comes. Raises RequestRefused when it breaks off."""
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise malformed("The request broke off before its end.") from None
+
+
 async def read_body(request: Request, *, limit_bytes: int) -> bytes:
     """The whole body of a request. Raises RequestRefused above a limit, which no memory is spent on."""
     content = bytearray()
-    async for chunk in request.stream():
+    async for chunk in chunks_of(request):
         content += chunk
         if len(content) > limit_bytes:
             raise too_large(limit_bytes)
@@ -227,7 +236,7 @@ async def receive_parts(request: Request, boundary: bytes, parts: Parts, context
     callbacks = {f"on_{name}": getattr(parts, f"on_{name}") for name in names}
     try:
         parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
-        async for chunk in request.stream():
+        async for chunk in chunks_of(request):
             if chunk:
                 await context.in_thread(functools.partial(parser.write, chunk))
         parser.finalize()

@@ -1,6 +1,7 @@
 """Jobs over HTTP, against a running server and a running runner."""
 
 import json
+import socket
 
 import pytest
 
@@ -165,3 +166,18 @@ def test_without_a_runner_work_is_refused_and_reading_goes_on(tmp_path):
         assert (alone.get("/health").status, alone.get("/health").json["runner"]) == (503, False)
     finally:
         assert alone.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
+@pytest.mark.parametrize(
+    "rest", ["Content-Length: 500\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\nno number"], ids=["short", "garbled"]
+)
+def test_a_request_that_breaks_off_makes_no_job_and_no_trace_in_the_log(served, kind, rest):
+    head = f"POST /api/jobs?name=broken HTTP/1.1\r\nHost: localhost:{served.port}\r\nContent-Type: {kind}\r\n{rest}"
+    with socket.create_connection(("127.0.0.1", served.port)) as client:
+        client.sendall(head.encode())
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(4_096):
+            pass
+    assert served.get("/api/jobs/broken").status == 404
+    assert "Traceback" not in served.output.read_text()
