@@ -1,8 +1,9 @@
 """The ruler of `models/text/spoken_time.py` against voices → its error by language, as a table and one JSON line.
 
-    python benchmarks/bench_spoken_time.py [--only german,chinese] [--worst 3]
+    python benchmarks/bench_spoken_time.py [--only german,chinese] [--worst 3] [--held-out]
 
 The draft engine speaks every language; hibari (English, `pip install hibari-tts`) joins in where it is installed.
+`--held-out` takes the texts of `held_out_texts.py`, to which nothing was fitted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.held_out_texts import HELD_OUT
 from models.draft.engine import open_draft
 from models.protocol import SAMPLE_RATE_HZ, PresetVoice, SpeechDone, SpeechWork
 from models.text.spoken_time import SpokenTime, spoken_time
@@ -246,6 +248,13 @@ def contestants(only: frozenset[str]) -> Iterator[tuple[str, str, Speak]]:
         yield "hibari, english", "english", speak
 
 
+def texts_of(language: str, *, held_out: bool) -> list[tuple[str, tuple[str, ...]]]:
+    """(kind, texts) in a language; none where no text was held out."""
+    if held_out:
+        return [("new", HELD_OUT[language])] if language in HELD_OUT else []
+    return [("prose", PROSE[language]), ("units", UNITS)]
+
+
 def measured(texts: tuple[str, ...], language: str, speak: Speak) -> list[Measured]:
     """The texts that the voice could speak."""
     spoken = ((text, speak(text)) for text in texts)
@@ -270,12 +279,13 @@ def row(name: str, kind: str, found: list[Measured]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="languages, separated by commas")
+    parser.add_argument("--held-out", action="store_true", help="texts to which nothing was fitted")
     parser.add_argument("--worst", type=int, default=0, metavar="N", help="show the texts farthest off, too")
     options = parser.parse_args()
     rows = []
     print(f"{'voice':22} {'texts':6} {'n':>3}  spoken / expected: median (p10 … p90)   in range   in bounds")
     for name, language, speak in contestants(frozenset(filter(None, options.only.split(",")))):
-        for kind, texts in (("prose", PROSE[language]), ("units", UNITS)):
+        for kind, texts in texts_of(language, held_out=options.held_out):
             found = measured(texts, language, speak)
             rows.append(line := row(name, kind, found))
             print(
