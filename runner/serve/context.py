@@ -23,6 +23,7 @@ from registry.storage.object_store import ObjectStore
 from registry.storage.session import Session
 from runner.config.instance import Instance
 from runner.config.serve_settings import ServeSettings
+from runner.inbox.bell import ring
 from runner.outbox.waits_file import NETWORK, Waits, read_waits
 from runner.scheduling.pronunciation_file import PronunciationFile
 from runner.serve.errors import NoModel, NoRunner, RequestRefused
@@ -95,7 +96,9 @@ class ServeContext:
 
         def ask() -> Answer:
             with self.database.write() as session:
-                return change(session)
+                answer = change(session)
+            ring(self.instance.inbox)
+            return answer
 
         return await self.in_thread(ask)
 

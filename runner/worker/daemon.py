@@ -215,7 +215,7 @@ class Runner:
 
     def _watch(self, now_s: float) -> None:
         if self._watcher is not None and now_s >= self._next_watch_check_s:
-            self._watcher.ensure()
+            self.worker.hears_requests = self._watcher.ensure()
             self._next_watch_check_s = now_s + WATCH_CHECK_S
 
     def _on_inbox_event(self) -> None:

@@ -75,6 +75,7 @@ from runner.worker.take_writer_thread import TakeWriterThread
 
 logger = logging.getLogger(__name__)
 
+IDLE_LOOK_S = 5.0  # between two looks at a ledger without work, when the inbox tells of requests
 REQUEST_LOOK_S = 1.0  # how long a request of another process may go unnoticed,
 WORKING_LOOK_S = 0.5  # while jobs run that it may concern
 READING_LOOK_S = 0.05  # between two looks at a process that reads a recording
@@ -111,6 +112,7 @@ class Worker:
     listen: ListenProcess
     turns: MemoryTurns
     is_stopping: bool = False
+    hears_requests: bool = False  # whoever makes one rings at the inbox, and that is heard
     outcomes: Counter[JobStatus] = field(default_factory=Counter)  # of the jobs that ended under this worker
     _must_recover: bool = False
     _has_written: bool = False  # whether the present step has put anything on the disk
@@ -337,13 +339,20 @@ class Worker:
         if self.in_flight.results and not self.take_writer_thread:
             return 0.0
         reads = self.in_flight.reads_recordings or self.scripts.is_reading
-        look_s = WORKING_LOOK_S if self.in_flight.jobs else REQUEST_LOOK_S
+        look_s = WORKING_LOOK_S if self.in_flight.jobs else IDLE_LOOK_S if self._is_idle() else REQUEST_LOOK_S
         dues = [now_s + (READING_LOOK_S if reads else look_s)]
         if not self.is_stopping:
             dues.append(self.drops.next_scan_s)
         if (load_s := self.loader.next_try_s()) is not None:
             dues.append(load_s)
         return max(0.0, min(dues) - now_s)
+
+    def _is_idle(self) -> bool:
+        """Whether nothing will be due before somebody drops or asks for something."""
+        if not self.hears_requests or self._must_recover or self._lacks_receipts or self.drops.has_work or self.is_busy:
+            return False
+        with self.context.database.read() as session:
+            return open_jobs(session) == 0
 
     @property
     def is_busy(self) -> bool:

@@ -4,6 +4,8 @@ import subprocess
 
 import pytest
 
+from runner.cli.program import run_command
+from runner.exit_codes import NEEDS_ACTION, OK
 from tests.engines.noop import LINES_BEFORE_GATE
 from tests.patience import wait_until
 from tests.regimes.yard import Yard, kill, texts, undisturbed_hashes
@@ -58,3 +60,19 @@ def test_a_full_disk_is_waited_out_and_costs_nothing(tmp_path, small_disk):
     assert {receipt["status"] for receipt in yard.receipts().values()} == {"done"}
     warnings = [warning for receipt in yard.receipts().values() for warning in receipt["warnings"]]
     assert len([warning for warning in warnings if "disk" in str(warning).lower()]) >= 1
+
+
+def test_on_a_disk_that_was_remounted_read_only_jobs_are_listed_and_nothing_is_dropped(small_disk, tmp_path, capsys):
+    yard = Yard(small_disk / "yard")
+    yard.drop("before", lines=texts(1))
+    yard.drain()
+    job = tmp_path / "after.toml"
+    job.write_text('kind = "synthesize"\nvoice = "ryan"\ntext = "After."\n')
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    root = ["--root", str(small_disk / "yard")]
+    assert run_command([*root, "jobs", "list"]) == OK
+    assert "before" in capsys.readouterr().out
+    for command in (["submit", str(job)], ["say", "-o", str(tmp_path / "a.wav"), "After."], ["run", "--once"]):
+        assert run_command([*root, *command]) == NEEDS_ACTION
+        assert "disk for writing again" in capsys.readouterr().err
+    assert not [path.name for path in (small_disk / "yard" / "inbox").iterdir() if path.name != ".claimed"]

@@ -40,8 +40,10 @@ def _ask(names: Sequence[str], statuses: Sequence[str], request: str, *, done: s
     from registry.jobs.requests import add_request
     from runner.cli.chosen_jobs import choose_jobs
     from runner.cli.run import answers_to_requests
+    from runner.inbox.bell import ring
 
-    is_active = current_instance().runner_is_active()
+    instance = current_instance()
+    is_active = instance.runner_is_active()
     fitting = OPEN_STATUSES if request == CANCEL else RETRYABLE_STATUSES
     with open_ledger() as database:
         with database.write() as session:
@@ -55,6 +57,7 @@ def _ask(names: Sequence[str], statuses: Sequence[str], request: str, *, done: s
                         add_request(session, name, request, now_s=time.time(), lacks_files=lacks_files),
                     ]
         asked = list({job.id: job for job in asked}.values())
+        ring(instance.inbox)
         answers = answers_to_requests(database, asked) if is_active else {}
     for job in asked:
         say(f"{job.name}: {answers.get(job.id) or done}")

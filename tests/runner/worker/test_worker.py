@@ -12,6 +12,7 @@ from registry.errors import DiskFull
 from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL, RETRY
 from runner.worker import take_writer
+from runner.worker.worker import IDLE_LOOK_S, REQUEST_LOOK_S
 from tests.runner.worker.bench import design, lock, speak
 
 
@@ -234,3 +235,16 @@ def test_run_once_leaves_no_more_takes_than_its_limit_allows(make_bench):
     bench.worker.tidy_up()
     with bench.context.database.read() as session:
         assert bench.context.takes.used_bytes(session) <= 100_000
+
+
+def test_a_worker_that_hears_requests_rests_while_nothing_is_open(bench):
+    bench.run()
+    bench.worker.drops.next_scan_s = bench.now_s + 60
+    assert bench.worker.next_tick_s(bench.now_s) == REQUEST_LOOK_S
+    bench.worker.hears_requests = True
+    assert bench.worker.next_tick_s(bench.now_s) == IDLE_LOOK_S
+    bench.engine.answers_per_tick = 0
+    bench.drop("hello.toml", speak("Hello."))
+    bench.tick(3)
+    bench.worker.drops.next_scan_s = bench.now_s + 60
+    assert bench.worker.next_tick_s(bench.now_s) < REQUEST_LOOK_S
