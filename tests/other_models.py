@@ -7,12 +7,15 @@ write_dia(directory)             0.1 M, 44.1 kHz, clones; with its codec as a co
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
+
+from models.listen.recognisers import WHISPER_CODES
 
 SEED = 5
 SOPRANO = {
@@ -61,6 +64,10 @@ OUTETTS_MARKS = tuple(
         "features", "global_features_start", "global_features_end",
     )
 )  # fmt: skip
+WHISPER = {
+    "n_mels": 80, "n_audio_ctx": 1500, "n_audio_state": 32, "n_audio_head": 2, "n_audio_layer": 1, "n_vocab": 51865,
+    "n_text_ctx": 32, "n_text_state": 32, "n_text_head": 2, "n_text_layer": 1,
+}  # fmt: skip
 DIA_CODEC = "mlx-community_descript-audio-codec-44khz"
 
 
@@ -110,6 +117,30 @@ def write_outetts(directory: Path) -> Path:
     return folder
 
 
+def write_whisper(folder: Path) -> Path:
+    """A Whisper of many languages, which hears nonsense."""
+    from mlx_audio.stt.models.whisper.whisper import Model, ModelDimensions
+
+    folder.mkdir()
+    _save(Model(ModelDimensions.from_dict(WHISPER), mx.float32), folder, {**WHISPER, "model_type": "whisper"})
+    words = [f"<word-{number}>" for number in range(50_257 - 256)]
+    languages = [f"<|{code}|>" for code in WHISPER_CODES.split()[:99]]
+    marks = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
+    times = [f"<|{step / 50:.2f}|>" for step in range(1_501)]
+    special = ("<|endoftext|>", "<|startoftranscript|>", *languages, *(f"<|{mark}|>" for mark in marks), *times)
+    _write_bytes_tokenizer(folder, special, fillers=words)
+    features = {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "feature_size": 80,
+        "processor_class": "WhisperProcessor",
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(features))
+    (folder / "generation_config.json").write_text(json.dumps({"alignment_heads": [[0, 0], [0, 1]]}))
+    config = {"tokenizer_class": "WhisperTokenizer", "processor_class": "WhisperProcessor"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
 def _save(network: Any, folder: Path, config: dict[str, Any]) -> None:
     """Write the network's own parameters, drawn anew so that they are equal in every run."""
     draw = np.random.default_rng(SEED)
@@ -125,12 +156,12 @@ def _save(network: Any, folder: Path, config: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def _write_bytes_tokenizer(folder: Path, special: tuple[str, ...]) -> None:
+def _write_bytes_tokenizer(folder: Path, special: Sequence[str], *, fillers: Sequence[str] = ()) -> None:
     """A tokenizer with one token for each byte, and some special ones after them."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    tokenizer = Tokenizer(models.BPE({word: number for number, word in enumerate([*letters, *fillers])}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(special))

@@ -31,8 +31,14 @@ from models.store.catalog import FASTER_WHISPER, WHISPER_SIZES, entry_named
 from registry.errors import InvalidInput, nearest
 
 POCKETSPHINX = "pocketsphinx"
-NAMES = (POCKETSPHINX, FASTER_WHISPER)
-PACKAGES = {POCKETSPHINX: ("pocketsphinx", "listen"), FASTER_WHISPER: ("faster_whisper", "whisper")}  # and extras
+MLX_AUDIO = "mlx-audio"
+NAMES = (POCKETSPHINX, FASTER_WHISPER, MLX_AUDIO)
+PACKAGES = {  # and extras
+    POCKETSPHINX: ("pocketsphinx", "listen"),
+    FASTER_WHISPER: ("faster_whisper", "whisper"),
+    MLX_AUDIO: ("mlx_audio", "mlx-audio"),
+}
+EXAMPLES = {FASTER_WHISPER: "faster-whisper:small", MLX_AUDIO: "mlx-audio:mlx-community/parakeet-tdt-0.6b-v3"}
 POCKETSPHINX_BYTES = 150_000_000  # in memory, with its model of English
 RATE_HZ = 16_000
 FRAMES_PER_SECOND = 100
@@ -60,11 +66,16 @@ class Recogniser(Protocol):
 def kind_of(recogniser: str) -> tuple[str, str]:
     """The kind of recogniser, and its size or folder. Raises InvalidInput for one that nobody knows."""
     kind, _, model = recogniser.strip().partition(":")
-    if kind not in NAMES or bool(model) != (kind == FASTER_WHISPER):
+    if kind not in NAMES or bool(model) != (kind != POCKETSPHINX):
         near = nearest(kind, NAMES) or NAMES
-        shown = ", ".join(f"{name}:small" if name == FASTER_WHISPER else name for name in near)
+        shown = ", ".join(EXAMPLES.get(name, name) for name in near)
         raise InvalidInput(f"There is no recogniser {recogniser!r}.", hint=f"Did you mean {shown}?")
-    if model and "/" not in model and entry_named(f"{kind}:{model}") is None:
+    if kind == MLX_AUDIO and "/" not in model:
+        raise InvalidInput(
+            f"mlx-audio has no recogniser {model!r}.",
+            hint=f"Name a repository, as {EXAMPLES[kind]}, or a folder: ./ears.",
+        )
+    if kind == FASTER_WHISPER and "/" not in model and entry_named(f"{kind}:{model}") is None:
         sizes = nearest(model, WHISPER_SIZES) or WHISPER_SIZES
         hint = f"Did you mean {', '.join(sizes)}? A folder is written with a slash: {kind}:./{model}."
         raise InvalidInput(f"{FASTER_WHISPER} knows no size {model!r}.", hint=hint)
@@ -84,6 +95,8 @@ def model_of(recogniser: str) -> str:
 def languages_of(recogniser: str) -> tuple[str, ...]:
     """Languages that a recogniser knows, by canonical name, without opening it."""
     kind, model = kind_of(recogniser)
+    if kind == MLX_AUDIO:
+        return ()  # nobody knows before it is asked
     return ("english",) if kind == POCKETSPHINX or model.casefold().endswith(".en") else _whisper_languages()
 
 
@@ -104,8 +117,10 @@ def check_language(recogniser: str, language: str) -> None:
 
 
 def memory_bytes(recogniser: str) -> int:
-    """Bytes that a recogniser takes in memory, one of faster-whisper named with the folder of its weights."""
+    """Bytes that a recogniser takes in memory, one with weights named with their folder."""
     kind, model = kind_of(recogniser)
+    if kind == MLX_AUDIO:
+        return sum(path.stat().st_size for path in Path(model).glob("*.safetensors"))
     return POCKETSPHINX_BYTES if kind == POCKETSPHINX else (Path(model) / WEIGHTS).stat().st_size
 
 
@@ -115,9 +130,13 @@ def is_coarse(recogniser: str) -> bool:
 
 
 def open_recogniser(recogniser: str) -> Recogniser:
-    """The recogniser of this name, of faster-whisper with a folder. Raises UnsupportedRequest, InvalidInput."""
+    """The recogniser of this name, or with a folder of weights. Raises UnsupportedRequest, InvalidInput."""
     check_installed(recogniser)
     kind, model = kind_of(recogniser)
+    if kind == MLX_AUDIO:
+        opener = importlib.import_module("models.mlx_audio.recogniser").open_recogniser
+        found: Recogniser = opener(model)
+        return found
     return PocketSphinx() if kind == POCKETSPHINX else FasterWhisper(model)
 
 

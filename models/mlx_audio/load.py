@@ -50,7 +50,7 @@ def load_model(folder: Path, *, name: str, cache: Path | None) -> LoadedModel:
     """The model in a folder. Raises UnsupportedCheckpoint, ModelIncomplete or UnsupportedRequest, naming the cause."""
     config = read_json(folder / "config.json")
     known = family_of(config, name) or family_of(config, folder.name)
-    _refuse(folder, needs_weights=True)
+    refuse_unsafe(folder)
     companions = list(_companion_folders(known, config, name=name, cache=cache)) if known else []
     for package in known.packages if known else ():
         if importlib.util.find_spec(package.module) is None:
@@ -58,24 +58,8 @@ def load_model(folder: Path, *, name: str, cache: Path | None) -> LoadedModel:
                 f"{name} needs the package {package.module}, which is not installed.",
                 hint=f"Install it: `{command_for([package.requirement])}`.",
             )
-    _set_environment(cache)
-    try:
-        loader = importlib.import_module(f"{MODULE}.tts.utils")
-    except ImportError as error:
-        raise not_installed() from error
-    told = {"model_type": known.name} if known else {}
-    try:
-        network = loader.load(folder, strict=True, **told)
-    except ImportError as error:
-        raise UnsupportedRequest(
-            f"{name} needs the package {error.name}, which is not installed.",
-            hint=f"Install it: `{command_for([str(error.name)])}`.",
-        ) from error
-    except (ValueError, TypeError, LookupError, AttributeError, OSError, pickle.UnpicklingError) as error:
-        raise UnsupportedCheckpoint(
-            f"mlx-audio cannot load {name}: {_first_line(error)}",
-            hint="`voicejobs models verify` checks its files; docs/engines.md lists the families.",
-        ) from error
+    prepare_process(cache)
+    network = loaded_by("tts", folder, name=name, **({"model_type": known.name} if known else {}))
     family = known or family_named(type(network).__module__.split(".")[3])
     parameters = inspect.signature(network.generate).parameters
     recording = parameters.get("ref_audio")
@@ -90,6 +74,26 @@ def load_model(folder: Path, *, name: str, cache: Path | None) -> LoadedModel:
         fingerprint=fingerprint_of([folder, *companions]),
         package_version=importlib.metadata.version(PACKAGE),
     )
+
+
+def loaded_by(part: str, folder: Path, *, name: str, **told: str) -> Any:
+    """The network in a folder, by mlx-audio's part for it: `tts` or `stt`. Raises as `load_model` does."""
+    try:
+        loader = importlib.import_module(f"{MODULE}.{part}.utils")
+    except ImportError as error:
+        raise not_installed() from error
+    try:
+        return loader.load(folder, strict=True, **told)
+    except ImportError as error:
+        raise UnsupportedRequest(
+            f"{name} needs the package {error.name}, which is not installed.",
+            hint=f"Install it: `{command_for([str(error.name)])}`.",
+        ) from error
+    except (ValueError, TypeError, LookupError, AttributeError, OSError, pickle.UnpicklingError) as error:
+        raise UnsupportedCheckpoint(
+            f"mlx-audio cannot load {name}: {_first_line(error)}",
+            hint="`voicejobs models verify` checks its files; docs/engines.md lists the families.",
+        ) from error
 
 
 def not_installed() -> UnsupportedRequest:
@@ -114,7 +118,8 @@ def fingerprint_of(folders: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _refuse(folder: Path, *, needs_weights: bool) -> None:
+def refuse_unsafe(folder: Path, *, needs_weights: bool = True) -> None:
+    """Raise UnsupportedCheckpoint for pickled weights and code of the repository."""
     for path, problem in loading_problems(folder, needs_weights=needs_weights):
         raise UnsupportedCheckpoint(
             f"{folder / path} {problem}.", hint="Use a repository with safetensors weights and no code of its own."
@@ -129,11 +134,12 @@ def _companion_folders(family: Family, config: Any, *, name: str, cache: Path | 
                 f"{name} needs {companion.repository}, which is not in the shared model directory.",
                 hint=f"`voicejobs models pull {name}` fetches both.",
             )
-        _refuse(folder, needs_weights=not companion.files)
+        refuse_unsafe(folder, needs_weights=not companion.files)
         yield folder.resolve()
 
 
-def _set_environment(cache: Path | None) -> None:
+def prepare_process(cache: Path | None) -> None:
+    """Set the environment for what mlx-audio imports, once a process."""
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     os.environ["HF_HUB_CACHE"] = str(cache or Path(os.devnull) / "no-hub-cache")
     sys.modules.setdefault("sounddevice", None)  # type: ignore[arg-type]  # importing it fails: it opens sound libraries

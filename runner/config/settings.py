@@ -97,8 +97,8 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     )
     recogniser: str = Field(
         "",
-        description='what hears takes: "pocketsphinx" (coarse, English), "faster-whisper:small" (any size or folder); '
-        '"" = nothing',
+        description='what hears takes: "pocketsphinx" (coarse, English), "faster-whisper:small", '
+        '"mlx-audio:REPOSITORY"; "" = nothing',
     )
     takes_max_bytes: Bytes = Field(10_000_000_000, description="size above which old takes are deleted")
     unload_after_s: Seconds = Field(300, description="idle time before the engine exits and frees its memory")

@@ -115,6 +115,7 @@ def _model(instance: Instance) -> Found:
 def _recogniser(instance: Instance) -> Found:
     from models.listen.recognisers import check_installed
     from models.store.availability import Available, NotAvailable, availability, is_whisper
+    from models.store.catalog import FASTER_WHISPER
     from models.store.installed import resolve_model
     from models.store.shared_directory import resolve_models_dir
 
@@ -137,15 +138,17 @@ def _recogniser(instance: Instance) -> Found:
         return
     assert choice.folder is not None
     state = availability(choice.folder)
-    if isinstance(state, Available) and is_whisper(choice.folder):
+    is_right = is_whisper(choice.folder) or not wanted.startswith(FASTER_WHISPER)
+    if isinstance(state, Available) and is_right:
         yield OK, f"{wanted} listens, from {choice.folder}.", ""
     elif isinstance(state, NotAvailable) and not choice.is_local:
         large = f", {size(choice.entry.size_bytes)}," if choice.entry else ""
         message = f"{wanted} is not here yet{large} and is fetched when it is first needed."
         yield NOTE, message, f"`voicejobs models pull {shlex.quote(model)}` fetches it in advance."
     else:
-        message = f"the setting recogniser: {choice.folder} is no whole Whisper model for faster-whisper."
-        yield PROBLEM, message, "Name a size, such as faster-whisper:small, or copy what is missing into that folder."
+        kind = "Whisper model for faster-whisper" if wanted.startswith(FASTER_WHISPER) else "model"
+        message = f"the setting recogniser: {choice.folder} is no whole {kind}."
+        yield PROBLEM, message, "Name another, such as faster-whisper:small, or copy what is missing into that folder."
 
 
 def _pronunciations(instance: Instance) -> Found:

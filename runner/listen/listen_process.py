@@ -105,6 +105,7 @@ class ListenProcess:
                         finds_end=finds_end,
                     ),
                     waveform.size,
+                    weights_bytes=memory_bytes(ready) if ready else 0,
                 )
         except ListeningFailed:
             self._weights.forget(recogniser)
@@ -185,21 +186,21 @@ class ListenProcess:
     def __del__(self) -> None:
         self._end()  # a process does not outlive who would ask it
 
-    def _ask(self, question: Callable[[str], Request], samples: int) -> Message:
+    def _ask(self, question: Callable[[str], Request], samples: int, *, weights_bytes: int = 0) -> Message:
         """The answer to a question about so many samples; a process that ends over it is replaced once."""
         with self._turn:
             try:
-                answer = self._answered(question, samples)
+                answer = self._answered(question, samples, weights_bytes)
             except EngineFailure:
                 if self.is_closed:
                     raise
-                answer = self._answered(question, samples)
+                answer = self._answered(question, samples, weights_bytes)
             self._used_s = time.monotonic()
         if isinstance(answer, WorkFailed):
             raise ListeningFailed(answer.message, hint=answer.hint, code=answer.code)
         return answer
 
-    def _answered(self, question: Callable[[str], Request], samples: int) -> Message:
+    def _answered(self, question: Callable[[str], Request], samples: int, weights_bytes: int) -> Message:
         if self.is_closed:
             raise EngineFailure("The runner is stopping.")
         try:
@@ -207,7 +208,8 @@ class ListenProcess:
             pipe = self._started()
             pipe.send(question(f"listen-{self._asked}"))
             longest_s = LONGEST_S + LONGEST_PER_SECOND * samples / SAMPLE_RATE_HZ
-            return self._received(pipe, longest_s, LEAST_MEMORY_BYTES + MEMORY_PER_SAMPLE_BYTES * samples)
+            most_bytes = max(LEAST_MEMORY_BYTES, 2 * weights_bytes) + MEMORY_PER_SAMPLE_BYTES * samples
+            return self._received(pipe, longest_s, most_bytes)
         except BaseException:
             self._end()
             raise

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from models.errors import EngineFailure
 from models.listen.recognisers import check_installed, kind_of
+from models.store.catalog import FASTER_WHISPER
 from models.store.events import ModelEvent
 from registry.errors import InvalidInput, VoiceJobsError
 from runner.config.instance import Instance
@@ -37,10 +38,11 @@ def with_weights(recogniser: str, instance: Instance) -> str:
         offline=instance.settings.offline,
         on_event=_log,
     )
-    if found.folder is None or not is_whisper(found.folder):
+    kind = kind_of(recogniser)[0]
+    if kind == FASTER_WHISPER and (found.folder is None or not is_whisper(found.folder)):
         hint = "Name a size, such as faster-whisper:small, or a folder as of Systran/faster-whisper-small."
         raise InvalidInput(f"{found.folder or name} is no Whisper model for faster-whisper.", hint=hint)
-    return f"{kind_of(recogniser)[0]}:{found.folder}"
+    return f"{kind}:{found.folder}"
 
 
 def _log(event: ModelEvent) -> None:

@@ -7,6 +7,8 @@ import psutil
 import pytest
 import soundfile
 
+from tests.natural_speech import BREEZE
+from tests.natural_speech import spoken as speech
 from tests.patience import PATIENCE_S, wait_until
 from tests.regimes.test_native_end_to_end import Lab
 from tests.regimes.yard import engines_of, kill
@@ -26,6 +28,9 @@ JOBS = {
     "plain": f"{SPEAK}[sampling]\ntop_k = 5\n",
     "lock": f'kind = "lock"\nvoice = "elena"\nmodel = "dia"\naudio = "elena.wav"\ntranscript = "{TEXT}"\n',
     "cloned": f'kind = "synthesize"\nvoice = "elena"\ntext = "{TEXT}"\ninstruct = "whispering"\n',
+    "lock-outetts": f'kind = "lock"\nvoice = "ann"\nmodel = "lab/outetts"\naudio = "breeze.wav"\n'
+    f'transcript = "{BREEZE}"\n',
+    "profiled": SPEAK.replace("preset:default", "ann").replace('model = "lab/soprano"\n', ""),
     "by-soprano": SPEAK.replace("preset:default", "elena"),
 }
 
@@ -44,11 +49,12 @@ def lab_at(root, *, max_seconds=0.4):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    from tests.other_models import write_dia, write_soprano
+    from tests.other_models import write_dia, write_outetts, write_soprano
 
     def make(folder):
         write_soprano(folder / "lab_soprano")
         write_dia(folder)
+        write_outetts(folder)
 
     return shared_folder(tmp_path_factory, "other-models", make)
 
@@ -59,6 +65,7 @@ def spoken(models, tmp_path_factory):
     lab = lab_at(tmp_path_factory.mktemp("others") / "lab")
     lab.environment["VOICEJOBS_MODELS_DIR"] = str(models)
     soundfile.write(lab.inbox / "elena.wav", swept_tone(), 24_000)
+    soundfile.write(lab.inbox / "breeze.wav", speech(BREEZE), 24_000)
     for name, text in JOBS.items():
         lab.drop_text(name, text)
     lab.drain(timeout_s=2 * PATIENCE_S)
@@ -102,6 +109,12 @@ def test_a_recording_is_locked_and_speaks_again_with_its_companion_codec(spoken)
     assert receipts["lock"]["voice"]["name"] == "elena"
     assert receipts["cloned"]["status"] == "done"
     assert receipts["cloned"]["engine"]["family"] == "dia"
+
+
+def test_a_lock_for_outetts_makes_a_speaker_profile_and_speaks_with_it(spoken):
+    receipts = spoken.receipts()
+    assert (receipts["lock-outetts"]["status"], receipts["profiled"]["status"]) == ("done", "done")
+    assert receipts["profiled"]["engine"]["family"] == "outetts"
 
 
 def test_a_killed_engine_costs_no_line(models, tmp_path):
