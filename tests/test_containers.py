@@ -1,6 +1,7 @@
 """The Containerfile and the compose example: what they copy, install, set and start exists, and fits together."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -45,7 +46,7 @@ def test_the_image_holds_everything_that_is_installed():
     assert all((ROOT / source).exists() for source in copied)
     packages = {pattern.rstrip("*") for pattern in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
     assert packages <= copied and {"pyproject.toml", PROJECT["project"]["readme"]} <= copied
-    ignored = (ROOT / ".containerignore").read_text(encoding="utf-8").splitlines()
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {f"!{source}" for source in copied} <= set(ignored)
 
 
@@ -97,3 +98,31 @@ def test_what_is_copied_can_be_installed_and_runs(tmp_path):
     )  # fmt: skip
     assert PROJECT["project"]["version"] in shown.stdout
     assert Path(target, "runner").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_what_the_image_installs_runs_from_the_copied_files_alone(tmp_path):
+    folder = tmp_path / "image"
+    folder.mkdir()
+    for rest in all_of("COPY"):
+        *sources, _ = rest.split()
+        for source in sources:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, folder)
+    subprocess.run([sys.executable, "-m", "venv", "venv"], cwd=tmp_path, check=True)
+    programs = tmp_path / "venv" / "bin"
+    environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    install = next(step for step in all_of("RUN") if step.startswith("pip install"))
+    assert (
+        subprocess.run(install, shell=True, cwd=folder, env={**os.environ, **environment}, check=False).returncode == 0
+    )
+    shutil.rmtree(folder)  # the image has it; what is installed must not need it
+    root = tmp_path / "voices"
+    for arguments in (["init", str(root)], ["--root", str(root), "serve", "--help"], ["--root", str(root), "status"]):
+        done = subprocess.run(
+            ["voicejobs", *arguments], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from runner.serve.ledger_watch import Waiter
 from runner.serve.openai.audio_encoder import Samples
 
 PIECE_SAMPLES = SAMPLE_RATE_HZ // 2  # all that is held for a client that reads slowly
+HELD_OPEN_SAMPLES = 60 * SAMPLE_RATE_HZ
 LOOK_S = 0.2  # between two looks at the ledger that nothing has called for
 READY = (LineStatus.TAKEN, LineStatus.PUBLISHED)
 # Errors of a job → the parameter that is to blame, OpenAI's code and the status.
@@ -139,20 +141,27 @@ class JobSound:
         if not line.request.is_pause:
             assert line.result is not None
             if line.result["samples"] > self._heard:
-                async for piece in self._take(line.result["audio_sha256"]):
+                async for piece in self._take(line.result["audio_sha256"], line.result["samples"]):
                     yield piece
         rest = pause_samples(line.request.pause_after_s)
         while rest > 0:
             yield np.zeros(min(rest, PIECE_SAMPLES), np.int16)
             rest -= PIECE_SAMPLES
 
-    async def _take(self, audio_sha256: str) -> AsyncIterator[Samples]:
+    async def _take(self, audio_sha256: str, samples: int) -> AsyncIterator[Samples]:
         path = await self.context.in_thread(lambda: self.context.takes.audio.whole(audio_sha256))
-        start = self._heard
-        _, blocks = await self.context.in_thread(lambda: stored_blocks(path, start=start, block_frames=PIECE_SAMPLES))
-        pieces = map(as_integers, blocks)
+        pieces = _stored_pieces(path, start=self._heard, stop=samples)
         while (piece := await self.context.in_thread(lambda: next(pieces, None))) is not None:
             yield piece
+
+
+def _stored_pieces(path: Path, *, start: int, stop: int) -> Iterator[Samples]:
+    """Sound of a stored take, piece by piece; between two pieces of a short one no decoder is held."""
+    if stop > HELD_OPEN_SAMPLES:  # finding a place in it takes long
+        yield from map(as_integers, stored_blocks(path, start=start, block_frames=PIECE_SAMPLES)[1])
+        return
+    for at in range(start, stop, PIECE_SAMPLES):
+        yield as_integers(next(stored_blocks(path, start=at, block_frames=PIECE_SAMPLES)[1], NOTHING))
 
 
 def as_integers(waveform: Waveform) -> Samples:
