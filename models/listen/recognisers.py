@@ -48,6 +48,7 @@ WHISPER_CODES = (
     "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
     "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue"
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a model may write any byte, and people's terminals obey some
 _VARIANT = re.compile(r"\(\d+\)$")  # `read(2)`: the second pronunciation
 
 
@@ -216,8 +217,10 @@ class FasterWhisper:
 def _whisper_words(segments: Iterable[Any]) -> Iterator[HeardWord]:
     for segment in segments:
         for word in segment.words or ():
+            if not (text := _CONTROL.sub("", word.word).strip()):
+                continue
             yield HeardWord(
-                text=word.word.strip(),
+                text=text,
                 start_s=round(float(word.start), 3),
                 end_s=round(float(word.end), 3),
                 confidence=round(float(word.probability), 3),

@@ -7,9 +7,10 @@ it is called in a thread.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -47,11 +48,23 @@ class Transcriber:
     listen: ListenProcess
     folder: Path  # for the samples of a recording while it is heard
 
-    def heard(self, path: Path, *, recogniser: str, language: str, stopped: threading.Event) -> HeardRecording:
-        """The words in a file. Raises InvalidReferenceAudio, EngineFailure and StorageError, this one when stopped."""
+    def heard(
+        self,
+        path: Path,
+        *,
+        recogniser: str,
+        language: str,
+        stopped: threading.Event,
+        on_progress: Callable[[float, float], None] = lambda _heard_s, _total_s: None,
+    ) -> HeardRecording:
+        """The words in a file; `on_progress` is told how many seconds of how many have been heard.
+
+        Raises InvalidReferenceAudio, EngineFailure and StorageError, this one when stopped.
+        """
         words: list[HeardWord] = []
         used, samples = "", 0
         with self._decoded(path, stopped) as (file, said):
+            total_s = os.fstat(file.fileno()).st_size / SAMPLE_BYTES / SAMPLE_RATE_HZ
             for piece in _pieces(file):
                 if stopped.is_set():
                     raise _given_up(path)
@@ -62,6 +75,7 @@ class Transcriber:
                     for word in heard.words
                 ]
                 used, samples = heard.recogniser, samples + piece.size
+                on_progress(samples / SAMPLE_RATE_HZ, total_s)
                 if heard.words and language == AUTO:
                     language = heard.language  # one recording is in one language
         duration_s = round(samples / SAMPLE_RATE_HZ, 3)

@@ -192,6 +192,8 @@ def _note(listed: ListedJob, waits: Waits) -> str:
         return reachable(redact(wait.text))
     if is_finishing(listed.job, listed.lines):
         return FINISHING
+    if listed.job.status == JobStatus.RUNNING and (doing := listed.job.facts.get("progress")):
+        return str(doing)
     warnings = counted(len(listed.job.warnings), "warning") if listed.job.warnings else ""
     return reachable("; ".join(part for part in (_error_text(listed.job.error), warnings) if part))
 

@@ -24,6 +24,7 @@ from runner.listen.transcriber import HeardRecording, Transcriber
 from runner.outbox.outbox import sha256_hex
 from runner.outbox.receipt import heard_entry
 from runner.outbox.transcript import transcript_files
+from runner.text_format import span
 from runner.worker.context import Context
 from runner.worker.events import Events, JobDelayed, OutcomesCommitted
 from runner.worker.job_guard import for_job
@@ -36,7 +37,23 @@ NOTHING_HEARD = "No word was heard in the recording: is it silent, or in another
 class _Hearing:
     job: Job
     future: Future[HeardRecording]
-    stopped: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event
+    progress: _Progress
+    told: str = ""  # of the progress, in the ledger
+
+
+@dataclass
+class _Progress:
+    """How much of a recording has been heard; its thread writes it."""
+
+    heard_s: float = 0.0
+    total_s: float = 0.0
+
+    def note(self, heard_s: float, total_s: float) -> None:
+        self.heard_s, self.total_s = heard_s, total_s
+
+    def __str__(self) -> str:
+        return f"{span(self.heard_s)} of {span(self.total_s)} heard" if self.total_s else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +80,16 @@ class TranscribeJobs:
         language = canonical_language(spec.language or settings.language)
         check_language(recogniser, language)
         started = jobs.start(session, job, model=None, now_s=self.context.clock())
-        stopped = threading.Event()
+        stopped, progress = threading.Event(), _Progress()
         future = self._pool.submit(
-            self.transcriber.heard, folder / spec.audio, recogniser=recogniser, language=language, stopped=stopped
+            self.transcriber.heard,
+            folder / spec.audio,
+            recogniser=recogniser,
+            language=language,
+            stopped=stopped,
+            on_progress=progress.note,
         )
-        self._hearings[job.id] = _Hearing(started, future, stopped)
+        self._hearings[job.id] = _Hearing(started, future, stopped, progress)
         future.add_done_callback(lambda _: self.wake())
 
     def drop(self, job_id: int) -> None:
@@ -87,7 +109,8 @@ class TranscribeJobs:
         self._pool.shutdown(cancel_futures=True)
 
     def tick(self) -> None:
-        """End the jobs whose recordings were heard."""
+        """End the jobs whose recordings were heard, and note how far the others are."""
+        self._note_progress()
         for hearing in [hearing for hearing in self._hearings.values() if hearing.future.done()]:
             del self._hearings[hearing.job.id]
             with for_job(hearing.job.id):
@@ -103,6 +126,15 @@ class TranscribeJobs:
                     else:
                         self._fail(hearing.job, error)
 
+    def _note_progress(self) -> None:
+        news = [hearing for hearing in self._hearings.values() if str(hearing.progress) != hearing.told]
+        if not news:
+            return
+        with self.context.database.write() as session:
+            for hearing in news:
+                hearing.told = str(hearing.progress)
+                jobs.note_facts(session, hearing.job.id, progress=hearing.told)
+
     def _finish(self, job: Job, recording: HeardRecording) -> None:
         heard = recording.heard
         files = transcript_files(heard.words)
@@ -113,6 +145,7 @@ class TranscribeJobs:
                 for name, content in files.items()
             ],
             "heard": heard_entry(heard),
+            "progress": "",
         }
         warnings = [*recording.said, *([] if heard.words else [NOTHING_HEARD])]
         with self.context.database.write() as session:

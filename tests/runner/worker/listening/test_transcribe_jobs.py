@@ -55,6 +55,31 @@ def test_a_recording_of_several_pieces_has_the_times_of_the_whole(listening_benc
     assert list(bench.instance.spool_dir.iterdir()) == []
 
 
+def test_how_much_of_a_long_recording_was_heard_is_shown_while_it_runs(listening_bench, monkeypatch):
+    monkeypatch.setattr("runner.listen.transcriber.PIECE_S", 6.0)
+    bench = listening_bench()
+    drop(bench, memo())
+    while not bench.worker.transcribes:
+        bench.tick_without_rest()
+    (hearing,) = bench.worker.transcribes._hearings.values()
+    hearing.progress.note(60.0, 7200.0)
+    bench.tick_without_rest()
+    assert note_of(bench) == "60 s of 2 h heard"
+    bench.run()
+    assert str(hearing.progress).endswith(" heard")
+    assert note_of(bench) == ""
+
+
+def note_of(bench):
+    from registry.jobs.lists import list_jobs
+    from runner.cli.commands.jobs import _note
+    from runner.outbox.waits_file import Waits
+
+    with bench.context.database.read() as session:
+        (listed,) = list_jobs(session)
+    return _note(listed, Waits())
+
+
 def test_silence_is_no_error_and_has_no_words(listening_bench):
     bench = listening_bench()
     drop(bench, silence(2))
