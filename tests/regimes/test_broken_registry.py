@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 
+from registry.durable_files import is_locked
 from registry.storage.database import Database
 from registry.upkeep.restore import restore
 from runner.cli.program import run_command
 from tests.patience import PATIENCE_S, wait_until
-from tests.regimes.yard import Yard, texts
+from tests.regimes.test_many_runners import OTHER_RUNNER_ACTIVE
+from tests.regimes.yard import Yard, kill, texts
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +107,36 @@ def test_a_database_taken_from_a_running_daemon_is_saved(yard, take_away):
     assert run_command(["--root", str(yard.root), "voices", "list"]) == (
         0 if take_away is rename_another_over_it else 3
     )
+
+
+def test_a_lock_and_a_log_that_lost_their_names_are_there_again_while_the_daemon_goes_on(yard):
+    daemon = yard.start()
+    yard.drop("second", lines=texts(1))
+    wait_until(lambda: "second" in yard.receipts())
+    lock = yard.state_dir / "runner.lock"
+    lock.with_suffix(".new").touch()
+    lock.with_suffix(".new").rename(lock)
+    shutil.rmtree(yard.state_dir / "logs")
+    wait_until(lambda: is_locked(lock), what="a lock under its name")
+    assert yard.drain() == OTHER_RUNNER_ACTIVE
+    yard.drop("third", lines=texts(1, start=7))
+    wait_until(lambda: "third" in yard.receipts())
+    wait_until(lambda: "third" in (yard.state_dir / "logs" / "runner.log").read_text(), what="a log of it")
+    assert daemon.poll() is None
+    kill(daemon)
+
+
+def test_an_inbox_has_one_runner_also_when_two_instances_name_it(yard, tmp_path):
+    daemon = yard.start()
+    other = Yard(tmp_path / "other")
+    with (other.root / "voicejobs.toml").open("a") as settings:
+        settings.write(f'inbox = "{yard.inbox}"\n')
+    yard.drop("second", lines=texts(1))
+    wait_until(lambda: "second" in yard.receipts())
+    assert other.drain() == OTHER_RUNNER_ACTIVE
+    assert f"works on the inbox {yard.inbox}" in other.errors.read_text()
+    assert other.receipts() == {}
+    kill(daemon)
 
 
 @pytest.mark.usefixtures("yard")

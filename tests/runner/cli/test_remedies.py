@@ -82,3 +82,24 @@ def test_a_version_in_use_is_removed_after_what_the_hint_says(capsys):
     for words in [words for words in printed_by(capsys, "voices", "rm", "elena@1") if "elena@N" not in words]:
         assert run_command(words) == OK, words
     assert run_command(["voices", "rm", "elena@1"]) == OK
+
+
+def file_in_its_place(path: Path) -> None:
+    path.write_bytes(b"noise")
+
+
+def link_to_nowhere(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("replace", [file_in_its_place, link_to_nowhere])
+def test_a_restore_that_something_is_in_the_way_of_says_so_and_works_when_it_is_moved(worked, replace, capsys):
+    objects = worked / ".voicejobs" / "objects"
+    shutil.rmtree(objects)
+    replace(objects)
+    assert run_command(["restore", "--replace", "good.backup"]) == NEEDS_ACTION
+    said = capsys.readouterr().err
+    assert str(objects) in said and "move it away" in said
+    objects.rename(objects.with_suffix(".moved"))
+    assert run_command(["restore", "--replace", "good.backup"]) == OK
+    assert run_command(["voices", "fsck"]) == OK

@@ -143,6 +143,15 @@ def test_a_trial_speaks_a_sentence_in_a_process_of_its_own(instance, monkeypatch
     assert (trial.problem, trial.duration_s > 1) == ("", True)
 
 
+@pytest.mark.parametrize("opener", ["open_engine", "open_at_once"])
+def test_an_engine_that_dies_in_a_trial_is_a_problem_with_a_remedy(instance, monkeypatch, opener):
+    monkeypatch.setenv("VOICEJOBS_TEST_ENGINES", "1")
+    dying = Instance(instance.root, Settings(model=f"tests.engines.dying:{opener}", min_free_bytes=1))
+    ((severity, message, remedy),) = engine_checks.ENGINE_CHECKS["model-speaks"][1](dying)
+    assert severity == "problem" and "does not speak: The engine" in message and "SIGABRT" in message
+    assert remedy
+
+
 def test_a_trial_of_a_model_that_is_not_here_downloads_nothing(instance):
     trial = speak_once(instance, "qwen3-tts-0.6b-base")
     assert trial.not_here
