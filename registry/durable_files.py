@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -233,9 +234,18 @@ def make_folder_durably(folder: Path) -> None:
         fsync_folder(part.parent)
 
 
+def open_regular(path: Path) -> IO[bytes]:
+    """A regular file, opened for reading. Raises OSError for anything else: a pipe without a writer would block."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ENXIO, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, as lower-case hex; the file is read in pieces."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return sha256_of_stream(file)
 
 
@@ -266,7 +276,7 @@ class FileLock:
         A shared lock needs no right to write to a file that is there.
         """
         access = os.O_RDONLY if shared else os.O_RDWR
-        descriptor = os.open(self.path, access | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self.path, access | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
         operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
             fcntl.flock(descriptor, operation)
@@ -317,7 +327,8 @@ class FileLock:
     def holder(self) -> dict[str, Any] | None:
         """Who last took the lock exclusively, `{"pid", "host"}`; None when the file says nothing readable."""
         try:
-            owner = json.loads(self.path.read_text(encoding="utf-8"))
+            with open_regular(self.path) as file:
+                owner = json.loads(file.read())
         except (OSError, ValueError):
             return None  # absent, empty or half-written: nobody to name, which is an answer
         return owner if isinstance(owner, dict) else None

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
-IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 
 
 class VoiceJobsError(Exception):

@@ -141,6 +141,12 @@ def changed_object(root: Path) -> None:
         path.write_bytes(b"changed")
 
 
+def pipes_for_objects(root: Path) -> None:
+    for path in (state(root) / "objects").glob("*/*"):
+        path.unlink()
+        os.mkfifo(path)
+
+
 def noise_in_models(root: Path) -> None:
     for name in ("config.json", "model.safetensors", ".voicejobs.json", "generation_config.json"):
         (root / "models" / MODEL / name).write_bytes(b"\xff\xfe{[")
@@ -166,9 +172,12 @@ BROKEN = {
     "database-with-impossible-rows": Broken("database", executed("UPDATE job SET spec_json = '[', status = 'singing'")),
     "write-ahead-log-folder": Broken("inside", replaced_by(Path.mkdir, ".voicejobs/registry.sqlite-wal")),
     "registry-id-noise": Broken("", replaced_by(noise, ".voicejobs/registry.id")),
+    "registry-id-pipe": Broken("inside", replaced_by(os.mkfifo, ".voicejobs/registry.id")),
+    "root-id-pipe": Broken("inside", replaced_by(os.mkfifo, ROOT_MARK)),
     "root-id-folder": Broken("inside", replaced_by(Path.mkdir, ROOT_MARK)),
     "objects-lost": Broken("objects", lost_objects),
     "objects-changed": Broken("", changed_object),
+    "objects-pipes": Broken("", pipes_for_objects),
     "objects-file": Broken("inside", replaced_by(noise, ".voicejobs/objects")),
     "takes-file": Broken("inside", replaced_by(noise, ".voicejobs/takes")),
     "state-folder-gone": Broken("database", replaced_by(nothing, ".voicejobs")),

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.durable_files import write_durably
+from registry.durable_files import open_regular, write_durably
 from registry.errors import DamagedData, RegistryLost
 
 ROOT_MARK = ".voicejobs-id"  # in the instance's root: {"id", "backup"}
@@ -31,7 +31,7 @@ def id_beside(database: Path) -> Path:
 def read_mark(path: Path) -> dict[str, Any]:
     """Content of an id file; empty when it is absent or says nothing readable."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = json.loads(file.read(MARK_LIMIT_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -21,6 +21,7 @@ from registry.durable_files import (
     fsync_folder,
     held_lock,
     make_folder_durably,
+    open_regular,
     sha256_of,
     temporary_beside,
     this_writer,
@@ -144,7 +145,8 @@ class ObjectStore:
         """The bytes, checked. Raises ObjectMissing, ObjectDamaged or another StorageError."""
         path = self.path(sha256)
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
         except FileNotFoundError:
             raise ObjectMissing(sha256, path) from None
         except OSError as error:
