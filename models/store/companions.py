@@ -7,17 +7,38 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from models.store.availability import Available, Partial, availability, read_config
-from models.store.families import NATIVE, Companion, Family, companions_of, family_of
+from models.store.families import NATIVE, ONLY_VOICE, Companion, Family, companions_of, family_of
 from models.store.shared_directory import slug_of
+
+VOICE_FILES = (".safetensors", ".npz", ".json", ".wav")
 
 
 def family_in(folder: Path, *, model_id: str = "") -> Family | None:
     """The family of the model in a folder; None for Qwen3-TTS, and where the table knows none."""
     return family_of(read_config(folder), model_id or folder.name)
+
+
+def presets_in(folder: Path, family: Family) -> tuple[str, ...]:
+    """Voices that a model of this family brings along, as far as its files name them."""
+    if family.presets or "presets" not in family.abilities:
+        return family.presets
+    named = {path.stem for place in ("voices", "prompts") for path in _files_in(folder / place)}
+    if not named and not family.names_voices:
+        return (ONLY_VOICE,)
+    if (archive := folder / "voices.npz").is_file():
+        with zipfile.ZipFile(archive) as names:
+            named |= {name.removesuffix(".npy") for name in names.namelist()}
+    return tuple(sorted(named))
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (path for path in folder.iterdir() if path.suffix in VOICE_FILES)
 
 
 def speaks_by_mlx_audio(folder: Path, *, model_id: str = "") -> bool:

@@ -42,6 +42,7 @@ class Family:
     types: tuple[str, ...] = ()  # further values of `model_type` in its configs
     abilities: tuple[str, ...] = ()  # of "clone", "presets", "instruct"
     presets: tuple[str, ...] = ()  # those that no file of the model names
+    names_voices: bool = False  # it speaks with none but those that its files name
     voice_argument: str = "voice"  # of `generate`, which takes the preset
     languages: tuple[str, ...] = ()  # canonical names; () where it takes any, or nobody says
     language_codes: Mapping[str, str] | None = None  # for `lang_code`; None: ISO 639-1
@@ -69,6 +70,7 @@ SNAC = Companion("mlx-community/snac_24khz")
 FAMILIES: tuple[Family, ...] = (
     Family(
         name="kokoro",
+        names_voices=True,
         abilities=("presets",),
         languages=tuple(sorted(KOKORO_CODES)),
         language_codes=KOKORO_CODES,
@@ -77,6 +79,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="kitten_tts",
+        names_voices=True,
         types=("kitten",),
         abilities=("presets",),
         languages=("english",),
@@ -108,6 +111,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="sesame",
+        names_voices=True,
         types=("csm", "marvis"),
         abilities=("clone", "presets"),
         languages=("english",),

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from models.engine_kinds import kind_of_model
+from models.engine_kinds import MLX_AUDIO, kind_of_model
 from models.errors import UnknownModel
 from models.store.catalog import LANGUAGES as QWEN3_TTS_LANGUAGES
-from models.store.catalog import kind_of
+from models.store.catalog import entry_named, kind_of
+from models.store.families import Family
+from models.store.installed import ResolvedModel
 from registry.errors import VoiceJobsError
 from registry.storage.session import Session
 from registry.voices.lookup import list_voices, resolve
@@ -112,11 +114,16 @@ def _offer(instance: Instance, model: str) -> tuple[tuple[str, ...], tuple[str, 
         offered = kind.own_presets(further_voices(kind, instance))
         return (offered if kind.has_own_presets else PRESET_NAMES), languages_of(model)
     from models.store.availability import read_config
+    from models.store.companions import presets_in
     from models.store.installed import resolve_model
     from models.store.shared_directory import resolve_models_dir
 
     directory = resolve_models_dir(configured=instance.models_dir)
     found = resolve_model(model, directory=directory, ability=PRESETS, offline=instance.settings.offline)
+    if kind == MLX_AUDIO:
+        if found.folder is None or (family := _family(found)) is None:
+            return (), ()  # what it has is known once it is loaded
+        return presets_in(found.folder, family), family.languages
     config = read_config(found.folder) if found.folder is not None else None
     if "presets" not in kind_of(config, found.entry).abilities:
         return (), ()
@@ -125,9 +132,21 @@ def _offer(instance: Instance, model: str) -> tuple[tuple[str, ...], tuple[str, 
     return (tuple(map(str, own)) if isinstance(own, dict) else PRESET_NAMES), languages_of(model)
 
 
+def _family(found: ResolvedModel) -> Family | None:
+    """The family of a model that mlx-audio speaks with, where the table has it."""
+    from models.store.companions import family_in
+
+    if found.entry is not None:
+        return found.entry.family
+    return None if found.folder is None else family_in(found.folder, model_id=found.id)
+
+
 def languages_of(model: str) -> tuple[str, ...]:
     """Languages that a model speaks, as far as that is known without loading it."""
     kind = kind_of_model(model)
     if not kind.has_weights:
         return kind.spoken_languages()
+    if kind == MLX_AUDIO:
+        entry = entry_named(model)
+        return entry.family.languages if entry is not None and entry.family is not None else ()
     return QWEN3_TTS_LANGUAGES

@@ -7,6 +7,7 @@ import pytest
 from models.engine_kinds import kind_of_model
 from models.store.availability import Available, Partial, availability
 from models.store.catalog import CATALOG, entry_named, kind_of
+from models.store.companions import presets_in
 from models.store.families import FAMILIES, companions_of, family_named, family_of
 from models.store.hub_cache import hub_folder, link_hub_cache
 from models.store.installed import list_models, resolve_model
@@ -115,3 +116,15 @@ def test_a_hub_cache_has_each_model_of_the_directory_and_follows_it(directory, t
     assert hub_folder(cache, "lab/other") is None
     moved = other_family(tmp_path / "elsewhere" / "lab_dia", model_type="dia")
     assert hub_folder(link_hub_cache(cache, moved.parent), "lab/dia").resolve() == moved
+
+
+def test_the_presets_of_a_model_are_those_that_its_files_name(directory):
+    kokoro = other_family(directory / "lab_kokoro")
+    assert presets_in(kokoro, family_named("kokoro")) == ()
+    (kokoro / "voices").mkdir()
+    weights(kokoro / "voices" / "af_heart.safetensors")
+    (kokoro / "voices" / "am_adam.pt").write_bytes(b"pickled")
+    assert presets_in(kokoro, family_named("kokoro")) == ("af_heart",)
+    assert presets_in(kokoro, family_named("soprano")) == ("default",)
+    assert presets_in(kokoro, family_named("spark")) == ("female", "male")
+    assert presets_in(kokoro, family_named("indextts")) == ()
