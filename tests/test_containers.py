@@ -121,7 +121,11 @@ def test_what_the_image_installs_runs_from_the_copied_files_alone(tmp_path):
     )
     shutil.rmtree(folder)  # the image has it; what is installed must not need it
     root = tmp_path / "voices"
-    for arguments in (["init", str(root)], ["--root", str(root), "serve", "--help"], ["--root", str(root), "status"]):
+    for arguments in (
+        ["init", str(root)],
+        ["--root", str(root), "serve", "--help"],
+        ["--root", str(root), "jobs", "list"],
+    ):
         done = subprocess.run(
             ["voicejobs", *arguments], cwd=tmp_path, env=environment, capture_output=True, check=False
         )
