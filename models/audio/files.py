@@ -19,7 +19,7 @@ import soundfile
 import soxr
 
 from models.audio.mending import mixed
-from models.audio.wave_header import kind_of, with_true_lengths
+from models.audio.wave_header import kind_of, with_true_lengths, with_usual_chunks
 from models.errors import InvalidReferenceAudio
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.errors import DamagedData
@@ -31,6 +31,20 @@ SOURCE_RATES_HZ = range(1_000, 768_001)
 MAX_SAMPLES = 48_000_000  # of all channels of a recording that is mended: two minutes of stereo at 192 kHz
 BLOCK_FRAMES = 1 << 16
 UNKNOWN_FRAMES = 1 << 40  # a length that libsndfile does not know is a huge number
+BAD_NUMBERS = "its header has an impossible sample rate, number of channels or length"
+CAUSES = {  # libsndfile's words that name its own insides, or something that is not so
+    "Internal error : SF_INFO struct incomplete": BAD_NUMBERS,
+    "Unspecified internal error": "it is damaged",
+    "Error : flac decoder lost sync": "it is damaged, or was cut short",
+    "File does not exist or is not a regular file (possibly a pipe?)": "Format not recognised",
+}
+
+
+class _ForwardSound(soundfile.SoundFile):  # type: ignore[misc]
+    """A file read from beginning to end: a FLAC stream without a length in its header refuses every seek to its end."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +120,10 @@ class _Sound:
     def of(
         cls, content: bytes, *, name: str, max_duration_s: float, mends: bool, most_samples: int | None = MAX_SAMPLES
     ) -> _Sound:
-        content, missing = with_true_lengths(content)
+        content, missing = with_true_lengths(with_usual_chunks(content))
         said: tuple[str, ...] = ()
         weights: Waveform | None = None
-        with _refusals(content, name), soundfile.SoundFile(io.BytesIO(content)) as file:
+        with _refusals(content, name), _ForwardSound(io.BytesIO(content)) as file:
             facts = _checked_facts(file, name=name, max_duration_s=max_duration_s)
             limit = int(max_duration_s * facts.sample_rate_hz) + 1
             if mends and most_samples is not None:
@@ -123,7 +137,7 @@ class _Sound:
     def blocks(self) -> Iterator[Waveform]:
         """Blocks `(n,)`, at the file's own rate."""
         frames = 0
-        with _refusals(self.content, self.name), soundfile.SoundFile(io.BytesIO(self.content)) as file:
+        with _refusals(self.content, self.name), _ForwardSound(io.BytesIO(self.content)) as file:
             for block in _blocks(file, max_frames=self.limit):
                 if not np.isfinite(block).all():
                     raise InvalidReferenceAudio(f"{self.name} holds samples that are not finite numbers.")
@@ -141,7 +155,8 @@ def _refusals(content: bytes, name: str) -> Iterator[None]:
     try:
         yield
     except (soundfile.SoundFileError, TypeError, RuntimeError) as error:  # TypeError: headerless "RAW" files
-        cause = str(getattr(error, "error_string", error)).rstrip(".")  # else it names a Python object
+        told = str(getattr(error, "error_string", error)).rstrip(".")  # else it names a Python object
+        cause = CAUSES.get(told, told)
         kind, hint = kind_of(content)
         fact = f"{name} is {kind}" if kind else f"{name} is not audio that can be read ({cause})"
         raise InvalidReferenceAudio(f"{fact}.", hint=hint) from error

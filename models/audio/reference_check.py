@@ -48,7 +48,8 @@ def read_reference(
     waveform, facts = decode_audio(content, name=name, max_duration_s=LONGEST_DECODED_S, mends=True)
     waveform, offset = without_offset(waveform)
     waveform, scaled = within_full_scale(waveform)
-    no_speech = _no_speech(waveform, offset)
+    is_long_enough = waveform.size >= SHORTEST_S * SAMPLE_RATE_HZ  # else its length is what is said of it
+    no_speech = _no_speech(waveform, offset) if is_long_enough else None
     if no_speech is not None and must_speak:
         raise no_speech
     waveform, trimmed = without_long_silence(waveform)
@@ -72,7 +73,7 @@ def _no_speech(waveform: Waveform, offset: float) -> InvalidReferenceAudio | Non
         hint = "Was the microphone muted? Check it, or the file."
         return InvalidReferenceAudio(f"{aside} recording is silent: {level}.", hint=hint)
     change_db = level_change_db(waveform)
-    if waveform.size >= SHORTEST_S * SAMPLE_RATE_HZ and change_db < LEAST_CHANGE_DB:
+    if change_db < LEAST_CHANGE_DB:
         return InvalidReferenceAudio(
             f"{aside} recording holds no speech: its level hardly changes ({change_db:.1f} dB), as of hum or noise.",
             hint="Listen to it; record somebody who speaks.",

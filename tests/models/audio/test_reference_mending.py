@@ -93,6 +93,50 @@ def test_a_length_that_was_never_filled_in_is_counted(tmp_path, announced):
     assert said == ()
 
 
+def chunk(name, content, *, padded=True):
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2 if padded else 0)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("data", "fmt "), ("note", "fmt ", "data"), ("fmt ", "note", "data"), ("note", "data", "fmt ")],
+    ids="+".join,
+)
+def test_a_wave_file_is_read_whatever_the_order_and_padding_of_its_chunks(tmp_path, order):
+    content = a_file(tmp_path, speech()).read_bytes()
+    chunks = {
+        "fmt ": content[12:36],
+        "data": content[36:],
+        "note": chunk(b"LIST", b"INFOICMT\x03\0\0\0abc", padded=False),
+    }
+    body = b"WAVE" + b"".join(chunks[name] for name in order)
+    mended, _ = decode_audio(chunk(b"RIFF", body))
+    assert np.array_equal(mended, decode_audio(content)[0])
+
+
+def test_a_flac_stream_without_a_length_is_read_to_its_end(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speech(), RATE_HZ)
+    content = bytearray(path.read_bytes())
+    whole, _ = decode_audio(bytes(content))
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    assert np.array_equal(decode_audio(bytes(content))[0], whole)
+
+
+@pytest.mark.parametrize("at_and_value", [(24, 0), (24, 4_000_000_000)], ids=["0 Hz", "4 GHz"])
+def test_a_header_with_an_impossible_rate_is_named(tmp_path, at_and_value):
+    content = bytearray(a_file(tmp_path, speech()).read_bytes())
+    struct.pack_into("<I", content, *at_and_value)
+    with pytest.raises(InvalidReferenceAudio, match="its header has an impossible sample rate"):
+        decode_audio(bytes(content))
+
+
+def test_one_sample_is_called_too_short_and_not_silent(tmp_path):
+    with pytest.raises(InvalidReferenceAudio, match=r"lasts 0\.0 s; 1 to 60 s can be used"):
+        read(a_file(tmp_path, np.full(1, 0.5)))
+
+
 def test_a_file_that_was_cut_short_is_named_as_such(tmp_path):
     path = a_file(tmp_path, speech(6))
     path.write_bytes(path.read_bytes()[: 44 + 2 * RATE_HZ * 3 // 2])
@@ -109,6 +153,7 @@ def test_a_file_that_was_cut_short_is_named_as_such(tmp_path):
         (b'{"error": "not found"}', "text file"),
         (b"", "empty file"),
         (bytes(4096), "zero bytes"),
+        ("What was said, in a text.\n".encode("utf-16"), "text file"),
     ],
 )
 def test_what_is_no_audio_is_named(tmp_path, content, fact):
