@@ -55,7 +55,8 @@ LAYERS = {
         "jobfile",
         "inbox script",
         "outbox scheduling",
-        "submission engine master hooks",
+        "engine master hooks",
+        "submission",
         "cluster listen",
         "worker",
         "doctor serve services",  # the commands of `cli` start them

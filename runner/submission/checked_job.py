@@ -121,6 +121,7 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         texts = texts_of(job)
         audio_format_of(job.spec, instance.settings).check()
         check_named_models(job.spec, texts, instance=instance)
+        said_of_recording = _recording_warnings(job)
     except JobFileInvalid as error:
         shown = (
             Path(name, error.file_name)
@@ -136,6 +137,7 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
     models = models_of(job.spec, texts, instance=instance)
     warnings = [
         *_warnings_about_hearing(job.spec, instance),
+        *said_of_recording,
         *(texts.warnings() if texts is not None else ()),
         *warnings_about_instructions(job.spec, texts, models, instance=instance),
     ]
@@ -153,6 +155,15 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         audio_s=None if audio_s is None else round(audio_s, 1),
         render_s=None if audio_s is None else render_s_of(models, audio_s, instance=instance),
     )
+
+
+def _recording_warnings(job: JobOnDisk) -> tuple[str, ...]:
+    """What is said of a lock's recording. Raises InvalidReferenceAudio."""
+    if not isinstance(job.spec, LockSpec):
+        return ()
+    from runner.submission.recording_verdict import recording_warnings  # it loads NumPy, which other jobs do not need
+
+    return recording_warnings(job.spec, folder=job.folder)
 
 
 def _ears(spec: JobSpec, instance: Instance) -> Iterator[str]:

@@ -6,9 +6,12 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from runner.exit_codes import FAILED, NEEDS_ACTION, OK, USAGE
+from tests.models.audio.test_reference_mending import speech
 from tests.runner.cli.test_commands import root, run, write
 from tests.runner.worker.bench import Bench, design, speak
 
@@ -155,3 +158,28 @@ def test_what_waits_is_expected_to_take_a_while_and_nothing_runs_without_a_runne
     assert (found["job"], found["status"]) == ("b", "running")
     assert found["time_left_s"] is not None
     assert "paused" in run("jobs", "list")[1]
+
+
+LOCK = 'kind = "lock"\nvoice = "e"\naudio = "a.wav"\ntranscript = "The quick brown fox jumps over the lazy dog."\n'
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [(np.zeros(72_000), "is silent"), (np.full(1, 0.5), "lasts 0.0 s"), (np.full(72_000, np.nan), "not finite")],
+    ids=["silence", "one sample", "not a number"],
+)
+def test_check_refuses_a_recording_in_the_words_of_the_run(root, run, samples, said):
+    file = write(root, "jobs/mine.toml", LOCK)
+    soundfile.write(file.parent / "a.wav", samples.astype(np.float32), 24_000, subtype="FLOAT")
+    code, _, err = run("check", str(file))
+    assert (code, said in err) == (FAILED, True)
+    run("submit", "--wait", str(file))
+    error = json.loads((root / "outbox" / "mine" / "result.json").read_text())["error"]
+    assert f"{file}: {error['message']}\n  {error['hint']}".strip() == err.strip()
+
+
+def test_check_warns_of_what_is_mended_in_a_recording(root, run):
+    file = write(root, "jobs/mine.toml", LOCK)
+    soundfile.write(file.parent / "a.wav", 4 * speech(), 24_000, subtype="FLOAT")
+    code, _, err = run("check", str(file))
+    assert (code, "above full scale; scaled down" in err) == (OK, True)
