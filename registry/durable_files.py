@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 import threading
@@ -29,6 +30,7 @@ DISK_THREADS = 16  # that wait for the disk at one moment; started when they are
 LONGEST_PLAIN_BYTES = 220  # a temporary name adds a few
 CRASH_EXIT_STATUS = 137  # what a shell reports for SIGKILL, so that a test cannot tell the two apart
 
+_BY_A_WRITER = re.compile(r"\..+\.\d+\.\d+\.tmp", re.DOTALL)  # as `this_writer` and `temporary_beside` make it
 _crash_visits: dict[str, int] = {}
 
 Item = TypeVar("Item")
@@ -213,6 +215,26 @@ def _disk_threads() -> ThreadPoolExecutor:
 def this_writer() -> str:
     """Part of a temporary file's name that tells this thread's files from those of others."""
     return f".{os.getpid()}.{threading.get_native_id()}"
+
+
+def sweep_abandoned(folder: Path, *, older_than_s: float, dry_run: bool = False) -> tuple[int, int]:
+    """Number and bytes of a folder's own half-written files that killed processes left: removed, or with `dry_run` not.
+
+    Only names as `write_durably` gives them, last changed before `older_than_s` (epoch seconds), are looked at.
+    """
+    removed = freed_bytes = 0
+    with contextlib.suppress(OSError):  # a folder that is away holds none
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError):  # removed meanwhile, or a disk that can only be read
+                if not _BY_A_WRITER.fullmatch(path.name):
+                    continue
+                facts = path.lstat()
+                if stat.S_ISREG(facts.st_mode) and facts.st_mtime < older_than_s:
+                    if not dry_run:
+                        path.unlink()
+                    removed += 1
+                    freed_bytes += facts.st_size
+    return removed, freed_bytes
 
 
 def rename_durably(source: Path, target: Path) -> None:

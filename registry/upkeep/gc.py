@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlmodel import col, delete, select
 
-from registry.durable_files import crash_point, held_lock
+from registry.durable_files import crash_point, held_lock, sweep_abandoned
 from registry.errors import RegistryLost
 from registry.storage import identity
 from registry.storage.database import Database
@@ -80,7 +80,7 @@ def gc(
         with db.read() as snapshot:
             heard = set(map(bytes.fromhex, snapshot.orm.exec(select(TakeRow.audio_sha256).distinct())))
         removed_takes = sweep.objects(takes, needed=heard)
-        removed_strays = sweep.strays(objects) + sweep.strays(takes)
+        removed_strays = sweep.strays(objects) + sweep.strays(takes) + sweep.beside(db.path)
     return GcReport(
         purged_versions=tuple(purged),
         forgotten_candidates=forgotten,
@@ -167,6 +167,11 @@ class _Sweep:
 
     def strays(self, store: ObjectStore) -> int:
         removed, freed_bytes = store.sweep(older_than_s=self.older_than_s, dry_run=self.dry_run)
+        self.freed_bytes += freed_bytes
+        return removed
+
+    def beside(self, database: Path) -> int:
+        removed, freed_bytes = sweep_abandoned(database.parent, older_than_s=self.older_than_s, dry_run=self.dry_run)
         self.freed_bytes += freed_bytes
         return removed
 

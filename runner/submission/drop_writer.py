@@ -9,7 +9,6 @@ import contextlib
 import functools
 import json
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from runner.errors import JobFileInvalid, UsageProblem
 from runner.held_folders import Folder, move_new, remove_tree
 from runner.inbox.attachments import copy_below
 from runner.inbox.entries import has_job_suffix, is_litter, is_temporary
+from runner.inbox.leftovers import unfinished_name
 from runner.names import job_name_from
 from runner.submission.checked_job import JobOnDisk, checked_content
 
@@ -98,7 +98,7 @@ def _mark(instance: Instance, job: JobOnDisk, database: Database | None) -> Ledg
 
 def withdraw(submitted: Submitted) -> bool:
     """Take a drop back; False when it is claimed already: a claim is a rename, so only one of us has it."""
-    path, own = submitted.path, f".withdrawn-{secrets.token_hex(8)}.tmp"
+    path, own = submitted.path, unfinished_name("withdrawn")
     try:
         with Folder(path.parent).held() as inbox:
             os.rename(path.name, own, src_dir_fd=inbox, dst_dir_fd=inbox)
@@ -112,7 +112,7 @@ def withdraw(submitted: Submitted) -> bool:
 
 def _drop(inbox: Path, job: JobOnDisk, file_name: str) -> str:
     """The name under which the drop appears. Others may write into the inbox: nothing goes through a link of theirs."""
-    temporary = f".submit-{secrets.token_hex(8)}.tmp"
+    temporary = unfinished_name("submit")
     with Folder(inbox).held() as held:
         try:
             if job.referenced:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from models.store.memory import available_bytes
+from registry.durable_files import sweep_abandoned
 from registry.errors import StorageError, VoiceJobsError, storage_error
 from registry.jobs import jobs
 from registry.jobs.lists import open_jobs
@@ -27,6 +28,7 @@ from runner.engine.client import EngineClient
 from runner.engine.line_spools import LineSpools
 from runner.engine.model_loader import ModelLoader
 from runner.engine.spool import clear_spool
+from runner.inbox.leftovers import sweep_unfinished
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
 from runner.listen.listen_process import ListenProcess
@@ -46,7 +48,7 @@ from runner.worker.books.cast_jobs import CastJobs
 from runner.worker.books.master_jobs import MasterJobs
 from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
-from runner.worker.disk_room import DiskPause, TakeEviction
+from runner.worker.disk_room import ON_THE_WAY_S, DiskPause, TakeEviction
 from runner.worker.dispatcher import Dispatcher
 from runner.worker.drop_admitter import DropAdmitter
 from runner.worker.engine_listener import EngineListener
@@ -135,6 +137,7 @@ class Worker:
     def _recover(self) -> None:
         """Queue the jobs that were running, publish missing receipts, and release claims that were left over."""
         clear_spool(self.context.instance.spool_dir)
+        self._sweep()
         self.masters.recover()
         with self.context.database.write() as session:
             count = jobs.recover_unowned(session)
@@ -146,6 +149,12 @@ class Worker:
         self.drops.release_claims()
         self._must_recover, self._put_aside_jobs = False, {}
         self.dispatcher.look_again()
+
+    def _sweep(self) -> None:
+        """Remove half-written files of killed processes; `TakeEviction` does so in the stores."""
+        now_s = self.context.clock()
+        sweep_unfinished(self.context.instance.inbox, now_s=now_s)
+        sweep_abandoned(self.context.instance.state_dir, older_than_s=now_s - ON_THE_WAY_S)
 
     # ---- one step ----------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 Later visits are the long regime's; tests/runner/worker/test_worker_crashes.py walks them within one process.
 """
 
+import os
 import re
 
 import pytest
@@ -58,8 +59,11 @@ def crash_in_turn(folder, crashes):
     jobs = {name: lines for crash in crashes for name, lines in jobs_of(*crash).items()}
     yard = Yard(folder / "crashed")
     reached = [step for step, visit in crashes if crash_at(yard, step, visit=visit)]
+    for half_written in yard.state_dir.rglob("*.tmp"):
+        os.utime(half_written, (0, 0))  # else it is as young as one that somebody is writing
     yard.drain()
     yard.assert_sound()
+    assert list(yard.state_dir.rglob("*.tmp")) == []
     rejected = {f"{step}-{visit}-bad": "rejected" for step, visit in crashes}
     statuses = {name: receipt["status"] for name, receipt in yard.receipts().items()}
     assert statuses == dict.fromkeys(jobs, "done") | rejected

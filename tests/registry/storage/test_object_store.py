@@ -101,6 +101,17 @@ def test_a_process_that_dies_while_storing_leaves_no_half_object(objects, point)
     assert objects.read(objects.put(b"x" * 99)) == b"x" * 99
 
 
+def test_only_half_written_files_that_nobody_writes_any_more_are_swept(objects):
+    whole = objects.path(objects.put(b"hello"))
+    old, young = whole.with_name(".half.1.tmp"), whole.with_name(".half.2.tmp")
+    for half_written in (old, young):
+        half_written.write_bytes(b"he")
+    for path in (whole, old):
+        os.utime(path, (0, 0))
+    assert objects.sweep(older_than_s=time.time() - 3600) == (1, 2)
+    assert [path.exists() for path in (whole, old, young)] == [True, False, True]
+
+
 def test_no_space_left_is_told_from_other_refusals():
     assert isinstance(storage_error(OSError(28, "No space left on device"), "writing x"), DiskFull)
     refused = storage_error(OSError(13, "Permission denied"), "writing x")

@@ -126,6 +126,17 @@ def test_half_written_files_of_killed_processes_are_removed_in_time(db, objects,
     assert not stray.exists()
 
 
+def test_half_written_files_beside_the_database_are_removed_too(db, objects, takes):
+    lock(db, objects)
+    stray, foreign = (db.path.with_name(name) for name in (".registry.id.12.34.tmp", ".notes.tmp"))
+    for path in (stray, foreign):
+        path.write_bytes(b"half")
+    assert collect(db, objects, takes, dry_run=True).removed_strays == 1
+    assert stray.exists()
+    assert collect(db, objects, takes).removed_strays == 1
+    assert [stray.exists(), foreign.exists()] == [False, True]
+
+
 def test_audio_of_takes_stays_as_long_as_its_take(db, objects, takes):
     audio = takes.audio.put(b"audio")
     takes.audio.put(b"orphan")
