@@ -158,7 +158,7 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
 
 
 def _recording_warnings(job: JobOnDisk) -> tuple[str, ...]:
-    """What is said of a lock's recording. Raises InvalidReferenceAudio."""
+    """Sentences on the recording of a lock job. Raises InvalidReferenceAudio."""
     if not isinstance(job.spec, LockSpec):
         return ()
     from runner.submission.recording_verdict import recording_warnings  # it loads NumPy, which other jobs do not need
