@@ -256,13 +256,29 @@ def make_folder_durably(folder: Path) -> None:
         fsync_folder(part.parent)
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """A regular file, opened for reading. Raises OSError for anything else: a pipe without a writer would block."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def regular_opener(path: str | os.PathLike[str], flags: int) -> int:
+    """Descriptor of a regular file, as the `opener` of `open`. Raises OSError for anything else: a pipe would block."""
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # of a pipe that nobody reads
+            error.strerror = "not a regular file"
+        raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.ENXIO, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
+    return descriptor
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A regular file, opened for reading. Raises OSError for anything else."""
+    return open(path, "rb", opener=regular_opener)
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError for anything else."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 def sha256_of(path: Path) -> str:

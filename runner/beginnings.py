@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from registry.durable_files import crash_point
+from registry.durable_files import crash_point, read_regular
 from registry.errors import storage_error
 from runner.errors import RunnerDied
 
@@ -37,12 +37,12 @@ class Beginnings:
     def recover(self) -> None:
         """Count the death of the runner before this one, if it died while it was beginning something."""
         try:
-            left = json.loads(self.path.read_text(encoding="utf-8"))
+            left = json.loads(read_regular(self.path))
             begun = list(map(str, left["begun"]))
             deaths = {key: int(count) for key, count in left["deaths"].items()}
         except FileNotFoundError:
             return
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # cut short by the death itself
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # cut short by the death itself
             logger.warning("%s cannot be read and is left out: %s", self.path.name, error)
             return
         self._deaths.update(deaths)

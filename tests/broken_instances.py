@@ -147,6 +147,18 @@ def pipes_for_objects(root: Path) -> None:
         os.mkfifo(path)
 
 
+def pipes_for_claims(root: Path) -> None:
+    """Pipes for every file of the claim of each job that has one, and for a claim."""
+    claims = state(root) / "claims"
+    os.mkfifo(claims / "00000000000000000001-aaaaaaaa")
+    with closing(sqlite3.connect(database(root))) as ledger:
+        for (claim_id,) in ledger.execute("SELECT claim_id FROM job WHERE claim_id IS NOT NULL").fetchall():
+            for path in ("job/job.toml", "files/job.toml", "others.json"):
+                (claims / claim_id / path).parent.mkdir(parents=True, exist_ok=True)
+                (claims / claim_id / path).unlink(missing_ok=True)
+                os.mkfifo(claims / claim_id / path)
+
+
 def noise_in_models(root: Path) -> None:
     for name in ("config.json", "model.safetensors", ".voicejobs.json", "generation_config.json"):
         (root / "models" / MODEL / name).write_bytes(b"\xff\xfe{[")
@@ -214,5 +226,8 @@ BROKEN = {
     "settings-respellings-of-nobody": Broken("pronunciations", set_to(pronunciations="~nobody2/x")),
     "settings-respellings-absent": Broken("pronunciations", set_to(pronunciations="absent.toml")),
     "settings-model-of-nobody": Broken("model", set_to(model="~nobody2/x")),
+    "claims-pipes": Broken("inside", pipes_for_claims),
+    "log-pipe": Broken("inside", replaced_by(os.mkfifo, ".voicejobs/logs/runner.log")),
+    "engine-log-pipe": Broken("inside", replaced_by(os.mkfifo, ".voicejobs/logs/engine.log")),
     "settings-model-unknown": Broken("model", set_to(model="no-such-model")),
 }

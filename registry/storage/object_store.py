@@ -21,7 +21,7 @@ from registry.durable_files import (
     fsync_folder,
     held_lock,
     make_folder_durably,
-    open_regular,
+    read_regular,
     sha256_of,
     temporary_beside,
     this_writer,
@@ -145,8 +145,7 @@ class ObjectStore:
         """The bytes, checked. Raises ObjectMissing, ObjectDamaged or another StorageError."""
         path = self.path(sha256)
         try:
-            with open_regular(path) as file:
-                content = file.read()
+            content = read_regular(path)
         except FileNotFoundError:
             raise ObjectMissing(sha256, path) from None
         except OSError as error:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
+from registry.durable_files import regular_opener
 from runner.config.instance import Instance
 from runner.config.printed_commands import flags_for_logs, with_flags
 from runner.redaction import redact
@@ -30,9 +31,9 @@ class ReopeningFile(logging.handlers.RotatingFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):  # a full disk, a folder that cannot be made: as with any record
             if self.stream is not None and not self._has_its_name(self.stream.fileno()):
-                self.stream.close()
                 Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
-                self.stream = self._open()
+                before, self.stream = self.stream, self._open()  # kept open where no file can take its place
+                before.close()
         super().emit(record)
 
     def _has_its_name(self, descriptor: int) -> bool:
@@ -42,7 +43,8 @@ class ReopeningFile(logging.handlers.RotatingFileHandler):
             return False
 
     def _open(self) -> TextIOWrapper:
-        stream = super()._open()
+        file = os.fdopen(regular_opener(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
+        stream = TextIOWrapper(file, encoding=self.encoding, errors=self.errors)
         os.fchmod(stream.fileno(), 0o600)
         return stream
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from models.errors import InvalidPath
@@ -67,6 +69,7 @@ def _inside(instance: Instance) -> Found:
     files = (
         *(database.with_name(f"{database.name}{end}") for end in ("-wal", "-shm")),
         instance.lock_path, instance.logs_dir / LOG_FILE, instance.logs_dir / SERVER_LOG_FILE,
+        instance.logs_dir / "engine.log", instance.logs_dir / "listen.log",
         id_beside(database), instance.root / ROOT_MARK,
     )  # fmt: skip
     is_sound = True
@@ -80,8 +83,21 @@ def _inside(instance: Instance) -> Found:
         if status is not None and not (stat.S_ISDIR if wanted == "folder" else stat.S_ISREG)(status.st_mode):
             is_sound = False
             yield PROBLEM, f"{path} is {kind_of(status) or 'a file'}, where a {wanted} is needed.", _aside(path)
+    for path, kind in _neither_file_nor_folder(instance.claim_copies_dir):
+        is_sound = False
+        yield PROBLEM, f"{path} is {kind}, where files of jobs are kept.", _aside(path)
     if is_sound:
         yield OK, "its folders are folders, and its files are files.", ""
+
+
+def _neither_file_nor_folder(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Pipes, devices and links below a folder in which there are none, with their kind."""
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            with contextlib.suppress(OSError):
+                mode = path.lstat().st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    yield path, "a link" if stat.S_ISLNK(mode) else kind_of(path.lstat()) or "no file"
 
 
 def _aside(path: Path) -> str:

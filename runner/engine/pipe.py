@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import queue
 import signal
@@ -15,11 +16,16 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
 import models
 from models.processes.wire import FrameReader, Message, Request, encode
+from registry.durable_files import open_regular, regular_opener
+from registry.errors import IN_THE_WAY
+
+logger = logging.getLogger(__name__)
 
 PACKAGE_ROOT = Path(models.__file__).parent.parent
 ENGINE_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.engine")
@@ -60,7 +66,7 @@ class EnginePipe:
     def _start(
         self, command: Sequence[str], descriptors: tuple[int, ...], environment: Mapping[str, str] | None
     ) -> subprocess.Popen[bytes]:
-        with self.log_path.open("ab") as log:
+        with self._opened_log() as log:
             return subprocess.Popen(
                 [*command, *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
@@ -139,10 +145,20 @@ class EnginePipe:
         except psutil.Error:
             return 0  # it died between two looks, which the pipe tells
 
+    def _opened_log(self) -> BinaryIO:
+        """Log to append to; nowhere, where something else has its name: work goes on, and the doctor names it."""
+        try:
+            return open(self.log_path, "ab", opener=regular_opener)
+        except OSError as error:
+            if error.errno not in IN_THE_WAY:
+                raise
+            logger.warning("what the engine prints is lost: %s: %s", self.log_path, error.strerror)
+            return open(os.devnull, "ab")  # noqa: PTH123 - no path of ours
+
     def log_tail(self) -> str:
         """The last lines this process printed, for error messages."""
         try:
-            with self.log_path.open("rb") as log:
+            with open_regular(self.log_path) as log:
                 size = log.seek(0, os.SEEK_END)
                 start = self._log_start_bytes if self._log_start_bytes <= size else 0
                 log.seek(max(start, size - LOG_TAIL_BYTES))
@@ -156,7 +172,7 @@ class EnginePipe:
             if self.log_path.stat().st_size <= max_bytes:
                 return
             tail = self.log_tail().encode()
-            with self.log_path.open("r+b") as log:
+            with open(self.log_path, "r+b", opener=regular_opener) as log:
                 log.truncate(0)
                 log.write(tail + b"\n")
         except OSError:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from registry.durable_files import fsync_file, fsync_folder, side_by_side
+from registry.durable_files import fsync_file, fsync_folder, open_regular, read_regular, side_by_side
 from runner.held_folders import read_at_most, regular_file
 
 JOB, FILES, OTHERS = "job", "files", "others.json"
@@ -38,7 +38,7 @@ class Copies:
     def job_file(self, claim_id: str) -> Path | None:
         """Job file as it was read, under its own name; None when there is none."""
         folder = self.place(claim_id) / JOB
-        return next(iter(folder.iterdir()), None) if folder.is_dir() else None
+        return next(filter(Path.is_file, folder.iterdir()), None) if folder.is_dir() else None
 
     def keep_job_file(self, claim_id: str, name: str, content: bytes) -> None:
         folder = self._made(claim_id, JOB)
@@ -57,7 +57,13 @@ class Copies:
     def others(self, claim_id: str) -> dict[str, int] | None:
         """As kept; None where a drop was no folder, or was not taken."""
         path = self.place(claim_id) / OTHERS
-        return json.loads(path.read_bytes()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            kept = json.loads(read_regular(path))
+        except (OSError, ValueError, RecursionError):
+            return {}  # every other file counts as changed, and is kept
+        return kept if isinstance(kept, dict) else {}
 
     def _made(self, claim_id: str, *inside: str) -> Path:
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -89,14 +95,14 @@ class Copies:
 
 
 def _fsync(path: Path) -> None:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         fsync_file(file.fileno())
 
 
 def differs(name: str, *, dir_fd: int, copy: Path) -> bool:
     """Whether a file that was copied holds something else now; false for one that is gone, or no regular file."""
     try:
-        with regular_file(name, dir_fd=dir_fd) as file, copy.open("rb") as kept:
+        with regular_file(name, dir_fd=dir_fd) as file, open_regular(copy) as kept:
             now, then = os.fstat(file), os.fstat(kept.fileno())
             if now.st_size != then.st_size:
                 return True

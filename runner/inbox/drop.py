@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pydantic
 
-from registry.durable_files import crash_point
+from registry.durable_files import crash_point, open_regular, read_regular
 from registry.errors import VoiceJobsError
 from registry.voices.names import name_key
 from runner.errors import AttachmentMissing, EntryRefused, StillArriving
@@ -200,7 +200,7 @@ class Drop:
         """Name in the file of an import that states none, so that jobs which speak with that voice wait for it."""
         if not isinstance(self._spec, ImportSpec) or self._spec.voice is not None:
             return None
-        with (self._copies.files(self.claim_id) / self._spec.file).open("rb") as file:
+        with open_regular(self._copies.files(self.claim_id) / self._spec.file) as file:
             return voice_in(file, file_name=self._spec.file)
 
     def _is_read(self, now_s: float) -> bool:
@@ -244,7 +244,7 @@ class Drop:
                     self._job = ReadJob.of(_import_spec(self.name))
         elif copied is not None:  # by a runner that died, or the reader had no room
             if self._reader.has_room_for(copied.stat().st_size):
-                self._read(copied.name, copied.read_bytes())
+                self._read(copied.name, read_regular(copied))
         elif (found := self._job_file(status, now_s)) is not None:
             self._copies.keep_job_file(self.claim_id, *found)  # its disk's trouble is not this job's
             if self._reader.has_room_for(len(found[1])):

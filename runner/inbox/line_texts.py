@@ -21,6 +21,7 @@ from models.text.sentences import split_text
 from models.text.spoken_form import speaks
 from models.text.spoken_time import spoken_time
 from models.text.text_file import text_of
+from registry.durable_files import open_regular
 from registry.errors import InvalidInput, StorageError, VoiceJobsError
 from runner.errors import AttachmentMissing
 from runner.inbox.attachments import lost_or_refused
@@ -88,7 +89,7 @@ def _of_text(spec: SynthesizeSpec, folder: Path | None) -> JobTexts:
 def read_text(path: Path) -> str:
     """A text file as text. Raises InvalidInput when it is no UTF-8, too large, or says nothing; AttachmentMissing."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_TEXT_FILE_BYTES + 1)
     except OSError as error:
         raise lost_or_refused(path, error) from error

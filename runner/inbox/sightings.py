@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.durable_files import write_durably
+from registry.durable_files import read_regular, write_durably
 from runner.inbox.entries import Entry, Kind, Signature, has_job_suffix
 
 logger = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class AnsweredInPlace:
 
     def _load(self) -> dict[str, list[int]]:
         try:
-            loaded = json.loads(self._path.read_bytes())
+            loaded = json.loads(read_regular(self._path))
         except (OSError, ValueError):
             return {}  # absent or damaged: at worst an entry is answered once more
         return loaded if isinstance(loaded, dict) else {}

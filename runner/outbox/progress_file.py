@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.durable_files import read_regular
 from registry.jobs.values import OPEN_STATUSES, Job, JobStatus, LineCounts, ListedJob, Speeds
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ NOTHING = UnderWay()
 def lines_under_way(state_dir: Path, *, now_s: float) -> dict[int, UnderWay]:
     """Lines in flight by their job's ledger id; empty where no runner has written any lately."""
     try:
-        content = json.loads((state_dir / FILE).read_bytes())
+        content = json.loads(read_regular(state_dir / FILE))
         if abs(now_s - content["at_s"]) > OUT_OF_DATE_S:
             return {}
         return {int(job_id): UnderWay(**values) for job_id, values in content["jobs"].items()}

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.durable_files import read_regular
 from registry.errors import VoiceJobsError
 from registry.jobs.values import Job, JobError, JobStatus, ListedJob
 
@@ -87,7 +88,7 @@ def wait_for_error(error: VoiceJobsError | JobError, *, otherwise: str = DISK) -
 def read_waits(state_dir: Path) -> Waits:
     """Waits as an active runner has written them last; none where the file is absent, or of another version."""
     try:
-        content = json.loads((state_dir / FILE).read_bytes())
+        content = json.loads(read_regular(state_dir / FILE))
         return Waits(
             all_jobs=Wait(**content["all_jobs"]) if content["all_jobs"] else None,
             models={name: Wait(**wait) for name, wait in content["models"].items()},

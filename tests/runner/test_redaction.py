@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import pytest
 
@@ -87,3 +88,19 @@ def test_receipts_and_lists_of_jobs_hold_no_tokens(bench, capsys):
 )
 def test_redaction_is_linear_in_a_long_line(piece):
     redact(piece * (1_000_000 // len(piece)) + " token authorization: bearer ://")  # the time limit of the suite judges
+
+
+def test_a_log_whose_place_a_pipe_takes_is_written_on_where_it_was(tmp_path):
+    instance = Instance(tmp_path, Settings())
+    instance.prepare()
+    before = logging.root.handlers[:], logging.root.level
+    set_up_logging(instance, to_stderr=False)
+    log, moved = instance.logs_dir / LOG_FILE, instance.logs_dir / "moved.log"
+    log.rename(moved)
+    os.mkfifo(log)
+    logging.getLogger("voicejobs").warning("first")
+    logging.getLogger("voicejobs").warning("second")
+    for handler in logging.root.handlers:
+        handler.close()
+    logging.root.handlers[:], logging.root.level = before
+    assert "first" in moved.read_text() and "second" in moved.read_text()

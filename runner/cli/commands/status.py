@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from registry.durable_files import open_regular, read_regular
+from registry.errors import storage_error
 from registry.jobs.values import OPEN_STATUSES, JobStatus
 from runner.cli.console import NO_RUNNER, Command, current_instance, echo, json_option, say, show
 from runner.exit_codes import NEEDS_ACTION, OK
@@ -119,9 +121,11 @@ def logs(follow: bool, lines: int, of_engine: bool, of_server: bool) -> int:
 def _print_end(path: Path, *, lines: int) -> int:
     """Print the last lines; returns the place after them."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise storage_error(error, f"reading {path}") from error
     for line in content.decode("utf-8", "replace").splitlines()[-lines or len(content) :]:
         echo(line)
     return len(content)
@@ -130,12 +134,14 @@ def _print_end(path: Path, *, lines: int) -> int:
 def _print_from(path: Path, position: int) -> int:
     """Print what was added after a place; a log that was begun anew is printed from its start."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             position = 0 if file.seek(0, 2) < position else position
             file.seek(position)
             added = file.read()
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise storage_error(error, f"reading {path}") from error
     whole = added[: added.rfind(b"\n") + 1]
     for line in whole.decode("utf-8", "replace").splitlines():
         echo(line)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+
+import pytest
 
 from runner.cli.program import run_command
 from runner.exit_codes import NEEDS_ACTION, OK, USAGE
@@ -57,3 +60,15 @@ def test_the_end_of_a_log(tmp_path, capsys):
     (folder / "runner.log").write_text("".join(f"line {number}\n" for number in range(100)), encoding="utf-8")
     assert run(capsys, tmp_path, "logs", "-n", "2")[1] == "line 98\nline 99\n"
     assert run(capsys, tmp_path, "logs", "--engine", "--server")[0] == USAGE
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("command", [("logs",), ("logs", "-f"), ("run", "--once")])
+def test_something_else_in_the_place_of_a_log_is_said_and_holds_nothing_up(tmp_path, capsys, make, command):
+    (tmp_path / "voicejobs.toml").write_text("", encoding="utf-8")
+    log = tmp_path / ".voicejobs" / "logs" / "runner.log"
+    log.parent.mkdir(parents=True)
+    make(log)
+    code, _, err = run(capsys, tmp_path, *command)
+    assert code == NEEDS_ACTION
+    assert str(log) in err and "move it away" in err
