@@ -270,7 +270,7 @@ def regular_opener(path: str | os.PathLike[str], flags: int) -> int:
     return descriptor
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BinaryIO:
     """A regular file, opened for reading. Raises OSError for anything else."""
     return open(path, "rb", opener=regular_opener)
 

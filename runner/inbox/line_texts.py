@@ -25,13 +25,14 @@ from registry.durable_files import open_regular
 from registry.errors import InvalidInput, StorageError, VoiceJobsError
 from runner.errors import AttachmentMissing
 from runner.inbox.attachments import lost_or_refused
-from runner.jobfile.specs import MAX_LINES, LineSpec, SynthesizeSpec
+from runner.jobfile.specs import MAX_LINES, DesignSpec, LineSpec, SynthesizeSpec
 
 MAX_TEXT_FILE_BYTES = 4 << 20
 SHORTER = "Cut it into chapters."
 SHORT_CHARACTERS = 20_000  # some 10 ms
 LONGEST_CUT = 2_000  # characters of a line that a text is cut into; the engine cuts further where its model must
 PARAGRAPH_PAUSE_S = 0.6
+SHORTEST_CAP_S = 0.08  # a codec frame
 SENTENCE_PAUSE_S = 0.2
 SHOWN = 5  # tags that a warning names
 WORDLESS = "…"  # stands for a line of which its markup leaves no word
@@ -60,10 +61,24 @@ class JobTexts:
 
 def job_texts(spec: SynthesizeSpec, *, folder: Path | None) -> JobTexts:
     """The lines of a job, also when it was given one text or a file. Raises InvalidInput, AttachmentMissing, …"""
+    check_caps(spec)
     texts = _of_lines(spec, spec.lines) if spec.lines is not None else _of_text(spec, folder)
     if not any(speaks(line.text) for line in texts.lines):  # where its markup is read, that is
         raise InvalidInput(f"{spec.text_file or 'The job'} holds no word to speak: no letter and no digit.")
     return texts
+
+
+def check_caps(spec: SynthesizeSpec | DesignSpec) -> None:
+    """Raise InvalidInput for a `max_seconds` that leaves no room for any sound, before a line is tried with it."""
+    lines = (spec.lines or ()) if isinstance(spec, SynthesizeSpec) else ()
+    caps = [("sampling", spec.sampling), *((f"lines[{n}].sampling", line.sampling) for n, line in enumerate(lines, 1))]
+    for where, sampling in caps:
+        longest_s = sampling.max_seconds if sampling is not None else None
+        if longest_s is not None and longest_s < SHORTEST_CAP_S:
+            raise InvalidInput(
+                f"{where}: max_seconds is {longest_s:g}; a line cut so short holds no sound.",
+                hint=f"Give {SHORTEST_CAP_S} s or more, or leave it out: it is then derived from the text.",
+            )
 
 
 def _of_text(spec: SynthesizeSpec, folder: Path | None) -> JobTexts:

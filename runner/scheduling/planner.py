@@ -12,13 +12,12 @@ from models.text.markup import Words
 from models.text.pronunciation import Respellings
 from models.text.spoken_form import spoken_form
 from models.text.timed_text import TimedText, timed_text
-from registry.errors import InvalidInput
 from registry.jobs.line_request import LineRequest
 from registry.jobs.values import NewLine
 from registry.storage.digests import canonical_json
 from registry.storage.session import Session
 from runner.config.settings import Settings
-from runner.inbox.line_texts import job_texts
+from runner.inbox.line_texts import check_caps, job_texts
 from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.specs import DesignSpec, LineSpec, SynthesizeSpec
 from runner.scheduling.instructions import instruction_warnings
@@ -31,7 +30,7 @@ from runner.scheduling.line_plan import (
     merged_sampling,
     spoken_content,
 )
-from runner.scheduling.pronunciation_file import NONE, PRONUNCIATIONS_HINT
+from runner.scheduling.pronunciation_file import NONE, no_word_left, respellings_for, spoken_line
 from runner.scheduling.voice_resolution import ModelNames, ResolvedVoice, described_voice, resolve_voice
 
 RandomSeed = Callable[[], int]
@@ -63,7 +62,8 @@ class Planner:
         return self.synthesize(spec, session=session, folder=folder)
 
     def design(self, spec: DesignSpec) -> JobPlan:
-        """N candidates: one text, one description, N seeds."""
+        """N candidates: one text, one description, N seeds. Raises InvalidInput."""
+        check_caps(spec)
         voice = described_voice(spec.design_instruction())
         model = self.models.for_ability(voice.ability, wanted=spec.model)
         spoken = timed_text(Words([(spec.text, 0.0)]), spoken_form)
@@ -90,7 +90,7 @@ class Planner:
         parts = texts.lines
         references = dict.fromkeys(part.voice or spec.voice or "" for part in parts)
         voices = {reference: resolve_voice(session, reference) for reference in references}
-        tables = {name: self._respellings(voice) for name, voice in voices.items()}
+        tables = {name: respellings_for(voice, beneath=self.pronunciations) for name, voice in voices.items()}
         files = line_files([part.id for part in parts], extension=wanted.extension)
         seeds = self._seeds(spec)
         lines = []
@@ -101,7 +101,7 @@ class Planner:
                 spec,
                 part,
                 text=part.text,
-                spoken=timed_text(texts.pieces.get(position, Words([(part.text, 0.0)])), tables[name].spoken),
+                spoken=spoken_line(texts, position, tables[name]),
                 voice=voices[name],
                 markup=texts.markup.get(position, ()),
             )
@@ -125,15 +125,10 @@ class Planner:
         ]
         first = next((line for line in lines if not line.is_pause), None)
         if first is None:
-            raise InvalidInput("The respellings leave no word to speak in the job.", hint=PRONUNCIATIONS_HINT)
+            raise no_word_left()
         warnings = (*texts.ignored_warnings(), *instruction_warnings(asked, models_dir=self.models.directory))
         plan = {"voices": resolved, **({"warnings": list(warnings)} if warnings else {})}
         return JobPlan(model=first.model, lines=lines, plan=plan, warnings=warnings)
-
-    def _respellings(self, voice: ResolvedVoice) -> Respellings:
-        if not voice.pronunciations:
-            return self.pronunciations
-        return Respellings(voice.pronunciations, beneath=self.pronunciations)
 
     def _request(
         self,

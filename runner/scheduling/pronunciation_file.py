@@ -9,10 +9,14 @@ import sys
 from dataclasses import dataclass, field
 
 from models.named_paths import named_path, read_named, status_of
+from models.text.markup import Words
 from models.text.pronunciation import Respellings, checked_table
+from models.text.timed_text import TimedText, timed_text
 from registry.errors import InvalidInput
 from runner.config.instance import Instance
+from runner.inbox.line_texts import JobTexts
 from runner.jobfile.syntax import MAX_FILE_BYTES
+from runner.scheduling.voice_resolution import ResolvedVoice
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,6 +43,22 @@ class PronunciationFile:
         if not now or self._kept[0] != now:
             self._kept = now, Respellings(load_pronunciations(self.instance))
         return self._kept[1]
+
+
+def respellings_for(voice: ResolvedVoice, *, beneath: Respellings) -> Respellings:
+    """Respellings of a voice, and of the instance beneath them."""
+    return Respellings(voice.pronunciations, beneath=beneath) if voice.pronunciations else beneath
+
+
+def spoken_line(texts: JobTexts, position: int, respellings: Respellings) -> TimedText:
+    """Words of a line as they are spoken, with the pauses between them; positions count from 1."""
+    words = texts.pieces.get(position) or Words([(texts.lines[position - 1].text, 0.0)])
+    return timed_text(words, respellings.spoken)
+
+
+def no_word_left() -> InvalidInput:
+    """Error for a job of which every word is respelled as nothing that can be spoken."""
+    return InvalidInput("The respellings leave no word to speak in the job.", hint=PRONUNCIATIONS_HINT)
 
 
 def load_pronunciations(instance: Instance) -> dict[str, str]:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 from models.engine_kinds import MLX_AUDIO, kind_of_model
 from models.errors import UnknownModel
-from models.store.catalog import LANGUAGES as QWEN3_TTS_LANGUAGES
-from models.store.catalog import entry_named, kind_of
+from models.store.catalog import kind_of
 from models.store.families import Family
 from models.store.installed import ResolvedModel
 from registry.errors import VoiceJobsError
@@ -22,6 +21,7 @@ from registry.voices.values import VoiceSummary
 from runner.config.instance import Instance
 from runner.config.model_names import PRESETS
 from runner.names import PRESET_NAMES, may_be_preset, parse_voice_reference
+from runner.scheduling.spoken_languages import languages_of
 from runner.scheduling.voice_resolution import SPEAKER_OF_PRESET, ModelNames
 from runner.text_format import short
 from runner.version import VERSION
@@ -139,14 +139,3 @@ def _family(found: ResolvedModel) -> Family | None:
     if found.entry is not None:
         return found.entry.family
     return None if found.folder is None else family_in(found.folder, model_id=found.id)
-
-
-def languages_of(model: str) -> tuple[str, ...]:
-    """Languages that a model speaks, as far as that is known without loading it."""
-    kind = kind_of_model(model)
-    if not kind.has_weights:
-        return kind.spoken_languages()
-    if kind == MLX_AUDIO:
-        entry = entry_named(model)
-        return entry.family.languages if entry is not None and entry.family is not None else ()
-    return QWEN3_TTS_LANGUAGES

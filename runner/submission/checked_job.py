@@ -19,14 +19,16 @@ from runner.config.model_names import recogniser_model
 from runner.errors import CHECK_HINT, JobFileInvalid, NoRecogniser
 from runner.inbox.attachments import read_file, sha256_below
 from runner.inbox.drop import job_file_in
-from runner.inbox.line_texts import JobTexts, expected_s, job_texts
+from runner.inbox.line_texts import JobTexts, check_caps, expected_s, job_texts
 from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
 from runner.jobfile.specs import AUTO_TRANSCRIPT, DesignSpec, JobSpec, LockSpec, SynthesizeSpec, TranscribeSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
 from runner.submission.job_models import (
+    check_languages,
     check_named_models,
+    check_respellings,
     downloads_of,
     models_of,
     render_s_of,
@@ -120,7 +122,12 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         job = read_job(name, stdin=stdin)
         texts = texts_of(job)
         audio_format_of(job.spec, instance.settings).check()
+        if isinstance(job.spec, DesignSpec):
+            check_caps(job.spec)
         check_named_models(job.spec, texts, instance=instance)
+        check_respellings(job.spec, texts, instance=instance)
+        models = models_of(job.spec, texts, instance=instance)
+        check_languages(job.spec, texts, models, instance=instance)
         said_of_recording = _recording_warnings(job)
     except JobFileInvalid as error:
         shown = (
@@ -134,7 +141,6 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         return Verdict(file=name, kind=None, problems=[f"{shown}{problem}" for problem in error.problems], hint=hint)
     except VoiceJobsError as error:
         return Verdict(file=name, kind=None, problems=[f"{name}: {error.message}"], hint=error.hint)
-    models = models_of(job.spec, texts, instance=instance)
     warnings = [
         *_warnings_about_hearing(job.spec, instance),
         *said_of_recording,

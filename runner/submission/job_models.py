@@ -9,10 +9,11 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from models.errors import InvalidModelId, InvalidPath, UnknownModel
+from models.errors import InvalidModelId, InvalidPath, LanguageNotSpoken, UnknownModel
 from models.store.forecast import free_bytes, to_download
+from models.text.pronunciation import Respellings
 from models.text.spoken_form import speaks
-from registry.errors import NotFound, VoiceJobsError
+from registry.errors import InvalidInput, NotFound, VoiceJobsError
 from registry.jobs.takes import speeds
 from registry.storage.database import Database
 from registry.storage.session import Session
@@ -22,7 +23,9 @@ from runner.inbox.line_texts import JobTexts
 from runner.jobfile.specs import DesignSpec, JobSpec, LineSpec, LockSpec, RelockSpec, SynthesizeSpec
 from runner.names import may_be_preset, parse_voice_reference
 from runner.scheduling.instructions import instruction_warnings
-from runner.scheduling.voice_resolution import ModelNames, preset_voice, resolve_voice
+from runner.scheduling.pronunciation_file import load_pronunciations, no_word_left, respellings_for, spoken_line
+from runner.scheduling.spoken_languages import check_spoken
+from runner.scheduling.voice_resolution import ModelNames, ResolvedVoice, preset_voice, resolve_voice
 from runner.text_format import size
 
 MEANS_NONE = (UnknownModel.code, InvalidModelId.code, InvalidPath.code)  # errors of names, not of what they name
@@ -68,6 +71,55 @@ def check_named_models(spec: JobSpec, texts: JobTexts | None, *, instance: Insta
         except VoiceJobsError as error:
             if error.code in MEANS_NONE:
                 raise
+
+
+def check_languages(spec: JobSpec, texts: JobTexts | None, models: JobModels, *, instance: Instance) -> None:
+    """Raises LanguageNotSpoken for a line in a language that its model is known not to speak."""
+    directory, settings = ModelNames(instance).directory, instance.settings
+    if isinstance(spec, DesignSpec):
+        for model in models.names:
+            check_spoken(spec.language or settings.language, model, models_dir=directory)
+    if not isinstance(spec, SynthesizeSpec) or texts is None:
+        return
+    seen: set[tuple[str, str]] = set()
+    for position, model in models.of_lines.items():
+        language = texts.lines[position - 1].language or spec.language or settings.language
+        if (language, model) in seen:
+            continue
+        seen.add((language, model))
+        try:
+            check_spoken(language, model, models_dir=directory)
+        except LanguageNotSpoken as error:
+            where = f"line {position}: " if spec.lines is not None else ""
+            raise InvalidInput(f"{where}{error.message}", hint=error.hint) from None
+
+
+def check_respellings(spec: JobSpec, texts: JobTexts | None, *, instance: Instance) -> None:
+    """Raises InvalidInput where respellings leave no word, as the job's start would; not of voices still to be made."""
+    if not isinstance(spec, SynthesizeSpec) or texts is None:
+        return
+    own = Respellings(load_pronunciations(instance))
+    with _snapshot(instance) as session:
+        tables: dict[str, Respellings] = {}
+        for position, line in enumerate(texts.lines, start=1):
+            name = line.voice or spec.voice or ""
+            if name not in tables:
+                if (voice := _voice_now(session, name)) is None:
+                    return
+                tables[name] = respellings_for(voice, beneath=own)
+            if spoken_line(texts, position, tables[name]).spoken:
+                return
+    raise no_word_left()
+
+
+def _voice_now(session: Session | None, reference: str) -> ResolvedVoice | None:
+    """The voice that is meant now; None where it is still to be made."""
+    if may_be_preset(named := parse_voice_reference(reference)):
+        return preset_voice(named.name)
+    if session is not None:
+        with contextlib.suppress(NotFound):
+            return resolve_voice(session, reference)
+    return None
 
 
 def warnings_about_instructions(

@@ -6,7 +6,8 @@ import pytest
 
 from registry.storage.database import Database
 from runner.config.instance import open_instance
-from runner.serve.voice_list import languages_of, listed_voices
+from runner.scheduling.spoken_languages import languages_of
+from runner.serve.voice_list import listed_voices
 from tests.runner.serve.served import Served
 
 

@@ -298,6 +298,54 @@ def test_what_the_plan_warned_of_is_warned_of_after_a_retry_too(bench):
     assert bench.receipt("hello")["warnings"] == first
 
 
+@pytest.mark.parametrize("job", [speak("Hello."), 'kind = "design"\nvoice = "e"\ndescription = "Warm."\n'])
+@pytest.mark.parametrize("longest_s", ["1e-9", "0.01"])
+def test_a_cap_that_leaves_no_sound_is_told_by_check_as_by_the_run(bench, tmp_path, job, longest_s):
+    text = (
+        f"{job}\n[sampling]\nmax_seconds = {longest_s}\n"
+        if "design" in job
+        else f"sampling.max_seconds = {longest_s}\n{job}"
+    )
+    (tmp_path / "job.toml").write_text(text, encoding="utf-8")
+    (problem,) = check_file(str(tmp_path / "job.toml"), instance=bench.instance).problems
+    receipt = receipt_of(bench, "scene", text)
+    assert receipt["status"] == ("failed" if "design" in job else "rejected")
+    assert receipt["error"]["message"] in problem and "holds no sound" in problem
+
+
+@pytest.mark.parametrize("marks", ["…", "—"])
+def test_respellings_that_leave_no_word_are_told_by_check_as_by_the_run(bench, tmp_path, marks):
+    settings = bench.instance.settings.model_copy(update={"pronunciations": "names.toml"})
+    instance = Instance(bench.instance.root, settings)
+    (instance.root / "names.toml").write_text(f'hello = "{marks}"\n', encoding="utf-8")
+    (tmp_path / "job.toml").write_text(speak("Hello."), encoding="utf-8")
+    (problem,) = check_file(str(tmp_path / "job.toml"), instance=instance).problems
+    assert "respellings leave no word" in problem
+    (tmp_path / "job.toml").write_text(speak("Hello.", "You."), encoding="utf-8")
+    assert check_file(str(tmp_path / "job.toml"), instance=instance).problems == []
+
+
+@pytest.mark.parametrize("model", ["draft", "qwen3-tts-1.7b-customvoice", "hibari"])
+@pytest.mark.parametrize("language", ["tlh", "auto", "en"])
+def test_a_language_that_a_model_is_known_not_to_speak_is_told_by_check(tmp_path, model, language):
+    job = speak("Hello there.", model=model, voice="preset:ryan", language=language)
+    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
+    problems = check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).problems
+    assert ["does not speak 'klingon'" in problem for problem in problems] == [True] * (language == "tlh")
+
+
+def test_a_checkpoint_speaks_the_languages_of_its_own_config(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    own = {"codec_language_id": {"Klingon": 1, "beijing_dialect": 2}}
+    config = {"model_type": "qwen3_tts", "tts_model_type": "custom_voice", "talker_config": own}
+    (folder / "config.json").write_text(json.dumps(config))
+    for language, is_spoken in (("tlh", True), ("de", False)):
+        (tmp_path / "job.toml").write_text(speak("Hello.", model=str(folder), voice="ryan", language=language))
+        problems = check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).problems
+        assert (problems == []) == is_spoken, problems
+
+
 @pytest.mark.parametrize("model", ["/proc/self/mem", "~nosuch/m", "../x", "a" * 300, "x.txt/"])
 def test_a_model_that_can_be_none_is_told_by_check_as_by_the_run(bench, tmp_path, model):
     job = speak("Hello there.", model=model)
