@@ -35,10 +35,10 @@ APPLICATION_ID = 0x564A_4F42  # "VJOB" in the file's header: tells our database 
 class Database:
     """The registry's SQLite file. Values of this class may be shared by threads; transactions may not."""
 
-    def __init__(self, path: Path, *, wait_s: float = WAIT_FOR_LOCK_S) -> None:
+    def __init__(self, path: Path, *, wait_s: float = WAIT_FOR_LOCK_S, reads_only: bool = False) -> None:
         self.path = path
         self.wait_s = wait_s  # how long a transaction waits for another process before it fails
-        self._read_only = readable_copy(path)  # on a disk that cannot be written to
+        self._read_only = readable_copy(path, reads_only=reads_only)  # on a disk that cannot be written to
         self._writing = threading.local()
         self._idle: list[sqlite3.Connection] = []  # kept open between transactions
         self._turn = threading.Lock()  # threads take turns here: SQLite would have them look again now and then
@@ -52,9 +52,11 @@ class Database:
         accept_loss: bool = False,
         wait_s: float = WAIT_FOR_LOCK_S,
         migrations: tuple[Migration, ...] = MIGRATIONS,
+        reads_only: bool = False,
     ) -> Database:
         """Open the database, creating it or bringing it to the newest schema first.
 
+        With `reads_only` it can be read on a full disk, too, by a command that is over soon.
         `root` is the folder of the instance that it belongs to, which remembers its id. Raises RegistryLost when it
         is absent or empty and was not before (unless `accept_loss`), SchemaTooNew when a newer voicejobs has written
         it, DamagedData when it is no database of ours or of another instance, and other StorageErrors.
@@ -65,7 +67,7 @@ class Database:
                 if not accept_loss:
                     identity.check_not_lost(path, root)
                 make_folder_durably(path.parent)
-            database = cls(path, wait_s=wait_s)
+            database = cls(path, wait_s=wait_s, reads_only=reads_only)
             with translated(path):
                 database._prepare(migrations, root, accept_loss=accept_loss)
         except OSError as error:

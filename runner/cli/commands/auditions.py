@@ -45,7 +45,7 @@ def play(job: str, number: int | None) -> None:
     from runner.outbox.outbox import Outbox
 
     instance, player = current_instance(), find_player()
-    with open_ledger() as database, database.read() as snapshot:
+    with open_ledger(reads_only=True) as database, database.read() as snapshot:
         found = by_name(snapshot, job)
         files = _sounds_of(snapshot, found, number)
     outbox = Outbox(instance.outbox)
@@ -99,7 +99,7 @@ def open_(job: str) -> int:
     from registry.jobs.values import OPEN_STATUSES, RETRYABLE_STATUSES
     from runner.cli.commands.jobs import open_ledger
 
-    with open_ledger() as database, database.read() as snapshot:
+    with open_ledger(reads_only=True) as database, database.read() as snapshot:
         found = by_name(snapshot, job)
     folder = current_instance().outbox / found.name
     if not folder.is_dir():
@@ -149,6 +149,6 @@ def _require_design(name: str) -> None:
     from registry.voices.candidates import find_candidates
     from runner.cli.commands.jobs import open_ledger
 
-    with open_ledger() as database, database.read() as snapshot:
+    with open_ledger(reads_only=True) as database, database.read() as snapshot:
         if not find_candidates(snapshot, name):
             by_name(snapshot, name)

@@ -61,12 +61,12 @@ def jobs() -> None:
     """List, show, play, retry, cancel and remove jobs."""
 
 
-def open_ledger() -> Database:
-    """The database of this command line's instance."""
+def open_ledger(*, reads_only: bool = False) -> Database:
+    """The database of this command line's instance; `reads_only` as of `Database.open`."""
     from registry.storage.database import Database
 
     instance = current_instance()
-    return Database.open(instance.database_path, root=instance.root)
+    return Database.open(instance.database_path, root=instance.root, reads_only=reads_only)
 
 
 @jobs.command(
@@ -92,7 +92,7 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool) -> None:
     from registry.jobs.lists import list_jobs
     from runner.outbox.waits_file import waits_of
 
-    with open_ledger() as database, database.read() as snapshot:
+    with open_ledger(reads_only=True) as database, database.read() as snapshot:
         found = list_jobs(snapshot, statuses=statuses, limit=limit)
         clock = clock_of(snapshot)
         inbox = "" if as_json or statuses else _inbox_text(lambda claim_id: is_recorded(snapshot, claim_id))
@@ -241,7 +241,7 @@ def show_(job: str, lines: int, as_json: bool) -> None:
     from runner.outbox.waits_file import waits_of
 
     instance = current_instance()
-    with open_ledger() as database, database.read() as snapshot:
+    with open_ledger(reads_only=True) as database, database.read() as snapshot:
         details = show_job(snapshot, job, lines=lines)
         clock = clock_of(snapshot)
     if as_json:

@@ -50,7 +50,10 @@ def _status(instance: Instance) -> dict[str, Any]:
     now_s = time.time()
     if not instance.database_path.exists():
         return {"runner": instance.runner_is_active(), "root": str(instance.root), "jobs": {}, "running": []}
-    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+    with (
+        Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+        database.read() as snapshot,
+    ):
         counts = jobs_by_status(snapshot)
         running = list_jobs(snapshot, statuses=[JobStatus.RUNNING], limit=RUNNING_SHOWN)
     under_way = lines_under_way(instance.state_dir, now_s=now_s)
