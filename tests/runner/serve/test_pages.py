@@ -1,9 +1,14 @@
 """The pages that browsers show: read without script, forms with a token, and nothing unescaped."""
 
+import contextlib
 import re
 
 import pytest
 
+from registry.jobs import jobs
+from registry.jobs.values import NewJob
+from runner.config.instance import open_instance
+from runner.serve.context import open_serve_context
 from runner.serve.keys import session_value
 from tests.runner.serve.served import HTML, Served, page, send, synthesize, text_of, token_of
 
@@ -173,3 +178,16 @@ def test_without_a_runner_the_pages_say_so_and_name_the_remedy(guarded):
     cookie = {"Cookie": f"voicejobs_session={session_value(KEY)}"}
     assert "No runner is active" in text_of(page(guarded, "/", **cookie))
     assert "voicejobs --root" in text_of(page(guarded, "/", **cookie))
+
+
+def test_how_much_of_a_long_recording_was_heard_is_on_its_page_and_in_the_queue(guarded):
+    new = NewJob(
+        stem="memo", dropped_name="memo.toml", kind="transcribe", content_sha256="0" * 64, spec_json="{}", claimed_s=1
+    )
+    database = open_serve_context(open_instance(guarded.root, environment={})).database
+    with contextlib.closing(database), database.write() as session:
+        job = jobs.start(session, jobs.add(session, new), model=None, now_s=2)
+        jobs.note_facts(session, job.id, progress="60 s of 2 h heard")
+    cookie = {"Cookie": f"voicejobs_session={session_value(KEY)}"}
+    for path in ("/", "/jobs/memo"):
+        assert "60 s of 2 h heard" in text_of(page(guarded, path, **cookie))
