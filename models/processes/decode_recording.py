@@ -47,6 +47,7 @@ def _content(path: Path, name: str) -> bytes:
     content = read_bytes(path)
     if (foreign := foreign_format(content)) is None:
         return content
+    del content  # the converter reads the file itself
     wanted = Conversion(longest_s=LONGEST_RECORDING_S, is_speech=True)
     with converted_file(path, foreign, wanted, name=name) as wav:
         return read_bytes(wav, at_most=wanted.most_bytes + (1 << 20))

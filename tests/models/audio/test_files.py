@@ -3,12 +3,13 @@
 import io
 import os
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 
-from models.audio.files import decode_audio, read_audio, resample
+from models.audio.files import decode_audio, decode_in_blocks, read_audio, resample
 from models.errors import InvalidReferenceAudio
 from tests.models.audio.tones import RATE_HZ, loudest_hz, tone
 
@@ -82,3 +83,21 @@ def test_resampling_keeps_the_duration_and_the_pitch():
     resampled = resample(tone(rate_hz=22_050, duration_s=2), 22_050, RATE_HZ)
     assert resampled.size == pytest.approx(2 * RATE_HZ, abs=2)
     assert loudest_hz(resampled) == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC"])
+def test_a_long_recording_is_handed_on_in_pieces_and_never_held_as_a_whole(form):
+    minutes, content, minute = 6, io.BytesIO(), tone(rate_hz=16_000, duration_s=60)
+    with soundfile.SoundFile(content, "w", 16_000, 1, "PCM_16", format=form) as file:
+        for _ in range(minutes):
+            file.write(minute)
+    sizes = []
+    tracemalloc.start()
+    try:
+        decode_in_blocks(content.getvalue(), lambda block: sizes.append(block.size), name="memo", max_duration_s=3_600)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(sizes) == pytest.approx(minutes * 60 * RATE_HZ, abs=2)
+    assert max(sizes) < 10 * RATE_HZ
+    assert peak_bytes < content.tell() + (8 << 20)  # beside the file; all of its samples take 35 MB
