@@ -92,7 +92,11 @@ def _engines(instance: Instance) -> Found:
             yield OK, f"{kind.name}: {what}{package} {package_version(package)}.", ""
         else:
             severity = PROBLEM if kind == kind_of_model(wanted) else NOTE
-            yield severity, f"the engine {kind.name} cannot run: {package} is not installed.", install_command(extra)
+            yield (
+                severity,
+                f"the engine {kind.name} cannot run: {package} is not installed.",
+                f"`{install_command(extra)}`",
+            )
 
 
 def _model(instance: Instance) -> Found:
