@@ -346,7 +346,7 @@ def test_a_checkpoint_speaks_the_languages_of_its_own_config(tmp_path):
         assert (problems == []) == is_spoken, problems
 
 
-@pytest.mark.parametrize("model", ["/proc/self/mem", "~nosuch/m", "../x", "a" * 300, "x.txt/"])
+@pytest.mark.parametrize("model", ["/proc/self/mem", "~nosuch/m", "../no-such-folder/x", "a" * 300, "x.txt/"])
 def test_a_model_that_can_be_none_is_told_by_check_as_by_the_run(bench, tmp_path, model):
     job = speak("Hello there.", model=model)
     (tmp_path / "job.toml").write_text(job, encoding="utf-8")
