@@ -176,7 +176,9 @@ def cut_text(text: str, *, longest: int = LONGEST_CUT, is_file: bool = False) ->
         if not speaks(part):
             lines.append((part, None))
             continue
-        pieces = split_text(part, language=AUTO, max_characters=longest, max_words=longest)
+        pieces = [part]
+        if len(part) > longest:
+            pieces = split_text(part, language=AUTO, max_characters=longest, max_words=longest)
         lines += [(piece, SENTENCE_PAUSE_S) for piece in pieces[:-1]]
         lines += [(piece, PARAGRAPH_PAUSE_S) for piece in pieces[-1:]]
     return [*lines[:-1], *((piece, pause_s and 0.0) for piece, pause_s in lines[-1:])]

@@ -130,3 +130,8 @@ def test_no_word_is_lost_when_a_text_is_cut():
     pieces = [piece for piece, _ in cut_text(text)]
     assert max(map(len, pieces)) <= 2000
     assert "".join("".join(pieces).split()) == "".join(text.split())
+
+
+def test_a_paragraph_that_is_a_line_keeps_every_character():
+    marked = "![A bridge](bridge.png) Look!(1) He said 'No.'[2] and left."
+    assert [text for text, _ in cut_text(f"First.\n\n{marked}\n", is_file=True)] == ["First.", marked]
