@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from models.errors import LanguageNotSpoken, PromptModelMismatch, UnknownSpeaker
 from models.languages import AUTO, language_code
 from models.mlx_audio.load import LoadedModel
 from models.protocol import LockedVoice, PresetVoice, SpeechWork
+from models.store.companions import voices_in
 from models.store.families import ONLY_VOICE
 from models.store.hub_cache import hub_folder
 from models.text.spoken_time import spoken_time
 from models.voices.recorded_prompt import RecordedPrompt, recorded_prompt
 
-VOICE_FILES = (".safetensors", ".npz", ".json", ".wav")
 CSM_PROMPTS = "sesame/csm-1b"
 TAKES_NO_INSTRUCTIONS = "{name} takes no instructions; instruct was ignored."
 OUTETTS = "outetts"
@@ -32,21 +32,16 @@ def presets_of(model: LoadedModel) -> tuple[str, ...]:
     """Names of the voices that the model brings along."""
     if model.family.presets:
         return model.family.presets
-    named = set(_files_in(model.folder / "voices"))
+    named = voices_in(model.folder / "voices")
     if model.family.name == "sesame":
         own = hub_folder(model.cache, CSM_PROMPTS) if model.cache else None
-        named |= {name for place in (model.folder, own) if place for name in _files_in(place / "prompts")}
+        named = named.union(*(voices_in(place / "prompts") for place in (model.folder, own) if place))
     if isinstance(voices := getattr(model.network, "voices", None), dict):
         named |= {str(name) for name in voices}
     if named:
         return tuple(sorted(named))
     has_one = not model.needs_recording and model.family.name != "kokoro" and model.family.name != "sesame"
     return (ONLY_VOICE,) if has_one else ()
-
-
-def _files_in(folder: Path) -> Iterator[str]:
-    if folder.is_dir():
-        yield from (path.stem for path in folder.iterdir() if path.suffix in VOICE_FILES)
 
 
 def clones(model: LoadedModel) -> bool:

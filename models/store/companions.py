@@ -27,7 +27,7 @@ def presets_in(folder: Path, family: Family) -> tuple[str, ...]:
     """Voices that a model of this family brings along, as far as its files name them."""
     if family.presets or "presets" not in family.abilities:
         return family.presets
-    named = {path.stem for place in ("voices", "prompts") for path in _files_in(folder / place)}
+    named = voices_in(folder / "voices") | voices_in(folder / "prompts")
     if not named and not family.names_voices:
         return (ONLY_VOICE,)
     if (archive := folder / "voices.npz").is_file():
@@ -36,9 +36,9 @@ def presets_in(folder: Path, family: Family) -> tuple[str, ...]:
     return tuple(sorted(named))
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from (path for path in folder.iterdir() if path.suffix in VOICE_FILES)
+def voices_in(folder: Path) -> set[str]:
+    """Voices that have a file in a folder; none where it is absent."""
+    return {path.stem for path in folder.iterdir() if path.suffix in VOICE_FILES} if folder.is_dir() else set()
 
 
 def speaks_by_mlx_audio(folder: Path, *, model_id: str = "") -> bool:

@@ -53,15 +53,14 @@ class Served:
 
     def start(self, *arguments, wait=True, **environment):
         """The server, on ports that are free."""
-        self._begin(arguments, environment)
-        if not wait:
-            return self
         for _ in range(PORTS_TRIED):
+            self._begin(arguments, environment)
+            if not wait:
+                return self
             wait_until(lambda: self._says_its_port() or self.server.poll() is not None, what="a server that listens")
             if self.server.poll() is None or "is in use" not in self.output.read_text():
                 break
             self.wyoming_port = free_port()  # another test's server was quicker
-            self._begin(arguments, environment)
         assert self.server.poll() is None, self.output.read_text()
         self.port = int(self._says_its_port()[1])
         return self
