@@ -143,29 +143,30 @@ class ObjectStore:
 
     def read(self, sha256: str) -> bytes:
         """The bytes, checked. Raises ObjectMissing, ObjectDamaged or another StorageError."""
-        path = self.path(sha256)
-        try:
+        with self._reading(sha256) as path:
             content = read_regular(path)
-        except FileNotFoundError:
-            raise ObjectMissing(sha256, path) from None
-        except OSError as error:
-            raise storage_error(error, f"reading {path}") from error
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ObjectDamaged(path)
         return content
 
     def whole(self, sha256: str) -> Path:
         """Place of bytes that were read and checked. Raises ObjectMissing, ObjectDamaged or another StorageError."""
+        with self._reading(sha256) as path:
+            found = sha256_of(path)
+        if found != sha256:
+            raise ObjectDamaged(path)
+        return path
+
+    @contextlib.contextmanager
+    def _reading(self, sha256: str) -> Iterator[Path]:
+        """Place of an object; what the system says while it is read is raised as ObjectMissing or a StorageError."""
         path = self.path(sha256)
         try:
-            found = sha256_of(path)
+            yield path
         except FileNotFoundError:
             raise ObjectMissing(sha256, path) from None
         except OSError as error:
             raise storage_error(error, f"reading {path}") from error
-        if found != sha256:
-            raise ObjectDamaged(path)
-        return path
 
     def __contains__(self, sha256: str) -> bool:
         return self.path(sha256).is_file()

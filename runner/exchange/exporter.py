@@ -100,9 +100,7 @@ class _Parts:
 
 def export_voice(session: Session, objects: ObjectStore, reference: str) -> ExportedVoice:
     """The `.vox` file of a voice. Raises ConsentMissing, and as `resolve` does."""
-    chosen = resolve(session, reference)
-    if not may_be_shared(chosen):
-        raise ConsentMissing(chosen)
+    chosen = _shareable(session, reference)
     living = list(living_versions(session, chosen.voice))[::-1]  # the oldest first
     versions = [version for version in living if may_be_shared(version)]
     held_back = [version.name for version in living if not may_be_shared(version)]
@@ -125,9 +123,7 @@ def export_voice(session: Session, objects: ObjectStore, reference: str) -> Expo
 
 def export_prompt(session: Session, objects: ObjectStore, reference: str) -> ExportedVoice:
     """The clone prompt of a version as the Swift tools read it; imported ones byte for byte as they came."""
-    version = resolve(session, reference)
-    if not may_be_shared(version):
-        raise ConsentMissing(version)
+    version = _shareable(session, reference)
     content = _swift_bytes(objects, version)
     if content is None:
         raise UnsupportedRequest(f"{version.name} has no clone prompt that the Swift tools could read.")
@@ -136,9 +132,7 @@ def export_prompt(session: Session, objects: ObjectStore, reference: str) -> Exp
 
 def export_profile(session: Session, objects: ObjectStore, reference: str) -> ExportedVoice:
     """The speaker profile of a version, for OuteTTS. Raises ConsentMissing, or UnsupportedRequest without one."""
-    version = resolve(session, reference)
-    if not may_be_shared(version):
-        raise ConsentMissing(version)
+    version = _shareable(session, reference)
     profile = _profile(objects, version)
     if profile is None:
         raise UnsupportedRequest(
@@ -153,6 +147,14 @@ def _profile(objects: ObjectStore, version: Version) -> Mapping[str, Any] | None
     if version.model.engine != MLX_AUDIO.name:
         return None
     return recorded_prompt(objects.read(version.prompt_sha256)).profile
+
+
+def _shareable(session: Session, reference: str) -> Version:
+    """The version that is meant. Raises ConsentMissing, and as `resolve` does."""
+    version = resolve(session, reference)
+    if not may_be_shared(version):
+        raise ConsentMissing(version)
+    return version
 
 
 def may_be_shared(version: Version) -> bool:
