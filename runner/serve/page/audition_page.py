@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -84,6 +84,7 @@ class AuditionPage:
             voice=spec.get("voice", ""),
             candidates=[(letter, each) for letter, each in zip(_letters(), shown, strict=False)],
             levels=_levels(pictures),
+            ranks=_ranks(job),
             blind=blind,
             new_blind=secrets.token_hex(4),
         )
@@ -143,6 +144,12 @@ class AuditionPage:
 
 def _letters() -> list[str]:
     return [*LETTERS, *(f"{first}{second}" for first in LETTERS for second in LETTERS)]
+
+
+def _ranks(job: Job | None) -> Mapping[str, int]:
+    """The rank of each candidate by its index; empty where they were not measured, or nothing told them apart."""
+    ranks: Mapping[str, int] = job.facts.get("ranks", {}) if job else {}
+    return {} if all(int(index) == rank for index, rank in ranks.items()) else ranks
 
 
 def _levels(pictures: dict[int, Picture | None]) -> dict[int, float]:

@@ -1,5 +1,6 @@
 """Pages on which voices and jobs are made: design, audition, lock, speak; texts, files and recordings."""
 
+import contextlib
 import html
 import io
 import re
@@ -7,7 +8,10 @@ import re
 import pytest
 import soundfile
 
+from registry.jobs import jobs
+from runner.config.instance import open_instance
 from runner.script.sources.formats import SUFFIXES
+from runner.serve.context import open_serve_context
 from runner.serve.page.job_files import BOOKS, TEXTS, values_of
 from tests.runner.serve.served import page, send, text_of, token_of
 
@@ -50,6 +54,7 @@ def test_a_described_voice_is_auditioned_locked_and_spoken_with(served, design):
     shown = page(served, f"/audition/{design}")
     sounds = re.findall(r'<audio controls preload="none" src="([^"]+)"', text_of(shown))
     assert len(sounds) == 3 and DESCRIPTION in text_of(shown)
+    assert f"voices lock page-elena --from {design} 1" in text_of(shown) and "ranked" not in text_of(shown)
     for sound in sounds:
         answer = served.get(sound)
         assert answer.headers["content-type"] == "audio/flac" and soundfile.read(io.BytesIO(answer.body))[0].size
@@ -70,6 +75,15 @@ def test_candidates_are_as_loud_as_each_other_and_none_is_made_louder(served, de
         float(level) for level in re.findall(r'data-level="([\d.]+)"', text_of(page(served, f"/audition/{design}")))
     ]
     assert len(levels) == 3 and max(levels) == 1.0 and min(levels) > 0.2
+
+
+def test_candidates_say_how_they_were_ranked_where_that_is_not_their_order(served, design):
+    served.ended(design)
+    database = open_serve_context(open_instance(served.root, environment={})).database
+    with contextlib.closing(database), database.write() as session:
+        jobs.note_facts(session, jobs.by_name(session, design).id, ranks={"1": 2, "2": 1, "3": 3})
+    shown = text_of(page(served, f"/audition/{design}"))
+    assert re.findall(r"ranked \d", shown) == ["ranked 2", "ranked 1", "ranked 3"]
 
 
 def test_a_blind_audition_tells_nothing_of_the_order(served, design):
