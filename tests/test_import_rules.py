@@ -70,7 +70,7 @@ MODELS_MAY_USE_OF_REGISTRY = {"registry.errors", "registry.durable_files"}
 FORWARDING = {"models.qwen3_tts", "runner.cli"}
 
 THREADS_START_IN = {
-    "runner.worker", "runner.engine", "runner.listen.verifier", "runner.listen.recogniser_weights",
+    "runner.worker", "runner.engine", "runner.listen.verifier", "runner.listen.weights",
     "runner.inbox.watcher", "runner.hooks",
     "runner.scheduling.plan_thread", "runner.inbox.job_reader",  # large jobs hold nobody up
     "models.processes.requests",  # reads requests while the model computes

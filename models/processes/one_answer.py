@@ -18,12 +18,12 @@ from registry.errors import VoiceJobsError
 
 
 def answer_one(
-    answer: Callable[[dict[str, Any]], tuple[object, bytes]], *, longest_s: int, most_memory_bytes: int
+    answer: Callable[[dict[str, Any]], tuple[object, bytes]], *, longest_s: int, most_memory_bytes: int | None
 ) -> int:
     """Answer the one request of this process by (header, bytes); an error of ours is told. Returns its exit status."""
     signal.alarm(longest_s)  # also when nobody is left who would end it
     resource.setrlimit(resource.RLIMIT_CPU, (longest_s, longest_s))  # of a converter, too
-    if sys.platform == "linux":  # macOS knows no such limit
+    if sys.platform == "linux" and most_memory_bytes is not None:  # macOS knows no such limit
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (most_memory_bytes, most_memory_bytes))
     try:

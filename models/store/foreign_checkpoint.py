@@ -45,7 +45,11 @@ def _own_code(path: Path) -> str:
         config: Any = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_CONFIG_BYTES else None
     except (OSError, ValueError, RecursionError):
         return ""  # whoever needs the file says what is wrong with it
-    wanted = config.get("auto_map") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        return ""
+    if config.get("model_file"):  # mlx-lm's key
+        return str(config["model_file"])
+    wanted = config.get("auto_map")
     if isinstance(wanted, dict):
         return ", ".join(sorted(str(name) for name in wanted)) or "auto_map"
     return "auto_map" if wanted else ""

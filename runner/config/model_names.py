@@ -51,7 +51,11 @@ def recogniser_model(recogniser: str, *, root: Path) -> str:
     """
     from models.listen.recognisers import model_of  # loads libraries of sound
 
-    name = model_of(recogniser)
+    return folder_or_name(model_of(recogniser), root=root)
+
+
+def folder_or_name(name: str, *, root: Path) -> str:
+    """A model that does not speak, as settings name it: a folder relative to `root` where there is one."""
     is_folder = name.startswith(("./", "../")) or ("/" in name and (root / name).is_dir())
     return str(root / name) if is_folder else name
 

@@ -12,7 +12,7 @@ from models.text.markup import Markup
 from models.text.spoken_form import speaks
 from registry.voices.names import name_key
 from runner import names
-from runner.config.analyzer_settings import Backend, OnFailure, ServerModel, ServerUrl, TimeoutSeconds
+from runner.config.analyzer_settings import AnalyzerModel, Backend, OnFailure, ServerUrl, TimeoutSeconds
 from runner.config.settings import SamplingSettings
 from runner.jobfile.master_spec import MAX_CHAPTERS, MasterTable, TagText
 
@@ -318,9 +318,9 @@ class TranscribeSpec(_Job):
 class AnalyzerTable(_Part):
     """How parts of a script get their descriptions; what is not given is as in voicejobs.toml."""
 
-    backend: Backend | None = Field(None, description="rules: by the words of the text; openai: by a model.")
+    backend: Backend | None = Field(None, description="rules: by the words; openai: by a server; mlx: by a model here.")
     url: ServerUrl | None = Field(None, description="Server with OpenAI's API, as http://127.0.0.1:11434/v1.")
-    model: ServerModel | None = Field(None, description="The model that it is asked for.")
+    model: AnalyzerModel | None = Field(None, description="openai: the server's; mlx: a folder or hub repository.")
     timeout_s: TimeoutSeconds | None = Field(None, description="Longest time for a whole answer.")
     on_failure: OnFailure | None = Field(None, description="rules: with a warning; fail: the script fails.")
 

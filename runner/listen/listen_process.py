@@ -21,7 +21,7 @@ from models.processes.wire import Hello, Message, Request
 from models.protocol import SAMPLE_RATE_HZ, Waveform, WorkFailed
 from registry.errors import VoiceJobsError
 from runner.engine.pipe import EnginePipe
-from runner.listen.recogniser_weights import RecogniserWeights
+from runner.listen.weights import Weights
 
 COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.listen")
 LONGEST_START_S, LONGEST_S, LONGEST_PER_SECOND = 60.0, 60.0, 2.0
@@ -45,7 +45,7 @@ class ListenProcess:
         *,
         log_path: Path,
         unload_after_s: float | None,
-        weights: RecogniserWeights,
+        weights: Weights,
         wake: Callable[[], None],
         memory_factor: float = 1.0,
         command: tuple[str, ...] = COMMAND,
@@ -115,19 +115,22 @@ class ListenProcess:
 
     # ---- memory for a recogniser, beside that for a speech model ------------------------------------------------
 
-    @contextlib.contextmanager
-    def _turn_of(self, recogniser: str) -> Iterator[None]:
+    def _turn_of(self, recogniser: str) -> contextlib.AbstractContextManager[None]:
         """Wait until a recogniser may be in memory. Raises EngineFailure when the runner stops."""
         if not recogniser:
-            yield  # what rates alone is small
-            return
-        needed_bytes = round(memory_bytes(recogniser) * self._memory_factor)
+            return contextlib.nullcontext()  # what rates alone is small
+        return self.turn(memory_bytes(recogniser))
+
+    @contextlib.contextmanager
+    def turn(self, model_bytes: int, *, is_over: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Wait until a model of so many bytes may be in memory. Raises EngineFailure when the runner stops."""
+        needed_bytes = round(model_bytes * self._memory_factor)
         with self._room:
             self._waiting.append(needed_bytes)
             try:
                 self._wake()
                 while not self.may_hear:
-                    if self.is_closed:
+                    if self.is_closed or is_over():
                         raise EngineFailure("The runner is stopping.")
                     self._room.wait(LOOK_S)
             finally:

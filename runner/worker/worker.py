@@ -32,10 +32,10 @@ from runner.inbox.leftovers import sweep_unfinished
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
 from runner.listen.listen_process import ListenProcess
-from runner.listen.recogniser_weights import RecogniserWeights
 from runner.listen.track_captions import TrackCaptions
 from runner.listen.transcriber import Transcriber
 from runner.listen.verifier import Verifier
+from runner.listen.weights import Weights, language_model_folder
 from runner.outbox.progress_file import ProgressWriter
 from runner.outbox.take_encoding import RecentTakes
 from runner.outbox.waits_file import Wait, Waits, WaitsWriter, wait_for_error
@@ -45,6 +45,7 @@ from runner.scheduling.planner import Planner
 from runner.scheduling.pronunciation_file import PronunciationFile
 from runner.text_format import counted, span
 from runner.worker.books.cast_jobs import CastJobs
+from runner.worker.books.local_analysis import LanguageModels
 from runner.worker.books.master_jobs import MasterJobs
 from runner.worker.books.script_jobs import ScriptJobs
 from runner.worker.context import Context
@@ -455,7 +456,7 @@ def build_worker(
     listen = ListenProcess(
         log_path=context.instance.logs_dir / "listen.log",
         unload_after_s=settings.unload_after_s or None,
-        weights=RecogniserWeights(context.instance),
+        weights=Weights(context.instance),
         wake=wake,
         memory_factor=settings.memory_factor,
     )
@@ -487,7 +488,15 @@ def build_worker(
         folder_of=partial(_folder_of, scanner),
         wake=wake,
     )
-    scripts = ScriptJobs(context=context, events=events, pool=plan_thread.pool, wake=wake)
+    language_models = LanguageModels(
+        weights=Weights(context.instance, look=language_model_folder),
+        listen=listen,
+        folder=context.instance.state_dir,
+        wake=wake,
+    )
+    scripts = ScriptJobs(
+        context=context, events=events, pool=plan_thread.pool, wake=wake, language_models=language_models
+    )
     return Worker(
         context=context,
         events=events,

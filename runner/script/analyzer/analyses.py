@@ -44,7 +44,8 @@ class Analyses:
             return None  # not yet, or damaged: it is asked again
 
     def _digest(self, part: Part) -> str:
-        return evidence_digest(part, model=self.settings.model)
+        model = self.settings.model
+        return evidence_digest(part, model=f"mlx:{model}" if self.settings.backend == "mlx" else model)
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json"
@@ -79,9 +80,12 @@ class Analyses:
         if not left:
             return [], ""
         names = ", ".join(part.name for part in left[:3]) + (f" and {len(left) - 3} others" if len(left) > 3 else "")
-        message = f"The analyzer at {_place(self.settings.url)} did not describe {names}: {found['failure']}."
+        is_local = self.settings.backend == "mlx"
+        analyzer = f"analyzer {self.settings.model}" if is_local else f"analyzer at {_place(self.settings.url)}"
+        message = f"The {analyzer} did not describe {names}: {found['failure'].removesuffix('.')}."
         if self.settings.on_failure == "fail":
-            hint = f'Start that server, then `voicejobs jobs retry {self.job}`; or set on_failure = "rules".'
+            todo = "Correct `model` in [analyzer]" if is_local else "Start that server"
+            hint = f'{todo}, then `voicejobs jobs retry {self.job}`; or set on_failure = "rules".'
             raise AnalyzerFailed(message, hint=hint)
         return [part.slug for part in left], f"{message} The rules described them."
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Any
 
-from runner.script.cast.profile import Profile
+from runner.script.cast.profile import Analyzer, Profile
 from runner.script.dialogue.words import Gender
 
 LONGEST_TEXT, LONGEST_SUMMARY, LONGEST_TRAIT, LONGEST_AGE = 1_000, 600, 80, 60
@@ -28,8 +28,8 @@ class AnswerRefused(Exception):
     """A text that holds no profile; the message says why."""
 
 
-def profile_in(text: str) -> Profile:
-    """The profile in a text, among thoughts, fences and talk. Raises AnswerRefused."""
+def profile_in(text: str, *, analyzer: Analyzer) -> Profile:
+    """The profile that an analyzer's text holds, among thoughts, fences and talk. Raises AnswerRefused."""
     plain = _THOUGHT.sub("", text)
     start, end = plain.find("{"), plain.rfind("}")
     if start < 0 or end < start:
@@ -40,10 +40,10 @@ def profile_in(text: str) -> Profile:
         raise AnswerRefused(f"the JSON cannot be read: {str(error)[:200]}") from None
     if not isinstance(found, dict):
         raise AnswerRefused("the JSON is no object")
-    return _profile(found)
+    return _profile(found, analyzer)
 
 
-def _profile(found: dict[str, Any]) -> Profile:
+def _profile(found: dict[str, Any], analyzer: Analyzer) -> Profile:
     gender = _GENDERS.get(re.sub(r"[^a-z]", "", _text(found, "gender", 40).casefold()))
     if gender is None:
         raise AnswerRefused("gender is none of male, female, nonBinary, unknown")
@@ -61,7 +61,7 @@ def _profile(found: dict[str, Any]) -> Profile:
         summary=_text(found, "summary", LONGEST_SUMMARY).rstrip(".") or "",
         voice_traits=tuple(dict.fromkeys(kept))[:MOST_TRAITS],
         description=_text(found, "description", LONGEST_TEXT),
-        analyzer="openai",
+        analyzer=analyzer,
     )
 
 

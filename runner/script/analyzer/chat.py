@@ -15,10 +15,11 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from runner.script.analyzer.prompt import SCHEMA
+from runner.script.cast.profile import Analyzer
 from runner.version import VERSION
 
 MOST_BYTES = 4 << 20
@@ -46,6 +47,7 @@ class _TimedOut(Exception):
 class Chat:
     """A server and what it has turned out to understand."""
 
+    analyzer: ClassVar[Analyzer] = "openai"
     url: str
     model: str
     timeout_s: float

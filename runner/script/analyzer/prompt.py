@@ -31,6 +31,19 @@ SCHEMA: Mapping[str, Any] = {
 }
 
 
+LONGEST = {"name": 80, "ageRange": 30, "description": 400, "summary": 300}
+LONGEST_TRAIT = 40
+_TEXT = r"[^\s\x00-\x1f][^\x00-\x1f]"  # no line break, and no blank before it
+
+
+def bounded_schema() -> dict[str, Any]:
+    """The schema for a model that is held to it: no text is empty, or without end."""
+    texts = {name: {"type": "string", "pattern": f"^{_TEXT}{{0,{most - 1}}}$"} for name, most in LONGEST.items()}
+    trait = {"type": "string", "pattern": f"^{_TEXT}{{0,{LONGEST_TRAIT - 1}}}$"}
+    traits = {**SCHEMA["properties"]["voiceTraits"], "items": trait}
+    return {**SCHEMA, "properties": {**SCHEMA["properties"], **texts, "voiceTraits": traits}}
+
+
 def question(part: Part) -> str:
     """The evidence of a part in words."""
     evidence = part.evidence

@@ -17,6 +17,7 @@ from runner.script.cast.parts import Part
 from runner.script.dialogue.words import LANGUAGES, Gender
 
 MOST_TRAITS = 6
+Analyzer = Literal["rules", "openai", "mlx"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Profile:
     summary: str
     voice_traits: tuple[str, ...]
     description: str = ""
-    analyzer: Literal["rules", "openai", "mlx"] = "rules"
+    analyzer: Analyzer = "rules"
 
 
 _FEMALE_TEXT = """

@@ -21,9 +21,11 @@ from runner.master.sound_source import check_formats
 from runner.reading_process import Reading, ReadingProcess
 from runner.script.analyzer.analyses import FOLDER, Analyses
 from runner.script.analyzer.describe import MODULE as DESCRIBE
+from runner.script.analyzer.language_model import check_installed
 from runner.script.cast.parts import Part
 from runner.script.production import reading_request, script_from
 from runner.script.read_script import LONGEST_S, MODULE, ReadScript
+from runner.worker.books.local_analysis import LanguageModels, LocalAnalysis
 from runner.worker.books.master_sources import formats_of
 from runner.worker.books.script_step import ScriptStep
 from runner.worker.context import Context
@@ -51,7 +53,7 @@ class _Script:
     spec: ScriptSpec
     folder: Path
     analyzer: AnalyzerSettings
-    process: ReadingProcess | None = None  # which reads the source, and later one that asks an analyzer
+    process: ReadingProcess | LocalAnalysis | None = None  # which reads the source, and later asks an analyzer
     asked: Sequence[Part] = ()  # about whom it asks
     future: Future[_Taken] | None = None
     is_dropped: bool = False
@@ -65,6 +67,7 @@ class ScriptJobs:
     events: Events
     pool: Executor  # which also plans large jobs: one of them at a time is enough work beside the main thread
     wake: Callable[[], None]
+    language_models: LanguageModels
     _scripts: dict[int, _Script] = field(default_factory=dict)
     _documents: dict[int, ReadScript] = field(default_factory=dict)  # by job; made again when they are forgotten
 
@@ -83,6 +86,8 @@ class ScriptJobs:
         if spec.master is not None:
             check_formats(formats_of(spec.master))  # before days of speech
         analyzer = self.context.settings.analyzer.with_keys(spec.analyzer.model_dump())
+        if analyzer.backend == "mlx":
+            check_installed()
         started = jobs.start(session, job, model=None, now_s=self.context.clock(), is_attempt=not job.is_planned)
         self._scripts[job.id] = _Script(started, spec, folder, analyzer)
 
@@ -179,6 +184,9 @@ class ScriptJobs:
         if taken.unknown:
             script.future, script.asked = None, taken.unknown
             request = self._analyses(script).request(taken.unknown)
+            if script.analyzer.backend == "mlx":
+                script.process = self.language_models.ask(request)
+                return
             longest_s = GRACE_S + 2 * script.analyzer.timeout_s * len(taken.unknown)
             folder = self.context.instance.state_dir
             script.process = ReadingProcess(DESCRIBE, request, folder=folder, longest_s=longest_s)

@@ -9,8 +9,8 @@ import soundfile
 
 from models.protocol import SAMPLE_RATE_HZ
 from runner.listen.listen_process import ListenProcess
-from runner.listen.recogniser_weights import RecogniserWeights
 from runner.listen.transcriber import PIECE_S, SAMPLE_BYTES, Transcriber
+from runner.listen.weights import Weights
 
 MINUTES = 10
 NOBODY = ""  # hears nothing
@@ -22,7 +22,7 @@ def transcriber(instance):
     listen = ListenProcess(
         log_path=instance.logs_dir / "listen.log",
         unload_after_s=None,
-        weights=RecogniserWeights(instance),
+        weights=Weights(instance),
         wake=lambda: None,
     )
     yield Transcriber(listen=listen, folder=instance.spool_dir)

@@ -9,6 +9,8 @@ import soundfile
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.inbox.scanner import InboxScanner
+from runner.reading_process import ReadingProcess
+from runner.worker.books.local_analysis import LocalAnalysis
 from runner.worker.context import open_context
 from runner.worker.worker import build_worker
 from tests.engines.inline import InlineEngine
@@ -64,7 +66,7 @@ class Bench:
             for script in self.worker.scripts._scripts.values():
                 if script.future is not None:
                     wait([script.future] if self.waits_for_scripts else [], PATIENCE_S)
-                elif script.process is not None:
+                elif isinstance(script.process, ReadingProcess):
                     script.process.wait_for_end(PATIENCE_S)
             self.wait_for_hearings()
             if self.waits_for_masters:
@@ -78,6 +80,8 @@ class Bench:
         for _ in range(round(PATIENCE_S / LOOK_S)):
             waiting = {*self.worker.lock_jobs.hearings._waiting, *self.worker.in_flight.verifier._waiting}
             waiting |= {hearing.future for hearing in self.worker.transcribes._hearings.values()}
+            asking = [script.process for script in self.worker.scripts._scripts.values()]
+            waiting |= {each.future for each in asking if isinstance(each, LocalAnalysis)}
             if not wait(waiting, LOOK_S).not_done:
                 return
             turns.tick(self.now_s)

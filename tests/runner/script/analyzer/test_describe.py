@@ -5,6 +5,7 @@ import json
 import pytest
 
 from runner.script.analyzer.answer import AnswerRefused, profile_in
+from runner.script.analyzer.chat import Chat
 from runner.script.analyzer.describe import describe
 from runner.script.analyzer.prompt import evidence_digest, question
 from runner.script.cast.parts import Evidence, Part
@@ -13,7 +14,7 @@ from tests.runner.script.analyzer.stub_server import PROFILE, StubServer, chat, 
 
 def ask(url, *, timeout_s=20, count=1, model="tiny"):
     questions = {f"digest-{number}": f"Who is {number}?" for number in range(count)}
-    return describe({"url": url, "model": model, "timeout_s": timeout_s, "questions": questions})
+    return describe(Chat(url=url, model=model, timeout_s=timeout_s), {"questions": questions})
 
 
 def test_a_good_answer_is_a_profile_and_the_question_asks_for_its_schema():
@@ -41,7 +42,7 @@ def test_a_server_that_knows_no_schema_is_asked_for_json_then_for_text(refusals)
 
 def test_an_answer_among_thoughts_and_fences_is_found():
     text = f"<think>It is {{her}}.</think>Of course:\n```json\n{json.dumps(PROFILE)}\n```\nAnything else?"
-    assert profile_in(text).summary == "A woman on a night train"
+    assert profile_in(text, analyzer="openai").summary == "A woman on a night train"
 
 
 @pytest.mark.parametrize(
@@ -59,12 +60,12 @@ def test_an_answer_among_thoughts_and_fences_is_found():
 )
 def test_what_is_no_profile_is_refused_with_a_reason(text, says):
     with pytest.raises(AnswerRefused, match=says):
-        profile_in(text)
+        profile_in(text, analyzer="openai")
 
 
 def test_other_words_for_gender_long_texts_and_control_characters_are_put_right():
     told = {**PROFILE, "gender": "Non-Binary", "voiceTraits": "soft, low,\x07 dry", "summary": "x" * 5_000}
-    profile = profile_in(json.dumps(told))
+    profile = profile_in(json.dumps(told), analyzer="openai")
     assert profile.gender == "nonBinary" and profile.voice_traits == ("soft", "low", "dry")
     assert len(profile.summary) <= 600
 

@@ -2,9 +2,13 @@
 
 import pytest
 
+from runner.script.analyzer import language_model
 from tests.runner.script.analyzer.stub_server import StubServer, good
+from tests.runner.script.analyzer.tiny_language_model import write_language_model
 from tests.runner.worker.bench import Bench
 from tests.runner.worker.books.test_script_jobs import PLAY, SCRIPT
+
+LOCAL = '[analyzer]\nbackend = "mlx"\nmodel = "./models/tiny"\n'
 
 
 @pytest.fixture
@@ -75,6 +79,38 @@ def test_nothing_is_asked_without_a_url(bench):
     bench.run()
     receipt = bench.receipt("play")
     assert receipt["status"] == "failed" and "no url" in receipt["error"]["message"]
+
+
+@pytest.mark.peers
+def test_a_model_on_this_machine_describes_the_parts(bench):
+    write_language_model(bench.instance.root / "models" / "tiny")
+    bench.drop_folder("play", job_toml=f"{SCRIPT}share_below = 0\n{LOCAL}", play_fountain=PLAY)
+    bench.run()
+    assert bench.receipt("play")["warnings"] == [] and bench.status("play") == "done"
+    assert cast(bench).count('analyzer = "mlx"') == 2
+
+
+def test_a_model_that_is_not_here_is_a_warning_that_names_it_and_the_rules_describe_the_parts(bench):
+    pytest.importorskip("mlx_lm")
+    bench.drop_folder("play", job_toml=f"{SCRIPT}share_below = 0\n{LOCAL}", play_fountain=PLAY)
+    bench.run()
+    (warning,) = bench.receipt("play")["warnings"]
+    assert "The analyzer ./models/tiny did not describe ELENA, MARCUS" in warning and "There is no folder" in warning
+    assert bench.status("play") == "done" and cast(bench).count('analyzer = "rules"') == 2
+
+
+def test_without_its_packages_a_script_for_a_model_on_this_machine_says_what_to_install(bench, monkeypatch):
+    monkeypatch.setattr(language_model, "PACKAGES", ("no_such_package",))
+    bench.drop_folder("play", job_toml=f"{SCRIPT}{LOCAL}", play_fountain=PLAY)
+    bench.run()
+    error = bench.receipt("play")["error"]
+    assert error["code"] == "extra-missing" and "mlx-lm" in error["hint"] and "llguidance" in error["hint"]
+
+
+def test_a_model_is_named(bench):
+    bench.drop_folder("play", job_toml=f'{SCRIPT}[analyzer]\nbackend = "mlx"\n', play_fountain=PLAY)
+    bench.run()
+    assert "no model" in bench.receipt("play")["error"]["message"]
 
 
 def test_parts_with_voices_are_not_asked_about(bench):

@@ -8,7 +8,7 @@ from models.listen import recognisers
 from models.protocol import SAMPLE_RATE_HZ
 from registry.errors import InvalidInput, VoiceJobsError
 from runner.cli.program import run_command
-from runner.listen.recogniser_weights import RecogniserWeights, with_weights
+from runner.listen.weights import Weights, with_weights
 from tests.models.store.making import COMMIT, hub_cache, speech_model
 from tests.natural_speech import BREEZE, spoken
 from tests.runner.worker.bench import speak
@@ -76,7 +76,7 @@ def test_a_package_that_is_missing_is_said_before_gigabytes_are_fetched(instance
 def test_a_runner_that_stops_does_not_wait_for_a_download(instance, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(EngineFailure, match="stopping"):
-        RecogniserWeights(instance).ready("faster-whisper:small", is_stopping=lambda: True)
+        Weights(instance).ready("faster-whisper:small", is_stopping=lambda: True)
 
 
 class WithoutNetwork:
