@@ -55,6 +55,7 @@ def test_a_job_whose_runner_dies_before_it_records_it_and_whose_server_dies_afte
         assert (lost.status, lost.error["code"]) == (503, "no-runner-now")
         served.runner.wait(PATIENCE_S)
         served.start_runner()
+        wait_until(lambda: served.get("/health").status == 200, what="the second runner")
         first = served.post_job(synthesize("Once."), headers=KEY)
         served.server.kill()
         served.server.wait(PATIENCE_S)
