@@ -12,7 +12,7 @@ from registry.jobs.values import Job, JobStatus
 from runner.config.instance import Instance
 from runner.config.logs import set_up_logging
 from runner.exit_codes import STATUS_EXIT_CODES
-from runner.outbox.outbox import Outbox
+from runner.outbox.outbox import RECEIPT, Outbox
 from runner.outbox.receipt import encoded, receipt
 from runner.submission.drop_writer import Submitted, withdraw
 
@@ -30,9 +30,20 @@ class Finished:
     receipt: dict[str, Any]
 
     def paths(self) -> list[Path]:
-        """Every file in its folder, to be shown."""
-        names = self.outbox.names_of(self.job)
-        return [self.outbox.folder / self.job / name for name in sorted(names)]
+        """Every file in its folder, to be shown; and the tracks and finished files of the jobs that a script made."""
+        found = [(self.job, name) for name in sorted(self.outbox.names_of(self.job))]
+        for child in self.receipt.get("children", ()):
+            told = self._receipt_of(child["job"])
+            files = [told.get("track"), *told.get("files", ())]
+            found += [(child["job"], file["file"]) for file in files if file]
+        return [self.outbox.folder / job / name for job, name in found]
+
+    def _receipt_of(self, job: str) -> dict[str, Any]:
+        try:
+            receipt: dict[str, Any] = json.loads(self.outbox.read(job, RECEIPT))
+            return receipt
+        except (OSError, ValueError):
+            return {}  # removed since: there is nothing to be shown
 
     @property
     def exit_code(self) -> int:

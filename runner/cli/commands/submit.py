@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         "voicejobs submit --wait scene.toml          # shows progress; the exit code is the job's",
         "voicejobs submit quests/*.json",
         "voicejobs submit examples/audiobook         # a folder: its job file and the files that it names",
+        "voicejobs submit alice.epub --voice elena   # a script job; elena narrates",
         "voicejobs submit --lines lines.csv --voice elena --format vorbis",
         "generate-lines | voicejobs submit --name scene-4 -",
     ),
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     metavar="TABLE",
     help="Instead of a job file: lines to speak, as CSV with a row of headings, or JSON lines; - is standard input.",
 )
-@click.option("--voice", metavar="NAME", help="Who speaks the lines of --lines that name no voice.")
+@click.option("--voice", metavar="NAME", help="Who speaks the lines of --lines that name no voice, or narrates a book.")
 @click.option("--format", "file_format", metavar="FORMAT", help="The audio format of --lines; default: the setting.")
 @json_option
 def submit(
@@ -69,7 +70,8 @@ def submit(
 ) -> int:
     """Drop job files, with the files they name, into the inbox; - reads standard input.
 
-    Each file is checked first, and a wrong one is not dropped; the others are. A table has a column text, and may
+    Each file is checked first, and a wrong one is not dropped; the others are. A book or screenplay (EPUB, PDF,
+    Fountain, text and others) becomes a script job. A table has a column text, and may
     have id, voice, instruct, language, seed, pause_after_s and model; it becomes one job. With --wait the exit code
     says how the jobs ended: 0 done, duplicate or cancelled, 1 partial, failed or rejected. With --json the names of
     the job, its folder in the outbox and its receipt are printed; with --wait, the receipt itself.
@@ -107,23 +109,28 @@ def submit(
 def _check_usage(
     files: Sequence[str], *, name: str | None, table: str | None, voice: str | None, file_format: str | None
 ) -> None:
+    from runner.submission.source_job import is_source
+
     if bool(files) == (table is not None):
         raise UsageProblem(
             "Name job files, or a table with --lines, and not both.", hint="`voicejobs submit --help` shows both."
         )
     if len(files) > 1 and name is not None:
         raise UsageProblem("--name is for one file.", hint="Leave it out: each drop is named after its file.")
-    if table is None and (voice is not None or file_format is not None):
-        raise UsageProblem("--voice and --format belong to --lines.", hint="A job file has keys for them.")
+    if table is None and file_format is not None:
+        raise UsageProblem("--format belongs to --lines.", hint="A job file has a key for it.")
+    if table is None and voice is not None and not all(is_source(file) for file in files):
+        raise UsageProblem("--voice belongs to --lines and to books.", hint="A job file has a key for it.")
 
 
 def _job(file: str, *, is_table: bool, voice: str | None, file_format: str | None) -> JobOnDisk:
     from runner.submission.checked_job import read_job
     from runner.submission.line_table import job_from_table
+    from runner.submission.source_job import is_source, job_from_source
 
     if is_table:
         return job_from_table(file, stdin=standard_input, voice=voice, file_format=file_format)
-    return read_job(file, stdin=standard_input)
+    return job_from_source(file, narrator=voice) if is_source(file) else read_job(file, stdin=standard_input)
 
 
 def _folder_name(file: str) -> str | None:

@@ -60,6 +60,15 @@ def test_a_table_is_spoken(root, run):
     assert {Path(line).name for line in out.split()} >= {"vo_1.flac", "vo_2.flac", "quests.json"}
 
 
+def test_a_screenplay_alone_is_a_script_job_and_its_tracks_are_named(root, run):
+    play = write(root, "plays/train.fountain", "INT. TRAIN\n\nELENA\nWe are late.\n")
+    code, out, err = run("submit", "--wait", str(play), "--voice", "preset:serena")
+    assert code == OK and "train: done" in err
+    assert f"{root}/outbox/train.chapter-1/track.wav" in out.split()
+    assert json.loads((root / "outbox" / "train" / "train.json").read_text())["narrator"] == "preset:serena"
+    assert run("submit", str(root / "plays" / "none.epub"))[0] == NEEDS_ACTION
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

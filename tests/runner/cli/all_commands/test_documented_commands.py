@@ -168,6 +168,7 @@ WALKS = {
     "books.md": {
         "script choose night-train INES 2": Walk(with_a_script_that_asks),
         "script check night-train.fountain": Walk(with_the_screenplay),
+        "submit night-train.fountain --voice preset:serena": Walk(with_the_screenplay),
         "jobs retry <job>": Walk(without_files),
     },
     "engines.md": {
