@@ -275,10 +275,13 @@ def open_regular(path: Path) -> BinaryIO:
     return open(path, "rb", opener=regular_opener)
 
 
-def read_regular(path: Path) -> bytes:
-    """The bytes of a regular file. Raises OSError for anything else."""
+def read_regular(path: Path, *, at_most: int | None = None) -> bytes:
+    """The bytes of a regular file. Raises OSError for anything else, and for a file of more bytes than `at_most`."""
     with open_regular(path) as file:
-        return file.read()
+        content = file.read() if at_most is None else file.read(at_most + 1)
+    if at_most is not None and len(content) > at_most:
+        raise OSError(errno.EFBIG, f"more than {at_most:,} bytes", str(path))
+    return content
 
 
 def sha256_of(path: Path) -> str:

@@ -6,8 +6,9 @@ This module reads files.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
-import stat
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from models.audio.mending import mixed
 from models.audio.wave_header import kind_of, with_true_lengths, with_usual_chunks
 from models.errors import InvalidReferenceAudio
 from models.protocol import SAMPLE_RATE_HZ, Waveform
+from registry.durable_files import open_regular
 from registry.errors import DamagedData
 
 MAX_FILE_BYTES = 1 << 30
@@ -70,14 +72,14 @@ def read_audio(path: Path, *, max_duration_s: float = MAX_DURATION_S) -> tuple[W
 def read_bytes(path: Path, *, at_most: int = MAX_FILE_BYTES) -> bytes:
     """The content of a regular file of bounded size. Raises InvalidReferenceAudio."""
     try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):
-            raise InvalidReferenceAudio(f"{path.name} is not a regular file.")
-        if info.st_size > at_most:
-            raise InvalidReferenceAudio(f"{path.name} has {info.st_size} bytes; at most {at_most} are read.")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > at_most:
+                raise InvalidReferenceAudio(f"{path.name} has {size_bytes} bytes; at most {at_most} are read.")
             return file.read(at_most)
     except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise InvalidReferenceAudio(f"{path.name} is not a regular file.") from error
         raise InvalidReferenceAudio(f"{path.name} cannot be read: {error.strerror or error}.") from error
 
 

@@ -6,11 +6,13 @@ This module reads files; a tensor's numbers are never read.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from models.errors import UnsupportedCheckpoint
+from registry.durable_files import open_regular, read_regular
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -23,9 +25,7 @@ _FORMATS = {None: PYTORCH_LAYOUT, "pt": PYTORCH_LAYOUT, "mlx": MLX_LAYOUT}
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises UnsupportedCheckpoint when it is absent, broken or not an object."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UnsupportedCheckpoint(f"{path} has more than {MAX_JSON_BYTES} bytes: it is not a config.")
-        loaded = json.loads(path.read_bytes())
+        loaded = json.loads(read_regular(path, at_most=MAX_JSON_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UnsupportedCheckpoint(f"{path} cannot be read: {reason}.") from None
@@ -37,8 +37,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def file_header(path: Path) -> dict[str, Any]:
     """A safetensors file's header, checked against the file's length. Raises UnsupportedCheckpoint."""
     try:
-        size_bytes = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
             header_bytes = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(header_bytes, MAX_HEADER_BYTES)))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from models.checkpoint_format.files import file_header
 from models.checkpoint_format.fit import some
+from registry.durable_files import open_regular
 
 NOT_FINITE_HINT = "Training or a conversion went wrong, or the file is damaged: use another copy of the model."
 BLOCK_BYTES = 1 << 20  # stays in the processor's cache
@@ -48,7 +49,7 @@ def numbers_problem(path: Path) -> str | None:
     Raises UnsupportedCheckpoint when it is no file of weights, OSError when it cannot be read.
     """
     header, wrong = file_header(path), []
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         for name, entry in header.items():
             if name != "__metadata__" and not _is_finite_in_file(file, entry, start=start):

@@ -15,8 +15,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_
 from tokenizers.models import BPE
 
 from models.checkpoint_format.config import ModelConfig
-from models.checkpoint_format.files import read_json
+from models.checkpoint_format.files import MAX_JSON_BYTES, read_json
 from models.errors import UnsupportedCheckpoint
+from registry.durable_files import read_regular
 
 HINT = "Copy vocab.json, merges.txt and tokenizer_config.json again, from where the model came from."
 QWEN2_SPLIT = (
@@ -98,7 +99,7 @@ def _from_vocabulary(folder: Path) -> Tokenizer:
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_regular(path, at_most=MAX_JSON_BYTES).decode("utf-8").split("\n")
     except (OSError, ValueError) as error:
         raise UnsupportedCheckpoint(f"{path} cannot be read: {error}.") from None
     pairs = []

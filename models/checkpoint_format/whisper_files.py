@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from registry.durable_files import open_regular
+
 WEIGHTS = "model.bin"
 TOKENIZER = "tokenizer.json"
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
@@ -40,7 +42,7 @@ def whisper_problems(folder: Path, *, check_structure: bool) -> Iterator[tuple[s
 def weights_problem(path: Path) -> str | None:
     """Problem that makes a file unusable as the weights of a Whisper model; None when its structure is whole."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _problem_in(file, os.fstat(file.fileno()).st_size)
     except (struct.error, UnicodeDecodeError):
         return "is cut off, or is no model of CTranslate2"

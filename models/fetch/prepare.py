@@ -23,8 +23,10 @@ from models.migrate.migration import Plan, PlannedStep, done_message, finding_ev
 from models.store import catalog
 from models.store.availability import Availability, Available, Downloading, NotAvailable, Partial, availability
 from models.store.companions import missing_companions
+from models.store.deep_check import deeply_checked
 from models.store.events import ModelEvent, OnEvent, ignore_events
 from models.store.installed import ResolvedModel, installed_folders, resolve_model, revision_of
+from models.store.safetensors_check import VerdictCache
 from models.store.shared_directory import lock_of, make_directory
 from registry.durable_files import FileLock
 from registry.errors import Busy, StorageError
@@ -70,6 +72,23 @@ def ensure_model(
         return PreparedModel(id=choice.id, folder=None, revision=None, state=Available("engine"))
     ensure = _Ensuring(directory, environ, on_event, progress_every_s, own_process, migrate, offline)
     return ensure.with_companions(ensure.model(choice))
+
+
+def check_present(name: str, *, directory: Path) -> None:
+    """Raise for a model on this disk that `ensure_model` and loading would refuse; changes nothing.
+
+    Numbers that are not finite are known only where `models verify` has read them. Raises UnknownModel,
+    ModelNotInstalled for a folder without a model, or ModelIncomplete.
+    """
+    choice = resolve_model(name, directory=directory)
+    if choice.folder is None:
+        return
+    if choice.is_local:
+        _checked(choice.folder, model_id=choice.id, actions=())
+    cache = VerdictCache(directory)
+    state = deeply_checked(choice.folder, availability(choice.folder), cache=cache, reads=False, reads_tokenizer=True)
+    if isinstance(state, Partial):
+        raise incomplete(choice.id, choice.folder, state)
 
 
 def pull_model(

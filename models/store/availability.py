@@ -8,6 +8,7 @@ every safetensors file, are checked in each tier.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -23,11 +24,12 @@ from models.store.foreign_checkpoint import PICKLES, loading_problems
 from models.store.manifest import Manifest, ManifestFile, is_verified, read_manifest
 from models.store.safetensors_check import safetensors_problem
 from models.store.shared_directory import download_folder_of, download_state_of, lock_path_of
-from registry.durable_files import is_locked, sha256_of
+from registry.durable_files import is_locked, read_regular, sha256_of
 
 WEIGHTS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
-MAX_JSON_BYTES = 64_000_000
+MAX_CONFIG_BYTES = 4_000_000  # parsed in some 50 ms, also where nobody else may wait
+MAX_INDEX_BYTES = 64_000_000
 FORBIDDEN_HINT = "Use a repository with safetensors weights and no code of its own."
 UNFIT_HINT = "Its files are whole but do not fit together. Fetch it again, or use a published model."
 SPEECH_TOKENIZER = "speech_tokenizer"
@@ -40,6 +42,10 @@ class NotAvailable:
 
     state: ClassVar[str] = "not_available"
     reason: str = "no such folder"
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return (self.reason,)
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,7 @@ def _by_heuristic(folder: Path, findings: _Findings) -> Availability:
     if config_path.is_file() and not isinstance(config, dict):
         findings.add("config.json", "does not parse")
     for index in names_ending(folder, INDEX_SUFFIX):
-        shards = shards_of(_read_json(folder / index))
+        shards = shards_of(_read_json(folder / index, at_most=MAX_INDEX_BYTES))
         if not shards:
             return NotAvailable(f"{index} names no weights")
         for shard in shards:
@@ -267,15 +273,16 @@ def _check_qwen3_tts(folder: Path, findings: _Findings, *, check_structure: bool
         findings.add_unfit(unfit_parts(folder))
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, *, at_most: int = MAX_CONFIG_BYTES) -> Any:
     """The parsed file, or None when it is absent, too large or malformed: the caller judges what that means."""
     try:
-        with path.open("rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size > MAX_JSON_BYTES:
-                return None
-            return json.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        return json.loads(read_regular(path, at_most=at_most))
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO, errno.EFBIG):  # no file, or none that could be a config
+            return None
+        raise
 
 
 def _is_qwen3_tts_config(config: Any) -> bool:

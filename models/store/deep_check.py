@@ -19,14 +19,19 @@ DEEP_HINT = "A conversion went wrong, or the file is damaged: fetch it again, or
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "config.json")
 
 
-def deeply_checked(folder: Path, state: Availability, *, cache: VerdictCache, reads: bool) -> Availability:
-    """The state of a model after its tokenizer and its numbers were looked at; with `reads` false, as remembered."""
+def deeply_checked(
+    folder: Path, state: Availability, *, cache: VerdictCache, reads: bool, reads_tokenizer: bool = False
+) -> Availability:
+    """The state of a model after its tokenizer and its numbers were looked at; with `reads` false, as remembered.
+
+    With `reads_tokenizer` alone, which takes some 100 ms, the tokenizer is looked at all the same.
+    """
     if not isinstance(state, Available) or not is_qwen3_tts(folder):
         return state
     tokenizer = cache.verdict(
         f"{folder}#tokenizer",
         [folder / name for name in TOKENIZER_FILES],
-        judge=(lambda: _tokenizer_problem(folder)) if reads else None,
+        judge=(lambda: _tokenizer_problem(folder)) if reads or reads_tokenizer else None,
     )
     problems = {"tokenizer": tokenizer} if tokenizer else {}
     for path in weight_files(folder):

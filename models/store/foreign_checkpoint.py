@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from registry.durable_files import read_regular
+
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 SAFE_WEIGHTS = (".safetensors", ".npz")
 CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
-MAX_CONFIG_BYTES = 64_000_000
+MAX_CONFIG_BYTES = 4_000_000
 
 
 def pickled_weights(folder: Path) -> str | None:
@@ -42,7 +44,7 @@ def loading_problems(folder: Path, *, needs_weights: bool = True) -> Iterator[tu
 def _own_code(path: Path) -> str:
     """The classes that a config wants loaded from Python files beside it."""
     try:
-        config: Any = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_CONFIG_BYTES else None
+        config: Any = json.loads(read_regular(path, at_most=MAX_CONFIG_BYTES))
     except (OSError, ValueError, RecursionError):
         return ""  # whoever needs the file says what is wrong with it
     if not isinstance(config, dict):

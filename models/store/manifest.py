@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InvalidManifest
-from registry.durable_files import sha256_of, write_durably
+from registry.durable_files import read_regular, sha256_of, write_durably
 
 MANIFEST_FILE = "manifest.json"
 LEGACY_MANIFEST_FILE = ".acervo-manifest.json"
 VERIFIED_FILE = ".acervo-verified.json"
 PROVENANCE_FILE = ".voicejobs.json"  # hidden, as Acervo's manifest has no place for a commit and skips such names
 MANIFEST_VERSION = 1
+MAX_MANIFEST_BYTES, MAX_RECORD_BYTES = 16_000_000, 64_000
 
 IGNORED_NAMES = frozenset({MANIFEST_FILE, ".DS_Store", ".gitattributes", ".gitignore"})
 IGNORED_SUFFIXES = (".lock", ".metadata")
@@ -72,7 +73,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     for name in (MANIFEST_FILE, LEGACY_MANIFEST_FILE):
         try:
-            content = (folder / name).read_bytes()
+            content = read_regular(folder / name, at_most=MAX_MANIFEST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             continue
         return parse_manifest(content)
@@ -205,10 +206,10 @@ def is_verified(folder: Path, manifest: Manifest) -> bool:
     """Whether `.acervo-verified.json` vouches for this very manifest, and no file is newer than it."""
     marker = folder / VERIFIED_FILE
     try:
-        raw = json.loads(marker.read_bytes())
+        raw = json.loads(read_regular(marker, at_most=MAX_RECORD_BYTES))
         vouched_s = marker.stat().st_mtime
         unchanged = all((folder / file.path).stat().st_mtime <= vouched_s for file in manifest.files)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return unchanged and isinstance(raw, dict) and raw.get("manifestChecksum") == manifest.checksum
 
@@ -228,7 +229,7 @@ def write_provenance(folder: Path, *, repository: str, revision: str | None, sou
 def read_provenance(folder: Path) -> dict[str, Any] | None:
     """The record of `folder`; None when it has none that can be read."""
     try:
-        record = json.loads((folder / PROVENANCE_FILE).read_bytes())
-    except (OSError, ValueError):
+        record = json.loads(read_regular(folder / PROVENANCE_FILE, at_most=MAX_RECORD_BYTES))
+    except (OSError, ValueError, RecursionError):
         return None  # absent or damaged: it is only a record, the model can be used without it
     return record if isinstance(record, dict) else None

@@ -18,8 +18,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from registry.durable_files import read_regular
+
 CACHE_FILE = ".voicejobs-checks.json"
 CACHE_VERSION = 1
+MAX_CACHE_BYTES = 64_000_000
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 POINTER_STARTS = (b"version https://git-lfs", b"# xet version", b"version https://xet")
 POINTER_MAX_BYTES = 4_096
@@ -140,8 +143,8 @@ class VerdictCache:
 
     def _read(self) -> dict[str, list[Any]]:
         try:
-            content = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
+            content = json.loads(read_regular(self.path, at_most=MAX_CACHE_BYTES))
+        except (OSError, ValueError, RecursionError):
             return {}  # absent or damaged: everything is checked again
         files = content.get("files") if isinstance(content, dict) and content.get("version") == CACHE_VERSION else None
         return files if isinstance(files, dict) else {}

@@ -28,6 +28,7 @@ from runner.names import printable_name
 from runner.submission.job_models import (
     check_languages,
     check_named_models,
+    check_present_models,
     check_respellings,
     downloads_of,
     models_of,
@@ -127,6 +128,7 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         check_named_models(job.spec, texts, instance=instance)
         check_respellings(job.spec, texts, instance=instance)
         models = models_of(job.spec, texts, instance=instance)
+        check_present_models(models, instance=instance)
         check_languages(job.spec, texts, models, instance=instance)
         said_of_recording = _recording_warnings(job)
     except JobFileInvalid as error:

@@ -73,6 +73,15 @@ def check_named_models(spec: JobSpec, texts: JobTexts | None, *, instance: Insta
                 raise
 
 
+def check_present_models(models: JobModels, *, instance: Instance) -> None:
+    """Raises ModelIncomplete or ModelNotInstalled for a model on this disk that the job's start would refuse."""
+    from models.fetch.prepare import check_present
+
+    directory = ModelNames(instance).directory
+    for name in models.names:
+        check_present(name, directory=directory)
+
+
 def check_languages(spec: JobSpec, texts: JobTexts | None, models: JobModels, *, instance: Instance) -> None:
     """Raises LanguageNotSpoken for a line in a language that its model is known not to speak."""
     directory, settings = ModelNames(instance).directory, instance.settings

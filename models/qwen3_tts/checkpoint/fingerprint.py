@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from models.checkpoint_format.files import file_header
+from registry.durable_files import open_regular, read_regular
 
 SAMPLE_BYTES = 256
 SMALL_FILES = ("*.json", "*.txt")
@@ -26,7 +27,7 @@ def checkpoint_fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in _small_files(folder):
         digest.update(
-            f"{path.relative_to(folder).as_posix()}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+            f"{path.relative_to(folder).as_posix()}\n{hashlib.sha256(read_regular(path)).hexdigest()}\n".encode()
         )
     for part in (folder, folder / "speech_tokenizer"):
         for line in sorted(line for path in part.glob("*.safetensors") for line in _tensor_lines(path)):
@@ -42,7 +43,7 @@ def _small_files(folder: Path) -> list[Path]:
 def _tensor_lines(path: Path) -> Iterator[str]:
     """One line for each tensor: its name, type and shape, and a digest of samples of its bytes."""
     header = file_header(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         data_start = 8 + int.from_bytes(file.read(8), "little")
         for name, entry in header.items():
             if name != "__metadata__":

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from models.checkpoint_format.finite import NOT_FINITE_HINT, is_finite, not_finite
 from models.errors import EngineFailure, ModelChanged, UnsupportedCheckpoint
+from registry.durable_files import regular_opener
 
 BFLOAT16 = "BF16"
 PACKED_WORDS = "U32"  # of quantised weights
@@ -63,7 +64,7 @@ class StoredFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = regular_opener(path, os.O_RDONLY)
         except OSError as error:
             raise UnsupportedCheckpoint(f"{path} cannot be read: {error.strerror}.") from None
         weakref.finalize(self, os.close, self._descriptor)

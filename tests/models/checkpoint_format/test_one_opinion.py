@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from models.errors import ModelIncomplete, UnsupportedCheckpoint
-from models.fetch.prepare import ensure_model
+from models.fetch.prepare import check_present, ensure_model
 from models.qwen3_tts.load import load_speech_model
 from models.qwen3_tts.quantize import quantize_checkpoint
 from models.store.availability import Available, availability
@@ -218,6 +218,9 @@ def test_loading_refuses_what_verify_refuses_and_both_say_why(case, folder, dire
         assert problem.partition(" ")[2] in caught.value.message
     assert caught.value.hint or checked.state.hint == ""
     assert [model.state for model in list_models(directory)] == [checked.state]
+    with pytest.raises(ModelIncomplete) as told:
+        check_present(str(folder), directory=directory)
+    assert checked.state.problems[0] in told.value.message
 
 
 @pytest.mark.parametrize("index", ["[]", "{}", '{"weight_map": {"a": "../../x.safetensors"}}'])

@@ -1,6 +1,7 @@
 """Texts through the worker: pauses above the engine, one clean form, warnings, and files judged as by `check`."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from registry.voices.lookup import resolve
 from runner.config.instance import Instance
 from runner.config.settings import Settings
 from runner.submission.checked_job import check_file
+from tests.checkpoints import write_checkpoint
 from tests.engines.noop import NoopEngine
 from tests.runner.worker.bench import Bench, design, lock, speak
 
@@ -335,15 +337,40 @@ def test_a_language_that_a_model_is_known_not_to_speak_is_told_by_check(tmp_path
 
 
 def test_a_checkpoint_speaks_the_languages_of_its_own_config(tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    own = {"codec_language_id": {"Klingon": 1, "beijing_dialect": 2}}
-    config = {"model_type": "qwen3_tts", "tts_model_type": "custom_voice", "talker_config": own}
-    (folder / "config.json").write_text(json.dumps(config))
+    own = {"codec_language_id": {"Klingon": 66, "beijing_dialect": 67}, "spk_is_dialect": {}}
+    folder = write_checkpoint(tmp_path / "mine", variant="custom_voice", talker=own)
     for language, is_spoken in (("tlh", True), ("de", False)):
         (tmp_path / "job.toml").write_text(speak("Hello.", model=str(folder), voice="ryan", language=language))
         problems = check_file(str(tmp_path / "job.toml"), instance=Instance(tmp_path, Settings())).problems
         assert (problems == []) == is_spoken, problems
+
+
+def pipe_for_config(folder):
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+
+
+def endless_config(folder):
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        lambda folder: [path.unlink() for path in folder.glob("*.*")],
+        lambda folder: (folder / "merges.txt").unlink(),
+        lambda folder: (folder / "model-00002-of-00002.safetensors").unlink(),
+        pipe_for_config,
+        endless_config,
+    ],
+)
+def test_a_folder_that_holds_no_whole_model_is_told_by_check_as_by_the_run(bench, tmp_path, breaks):
+    breaks(folder := write_checkpoint(tmp_path / "mine", variant="custom_voice", shards=2))
+    job = speak("Hello there.", model=str(folder))
+    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
+    (problem,) = check_file(str(tmp_path / "job.toml"), instance=bench.instance).problems
+    assert receipt_of(bench, "scene", job)["error"]["message"] in problem
 
 
 @pytest.mark.parametrize("model", ["/proc/self/mem", "~nosuch/m", "../no-such-folder/x", "a" * 300, "x.txt/"])
