@@ -56,8 +56,8 @@ class UnknownLanguage(InvalidInput):
 class LanguageNotSpoken(InvalidInput):
     code = "language-not-spoken"
 
-    def __init__(self, wanted: str, *, spoken: Iterable[str]) -> None:
-        super().__init__(f"The model does not speak {wanted!r}.", hint=_spoken_hint(wanted, sorted(spoken)))
+    def __init__(self, wanted: str, *, spoken: Iterable[str], where: str = "") -> None:
+        super().__init__(f"{where}The model does not speak {wanted!r}.", hint=_spoken_hint(wanted, sorted(spoken)))
 
 
 class LanguageNotHeard(LanguageNotSpoken):

@@ -33,7 +33,7 @@ from runner.inbox.entries import (
     tree_signature,
 )
 from runner.inbox.job_reader import JobReader, ReadJob
-from runner.inbox.line_texts import size_of_texts
+from runner.inbox.line_texts import JudgedTexts, size_of_texts
 from runner.inbox.open_files import OpenFiles
 from runner.inbox.sightings import STILL_WRITTEN_S
 from runner.jobfile.parse import content_sha256
@@ -70,7 +70,7 @@ class ClaimedDrop:
     referenced: Mapping[str, str] = field(default_factory=dict)  # path as the job names it → SHA-256
     problem: VoiceJobsError | None = None
     unspeakable: BaseException | None = None  # why the texts of a checked job cannot be spoken
-    expected_s: float | None = None  # of speech
+    texts: JudgedTexts | None = None
 
     @property
     def stem(self) -> str:
@@ -106,7 +106,7 @@ class Drop:
         self._reader = reader
         self._reading: Future[ReadJob] | None = None
         self._job: ReadJob | None = None
-        self._judging: Future[float | None] | None = None
+        self._judging: Future[JudgedTexts | None] | None = None
         self._seems_to_speak = False
         self._referenced: dict[str, str] = {}  # copied so far, with their SHA-256
         self._copy: Copy | None = None
@@ -187,7 +187,7 @@ class Drop:
             referenced=referenced,
             problem=self.problem,
             unspeakable=unspeakable,
-            expected_s=judging.result() if judging is not None and unspeakable is None else None,
+            texts=judging.result() if judging is not None and unspeakable is None else None,
         )
 
     def _job_path(self) -> Path | None:

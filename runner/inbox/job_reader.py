@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.durable_files import crash_point
-from runner.inbox.line_texts import check_texts
+from runner.inbox.line_texts import JudgedTexts, check_texts
 from runner.jobfile.parse import parse_job, spec_to_json
 from runner.jobfile.specs import JobSpec, SynthesizeSpec
 
@@ -50,8 +50,8 @@ class JobReader:
         """The job in a file, or the error that says why there is none, once it is done."""
         return self._do(lambda: _read(content, file_name), size_bytes=len(content))
 
-    def judge(self, spec: SynthesizeSpec, *, folder: Path, size_bytes: int) -> Future[float | None]:
-        """Expected seconds of speech of a job, or the error that says why it cannot be spoken, once it is done."""
+    def judge(self, spec: SynthesizeSpec, *, folder: Path, size_bytes: int) -> Future[JudgedTexts | None]:
+        """Facts about a job's texts, or the error that says why they cannot be spoken, once it is done."""
         return self._do(lambda: check_texts(spec, folder=folder), size_bytes=size_bytes)
 
     def _do(self, work: Callable[[], Result], *, size_bytes: int) -> Future[Result]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pydantic
 
@@ -113,14 +114,45 @@ def read_text(path: Path) -> str:
     return text_of(content, name=path.name)
 
 
-def check_texts(spec: SynthesizeSpec, *, folder: Path) -> float | None:
-    """Expected length of the speech in seconds, None while a file cannot be read. Raises InvalidInput for texts that
-    can never be spoken.
+class AskedLanguage(NamedTuple):
+    """A language that a job wants spoken, as it names voice and model; None is for the instance to say."""
+
+    voice: str
+    model: str | None
+    language: str | None
+    position: int | None = None  # of the first such line, in a job of lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedTexts:
+    """The texts of a job that can be spoken."""
+
+    expected_s: float  # of speech
+    languages: tuple[AskedLanguage, ...]
+
+
+def check_texts(spec: SynthesizeSpec, *, folder: Path) -> JudgedTexts | None:
+    """The facts about a job's texts, None while a file cannot be read. Raises InvalidInput for texts that can never
+    be spoken.
     """
     with contextlib.suppress(AttachmentMissing, StorageError):
         texts = job_texts(spec, folder=folder)
-        return expected_s([line.text for line in texts.lines], language=spec.language or AUTO)
+        seconds = expected_s([line.text for line in texts.lines], language=spec.language or AUTO)
+        return JudgedTexts(expected_s=seconds, languages=tuple(_asked_languages(spec, texts)))
     return None
+
+
+def _asked_languages(spec: SynthesizeSpec, texts: JobTexts) -> Iterator[AskedLanguage]:
+    """Each language that a voice of the job is to speak, once."""
+    if spec.lines is None:
+        yield AskedLanguage(spec.voice or "", spec.model, spec.language)
+        return
+    seen = set()
+    for position, line in enumerate(texts.lines, start=1):
+        asked = (line.voice or spec.voice or "", line.model or spec.model, line.language or spec.language)
+        if asked not in seen and speaks(line.text):
+            seen.add(asked)
+            yield AskedLanguage(*asked, position)
 
 
 def size_of_texts(spec: SynthesizeSpec, *, folder: Path) -> int:

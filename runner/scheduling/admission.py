@@ -38,7 +38,8 @@ from runner.jobfile.specs import (
 )
 from runner.names import job_name_from, may_be_preset, parse_voice_reference, printable_name
 from runner.scheduling.blame import as_told, is_of_one_job
-from runner.scheduling.voice_resolution import sibling_for
+from runner.scheduling.job_languages import check_languages
+from runner.scheduling.voice_resolution import ModelNames, sibling_for
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Admission:
     session: Session
     taken: set[str]  # names of jobs that are not free, as keys
     now_s: float
-    default_model: str
+    models: ModelNames
 
     def admit(
         self, drops: Sequence[ClaimedDrop], *, more_to_come: bool = False
@@ -129,6 +130,7 @@ class Admission:
             if drop.unspeakable is not None:
                 raise drop.unspeakable
             needs = self._needs(spec, made=drop.voice or spec.voice_made())
+            check_languages(self.session, spec, drop.texts, models=self.models)
         except DependencyUnknown:
             raise
         except VoiceJobsError as error:
@@ -154,7 +156,7 @@ class Admission:
         return Admitted(job=jobs.get(self.session, holder.id), freed_claim=holder.claim_id)
 
     def _new_job(self, drop: ClaimedDrop, spec: JobSpec, needs: Needs) -> NewJob:
-        expected = {} if drop.expected_s is None else {"expected_s": round(drop.expected_s, 1)}
+        expected = {} if drop.texts is None else {"expected_s": round(drop.texts.expected_s, 1)}
         required = [jobs.get(self.session, job_id) for job_id, is_required in needs.jobs.items() if is_required]
         failed = next((job for job in required if job.status in LOST_STATUSES and not self._is_open(job.id)), None)
         return NewJob(
@@ -223,7 +225,7 @@ class Admission:
             return None  # still to be made
 
     def _default_for(self, ability: str) -> str | None:
-        name = likely_name(self.default_model)
+        name = likely_name(self.models.instance.settings.model)
         return sibling_for(name, ability) if name is not None else None
 
     def _noted(self, job: Job, kind: str, message: str) -> Job:

@@ -27,15 +27,15 @@ def languages_of(model: str) -> tuple[str, ...]:
     return QWEN3_TTS_LANGUAGES
 
 
-def check_spoken(language: str, model: str, *, models_dir: Path) -> None:
-    """Raise LanguageNotSpoken where the model would when it is given a line in this language."""
+def check_spoken(language: str, model: str, *, models_dir: Path, position: int | None = None) -> None:
+    """Raise LanguageNotSpoken where the model would when it is given a line in this language, at that position."""
     kind = kind_of_model(model)
     if language == AUTO or kind == MLX_AUDIO:
         return
     spoken = _of_checkpoint(model, models_dir) if kind == QWEN3_TTS else languages_of(model)
     names = {_canonical(name) for name in spoken}
     if names and _canonical(language) not in names:
-        raise LanguageNotSpoken(language, spoken=spoken)
+        raise LanguageNotSpoken(language, spoken=spoken, where="" if position is None else f"line {position}: ")
 
 
 def _of_checkpoint(model: str, models_dir: Path) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from models.errors import InvalidModelId, InvalidPath, LanguageNotSpoken, UnknownModel
+from models.errors import InvalidModelId, InvalidPath, UnknownModel
 from models.store.forecast import free_bytes, to_download
 from models.text.pronunciation import Respellings
 from models.text.spoken_form import speaks
-from registry.errors import InvalidInput, NotFound, VoiceJobsError
+from registry.errors import NotFound, VoiceJobsError
 from registry.jobs.takes import speeds
 from registry.storage.database import Database
 from registry.storage.session import Session
@@ -96,11 +96,8 @@ def check_languages(spec: JobSpec, texts: JobTexts | None, models: JobModels, *,
         if (language, model) in seen:
             continue
         seen.add((language, model))
-        try:
-            check_spoken(language, model, models_dir=directory)
-        except LanguageNotSpoken as error:
-            where = f"line {position}: " if spec.lines is not None else ""
-            raise InvalidInput(f"{where}{error.message}", hint=error.hint) from None
+        at = None if spec.lines is None else position
+        check_spoken(language, model, models_dir=directory, position=at)
 
 
 def check_respellings(spec: JobSpec, texts: JobTexts | None, *, instance: Instance) -> None:

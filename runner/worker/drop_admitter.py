@@ -99,7 +99,7 @@ class DropAdmitter:
                 session=session,
                 taken=taken,
                 now_s=self.context.clock(),
-                default_model=self.context.settings.model,
+                models=self.context.models,
             )
             more_to_come = self.scanner.has_more and self.scanner.problem is None
             admitted, later = admission.admit(self._drops, more_to_come=more_to_come)

@@ -33,7 +33,7 @@ class ScriptChildren:
             session=session,
             taken=self.taken,
             now_s=self.context.clock(),
-            default_model=self.context.settings.model,
+            models=self.context.models,
         )
         for child in children:
             found = known.get(child.role)

@@ -336,6 +336,32 @@ def test_a_language_that_a_model_is_known_not_to_speak_is_told_by_check(tmp_path
     assert ["does not speak 'klingon'" in problem for problem in problems] == [True] * (language == "tlh")
 
 
+@pytest.mark.parametrize(
+    "job",
+    [
+        speak("Hello there.", model="draft", language="tlh"),
+        'kind = "synthesize"\nvoice = "ryan"\nmodel = "draft"\nlanguage = "tlh"\ntext = "Hello there."\n',
+        'kind = "synthesize"\nvoice = "ryan"\nmodel = "draft"\n[[lines]]\ntext = "* * *"\nlanguage = "sjn"\n'
+        '[[lines]]\ntext = "Hello."\n[[lines]]\ntext = "Hello."\nlanguage = "tlh"\n',
+        design(model="draft").replace('"en"', '"tlh"'),
+    ],
+)
+def test_a_language_that_a_model_does_not_speak_is_refused_at_admission_as_by_check(bench, tmp_path, job):
+    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
+    (problem,) = check_file(str(tmp_path / "job.toml"), instance=bench.instance).problems
+    receipt = receipt_of(bench, "scene", job)
+    assert (receipt["status"], receipt["error"]["code"]) == ("rejected", "language-not-spoken")
+    assert problem.endswith(receipt["error"]["message"])
+
+
+def test_a_language_is_left_to_the_start_while_a_lock_may_bring_another_model(bench):
+    bench.drop("elena-design.toml", design(candidates=1))
+    bench.drop("elena.toml", lock(), age_s=-1)
+    bench.drop("scene.toml", speak("Hello.", voice="elena", language="tlh"), age_s=-2)
+    bench.run()
+    assert bench.status("scene") == "done"
+
+
 def test_a_checkpoint_speaks_the_languages_of_its_own_config(tmp_path):
     own = {"codec_language_id": {"Klingon": 66, "beijing_dialect": 67}, "spk_is_dialect": {}}
     folder = write_checkpoint(tmp_path / "mine", variant="custom_voice", talker=own)
