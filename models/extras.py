@@ -8,6 +8,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PROGRAM = "voicejobs"
 IS_OF_UV, IS_OF_PIPX = "uv-receipt.toml", "pipx_metadata.json"  # what `uv tool` and `pipx` leave in their environments
@@ -32,17 +36,24 @@ def command_for(packages: Sequence[str]) -> str:
 
 def packages_of(extra: str) -> list[str]:
     """The packages of an extra on this machine, with the versions that voicejobs asks for."""
-    from packaging.requirements import Requirement  # only where something is missing
-
-    wanted = [Requirement(text) for text in importlib.metadata.requires(PROGRAM) or ()]
     return [
-        f"{one.name}{_listed(one.extras)}{one.specifier}"
-        for one in wanted
-        if (marker := one.marker) is not None
-        and marker.evaluate({"extra": extra})
-        and not marker.evaluate({"extra": ""})
+        _shown(one)
+        for one in _required()
+        if one.marker is not None and one.marker.evaluate({"extra": extra}) and not one.marker.evaluate({"extra": ""})
     ]
 
 
-def _listed(extras: set[str]) -> str:
-    return f"[{','.join(sorted(extras))}]" if extras else ""
+def with_versions(packages: Sequence[str]) -> list[str]:
+    """Some of the packages that voicejobs always needs, with the versions that it asks for."""
+    return [_shown(one) for one in _required() if one.name in packages and one.marker is None]
+
+
+def _required() -> list[Requirement]:
+    from packaging.requirements import Requirement  # only where something is missing
+
+    return [Requirement(text) for text in importlib.metadata.requires(PROGRAM) or ()]
+
+
+def _shown(one: Requirement) -> str:
+    extras = f"[{','.join(sorted(one.extras))}]" if one.extras else ""
+    return f"{one.name}{extras}{one.specifier}"

@@ -40,6 +40,7 @@ class ModelChoice:
     memory_factor: float = 1.5  # free memory that a load needs, as a multiple of the weights
     memory_check: str = "warn"  # | "refuse": when there is less
     hub_cache: str | None = None  # absolute path of links to all models here, in the layout of `huggingface_hub`
+    python: str | None = None  # absolute path of the Python of its own environment; None: the one of voicejobs
 
 
 @dataclass(frozen=True, kw_only=True)

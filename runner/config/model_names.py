@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.engine_kinds import MLX_AUDIO, kind_of_model, model_without_folder
-from models.errors import UnknownModel
+from models.errors import InvalidPath, UnknownModel
+from models.named_paths import named_path
 from models.protocol import ModelChoice
 from models.store.catalog import entry_named
 from models.store.families import PREFIX
 from runner.config.instance import Instance
 from runner.config.settings import Settings
+from runner.errors import SettingsInvalid
 
 HUB_CACHE = "hub"  # in the state folder
 CLONE, DESIGN, PRESETS = "clone", "design", "presets"
@@ -60,12 +62,25 @@ def folder_or_name(name: str, *, root: Path) -> str:
     return str(root / name) if is_folder else name
 
 
+def engine_python(engine: str, instance: Instance) -> Path | None:
+    """Python of an environment of the engine's own; None where it runs in that of voicejobs. Raises SettingsInvalid."""
+    written = instance.settings.engines.python_of(engine)
+    if not written:
+        return None
+    try:
+        return named_path(written, below=instance.root)
+    except InvalidPath as error:
+        hint = f"Correct it in {instance.settings_path}."
+        raise SettingsInvalid(f"The setting engines.{engine}.python: {error.message}", hint=hint) from None
+
+
 def engine_choice(name: str, *, instance: Instance, folder: Path | None) -> ModelChoice:
     """Model for the engine process to open; `folder` holds the weights, where the model has any."""
     settings = instance.settings
     kind = kind_of_model(name)
     if not kind.has_weights:
         return ModelChoice(engine=kind.name, model=name, folder=None if folder is None else str(folder))
+    python = engine_python(kind.name, instance)
     return ModelChoice(
         engine=kind.name,
         model=name,
@@ -78,6 +93,7 @@ def engine_choice(name: str, *, instance: Instance, folder: Path | None) -> Mode
         memory_factor=settings.memory_factor,
         memory_check=settings.memory_check,
         hub_cache=str(_hub_cache(instance)) if kind == MLX_AUDIO else None,
+        python=None if python is None else str(python),
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from models.languages import canonical_language
 from registry.errors import nearest
 from runner.config.analyzer_settings import AnalyzerSettings
+from runner.config.engine_settings import EnginesSettings
 from runner.config.hook_settings import HookSettings
 from runner.config.serve_settings import ServeSettings
 from runner.config.source_positions import nearest_position, repeated_toml_key, toml_positions
@@ -133,6 +134,9 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     analyzer: AnalyzerSettings = Field(
         default_factory=AnalyzerSettings, description="how parts of scripts get their descriptions"
     )
+    engines: EnginesSettings = Field(
+        default_factory=EnginesSettings, description="engines in environments of their own, see docs/engines.md"
+    )
     hooks: list[HookSettings] = Field(
         default_factory=list, max_length=20, description="who is told when something happens"
     )
@@ -143,21 +147,27 @@ TABLES: dict[str, type[pydantic.BaseModel]] = {
     "sampling": SamplingSettings,
     "serve": ServeSettings,
     "analyzer": AnalyzerSettings,
+    "engines": EnginesSettings,
 }
 
 
 def setting_keys() -> Iterator[tuple[str, ...]]:
     """Every key that can be set, as a path: `("settle_s",)`, `("sampling", "top_k")`, …"""
-    for name in Settings.model_fields:
-        if name in TABLES:
-            yield from ((name, inner) for inner in TABLES[name].model_fields)
-        elif name not in IN_THE_FILE_ALONE:
-            yield (name,)
+    return (key for key in _keys_in(Settings) if key[0] not in IN_THE_FILE_ALONE)
+
+
+def _keys_in(table: type[pydantic.BaseModel]) -> Iterator[tuple[str, ...]]:
+    for name, field in table.model_fields.items():
+        key, kind = field.alias or name, field.annotation
+        if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
+            yield from ((key, *inner) for inner in _keys_in(kind))
+        else:
+            yield (key,)
 
 
 def environment_name(key: tuple[str, ...]) -> str:
     """Environment variable that sets `key`: `VOICEJOBS_SAMPLING_TOP_K`."""
-    return ENVIRONMENT_PREFIX + "_".join(key).upper()
+    return ENVIRONMENT_PREFIX + "_".join(key).upper().replace("-", "_")
 
 
 def load_settings(
@@ -239,7 +249,7 @@ def _converted(values: dict[str, Any], *, place: Callable[[tuple[str, ...]], str
         problems = problems_in(error, Settings, raw=values)
         texts = [f"{place(tuple(map(str, problem.path)))}{problem.text}" for problem in problems]
         raise SettingsInvalid("\n".join(texts)) from None
-    return checked.model_dump(exclude_unset=True)
+    return checked.model_dump(exclude_unset=True, by_alias=True)
 
 
 def _with_lists(values: dict[str, Any]) -> dict[str, Any]:
@@ -307,6 +317,9 @@ def _table_lines(name: str, table: type[pydantic.BaseModel]) -> Iterator[str]:
         elif isinstance(default, dict):  # its own table, after the keys of this one
             yield f"\n# {field.description}\n#[{name}.{key}]"
             yield from (f"#{inner} = {_toml_value(value)}" for inner, value in default.items())
+        elif isinstance(default, pydantic.BaseModel):
+            yield f"\n# {field.description}\n#[{name}.{field.alias or key}]"
+            yield from _table_lines(f"{name}.{field.alias or key}", type(default))
         else:
             yield f"# {field.description}\n#{key} = {_toml_value(default)}"
 

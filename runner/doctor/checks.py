@@ -10,17 +10,19 @@ import platform
 import shlex
 from collections.abc import Callable
 
-from models.engine_kinds import DRAFT, HIBARI, MLX_AUDIO, QWEN3_TTS, kind_of_model
+from models.engine_kinds import DRAFT, HIBARI, MLX_AUDIO, QWEN3_TTS, EngineKind, kind_of_model
 from models.extras import install_command
 from models.hardware.blas import package_version
 from models.named_paths import shown_path
 from registry.errors import VoiceJobsError
 from runner.config.instance import Instance
-from runner.config.model_names import PRESETS, model_name, recogniser_model
+from runner.config.model_names import PRESETS, engine_python, model_name, recogniser_model
 from runner.doctor import engine_checks, inbox_checks, place_checks, registry_checks
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Checks, Finding, Found
 from runner.doctor.hook_checks import HOOK_CHECKS
+from runner.engine.engine_python import examined
 from runner.errors import NoRecogniser, raised_at
+from runner.listen.recogniser_weights import check_can_listen
 from runner.scheduling.pronunciation_file import load_pronunciations
 from runner.text_format import counted, short, size
 from runner.version import VERSION
@@ -88,7 +90,9 @@ def _versions(instance: Instance) -> Found:
 def _engines(instance: Instance) -> Found:
     wanted = instance.settings.model
     for kind, (what, package, extra) in ENGINE_PACKAGES.items():
-        if kind.is_installed:
+        if instance.settings.engines.python_of(kind.name):
+            yield _in_its_own_environment(kind, what, package, instance)
+        elif kind.is_installed:
             yield OK, f"{kind.name}: {what}{package} {package_version(package)}.", ""
         else:
             severity = PROBLEM if kind == kind_of_model(wanted) else NOTE
@@ -97,6 +101,17 @@ def _engines(instance: Instance) -> Found:
                 f"the engine {kind.name} cannot run: {package} is not installed.",
                 f"`{install_command(extra)}`",
             )
+
+
+def _in_its_own_environment(kind: EngineKind, what: str, package: str, instance: Instance) -> tuple[str, str, str]:
+    try:
+        python = engine_python(kind.name, instance)
+        assert python is not None
+        own = examined(python, kind.name)
+    except VoiceJobsError as error:
+        return PROBLEM, error.message, error.hint
+    where = f"in an environment of its own: Python {own.version}, {shown_path(python)}"
+    return OK, f"{kind.name}: {what}{package} {own.package_version} {where}.", ""
 
 
 def _model(instance: Instance) -> Found:
@@ -117,7 +132,6 @@ def _model(instance: Instance) -> Found:
 
 
 def _recogniser(instance: Instance) -> Found:
-    from models.listen.recognisers import check_installed
     from models.store.availability import Available, NotAvailable, availability, is_whisper
     from models.store.catalog import FASTER_WHISPER
     from models.store.installed import resolve_model
@@ -131,7 +145,7 @@ def _recogniser(instance: Instance) -> Found:
             yield OK, "no recogniser is set.", ""
         return
     try:
-        check_installed(wanted)
+        check_can_listen(wanted, instance)
         if not (model := recogniser_model(wanted, root=instance.root)):
             yield OK, f"{wanted} listens.", ""
             return

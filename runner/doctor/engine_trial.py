@@ -32,6 +32,7 @@ from registry.errors import VoiceJobsError
 from runner.config.instance import Instance
 from runner.config.model_names import PRESETS, engine_choice, model_name
 from runner.engine.client import EngineClient, EngineLost, EngineReady
+from runner.engine.engine_python import check_python
 
 TEXT = "This machine can speak, and every word of it is understood."
 LONGEST_S = 600.0
@@ -90,13 +91,15 @@ def model_name_of(instance: Instance, wanted: str) -> str:
 def model_folder(instance: Instance, name: str) -> Path | None:
     """Folder of a model's weights on this disk; None for one without any.
 
-    Raises ModelNotInstalled, and NotEnoughMemory where it does not fit beside the engine of an active runner.
+    Raises ModelNotInstalled, NotEnoughMemory where it does not fit beside the engine of an active runner, and
+    SettingsInvalid where the Python of its engine cannot run it.
     """
     if model_without_folder(name) is not None:
         return None
     from models.fetch.prepare import ensure_model
     from models.store.memory import memory_verdict
 
+    check_python(name, instance)
     directory = resolve_models_dir(configured=instance.models_dir)
     folder = ensure_model(name, directory=directory, migrate="off", offline=True).folder
     assert folder is not None

@@ -28,7 +28,7 @@ from models.protocol import (
     WorkFailed,
 )
 from models.store.memory import total_bytes
-from runner.engine.pipe import ENGINE_COMMAND, EnginePipe
+from runner.engine.pipe import ENGINE, EnginePipe, command_of
 
 State: TypeAlias = Literal["stopped", "loading", "ready", "empty", "stopping"]
 LossReason: TypeAlias = Literal["died", "silent", "memory", "protocol"]
@@ -112,7 +112,7 @@ class EngineClient:
         deadlines: Deadlines | None = None,
     ) -> None:
         self._log_path = log_path
-        self._command = tuple(command or ENGINE_COMMAND)
+        self._command = command
         self._environment = environment
         self._memory_limit_bytes = memory_limit_bytes
         self._unload_after_s = unload_after_s
@@ -141,15 +141,17 @@ class EngineClient:
     def load(self, choice: ModelChoice) -> None:
         """Have this model loaded, starting a process where none runs. `EngineReady` or `LoadFailed` will tell.
 
-        Work submitted before is still done by the model it was meant for.
+        Work submitted before is still done by the model it was meant for; none may be in flight where the other model
+        needs another Python, and so another process.
         """
-        if self.state == "stopping":
+        command = tuple(self._command or command_of(ENGINE, choice.python))
+        if self.state == "stopping" or (self._pipe is not None and self._pipe.command != command):
             self._drop_process()
         self.choice, self.facts, self.state = choice, None, "loading"
         self._watch.silent_s = 0.0
         try:
             if self._pipe is None:
-                self._pipe = EnginePipe(command=self._command, log_path=self._log_path, environment=self._environment)
+                self._pipe = EnginePipe(command=command, log_path=self._log_path, environment=self._environment)
                 self._watch = _Watch()
             self._pipe.send(Load(choice=choice))
             self._watch.loads_unanswered += 1

@@ -22,6 +22,7 @@ from registry.jobs.values import JobError
 from runner.config.instance import Instance
 from runner.config.model_names import engine_choice
 from runner.engine.client import EngineClient, EngineLost
+from runner.engine.engine_python import check_python
 from runner.engine.hub_watch import HubWatch
 from runner.outbox.waits_file import ENGINE, MEMORY, MODEL, NETWORK, Wait, wait_for_error
 from runner.text_format import counted
@@ -326,6 +327,7 @@ def prepare_model(name: str, *, instance: Instance, on_event: OnEvent = ignore_e
     from models.store.shared_directory import resolve_models_dir
 
     settings = instance.settings
+    check_python(name, instance)
     model = ensure_model(
         name,
         directory=resolve_models_dir(configured=instance.models_dir),

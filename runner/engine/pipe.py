@@ -28,7 +28,7 @@ from registry.errors import IN_THE_WAY
 logger = logging.getLogger(__name__)
 
 PACKAGE_ROOT = Path(models.__file__).parent.parent
-ENGINE_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.engine")
+ENGINE, LISTEN = "models.processes.engine", "models.processes.listen"
 READ_BYTES = 1 << 18
 RECEIVED_AT_ONCE_BYTES = 2 << 20
 WIDE_PIPE_BYTES = 1 << 20
@@ -36,11 +36,18 @@ KILL_WAIT_S = 5.0
 LOG_TAIL_BYTES = 4096
 
 
+def command_of(module: str, python: str | None = None) -> tuple[str, ...]:
+    """The command that runs a module of ours in a process, by voicejobs' own Python or by another one."""
+    if python is None:
+        return sys.executable, "-X", "faulthandler", "-m", module
+    return python, "-I", "-X", "faulthandler", str(PACKAGE_ROOT / "models" / "processes" / "run_module.py"), module
+
+
 class EnginePipe:
     """A running engine process. Messages go out through a thread, since a hanging engine never empties its pipe."""
 
     def __init__(self, *, command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.log_path = log_path
+        self.command, self.log_path = tuple(command), log_path
         self._log_start_bytes = log_path.stat().st_size if log_path.exists() else 0
         self._reader = FrameReader()
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

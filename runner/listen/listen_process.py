@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import select
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +19,9 @@ from models.listen.values import Hear, Heard, TimedWord, TimeWords, WordsTimed
 from models.processes.wire import Hello, Message, Request
 from models.protocol import SAMPLE_RATE_HZ, Waveform, WorkFailed
 from registry.errors import VoiceJobsError
-from runner.engine.pipe import EnginePipe
+from runner.engine.pipe import LISTEN, EnginePipe, command_of
 from runner.listen.weights import Weights
 
-COMMAND = (sys.executable, "-X", "faulthandler", "-m", "models.processes.listen")
 LONGEST_START_S, LONGEST_S, LONGEST_PER_SECOND = 60.0, 60.0, 2.0
 LOOK_S = 0.5
 LEAST_MEMORY_BYTES, MEMORY_PER_SAMPLE_BYTES = 6 << 30, 64  # the largest Whisper model takes 4 GB
@@ -48,9 +46,8 @@ class ListenProcess:
         weights: Weights,
         wake: Callable[[], None],
         memory_factor: float = 1.0,
-        command: tuple[str, ...] = COMMAND,
     ) -> None:
-        self._log_path, self._unload_after_s, self._command = log_path, unload_after_s, command
+        self._log_path, self._unload_after_s = log_path, unload_after_s
         self._weights, self._wake, self._memory_factor = weights, wake, memory_factor
         self._room = threading.Condition()
         self._waiting: list[int] = []  # bytes that each hearing needs which waits for its turn
@@ -105,7 +102,7 @@ class ListenProcess:
                         finds_end=finds_end,
                     ),
                     waveform.size,
-                    weights_bytes=memory_bytes(ready) if ready else 0,
+                    recogniser=ready,
                 )
         except ListeningFailed:
             self._weights.forget(recogniser)
@@ -189,37 +186,43 @@ class ListenProcess:
     def __del__(self) -> None:
         self._end()  # a process does not outlive who would ask it
 
-    def _ask(self, question: Callable[[str], Request], samples: int, *, weights_bytes: int = 0) -> Message:
+    def _ask(self, question: Callable[[str], Request], samples: int, *, recogniser: str = "") -> Message:
         """The answer to a question about so many samples; a process that ends over it is replaced once."""
         with self._turn:
             try:
-                answer = self._answered(question, samples, weights_bytes)
+                answer = self._answered(question, samples, recogniser)
             except EngineFailure:
                 if self.is_closed:
                     raise
-                answer = self._answered(question, samples, weights_bytes)
+                answer = self._answered(question, samples, recogniser)
             self._used_s = time.monotonic()
         if isinstance(answer, WorkFailed):
             raise ListeningFailed(answer.message, hint=answer.hint, code=answer.code)
         return answer
 
-    def _answered(self, question: Callable[[str], Request], samples: int, weights_bytes: int) -> Message:
+    def _answered(self, question: Callable[[str], Request], samples: int, recogniser: str) -> Message:
         if self.is_closed:
             raise EngineFailure("The runner is stopping.")
         try:
             self._asked += 1
-            pipe = self._started()
+            pipe = self._started(recogniser)
             pipe.send(question(f"listen-{self._asked}"))
             longest_s = LONGEST_S + LONGEST_PER_SECOND * samples / SAMPLE_RATE_HZ
+            weights_bytes = memory_bytes(recogniser) if recogniser else 0
             most_bytes = max(LEAST_MEMORY_BYTES, 2 * weights_bytes) + MEMORY_PER_SAMPLE_BYTES * samples
             return self._received(pipe, longest_s, most_bytes)
         except BaseException:
             self._end()
             raise
 
-    def _started(self) -> EnginePipe:
+    def _started(self, recogniser: str) -> EnginePipe:
+        """The running process; another one where a recogniser needs another Python. What needs none takes any."""
+        python = self._weights.python_of(recogniser) if recogniser else None
+        command = command_of(LISTEN, None if python is None else str(python))
+        if self._pipe is not None and recogniser and self._pipe.command != command:
+            self._end()
         if self._pipe is None:
-            self._pipe = EnginePipe(command=self._command, log_path=self._log_path)
+            self._pipe = EnginePipe(command=command, log_path=self._log_path)
             if not isinstance(self._received(self._pipe, LONGEST_START_S, LEAST_MEMORY_BYTES), Hello):
                 raise WireError("The process that listens did not say hello.")
         return self._pipe

@@ -17,17 +17,27 @@ from models.store.catalog import FASTER_WHISPER
 from models.store.events import ModelEvent
 from registry.errors import InvalidInput, VoiceJobsError
 from runner.config.instance import Instance
-from runner.config.model_names import folder_or_name, recogniser_model
+from runner.config.model_names import engine_python, folder_or_name, recogniser_model
+from runner.engine.engine_python import examined
 
 logger = logging.getLogger(__name__)
 LOOK_S = 0.2
+
+
+def check_can_listen(recogniser: str, instance: Instance) -> None:
+    """Raise UnsupportedRequest or SettingsInvalid where the package of a recogniser is missing; opens nothing."""
+    kind = kind_of(recogniser)[0]
+    if (python := engine_python(kind, instance)) is not None:
+        examined(python, kind)
+    else:
+        check_installed(recogniser)
 
 
 def with_weights(recogniser: str, instance: Instance) -> str:
     """The recogniser as the process that listens opens it. Raises errors of `ensure_model` and InvalidInput."""
     from models.store.availability import is_whisper
 
-    check_installed(recogniser)
+    check_can_listen(recogniser, instance)
     if not (name := recogniser_model(recogniser, root=instance.root)):
         return recogniser
     folder = _prepared(name, instance)
@@ -78,6 +88,10 @@ class Weights:
             if name not in self._found:
                 self._found[name] = self._looked_for(name, is_stopping)
             return self._found[name]
+
+    def python_of(self, recogniser: str) -> Path | None:
+        """Python of an environment of the recogniser's own."""
+        return engine_python(kind_of(recogniser)[0], self.instance)
 
     def forget(self, name: str) -> None:
         """Look again the next time: it could not be opened."""

@@ -314,3 +314,35 @@ def quantize_command(chosen: ChosenDirectory, source: str, bits: str, target: st
         echo(to_json(model_as_json(made)))
     else:
         echo(str(made.folder))
+
+
+@models_command("env", "voicejobs models env mlx-audio", "voicejobs models env mlx-audio --python python3.12")
+@click.argument("engine")
+@click.option("--python", "base", metavar="PYTHON", help="The Python to make it with; default: that of voicejobs.")
+def env_command(chosen: ChosenDirectory, engine: str, base: str | None, as_json: bool) -> None:
+    """Make an environment for ENGINE alone, or complete it, by venv and pip; print its Python.
+
+    For packages that exclude those of voicejobs. It is used once voicejobs.toml names it.
+    """
+    from models.engine_kinds import MLX_AUDIO
+    from models.fetch.hub import is_offline
+    from registry.errors import NotFound
+    from runner.config.quick_settings import SETTINGS_FILE
+    from runner.engine.engine_python import make_environment
+    from runner.errors import InstanceNotFound, WorkFailed
+
+    if engine != MLX_AUDIO.name:
+        raise NotFound(f"No engine {engine!r} can have an environment of its own; {MLX_AUDIO.name} can.")
+    if (instance := chosen.instance) is None:
+        hint = "Run it within one, or name it with --root."
+        raise InstanceNotFound("An environment belongs to an instance, and here is none.", hint=hint)
+    if is_offline(chosen.environ, setting=chosen.offline):
+        raise WorkFailed("pip would use the network, which is switched off (offline).", hint="Go online first.")
+    made = make_environment(instance.state_dir / "engines" / engine, engine, base=base)
+    say(f"{engine} {made.package_version} for Python {made.version}. Write into {instance.root / SETTINGS_FILE}:")
+    say(f'[engines.{engine}]\npython = "{made.path}"')
+    if as_json:
+        found = {"engine": engine, "python": str(made.path), "version": made.version, "package": made.package_version}
+        echo(to_json(found))
+    else:
+        echo(str(made.path))

@@ -53,6 +53,7 @@ LEFT_OUT = {
     "demo --dir /tmp/x": "is executed by tests/runner/cli/test_demo.py",
     "serve": WORKS_ON,
     "serve --with-runner": WORKS_ON,
+    "models env mlx-audio": "installs 600 MB; tests/runner/engine/test_engine_python.py tries what it makes",
     "doctor --engine": SLOW,
     "doctor --engine whistle": SLOW,
     "--root /home/me/voices run --service": "works until it is stopped; tests/runner/services starts it",

@@ -25,6 +25,8 @@ NEEDS_MORE = {  # states that need packages which a new machine lacks, or a deat
     ("models/mlx_audio/load.py", "models verify"),
     ("models/mlx_audio/request.py", "voices relock NAME --model outetts"),
     ("models/voices/recorded_prompt.py", "voices relock NAME --model MODEL"),
+    ("runner/config/engine_settings.py", "models env mlx-audio"),
+    ("runner/engine/engine_python.py", "models env {engine}"),
     ("runner/exchange/exporter.py", "voices relock {version.name} --model outetts"),
     ("runner/doctor/checks.py", "models pull {shlex.quote(model)}"),  # faster-whisper
     ("runner/serve/jobs/dropping.py", "run"),  # tests/runner/serve/test_repeated_requests.py
