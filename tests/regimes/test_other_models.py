@@ -1,6 +1,7 @@
 """Models of mlx-audio through the runner: random weights, real processes, no network."""
 
 import importlib.util
+import shutil
 
 import numpy as np
 import psutil
@@ -10,6 +11,7 @@ import soundfile
 from tests.natural_speech import BREEZE
 from tests.natural_speech import spoken as speech
 from tests.patience import PATIENCE_S, wait_until
+from tests.reference import REFERENCE
 from tests.regimes.test_native_end_to_end import Lab
 from tests.regimes.yard import engines_of, kill
 from tests.sharing import shared_folder
@@ -32,6 +34,11 @@ JOBS = {
     f'transcript = "{BREEZE}"\n',
     "profiled": SPEAK.replace("preset:default", "ann").replace('model = "lab/soprano"\n', ""),
     "by-soprano": SPEAK.replace("preset:default", "elena"),
+    "lock-qwen": f'kind = "lock"\nvoice = "maria"\nmodel = "lab/base"\naudio = "breeze.wav"\ntranscript = "{BREEZE}"\n',
+    "relock": 'kind = "relock"\nvoice = "maria@1"\nmodel = "dia"\n',
+    "relock-outetts": 'kind = "relock"\nvoice = "maria@1"\nmodel = "lab/outetts"\n',
+    "relocked": SPEAK.replace("preset:default", "maria@2").replace('model = "lab/soprano"\n', ""),
+    "not-relocked": SPEAK.replace("preset:default", "maria@1").replace("lab/soprano", "dia"),
 }
 
 
@@ -55,6 +62,7 @@ def models(tmp_path_factory):
         write_soprano(folder / "lab_soprano")
         write_dia(folder)
         write_outetts(folder)
+        shutil.copytree(REFERENCE / "base", folder / "lab_base")
 
     return shared_folder(tmp_path_factory, "other-models", make)
 
@@ -115,6 +123,17 @@ def test_a_lock_for_outetts_makes_a_speaker_profile_and_speaks_with_it(spoken):
     receipts = spoken.receipts()
     assert (receipts["lock-outetts"]["status"], receipts["profiled"]["status"]) == ("done", "done")
     assert receipts["profiled"]["engine"]["family"] == "outetts"
+
+
+def test_a_voice_locked_for_qwen3_speaks_by_other_models_after_a_relock(spoken):
+    receipts = spoken.receipts()
+    assert receipts["lock-qwen"]["engine"]["name"] == "qwen3-tts"
+    relocks = [receipts[name] for name in ("relock", "relock-outetts")]
+    assert {receipt["voice"]["version"] for receipt in relocks} == {2, 3}
+    assert {receipt["engine"]["family"] for receipt in relocks} == {"dia", "outetts"}
+    assert (receipts["relocked"]["status"], receipts["relocked"]["engine"]["name"]) == ("done", "mlx-audio")
+    error = receipts["not-relocked"]["error"]
+    assert error["code"] == "prompt-model-mismatch" and "relock maria@1 --model dia" in error["hint"]
 
 
 def test_a_killed_engine_costs_no_line(models, tmp_path):
