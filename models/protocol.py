@@ -224,3 +224,16 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give the model's memory back."""
         ...
+
+
+def spoken_in_turn(
+    work: Iterable[SpeechWork | None], render: Callable[[SpeechWork], Iterable[SpeechDone | SpeechPiece]]
+) -> Iterator[SpeechDone | SpeechPiece | WorkFailed]:
+    """Answers of an engine that speaks one line after another; an error of the project's tree fails its line alone."""
+    for line in work:
+        if line is None:
+            continue
+        try:
+            yield from render(line)
+        except VoiceJobsError as error:
+            yield WorkFailed.from_error(line.id, error)

@@ -32,12 +32,14 @@ from models.protocol import (
     OnProgress,
     PresetVoice,
     SpeechDone,
+    SpeechPiece,
     SpeechWork,
     VoiceSource,
     Waveform,
     WorkFailed,
+    spoken_in_turn,
 )
-from registry.errors import InvalidInput, VoiceJobsError
+from registry.errors import InvalidInput
 
 ENGINE_NAME = "draft"
 RENDER_VERSION = f"draft-1-soxr-{soxr.__version__}"
@@ -91,14 +93,10 @@ class DraftEngine:
         facts = {"variant": voice.variant, "pitch_hz": voice.pitch_hz, "rate_wpm": voice.rate_wpm}
         return LockDone(id=work.id, prompt=voice.to_bytes(), facts=facts)
 
-    def speak(self, work: Iterable[SpeechWork | None], *, progress: OnProgress) -> Iterator[SpeechDone | WorkFailed]:
-        for line in work:
-            if line is None:
-                continue
-            try:
-                yield self._render(line, progress)
-            except VoiceJobsError as error:
-                yield WorkFailed.from_error(line.id, error)
+    def speak(
+        self, work: Iterable[SpeechWork | None], *, progress: OnProgress
+    ) -> Iterator[SpeechDone | SpeechPiece | WorkFailed]:
+        return spoken_in_turn(work, lambda line: (self._render(line, progress),))
 
     def close(self) -> None:
         """Do nothing: nothing is held between two lines."""

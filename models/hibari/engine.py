@@ -36,8 +36,9 @@ from models.protocol import (
     SpeechWork,
     Waveform,
     WorkFailed,
+    spoken_in_turn,
 )
-from registry.errors import InvalidInput, VoiceJobsError
+from registry.errors import InvalidInput
 
 ENGINE_NAME = "hibari"
 PACKAGE = "hibari-tts"
@@ -85,13 +86,7 @@ class HibariEngine:
     def speak(
         self, work: Iterable[SpeechWork | None], *, progress: OnProgress
     ) -> Iterator[SpeechDone | SpeechPiece | WorkFailed]:
-        for line in work:
-            if line is None:
-                continue
-            try:
-                yield from self._render(line, progress)
-            except VoiceJobsError as error:
-                yield WorkFailed.from_error(line.id, error)
+        return spoken_in_turn(work, lambda line: self._render(line, progress))
 
     def close(self) -> None:
         """Forget the loaded voices."""

@@ -46,12 +46,13 @@ from models.protocol import (
     SpeechWork,
     Waveform,
     WorkFailed,
+    spoken_in_turn,
 )
 from models.text.sentences import Piece, split_pieces
 from models.text.spoken_form import has_word
 from models.text.spoken_time import spoken_time
 from models.voices.recorded_prompt import RecordedPrompt
-from registry.errors import InvalidInput, VoiceJobsError
+from registry.errors import InvalidInput
 
 RENDER = "1"  # raised when this package changes what is heard
 FADE_SAMPLES = 240  # 10 ms, where speech is cut
@@ -110,13 +111,7 @@ class MlxAudioEngine:
     def speak(
         self, work: Iterable[SpeechWork | None], *, progress: OnProgress
     ) -> Iterator[SpeechDone | SpeechPiece | WorkFailed]:
-        for line in work:
-            if line is None:
-                continue
-            try:
-                yield from self._render(line, progress)
-            except VoiceJobsError as error:
-                yield WorkFailed.from_error(line.id, error)
+        return spoken_in_turn(work, lambda line: self._render(line, progress))
 
     def close(self) -> None:
         """Forget the model."""
