@@ -14,13 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 
-from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, HALF, SIZE, WORD, Array, Kernel, Value
+from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, HALF, SIZE, Array, Kernel, Value
 from models.qwen3_tts.network_cpu.machine_code import MachineCode, Registers, this_registers
+from models.qwen3_tts.network_cpu.panel_kernels import TILE, Panels, PanelWriter, Unpack
 
-OUTPUTS_AT_ONCE = 8  # outputs come in blocks of at most so many
-FEWEST_OUTPUTS = 4  # below, a panel does little but spread weights
-LANES = (8, 16)  # rows of a panel
-COLUMNS, SPARE = 2, 3  # vectors of inputs that a block holds beside its sums, and registers for what it computes
 ROW_LANES = 16  # of the product of one row
 ROW_SUMS = 4  # independent ones, so that none waits for the one before
 AHEAD = 1_024  # weights that are fetched ahead: memory answers late, and does not guess this by itself
@@ -34,35 +31,21 @@ class Bfloat16Kernels:
 
     # weight, x (I,), result (O,), inputs, first, last
     one_row: Callable[[int, int, int, int, int, int], None]
-    # by lanes: weight, panels x (P, I, lanes), result (P, O, lanes), inputs, first, last, panels, outputs;
-    # I even, and at least 8 outputs from first to last
-    rows: dict[int, Callable[[int, int, int, int, int, int, int, int], None]]
+    # weight, panels x, result (N, O), inputs, inputs of a panel, first, last, panels, outputs; at least TILE outputs
+    # from first to last
+    by_panels: Callable[[int, int, int, int, int, int, int, int, int], None]
+    vector_floats: int  # of panels
     # bfloat16 bits, float32 bits, count
     widen: Callable[[int, int, int], None]
-
-
-def panel_blocks(registers: Registers) -> dict[int, int]:
-    """By lanes, the outputs whose sums stay in registers; wide panels only where some do."""
-    found: dict[int, int] = {}
-    for lanes in LANES:
-        vectors = -(-lanes // registers.floats)
-        room = (registers.count - SPARE - COLUMNS * vectors) // vectors
-        if room >= FEWEST_OUTPUTS or not found:
-            found[lanes] = OUTPUTS_AT_ONCE if room >= OUTPUTS_AT_ONCE else FEWEST_OUTPUTS
-    return found
 
 
 @functools.cache
 def bfloat16_kernels(registers: Registers | None = None) -> Bfloat16Kernels:
     """The kernels for this processor, made once a process; `registers` None are its own."""
-    module = ir.Module()
-    blocks = panel_blocks(registers or this_registers())
-    panels = [rows_kernel(module, lanes=lanes, at_once=at_once) for lanes, at_once in blocks.items()]
-    code = MachineCode(module, [_one_row(module), _widen(module), *panels])
+    module, registers = ir.Module(), registers or this_registers()
+    code = MachineCode(module, [_one_row(module), rows_kernel(module, registers), _widen(module)])
     return Bfloat16Kernels(
-        one_row=code["one_row"],
-        rows={lanes: code[f"rows_by_{lanes}"] for lanes in blocks},
-        widen=code["widen"],
+        one_row=code["one_row"], by_panels=code["by_panels"], widen=code["widen"], vector_floats=registers.floats
     )
 
 
@@ -107,8 +90,8 @@ class Bfloat16RowProduct:
         store: Callable[[Value, Value], None],
     ) -> None:  # fmt: skip
         bits, count = kernel.array(weights[0], HALF), kernel.constant(inputs, SIZE)
-        with kernel.loop(0, OUTPUTS_AT_ONCE) as row:
-            output = block * OUTPUTS_AT_ONCE + row
+        with kernel.loop(0, TILE) as row:
+            output = block * TILE + row
             store(output, _write_output(kernel, bits, ordered, inputs=count, output=output))
 
 
@@ -120,26 +103,31 @@ def _widen(module: ir.Module) -> Kernel:
     return kernel
 
 
-def rows_kernel(module: ir.Module, *, lanes: int, at_once: int) -> Kernel:
-    """The kernel `rows_by_<lanes>`, for panels of so many rows and blocks of so many outputs.
-
-    Compilers do not find this by themselves: the rows are the lanes of vectors, the sums of as many outputs as fit
-    stay in registers, and one word of memory, spread over the lanes, is two weights: a shift gives the first, a mask
-    the second.
-    """
-    with Kernel(module, f"rows_by_{lanes}", arrays=[HALF, FLOAT, FLOAT], sizes=5) as kernel:
-        (weights, x, result), (inputs, first, last, panels, outputs) = kernel.arrays, kernel.sizes
-        pairs = weights.of(WORD)
-        with kernel.loop(first, last, at_once) as start, kernel.loop(0, panels) as panel:
-            output = start.at_most(last - at_once)  # the last block may repeat some of the one before
-            sums = [kernel.variable(kernel.zeros(lanes)) for _ in range(at_once)]
-            with kernel.loop(0, inputs, 2) as index:
-                column = (panel * inputs + index) * lanes
-                even, odd = x.load(column, lanes), x.load(column + lanes, lanes)
-                for k, own in enumerate(sums):
-                    pair = pairs.load(((output + k) * inputs + index) >> 1).in_every_lane(lanes)
-                    low, high = (pair << 16).as_float(), (pair & 0xFFFF0000).as_float()
-                    own.set(own.get() + low * even + high * odd)
-            for k, own in enumerate(sums):
-                result.store((panel * outputs + output + k) * lanes, own.get())
+def rows_kernel(module: ir.Module, registers: Registers) -> Kernel:
+    """The kernel `by_panels`; the last tile may repeat some outputs of the one before."""
+    with Kernel(module, "by_panels", arrays=[HALF, FLOAT, FLOAT], sizes=6) as kernel:
+        (weights, x, result), (inputs, padded, first, last, count, outputs) = kernel.arrays, kernel.sizes
+        panels = Panels(x=x, count=count, inputs=padded, result=result, outputs=outputs)
+        writer = PanelWriter(kernel, registers, panels)
+        with kernel.loop(first, last, TILE) as start:
+            tile = start.at_most(last - TILE)
+            writer.write(tile, _widened(kernel, registers, weights, tile, inputs=inputs))
     return kernel
+
+
+def _widened(kernel: Kernel, registers: Registers, weights: Array, tile: Value, *, inputs: Value) -> Unpack:
+    floats = registers.floats
+
+    def unpack(target: Array, place: Value, output: Value, start: Value, count: Value) -> None:
+        at = (tile + output) * inputs + start
+        own = (inputs - start).at_most(count)
+        whole = own & -floats
+        with kernel.loop(0, whole, floats) as index:
+            weights.prefetch(at + index + inputs * TILE)  # of the next tile
+            target.store(place + index, weights.load(at + index, floats).widened())
+        with kernel.loop(whole, own) as index:
+            target.store(place + index, weights.load(at + index).widened())
+        with kernel.loop(own, count) as index:
+            target.store(place + index, kernel.constant(0.0, FLOAT))
+
+    return unpack

@@ -8,27 +8,22 @@ the bytes, and widened on the way. The results are those of float32, up to the o
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
 
 import numpy as np
 
-from models.qwen3_tts.network_cpu.bf16_kernels import (
-    OUTPUTS_AT_ONCE,
-    Bfloat16Bits,
-    Bfloat16RowProduct,
-    bfloat16_kernels,
-)
+from models.qwen3_tts.network_cpu.bf16_kernels import Bfloat16Bits, Bfloat16RowProduct, bfloat16_kernels
 from models.qwen3_tts.network_cpu.machine_code import Floats, address
+from models.qwen3_tts.network_cpu.panel_kernels import ROWS, TILE, panels_of
 from models.qwen3_tts.worker_threads import Workers
 
-MOST_PANEL_ROWS = 48  # beyond, a BLAS over widened weights is ahead
+MOST_PANEL_ROWS = 64  # beyond, a BLAS over widened weights is ahead
 BLOCK_WEIGHTS = 1 << 19  # widened at a time: 2 MiB stay in the shared cache
 
 
 def fits(weight: Bfloat16Bits) -> bool:
     """Whether the kernels fit this weight `(O, I)`: two inputs are read at a time, and some outputs together."""
     outputs, inputs = weight.shape
-    return bool(inputs % 2 == 0 and outputs >= OUTPUTS_AT_ONCE)
+    return bool(inputs % 2 == 0 and outputs >= TILE)
 
 
 class NumpyBfloat16Linear:
@@ -39,7 +34,7 @@ class NumpyBfloat16Linear:
         self._kernels = bfloat16_kernels()
         self.addresses, self.row_product = (self._address, 0), Bfloat16RowProduct()
         self.outputs, self.inputs = self._weight.shape
-        self._parts = workers.ranges(self.outputs, weights=self._weight.size, at_least=OUTPUTS_AT_ONCE)
+        self._parts = workers.ranges(self.outputs, weights=self._weight.size, at_least=TILE)
         self._workers = workers
 
     def __call__(self, x: Floats) -> Floats:
@@ -61,12 +56,13 @@ class NumpyBfloat16Linear:
         return result[None]
 
     def _of_some(self, x: Floats) -> Floats:
-        lanes, columns = panels_of(x, self._kernels.rows)
-        panels = len(columns)
-        result = np.empty((panels, self.outputs, lanes), np.float32)
-        kernel, places = self._kernels.rows[lanes], (self._address, address(columns), address(result), self.inputs)
-        self._workers.run(lambda part: kernel(*places, *part, panels, self.outputs), self._parts)
-        return rows_of_panels(result, len(x))
+        floats = self._kernels.vector_floats
+        padded = -(-self.inputs // floats) * floats
+        panels = panels_of(x, floats=floats, inputs=padded)
+        result = np.empty((len(panels) * ROWS, self.outputs), np.float32)
+        places = (self._address, address(panels), address(result), self.inputs, padded)
+        self._workers.run(lambda part: self._kernels.by_panels(*places, *part, len(panels), self.outputs), self._parts)
+        return result[: len(x)]
 
     def _of_many(self, columns: Floats) -> Floats:
         result = np.empty((self.outputs, columns.shape[1]), np.float32)
@@ -83,21 +79,6 @@ class NumpyBfloat16Linear:
         self._workers.run(compute, self._parts)
         product: Floats = result.T
         return product
-
-
-def panels_of(x: Floats, lanes_known: Collection[int]) -> tuple[int, Floats]:
-    """Rows `(N, I)` as panels `(P, I, lanes)`, and the lanes that suit so many rows; missing rows are zeros."""
-    lanes = next((lanes for lanes in lanes_known if len(x) <= lanes), max(lanes_known))
-    panels, inputs = -(-len(x) // lanes), x.shape[1]
-    padded = np.zeros((panels * lanes, inputs), np.float32)
-    padded[: len(x)] = x
-    return lanes, np.ascontiguousarray(padded.reshape(panels, lanes, inputs).swapaxes(1, 2))
-
-
-def rows_of_panels(panels: Floats, rows: int) -> Floats:
-    """Panels `(P, O, lanes)` -> their first rows `(N, O)`."""
-    every_row: Floats = panels.swapaxes(1, 2).reshape(-1, panels.shape[1])
-    return every_row[:rows]
 
 
 _own = threading.local()

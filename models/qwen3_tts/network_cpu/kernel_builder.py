@@ -93,6 +93,11 @@ class Value:
         undefined = ir.Constant(self.raw.type, ir.Undefined)
         return Value(self.kernel, self.kernel.builder.shuffle_vector(self.raw, undefined, mask))
 
+    def mixed(self, other: Value, chosen: Sequence[int]) -> Value:
+        """A vector of the chosen lanes of this one and, counted on, of another."""
+        mask = ir.Constant(ir.VectorType(WORD, len(chosen)), list(chosen))
+        return Value(self.kernel, self.kernel.builder.shuffle_vector(self.raw, other.raw, mask))
+
     def in_every_lane(self, lanes: int) -> Value:
         """A vector of this number."""
         kind = ir.VectorType(self.raw.type, lanes)

@@ -15,10 +15,11 @@ from llvmlite import ir
 
 from models.checkpoint_format.fit import BITS_PER_WORD, Quantization
 from models.qwen3_tts.network.packed_weight import BLOCK, INPUTS_PER_LANE, LANES, TILE
-from models.qwen3_tts.network_cpu.bf16_kernels import panel_blocks
 from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, HALF, SIZE, WORD, Array, Kernel, Value
 from models.qwen3_tts.network_cpu.machine_code import MachineCode, Registers, this_registers
+from models.qwen3_tts.network_cpu.panel_kernels import Panels, PanelWriter
 
+BLOCK_BITS = BLOCK.bit_length() - 1
 AHEAD = 16  # rows of a block that are fetched ahead: memory answers late, and does not guess this by itself
 
 
@@ -30,9 +31,10 @@ class PackedKernels:
     arrange: Callable[[int, int, int, int], None]
     # words, factors, arranged, sums, result (O,), blocks, first tile, last tile
     one_row: Callable[[int, int, int, int, int, int, int, int], None]
-    # by lanes: words, factors, panels x (P, I, lanes) in the order of the weights, result (P, O, lanes), blocks, first
-    # tile, last tile, panels, outputs
-    rows: dict[int, Callable[[int, int, int, int, int, int, int, int, int], None]]
+    # words, factors, panels x in the order of the weights, result (N, O), blocks, first tile, last tile, panels,
+    # outputs
+    by_panels: Callable[[int, int, int, int, int, int, int, int, int], None]
+    vector_floats: int  # of panels
     # words, factors, weights (O, I) with inputs in the order of the weights, blocks, first tile, last tile
     unpack: Callable[[int, int, int, int, int, int], None]
 
@@ -89,7 +91,8 @@ def packed_kernels(
     return PackedKernels(
         arrange=code["arrange"],
         one_row=code["one_row"],
-        rows={lanes: code[f"rows_by_{lanes}"] for lanes in panel_blocks(registers)},
+        by_panels=code["by_panels"],
+        vector_floats=registers.floats,
         unpack=code["unpack"],
     )
 
@@ -98,9 +101,8 @@ def write_kernels(
     module: ir.Module, quantization: Quantization, *, in_bfloat16: bool, registers: Registers
 ) -> list[Kernel]:
     """All kernels of one packing, in LLVM's language."""
-    packing, blocks = _Packing(quantization, in_bfloat16), panel_blocks(registers)
-    panels = [_rows(module, packing, lanes=lanes, at_once=at_once) for lanes, at_once in blocks.items()]
-    return [*panels, _arrange(module), _one_row(module, packing), _unpack(module, packing)]
+    packing = _Packing(quantization, in_bfloat16)
+    return [_rows(module, packing, registers), _arrange(module), _one_row(module, packing), _unpack(module, packing)]
 
 
 def _arrange(module: ir.Module) -> Kernel:
@@ -199,27 +201,22 @@ def _unpack_row(packing: _Packing, words: Array, factors: Array, at: Value, *, t
         target.store(start + place * LANES, packing.number(own, place) * scales + biases)
 
 
-def _rows(module: ir.Module, packing: _Packing, *, lanes: int, at_once: int) -> Kernel:
-    """A block of a tile is unpacked once for all panels; in a panel, rows are the lanes of vectors."""
-    with Kernel(module, f"rows_by_{lanes}", arrays=[*packing.arrays, FLOAT, FLOAT], sizes=5) as kernel:
-        words, factors, x, result = kernel.arrays
-        blocks, first, last, panels, outputs = kernel.sizes
-        weights = kernel.scratch(TILE * BLOCK)
-        with kernel.loop(first, last) as tile, kernel.loop(0, blocks) as block:
-            with kernel.loop(0, TILE) as row:
-                at = (tile * blocks + block) * TILE + row
-                _unpack_row(packing, words, factors, at, target=weights, start=row * BLOCK)
-            with kernel.loop(0, panels) as panel, kernel.loop(0, TILE, at_once) as row:
-                columns = (panel * blocks + block) * BLOCK
-                target = (panel * outputs + tile * TILE + row) * lanes
-                sums = [kernel.variable(result.load(target + k * lanes, lanes)) for k in range(at_once)]
-                with kernel.loop(0, BLOCK) as place:
-                    column = x.load((columns + place) * lanes, lanes)
-                    for k, own in enumerate(sums):
-                        weight = weights.load((row + k) * BLOCK + place)
-                        own.set(own.get() + weight.in_every_lane(lanes) * column)
-                for k, own in enumerate(sums):
-                    result.store(target + k * lanes, own.get())
+def _rows(module: ir.Module, packing: _Packing, registers: Registers) -> Kernel:
+    with Kernel(module, "by_panels", arrays=[*packing.arrays, FLOAT, FLOAT], sizes=5) as kernel:
+        (words, factors, x, result), (blocks, first, last, count, outputs) = kernel.arrays, kernel.sizes
+        panels = Panels(x=x, count=count, inputs=blocks * BLOCK, result=result, outputs=outputs)
+        writer = PanelWriter(kernel, registers, panels)
+        with kernel.loop(first, last) as tile:
+            rows = tile * blocks * TILE
+
+            def unpack(
+                target: Array, place: Value, output: Value, start: Value, count: Value, rows: Value = rows
+            ) -> None:
+                with kernel.loop(0, count, BLOCK) as index:
+                    at = rows + ((start + index) >> BLOCK_BITS) * TILE + output
+                    _unpack_row(packing, words, factors, at, target=target, start=place + index)
+
+            writer.write(tile * TILE, unpack)
     return kernel
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from models.qwen3_tts.network.packed_weight import BLOCK, INPUTS_PER_LANE, LANES, TILE, PackedWeight
-from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, panels_of, rows_of_panels, thread_scratch
+from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, thread_scratch
 from models.qwen3_tts.network_cpu.machine_code import Floats, address
 from models.qwen3_tts.network_cpu.packed_kernels import PackedRowProduct, packed_kernels
+from models.qwen3_tts.network_cpu.panel_kernels import ROWS, panels_of
 from models.qwen3_tts.worker_threads import Workers
 
 UNPACKED_WEIGHTS = 1 << 19  # at a time: 2 MiB stay in the shared cache
@@ -55,12 +56,14 @@ class NumpyPackedLinear:
         return result[None]
 
     def _of_some(self, arranged: Floats) -> Floats:
-        lanes, columns = panels_of(arranged, self._kernels.rows)
-        panels = len(columns)
-        result = np.zeros((panels, self._padded_outputs, lanes), np.float32)
-        kernel, places = self._kernels.rows[lanes], (*self.addresses, address(columns), address(result), self._blocks)
-        self._workers.run(lambda part: kernel(*places, *part, panels, self._padded_outputs), self._parts)
-        return rows_of_panels(result, len(arranged))
+        panels = panels_of(arranged, floats=self._kernels.vector_floats, inputs=arranged.shape[1])
+        result = np.empty((len(panels) * ROWS, self._padded_outputs), np.float32)
+        places = (*self.addresses, address(panels), address(result), self._blocks)
+        count = len(panels)
+        self._workers.run(
+            lambda part: self._kernels.by_panels(*places, *part, count, self._padded_outputs), self._parts
+        )
+        return result[: len(arranged)]
 
     def _of_many(self, columns: Floats) -> Floats:
         """Columns `(I, N)` in the order of the weights."""
