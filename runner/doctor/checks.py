@@ -22,7 +22,7 @@ from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Checks, Finding, 
 from runner.doctor.hook_checks import HOOK_CHECKS
 from runner.engine.engine_python import examined
 from runner.errors import NoRecogniser, raised_at
-from runner.listen.recogniser_weights import check_can_listen
+from runner.listen.weights import check_can_listen
 from runner.scheduling.pronunciation_file import load_pronunciations
 from runner.text_format import counted, short, size
 from runner.version import VERSION

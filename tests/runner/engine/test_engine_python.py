@@ -18,7 +18,7 @@ from runner.engine.client import EngineClient, EngineReady
 from runner.engine.engine_python import NEEDED, check_python, examined
 from runner.errors import SettingsInvalid
 from runner.exit_codes import FAILED, NEEDS_ACTION
-from runner.listen.recogniser_weights import check_can_listen
+from runner.listen.weights import check_can_listen
 from tests.runner.engine.engine_bench import NOOP, Bench
 
 ENGINE = "mlx-audio"
