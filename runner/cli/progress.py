@@ -70,9 +70,9 @@ def wait_with_progress(instance: Instance, submitted: Submitted) -> Finished:
         with line:
             return wait_for(instance, submitted, on_progress=line.update)
     except KeyboardInterrupt:
-        if line.listed is None:
-            raise
-        say(_interrupted(line.listed, goes_on=instance.runner_is_active()))
+        is_active = instance.runner_is_active()
+        said = _not_claimed(submitted, is_active) if line.listed is None else _interrupted(line.listed, is_active)
+        say(said)
         raise KeyboardInterrupt("said") from None
 
 
@@ -103,11 +103,17 @@ def drop_version(instance: Instance, job: JobOnDisk, *, wait: bool) -> int:
     return finished.exit_code
 
 
-def _interrupted(listed: ListedJob, *, goes_on: bool) -> str:
+def _not_claimed(submitted: Submitted, is_active: bool) -> str:
+    """`Interrupted. The drop inbox/scene.toml is kept: …`"""
+    how = "the active runner takes it" if is_active else "`voicejobs run` takes it"
+    return f"Interrupted. The drop {submitted.path} is kept: {how}, unless you delete it first."
+
+
+def _interrupted(listed: ListedJob, is_active: bool) -> str:
     """`Interrupted. scene is kept (12 of 40 lines done): …`"""
     job, lines = listed.job, listed.lines
     done = f" ({lines.published} of {counted(lines.total, 'line')} done)" if lines.total else ""
-    how = "the active runner goes on with it" if goes_on else "`voicejobs run` continues it"
+    how = "the active runner goes on with it" if is_active else "`voicejobs run` continues it"
     return f"Interrupted. {job.name} is kept{done}: {how}, `voicejobs jobs cancel {job.name}` stops it."
 
 

@@ -15,6 +15,7 @@ from registry.jobs.values import LineCounts, ListedJob, Speeds
 from runner.cli.live_line import ERASE, line_below_log
 from runner.cli.progress import ProgressLine, progress_text, wait_with_progress
 from runner.outbox.progress_file import estimated_s, lines_under_way, time_left_s
+from runner.submission.drop_writer import Submitted
 from tests.runner.worker.bench import speak
 
 
@@ -166,3 +167,14 @@ def test_an_interrupted_wait_says_what_becomes_of_the_job(job, bench, monkeypatc
         wait_with_progress(bench.instance, None)
     said = capsys.readouterr().err
     assert "Interrupted. scene is kept (1 of 4 lines done): `voicejobs run` continues it" in said
+
+
+def test_an_interrupted_wait_for_a_drop_that_nobody_has_claimed_names_the_drop(bench, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runner.cli.submit.wait_for", interrupted)
+    submitted = Submitted(path=bench.instance.inbox / "scene.toml", key="", since=0)
+    with pytest.raises(KeyboardInterrupt):
+        wait_with_progress(bench.instance, submitted)
+    assert f"The drop {submitted.path} is kept: `voicejobs run` takes it" in capsys.readouterr().err
