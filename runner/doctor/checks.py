@@ -94,13 +94,11 @@ def _engines(instance: Instance) -> Found:
             yield _in_its_own_environment(kind, what, package, instance)
         elif kind.is_installed:
             yield OK, f"{kind.name}: {what}{package} {package_version(package)}.", ""
+        elif kind == kind_of_model(wanted):
+            reason = f"the engine {kind.name} cannot run: {package} is not installed."
+            yield PROBLEM, reason, f"`{install_command(extra)}`"
         else:
-            severity = PROBLEM if kind == kind_of_model(wanted) else NOTE
-            yield (
-                severity,
-                f"the engine {kind.name} cannot run: {package} is not installed.",
-                f"`{install_command(extra)}`",
-            )
+            yield OK, f"the engine {kind.name} is not installed: {package} is missing (extra {extra}).", ""
 
 
 def _in_its_own_environment(kind: EngineKind, what: str, package: str, instance: Instance) -> tuple[str, str, str]:
