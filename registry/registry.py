@@ -148,9 +148,9 @@ class Registry:
         self.close()
 
 
-def open_registry(state_dir: Path, *, root: Path | None = None) -> Registry:
+def open_registry(state_dir: Path, *, root: Path | None = None, reads_only: bool = False) -> Registry:
     """The registry in the state folder of the instance at `root`, made or brought to the newest schema if need be.
 
-    Raises RegistryLost instead of making one where there was one before.
+    `reads_only` is as of `Database.open`. Raises RegistryLost instead of making one where there was one before.
     """
-    return Registry(state_dir, Database.open(state_dir / DATABASE_NAME, root=root))
+    return Registry(state_dir, Database.open(state_dir / DATABASE_NAME, root=root, reads_only=reads_only))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -78,6 +79,11 @@ class Database:
     def is_read_only(self) -> bool:
         """Whether the disk lets it be read only."""
         return self._read_only is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk could be written to, had it any space left."""
+        return self.is_read_only and os.access(self.path.parent, os.W_OK)
 
     def save_to(self, target: Path) -> None:
         """Copy the content, as this process still has it open, to a new file; also when the database has no name.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from sqlmodel import col, delete, select
 from registry.durable_files import crash_point, held_lock, sweep_abandoned
 from registry.errors import RegistryLost
 from registry.storage import identity
-from registry.storage.database import Database
+from registry.storage.database import DATABASE_NAME, Database
 from registry.storage.object_references import referenced_objects
 from registry.storage.object_store import ObjectStore, StoredObject
 from registry.storage.session import Session
@@ -26,6 +27,7 @@ from registry.voices.candidates import KEPT_AT_LEAST_S
 
 GRACE_S = 7 * 86_400.0  # how long a removed version can be brought back
 ON_THE_WAY_S = 3_600.0  # bytes this young may belong to a job that is about to commit
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,6 @@ class GcReport:
     dry_run: bool
 
 
-class _Undo(Exception):
-    """Ends a dry run's transaction."""
-
-
 @contextlib.contextmanager
 def maintenance_lock(database: Path, *, shared: bool) -> Iterator[None]:
     """`gc` alone, or any number of backups: a backup must find what the database it copied refers to."""
@@ -52,7 +50,7 @@ def maintenance_lock(database: Path, *, shared: bool) -> Iterator[None]:
         try:
             held.enter_context(held_lock(database.with_name(f"{database.name}.gc.lock"), shared=shared))
         except OSError as error:
-            if error.errno != errno.EROFS:  # nobody collects on a disk that can only be read
+            if not shared or error.errno not in UNWRITABLE:  # nobody collects where no lock can be made
                 raise
         yield
 
@@ -71,16 +69,20 @@ def gc(
 
     `needed_jobs` are names of design jobs whose candidates a waiting job still needs.
     """
-    with maintenance_lock(db.path, shared=False):
+    with contextlib.ExitStack() as held:
+        held.enter_context(maintenance_lock(db.path, shared=dry_run))
         _check_not_shrunk(db, objects)
-        purged, forgotten, needed = _purge(db, now_s=now_s, grace_s=grace_s, needed_jobs=needed_jobs, dry_run=dry_run)
+        beside = db.path
+        if dry_run:
+            db = held.enter_context(_copied(db))
+        purged, forgotten, needed = _purge(db, now_s=now_s, grace_s=grace_s, needed_jobs=needed_jobs)
         crash_point("gc.purged")
         sweep = _Sweep(older_than_s=now_s - max(grace_s, ON_THE_WAY_S), dry_run=dry_run)
         removed_objects = sweep.objects(objects, needed=needed)
         with db.read() as snapshot:
             heard = set(map(bytes.fromhex, snapshot.orm.exec(select(TakeRow.audio_sha256).distinct())))
         removed_takes = sweep.objects(takes, needed=heard)
-        removed_strays = sweep.strays(objects) + sweep.strays(takes) + sweep.beside(db.path)
+        removed_strays = sweep.strays(objects) + sweep.strays(takes) + sweep.beside(beside)
     return GcReport(
         purged_versions=tuple(purged),
         forgotten_candidates=forgotten,
@@ -90,6 +92,15 @@ def gc(
         freed_bytes=sweep.freed_bytes,
         dry_run=dry_run,
     )
+
+
+@contextlib.contextmanager
+def _copied(db: Database) -> Iterator[Database]:
+    """A copy that a dry run may change, of a database that it may only be able to read."""
+    with tempfile.TemporaryDirectory(prefix="voicejobs-gc-") as folder:
+        db.save_to(Path(folder) / DATABASE_NAME)
+        with Database.open(Path(folder) / DATABASE_NAME) as copy:
+            yield copy
 
 
 def _check_not_shrunk(db: Database, objects: ObjectStore) -> None:
@@ -108,18 +119,13 @@ def _check_not_shrunk(db: Database, objects: ObjectStore) -> None:
 
 
 def _purge(
-    db: Database, *, now_s: float, grace_s: float, needed_jobs: Collection[str], dry_run: bool
+    db: Database, *, now_s: float, grace_s: float, needed_jobs: Collection[str]
 ) -> tuple[list[str], int, set[bytes]]:
     """Purged versions, the number of forgotten candidates, and the objects still needed after both."""
-    purged: list[str] = []
-    forgotten = 0
-    needed: set[bytes] = set()
-    with contextlib.suppress(_Undo), db.write() as session:
+    with db.write() as session:
         purged = _purge_versions(session, now_s=now_s, removed_before_s=now_s - grace_s)
         forgotten = _forget_candidates(session, made_before_s=now_s - KEPT_AT_LEAST_S, needed_jobs=needed_jobs)
         needed = referenced_objects(session)
-        if dry_run:
-            raise _Undo
     return purged, forgotten, needed
 
 

@@ -34,7 +34,10 @@ def _snapshot(ctx: click.Context) -> Iterator[Session]:
     instance = open_instance(globals_of(ctx).get("root") or ctx.find_root().params.get("root"))
     if not instance.database_path.is_file():
         raise VoiceJobsError("There is no registry yet.")
-    with Database.open(instance.database_path, root=instance.root) as database, database.read() as session:
+    with (
+        Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+        database.read() as session,
+    ):
         yield session
 
 

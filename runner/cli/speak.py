@@ -24,6 +24,7 @@ from registry.voices.errors import VoiceNotFound
 from registry.voices.names import name_key
 from runner.cli.exchange_files import Importer
 from runner.cli.player import find_player, play_wav
+from runner.cli.progress import ProgressLine
 from runner.cli.submit import wait_for
 from runner.config.instance import Instance
 from runner.errors import UsageProblem, WorkFailed
@@ -107,7 +108,7 @@ def wanted_format(request: SayRequest) -> str:
 def listing(instance: Instance) -> str:
     """Text that lists all voices: those of the models, then those of the registry."""
     lines = ["Built-in:", *(f"  {name}\t{description}" for name, description in PRESETS.items())]
-    with open_registry(instance.state_dir, root=instance.root) as registry:
+    with open_registry(instance.state_dir, root=instance.root, reads_only=True) as registry:
         found = registry.voices(limit=1_000_000)
     if found:
         lines += ["", "Custom:", *(f"  {voice.name}\t{' '.join((voice.description or '').split())}" for voice in found)]
@@ -153,7 +154,7 @@ def _voice_of_file(instance: Instance, path: Path) -> str:
     with open_registry(instance.state_dir, root=instance.root) as registry:
         outcome = Importer(instance=instance, registry=registry, set_current=False).import_file(path)
     for job in outcome.jobs:
-        finished = wait_for(instance, job)
+        finished = wait_for(instance, job, on_progress=ProgressLine(enabled=False).update)
         voice = finished.receipt.get("voice")
         if finished.exit_code or voice is None:
             raise _failure(finished.receipt)
@@ -169,7 +170,8 @@ def _render(instance: Instance, request: SayRequest, *, voice: str) -> Waveform:
         if getattr(request, key) is not None:
             values[key] = getattr(request, key)
     job = job_from_values(values, name=f"say-{secrets.token_hex(6)}")
-    finished = wait_for(instance, submit_job(instance, job))
+    submitted = submit_job(instance, job)
+    finished = wait_for(instance, submitted, on_progress=ProgressLine(enabled=False).update)
     if finished.exit_code:
         raise _failure(finished.receipt)
     name = finished.receipt["track"]["file"]

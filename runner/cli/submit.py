@@ -59,12 +59,14 @@ class Finished:
 def wait_for(instance: Instance, submitted: Submitted, *, on_progress: OnProgress | None = None) -> Finished:
     """Job once it has its receipt; runs the instance while no other runner does.
 
-    Raises KeyboardInterrupt when a signal stops that run.
+    Raises KeyboardInterrupt when a signal stops that run, and StorageError where such a run could not write.
     """
     from runner.cli.run import JobWaiter  # loads the whole runner, once the drop is in the inbox
 
     set_up_logging(instance, to_stderr=False)
     try:
+        if not instance.runner_is_active():
+            instance.check_writable()
         job = JobWaiter(instance, submitted).wait(on_progress=on_progress)
     except VoiceJobsError:
         withdraw(submitted)  # nobody waits for it any more
@@ -79,6 +81,9 @@ def _finished(instance: Instance, job: Job) -> Finished:
     from registry.jobs import lines
     from registry.storage.database import Database
 
-    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+    with (
+        Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+        database.read() as snapshot,
+    ):
         content = json.loads(encoded(receipt(job, lines.of_job(snapshot, job.id))))
     return Finished(job=job.name, status=job.status, outbox=Outbox(instance.outbox), receipt=content)

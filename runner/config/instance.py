@@ -6,6 +6,7 @@ This module touches the disk.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import shlex
@@ -138,6 +139,20 @@ class Instance:
                 raise StorageError(message, hint=hint, errno=error.errno) from error
         self._keep_private()
 
+    @property
+    def own_folders(self) -> tuple[Path, ...]:
+        """Every folder that a runner writes to, as far as it is in one of inbox, outbox and state folder."""
+        return (
+            self.inbox, self.claimed_dir, self.rejected_dir, self.orphans_dir, self.outbox, self.state_dir,
+            self.objects_dir, self.takes_dir, self.logs_dir, self.spool_dir, self.claim_copies_dir,
+        )  # fmt: skip
+
+    def check_writable(self) -> None:
+        """Raise StorageError for a folder in which a runner of this user could not write."""
+        for folder in self.own_folders:
+            if (refused := unwritable(folder)) is not None:
+                raise storage_error(refused, f"writing into {folder}")
+
     def _keep_private(self) -> None:
         """Let only this user read what the state folder holds, where this user owns it.
 
@@ -244,3 +259,11 @@ def open_instance(
     instance = Instance(found, load_settings(found / SETTINGS_FILE, environment=environment, flags=flags))
     instance.check_places()
     return instance
+
+
+def unwritable(folder: Path) -> OSError | None:
+    """The error with which the system would refuse writing into a folder; None where it would not, or there is none."""
+    if not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK):
+        return None
+    code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+    return OSError(code, os.strerror(code), str(folder))

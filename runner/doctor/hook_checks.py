@@ -39,7 +39,10 @@ def _hooks(instance: Instance) -> Found:
 def _troubles(instance: Instance) -> list[HookTrouble]:
     if not instance.database_path.exists():
         return []
-    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+    with (
+        Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+        database.read() as snapshot,
+    ):
         return troubles(snapshot)
 
 

@@ -43,7 +43,10 @@ def _waiting(instance: Instance) -> Found:
     if not instance.database_path.exists():
         found = waiting_in(instance)
     else:
-        with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+        with (
+            Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+            database.read() as snapshot,
+        ):
             found = waiting_in(instance, is_recorded=lambda claim_id: is_recorded(snapshot, claim_id))
     alike = itertools.groupby(sorted(found, key=_likeness), key=_likeness)
     for (is_fine, reason), entries in itertools.islice(alike, MOST_FINDINGS):

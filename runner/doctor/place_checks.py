@@ -16,7 +16,7 @@ from models.named_paths import home_of, kind_of, status_of
 from registry.durable_files import is_folder_locked
 from registry.storage.connection import WRITABLE_AGAIN
 from registry.storage.identity import ROOT_MARK, id_beside, known_id
-from runner.config.instance import Instance
+from runner.config.instance import Instance, unwritable
 from runner.config.logs import LOG_FILE, SERVER_LOG_FILE
 from runner.config.settings import SETTINGS_FILE
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Checks, Found
@@ -51,20 +51,21 @@ def _folders(instance: Instance) -> Found:
             yield PROBLEM, f"{name}: {folder} does not exist.", f"Mount its disk, or correct {name} in {SETTINGS_FILE}."
         elif status is None:
             yield PROBLEM, f"{name}: {folder} does not exist.", "`voicejobs run` creates it again."
-        elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
-            remedy = WRITABLE_AGAIN if is_read_only else "Give this user access to it (chmod, chown)."
-            yield PROBLEM, f"{name}: {folder} cannot be read and written.", remedy
+        elif unwritable(folder) is not None or not os.access(folder, os.R_OK):
+            yield PROBLEM, f"{name}: {folder} cannot be read and written.", _access_to(folder)
         else:
             yield OK, f"{name}: {folder}", ""
 
 
+def _access_to(folder: Path) -> str:
+    is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+    return WRITABLE_AGAIN if is_read_only else "Give this user access to it (chmod, chown)."
+
+
 def _inside(instance: Instance) -> Found:
     """Findings about things of the wrong kind where the instance keeps its own."""
-    folders = (
-        instance.claimed_dir, instance.rejected_dir, instance.orphans_dir, instance.objects_dir, instance.takes_dir,
-        instance.logs_dir, instance.spool_dir, instance.claim_copies_dir,
-    )  # fmt: skip
+    named = (instance.inbox, instance.outbox, instance.state_dir)
+    folders = [path for path in instance.own_folders if path not in named]
     database = instance.database_path
     files = (
         *(database.with_name(f"{database.name}{end}") for end in ("-wal", "-shm")),
@@ -83,11 +84,15 @@ def _inside(instance: Instance) -> Found:
         if status is not None and not (stat.S_ISDIR if wanted == "folder" else stat.S_ISREG)(status.st_mode):
             is_sound = False
             yield PROBLEM, f"{path} is {kind_of(status) or 'a file'}, where a {wanted} is needed.", _aside(path)
+    for path in folders:
+        if unwritable(path) is not None:
+            is_sound = False
+            yield PROBLEM, f"{path} cannot be written to.", _access_to(path)
     for path, kind in _neither_file_nor_folder(instance.claim_copies_dir):
         is_sound = False
         yield PROBLEM, f"{path} is {kind}, where files of jobs are kept.", _aside(path)
     if is_sound:
-        yield OK, "its folders are folders, and its files are files.", ""
+        yield OK, "its folders are folders that can be written to, and its files are files.", ""
 
 
 def _neither_file_nor_folder(folder: Path) -> Iterator[tuple[Path, str]]:

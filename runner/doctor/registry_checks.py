@@ -8,6 +8,7 @@ from pathlib import Path
 from models.errors import InvalidPath
 from models.named_paths import status_of
 from registry.durable_files import FileLock
+from registry.errors import FREE_SPACE_HINT
 from registry.jobs.lists import list_jobs, newest_claim_s
 from registry.storage.connection import RESTORE_DAMAGED, WRITABLE_AGAIN
 from registry.storage.database import Database
@@ -28,7 +29,10 @@ def _clock(instance: Instance) -> Found:
         yield PROBLEM, f"the clock says {time.strftime('%Y-%m-%d')}.", remedy
         return
     if instance.database_path.exists():
-        with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+        with (
+            Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+            database.read() as snapshot,
+        ):
             newest = newest_claim_s(snapshot)
         if newest is not None and newest > now_s + 60:
             yield WARNING, f"a job was claimed {newest - now_s:.0f} s in the future: the clock was set back.", remedy
@@ -44,13 +48,18 @@ def _database(instance: Instance) -> Found:
         check_not_lost(instance.database_path, instance.root)
         yield NOTE, "there is no database yet; the first run creates it.", ""
         return
-    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+    with (
+        Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+        database.read() as snapshot,
+    ):
         found = [row["quick_check"] for row in snapshot.rows("PRAGMA quick_check(5)")]
         journal = snapshot.rows("PRAGMA journal_mode")[0]["journal_mode"]
         if found == ["ok"]:
             list_jobs(snapshot, limit=ROWS_READ)  # raises where a row holds what no job holds
-        read_only = database.is_read_only
-    if read_only:
+        read_only, is_full = database.is_read_only, database.is_full
+    if is_full:
+        yield PROBLEM, f"no space is left for {instance.database_path}: no job can run.", FREE_SPACE_HINT
+    elif read_only:
         yield PROBLEM, f"{instance.state_dir} can only be read: no job can run.", WRITABLE_AGAIN
     if found != ["ok"]:
         reasons = short("; ".join(line for text in found for line in text.splitlines() if "***" not in line), 200)
@@ -76,7 +85,10 @@ def _objects(instance: Instance) -> Found:
     if not instance.database_path.exists() or not instance.objects_dir.is_dir():
         return  # another check names that
     store = ObjectStore(instance.objects_dir)
-    with Database.open(instance.database_path, root=instance.root) as database, database.read() as snapshot:
+    with (
+        Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+        database.read() as snapshot,
+    ):
         lost = sorted({one.owner for one in references(snapshot) if one.sha256 not in store})
     if lost:
         named = ", ".join(lost[:3]) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")

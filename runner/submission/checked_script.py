@@ -144,7 +144,10 @@ def _known(instance: Instance) -> tuple[set[str], Speeds]:
     """(name keys of the voices, the speeds) of an instance that may be new."""
     if not instance.database_path.exists():
         return set(), Speeds(of_models={})
-    with Database.open(instance.database_path, root=instance.root) as database, database.read() as session:
+    with (
+        Database.open(instance.database_path, root=instance.root, reads_only=True) as database,
+        database.read() as session,
+    ):
         return voice_keys(session), speeds(session)
 
 

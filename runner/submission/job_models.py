@@ -191,6 +191,8 @@ def _snapshot(instance: Instance) -> Iterator[Session | None]:
         session = None
         if instance.database_path.is_file():
             with contextlib.suppress(VoiceJobsError):
-                database = stack.enter_context(Database.open(instance.database_path, root=instance.root))
+                database = stack.enter_context(
+                    Database.open(instance.database_path, root=instance.root, reads_only=True)
+                )
                 session = stack.enter_context(database.read())
         yield session

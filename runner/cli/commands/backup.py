@@ -43,7 +43,7 @@ def backup(target: Path, without_takes: bool, force: bool, as_json: bool) -> Non
     instance = current_instance()
     if takes_a_stream(target):
         raise UsageProblem(f"{shown_path(target)} is no file, and a backup is nothing else.", hint="Name a file.")
-    with open_registry(instance.state_dir, root=instance.root) as registry:
+    with open_registry(instance.state_dir, root=instance.root, reads_only=True) as registry:
         report = registry.backup(
             real_target(target),
             now_s=time.time(),

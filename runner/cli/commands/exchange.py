@@ -123,7 +123,7 @@ def export_voice(voice: str, output: Path | None, as_json: bool) -> None:
 
     instance = current_instance()
     instance.prepare()
-    with open_registry(instance.state_dir, root=instance.root) as registry:
+    with open_registry(instance.state_dir, root=instance.root, reads_only=True) as registry:
         if str(output) == "-":
             found = exported(registry, voice)
             standard_output().write(found.content)

@@ -166,7 +166,7 @@ def prune(older_than: str, dry_run: bool, as_json: bool) -> None:
     from runner.cli.prune import prune_jobs
 
     ended_before_s = time.time() - seconds_in(older_than)
-    with open_ledger() as database:
+    with open_ledger(reads_only=dry_run) as database:
         pruned = prune_jobs(current_instance(), database, older_than_s=ended_before_s, dry_run=dry_run)
     verb = "would be pruned" if dry_run else "pruned"
     text = f"{counted(len(pruned.jobs), 'job')} {verb}, {size(pruned.freed_bytes)}"

@@ -198,7 +198,7 @@ def voices_by_model(state_dir: Path) -> dict[str, tuple[str, ...]]:
     if not (state_dir / DATABASE_NAME).exists():
         return {}
     found: dict[str, list[str]] = defaultdict(list)
-    with open_registry(state_dir) as registry:
+    with open_registry(state_dir, reads_only=True) as registry:
         after = ""
         while page := registry.voices(after=after, limit=VOICES_A_PAGE):
             for voice in page:

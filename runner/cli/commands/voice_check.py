@@ -39,7 +39,7 @@ def check(voice: str | None, all_voices: bool, as_json: bool) -> int:
     if (voice is None) != all_voices:
         raise UsageProblem("Give either a voice or --all.")
     instance = current_instance()
-    with open_registry(instance.state_dir, root=instance.root) as registry:
+    with open_registry(instance.state_dir, root=instance.root, reads_only=True) as registry:
         if voice is not None:
             wanted = [registry.show(voice)]
         else:

@@ -55,11 +55,11 @@ def voices() -> None:
     """Lock, list, compare, import, export and tidy voices."""
 
 
-def _registry() -> Registry:
+def _registry(*, reads_only: bool = False) -> Registry:
     from registry.registry import open_registry
 
     instance = current_instance()
-    return open_registry(instance.state_dir, root=instance.root)
+    return open_registry(instance.state_dir, root=instance.root, reads_only=reads_only)
 
 
 def _reference(voice: str) -> str:
@@ -80,7 +80,7 @@ def _reference(voice: str) -> str:
 @json_option
 def list_(containing: str, after: str, limit: int, as_json: bool) -> None:
     """List locked voices by name, with their current version."""
-    with _registry() as registry:
+    with _registry(reads_only=True) as registry:
         found = registry.voices(containing=containing, after=after, limit=limit)
     if not found and not as_json:
         none = f"no voice has {containing!r} in its name" if containing else "no locked voices"
@@ -121,7 +121,7 @@ def _list_text(found: list[VoiceSummary]) -> str:
 @json_option
 def show_(voice: str, as_json: bool) -> None:
     """Show one version of a voice: its origin and its parts."""
-    with _registry() as registry:
+    with _registry(reads_only=True) as registry:
         version = registry.show(_reference(voice), removed=True)
         aliases = [alias.name for alias in registry.aliases(version.voice) if alias.number == version.number]
     if as_json:
@@ -170,7 +170,7 @@ def _version_text(version: Version, aliases: list[str]) -> str:
 @json_option
 def history(voice: str, limit: int, as_json: bool) -> None:
     """List all versions of VOICE, newest first, and how its aliases moved."""
-    with _registry() as registry:
+    with _registry(reads_only=True) as registry:
         versions = registry.history(voice, limit=limit)
         moves = registry.alias_log(voice, limit=limit)
     if as_json:
@@ -203,7 +203,7 @@ def _at(number: int | None) -> str:
 @json_option
 def diff(before: str, after: str, as_json: bool) -> None:
     """Show what changed from one version to another, and how similar their speakers are."""
-    with _registry() as registry:
+    with _registry(reads_only=True) as registry:
         found = registry.diff(before, after)
     show(found, as_json=as_json, text=_diff_text)
 
@@ -328,7 +328,7 @@ def play(voice: str, output: Path | None) -> None:
     from runner.cli.player import play_wav
     from runner.output_files import write_target
 
-    with _registry() as registry:
+    with _registry(reads_only=True) as registry:
         version = registry.show(_reference(voice))
         sha256 = version.audition_sha256 or version.reference_sha256
         if sha256 is None:
@@ -359,7 +359,7 @@ def gc(grace_days: float | None, dry_run: bool, as_json: bool) -> None:
     Works while a runner is active.
     """
     grace_s = None if grace_days is None else grace_days * 86_400
-    with _registry() as registry:
+    with _registry(reads_only=dry_run) as registry:
         report = registry.gc(now_s=time.time(), grace_s=grace_s, dry_run=dry_run)
     verb = "would free" if dry_run else "freed"
     parts = (
@@ -379,7 +379,7 @@ def fsck(as_json: bool) -> int:
 
     Exit code 1 when something is lost that cannot be made again.
     """
-    with _registry() as registry:
+    with _registry(reads_only=True) as registry:
         report = registry.fsck()
     if as_json:
         echo(to_json(report))

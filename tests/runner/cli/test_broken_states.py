@@ -1,7 +1,10 @@
 """Broken instances: the doctor finds each, and no command shows a traceback in any."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -88,6 +91,48 @@ def test_no_command_shows_a_traceback_or_hangs_in_a_broken_instance(name, worked
     monkeypatch.setattr("sys.stdin", None)
     BROKEN[name].by(worked)
     try_all(ORDER, worked, capsys)
+
+
+READS = """
+import sys
+from runner.cli.program import run_command
+for command in sys.argv[2:]:
+    print("=", run_command(["--root", sys.argv[1], *command.split()]), command, flush=True)
+"""
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0"'
+READ_ONLY_OUTBOX = 'mount --bind "$0/outbox" "$0/outbox" && mount -o remount,ro,bind "$0/outbox"'
+FULL = (
+    'cp -R "$0/." "$0.copy" && mount -t tmpfs -o size=4m tmpfs "$0" && cp -R "$0.copy/." "$0" && '
+    '{ cat /dev/zero > "$0/fill" 2>/dev/null; true; }'
+)
+READ_FROM_IT = (
+    "jobs list", "jobs show hello", "voices list", "voices show elena", "voices history elena", "voices fsck",
+    "voices diff elena@1 elena@1", "voices gc --dry-run", "voices export elena -o {0}/elena.vox", "models list",
+    "jobs prune --older-than 1d --dry-run", "backup {0}/new.backup", "say --voices", "check {0}/job.toml",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("disk", "say_code"),
+    [
+        pytest.param(FULL, TRY_AGAIN, id="full"),
+        pytest.param(READ_ONLY, NEEDS_ACTION, id="read-only", marks=pytest.mark.slow),
+        pytest.param(READ_ONLY_OUTBOX, NEEDS_ACTION, id="outbox", marks=pytest.mark.slow),
+    ],
+)
+def test_what_reads_reads_on_a_full_or_read_only_disk_and_what_speaks_says_so_at_once(disk, say_code, worked, tmp_path):
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    (there := tmp_path / "elsewhere").mkdir()
+    shutil.copy("job.toml", there)
+    say = f"say Hello. --model draft -o {there}/said.wav"
+    commands = [command.format(there) for command in READ_FROM_IT]
+    script = f'python="$1"; reads="$2"; shift 2; cd /; {disk} && "$python" -c "$reads" "$0" "$@"'
+    command = ["unshare", "-m", "sh", "-c", script, str(worked), sys.executable, READS, *commands, say]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    codes = [line for line in done.stdout.splitlines() if line.startswith("= ")]
+    assert codes == [*(f"= {OK} {one}" for one in commands), f"= {say_code} {say}"], (codes, done.stderr)
 
 
 def try_all(names: list[str], worked: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from runner.cli.program import run_command
-from runner.exit_codes import NEEDS_ACTION, OK, TRY_AGAIN, USAGE
+from runner.exit_codes import NEEDS_ACTION, OK, USAGE
 from tests.runner.worker.bench import Bench, speak
-
-ROOT = Path(__file__).parents[3]
 
 
 def run(capsys, root, *arguments):
@@ -79,23 +73,3 @@ def test_something_else_in_the_place_of_a_log_is_said_and_holds_nothing_up(tmp_p
     code, _, err = run(capsys, tmp_path, *command)
     assert code == NEEDS_ACTION
     assert str(log) in err and "move it away" in err
-
-
-FULL_DISK = (
-    'mount -t tmpfs -o size=2m tmpfs "$0" && cp -R "$1/." "$0" && { cat /dev/zero > "$0/fill" 2>/dev/null; true; }'
-)
-
-
-def test_reading_commands_read_on_a_full_disk(tmp_path, monkeypatch):
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
-        pytest.skip("needs the right to mount")
-    bench = instance_with_a_job(tmp_path / "instance", monkeypatch)
-    bench.context.database.close()
-    (disk := tmp_path / "disk").mkdir()
-    commands = ("jobs list", "jobs show hello", "status", "jobs cancel hello")
-    script = "; ".join([FULL_DISK, *(f'"$2" -m runner --root "$0" {name}; echo "= $?"' for name in commands)])
-    command = ["unshare", "-m", "sh", "-c", script, str(disk), str(tmp_path / "instance"), sys.executable]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    codes = [int(line[2:]) for line in done.stdout.splitlines() if line.startswith("= ")]
-    assert codes == [OK, OK, NEEDS_ACTION, TRY_AGAIN], done
-    assert done.stdout.count("hello") >= 2
