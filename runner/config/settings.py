@@ -43,12 +43,26 @@ NOT_SETTINGS_PREFIX = "VOICEJOBS_TEST_"  # switches of the test suite and its he
 
 Seconds = Annotated[float, Field(ge=0, le=10 * 365 * 86_400, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=0, le=2**62)]
+SHORTEST_CAP_S = 0.08  # of a line: a codec frame
+LEAST_ENGINE_BYTES = 64_000_000  # of a process that has loaded nothing yet
+
+
+def _engine_limit(limit_bytes: int) -> int:
+    if 0 < limit_bytes < LEAST_ENGINE_BYTES:
+        raise ValueError(f"no engine starts with less than {LEAST_ENGINE_BYTES}; 0 = 85 % of the machine's memory")
+    return limit_bytes
+
+
+def _default_sampling(sampling: SamplingSettings) -> SamplingSettings:
+    if sampling.max_seconds is not None and sampling.max_seconds < SHORTEST_CAP_S:
+        raise ValueError(f"max_seconds is {sampling.max_seconds:g}; a line cut below {SHORTEST_CAP_S} s holds no sound")
+    return sampling
 
 
 class SamplingSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Sampling of tokens; a missing key takes the model's own value."""
 
-    temperature: float | None = Field(None, gt=0, le=5, allow_inf_nan=False, description="0.9 is usual")
+    temperature: float | None = Field(None, ge=0.0001, le=5, allow_inf_nan=False, description="0.9 is usual")
     top_k: int | None = Field(None, ge=0, le=100_000, description="0 = no limit")
     top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, description="1 = no limit")
     repetition_penalty: float | None = Field(
@@ -81,7 +95,7 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     )
     wav_encoding: Literal["pcm16", "pcm24", "float"] = Field("pcm16", description="pcm16, pcm24 or float")
     settle_s: Seconds = Field(1.0, description="how long a dropped file must not change before it is claimed")
-    scan_interval_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = Field(
+    scan_interval_s: Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False)] = Field(
         2.0, description="time between full scans of the inbox"
     )
     watch_events: bool = Field(True, description="scan when file events arrive; false = only at intervals")
@@ -103,8 +117,10 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     )
     takes_max_bytes: Bytes = Field(10_000_000_000, description="size above which old takes are deleted")
     unload_after_s: Seconds = Field(300, description="idle time before the engine exits and frees its memory")
-    engine_memory_limit_bytes: Bytes = Field(0, description="0 = 85 % of the machine's memory")
-    batch: int = Field(0, ge=0, le=4_096, description="lines rendered together; 0 = chosen for this machine")
+    engine_memory_limit_bytes: Annotated[Bytes, pydantic.AfterValidator(_engine_limit)] = Field(
+        0, description="0 = 85 % of the machine's memory"
+    )
+    batch: int = Field(0, ge=0, le=1_024, description="lines rendered together; 0 = chosen for this machine")
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
         "auto",
         description="auto (the checkpoint's own; float32 on a CPU), float32, bfloat16, float16; or int8, int4: "
@@ -126,7 +142,7 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
     blas: str = Field(
         "auto", min_length=1, description="BLAS library for MLX on a CPU: auto, wheel, openblas, mkl or a file"
     )
-    sampling: SamplingSettings = Field(
+    sampling: Annotated[SamplingSettings, pydantic.AfterValidator(_default_sampling)] = Field(
         default_factory=SamplingSettings,
         description="how tokens are sampled; a missing key takes the model's own value",
     )

@@ -67,7 +67,29 @@ def _problem(details: dict[str, Any], model: type[pydantic.BaseModel], raw: Any)
         return Problem(path, _unknown_key(path, model))
     if details["type"] == "missing":
         return Problem(path[:-1], f"{key} is missing.")
-    return Problem(path, f"{key} = {shown(details['input'])}: {_reason(details)}" if key else _reason(details))
+    reason = _range(model, path) if details["type"] in _BOUNDS else None
+    reason = reason or _reason(details)
+    return Problem(path, f"{key} = {shown(details['input'])}: {reason}" if key else reason)
+
+
+def _range(model: type[pydantic.BaseModel], path: Path) -> str | None:
+    """`expected at least 0.5 and at most 5.`, of a number with both bounds."""
+    field = _field_at(model, path)
+    found = dict(_bounds_in(field)) if field is not None else {}
+    said = [_EXPECTED[kind].format(**{name: _whole(found[name])}) for kind, name in _BOUNDS.items() if name in found]
+    return f"{' and '.join([said[0], *(each.removeprefix('expected ') for each in said[1:])])}." if said else None
+
+
+def _bounds_in(field: pydantic.fields.FieldInfo) -> Iterator[tuple[str, object]]:
+    """(`ge`, 0.5) and the like, also of a type that is one of several."""
+    annotated = [part for part in (field.annotation, *typing.get_args(field.annotation)) if _is_annotated(part)]
+    for one in (*field.metadata, *(each for part in annotated for each in typing.get_args(part)[1:])):
+        for piece in (one, *getattr(one, "metadata", ())):
+            yield from ((name, getattr(piece, name)) for name in _BOUNDS.values() if hasattr(piece, name))
+
+
+def _is_annotated(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is typing.Annotated
 
 
 def _path_in(raw: Any, location: Path, *, missing: bool) -> Path:
@@ -100,15 +122,30 @@ def _nearest_below(wanted: str, tables: Iterable[str], keys_of: Callable[[str], 
 
 
 def _keys_at(model: type[pydantic.BaseModel], path: Path) -> list[str]:
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = next((f for name, f in model.model_fields.items() if part in (name, f.alias)), None)
+    if any(isinstance(part, str) for part in path):
+        field = _field_at(model, path)
         inner = next(_models_in(field.annotation), None) if field else None
         if inner is None:
             return []
         model = inner
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _field_at(model: type[pydantic.BaseModel], path: Path) -> pydantic.fields.FieldInfo | None:
+    """The field that a path leads to; None where it leads elsewhere."""
+    field = None
+    for part in path:
+        if isinstance(part, int):
+            continue
+        if field is not None:
+            inner = next(_models_in(field.annotation), None)
+            if inner is None:
+                return None
+            model = inner
+        field = next((f for name, f in model.model_fields.items() if part in (name, f.alias)), None)
+        if field is None:
+            return None
+    return field
 
 
 def _models_in(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
@@ -138,6 +175,7 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
+_BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
 # Errors of pydantic, in the words of people who write the file.
 _EXPECTED = {
     "string_type": "expected text in quotes",

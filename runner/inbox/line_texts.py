@@ -24,6 +24,7 @@ from models.text.spoken_time import spoken_time
 from models.text.text_file import text_of
 from registry.durable_files import open_regular
 from registry.errors import InvalidInput, StorageError, VoiceJobsError
+from runner.config.settings import SHORTEST_CAP_S
 from runner.errors import AttachmentMissing
 from runner.inbox.attachments import lost_or_refused
 from runner.jobfile.specs import MAX_LINES, DesignSpec, LineSpec, SynthesizeSpec
@@ -33,7 +34,6 @@ SHORTER = "Cut it into chapters."
 SHORT_CHARACTERS = 20_000  # some 10 ms
 LONGEST_CUT = 2_000  # characters of a line that a text is cut into; the engine cuts further where its model must
 PARAGRAPH_PAUSE_S = 0.6
-SHORTEST_CAP_S = 0.08  # a codec frame
 SENTENCE_PAUSE_S = 0.2
 SHOWN = 5  # tags that a warning names
 WORDLESS = "…"  # stands for a line of which its markup leaves no word

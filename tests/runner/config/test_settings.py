@@ -1,8 +1,10 @@
 """voicejobs.toml, environment and flags become settings."""
 
 import re
+import typing
 from pathlib import Path
 
+import pydantic
 import pytest
 
 from runner.config.settings import (
@@ -18,6 +20,7 @@ from runner.config.settings import (
     tomllib,
 )
 from runner.errors import SettingsInvalid
+from runner.jobfile.specs import SPEC_CLASSES
 
 
 @pytest.fixture
@@ -80,6 +83,11 @@ def test_an_unknown_key_names_its_place_and_the_nearest_known_one(settings_file,
         ("max_takes = true\n", "max_takes = True"),
         ('format = "wave"\n', "did you mean 'wav'?"),
         ("offline = 1\n", "offline = 1"),
+        ("scan_interval_s = 0\n", "expected at least 0.01 and at most 86400."),
+        ("[sampling]\ntop_p = 2\n", "expected more than 0 and at most 1."),
+        ("[sampling]\nmax_seconds = 4000\n", "expected more than 0 and at most 3600."),
+        ("[sampling]\nmax_seconds = 0.01\n", "holds no sound"),
+        ("engine_memory_limit_bytes = 1\n", "no engine starts with less than 64000000"),
         ("model = [\n", "end of document"),
         ("a = 1\na = 2\n", "line 2"),
     ],
@@ -87,6 +95,29 @@ def test_an_unknown_key_names_its_place_and_the_nearest_known_one(settings_file,
 def test_a_wrong_value_is_an_error_that_shows_it(settings_file, text, said):
     with pytest.raises(SettingsInvalid, match=re.escape(said)):
         load_settings(settings_file(text))
+
+
+def numbers_in(annotation, place="", around=()):
+    """(place, facts about it) of every number in a tree of models."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield from numbers_in(field.annotation, f"{place}.{name}", field.metadata)
+    elif annotation in (int, float):
+        yield place, around
+    elif typing.get_origin(annotation) is typing.Annotated:
+        inner, *more = typing.get_args(annotation)
+        yield from numbers_in(inner, place, (*around, *more))
+    else:
+        for part in typing.get_args(annotation):
+            yield from numbers_in(part, place, around)
+
+
+@pytest.mark.parametrize("model", [Settings, *SPEC_CLASSES.values()])
+def test_every_number_that_a_person_writes_has_a_range(model):
+    for place, around in numbers_in(model):
+        facts = [fact for one in around for fact in (one, *getattr(one, "metadata", ()))]
+        for low, high in (("ge", "gt"), ("le", "lt")):
+            assert any(hasattr(fact, low) or hasattr(fact, high) for fact in facts), place
 
 
 def test_a_file_that_is_no_utf8_is_an_error(tmp_path):
