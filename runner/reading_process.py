@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from models.errors import InvalidReferenceAudio
 from registry.errors import StorageError, storage_error
 from registry.jobs.values import JobError
 
+DECODING = "models.processes.decode_recording"
+LONGEST_DECODING_S = 960.0
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -32,6 +35,14 @@ class Reading:
     content: bytes = b""
     error: JobError | None = None
     failure: str = ""
+
+
+def refused_recording(reading: Reading, name: str) -> InvalidReferenceAudio:
+    """The error of a recording that a process did not read."""
+    if reading.error is not None:
+        return InvalidReferenceAudio(reading.error.message, hint=reading.error.hint)
+    message = f"The process that reads recordings could not read {name}: {reading.failure}."
+    return InvalidReferenceAudio(message, hint="Convert it to WAV, and drop the job again.")
 
 
 class ReadingProcess:

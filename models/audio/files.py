@@ -20,7 +20,7 @@ import soundfile
 import soxr
 
 from models.audio.mending import mixed
-from models.audio.wave_header import kind_of, with_true_lengths, with_usual_chunks
+from models.audio.wave_header import WaveFault, kind_of, with_true_lengths, with_usual_chunks
 from models.errors import InvalidReferenceAudio
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.durable_files import open_regular
@@ -122,7 +122,11 @@ class _Sound:
     def of(
         cls, content: bytes, *, name: str, max_duration_s: float, mends: bool, most_samples: int | None = MAX_SAMPLES
     ) -> _Sound:
-        content, missing = with_true_lengths(with_usual_chunks(content))
+        try:
+            content, missing = with_true_lengths(with_usual_chunks(content))
+        except WaveFault as fault:
+            hint = f"Export the recording again. {kind_of(content)[1]}"
+            raise InvalidReferenceAudio(f"{name} is a WAV file that {fault}.", hint=hint) from None
         said: tuple[str, ...] = ()
         weights: Waveform | None = None
         with _refusals(content, name), _ForwardSound(io.BytesIO(content)) as file:

@@ -1,7 +1,8 @@
 """`python -m models.processes.decode_recording` < request > answer: a recording of any length → a file of its samples.
 
-The request is a line of JSON, `{"name", "path", "target"}`; the target appears with 16-bit samples, mono at 24 kHz. The
-answer is `{"said": […]}`, or an error as `models/processes/one_answer.py` tells it.
+The request is a line of JSON, `{"name", "path", "target"}`; the target appears with 16-bit samples, mono at 24 kHz, or
+with `null` the recording is only judged. The answer is `{"said": […]}`, or an error as
+`models/processes/one_answer.py` tells it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ def main() -> int:
 
 
 def _answer(request: dict[str, Any]) -> tuple[object, bytes]:
-    name, target = request["name"], Path(request["target"])
+    name = request["name"]
     content = _content(Path(request["path"]), name)
+    if request["target"] is None:
+        return {"said": decode_in_blocks(content, _forget, name=name, max_duration_s=LONGEST_RECORDING_S)}, b""
+    target = Path(request["target"])
     try:
         with target.open("xb") as file:
 
@@ -40,6 +44,10 @@ def _answer(request: dict[str, Any]) -> tuple[object, bytes]:
     except OSError as error:
         raise storage_error(error, f"writing the samples of {name}") from error
     return {"said": said}, b""
+
+
+def _forget(_block: Waveform) -> None:
+    """Nothing is kept of a recording that is only judged."""
 
 
 def _content(path: Path, name: str) -> bytes:

@@ -17,17 +17,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from models.errors import InvalidReferenceAudio
 from models.languages import AUTO
 from models.listen.pieces import quiet_cut
 from models.listen.values import Heard, HeardWord
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from registry.errors import StorageError, storage_error
 from runner.listen.listen_process import ListenProcess
-from runner.reading_process import ReadingProcess
+from runner.reading_process import DECODING, LONGEST_DECODING_S, ReadingProcess, refused_recording
 
-MODULE = "models.processes.decode_recording"
-LONGEST_DECODING_S = 960.0
 PIECE_S = 60.0  # others have their turn after each
 LOOK_S = 0.2
 SAMPLE_BYTES = 2
@@ -87,17 +84,14 @@ class Transcriber:
         """A file of the recording's samples, open and without a name, and what was mended."""
         target = self.folder / f"recording-{secrets.token_hex(8)}"
         request = {"name": path.name, "path": str(path), "target": str(target)}
-        process = ReadingProcess(MODULE, request, folder=self.folder, longest_s=LONGEST_DECODING_S)
+        process = ReadingProcess(DECODING, request, folder=self.folder, longest_s=LONGEST_DECODING_S)
         try:
             while (reading := process.poll()) is None:
                 if stopped.is_set():
                     raise _given_up(path)
                 process.wait_for_end(LOOK_S)
             if reading.header is None:
-                hint = "Convert it to WAV, and drop the job again."
-                message = f"The process that reads recordings could not read {path.name}: {reading.failure}."
-                told = reading.error
-                raise InvalidReferenceAudio(told.message if told else message, hint=told.hint if told else hint)
+                raise refused_recording(reading, path.name)
             try:
                 file = target.open("rb")
             except OSError as error:

@@ -166,8 +166,8 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
 
 
 def _recording_warnings(job: JobOnDisk) -> tuple[str, ...]:
-    """Sentences on the recording of a lock job. Raises InvalidReferenceAudio."""
-    if not isinstance(job.spec, LockSpec):
+    """Sentences on the recording of a job that locks or transcribes one. Raises InvalidReferenceAudio."""
+    if not isinstance(job.spec, LockSpec | TranscribeSpec):
         return ()
     from runner.submission.recording_verdict import recording_warnings  # it loads NumPy, which other jobs do not need
 

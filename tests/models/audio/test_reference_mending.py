@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.audio.files import decode_audio
+from models.audio.files import decode_audio, decode_in_blocks
 from models.audio.reference_check import read_reference
 from models.errors import InvalidReferenceAudio
 
@@ -112,6 +112,48 @@ def test_a_wave_file_is_read_whatever_the_order_and_padding_of_its_chunks(tmp_pa
     body = b"WAVE" + b"".join(chunks[name] for name in order)
     mended, _ = decode_audio(chunk(b"RIFF", body))
     assert np.array_equal(mended, decode_audio(content)[0])
+
+
+def form(*, channels=1, rate_hz=RATE_HZ, frame_bytes=2, bits=16):
+    return struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * frame_bytes, frame_bytes, bits)
+
+
+ODD_CHUNKS = {
+    "an empty data chunk first": (lambda d: [(b"fmt ", form()), (b"data", b""), (b"data", d)], None),
+    "an empty data chunk last": (lambda d: [(b"fmt ", form()), (b"data", d), (b"data", b"")], None),
+    "the same format twice": (lambda d: [(b"fmt ", form()), (b"fmt ", form()), (b"data", d)], None),
+    "no frame size": (lambda d: [(b"fmt ", form(frame_bytes=0)), (b"data", d)], None),
+    "two sounds": (lambda d: [(b"fmt ", form()), (b"data", d), (b"data", d)], "2 data chunks with sound"),
+    "sound around the format": (lambda d: [(b"data", d), (b"fmt ", form()), (b"data", d)], "2 data chunks with sound"),
+    "two formats": (
+        lambda d: [(b"fmt ", form()), (b"data", d), (b"fmt ", form(rate_hz=8_000))], "2 fmt chunks that contradict"),
+    "no channels": (lambda d: [(b"fmt ", form(channels=0)), (b"data", d)], "0 channels"),
+    "frames of another size": (
+        lambda d: [(b"fmt ", form(channels=2)), (b"data", d)], "2 bytes a frame, for 2 channels of 16 bits"),
+    "a short format": (lambda d: [(b"fmt ", form()[:14]), (b"data", d)], "fmt chunk of 14 bytes, where 16"),
+    "no format": (lambda d: [(b"data", d)], "no fmt chunk"),
+    "no sound": (lambda _: [(b"fmt ", form())], "no data chunk"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ODD_CHUNKS)
+def test_a_wave_file_of_odd_chunks_is_read_as_it_is_meant_or_refused_by_its_fault(tmp_path, case):
+    content = a_file(tmp_path, speech()).read_bytes()
+    chunks, fault = ODD_CHUNKS[case]
+    odd = chunk(b"RIFF", b"WAVE" + b"".join(chunk(name, body) for name, body in chunks(content[44:])))
+    if fault is None:
+        assert np.array_equal(decode_audio(odd)[0], decode_audio(content)[0])
+        return
+    for read in (decode_audio, lambda odd: decode_in_blocks(odd, list, name="a.wav", max_duration_s=60)):
+        with pytest.raises(InvalidReferenceAudio, match=f"WAV file that .*{fault}"):
+            read(odd)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 8, 11, 12, 20, 30, 36, 40])
+def test_a_wave_file_that_ends_within_its_header_is_said_to(tmp_path, length):
+    content = a_file(tmp_path, speech()).read_bytes()[:length]
+    with pytest.raises(InvalidReferenceAudio, match=r"ends within its|no data chunk"):
+        decode_audio(content)
 
 
 def test_a_flac_stream_without_a_length_is_read_to_its_end(tmp_path):

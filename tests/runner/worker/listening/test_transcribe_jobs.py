@@ -8,6 +8,7 @@ import soundfile
 import webvtt
 
 from models.protocol import SAMPLE_RATE_HZ
+from runner.submission.checked_job import check_file
 from tests.natural_speech import memo, silence
 from tests.runner.worker.bench import speak
 
@@ -117,10 +118,12 @@ def test_what_cannot_hear_fails_the_job_and_no_other(listening_bench, settings, 
     [(silence(0), "no samples"), (np.full(9000, np.nan, np.float32), "not finite")],
     ids=["empty", "not finite"],
 )
-def test_a_recording_that_holds_no_sound_is_named(listening_bench, samples, message):
+def test_a_recording_that_holds_no_sound_is_named_by_check_as_by_the_run(listening_bench, samples, message):
     bench = listening_bench()
     soundfile.write(bench.instance.inbox / "memo.wav", samples, SAMPLE_RATE_HZ, subtype="FLOAT")
     bench.drop("said.toml", JOB)
+    (problem,) = check_file(str(bench.instance.inbox / "said.toml"), instance=bench.instance).problems
+    assert message in problem
     bench.run()
     error = bench.receipt("said")["error"]
     assert (error["code"], message in error["message"]) == ("invalid-reference-audio", True)
