@@ -180,6 +180,7 @@ class EngineFacts:
     versions: Mapping[str, str] = field(default_factory=dict)  # {"mlx": "0.32.4", …}
     details: Mapping[str, Any] = field(default_factory=dict)  # how it computes, for receipts: formulation, blas, …
     is_seeded: bool = True  # whether another seed makes another take of a line
+    live_render_version: str = ""  # of live speech, where its sound may differ from the same line's otherwise
     warnings: tuple[str, ...] = ()  # about the load, for the receipts of the jobs that waited for it
 
 

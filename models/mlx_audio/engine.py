@@ -29,8 +29,8 @@ from models.mlx_audio.request import (
     clones,
     language_arguments,
     longest_s,
-    presets_of,
     sampling_arguments,
+    streams,
     voice_arguments,
 )
 from models.protocol import (
@@ -66,24 +66,25 @@ class MlxAudioEngine:
     def __init__(self, model: LoadedModel, *, name: str) -> None:
         self._model = model
         self._name = name
-        self._presets = presets_of(model)
 
     def facts(self) -> EngineFacts:
         import mlx.core as mx
 
         model, family = self._model, self._model.family
-        abilities = [name for name, has in (("clone", clones(model)), ("presets", bool(self._presets))) if has]
+        abilities = [name for name, has in (("clone", clones(model)), ("presets", bool(self._model.presets))) if has]
         if "instruct" in model.arguments - set(family.ignored):
             abilities.append("instruct")
+        render_version = f"{PACKAGE}-{RENDER}-{model.package_version}-{family.name}"
         return EngineFacts(
             engine=PACKAGE,
             engine_version=model.package_version,
-            render_version=f"{PACKAGE}-{RENDER}-{model.package_version}-{family.name}",
+            render_version=render_version,
+            live_render_version=f"{render_version}-live" if streams(model) else "",
             model=self._name,
             model_fingerprint=f"{PACKAGE}:{model.fingerprint}",
             backend="metal" if mx.metal.is_available() else "cuda" if mx.cuda.is_available() else "cpu",
             abilities=tuple(abilities),
-            presets=self._presets,
+            presets=self._model.presets,
             languages=family.languages,
             versions={PACKAGE: model.package_version, "mlx": importlib.metadata.version("mlx")},
             details={"family": family.name, "native_sample_rate_hz": model.native_hz},
@@ -94,7 +95,7 @@ class MlxAudioEngine:
         """The recording itself is the prompt. Raises UnsupportedRequest for a model that cannot clone."""
         if not clones(self._model) or work.waveform is None:
             raise UnsupportedRequest(
-                f"{self._name} cannot lock a voice; it has only its presets ({', '.join(self._presets)}).",
+                f"{self._name} cannot lock a voice; it has only its presets ({', '.join(self._model.presets)}).",
                 hint="Lock with a Qwen3-TTS base model, or with a model that clones (docs/engines.md).",
             )
         profile = None
@@ -128,7 +129,7 @@ class MlxAudioEngine:
             arguments = {
                 **sampling,
                 **language_arguments(self._model, work),
-                **voice_arguments(self._model, work, presets=self._presets, scratch=Path(scratch)),
+                **voice_arguments(self._model, work, scratch=Path(scratch)),
             }
             _seed(work.seed)
             for samples in self._spoken(work, arguments, reading):
@@ -172,7 +173,7 @@ class MlxAudioEngine:
 
     def _generated(self, text: str, arguments: dict[str, Any], reading: _Reading) -> Iterator[npt.NDArray[np.float32]]:
         """Samples of a text at the model's own rate, as it gives them out."""
-        if reading.work.live and "stream" in self._model.arguments:
+        if reading.work.live and streams(self._model):
             arguments = {**arguments, "stream": True, "streaming_interval": 1.0}
         most_tokens = arguments.get("max_tokens")
         results = self._model.network.generate(text, **arguments)

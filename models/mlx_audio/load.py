@@ -15,7 +15,7 @@ import inspect
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from typing import Any
 from models.checkpoint_format.files import read_json
 from models.errors import ModelIncomplete, UnsupportedCheckpoint, UnsupportedRequest
 from models.extras import command_for, install_command
-from models.store.families import Family, companions_of, family_named, family_of
+from models.store.companions import presets_in
+from models.store.families import Family, companions_of, family_of
 from models.store.foreign_checkpoint import loading_problems
 from models.store.hub_cache import hub_folder
 
@@ -37,10 +38,8 @@ class LoadedModel:
 
     network: Any
     family: Family
-    folder: Path
-    cache: Path | None
+    presets: tuple[str, ...]
     arguments: frozenset[str]  # that its `generate` names
-    needs_recording: bool
     native_hz: int
     fingerprint: str
     package_version: str
@@ -60,19 +59,30 @@ def load_model(folder: Path, *, name: str, cache: Path | None) -> LoadedModel:
             )
     prepare_process(cache)
     network = loaded_by("tts", folder, name=name, **({"model_type": known.name} if known else {}))
-    family = known or family_named(type(network).__module__.split(".")[3])
     parameters = inspect.signature(network.generate).parameters
-    recording = parameters.get("ref_audio")
+    family = known or _family_seen(network, parameters)
     return LoadedModel(
         network=network,
         family=family,
-        folder=folder,
-        cache=cache,
+        presets=presets_in(folder, family, found=lambda wanted: hub_folder(cache, wanted) if cache else None),
         arguments=frozenset(parameters),
-        needs_recording=recording is not None and recording.default is inspect.Parameter.empty,
         native_hz=int(network.sample_rate),
         fingerprint=fingerprint_of([folder, *companions]),
         package_version=importlib.metadata.version(PACKAGE),
+    )
+
+
+def _family_seen(network: Any, parameters: Mapping[str, inspect.Parameter]) -> Family:
+    """A family that the table lacks, as the code of its network shows it."""
+    recording = parameters.get("ref_audio")
+    voices = getattr(network, "voices", None)
+    abilities = [] if recording is None else ["clone"]
+    if recording is None or recording.default is not inspect.Parameter.empty:
+        abilities.append("presets")
+    return Family(
+        name=type(network).__module__.split(".")[3],
+        abilities=tuple(abilities),
+        presets=tuple(sorted(map(str, voices))) if isinstance(voices, dict) else (),
     )
 
 

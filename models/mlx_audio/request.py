@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,17 @@ from models.errors import LanguageNotSpoken, PromptModelMismatch, UnknownSpeaker
 from models.languages import AUTO, language_code
 from models.mlx_audio.load import LoadedModel
 from models.protocol import LockedVoice, PresetVoice, SpeechWork
-from models.store.companions import voices_in
 from models.store.families import ONLY_VOICE
-from models.store.hub_cache import hub_folder
 from models.text.spoken_time import spoken_time
 from models.voices.recorded_prompt import RecordedPrompt, recorded_prompt
 
-CSM_PROMPTS = "sesame/csm-1b"
 TAKES_NO_INSTRUCTIONS = "{name} takes no instructions; instruct was ignored."
 OUTETTS = "outetts"
 
 
-def presets_of(model: LoadedModel) -> tuple[str, ...]:
-    """Names of the voices that the model brings along."""
-    if model.family.presets:
-        return model.family.presets
-    named = voices_in(model.folder / "voices")
-    if model.family.name == "sesame":
-        own = hub_folder(model.cache, CSM_PROMPTS) if model.cache else None
-        named = named.union(*(voices_in(place / "prompts") for place in (model.folder, own) if place))
-    if isinstance(voices := getattr(model.network, "voices", None), dict):
-        named |= {str(name) for name in voices}
-    if named:
-        return tuple(sorted(named))
-    has_one = not model.needs_recording and model.family.name != "kokoro" and model.family.name != "sesame"
-    return (ONLY_VOICE,) if has_one else ()
+def streams(model: LoadedModel) -> bool:
+    """Whether it gives its sound out while it makes it, which may then be another one than of the whole."""
+    return "stream" in model.arguments - set(model.family.ignored)
 
 
 def clones(model: LoadedModel) -> bool:
@@ -49,13 +34,13 @@ def clones(model: LoadedModel) -> bool:
     return "ref_audio" in model.arguments
 
 
-def voice_arguments(model: LoadedModel, work: SpeechWork, *, presets: Sequence[str], scratch: Path) -> dict[str, Any]:
+def voice_arguments(model: LoadedModel, work: SpeechWork, *, scratch: Path) -> dict[str, Any]:
     """Arguments that choose the voice. Raises UnknownSpeaker, UnsupportedRequest or PromptModelMismatch."""
     if isinstance(work.voice, PresetVoice):
         wanted = work.voice.name.casefold()
-        named = {name.casefold(): name for name in presets}
+        named = {name.casefold(): name for name in model.presets}
         if wanted not in named:
-            raise UnknownSpeaker(work.voice.name, known=presets)
+            raise UnknownSpeaker(work.voice.name, known=model.presets)
         if wanted == ONLY_VOICE or model.family.voice_argument in model.family.ignored:
             return {}
         return {model.family.voice_argument: named[wanted]}

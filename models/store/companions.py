@@ -5,10 +5,11 @@ A companion that is missing is like a missing shard: the model is not whole.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models.store.availability import Available, Partial, availability, read_config
@@ -23,22 +24,28 @@ def family_in(folder: Path, *, model_id: str = "") -> Family | None:
     return family_of(read_config(folder), model_id or folder.name)
 
 
-def presets_in(folder: Path, family: Family) -> tuple[str, ...]:
-    """Voices that a model of this family brings along, as far as its files name them."""
+def presets_in(folder: Path, family: Family, *, found: Callable[[str], Path | None]) -> tuple[str, ...]:
+    """Voices that a model of this family brings along; `found` is the folder of another repository that is here."""
     if family.presets or "presets" not in family.abilities:
         return family.presets
-    named = voices_in(folder / "voices") | voices_in(folder / "prompts")
+    named = _voices_in(folder / "voices") | _voices_in(folder / "prompts") | _names_in(folder / "voices.npz")
+    if family.voices_of and (others := found(family.voices_of)) is not None:
+        named |= _voices_in(others / "prompts")
     if not named and not family.names_voices:
         return (ONLY_VOICE,)
-    if (archive := folder / "voices.npz").is_file():
-        with zipfile.ZipFile(archive) as names:
-            named |= {name.removesuffix(".npy") for name in names.namelist()}
     return tuple(sorted(named))
 
 
-def voices_in(folder: Path) -> set[str]:
+def _voices_in(folder: Path) -> set[str]:
     """Voices that have a file in a folder; none where it is absent."""
     return {path.stem for path in folder.iterdir() if path.suffix in VOICE_FILES} if folder.is_dir() else set()
+
+
+def _names_in(archive: Path) -> set[str]:
+    """Arrays of an archive of NumPy; none where it is absent, or broken, which loading tells."""
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(archive) as names:
+        return {name.removesuffix(".npy") for name in names.namelist()}
+    return set()
 
 
 def speaks_by_mlx_audio(folder: Path, *, model_id: str = "") -> bool:

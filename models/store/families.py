@@ -43,6 +43,7 @@ class Family:
     abilities: tuple[str, ...] = ()  # of "clone", "presets", "instruct"
     presets: tuple[str, ...] = ()  # those that no file of the model names
     names_voices: bool = False  # it speaks with none but those that its files name
+    voices_of: str = ""  # a repository whose recordings are presets of each model, where it is here
     voice_argument: str = "voice"  # of `generate`, which takes the preset
     languages: tuple[str, ...] = ()  # canonical names; () where it takes any, or nobody says
     language_codes: Mapping[str, str] | None = None  # for `lang_code`; None: ISO 639-1
@@ -91,7 +92,7 @@ FAMILIES: tuple[Family, ...] = (
         abilities=("clone", "presets"),
         languages=CHATTERBOX_LANGUAGES,
         companions=(S3_TOKENIZER,),
-        ignored=("voice",),
+        ignored=("voice", "stream"),
     ),
     Family(
         name="chatterbox_turbo",
@@ -113,6 +114,7 @@ FAMILIES: tuple[Family, ...] = (
         name="sesame",
         names_voices=True,
         types=("csm", "marvis"),
+        voices_of="sesame/csm-1b",
         abilities=("clone", "presets"),
         languages=("english",),
         companions=(

@@ -31,9 +31,10 @@ from runner.errors import UsageProblem, WorkFailed
 from runner.exchange.voice_file_names import PROMPT_SUFFIXES, VOX_SUFFIX
 from runner.names import PRESET_NAMES, may_be_preset, parse_voice_reference
 from runner.output_files import check_target, write_target
+from runner.scheduling.model_presets import default_voice
 from runner.submission.drop_writer import job_from_values, submit_job
 
-DEFAULT_VOICE = "ryan"
+USUAL_VOICE = "ryan"
 STDOUT = Path("-")
 PRIORITY = 50  # somebody is waiting
 # Native language of each preset; all of them speak every language of their model.
@@ -72,7 +73,7 @@ def say(instance: Instance, request: SayRequest) -> bytes | None:
     if not request.text.strip():
         raise UsageProblem("There is no text to speak.", hint="Give it as arguments, with -f FILE, or through a pipe.")
     instance.prepare()
-    voice = request.voice or DEFAULT_VOICE
+    voice = request.voice or default_voice(request.model, instance, key="--voice", preferred=USUAL_VOICE)
     is_file = voice.lower().endswith((VOX_SUFFIX, PROMPT_SUFFIXES[0]))
     if not is_file:
         _check_voice(instance, voice, model=request.model or instance.settings.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.engine_kinds import MLX_AUDIO, kind_of_model, model_without_folder
+from models.engine_kinds import MLX_AUDIO, EngineKind, kind_of_model, model_without_folder
 from models.errors import InvalidPath, UnknownModel
 from models.named_paths import named_path
 from models.protocol import ModelChoice
@@ -72,6 +72,16 @@ def engine_python(engine: str, instance: Instance) -> Path | None:
     except InvalidPath as error:
         hint = f"Correct it in {instance.settings_path}."
         raise SettingsInvalid(f"The setting engines.{engine}.python: {error.message}", hint=hint) from None
+
+
+def further_voices(kind: EngineKind, instance: Instance) -> Path | None:
+    """The folder of the shared directory with voices that an engine uses besides its own; None where there is none."""
+    if not kind.repository:
+        return None
+    from models.store.shared_directory import resolve_models_dir, slug_of
+
+    folder = resolve_models_dir(configured=instance.models_dir) / slug_of(kind.repository)
+    return folder if folder.is_dir() else None
 
 
 def engine_choice(name: str, *, instance: Instance, folder: Path | None) -> ModelChoice:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
-from models.engine_kinds import EngineKind, kind_of_model
+from models.engine_kinds import kind_of_model
 from models.protocol import EngineFacts
 from models.store.events import ModelEvent, OnEvent, ignore_events
 from registry.errors import VoiceJobsError
 from registry.jobs.values import JobError
 from runner.config.instance import Instance
-from runner.config.model_names import engine_choice
+from runner.config.model_names import engine_choice, further_voices
 from runner.engine.client import EngineClient, EngineLost
 from runner.engine.engine_python import check_python
 from runner.engine.hub_watch import HubWatch
@@ -308,16 +308,6 @@ class ModelLoader:
         except Exception as error:  # the edge of a thread: nobody above would hear of it
             pursuit.prepared = Prepared(name=name, error=VoiceJobsError(f"{name} cannot be prepared: {error!r}."))
         self.wake()
-
-
-def further_voices(kind: EngineKind, instance: Instance) -> Path | None:
-    """The folder of the shared directory with voices that an engine uses besides its own; None where there is none."""
-    if not kind.repository:
-        return None
-    from models.store.shared_directory import resolve_models_dir, slug_of
-
-    folder = resolve_models_dir(configured=instance.models_dir) / slug_of(kind.repository)
-    return folder if folder.is_dir() else None
 
 
 def prepare_model(name: str, *, instance: Instance, on_event: OnEvent = ignore_events) -> Prepared:

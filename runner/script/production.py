@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from models.engine_kinds import kind_of_model
 from models.text.spoken_form import speaks
 from runner.jobfile.specs import (
     DEFAULT_CANDIDATE_TEXT,
@@ -67,11 +66,6 @@ def reading_request(spec: ScriptSpec, folder: Path) -> dict[str, Any]:
     }
 
 
-def _default_narrator(model: str) -> str:
-    """The preset that narrates where nobody is named: one that the model has."""
-    return f"preset:{kind_of_model(model).narrator}"
-
-
 def script_json(production: Production, spec: ScriptSpec, *, job: str | None) -> dict[str, Any]:
     """Everything that `script.json` says."""
     document = production.document
@@ -107,18 +101,18 @@ def production_of(
     *,
     name: str,
     choices: CastSpec | None,
-    default_model: str,
+    default_voice: Callable[[], str],
     existing: Collection[str],
     described: Callable[[Part], Profile | None] = lambda _: None,
 ) -> Production:
-    """The cast of a script. Raises SourceRefused.
+    """The cast of a script. Raises SourceRefused, and as `default_voice` does.
 
-    `name` is that of its drop, without a counter; `choices` a cast file; `existing` the keys of the registry's voices;
-    `described` what a model has said of a part.
+    `name` is that of its drop, without a counter; `choices` a cast file; `default_voice` narrates where nobody is
+    named; `existing` are the keys of the registry's voices; `described` what a model has said of a part.
     """
     book = spec.book or spec.id or name
     wanted = (choices.narrator.voice if choices else None) or spec.narrator
-    narrator = wanted or _default_narrator(spec.model or default_model)
+    narrator = wanted or default_voice()
     wishes = _wishes_of(spec, choices)
     document = read.document
     parts = [] if spec.cast == CAST_NONE else parts_of(document, narrate=spec.narrate, aliases=read.aliases)

@@ -8,11 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from models.engine_kinds import MLX_AUDIO, kind_of_model
 from models.errors import UnknownModel
-from models.store.catalog import kind_of
-from models.store.families import Family
-from models.store.installed import ResolvedModel
 from registry.errors import VoiceJobsError
 from registry.storage.session import Session
 from registry.voices.lookup import list_voices, resolve
@@ -21,6 +17,7 @@ from registry.voices.values import VoiceSummary
 from runner.config.instance import Instance
 from runner.config.model_names import PRESETS
 from runner.names import PRESET_NAMES, may_be_preset, parse_voice_reference
+from runner.scheduling.model_presets import offer_of
 from runner.scheduling.spoken_languages import languages_of
 from runner.scheduling.voice_resolution import SPEAKER_OF_PRESET, ModelNames
 from runner.text_format import short
@@ -89,53 +86,17 @@ def _own_first(own: str | None, spoken: tuple[str, ...]) -> tuple[str, ...]:
 def _presets(instance: Instance) -> Iterator[ListedVoice]:
     try:
         model = ModelNames(instance).for_ability(PRESETS, wanted=None)
-        names, languages = _offer(instance, model)
+        offer = offer_of(model, instance)
     except UnknownModel:
         return
-    for name in names:
+    for name in offer.presets or ():
         typed = _typed(OTHER_NAMES.get(name_key(name), name))
         try:
             parse_voice_reference(typed)
         except ValueError:
             continue  # nobody could write it in a job
-        yield ListedVoice(id=typed, label=name.capitalize(), languages=languages, version=VERSION)
+        yield ListedVoice(id=typed, label=name.capitalize(), languages=offer.languages, version=VERSION)
 
 
 def _typed(name: str) -> str:
     return name_key(name) if name_key(name) in PRESET_NAMES else f"{PRESET_PREFIX}{name}"
-
-
-def _offer(instance: Instance, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Presets and languages of a model. Raises UnknownModel."""
-    kind = kind_of_model(model)
-    if not kind.has_weights:
-        from runner.engine.model_loader import further_voices
-
-        offered = kind.own_presets(further_voices(kind, instance))
-        return (offered if kind.has_own_presets else PRESET_NAMES), languages_of(model)
-    from models.store.availability import read_config
-    from models.store.companions import presets_in
-    from models.store.installed import resolve_model
-    from models.store.shared_directory import resolve_models_dir
-
-    directory = resolve_models_dir(configured=instance.models_dir)
-    found = resolve_model(model, directory=directory, ability=PRESETS, offline=instance.settings.offline)
-    if kind == MLX_AUDIO:
-        if found.folder is None or (family := _family(found)) is None:
-            return (), ()  # what it has is known once it is loaded
-        return presets_in(found.folder, family), family.languages
-    config = read_config(found.folder) if found.folder is not None else None
-    if "presets" not in kind_of(config, found.entry).abilities:
-        return (), ()
-    talker = config.get("talker_config") if isinstance(config, dict) else None
-    own = talker.get("spk_id") if isinstance(talker, dict) else None
-    return (tuple(map(str, own)) if isinstance(own, dict) else PRESET_NAMES), languages_of(model)
-
-
-def _family(found: ResolvedModel) -> Family | None:
-    """The family of a model that mlx-audio speaks with, where the table has it."""
-    from models.store.companions import family_in
-
-    if found.entry is not None:
-        return found.entry.family
-    return None if found.folder is None else family_in(found.folder, model_id=found.id)

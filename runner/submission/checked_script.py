@@ -33,6 +33,7 @@ from runner.jobfile.specs import CastSpec, DesignSpec, ScriptSpec
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import job_name_from
 from runner.reading_process import ReadingProcess
+from runner.scheduling.model_presets import default_voice
 from runner.script.cast.script_files import cast_entries, cast_toml
 from runner.script.document import is_spoken
 from runner.script.errors import PartNotFound, SourceRefused
@@ -92,7 +93,7 @@ def check_script(instance: Instance, name: str, *, stdin: Callable[[], BinaryIO]
         read,
         name=job_name,
         choices=cast_file(spec, folder),
-        default_model=instance.settings.model,
+        default_voice=lambda: default_voice(spec.model, instance, key="narrator"),
         existing=existing,
     )
     audio_s = _audio_s(spec, production)

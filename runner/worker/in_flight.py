@@ -269,7 +269,7 @@ class InFlight:
                 assert active.model is not None
                 page = lines.waiting(session, active.job.id, model=active.model, after=active.cursor, limit=PAGE_LINES)
                 found.append((active, page))
-            keys = {line.id: key_of(line, facts) for _, page in found for line in page}
+            keys = {line.id: key_of(line, facts, live=active.job.live) for active, page in found for line in page}
             existing = lines.existing_takes(session, keys.values())
             unheard = self.context.takes.unheard(session, existing) if any(map(self._is_heard, jobs)) else {}
         for active, page in found:

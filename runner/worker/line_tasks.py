@@ -156,7 +156,7 @@ class LineTask:
         )
 
 
-def key_of(line: Line, facts: EngineFacts) -> str:
+def key_of(line: Line, facts: EngineFacts, *, live: bool) -> str:
     """Key of the take that this line would be, from this model."""
     request = line.request
     sampling = dict(request.sampling)
@@ -170,7 +170,7 @@ def key_of(line: Line, facts: EngineFacts) -> str:
         sampling=sampling,
         seed=line.seed,
         model_fingerprint=facts.model_fingerprint,
-        render_version=facts.render_version,
+        render_version=(facts.live_render_version if live else "") or facts.render_version,
         pauses=request.pauses,
     )
 

@@ -175,7 +175,7 @@ class TakeWriter:
             job=active.job,
             spec=active.spec,
             line=task.line,
-            key=key_of(task.line, item.facts),
+            key=key_of(task.line, item.facts, live=active.job.live),
             audio_sha256=take.sha256,
             facts=kept,
             file=take.file,

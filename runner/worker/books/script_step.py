@@ -29,6 +29,7 @@ from runner.names import job_name_from, may_be_preset, parse_voice_reference
 from runner.outbox.ranking import measured
 from runner.scheduling.admission import ChildSpec
 from runner.scheduling.instructions import takes_instructions
+from runner.scheduling.model_presets import default_voice
 from runner.scheduling.voice_resolution import resolve_voice
 from runner.script.analyzer.analyses import Analyses
 from runner.script.cast.casting import CastMember
@@ -110,7 +111,7 @@ class ScriptStep:
             self.read,
             name=job_name_from(self.job.dropped_name),
             choices=self._choices(),
-            default_model=self.context.settings.model,
+            default_voice=lambda: default_voice(self.spec.model, self.context.instance, key="narrator"),
             existing=voice_keys(session),
             described=self.analyses.known,
         )

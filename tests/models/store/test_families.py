@@ -119,13 +119,33 @@ def test_a_hub_cache_has_each_model_of_the_directory_and_follows_it(directory, t
 
 
 def test_the_presets_of_a_model_are_those_that_its_files_name(directory):
+    def nowhere(_repository):
+        return None
+
     kokoro = other_family(directory / "lab_kokoro")
-    assert presets_in(kokoro, family_named("kokoro")) == ()
+    assert presets_in(kokoro, family_named("kokoro"), found=nowhere) == ()
     (kokoro / "voices").mkdir()
     weights(kokoro / "voices" / "af_heart.safetensors")
     (kokoro / "voices" / "am_adam.pt").write_bytes(b"pickled")
-    assert presets_in(kokoro, family_named("kokoro")) == ("af_heart",)
+    assert presets_in(kokoro, family_named("kokoro"), found=nowhere) == ("af_heart",)
     soprano = other_family(directory / "lab_soprano")
-    assert presets_in(soprano, family_named("soprano")) == ("default",)
-    assert presets_in(soprano, family_named("spark")) == ("female", "male")
-    assert presets_in(soprano, family_named("indextts")) == ()
+    assert presets_in(soprano, family_named("soprano"), found=nowhere) == ("default",)
+    assert presets_in(soprano, family_named("spark"), found=nowhere) == ("female", "male")
+    assert presets_in(soprano, family_named("indextts"), found=nowhere) == ()
+    (soprano / "voices.npz").write_bytes(b"broken")
+    assert presets_in(soprano, family_named("kitten_tts"), found=nowhere) == ()
+
+
+def test_presets_of_another_repository_are_offered_where_it_is_here(directory):
+    folder, family = other_family(directory / "lab_csm", model_type="csm"), family_named("sesame")
+    asked = []
+
+    def found(repository):
+        asked.append(repository)
+        return directory / "sesame_csm-1b"
+
+    assert presets_in(folder, family, found=found) == ()
+    (directory / "sesame_csm-1b" / "prompts").mkdir(parents=True)
+    weights(directory / "sesame_csm-1b" / "prompts" / "conversational_a.wav")
+    assert presets_in(folder, family, found=found) == ("conversational_a",)
+    assert asked == ["sesame/csm-1b"] * 2

@@ -1,10 +1,14 @@
 """Jobs of which the server has said that somebody listens while they are spoken."""
 
+from dataclasses import replace
+
 import pytest
 
 from registry.jobs import jobs
 from registry.jobs.requests import LIVE_DROP_S, add_live_drop
 from runner.submission.checked_job import checked_content
+from tests.engines.inline import InlineEngine
+from tests.engines.noop import NoopEngine
 from tests.runner.worker.bench import speak
 
 LINES = [f"Line {number} of a batch." for number in range(40)]
@@ -72,3 +76,23 @@ def test_what_was_never_claimed_is_forgotten(bench):
         add_live_drop(session, "a", "0", now_s=0.0)
         add_live_drop(session, "b", "0", now_s=LIVE_DROP_S + 1)
         assert [row["name"] for row in session.rows("SELECT name FROM live_drop")] == ["b"]
+
+
+@pytest.mark.parametrize(("live_version", "renderings"), [("", 1), ("tone-live", 2)])
+def test_live_speech_that_may_sound_different_is_a_take_of_its_own_in_both_directions(
+    make_bench, live_version, renderings
+):
+    class Engine(NoopEngine):
+        def facts(self):
+            return replace(super().facts(), live_render_version=live_version)
+
+    bench = make_bench(engine=InlineEngine(Engine))
+    drop_live(bench, speak("Good morning."))
+    bench.run()
+    bench.drop("batch.toml", speak("Good morning."))
+    bench.run()
+    drop_live(bench, speak("Good morning."), name="again.toml")
+    bench.run()
+    assert len(bench.engine.submitted) == renderings
+    takes = [bench.receipt(name)["lines"][0]["take"] for name in ("speech", "batch", "again")]
+    assert takes[0] == takes[2] and len(set(takes)) == renderings
