@@ -38,6 +38,7 @@ class LoadedModel:
 
     network: Any
     family: Family
+    folder: Path
     presets: tuple[str, ...]
     arguments: frozenset[str]  # that its `generate` names
     native_hz: int
@@ -64,6 +65,7 @@ def load_model(folder: Path, *, name: str, cache: Path | None) -> LoadedModel:
     return LoadedModel(
         network=network,
         family=family,
+        folder=folder,
         presets=presets_in(folder, family, found=lambda wanted: hub_folder(cache, wanted) if cache else None),
         arguments=frozenset(parameters),
         native_hz=int(network.sample_rate),

@@ -43,7 +43,10 @@ def voice_arguments(model: LoadedModel, work: SpeechWork, *, scratch: Path) -> d
             raise UnknownSpeaker(work.voice.name, known=model.presets)
         if wanted == ONLY_VOICE or model.family.voice_argument in model.family.ignored:
             return {}
-        return {model.family.voice_argument: named[wanted]}
+        name = named[wanted]
+        if pattern := model.family.voice_file:
+            return {model.family.voice_argument: str(model.folder / pattern.replace("*", name))}
+        return {model.family.voice_argument: name}
     if not isinstance(work.voice, LockedVoice):
         raise UnsupportedRequest(
             f"{model.family.name} cannot design voices.",

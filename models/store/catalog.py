@@ -158,10 +158,11 @@ def _other(name: str, repository: str, family: str, parameters: str, size_mb: in
     )
 
 
-# Sizes are about those of the weights, as their parameters make them.
+# Sizes are about those of the weights. Licences are those of the model cards, or of the project that published them;
+# "" where neither was found to say so.
 _OTHERS = (
     _other("kokoro", "mlx-community/Kokoro-82M-bf16", "kokoro", "82M", 360, "Apache-2.0"),
-    _other("kitten", "mlx-community/kitten-tts-nano-0.8", "kitten_tts", "15M", 60, "Apache-2.0"),
+    _other("kitten", "mlx-community/kitten-tts-nano-0.8", "kitten_tts", "15M", 60, ""),
     _other("chatterbox", "mlx-community/chatterbox-fp16", "chatterbox", "0.5B", 2_600, "MIT"),
     _other("dia", "mlx-community/Dia-1.6B-fp16", "dia", "1.6B", 3_300, "Apache-2.0"),
     _other("csm", "mlx-community/csm-1b", "sesame", "1B", 6_200, "Apache-2.0"),
@@ -169,7 +170,7 @@ _OTHERS = (
     _other("spark", "mlx-community/Spark-TTS-0.5B-bf16", "spark", "0.5B", 2_900, "CC-BY-NC-SA-4.0"),
     _other("bark", "mlx-community/bark-small", "bark", "0.4B", 1_700, "MIT"),
     _other("outetts", "mlx-community/OuteTTS-1.0-0.6B-fp16", "outetts", "0.6B", 1_200, "Apache-2.0"),
-    _other("indextts", "mlx-community/IndexTTS", "indextts", "0.5B", 2_000, ""),
+    _other("indextts", "mlx-community/IndexTTS", "indextts", "0.5B", 960, ""),
     _other("orpheus", "mlx-community/orpheus-3b-0.1-ft-bf16", "llama", "3B", 6_700, "Apache-2.0"),
     _other("soprano", "mlx-community/Soprano-1.1-80M-bf16", "soprano", "80M", 280, "Apache-2.0"),
 )

@@ -29,6 +29,8 @@ def presets_in(folder: Path, family: Family, *, found: Callable[[str], Path | No
     if family.presets or "presets" not in family.abilities:
         return family.presets
     named = _voices_in(folder / "voices") | _voices_in(folder / "prompts") | _names_in(folder / "voices.npz")
+    if family.voice_file:
+        named |= {path.stem for path in folder.glob(family.voice_file)}
     if family.voices_of and (others := found(family.voices_of)) is not None:
         named |= _voices_in(others / "prompts")
     if not named and not family.names_voices:

@@ -45,6 +45,7 @@ class Family:
     names_voices: bool = False  # it speaks with none but those that its files name
     voices_of: str = ""  # a repository whose recordings are presets of each model, where it is here
     voice_argument: str = "voice"  # of `generate`, which takes the preset
+    voice_file: str = ""  # its name with a * for the preset's, where `generate` takes the path of a file
     languages: tuple[str, ...] = ()  # canonical names; () where it takes any, or nobody says
     language_codes: Mapping[str, str] | None = None  # for `lang_code`; None: ISO 639-1
     companions: tuple[Companion, ...] = ()
@@ -64,6 +65,10 @@ CHATTERBOX_LANGUAGES = (
     "arabic", "chinese", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hebrew", "hindi",
     "italian", "japanese", "korean", "malay", "norwegian", "polish", "portuguese", "russian", "spanish", "swahili",
     "swedish", "turkish",
+)  # fmt: skip
+BARK_LANGUAGES = (
+    "chinese", "english", "french", "german", "hindi", "italian", "japanese", "korean", "polish", "portuguese",
+    "russian", "spanish", "turkish",
 )  # fmt: skip
 S3_TOKENIZER = Companion("mlx-community/S3TokenizerV2")
 SNAC = Companion("mlx-community/snac_24khz")
@@ -133,6 +138,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="bark",
         abilities=("presets",),
+        voice_file="speaker_embeddings/*.npz",
+        languages=BARK_LANGUAGES,
         companions=(
             Companion("mlx-community/encodec-24khz-float32", key="codec_path"),
             Companion("google-bert/bert-base-multilingual-cased", files=TOKENIZER_FILES),

@@ -89,7 +89,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     state = f"partial: {', '.join(row['missing'][:3])}" if row["missing"] else row["state"].replace("_", " ")
     voices = short(", ".join(row["used_by"]), 40) or "-"
     can = ", ".join(row["abilities"]) or "-"
-    licence = row["licence"] or "-"
+    licence = row["licence"] or "not known"
     licence += NON_COMMERCIAL if "-NC" in licence else ""
     folder = row["folder"] or "-"
     return (row["id"], row["name"] or "-", size(row["size_bytes"]), state, can, licence, voices, folder)
