@@ -7,16 +7,27 @@ contiguous memory. Weights are `(O, I)` uint16; every kernel fills the outputs `
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 
-from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, HALF, SIZE, Array, Kernel, Value
-from models.qwen3_tts.network_cpu.machine_code import MachineCode, Registers, this_registers
+from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, HALF, SIZE, WORD, Array, Kernel, Value
+from models.qwen3_tts.network_cpu.machine_code import MachineCode, Registers, has_matrix_tiles, this_registers
 from models.qwen3_tts.network_cpu.panel_kernels import TILE, Panels, PanelWriter, Unpack
+from models.qwen3_tts.network_cpu.tile_kernels import (
+    DEPTH,
+    OUTPUTS,
+    ROW_WORDS,
+    SIDE,
+    Columns,
+    TileKernels,
+    Tiles,
+    TileWriter,
+    digits_kernel,
+)
 
 ROW_LANES = 16  # of the product of one row
 ROW_SUMS = 4  # independent ones, so that none waits for the one before
@@ -37,15 +48,22 @@ class Bfloat16Kernels:
     vector_floats: int  # of panels
     # bfloat16 bits, float32 bits, count
     widen: Callable[[int, int, int], None]
+    tiles: TileKernels | None
 
 
 @functools.cache
 def bfloat16_kernels(registers: Registers | None = None) -> Bfloat16Kernels:
     """The kernels for this processor, made once a process; `registers` None are its own."""
+    with_tiles = registers is None and has_matrix_tiles()
     module, registers = ir.Module(), registers or this_registers()
-    code = MachineCode(module, [_one_row(module), rows_kernel(module, registers), _widen(module)])
+    kernels = [_one_row(module), rows_kernel(module, registers), _widen(module)]
+    code = MachineCode(module, [*kernels, *(write_tile_kernels(module) if with_tiles else ())])
     return Bfloat16Kernels(
-        one_row=code["one_row"], by_panels=code["by_panels"], widen=code["widen"], vector_floats=registers.floats
+        one_row=code["one_row"],
+        by_panels=code["by_panels"],
+        widen=code["widen"],
+        vector_floats=registers.floats,
+        tiles=TileKernels(by_tiles=code["by_tiles"], digits=code["digits"]) if with_tiles else None,
     )
 
 
@@ -113,6 +131,31 @@ def rows_kernel(module: ir.Module, registers: Registers) -> Kernel:
             tile = start.at_most(last - TILE)
             writer.write(tile, _widened(kernel, registers, weights, tile, inputs=inputs))
     return kernel
+
+
+def write_tile_kernels(module: ir.Module) -> list[Kernel]:
+    """The kernels `by_tiles` and `digits`, for a processor that has matrix tiles."""
+    with Kernel(module, "by_tiles", arrays=[HALF, WORD, FLOAT, WORD], sizes=6) as kernel:
+        (weights, words, result, shape), (inputs, first, last, count, rows, outputs) = kernel.arrays, kernel.sizes
+        tiles = Tiles(kernel, shape)
+        columns = Columns(words=words, tiles=count, inputs=inputs, rows=rows, result=result, outputs=outputs)
+        writer = TileWriter(kernel, tiles, columns, weight_digits=1)
+        pairs = weights.of(WORD)
+        with kernel.loop(first, last, OUTPUTS) as start:
+            output = start.at_most(last - OUTPUTS)
+
+            def unpack(digits: Sequence[Array], start: Value, count: Value, output: Value = output) -> None:
+                with kernel.loop(0, OUTPUTS) as row, kernel.loop(0, count, DEPTH) as index:
+                    at = (output + row) * inputs + start + index
+                    digits[0].store(row * ROW_WORDS + (index >> 1), pairs.load(at >> 1, SIDE))
+
+            def fetch(index: Value, output: Value = output) -> None:
+                for row in range(OUTPUTS, 2 * OUTPUTS):
+                    weights.prefetch((output + row) * inputs + index)
+
+            writer.write(output, unpack, fetch)
+        tiles.release()
+    return [kernel, digits_kernel(module, lambda pair: pair * SIDE)]
 
 
 def _widened(kernel: Kernel, registers: Registers, weights: Array, tile: Value, *, inputs: Value) -> Unpack:

@@ -14,6 +14,7 @@ import numpy as np
 from models.qwen3_tts.network_cpu.bf16_kernels import Bfloat16Bits, Bfloat16RowProduct, bfloat16_kernels
 from models.qwen3_tts.network_cpu.machine_code import Floats, address
 from models.qwen3_tts.network_cpu.panel_kernels import ROWS, TILE, panels_of
+from models.qwen3_tts.network_cpu.tile_kernels import DEPTH, OUTPUTS
 from models.qwen3_tts.worker_threads import Workers
 
 MOST_PANEL_ROWS = 64  # beyond, a BLAS over widened weights is ahead
@@ -35,12 +36,21 @@ class NumpyBfloat16Linear:
         self.addresses, self.row_product = (self._address, 0), Bfloat16RowProduct()
         self.outputs, self.inputs = self._weight.shape
         self._parts = workers.ranges(self.outputs, weights=self._weight.size, at_least=TILE)
+        fits_tiles = self.outputs >= OUTPUTS and self.inputs % DEPTH == 0
+        self._tile_parts = (
+            workers.ranges(self.outputs, weights=self._weight.size, at_least=OUTPUTS) if fits_tiles else []
+        )
         self._workers = workers
 
     def __call__(self, x: Floats) -> Floats:
         """`(N, I)` -> `(N, O)`."""
         if len(x) == 1:
             product = self._of_one(np.ascontiguousarray(x[0]))
+        elif self._tile_parts and self._kernels.tiles:
+            product = self._kernels.tiles.product(
+                x, [self._address], inputs=self.inputs, units=self.inputs, outputs=self.outputs,
+                workers=self._workers, parts=self._tile_parts,
+            )  # fmt: skip
         elif len(x) <= MOST_PANEL_ROWS:
             product = self._of_some(x)
         else:

@@ -75,6 +75,10 @@ class Value:
         """The floats that have these bits."""
         return Value(self.kernel, self.kernel.builder.bitcast(self.raw, _of_lanes(FLOAT, self.raw.type)))
 
+    def bits(self) -> Value:
+        """The words whose bits are these floats."""
+        return Value(self.kernel, self.kernel.builder.bitcast(self.raw, _of_lanes(WORD, self.raw.type)))
+
     def widened(self) -> Value:
         """bfloat16 as the float32 whose upper half it is."""
         words = self.kernel.builder.zext(self.raw, _of_lanes(WORD, self.raw.type))
@@ -151,7 +155,8 @@ class Array:
     base: Any
     element: Any
 
-    def _at(self, index: Value) -> Any:
+    def at(self, index: Value) -> Any:
+        """The pointer to a number."""
         return self.kernel.builder.gep(self.base, [index.raw], source_etype=self.element)
 
     def of(self, element: Any) -> Array:
@@ -162,25 +167,25 @@ class Array:
         """The number at `index`, or a vector of those from there on."""
         kind = self.element if lanes is None else ir.VectorType(self.element, lanes)
         size_bytes = 2 if self.element == HALF else 4
-        return Value(self.kernel, self.kernel.builder.load(self._at(index), typ=kind, align=size_bytes))
+        return Value(self.kernel, self.kernel.builder.load(self.at(index), typ=kind, align=size_bytes))
 
     def store(self, index: Value, value: Value) -> None:
-        self.kernel.builder.store(value.raw, self._at(index), align=4)
+        self.kernel.builder.store(value.raw, self.at(index), align=4)
 
     def add_atomically(self, index: Value, number: int) -> Value:
         """Add a whole number, also where other threads do; the number before."""
         one = ir.Constant(self.element, number)
-        return Value(self.kernel, self.kernel.builder.atomic_rmw("add", self._at(index), one, "acq_rel"))
+        return Value(self.kernel, self.kernel.builder.atomic_rmw("add", self.at(index), one, "acq_rel"))
 
     def load_atomically(self, index: Value) -> Value:
         """A whole number that other threads change, with all that they stored before they did."""
-        return Value(self.kernel, self.kernel.builder.load_atomic(self._at(index), "acquire", 8, typ=self.element))
+        return Value(self.kernel, self.kernel.builder.load_atomic(self.at(index), "acquire", 8, typ=self.element))
 
     def prefetch(self, index: Value) -> None:
         """Have the memory at `index` fetched; it may lie beyond the array."""
         fetch = self.kernel.outside("llvm.prefetch.p0", ir.VoidType(), [ir.PointerType(), WORD, WORD, WORD])
         to_read, keep, data = (ir.Constant(WORD, number) for number in (0, 3, 1))
-        self.kernel.builder.call(fetch, [self._at(index), to_read, keep, data])
+        self.kernel.builder.call(fetch, [self.at(index), to_read, keep, data])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from models.qwen3_tts.network_cpu.kernel_builder import Kernel
 
 Floats = npt.NDArray[np.float32]
+ARCH_PRCTL, ASK_FOR_PERMISSION, TILE_DATA = 158, 0x1023, 18  # Linux's call, on x86 with 64 bits
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,14 @@ def this_machine() -> Any:
 def this_registers() -> Registers:
     """The vector registers of this processor."""
     return registers_of(llvm.get_default_triple(), llvm.get_host_cpu_features())
+
+
+@functools.cache
+def has_matrix_tiles() -> bool:
+    """Whether this processor has matrix tiles for bfloat16 (AMX), and the system lets this process use them."""
+    if sys.platform != "linux" or not llvm.get_host_cpu_features().get("amx-bf16", False):
+        return False
+    return bool(ctypes.CDLL(None).syscall(ARCH_PRCTL, ASK_FOR_PERMISSION, TILE_DATA) == 0)
 
 
 def optimized(source: str, machine: Any) -> Any:

@@ -16,8 +16,20 @@ from llvmlite import ir
 from models.checkpoint_format.fit import BITS_PER_WORD, Quantization
 from models.qwen3_tts.network.packed_weight import BLOCK, INPUTS_PER_LANE, LANES, TILE
 from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, HALF, SIZE, WORD, Array, Kernel, Value
-from models.qwen3_tts.network_cpu.machine_code import MachineCode, Registers, this_registers
+from models.qwen3_tts.network_cpu.machine_code import MachineCode, Registers, has_matrix_tiles, this_registers
 from models.qwen3_tts.network_cpu.panel_kernels import Panels, PanelWriter
+from models.qwen3_tts.network_cpu.tile_kernels import (
+    DIGITS,
+    OUTPUTS,
+    ROW_WORDS,
+    SIDE,
+    Columns,
+    TileKernels,
+    Tiles,
+    TileWriter,
+    digits_kernel,
+    split,
+)
 
 BLOCK_BITS = BLOCK.bit_length() - 1
 AHEAD = 16  # rows of a block that are fetched ahead: memory answers late, and does not guess this by itself
@@ -37,6 +49,7 @@ class PackedKernels:
     vector_floats: int  # of panels
     # words, factors, weights (O, I) with inputs in the order of the weights, blocks, first tile, last tile
     unpack: Callable[[int, int, int, int, int, int], None]
+    tiles: TileKernels | None
 
 
 @dataclass(frozen=True)
@@ -85,8 +98,11 @@ def packed_kernels(
     quantization: Quantization, *, in_bfloat16: bool, registers: Registers | None = None
 ) -> PackedKernels:
     """The kernels for this processor, made once a process; `registers` None are its own."""
+    with_tiles = registers is None and has_matrix_tiles()
     module, registers = ir.Module(), registers or this_registers()
     kernels = write_kernels(module, quantization, in_bfloat16=in_bfloat16, registers=registers)
+    if with_tiles:
+        kernels += [_by_tiles(module, _Packing(quantization, in_bfloat16)), digits_kernel(module, _place_of_pair)]
     code = MachineCode(module, kernels)
     return PackedKernels(
         arrange=code["arrange"],
@@ -94,6 +110,7 @@ def packed_kernels(
         by_panels=code["by_panels"],
         vector_floats=registers.floats,
         unpack=code["unpack"],
+        tiles=TileKernels(by_tiles=code["by_tiles"], digits=code["digits"]) if with_tiles else None,
     )
 
 
@@ -218,6 +235,44 @@ def _rows(module: ir.Module, packing: _Packing, registers: Registers) -> Kernel:
 
             writer.write(tile * TILE, unpack)
     return kernel
+
+
+def _by_tiles(module: ir.Module, packing: _Packing) -> Kernel:
+    with Kernel(module, "by_tiles", arrays=[*packing.arrays, WORD, FLOAT, WORD], sizes=6) as kernel:
+        (words, factors, columns, result, shape), (blocks, first, last, count, rows, outputs) = (
+            kernel.arrays,
+            kernel.sizes,
+        )
+        tiles = Tiles(kernel, shape)
+        given = Columns(words=columns, tiles=count, inputs=blocks * BLOCK, rows=rows, result=result, outputs=outputs)
+        writer = TileWriter(kernel, tiles, given, weight_digits=DIGITS)
+        with kernel.loop(first, last, OUTPUTS // TILE) as start:
+            tile = start.at_most(last - OUTPUTS // TILE)
+
+            def unpack(digits: Sequence[Array], start: Value, count: Value, tile: Value = tile) -> None:
+                with (
+                    kernel.loop(0, count, BLOCK) as index,
+                    kernel.loop(0, OUTPUTS // TILE) as own,
+                    kernel.loop(0, TILE) as row,
+                ):
+                    at = ((tile + own) * blocks + ((start + index) >> BLOCK_BITS)) * TILE + row
+                    place = (own * TILE + row) * ROW_WORDS + (index >> 1)
+                    packed, (scales, biases) = packing.read(words, at), packing.factors(factors, at)
+                    weights = [packing.number(packed, each) * scales + biases for each in range(INPUTS_PER_LANE)]
+                    for pair in range(INPUTS_PER_LANE // 2):
+                        for target, digit in zip(digits, split(weights[2 * pair : 2 * pair + 2]), strict=True):
+                            target.store(place + pair * LANES, digit)
+
+            writer.write(tile * TILE, unpack)
+        tiles.release()
+    return kernel
+
+
+def _place_of_pair(pair: Value) -> Value:
+    """Words of inputs in a tile of columns are in the order in which lanes are unpacked."""
+    pairs = INPUTS_PER_LANE // 2
+    block, lane, own = pair - (pair & (BLOCK // 2 - 1)), (pair & (BLOCK // 2 - 1)) >> 3, pair & (pairs - 1)
+    return (block + own * LANES + lane) * SIDE
 
 
 def _unpack(module: ir.Module, packing: _Packing) -> Kernel:

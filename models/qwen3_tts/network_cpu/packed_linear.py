@@ -13,8 +13,10 @@ from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, thread_scr
 from models.qwen3_tts.network_cpu.machine_code import Floats, address
 from models.qwen3_tts.network_cpu.packed_kernels import PackedRowProduct, packed_kernels
 from models.qwen3_tts.network_cpu.panel_kernels import ROWS, panels_of
+from models.qwen3_tts.network_cpu.tile_kernels import OUTPUTS
 from models.qwen3_tts.worker_threads import Workers
 
+FEWEST_TILE_ROWS = 32  # below, panels are ahead
 UNPACKED_WEIGHTS = 1 << 19  # at a time: 2 MiB stay in the shared cache
 
 
@@ -30,6 +32,10 @@ class NumpyPackedLinear:
         self.addresses = address(weight.words), address(weight.factors)
         self.row_product = PackedRowProduct(weight.quantization, weight.factors.dtype == np.uint16)
         self._parts = workers.ranges(tiles, weights=self.outputs * self.inputs)
+        at_least = OUTPUTS // TILE
+        self._tile_parts = (
+            workers.ranges(tiles, weights=self.outputs * self.inputs, at_least=at_least) if tiles >= at_least else []
+        )
 
     def __call__(self, x: Floats) -> Floats:
         """`(N, I)` -> `(N, O)`."""
@@ -38,6 +44,11 @@ class NumpyPackedLinear:
             x = np.pad(x, [(0, 0), (0, padded - x.shape[1])])
         if len(x) == 1:
             product = self._of_one(np.ascontiguousarray(x))
+        elif self._tile_parts and self._kernels.tiles and len(x) >= FEWEST_TILE_ROWS:
+            product = self._kernels.tiles.product(
+                x, self.addresses, inputs=padded, units=self._blocks, outputs=self._padded_outputs,
+                workers=self._workers, parts=self._tile_parts,
+            )  # fmt: skip
         elif len(x) <= MOST_PANEL_ROWS:
             product = self._of_some(_arranged(x))
         else:

@@ -13,11 +13,12 @@ from llvmlite import ir
 
 from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.network.linear import Bfloat16Linear
-from models.qwen3_tts.network_cpu.bf16_kernels import bfloat16_kernels, rows_kernel
-from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, NumpyBfloat16Linear
+from models.qwen3_tts.network_cpu.bf16_kernels import bfloat16_kernels, rows_kernel, write_tile_kernels
+from models.qwen3_tts.network_cpu.bf16_linear import NumpyBfloat16Linear
 from models.qwen3_tts.network_cpu.linear import NumpyLinear, linear_for
 from models.qwen3_tts.network_cpu.machine_code import AVX, AVX512, NEON, OTHER, optimized, registers_of
 from models.qwen3_tts.network_cpu.panel_kernels import ROWS, outputs_at_once
+from models.qwen3_tts.network_cpu.tile_kernels import MOST_ROWS
 from models.qwen3_tts.worker_threads import Workers
 from registry.errors import InvalidInput
 from tests.checkpoints import write_checkpoint
@@ -62,7 +63,19 @@ def test_no_sum_of_a_panel_leaves_the_registers_of_its_processor(triple, cpu, re
     assert not re.search(r"\tst[rp]\tq\d+|\tvmov\S+\t%[xyz]mm\d+, -?\d*\(%[a-z]+", inner_loop)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 8, 33, MOST_PANEL_ROWS + 1])
+def test_processors_with_matrix_tiles_have_code_for_them():
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple("x86_64-linux-gnu")
+    machine, module = target.create_target_machine(cpu="sapphirerapids", opt=3), ir.Module()
+    write_tile_kernels(module)
+    assembly = machine.emit_assembly(optimized(str(module), machine))
+    inner_loop = max(re.split(r"^\S+:", assembly, flags=re.MULTILINE), key=lambda block: block.count("tdpbf16ps"))
+    assert inner_loop.count("\ttdpbf16ps") >= 4 and inner_loop.count("\ttilestored") <= 4
+    assert assembly.count("\ttilerelease") == assembly.count("\tldtilecfg") == 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 33, MOST_ROWS + 1])
 @pytest.mark.parametrize(("outputs", "inputs"), [(8, 2), (67, 34), (37, 8192), (1024, 300)])
 def test_products_are_those_of_float32(outputs, inputs, rows):
     stored, x, exact = a_product(outputs, inputs, rows=rows)
@@ -70,9 +83,10 @@ def test_products_are_those_of_float32(outputs, inputs, rows):
 
 
 @pytest.mark.parametrize("rows", [3, 16, 33])
-@pytest.mark.parametrize("registers", [AVX, NEON, OTHER], ids=["AVX", "NEON", "other"])
+@pytest.mark.parametrize("registers", [AVX512, AVX, NEON, OTHER], ids=["AVX-512", "AVX", "NEON", "other"])
 def test_products_are_the_same_by_the_blocks_of_other_processors(monkeypatch, registers, rows):
     kernels = bfloat16_kernels(registers)
+    assert kernels.tiles is None
     monkeypatch.setattr("models.qwen3_tts.network_cpu.bf16_linear.bfloat16_kernels", lambda: kernels)
     stored, x, exact = a_product(67, 300, rows=rows)
     np.testing.assert_allclose(stored(x), exact, atol=6e-4, rtol=1e-6)

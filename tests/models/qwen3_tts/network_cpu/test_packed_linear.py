@@ -16,7 +16,7 @@ from models.qwen3_tts.network.linear import PackedLinear, QuantizedLinear
 from models.qwen3_tts.network.packed_weight import INPUTS_PER_LANE, PackedWeight, can_pack
 from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS
 from models.qwen3_tts.network_cpu.linear import linear_for
-from models.qwen3_tts.network_cpu.machine_code import AVX, NEON, OTHER, optimized
+from models.qwen3_tts.network_cpu.machine_code import AVX, AVX512, NEON, OTHER, optimized
 from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels, write_kernels
 from models.qwen3_tts.network_cpu.packed_linear import NumpyPackedLinear
 from models.qwen3_tts.quantize import quantize_checkpoint
@@ -79,7 +79,7 @@ def test_scales_in_float32_and_shares_of_several_threads(rows):
 
 
 @pytest.mark.parametrize("rows", [3, 16, 33])
-@pytest.mark.parametrize("registers", [AVX, NEON, OTHER], ids=["AVX", "NEON", "other"])
+@pytest.mark.parametrize("registers", [AVX512, AVX, NEON, OTHER], ids=["AVX-512", "AVX", "NEON", "other"])
 def test_products_are_the_same_by_the_panels_of_other_processors(monkeypatch, registers, rows):
     kernels = packed_kernels(PACKINGS[0], in_bfloat16=True, registers=registers)
     monkeypatch.setattr("models.qwen3_tts.network_cpu.packed_linear.packed_kernels", lambda *_, **__: kernels)
