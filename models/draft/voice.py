@@ -54,6 +54,17 @@ class DraftVoice:
         return voice
 
 
+ALIKE_SEMITONES = 1.0
+
+
+def sound_alike(first: bytes, second: bytes) -> bool:
+    """Whether two draft voices have one timbre, and nearly one pitch. Raises as `DraftVoice.from_bytes`."""
+    one, other = DraftVoice.from_bytes(first), DraftVoice.from_bytes(second)
+    if (one.variant, one.colour) != (other.variant, other.colour):
+        return False
+    return abs(12 * math.log2(one.pitch_hz / other.pitch_hz)) < ALIKE_SEMITONES
+
+
 def _json_object(content: bytes) -> dict[str, Any]:
     try:
         values = json.loads(content) if len(content) <= LONGEST_PROMPT_BYTES else None

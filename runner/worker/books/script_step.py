@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from models.draft.voice import sound_alike
+from models.engine_kinds import DRAFT
 from registry.durable_files import crash_point
 from registry.errors import VoiceJobsError
 from registry.jobs import jobs
@@ -177,10 +179,16 @@ class ScriptStep:
             version, part = resolve(session, member.voice), member.part
             if part.slug in own and member.candidate is None and self.spec.cast != CAST_ASK:
                 for name, other in earlier:
-                    if (cosine_of(version.speaker_embedding, other.speaker_embedding) or 0.0) > ALIKE:
+                    if self._sound_alike(version, other):
                         found[part.slug] = f"{part.name} and {name} sound alike; give one of them another voice."
             earlier.append((part.name, version))
         return found
+
+    def _sound_alike(self, one: Version, other: Version) -> bool:
+        if one.model.engine == other.model.engine == DRAFT.name:  # it has no speaker encoder
+            objects = self.context.objects
+            return sound_alike(objects.read(one.prompt_sha256), objects.read(other.prompt_sha256))
+        return (cosine_of(one.speaker_embedding, other.speaker_embedding) or 0.0) > ALIKE
 
     def _lock(self, session: Session, member: CastMember, known: Mapping[str, Job]) -> ChildSpec:
         slug = member.part.slug

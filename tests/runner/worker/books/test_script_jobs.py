@@ -11,8 +11,12 @@ import pytest
 import soundfile
 from mutagen.flac import FLAC
 
+from models.draft.engine import open_engine
+from models.draft.voice import sound_alike
+from models.engine_kinds import DRAFT
 from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL
+from registry.voices.lookup import resolve
 from tests.engines.alike import AlikeEngine
 from tests.engines.inline import InlineEngine
 from tests.runner.master.sounds import png_bytes
@@ -374,3 +378,17 @@ def test_voices_that_stay_alike_are_a_warning_and_are_spoken_with(alike_bench):
     assert receipt["status"] == "done"
     assert receipt["warnings"] == ["MARCUS and ELENA sound alike; give one of them another voice."]
     assert bench.receipt("play.marcus.lock-3")["voice"]["version"] == 3
+
+
+@pytest.mark.skipif(not DRAFT.is_installed, reason="the extra draft is not installed")
+def test_draft_voices_of_one_cast_do_not_share_a_timbre_and_a_pitch(tmp_path):
+    bench = Bench(tmp_path, engine=InlineEngine(open_engine), model="draft")
+    women = [f"{name}, a woman, enters.\n\n{name}\nHere I am.\n" for name in ("EVA", "HEIDI")]
+    receipt = produce(bench, text="INT. HALL\n\n" + "\n".join(women), keys="share_below = 0\n")
+    assert receipt["status"] == "done" and receipt["warnings"] == []
+    objects = bench.worker.context.objects
+    with bench.worker.context.database.read() as session:
+        eva, before, heidi = (
+            objects.read(resolve(session, f"play.{name}").prompt_sha256) for name in ("eva", "heidi@1", "heidi@2")
+        )
+    assert sound_alike(eva, before) and not sound_alike(eva, heidi)
