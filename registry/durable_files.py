@@ -16,7 +16,7 @@ import re
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -30,7 +30,7 @@ DISK_THREADS = 16  # that wait for the disk at one moment; started when they are
 LONGEST_PLAIN_BYTES = 220  # a temporary name adds a few
 CRASH_EXIT_STATUS = 137  # what a shell reports for SIGKILL, so that a test cannot tell the two apart
 
-_BY_A_WRITER = re.compile(r"\..+\.\d+\.\d+\.tmp", re.DOTALL)  # as `this_writer` and `temporary_beside` make it
+_BY_A_WRITER = re.compile(r"\.(.+)\.\d+\.\d+\.tmp", re.DOTALL)  # as `this_writer` and `temporary_beside` make it
 _crash_visits: dict[str, int] = {}
 
 Item = TypeVar("Item")
@@ -217,16 +217,20 @@ def this_writer() -> str:
     return f".{os.getpid()}.{threading.get_native_id()}"
 
 
-def sweep_abandoned(folder: Path, *, older_than_s: float, dry_run: bool = False) -> tuple[int, int]:
+def sweep_abandoned(
+    folder: Path, *, older_than_s: float, of: Collection[str] | None = None, dry_run: bool = False
+) -> tuple[int, int]:
     """Number and bytes of a folder's own half-written files that killed processes left: removed, or with `dry_run` not.
 
-    Only names as `write_durably` gives them, last changed before `older_than_s` (epoch seconds), are looked at.
+    Only names as `write_durably` gives them, last changed before `older_than_s` (epoch seconds), are looked at; in a
+    folder where others keep theirs, only those `of` our files by name.
     """
     removed = freed_bytes = 0
     with contextlib.suppress(OSError):  # a folder that is away holds none
         for path in folder.iterdir():
             with contextlib.suppress(OSError):  # removed meanwhile, or a disk that can only be read
-                if not _BY_A_WRITER.fullmatch(path.name):
+                written = _BY_A_WRITER.fullmatch(path.name)
+                if written is None or (of is not None and written[1] not in of):
                     continue
                 facts = path.lstat()
                 if stat.S_ISREG(facts.st_mode) and facts.st_mtime < older_than_s:

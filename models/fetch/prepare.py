@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,10 +29,12 @@ from models.store.events import ModelEvent, OnEvent, ignore_events
 from models.store.installed import ResolvedModel, installed_folders, resolve_model, revision_of
 from models.store.safetensors_check import VerdictCache
 from models.store.shared_directory import lock_of, make_directory
+from models.store.upkeep import sweep_leftovers
 from registry.durable_files import FileLock
 from registry.errors import Busy, StorageError
 
 AUTO = "auto"
+ABANDONED_S = 86_400.0  # no record takes as long to write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,7 @@ def ensure_model(
     choice = resolve_model(name, directory=directory, ability=ability, available_bytes=available_bytes, offline=offline)
     if choice.folder is None:
         return PreparedModel(id=choice.id, folder=None, revision=None, state=Available("engine"))
+    sweep_leftovers(directory, older_than_s=time.time() - ABANDONED_S)
     ensure = _Ensuring(directory, environ, on_event, progress_every_s, own_process, migrate, offline)
     return ensure.with_companions(ensure.model(choice))
 

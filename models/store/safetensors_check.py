@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.durable_files import read_regular
+from registry.durable_files import read_regular, temporary_beside, this_writer
 
 CACHE_FILE = ".voicejobs-checks.json"
 CACHE_VERSION = 1
@@ -184,7 +184,7 @@ class VerdictCache:
             return
         left = {key: known for key, known in self._known.items() if Path(key.partition("#")[0]).exists()}
         self._seen = {**left, **self._seen}
-        temporary = self.path.with_name(f"{CACHE_FILE}.{os.getpid()}.tmp")
+        temporary = temporary_beside(self.path, writer=this_writer())
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps({"version": CACHE_VERSION, "files": self._seen}))
             temporary.replace(self.path)  # not synced: after a power cut a torn cache is only a slow listing

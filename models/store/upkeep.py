@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -25,11 +26,15 @@ from models.store.installed import (
     list_models,
     resolve_model,
 )
-from models.store.manifest import mark_verified, read_manifest
-from models.store.safetensors_check import VerdictCache
+from models.store.manifest import MANIFEST_FILE, PROVENANCE_FILE, VERIFIED_FILE, mark_verified, read_manifest
+from models.store.safetensors_check import CACHE_FILE, VerdictCache
 from models.store.shared_directory import INCOMING_FOLDER, download_folder_of, download_state_of, lock_of
-from registry.durable_files import crash_point, rename_durably
+from registry.durable_files import crash_point, rename_durably, sweep_abandoned
 from registry.errors import Busy, StorageError
+
+RECORDS = (MANIFEST_FILE, VERIFIED_FILE, PROVENANCE_FILE)  # written into folders of models
+DELETED = ".deleted"
+_HALF_DELETED = re.compile(r".+_.+\.\d+\.deleted", re.DOTALL)
 
 
 def verify_models(names: Sequence[str], *, directory: Path, hashes: bool = False) -> list[InstalledModel]:
@@ -75,6 +80,21 @@ def _with_hashes(model: InstalledModel) -> InstalledModel:
     return replace(model, state=state)
 
 
+def sweep_leftovers(directory: Path, *, older_than_s: float) -> None:
+    """Remove half-written records, and models half deleted, that killed processes of ours left before then."""
+    sweep_abandoned(directory, older_than_s=older_than_s, of=(CACHE_FILE,))
+    sweep_abandoned(directory / INCOMING_FOLDER, older_than_s=older_than_s)
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            if "_" in entry.name and not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                sweep_abandoned(Path(entry.path), older_than_s=older_than_s, of=RECORDS)
+    for path in (directory / INCOMING_FOLDER).glob(f"*{DELETED}"):
+        with contextlib.suppress(OSError):
+            facts = path.lstat()
+            if _HALF_DELETED.fullmatch(path.name) and max(facts.st_mtime, facts.st_ctime) < older_than_s:
+                shutil.rmtree(path)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Removed:
     id: str
@@ -110,7 +130,7 @@ def _remove_locked(model_id: str, folder: Path, incoming: Path) -> Removed:
         folder.unlink()
     elif folder.exists():
         freed_bytes += folder_bytes(folder)
-        aside = folder.parent / INCOMING_FOLDER / f"{folder.name}.{os.getpid()}.removed"
+        aside = folder.parent / INCOMING_FOLDER / f"{folder.name}.{os.getpid()}{DELETED}"
         aside.parent.mkdir(exist_ok=True)
         rename_durably(folder, aside)
         crash_point("models.rm.renamed")

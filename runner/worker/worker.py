@@ -23,12 +23,14 @@ from registry.jobs.lists import open_jobs
 from registry.jobs.ready import ready_jobs
 from registry.jobs.requests import open_requests
 from registry.jobs.values import Job, JobError, JobStatus
+from registry.storage.identity import ROOT_MARK
 from runner.beginnings import Beginnings
+from runner.config.settings import SETTINGS_FILE
 from runner.engine.client import EngineClient
 from runner.engine.line_spools import LineSpools
 from runner.engine.model_loader import ModelLoader
 from runner.engine.spool import clear_spool
-from runner.inbox.leftovers import sweep_unfinished
+from runner.inbox.leftovers import ABANDONED_S, sweep_unfinished
 from runner.inbox.scanner import InboxScanner
 from runner.inbox.waiting import waiting_in
 from runner.listen.listen_process import ListenProcess
@@ -43,6 +45,7 @@ from runner.scheduling.blame import as_told
 from runner.scheduling.plan_thread import PlanThread
 from runner.scheduling.planner import Planner
 from runner.scheduling.pronunciation_file import PronunciationFile
+from runner.script.analyzer.analyses import FOLDER as ANALYSES_FOLDER
 from runner.text_format import counted, span
 from runner.worker.books.cast_jobs import CastJobs
 from runner.worker.books.local_analysis import LanguageModels
@@ -155,7 +158,10 @@ class Worker:
         """Remove half-written files of killed processes; `TakeEviction` does so in the stores."""
         now_s = self.context.clock()
         sweep_unfinished(self.context.instance.inbox, now_s=now_s)
-        sweep_abandoned(self.context.instance.state_dir, older_than_s=now_s - ON_THE_WAY_S)
+        instance, a_day_ago_s = self.context.instance, now_s - ABANDONED_S
+        sweep_abandoned(instance.state_dir, older_than_s=now_s - ON_THE_WAY_S)
+        sweep_abandoned(instance.state_dir / ANALYSES_FOLDER, older_than_s=a_day_ago_s)
+        sweep_abandoned(instance.root, older_than_s=a_day_ago_s, of=(ROOT_MARK, SETTINGS_FILE))
 
     # ---- one step ----------------------------------------------------------------------------------------------
 
