@@ -24,6 +24,7 @@ LOGIN, STATIC = "/login", "/static/"
 WITHOUT_KEY = ("/health", LOGIN)
 LISTS = ("/v1/models", "/v1/audio/voices", "/v1/audio/models")
 LOOPBACK_NAMES = ("localhost",)
+SCHEMES = ("http://", "https://")
 SILENT_S = 30.0  # of a client in the middle of its body
 LINGER_S, LINGER_BYTES = 2.0, 1 << 20  # for which a refused body is still read, so that its sender sees the answer
 ON_EVERY_ANSWER = {
@@ -46,6 +47,7 @@ class Gatekeeper:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = in_origin_form(scope)
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         answer = Answering(send, receive, self._cors(origin))
@@ -120,6 +122,18 @@ class Gatekeeper:
             "Access-Control-Expose-Headers": "Content-Range, Location, X-Voicejobs-Job",
             "Vary": "Origin",
         }
+
+
+def in_origin_form(scope: Scope) -> Scope:
+    """A request whose target is a whole address, as proxies send it, as one for its path at that host."""
+    scheme = next((each for each in SCHEMES if scope["path"][: len(each)].lower() == each), None)
+    if scheme is None:
+        return scope
+    host, _, path = scope["path"][len(scheme) :].partition("/")
+    raw_path = scope.get("raw_path", b"")[len(scheme) :].partition(b"/")[2]
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    host = host.rpartition("@")[2].encode("latin-1", "replace")
+    return {**scope, "path": f"/{path}", "raw_path": b"/" + raw_path, "headers": [*others, (b"host", host)]}
 
 
 def has_key(headers: Headers, key: str) -> bool:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from runner.serve.access import READING
 from runner.serve.context import ServeContext
 from runner.serve.errors import answer_to, known_form, plain_error, status_of, wants_page
 from runner.serve.page.audition_page import AuditionPage
@@ -16,6 +17,8 @@ from runner.serve.page.peaks import Pictures
 from runner.serve.page.queue_page import QueuePage
 from runner.serve.page.site import Site
 from runner.serve.page.voices_page import VoicesPage
+
+NOT_FOUND = 404
 
 
 class Pages:
@@ -43,4 +46,14 @@ class Pages:
         known = known_form(request, error)
         if not wants_page(request.url.path, request.headers.get("accept", "")):
             return answer_to(known, path=request.url.path)
-        return await self.site.page("problem.html", status=status_of(known), error=plain_error(known))
+        status = status_of(known)
+        return await self.site.page(
+            "problem.html", status=status, error=plain_error(known), heading=_heading(request, status)
+        )
+
+
+def _heading(request: Request, status: int) -> str:
+    """A problem in a few words."""
+    if status == NOT_FOUND:
+        return "There is no such page"
+    return "That cannot be shown" if request.method in READING else "That was not done"

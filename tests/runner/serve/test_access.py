@@ -86,6 +86,26 @@ def test_a_name_that_was_made_to_resolve_to_this_machine_is_refused(guarded, hos
 
 
 @pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://127.0.0.1:1/health", 503),
+        ("HTTP://LOCALHOST/health?a=1", 503),
+        ("https://user@localhost/health", 503),
+        ("http://localhost", 401),
+        ("http://localhost/api/jobs", 401),
+        ("http://evil.example/health", 421),
+        ("http://localhost.evil.example/health", 421),
+        ("http:///health", 421),
+        ("ftp://localhost/health", 401),
+    ],
+)
+@pytest.mark.parametrize("host", ["localhost", "evil.example"])
+def test_a_whole_address_as_target_means_its_path_at_its_own_host(guarded, target, status, host):
+    status = 421 if target.startswith("ftp") and host == "evil.example" else status
+    assert guarded.request("GET", target, headers={"Host": host}).status == status
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"Origin": "https://evil.example"},

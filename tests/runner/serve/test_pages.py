@@ -66,6 +66,13 @@ def test_an_unknown_job_is_a_page_for_people_and_json_for_programs(served):
     assert served.request("GET", "/api/jobs/nobody-there", headers=HTML).error["code"] == "job-not-found"
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/jobs/a/b/c/d", "/jobs/nobody-there", "/voices/nobody-there"])
+def test_a_page_that_is_not_there_is_said_to_be_none(served, path):
+    answer = page(served, path)
+    assert answer.status == 404
+    assert "<h1>There is no such page</h1>" in text_of(answer)
+
+
 @pytest.mark.parametrize("token", ["", "0" * 64])
 def test_a_form_without_its_token_changes_nothing(served, scene, token):
     answer = send(served, f"/jobs/{scene}/again", token=token, line=1, text="Changed.")
