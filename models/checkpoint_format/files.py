@@ -18,14 +18,15 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 PYTORCH_LAYOUT = "pt"  # convolution weights (out, in, kernel), as the official files are
 MLX_LAYOUT = "mlx"  # convolution weights (out, kernel, in), as the MLX community's converter writes them
-MAX_HEADER_BYTES, MAX_JSON_BYTES = 100_000_000, 64_000_000
+MAX_HEADER_BYTES, MAX_JSON_BYTES = 8_000_000, 8_000_000
+MAX_TOKENIZER_BYTES = 64_000_000
 _FORMATS = {None: PYTORCH_LAYOUT, "pt": PYTORCH_LAYOUT, "mlx": MLX_LAYOUT}
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, at_most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The JSON object in a file. Raises UnsupportedCheckpoint when it is absent, broken or not an object."""
     try:
-        loaded = json.loads(read_regular(path, at_most=MAX_JSON_BYTES))
+        loaded = json.loads(read_regular(path, at_most=at_most))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UnsupportedCheckpoint(f"{path} cannot be read: {reason}.") from None

@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_
 from tokenizers.models import BPE
 
 from models.checkpoint_format.config import ModelConfig
-from models.checkpoint_format.files import MAX_JSON_BYTES, read_json
+from models.checkpoint_format.files import MAX_TOKENIZER_BYTES, read_json
 from models.errors import UnsupportedCheckpoint
 from registry.durable_files import read_regular
 
@@ -79,7 +79,7 @@ def _check_fit(tokenizer: Tokenizer, config: ModelConfig, folder: Path) -> None:
 
 def _from_vocabulary(folder: Path) -> Tokenizer:
     """From `vocab.json` + `merges.txt`, with the special tokens that `tokenizer_config.json` lists."""
-    vocabulary = read_json(folder / "vocab.json")
+    vocabulary = read_json(folder / "vocab.json", at_most=MAX_TOKENIZER_BYTES)
     merges = _read_merges(folder / "merges.txt")
     stated: dict[str, Any] = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
     # An added token takes the number of its string in the vocabulary, or else the next free one, which is wrong where
@@ -99,7 +99,7 @@ def _from_vocabulary(folder: Path) -> Tokenizer:
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:
     try:
-        lines = read_regular(path, at_most=MAX_JSON_BYTES).decode("utf-8").split("\n")
+        lines = read_regular(path, at_most=MAX_TOKENIZER_BYTES).decode("utf-8").split("\n")
     except (OSError, ValueError) as error:
         raise UnsupportedCheckpoint(f"{path} cannot be read: {error}.") from None
     pairs = []

@@ -29,7 +29,7 @@ from registry.durable_files import is_locked, read_regular, sha256_of
 WEIGHTS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 MAX_CONFIG_BYTES = 4_000_000  # parsed in some 50 ms, also where nobody else may wait
-MAX_INDEX_BYTES = 64_000_000
+MAX_INDEX_BYTES = 8_000_000
 FORBIDDEN_HINT = "Use a repository with safetensors weights and no code of its own."
 UNFIT_HINT = "Its files are whole but do not fit together. Fetch it again, or use a published model."
 SPEECH_TOKENIZER = "speech_tokenizer"

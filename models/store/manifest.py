@@ -22,7 +22,7 @@ LEGACY_MANIFEST_FILE = ".acervo-manifest.json"
 VERIFIED_FILE = ".acervo-verified.json"
 PROVENANCE_FILE = ".voicejobs.json"  # hidden, as Acervo's manifest has no place for a commit and skips such names
 MANIFEST_VERSION = 1
-MAX_MANIFEST_BYTES, MAX_RECORD_BYTES = 16_000_000, 64_000
+MAX_MANIFEST_BYTES, MAX_RECORD_BYTES = 4_000_000, 64_000
 
 IGNORED_NAMES = frozenset({MANIFEST_FILE, ".DS_Store", ".gitattributes", ".gitignore"})
 IGNORED_SUFFIXES = (".lock", ".metadata")
