@@ -235,13 +235,13 @@ class _Resampler:
         self._stream = None if same else soxr.ResampleStream(native_hz, SAMPLE_RATE_HZ, 1, dtype="float32")
 
     def more(self, samples: Waveform) -> Waveform:
-        return samples if self._stream is None else np.asarray(self._stream.resample_chunk(samples), np.float32)
+        return samples if self._stream is None else _within_full_scale(self._stream.resample_chunk(samples))
 
     def rest(self) -> Waveform:
         nothing = np.zeros(0, np.float32)
         if self._stream is None:
             return nothing
-        return np.asarray(self._stream.resample_chunk(nothing, last=True), np.float32)
+        return _within_full_scale(self._stream.resample_chunk(nothing, last=True))
 
 
 def _mono(audio: Any) -> npt.NDArray[np.float32]:
@@ -254,7 +254,12 @@ def _mono(audio: Any) -> npt.NDArray[np.float32]:
     if samples.ndim > 1:
         samples = samples.reshape(-1, samples.shape[-1]) if samples.shape[-1] > 8 else samples.T
         samples = samples.mean(axis=0)
-    return np.clip(samples, -1.0, 1.0)
+    return _within_full_scale(samples)
+
+
+def _within_full_scale(samples: npt.ArrayLike) -> Waveform:
+    """Samples within ±1: what models give out may be louder, and so may be loud sound that was resampled."""
+    return np.clip(np.asarray(samples, np.float32), -1.0, 1.0)
 
 
 def _pieces_of(work: SpeechWork, *, most_words: int) -> list[Piece]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from models.engine_kinds import DRAFT, HIBARI, MLX_AUDIO, QWEN3_TTS, EngineKind, kind_of_model
 from models.extras import install_command
@@ -65,12 +65,12 @@ def _isolated(check: Callable[[Instance], Found], instance: Instance, *, folders
         yield PROBLEM, f"this check failed: {raised_at(error)}: {short(str(error), 200)}", remedy
 
 
-def contract_findings(instance: Instance, name: str) -> list[Finding]:
-    """A finding for each promise of the protocol, kept or not by the engine of a model."""
+def contract_findings(instance: Instance, name: str) -> Iterator[Finding]:
+    """A finding for each promise of the protocol, kept or not by the engine of a model, as soon as it is known."""
     from runner.doctor.engine_contract import engine_contract
 
-    told = engine_contract(instance, name)
-    return [Finding(check=CONTRACT, severity=severity, message=said, remedy=remedy) for severity, said, remedy in told]
+    for severity, said, remedy in engine_contract(instance, name):
+        yield Finding(check=CONTRACT, severity=severity, message=said, remedy=remedy)
 
 
 # ---- software ----------------------------------------------------------------------------------------------------

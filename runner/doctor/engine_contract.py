@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from models.audio.quality import measure
-from models.engine_kinds import kind_of_model
+from models.engine_kinds import kind_named, kind_of_model
 from models.processes.wire import LoadFailed
 from models.protocol import (
     SAMPLE_RATE_HZ,
@@ -97,7 +97,10 @@ class _Bench:
 
 
 def engine_contract(instance: Instance, name: str) -> Found:
-    """A finding for each promise, kept or not."""
+    """A finding for each promise, kept or not, and a last one on them all."""
+    if (engine := kind_named(name)) is not None and engine.has_weights:
+        yield PROBLEM, f"{name} is an engine of many models, and none is named.", "Name one of its models instead."
+        return
     try:
         model = model_name_of(instance, name)
         choice = engine_choice(model, instance=instance, folder=model_folder(instance, model))
@@ -111,8 +114,14 @@ def engine_contract(instance: Instance, name: str) -> Found:
         try:
             bench.client.load(choice)
             bench.until([])
+            results: list[bool] = []
             for passed, said in _promises(bench):
+                results.append(passed)
                 yield (OK if passed else PROBLEM), said, "" if passed else PROTOCOL
+            if all(results):
+                yield OK, f"{model} keeps all {len(results)} promises.", ""
+            else:
+                yield PROBLEM, f"{model} breaks {results.count(False)} of {len(results)} promises.", PROTOCOL
         except Broken as broken:
             last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
             yield PROBLEM, f"{broken}{''.join(f' Its log ends: {line}' for line in last)}", PROTOCOL
@@ -177,7 +186,8 @@ def _sound_holds(sound: Waveform, done: SpeechDone) -> Iterator[tuple[bool, str]
     quality = measure(sound, text=TEXT)
     failed = f"; gates that fail: {', '.join(quality.failed)}" if quality.failed else ""
     yield quality.usable, f"a sentence is {sound.size / SAMPLE_RATE_HZ:.1f} s of speech{failed}."
-    yield done.finish_reason == "eos", f'it ends with "eos", not "{done.finish_reason}".'
+    is_ended = done.finish_reason == "eos"
+    yield is_ended, f"""it ends with "eos"{"" if is_ended else f', not "{done.finish_reason}"'}."""
     yield done.seed == 1, "it names the seed that it was given."
 
 

@@ -148,21 +148,22 @@ def doctor(only_runner: bool, engine: str | None, list_checks: bool, verbose: bo
     if engine not in (None, ALL_ENGINES):
         raw = contract_findings(current_instance(), str(engine))
     else:
-        raw = examine(current_instance(), engine=engine is not None)
-    found = [replace(one, message=reachable(one.message), remedy=reachable(one.remedy)) for one in raw]
-    bad = [finding for finding in found if finding.counts]
-    if as_json:
-        echo(to_json({"ok": not bad, "findings": found}))
-        return FAILED if bad else OK
-    for finding in found:
-        if finding.severity == findings.OK and not verbose and finding.check not in ALWAYS_TOLD:
+        raw = iter(examine(current_instance(), engine=engine is not None))
+    found = []
+    for one in raw:
+        found.append(finding := replace(one, message=reachable(one.message), remedy=reachable(one.remedy)))
+        if as_json or (finding.severity == findings.OK and not verbose and finding.check not in ALWAYS_TOLD):
             continue
         echo(wrapped(f"{finding.severity:<8} {finding.check}: {finding.message}", indent=9))
         if finding.remedy and finding.severity != findings.OK:
             echo(wrapped(f"{'':<8}   → {finding.remedy}", indent=13))
+    bad = [finding for finding in found if finding.counts]
+    if as_json:
+        echo(to_json({"ok": not bad, "findings": found}))
+        return FAILED if bad else OK
     checks = len({finding.check for finding in found})
     notes = sum(finding.severity == findings.NOTE for finding in found)
-    echo(f"{checks} checks: {counted(len(bad), 'finding')}, {counted(notes, 'note')}")
+    echo(f"{counted(checks, 'check')}: {counted(len(bad), 'finding')}, {counted(notes, 'note')}")
     return FAILED if bad else OK
 
 

@@ -39,6 +39,7 @@ def test_the_example_of_the_docs_is_an_engine_that_keeps_every_promise(tmp_path)
     command = [sys.executable, "-m", "runner", "--root", str(tmp_path), "doctor", "--engine", "whistle"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"whistle keeps all \d+ promises", done.stdout)
     for promise in ("equal requests have equal sounds", "another seed makes another take", "ends at max_seconds"):
         assert promise in done.stdout
 
@@ -55,11 +56,13 @@ def contract_of(tmp_path, monkeypatch):
         ("tests.engines.bad_speech:open_engine", "another seed makes another take"),
         ("tests.engines.nowhere:open_engine", "cannot be opened"),
         ("nobody", "No model is called"),
+        ("mlx-audio", "engine of many models"),
     ],
 )
 def test_a_promise_that_is_not_kept_is_a_problem(contract_of, engine, said):
     problems = [finding.message for finding in contract_of(engine) if finding.severity == PROBLEM]
     assert any(said in problem for problem in problems)
+    assert "breaks" in problems[-1] or len(problems) == 1  # the verdict, where it could be tried at all
 
 
 def test_an_engine_that_clones_is_asked_to_lock_and_to_speak_with_the_lock(contract_of):
