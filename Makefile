@@ -8,7 +8,7 @@ EXTRAS := draft,natural,listen,master,serve,dev$(if $(MLX_EXTRA),$(comma)$(MLX_E
 STAMP := $(VENV)/.installed
 IS_NEW := import sys; sys.exit(sys.version_info < (3, 10))
 
-.PHONY: venv demo test test-long test-browser check format bench clean
+.PHONY: venv demo test test-long test-browser test-peers check format bench clean
 
 venv: $(STAMP)
 
@@ -35,6 +35,11 @@ test-long: venv
 test-browser: venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[browser]"
 	$(BIN)/python -m pytest -m browser -rs
+
+# Models of other families with random weights; installs mlx-audio beside the rest, some 200 MB.
+test-peers: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[mlx-audio]"
+	$(BIN)/python -m pytest -m peers -rs
 
 check: venv
 	$(BIN)/ruff format --check .
