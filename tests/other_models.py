@@ -77,8 +77,8 @@ def write_soprano(folder: Path) -> Path:
 
     folder.mkdir(parents=True)
     config = ModelConfig.from_dict({**SOPRANO, "model_path": str(folder)})
-    _save(Model(config), folder, SOPRANO)
-    _write_bytes_tokenizer(folder, ("[STOP]", "[TEXT]", "[START]", "[UNK]"))
+    save_network(Model(config), folder, SOPRANO)
+    write_bytes_tokenizer(folder, ("[STOP]", "[TEXT]", "[START]", "[UNK]"))
     return folder
 
 
@@ -90,10 +90,10 @@ def write_dia(directory: Path, *, name: str = "mlx-community_Dia-1.6B-fp16", cod
 
     folder = directory / name
     folder.mkdir(parents=True)
-    _save(DiaModel(DiaConfig.load_dict(DIA)), folder, DIA)
+    save_network(DiaModel(DiaConfig.load_dict(DIA)), folder, DIA)
     if codec:
         (directory / DIA_CODEC).mkdir()
-        _save(DAC(**DAC_44KHZ), directory / DIA_CODEC, DAC_44KHZ)
+        save_network(DAC(**DAC_44KHZ), directory / DIA_CODEC, DAC_44KHZ)
     return folder
 
 
@@ -106,14 +106,14 @@ def write_outetts(directory: Path) -> Path:
     measured = [f"<|{name}_{level}|>" for name in ("energy", "spectral_centroid", "pitch") for level in range(101)]
     tokens = (*codes, *measured, *OUTETTS_MARKS)
     (directory / "lab_tokenizer").mkdir()
-    _write_bytes_tokenizer(directory / "lab_tokenizer", tokens)
+    write_bytes_tokenizer(directory / "lab_tokenizer", tokens)
     (directory / "lab_tokenizer" / "config.json").write_text("{}")
     folder = directory / "lab_outetts"
     folder.mkdir()
     config = {**SOPRANO, "model_type": "qwen3", "vocab_size": 256 + len(tokens), "tokenizer_name": "lab/tokenizer"}
-    _save(Model(ModelArgs.from_dict(config)), folder, config)
+    save_network(Model(ModelArgs.from_dict(config)), folder, config)
     (directory / OUTETTS_CODEC).mkdir()
-    _save(DAC(**DAC_24KHZ), directory / OUTETTS_CODEC, DAC_24KHZ)
+    save_network(DAC(**DAC_24KHZ), directory / OUTETTS_CODEC, DAC_24KHZ)
     return folder
 
 
@@ -122,13 +122,13 @@ def write_whisper(folder: Path) -> Path:
     from mlx_audio.stt.models.whisper.whisper import Model, ModelDimensions
 
     folder.mkdir()
-    _save(Model(ModelDimensions.from_dict(WHISPER), mx.float32), folder, {**WHISPER, "model_type": "whisper"})
+    save_network(Model(ModelDimensions.from_dict(WHISPER), mx.float32), folder, {**WHISPER, "model_type": "whisper"})
     words = [f"<word-{number}>" for number in range(50_257 - 256)]
     languages = [f"<|{code}|>" for code in WHISPER_CODES.split()[:99]]
     marks = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
     times = [f"<|{step / 50:.2f}|>" for step in range(1_501)]
     special = ("<|endoftext|>", "<|startoftranscript|>", *languages, *(f"<|{mark}|>" for mark in marks), *times)
-    _write_bytes_tokenizer(folder, special, fillers=words)
+    write_bytes_tokenizer(folder, special, fillers=words)
     features = {
         "feature_extractor_type": "WhisperFeatureExtractor",
         "feature_size": 80,
@@ -141,8 +141,11 @@ def write_whisper(folder: Path) -> Path:
     return folder
 
 
-def _save(network: Any, folder: Path, config: dict[str, Any]) -> None:
-    """Write the network's own parameters, drawn anew so that they are equal in every run."""
+def save_network(network: Any, folder: Path, config: dict[str, Any], *, swapped: tuple[str, ...] = ()) -> None:
+    """Write the network's own parameters, drawn anew so that they are equal in every run.
+
+    `swapped` are endings of names of convolutions that are published in the layout of PyTorch.
+    """
     draw = np.random.default_rng(SEED)
     arrays = {}
     for name, value in tree_flatten(network.parameters()):
@@ -152,11 +155,12 @@ def _save(network: Any, folder: Path, config: dict[str, Any]) -> None:
             arrays[name] = mx.ones_like(value)
         else:
             arrays[name] = mx.array(draw.normal(0, 0.05, value.shape).astype(np.float32))
+    arrays = {name: value.swapaxes(1, 2) if name.endswith(swapped) else value for name, value in arrays.items()}
     mx.save_safetensors(str(folder / "model.safetensors"), arrays, metadata={"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def _write_bytes_tokenizer(folder: Path, special: Sequence[str], *, fillers: Sequence[str] = ()) -> None:
+def write_bytes_tokenizer(folder: Path, special: Sequence[str], *, fillers: Sequence[str] = ()) -> None:
     """A tokenizer with one token for each byte, and some special ones after them."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 

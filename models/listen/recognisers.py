@@ -25,7 +25,7 @@ from models.errors import LanguageNotHeard, UnknownLanguage, UnsupportedRequest
 from models.extras import install_command
 from models.languages import AUTO, canonical_language, language_code
 from models.listen.pieces import pieces
-from models.listen.values import HeardWord
+from models.listen.values import HeardWord, TimedWord, readable
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.store.catalog import FASTER_WHISPER, WHISPER_SIZES, entry_named
 from registry.errors import InvalidInput, nearest
@@ -39,6 +39,7 @@ PACKAGES = {  # and extras
     MLX_AUDIO: ("mlx_audio", "mlx-audio"),
 }
 EXAMPLES = {FASTER_WHISPER: "faster-whisper:small", MLX_AUDIO: "mlx-audio:mlx-community/parakeet-tdt-0.6b-v3"}
+EXAMPLE_OF_ALIGNER = "mlx-audio:mlx-community/Qwen3-ForcedAligner-0.6B-8bit"
 POCKETSPHINX_BYTES = 150_000_000  # in memory, with its model of English
 RATE_HZ = 16_000
 FRAMES_PER_SECOND = 100
@@ -48,7 +49,6 @@ WHISPER_CODES = (
     "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
     "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue"
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a model may write any byte, and people's terminals obey some
 _VARIANT = re.compile(r"\(\d+\)$")  # `read(2)`: the second pronunciation
 
 
@@ -128,6 +128,32 @@ def memory_bytes(recogniser: str) -> int:
 def is_coarse(recogniser: str) -> bool:
     """Whether it often mistakes single words, so that only long differences count."""
     return kind_of(recogniser)[0] == POCKETSPHINX
+
+
+class Aligner(Protocol):
+    """One loaded model that times the words of a text. All calls come from one thread."""
+
+    name: str
+
+    def word_times(self, waveform: Waveform, *, text: str, language: str) -> list[TimedWord]:
+        """Words in `(S,)` at 24 kHz, in order. Raises LanguageNotHeard, UnsupportedRequest."""
+        ...
+
+
+def check_aligner(aligner: str) -> None:
+    """Raise InvalidInput for an aligner that nobody knows."""
+    if aligner.strip().partition(":")[0] != MLX_AUDIO:
+        raise InvalidInput(f"There is no aligner {aligner!r}.", hint=f"Name one of mlx-audio: {EXAMPLE_OF_ALIGNER}.")
+    kind_of(aligner)
+
+
+def open_aligner(aligner: str) -> Aligner:
+    """The aligner with a folder of weights. Raises UnsupportedRequest, InvalidInput."""
+    check_aligner(aligner)
+    check_installed(aligner)
+    opener = importlib.import_module("models.mlx_audio.aligner").open_aligner
+    found: Aligner = opener(kind_of(aligner)[1])
+    return found
 
 
 def open_recogniser(recogniser: str) -> Recogniser:
@@ -217,7 +243,7 @@ class FasterWhisper:
 def _whisper_words(segments: Iterable[Any]) -> Iterator[HeardWord]:
     for segment in segments:
         for word in segment.words or ():
-            if not (text := _CONTROL.sub("", word.word).strip()):
+            if not (text := readable(word.word)):
                 continue
             yield HeardWord(
                 text=text,

@@ -5,11 +5,14 @@ They cross a pipe (`models/processes/wire.py`), and change only by addition.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from models.protocol import Waveform
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a model may write any byte, and people's terminals obey some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class TimeWords:
     text: str
     spoken: str = ""  # how it was read, where that is otherwise
     language: str = "auto"
+    aligner: str = ""  # with its folder; "" = eSpeak NG's reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,11 @@ class HeardWord:
     start_s: float
     end_s: float
     confidence: float
+
+
+def readable(text: str) -> str:
+    """Text that a model wrote, without what no person reads."""
+    return _CONTROL.sub("", text).strip()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ def loaded_by(part: str, folder: Path, *, name: str, **told: str) -> Any:
         ) from error
     except (ValueError, TypeError, LookupError, AttributeError, OSError, pickle.UnpicklingError) as error:
         raise UnsupportedCheckpoint(
-            f"mlx-audio cannot load {name}: {_first_line(error)}",
+            f"mlx-audio cannot load {name}: {_short(error)}",
             hint="`voicejobs models verify` checks its files; docs/engines.md lists the families.",
         ) from error
 
@@ -169,6 +169,5 @@ def _forbid_pickles() -> None:
     sys.addaudithook(refuse)
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or repr(error)
-    return text.splitlines()[0][:300]
+def _short(error: Exception) -> str:
+    return " ".join((str(error).strip() or repr(error)).split())[:300].rstrip(".") + "."

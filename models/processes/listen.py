@@ -22,7 +22,7 @@ from models.languages import canonical_language
 from models.listen.extra_speech import text_end_s
 from models.listen.judgement import judged
 from models.listen.noise import NoiseRater, network_path
-from models.listen.recognisers import Recogniser, open_recogniser
+from models.listen.recognisers import Aligner, Recogniser, open_aligner, open_recogniser
 from models.listen.values import Hear, Heard, TimeWords, WordsTimed
 from models.listen.word_times import word_times
 from models.processes.requests import take_pipe, write_all
@@ -32,11 +32,12 @@ from registry.errors import VoiceJobsError
 
 
 class Listener:
-    """Requests → answers; libraries and recognisers are opened when they are first needed, one recogniser at a time."""
+    """Requests → answers; libraries and recognisers are opened when they are first needed, one model at a time."""
 
     def __init__(self) -> None:
         self._espeak: EspeakLibrary | None = None
         self._recogniser: tuple[str, Recogniser] | None = None
+        self._aligner: tuple[str, Aligner] | None = None
         self._rater: NoiseRater | None = None
 
     def answer(self, message: Message) -> Reply:
@@ -58,6 +59,10 @@ class Listener:
 
     def _time_words(self, request: TimeWords) -> WordsTimed:
         waveform, _ = read_audio(Path(request.path))
+        if request.aligner:
+            language = canonical_language(request.language)
+            words = self._opened_aligner(request.aligner).word_times(waveform, text=request.text, language=language)
+            return WordsTimed(id=request.id, words=tuple(words))
         words = word_times(
             waveform,
             text=request.text,
@@ -121,9 +126,15 @@ class Listener:
 
     def _opened(self, name: str) -> Recogniser:
         if self._recogniser is None or self._recogniser[0] != name:
-            self._recogniser = None  # its memory first
+            self._recogniser = self._aligner = None  # their memory first
             self._recogniser = (name, open_recogniser(name))
         return self._recogniser[1]
+
+    def _opened_aligner(self, name: str) -> Aligner:
+        if self._aligner is None or self._aligner[0] != name:
+            self._recogniser = self._aligner = None
+            self._aligner = (name, open_aligner(name))
+        return self._aligner[1]
 
 
 def main(arguments: list[str]) -> None:

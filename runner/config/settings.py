@@ -115,6 +115,10 @@ class Settings(pydantic.BaseModel, frozen=True, extra="forbid"):
         description='what hears takes: "pocketsphinx" (coarse, English), "faster-whisper:small", '
         '"mlx-audio:REPOSITORY"; "" = nothing',
     )
+    aligner: str = Field(
+        "",
+        description='what times words for captions: "mlx-audio:REPOSITORY" of a Qwen3-ForcedAligner; "" = eSpeak NG',
+    )
     takes_max_bytes: Bytes = Field(10_000_000_000, description="size above which old takes are deleted")
     unload_after_s: Seconds = Field(300, description="idle time before the engine exits and frees its memory")
     engine_memory_limit_bytes: Annotated[Bytes, pydantic.AfterValidator(_engine_limit)] = Field(

@@ -130,11 +130,6 @@ def _model(instance: Instance) -> Found:
 
 
 def _recogniser(instance: Instance) -> Found:
-    from models.store.availability import Available, NotAvailable, availability, is_whisper
-    from models.store.catalog import FASTER_WHISPER
-    from models.store.installed import resolve_model
-    from models.store.shared_directory import resolve_models_dir
-
     settings = instance.settings
     if not (wanted := settings.recogniser):
         if settings.verify == "asr":
@@ -142,6 +137,29 @@ def _recogniser(instance: Instance) -> Found:
         else:
             yield OK, "no recogniser is set.", ""
         return
+    yield from _listens(wanted, instance, setting="recogniser")
+
+
+def _aligner(instance: Instance) -> Found:
+    from models.listen.recognisers import check_aligner
+
+    if not (wanted := instance.settings.aligner):
+        yield OK, "no aligner is set: eSpeak NG times words.", ""
+        return
+    try:
+        check_aligner(wanted)
+    except VoiceJobsError as error:
+        yield PROBLEM, f"the setting aligner: {error.message}", error.hint
+        return
+    yield from _listens(wanted, instance, setting="aligner")
+
+
+def _listens(wanted: str, instance: Instance, *, setting: str) -> Found:
+    from models.store.availability import Available, NotAvailable, availability, is_whisper
+    from models.store.catalog import FASTER_WHISPER
+    from models.store.installed import resolve_model
+    from models.store.shared_directory import resolve_models_dir
+
     try:
         check_can_listen(wanted, instance)
         if not (model := recogniser_model(wanted, root=instance.root)):
@@ -149,8 +167,8 @@ def _recogniser(instance: Instance) -> Found:
             return
         choice = resolve_model(model, directory=resolve_models_dir(configured=instance.models_dir))
     except VoiceJobsError as error:
-        hint = error.hint or f"Correct recogniser in {instance.settings_path}."
-        yield PROBLEM, f"the setting recogniser: {error.message}", hint
+        hint = error.hint or f"Correct {setting} in {instance.settings_path}."
+        yield PROBLEM, f"the setting {setting}: {error.message}", hint
         return
     assert choice.folder is not None
     state = availability(choice.folder)
@@ -163,8 +181,8 @@ def _recogniser(instance: Instance) -> Found:
         yield NOTE, message, f"`voicejobs models pull {shlex.quote(model)}` fetches it in advance."
     else:
         kind = "Whisper model for faster-whisper" if wanted.startswith(FASTER_WHISPER) else "model"
-        message = f"the setting recogniser: {choice.folder} is no whole {kind}."
-        yield PROBLEM, message, "Name another, such as faster-whisper:small, or copy what is missing into that folder."
+        message = f"the setting {setting}: {choice.folder} is no whole {kind}."
+        yield PROBLEM, message, "Name another, or copy what is missing into that folder."
 
 
 def _pronunciations(instance: Instance) -> Found:
@@ -204,6 +222,7 @@ CHECKS: Checks = {
     "engines": ("which engines are installed", _engines),
     "model": ("the setting `model` names a model", _model),
     "recogniser": ("the setting `recogniser` names one that can listen", _recogniser),
+    "aligner": ("the setting `aligner` names one that can time words", _aligner),
     "audio": ("which audio formats can be written", _audio),
     "pronunciations": ("the file of respellings can be read; otherwise every job fails", _pronunciations),
     "models": ("the model directory, broken and duplicate models, the network switch", _models),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models.errors import EngineFailure, WireError
-from models.listen.recognisers import memory_bytes
+from models.listen.recognisers import check_aligner, memory_bytes
 from models.listen.values import Hear, Heard, TimedWord, TimeWords, WordsTimed
 from models.processes.wire import Hello, Message, Request
 from models.protocol import SAMPLE_RATE_HZ, Waveform, WorkFailed
@@ -46,9 +46,11 @@ class ListenProcess:
         weights: Weights,
         wake: Callable[[], None],
         memory_factor: float = 1.0,
+        aligner: str = "",
     ) -> None:
         self._log_path, self._unload_after_s = log_path, unload_after_s
         self._weights, self._wake, self._memory_factor = weights, wake, memory_factor
+        self.aligner = aligner  # of words; "" = eSpeak NG
         self._room = threading.Condition()
         self._waiting: list[int] = []  # bytes that each hearing needs which waits for its turn
         self._hearings = 0
@@ -61,10 +63,15 @@ class ListenProcess:
 
     def word_times(self, take: Path, *, samples: int, text: str, spoken: str, language: str) -> tuple[TimedWord, ...]:
         """The words of a text in a take's file of so many samples. Raises EngineFailure."""
-        answer = self._ask(
-            lambda number: TimeWords(id=number, path=str(take), text=text, spoken=spoken, language=language),
-            samples,
-        )
+        ready = self._ready(self.aligner, what="aligner")
+        with self._turn_of(ready):
+            answer = self._ask(
+                lambda number: TimeWords(
+                    id=number, path=str(take), text=text, spoken=spoken, language=language, aligner=ready
+                ),
+                samples,
+                recogniser=ready,
+            )
         assert isinstance(answer, WordsTimed)
         return answer.words
 
@@ -82,13 +89,7 @@ class ListenProcess:
 
         Raises EngineFailure, with the recogniser's own sentence where it cannot be opened.
         """
-        try:
-            ready = self._weights.ready(recogniser, is_stopping=lambda: self.is_closed) if recogniser else ""
-        except EngineFailure:
-            raise
-        except VoiceJobsError as error:
-            message = f"The recogniser {recogniser} cannot be used: {error.message}"
-            raise ListeningFailed(message, hint=error.hint, code=error.code) from error
+        ready = self._ready(recogniser, what="recogniser")
         try:
             with self._turn_of(ready):
                 answer = self._ask(
@@ -109,6 +110,18 @@ class ListenProcess:
             raise
         assert isinstance(answer, Heard)
         return answer
+
+    def _ready(self, name: str, *, what: str) -> str:
+        """The model with the folder of its weights; "" where none is asked for."""
+        try:
+            if name and what == "aligner":
+                check_aligner(name)
+            return self._weights.ready(name, is_stopping=lambda: self.is_closed) if name else ""
+        except EngineFailure:
+            raise
+        except VoiceJobsError as error:
+            message = f"The {what} {name} cannot be used: {error.message}"
+            raise ListeningFailed(message, hint=error.hint, code=error.code) from error
 
     # ---- memory for a recogniser, beside that for a speech model ------------------------------------------------
 

@@ -59,7 +59,7 @@ class TrackCaptions:
     def _words(self, wanted: Sequence[Spoken | None]) -> tuple[list[Sequence[TimedWord]], list[str]]:
         """The words of the lines that are wanted, none where they cannot be timed, and warnings that say so."""
         words: list[Sequence[TimedWord]] = [()] * len(wanted)
-        if not DRAFT.is_installed:
+        if not self.listen.aligner and not DRAFT.is_installed:
             how = f"Install it with `{install_command(EXTRA)}`, and drop the job again."
             return words, [f"The words have no times: that needs eSpeak NG. {how}"]
         failed: list[tuple[int, str]] = []

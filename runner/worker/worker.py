@@ -465,6 +465,7 @@ def build_worker(
         weights=Weights(context.instance),
         wake=wake,
         memory_factor=settings.memory_factor,
+        aligner=settings.aligner,
     )
     verifier: Verifier[Hearing | StoredTake] = Verifier(listen=listen, wake=wake)
     in_flight = InFlight(

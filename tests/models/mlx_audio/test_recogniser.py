@@ -4,10 +4,12 @@ import json
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from models.errors import LanguageNotHeard
 from models.listen.recognisers import check_language, kind_of, languages_of, memory_bytes, model_of
-from models.mlx_audio.recogniser import heard_words
+from models.mlx_audio.recogniser import MlxAudioRecogniser, heard_words
 from registry.errors import InvalidInput
 
 REPOSITORY = "mlx-community/parakeet-tdt-0.6b-v3"
@@ -71,3 +73,70 @@ def test_a_whisper_with_random_weights_is_opened_offline_and_hears_something(tmp
     words = recogniser.hear(spoken(BREEZE), "english")
     assert all(0 <= word.start_s <= word.end_s and 0 <= word.confidence <= 1 for word in words)
     assert json.loads((tmp_path / "lab_whisper" / "config.json").read_text())["model_type"] == "whisper"
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    ("writer", "name"),
+    [
+        ("write_parakeet", "mlx-community_parakeet-ctc"),
+        ("write_wav2vec2", "lab_letters"),
+        ("write_qwen3_asr", "lab_Qwen3-ASR"),
+    ],
+)
+def test_a_recogniser_with_random_weights_ends_its_nonsense_and_writes_readable_words(tmp_path, writer, name):
+    pytest.importorskip("mlx_audio", reason="mlx-audio is an optional dependency")
+    from models.mlx_audio.recogniser import open_recogniser
+    from tests import other_ears
+    from tests.natural_speech import BREEZE, spoken
+
+    recogniser = open_recogniser(str(getattr(other_ears, writer)(tmp_path / name)))
+    for language in ("english", "auto"):
+        words = recogniser.hear(spoken(BREEZE), language)
+        assert all(word.text.isprintable() and "<" not in word.text for word in words)
+        assert all(0 <= word.start_s <= word.end_s for word in words)
+
+
+class Told:
+    """A network that keeps what it was told."""
+
+    def generate(self, audio, *, max_tokens=128, language="en", verbose=False):
+        self.told = {"audio": audio, "max_tokens": max_tokens, "language": language, "verbose": verbose}
+        return SimpleNamespace(text="")
+
+
+class ToldLanguages:
+    def generate(self, audio, *, source_lang="en", target_lang="en"):
+        self.told = {"audio": audio, "source_lang": source_lang, "target_lang": target_lang}
+        return SimpleNamespace(text="")
+
+
+SOUND = np.ones(24_000, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("family", "language", "told"),
+    [("voxtral", "auto", None), ("voxtral", "german", "de"), ("qwen3_asr", "german", "German")],
+)
+def test_a_recogniser_is_told_the_language_and_the_sound_in_the_form_that_it_takes(family, language, told):
+    network = Told()
+    MlxAudioRecogniser(network, family=family, name="ears").hear(SOUND, language)
+    assert network.told["language"] == told
+    assert isinstance(network.told["audio"], list) == (family == "voxtral")
+    assert network.told["max_tokens"] == 20 + 32
+
+
+def test_a_recogniser_that_takes_all_speech_for_english_has_to_be_told_the_language():
+    network = ToldLanguages()
+    canary = MlxAudioRecogniser(network, family="canary", name="ears")
+    canary.hear(SOUND, "german")
+    assert (network.told["source_lang"], network.told["target_lang"]) == ("de", "de")
+    with pytest.raises(LanguageNotHeard):
+        canary.hear(SOUND, "auto")
+
+
+def test_a_recogniser_that_knows_its_languages_hears_no_other():
+    english = MlxAudioRecogniser(Told(), family="mms", name="ears", languages=("english",))
+    with pytest.raises(LanguageNotHeard):
+        english.hear(SOUND, "german")
+    assert english.hear(SOUND, "auto") == []
