@@ -164,14 +164,15 @@ def _make_kernels(config: TalkerConfig, reader: Reader) -> None:
         return
     from models.qwen3_tts.network_cpu.bf16_kernels import Bfloat16RowProduct, bfloat16_kernels  # need LLVM
     from models.qwen3_tts.network_cpu.layer_kernels import LayerShape, RowProduct, layers_kernel
-    from models.qwen3_tts.network_cpu.packed_kernels import PackedRowProduct, packed_kernels
+    from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels
+    from models.qwen3_tts.network_cpu.packed_row import PackedRowProduct
 
     if reader.keeps_bfloat16:
         bfloat16_kernels()
-    for quantization, in_bfloat16 in reader.packings:
-        packed_kernels(quantization, in_bfloat16=in_bfloat16)
-    products: list[RowProduct] = [PackedRowProduct(*packing) for packing in reader.packings]
-    products += [Bfloat16RowProduct()] if reader.keeps_bfloat16 else []
+    packed = [PackedRowProduct.here(each, in_bfloat16=in_bfloat16) for each, in_bfloat16 in reader.packings]
+    for product in packed:
+        packed_kernels(product)
+    products: list[RowProduct] = [*packed, *([Bfloat16RowProduct()] if reader.keeps_bfloat16 else [])]
     for shape in (LayerShape.of(one) for one in (config, config.code_predictor_config)):
         if shape.fits and len(products) == 1:
             layers_kernel(shape, products[0])

@@ -52,6 +52,9 @@ class Value:
     def __and__(self, other: Value | int) -> Value:
         return self._whole("and_", other)
 
+    def __xor__(self, other: int) -> Value:
+        return self._whole("xor", other)
+
     def __or__(self, other: Value | int) -> Value:
         return self._whole("or_", other)
 
@@ -97,6 +100,10 @@ class Value:
         undefined = ir.Constant(self.raw.type, ir.Undefined)
         return Value(self.kernel, self.kernel.builder.shuffle_vector(self.raw, undefined, mask))
 
+    def lane(self, number: int) -> Value:
+        """One number of a vector."""
+        return Value(self.kernel, self.kernel.builder.extract_element(self.raw, ir.Constant(WORD, number)))
+
     def mixed(self, other: Value, chosen: Sequence[int]) -> Value:
         """A vector of the chosen lanes of this one and, counted on, of another."""
         mask = ir.Constant(ir.VectorType(WORD, len(chosen)), list(chosen))
@@ -123,6 +130,9 @@ class Value:
 
     def root(self) -> Value:
         return self._intrinsic("sqrt", self)
+
+    def magnitude(self) -> Value:
+        return self._intrinsic("fabs", self)
 
     def rounded(self) -> Value:
         """The nearest whole number, still a float."""

@@ -37,6 +37,30 @@ def registers_of(triple: str, features: Mapping[str, bool]) -> Registers:
     return AVX512 if features.get("avx512f") else AVX if features.get("avx") else OTHER
 
 
+@dataclass(frozen=True)
+class DotProducts:
+    """An instruction that multiplies bytes and adds the products of every four to a word."""
+
+    function: str  # as LLVM has it
+    words: int  # of its vectors
+    signed: bool  # both factors; otherwise the first is not
+    by_bytes: bool  # vectors of bytes are given, instead of words
+
+
+VNNI = DotProducts("llvm.x86.avx512.vpdpbusd.512", 16, signed=False, by_bytes=False)
+AVX_VNNI = DotProducts("llvm.x86.avx512.vpdpbusd.256", 8, signed=False, by_bytes=False)
+NEON_DOT = DotProducts("llvm.aarch64.neon.sdot.v4i32.v16i8", 4, signed=True, by_bytes=True)
+
+
+def dot_products_of(triple: str, features: Mapping[str, bool]) -> DotProducts | None:
+    """By the processor's name and features, as LLVM has them; None where there is none."""
+    if triple.startswith(("aarch64", "arm64")):
+        return NEON_DOT if features.get("dotprod") else None
+    if features.get("avx512vnni"):
+        return VNNI
+    return AVX_VNNI if features.get("avxvnni") else None
+
+
 class MachineCode:
     """The functions of compiled kernels by name, which keep it alive."""
 
@@ -63,6 +87,11 @@ def this_machine() -> Any:
     features = llvm.get_host_cpu_features().flatten()
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True)
+
+
+def this_dot_products() -> DotProducts | None:
+    """The dot products of this processor."""
+    return dot_products_of(llvm.get_default_triple(), llvm.get_host_cpu_features())
 
 
 def this_registers() -> Registers:

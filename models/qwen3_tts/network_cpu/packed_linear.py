@@ -11,7 +11,8 @@ import numpy as np
 from models.qwen3_tts.network.packed_weight import BLOCK, INPUTS_PER_LANE, LANES, TILE, PackedWeight
 from models.qwen3_tts.network_cpu.bf16_linear import MOST_PANEL_ROWS, thread_scratch
 from models.qwen3_tts.network_cpu.machine_code import Floats, address
-from models.qwen3_tts.network_cpu.packed_kernels import PackedRowProduct, packed_kernels
+from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels
+from models.qwen3_tts.network_cpu.packed_row import PackedRowProduct
 from models.qwen3_tts.network_cpu.panel_kernels import ROWS, panels_of
 from models.qwen3_tts.network_cpu.tile_kernels import OUTPUTS
 from models.qwen3_tts.worker_threads import Workers
@@ -25,12 +26,13 @@ class NumpyPackedLinear:
 
     def __init__(self, weight: PackedWeight, bias: Floats | None, workers: Workers) -> None:
         self._weight, self.bias, self._workers = weight, bias, workers
-        self._kernels = packed_kernels(weight.quantization, in_bfloat16=weight.factors.dtype == np.uint16)
+        in_bfloat16 = weight.factors.dtype == np.uint16
+        self.row_product = PackedRowProduct.here(weight.quantization, in_bfloat16=in_bfloat16)
+        self._kernels = packed_kernels(self.row_product)
         self.outputs, self.inputs = weight.shape
         tiles, self._blocks = weight.words.shape[:2]
         self._padded_outputs = tiles * TILE
         self.addresses = address(weight.words), address(weight.factors)
-        self.row_product = PackedRowProduct(weight.quantization, weight.factors.dtype == np.uint16)
         self._parts = workers.ranges(tiles, weights=self.outputs * self.inputs)
         at_least = OUTPUTS // TILE
         self._tile_parts = (
@@ -59,10 +61,10 @@ class NumpyPackedLinear:
         return product
 
     def _of_one(self, x: Floats) -> Floats:
-        arranged, sums = np.empty(x.shape[1], np.float32), np.empty(self._blocks * LANES, np.float32)
-        self._kernels.arrange(address(x), address(arranged), address(sums), self._blocks)
+        ordered = np.empty(self.row_product.input_floats(self.inputs), np.float32)
+        self._kernels.order(address(x), address(ordered), self._blocks)
         result = np.empty(self._padded_outputs, np.float32)
-        places = (*self.addresses, address(arranged), address(sums), address(result), self._blocks)
+        places = (*self.addresses, address(ordered), address(result), self._blocks)
         self._workers.run(lambda part: self._kernels.one_row(*places, *part), self._parts)
         return result[None]
 

@@ -13,7 +13,7 @@ from models.qwen3_tts import Sampling, SpeechRequest, load_speech_model
 from models.qwen3_tts.network_cpu.kernel_builder import FLOAT, Kernel
 from models.qwen3_tts.network_cpu.layer_kernels import LayerShape, write_layers
 from models.qwen3_tts.network_cpu.machine_code import MachineCode, address, optimized
-from models.qwen3_tts.network_cpu.packed_kernels import PackedRowProduct
+from models.qwen3_tts.network_cpu.packed_row import PackedRowProduct, Packing
 from models.qwen3_tts.network_cpu.vector_math import LANES, exp, swiglu
 from models.qwen3_tts.numpy_ops import swiglu as plain_swiglu
 from models.qwen3_tts.worker_threads import Workers
@@ -95,7 +95,7 @@ def test_other_processors_have_code_for_the_layers(triple, cpu, fused_product):
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
     shape, module = LayerShape(width=64, inner=96, heads=4, kv_heads=2, head_dim=32, eps=1e-6), ir.Module()
-    write_layers(module, shape, PackedRowProduct(Quantization(bits=4, group_size=64), True))
+    write_layers(module, shape, PackedRowProduct(Packing(Quantization(bits=4, group_size=64), True), None))
     assembly = machine.emit_assembly(optimized(str(module), machine))
     assert assembly.count(fused_product) > 16 and "sched_yield" in assembly
 
