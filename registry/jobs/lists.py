@@ -140,7 +140,9 @@ def mark(session: Session, *, key: str | None) -> LedgerMark:
 
 def find_drop(session: Session, dropped_name: str, *, key: str | None, since: LedgerMark) -> Job | None:
     """The job that a file dropped after a mark became: its own row, or the one that holds its `id`."""
-    question = "SELECT * FROM job WHERE dropped_name = :name AND id > :last ORDER BY id DESC LIMIT 1"
+    question = """
+        SELECT * FROM job WHERE dropped_name = :name AND id > :last AND parent_id IS NULL ORDER BY id DESC LIMIT 1
+    """  # the jobs that a script makes have its name, too
     found = session.rows(question, {"name": dropped_name, "last": since.last_job_id})
     if found or key is None:
         return job_from(found[0]) if found else None

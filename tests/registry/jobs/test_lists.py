@@ -78,6 +78,9 @@ def test_a_drop_is_found_by_its_name_or_by_the_id_it_resumed_whatever_the_clock_
         after = mark(snapshot, key="ep1")
         assert find_drop(snapshot, "hello.toml", key=None, since=before).id == job.id
         assert find_drop(snapshot, "hello.toml", key="ep1", since=after) is None
+    add(db, parent_id=job.id, role="chapter:1")
+    with db.read() as snapshot:
+        assert find_drop(snapshot, "hello.toml", key=None, since=before).id == job.id
     with db.write() as session:
         resume(session, job.id, claim_id="c2", facts={}, now_s=-500)
     with db.read() as snapshot:
