@@ -102,18 +102,6 @@ def test_a_request_without_a_recording_is_refused(hearing):
     assert (answer.status, answer.error["param"]) == (400, "file")
 
 
-def test_a_client_that_goes_has_its_job_cancelled(hearing, client):
-    long = wav(spoken(BREEZE).repeat(30))  # two minutes
-    with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=1.5).audio.transcriptions.create(model="whisper-1", file=("long.wav", long))
-
-    def is_cancelled():
-        (job, *_) = hearing.get("/api/jobs?limit=1").json["jobs"]
-        return job["kind"] == "transcribe" and job["status"] == "cancelled"
-
-    wait_until(is_cancelled, what="a cancelled job")
-
-
 def test_wyoming_offers_to_hear_and_hears(hearing):
     async def talk():
         async with AsyncTcpClient("127.0.0.1", hearing.wyoming_port, read_timeout=PATIENCE_S) as wyoming:
@@ -159,3 +147,18 @@ def test_what_wyoming_cannot_hear_is_an_error_and_the_end(hearing, events, code)
     event, end = anyio.run(talk)
     assert Error.from_event(event).code == code
     assert end is None
+
+
+# ---- last: a piece that is being heard when its job is cancelled is heard to its end --------------------------------
+
+
+def test_a_client_that_goes_has_its_job_cancelled(hearing, client):
+    long = wav(spoken(BREEZE).repeat(30))  # two minutes
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=1.5).audio.transcriptions.create(model="whisper-1", file=("long.wav", long))
+
+    def is_cancelled():
+        (job, *_) = hearing.get("/api/jobs?limit=1").json["jobs"]
+        return job["kind"] == "transcribe" and job["status"] == "cancelled"
+
+    wait_until(is_cancelled, what="a cancelled job")
