@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from models.checkpoint_format.whisper_files import is_whisper_config
 from models.store.families import Family, family_named, family_of
+from registry.errors import LONGEST_NEAR
 
 DEFAULT = "default"
 RECOGNISER, FASTER_WHISPER = "recogniser", "faster-whisper"
@@ -294,6 +295,8 @@ def edit_distance(left: str, right: str) -> int:
 def nearest_models(wanted: str, known: Iterable[str]) -> list[str]:
     """The three known names closest to `wanted` by edit distance, the organisation left out of the comparison."""
     target = wanted.casefold().removeprefix("mlx-community/")
+    if len(target) > LONGEST_NEAR:
+        return []  # near to none, and long to compare
     threshold = max(2, len(target) // 3)
     measured = [(edit_distance(target, name.casefold().removeprefix("mlx-community/")), name) for name in known]
     return [name for distance, name in sorted(measured) if distance <= threshold][:3]
