@@ -36,9 +36,9 @@ test-browser: venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[browser]"
 	$(BIN)/python -m pytest -m browser -rs
 
-# Models of other families with random weights; installs mlx-audio beside the rest, some 200 MB.
+# What needs packages that the default environment lacks; they are installed beside the rest, some 300 MB.
 test-peers: venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[mlx-audio]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[mlx-audio,analyzer,whisper]"
 	$(BIN)/python -m pytest -m peers -rs
 
 check: venv
