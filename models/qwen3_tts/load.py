@@ -22,6 +22,7 @@ from models.qwen3_tts.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from models.qwen3_tts.checkpoint.quantized import quantized_checkpoint
 from models.qwen3_tts.codec.codec import Codec, open_codec
 from models.qwen3_tts.codec.ops import Ops, ops_named
+from models.qwen3_tts.codec.ops_numpy import NumpyOps
 from models.qwen3_tts.codec.speaker_encoder import SPEAKER_ENCODER_PREFIX, SpeakerEncoder, open_speaker_encoder
 from models.qwen3_tts.network import mlx_ops
 from models.qwen3_tts.network.backend import MlxNetwork, Network
@@ -81,7 +82,7 @@ def load_speech_model(
             reader,
             meanwhile,
             ops=ops or (mlx_ops.PlainOps() if mlx_device() == CPU else mlx_ops.FastOps(fused=True)),
-            codec_ops=ops_named(codec_backend) if codec_backend else None,
+            codec_ops=_codec_ops(codec_backend or choices.codec, with_llvm=choices.backend == "llvm"),
         )
     return SpeechModel(
         folder=folder,
@@ -106,13 +107,24 @@ def choices_for(*, dtype: str | None, backend: str | None) -> Choices:
     return choose(mlx_device() if backend in (None, "mlx") else CPU, dtype=dtype, backend=backend)
 
 
+def _codec_ops(name: str, *, with_llvm: bool) -> Ops:
+    """The codec's operations. With LLVM, NumPy's convolve by machine code where the processor has tiles."""
+    if name != "numpy" or not with_llvm:
+        return ops_named(name)
+    try:
+        from models.qwen3_tts.network_cpu.tile_convolution import tile_convolution
+    except (ImportError, OSError):  # `linear_for` will say why
+        return ops_named(name)
+    return NumpyOps(find_convolution=tile_convolution)
+
+
 def _read_weights(
     config: ModelConfig,
     reader: Reader,
     meanwhile: ThreadPoolExecutor,
     *,
     ops: mlx_ops.Ops,
-    codec_ops: Ops | None,
+    codec_ops: Ops,
 ) -> tuple[Talker, CodePredictor, Codec, SpeakerEncoder | None]:
     """Every part that has weights. Raises UnsupportedCheckpoint naming each that does not fit, before any is read."""
     checkpoint, reads, errors = reader.checkpoint, reader.reads, LoadErrors()
@@ -159,14 +171,16 @@ def _not_finite(checkpoint: Checkpoint, dtype: mx.Dtype) -> UnsupportedCheckpoin
 
 
 def _make_kernels(config: TalkerConfig, reader: Reader) -> None:
-    """Make the machine code that `NumpyNetwork` will ask for."""
+    """Make the machine code that `NumpyNetwork` and the codec will ask for."""
     if not reader.keep_stored:
         return
     from models.qwen3_tts.network_cpu.bf16_kernels import Bfloat16RowProduct, bfloat16_kernels  # need LLVM
     from models.qwen3_tts.network_cpu.layer_kernels import LayerShape, RowProduct, layers_kernel
     from models.qwen3_tts.network_cpu.packed_kernels import packed_kernels
     from models.qwen3_tts.network_cpu.packed_row import PackedRowProduct
+    from models.qwen3_tts.network_cpu.tile_convolution import tile_convolution
 
+    tile_convolution()
     if reader.keeps_bfloat16:
         bfloat16_kernels()
     packed = [PackedRowProduct.here(each, in_bfloat16=in_bfloat16) for each, in_bfloat16 in reader.packings]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -26,14 +26,28 @@ BLOCK_FLOATS = 1 << 16  # of an elementwise operation: 256 KiB and its temporari
 BLOCKS_AT_ONCE = 4
 
 
+class Convolution(Protocol):
+    """A faster way for convolutions without a stride, for such as fit."""
+
+    def fits(self, weight: Floats, *, positions: int) -> bool:
+        """Whether weights `(O, K, C)` and so many positions of each row do."""
+        ...
+
+    def __call__(
+        self, value: Floats, weight: Floats, bias: Floats | None, *, dilation: int, workers: Workers
+    ) -> Floats: ...
+
+
 class NumpyOps:
     """Operations for CPUs."""
 
     name = "numpy"
     frames_at_once = 24  # the widest layer's samples are then 18 MB at published sizes
 
-    def __init__(self, *, threads: int | None = None) -> None:
-        self._workers = Workers(threads)
+    def __init__(
+        self, *, threads: int | None = None, find_convolution: Callable[[], Convolution | None] = lambda: None
+    ) -> None:
+        self._workers, self._find_convolution = Workers(threads), find_convolution
 
     def from_numpy(self, value: npt.NDArray[Any]) -> Floats:
         return np.asarray(value, np.float32)
@@ -61,6 +75,10 @@ class NumpyOps:
 
     def linear(self, value: Floats, weight: mx.array, bias: mx.array | None = None) -> Floats:
         flat = value.reshape(-1, value.shape[-1])  # rows and positions as one: one product instead of one a row
+        if len(flat) * weight.size >= SHARED_PRODUCTS:
+            convolved = self._convolve(flat[None], np.asarray(weight)[:, None], bias, dilation=1)
+            if convolved is not None:
+                return convolved.reshape(*value.shape[:-1], weight.shape[0])
         product = self._product(flat, np.asarray(weight).T, None if bias is None else np.asarray(bias))
         return product.reshape(*value.shape[:-1], weight.shape[0])
 
@@ -70,6 +88,9 @@ class NumpyOps:
         outputs, kernel, channels = weight.shape
         if kernel == stride == 1:
             return self.linear(value, weight.reshape(outputs, channels), bias)
+        convolved = self._convolve(value, np.asarray(weight), bias, dilation=dilation) if stride == 1 else None
+        if convolved is not None:
+            return convolved
         matrix = np.asarray(weight).reshape(outputs, kernel * channels).T
         added = None if bias is None else np.asarray(bias)
         windows = _windows(value, kernel=kernel, stride=stride, dilation=dilation)
@@ -89,6 +110,14 @@ class NumpyOps:
 
         self._workers.run(work, blocks)
         return result
+
+    def _convolve(self, value: Floats, weight: Floats, bias: mx.array | None, *, dilation: int) -> Floats | None:
+        """`(B, S', O)` by the faster way; None where there is none, or it does not fit."""
+        positions, convolution = value.shape[1] - (weight.shape[1] - 1) * dilation, self._find_convolution()
+        if convolution is None or not convolution.fits(weight, positions=positions):
+            return None
+        added = None if bias is None else np.asarray(bias)
+        return convolution(value, weight, added, dilation=dilation, workers=self._workers)
 
     def _product(self, value: Floats, matrix: Floats, added: Floats | None) -> Floats:
         """`(N, C) @ (C, O)`, the cores sharing positions, or outputs where there are few positions."""

@@ -218,7 +218,7 @@ class TileKernels:
             columns = np.zeros((inputs, rows), np.float32)
             columns[: x.shape[1], : len(given)] = given.T
             tiles, tile_words = 2 * -(-rows * DIGITS // (2 * SIDE)), inputs * SIDE // 2
-            words, result = _aligned_words(tiles * tile_words), np.empty((rows, outputs), np.float32)
+            words, result = aligned_words(tiles * tile_words), np.empty((rows, outputs), np.float32)
             self.digits(address(columns), address(words), inputs // 2, rows, tile_words)
             places = (*weights, address(words), address(result), address(TILE_SHAPE), units)
             run = functools.partial(self._part, places, (tiles, rows, outputs))
@@ -230,7 +230,7 @@ class TileKernels:
         self.by_tiles(*places, *part, *sizes)
 
 
-def _aligned_words(count: int) -> npt.NDArray[np.uint32]:
+def aligned_words(count: int) -> npt.NDArray[np.uint32]:
     """Room for words that begins a line of the caches: rows of tiles are such lines."""
     line = SIDE * WORD_BYTES
     room = np.empty(count + SIDE, np.uint32)
