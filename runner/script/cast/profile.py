@@ -17,6 +17,7 @@ from runner.script.cast.parts import Part
 from runner.script.dialogue.words import LANGUAGES, Gender
 
 MOST_TRAITS = 6
+LONGEST_SUMMARY = 160
 Analyzer = Literal["rules", "openai", "mlx"]
 
 
@@ -56,6 +57,8 @@ _AGES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("20-30", r"20s|twenties|young (?:man|woman|lady)|jung(?:er mann|e frau)"),
     )
 )
+_DECADE = r"teens|twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties|[2-9]0'?s"
+_WHOSE_AGE = re.compile(rf"(?<!\w)in (her|his) (?:early |mid[- ]?|late )?(?:{_DECADE})(?!\w)")
 _SOUNDS: tuple[tuple[str, str], ...] = (
     ("soft", r"whisper\w*|soft(?:ly)?|quiet(?:ly)?|murmur\w*|hushed|flüster\w*|leise|doucement"),
     ("gravelly", r"growl\w*|gruff(?:ly)?|hoarse(?:ly)?|rasp\w*|gravel\w*|husky|brumm\w*|knurr\w*"),
@@ -111,6 +114,8 @@ def _gender(part: Part, about: str, language: str) -> Gender:
         votes[words.pronouns.get(word, "unknown")] += 1
         votes["female"] += 2 * (word in _FEMALE)
         votes["male"] += 2 * (word in _MALE)
+    for whose in _WHOSE_AGE.findall(about):
+        votes["female" if whose == "her" else "male"] += 2
     if votes["male"] == votes["female"]:
         return _gender_of_name(own)
     return "male" if votes["male"] > votes["female"] else "female"
@@ -145,6 +150,8 @@ def _range_of(years: int) -> str:
 
 
 def _summary(part: Part) -> str:
-    sentence = next((mention for mention in part.evidence.mentions if len(mention) <= 160), "")
-    first = re.split(r"(?<=[.!?…])\s", " ".join(sentence.split()))[0].rstrip(".")
+    """The first short sentence that names the part."""
+    sentences = (one for told in part.evidence.mentions for one in re.split(r"(?<=[.!?…])\s", " ".join(told.split())))
+    name = part.name.casefold()
+    first = next((one.rstrip(".") for one in sentences if name in one.casefold() and len(one) <= LONGEST_SUMMARY), "")
     return first if first else f"{part.name}, who has {part.lines} {'line' if part.lines == 1 else 'lines'}"
