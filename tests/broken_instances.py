@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.migrate.journal import JOURNAL_FILE
 from registry.storage.identity import ROOT_MARK
 from runner.cli.program import run_command
 from runner.config.settings import SETTINGS_FILE
@@ -29,6 +30,7 @@ FAILING = 'kind = "lock"\nvoice = "other"\naudio = "noise.wav"\ntranscript = "No
 WAITING = 'kind = "synthesize"\nmodel = "acme/broken"\nvoice = "preset:ryan"\ntext = "Hello."\n'
 EXPORT = 'kind = "export"\nvoice = "elena"\nfile = "elena.vox"\n'
 MODEL = "acme/broken"
+MODEL_FOLDER = "models/acme_broken"
 
 
 def make_instance(root: Path) -> None:
@@ -48,7 +50,7 @@ def make_instance(root: Path) -> None:
         (inbox / f"{name}.toml").write_text(text)
     run_command(["--root", str(root), "run", "--once"])
     run_command(["--root", str(root), "backup", str(root / "good.backup")])
-    folder = root / "models" / MODEL
+    folder = root / MODEL_FOLDER
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
 
@@ -57,7 +59,7 @@ def make_instance(root: Path) -> None:
 class Broken:
     """A way to break an instance, and the check of the doctor that must find it."""
 
-    check: str  # "" where all goes on
+    check: str  # "" where the next opening mends it, or nothing is wrong
     by: Callable[[Path], object]
     is_usage: bool = False  # no instance can be opened: every command says so instead
 
@@ -161,7 +163,7 @@ def pipes_for_claims(root: Path) -> None:
 
 def noise_in_models(root: Path) -> None:
     for name in ("config.json", "model.safetensors", ".voicejobs.json", "generation_config.json"):
-        (root / "models" / MODEL / name).write_bytes(b"\xff\xfe{[")
+        (root / MODEL_FOLDER / name).write_bytes(b"\xff\xfe{[")
 
 
 BROKEN = {
@@ -188,8 +190,8 @@ BROKEN = {
     "root-id-pipe": Broken("inside", replaced_by(os.mkfifo, ROOT_MARK)),
     "root-id-folder": Broken("inside", replaced_by(Path.mkdir, ROOT_MARK)),
     "objects-lost": Broken("objects", lost_objects),
-    "objects-changed": Broken("", changed_object),
-    "objects-pipes": Broken("", pipes_for_objects),
+    "objects-changed": Broken("objects", changed_object),
+    "objects-pipes": Broken("objects", pipes_for_objects),
     "objects-file": Broken("inside", replaced_by(noise, ".voicejobs/objects")),
     "takes-file": Broken("inside", replaced_by(noise, ".voicejobs/takes")),
     "state-folder-gone": Broken("database", replaced_by(nothing, ".voicejobs")),
@@ -210,13 +212,13 @@ BROKEN = {
     "rejected-file": Broken("inside", replaced_by(noise, "inbox/.rejected")),
     "outbox-gone": Broken("folders", replaced_by(nothing, "outbox")),
     "outbox-file": Broken("folders", replaced_by(noise, "outbox")),
-    "outbox-of-a-job-file": Broken("", replaced_by(noise, "outbox/hello")),
-    "receipt-noise": Broken("", replaced_by(noise, "outbox/hello/result.json")),
+    "outbox-of-a-job-file": Broken("answers", replaced_by(noise, "outbox/hello")),
+    "receipt-noise": Broken("answers", replaced_by(noise, "outbox/hello/result.json")),
     "models-file": Broken("models", replaced_by(noise, "models")),
     "models-loop": Broken("models", replaced_by(a_link_to_itself, "models")),
-    "models-noise": Broken("", noise_in_models),
-    "model-loop": Broken("", replaced_by(a_link_to_itself, f"models/{MODEL}/config.json")),
-    "models-journal-noise": Broken("", lambda root: noise(root / "models" / ".voicejobs-journal.json")),
+    "models-noise": Broken("models", noise_in_models),
+    "model-loop": Broken("models", replaced_by(a_link_to_itself, f"{MODEL_FOLDER}/config.json")),
+    "models-journal-noise": Broken("models", lambda root: noise(root / "models" / JOURNAL_FILE)),
     "settings-noise": Broken("", replaced_by(noise, SETTINGS_FILE), is_usage=True),
     "settings-folder": Broken("", replaced_by(Path.mkdir, SETTINGS_FILE), is_usage=True),
     "settings-pipe": Broken("", replaced_by(os.mkfifo, SETTINGS_FILE), is_usage=True),

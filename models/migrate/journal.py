@@ -6,6 +6,7 @@ they came, and which have been undone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -16,9 +17,11 @@ from typing import Any
 
 from models.migrate.folder_files import FileRecord
 from models.store.manifest import utc_text
-from registry.durable_files import fsync_file, fsync_folder
+from registry.durable_files import fsync_file, fsync_folder, read_regular
+from registry.errors import storage_error
 
 JOURNAL_FILE = ".voicejobs-migrations.jsonl"
+MAX_JOURNAL_BYTES = 64_000_000
 
 # Steps of an operation, in the order in which a whole one passes through them.
 BEGUN, STAGED, PUBLISHED, DONE, ABORTED = "begun", "staged", "published", "done", "aborted"
@@ -90,23 +93,33 @@ class Journal:
             if not isinstance(key, str) or not isinstance(step, str):
                 continue
             if step == BEGUN:
-                found[key] = _from_json(record)
+                with contextlib.suppress(KeyError, TypeError, ValueError):  # no record of ours
+                    found[key] = _from_json(record)
             elif key in found:
                 known = found[key]
                 files = _files_from(record["files"]) if "files" in record else known.files
                 found[key] = replace(known, state=step, files=files, reason=str(record.get("reason", "")))
         return list(found.values())
 
-    def _records(self) -> list[dict[str, Any]]:
+    def unreadable(self) -> int:
+        """Number of lines that are no records; a crash tears one at most, the last."""
+        lines = [line for line in self._lines() if line]
+        return len(lines) - len(self._records())
+
+    def _lines(self) -> list[bytes]:
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            return read_regular(self.path, at_most=MAX_JOURNAL_BYTES).split(b"\n")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise storage_error(error, f"reading {self.path}") from error
+
+    def _records(self) -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = []
-        for line in lines:
+        for line in self._lines():
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # blank, or torn by a crash: its step was announced but not begun
             if isinstance(record, dict):
                 records.append(record)

@@ -308,9 +308,10 @@ def is_whisper(folder: Path) -> bool:
 
 
 def has_model_mark(folder: Path) -> bool:
-    """Whether a folder counts as a model in listings."""
+    """Whether a folder counts as a model in listings; a link that leads nowhere marks a broken one."""
     try:
-        return any(entry.name in MODEL_MARKS and entry.is_file() for entry in list(os.scandir(folder)))
+        marks = [entry for entry in list(os.scandir(folder)) if entry.name in MODEL_MARKS]
+        return any(entry.is_symlink() or entry.is_file() for entry in marks)
     except OSError:
         return False  # not ours to open: no model for us
 

@@ -17,7 +17,7 @@ from models.named_paths import shown_path
 from registry.errors import VoiceJobsError
 from runner.config.instance import Instance
 from runner.config.model_names import PRESETS, engine_python, model_name, recogniser_model
-from runner.doctor import engine_checks, inbox_checks, place_checks, registry_checks
+from runner.doctor import engine_checks, inbox_checks, outbox_checks, place_checks, registry_checks
 from runner.doctor.findings import NOTE, OK, PROBLEM, WARNING, Checks, Finding, Found
 from runner.doctor.hook_checks import HOOK_CHECKS
 from runner.engine.engine_python import examined
@@ -216,6 +216,7 @@ def _models(instance: Instance) -> Found:
 CHECKS: Checks = {
     **place_checks.CHECKS,
     **registry_checks.CHECKS,
+    **outbox_checks.CHECKS,
     **inbox_checks.INBOX_CHECKS,
     **HOOK_CHECKS,
     "versions": ("versions of this program and of its libraries", _versions),

@@ -66,7 +66,11 @@ def _broken(installed: list[InstalledModel]) -> Found:
     for model in installed:
         if model.state.state == "not_available":
             reason = getattr(model.state, "reason", "it cannot be judged")
-            yield WARNING, f"broken models: {model.id} in {model.folder} is not a usable model: {reason}.", ""
+            yield (
+                WARNING,
+                f"broken models: {model.id} in {model.folder} is not a usable model: {reason}.",
+                repair_hint(model),
+            )
     if not any(model.kind.is_speech for model in installed):
         hint = "`voicejobs models list --all` names them, `voicejobs models pull NAME` fetches one in advance."
         defaults = default_models()
@@ -84,7 +88,12 @@ def _interrupted(directory: Path) -> Found:
             name = shlex.quote(installed_id(folder))
             hint = f"`voicejobs models pull {name}` continues it; `voicejobs models rm {name}` throws it away."
             yield WARNING, f"interrupted work: a download of {folder.name} was interrupted.", hint
-    for operation in Journal(directory).interrupted():
+    journal = Journal(directory)
+    if (unreadable := journal.unreadable()) > 1:
+        aside = shlex.join(("mv", str(journal.path), f"{journal.path}.moved"))
+        hint = f"Move it away: {aside}. Only an undo of a migration needs it."
+        yield WARNING, f"journal: {journal.path} holds {counted(unreadable, 'line')} that cannot be read.", hint
+    for operation in journal.interrupted():
         hint = "The next job, or `voicejobs models migrate`, finishes it or takes it back."
         yield WARNING, f"interrupted work: a move of {operation.model} was interrupted.", hint
 

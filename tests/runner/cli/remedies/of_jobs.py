@@ -45,6 +45,14 @@ def drop_again(place: Place) -> None:
     assert place.drain() == OK
 
 
+def with_noise_for_a_receipt(place: Place) -> None:
+    (place.root / "outbox" / "hello" / "result.json").write_bytes(b"noise")
+
+
+def without_its_receipt(place: Place) -> None:
+    (place.root / "outbox" / "hello" / "result.json").rename(place.root / "outbox" / "hello" / "result.json.moved")
+
+
 def with_files_to_be_made_again(place: Place) -> None:
     without_files(place)
     place.type("jobs retry hello")
@@ -80,6 +88,10 @@ REMEDIES = [
     Remedy(
         ADMISSION, "jobs show {design.name}", "jobs show wrong", code=OK, tells="candidate-1",
         state=lambda place: place.did(wrong=LOCK_OF.format(job="elena-design", candidate=9)),
+    ),
+    Remedy(
+        "runner/doctor/outbox_checks.py", "jobs retry {job.name}", "doctor", with_noise_for_a_receipt, code=FAILED,
+        also=without_its_receipt,
     ),
     Remedy("registry/jobs/jobs.py", "jobs list", "jobs show helo", tells="hello"),
     Remedy(
