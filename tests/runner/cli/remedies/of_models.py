@@ -84,7 +84,7 @@ def is_offered(place: Place) -> None:
     """The hub has the model that an offline instance lacked."""
     place.online()
     place.hub.add_folder("acme/broken", place.elsewhere / "published" / "custom_voice")
-    shutil.rmtree(place.root / "models" / "acme")
+    shutil.rmtree(place.root / "models" / "acme_broken")
 
 
 REMEDIES = [
