@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -49,9 +49,18 @@ class ReadingProcess:
     """One file on its way. `poll` never waits."""
 
     def __init__(
-        self, module: str, request: Mapping[str, Any], *, content: bytes = b"", folder: Path, longest_s: float
+        self,
+        module: str,
+        request: Mapping[str, Any],
+        *,
+        content: bytes = b"",
+        folder: Path,
+        longest_s: float,
+        command: Sequence[str] | None = None,
     ) -> None:
         """Ask with a line of JSON and perhaps bytes; the answer is a line, `{"error": …}` or any other, and bytes.
+
+        `command` runs the module in another environment than that of voicejobs.
 
         Raises StorageError.
         """
@@ -62,7 +71,7 @@ class ReadingProcess:
                 asked.write(json.dumps(request).encode() + b"\n" + content)
                 asked.seek(0)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", module],
+                    command or [sys.executable, "-m", module],
                     stdin=asked,
                     stdout=self._answer,
                     stderr=self._said,

@@ -71,6 +71,7 @@ BARK_LANGUAGES = (
     "russian", "spanish", "turkish",
 )  # fmt: skip
 S3_TOKENIZER = Companion("mlx-community/S3TokenizerV2")
+OUTETTS_CODEC = "mlx-community/dac-speech-24khz-1.5kbps"
 SNAC = Companion("mlx-community/snac_24khz")
 
 FAMILIES: tuple[Family, ...] = (
@@ -151,7 +152,7 @@ FAMILIES: tuple[Family, ...] = (
         abilities=("clone", "presets"),
         companions=(
             Companion("OuteAI/Llama-OuteTTS-1.0-1B", key="tokenizer_name", files=TOKENIZER_FILES),
-            Companion("mlx-community/dac-speech-24khz-1.5kbps"),
+            Companion(OUTETTS_CODEC),
         ),
         ignored=("voice",),
         tokens_per_second=150,

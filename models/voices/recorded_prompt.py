@@ -16,6 +16,7 @@ from models.voices.tensor_blob import BrokenBlob, Tensor, read_blob, write_blob
 
 WAVEFORM, FACTS = "recording", "facts"
 FORM = "voicejobs-recording-1"
+PROFILED_PROMPT = "mlx-audio-prompt"  # a version keeps one under this name, with a profile, beside another model's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,12 +102,12 @@ def engine_choice(name: str, *, instance: Instance, folder: Path | None) -> Mode
         formulation=None if settings.formulation == "auto" else settings.formulation,
         memory_factor=settings.memory_factor,
         memory_check=settings.memory_check,
-        hub_cache=str(_hub_cache(instance)) if kind == MLX_AUDIO else None,
+        hub_cache=str(hub_cache(instance)) if kind == MLX_AUDIO else None,
         python=None if python is None else str(python),
     )
 
 
-def _hub_cache(instance: Instance) -> Path:
+def hub_cache(instance: Instance) -> Path:
     """The instance's hub cache, with links to the models that are here."""
     from models.store.hub_cache import link_hub_cache
     from models.store.shared_directory import resolve_models_dir

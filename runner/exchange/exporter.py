@@ -19,7 +19,7 @@ from models.languages import AUTO, language_code
 from models.store.catalog import entry_named
 from models.store.manifest import utc_text
 from models.voices.clone_prompt import ClonePrompt
-from models.voices.recorded_prompt import recorded_prompt
+from models.voices.recorded_prompt import PROFILED_PROMPT, recorded_prompt
 from models.voices.swift_prompt import FORMAT as SWIFT_FORMAT
 from models.voices.swift_prompt import MODEL_SIZES, from_clone_prompt
 from models.voices.vox import ENGINE, write_vox
@@ -144,9 +144,9 @@ def export_profile(session: Session, objects: ObjectStore, reference: str) -> Ex
 
 
 def _profile(objects: ObjectStore, version: Version) -> Mapping[str, Any] | None:
-    if version.model.engine != MLX_AUDIO.name:
-        return None
-    return recorded_prompt(objects.read(version.prompt_sha256)).profile
+    own = version.prompt_sha256 if version.model.engine == MLX_AUDIO.name else None
+    prompt = version.attachments.get(PROFILED_PROMPT, own)
+    return None if prompt is None else recorded_prompt(objects.read(prompt)).profile
 
 
 def _shareable(session: Session, reference: str) -> Version:

@@ -84,6 +84,8 @@ def _key_combinations(tree: Mapping[str, Any]) -> Iterator[Problem]:
                 "or embedding_only = true, which keeps the sound of the voice alone"
             )
             yield Problem(("audio",), f"audio needs a transcript: {what}.")
+        if tree.get("embedding_only") is True and "profile" in has:
+            yield Problem(("profile",), "profile needs the words of the recording, which embedding_only leaves out.")
         if {"from", "transcript"} <= has:
             yield Problem(("transcript",), "transcript belongs with audio; the words of a candidate are known already.")
     elif kind == SYNTHESIZE:

@@ -179,6 +179,9 @@ class LockSpec(_Job):
     embedding_only: bool = Field(
         False, description="Keep the sound of the voice alone, without a transcript and its manner of speaking."
     )
+    profile: Literal["outetts"] | None = Field(
+        None, description="outetts: also make a speaker profile, by which OuteTTS speaks with the same version."
+    )
     consent: Literal["self", "granted", "unknown"] | None = Field(
         None, description="Whose voice it is; needed to export a cloned voice."
     )

@@ -102,7 +102,7 @@ class Planner:
                 part,
                 text=part.text,
                 spoken=spoken_line(texts, position, tables[name]),
-                voice=voices[name],
+                voice=voices[name].spoken_by(model),
                 markup=texts.markup.get(position, ()),
             )
             seed = seeds(request, part.seed)

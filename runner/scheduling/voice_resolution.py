@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.engine_kinds import kind_of_model, model_without_folder
+from models.engine_kinds import MLX_AUDIO, kind_of_model, model_without_folder
 from models.errors import PromptModelMismatch
 from models.store.catalog import entry_named
 from models.store.shared_directory import resolve_models_dir
+from models.voices.recorded_prompt import PROFILED_PROMPT
 from registry.jobs.line_request import VoiceSource
 from registry.storage.digests import sha256_of_json
 from registry.storage.session import Session
@@ -39,6 +40,13 @@ class ResolvedVoice:
     engine: str | None = None
     pronunciations: Mapping[str, str] | None = None
     has_recording: bool = True  # of a lock: another model's prompt can be made from it
+    profiled_prompt: str | None = None  # of a lock: digest of its prompt for mlx-audio, beside that of its own model
+
+    def spoken_by(self, model: str) -> ResolvedVoice:
+        """The voice with the prompt for a model that may speak with it."""
+        if self.profiled_prompt is None or kind_of_model(model) != MLX_AUDIO:
+            return self
+        return replace(self, source=replace(self.source, prompt=self.profiled_prompt))
 
 
 def resolve_voice(session: Session, reference: str) -> ResolvedVoice:
@@ -71,6 +79,7 @@ def locked_voice(version: Version) -> ResolvedVoice:
         engine=version.model.engine,
         pronunciations=version.pronunciations,
         has_recording=version.reference_sha256 is not None,
+        profiled_prompt=version.attachments.get(PROFILED_PROMPT),
     )
 
 
@@ -91,7 +100,9 @@ class ModelNames:
         if wanted is None and voice.model is not None:
             return self.named(voice.model, ability=voice.ability)
         name = self.for_ability(voice.ability, wanted=wanted)
-        if voice.engine is not None and kind_of_model(name).name != voice.engine:
+        engine = kind_of_model(name)
+        fits = engine.name == voice.engine or (engine == MLX_AUDIO and voice.profiled_prompt is not None)
+        if voice.engine is not None and not fits:
             raise prompt_mismatch(voice, name)
         return name
 

@@ -11,9 +11,11 @@ from models.audio.file_format import FileFormat
 from models.audio.files import decode_audio
 from models.audio.reference_check import reference_warnings
 from models.errors import EngineFailure, InvalidReferenceAudio, UnsupportedRequest
+from models.languages import canonical_language
 from models.listen.recognisers import check_language
 from models.protocol import SAMPLE_RATE_HZ, Waveform
 from models.text.pronunciation import checked_table
+from models.text.spoken_form import spoken_form
 from registry.errors import InvalidInput, StorageError
 from registry.jobs import jobs
 from registry.jobs.values import Job, JobStatus
@@ -24,6 +26,7 @@ from registry.voices.values import NewVersion
 from registry.voices.versions import add_version
 from runner.config.model_names import CLONE
 from runner.engine.model_loader import WAITED_FOR
+from runner.engine.profile_thread import ProfileThread
 from runner.engine.recording_process import Recording, RecordingProcess, RecordingRequest, RecordingThread
 from runner.errors import NoRecogniser
 from runner.exchange.version_record import without_file
@@ -75,6 +78,7 @@ class LockJobs:
             embedding_only=spec.embedding_only,
             language=spec.language or content.language,
             design_state=self._design_state(content.design_state_sha256),
+            make_profile=self._profiled(spec),
             set_current=spec.set_current,
             new_version=partial(
                 NewVersion,
@@ -114,6 +118,7 @@ class LockJobs:
             transcript=transcript or "",
             embedding_only=spec.embedding_only,
             language=language,
+            make_profile=self._profiled(spec),
             set_current=spec.set_current,
             new_version=partial(
                 NewVersion,
@@ -123,6 +128,22 @@ class LockJobs:
                 provenance={"audio": spec.audio},
             ),
         )
+
+    def _profiled(self, spec: LockSpec) -> Callable[[LockTask, Waveform], ProfileThread] | None:
+        """A function that begins a speaker profile, where one is wanted."""
+        if spec.profile is None:
+            return None
+
+        def begin(task: LockTask, waveform: Waveform) -> ProfileThread:
+            return ProfileThread(
+                waveform,
+                transcript=spoken_form(task.transcript),
+                language=canonical_language(task.language),
+                instance=self.context.instance,
+                wake=self.wake,
+            )
+
+        return begin
 
     def _listening(
         self, spec: LockSpec, *, expected: str, language: str

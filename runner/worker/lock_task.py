@@ -26,8 +26,10 @@ from models.protocol import (
 )
 from models.text.spoken_form import spoken_form
 from models.text.spoken_time import spoken_time
+from models.voices.recorded_prompt import PROFILED_PROMPT
 from registry.jobs.values import Job, JobError
 from registry.voices.values import NewVersion
+from runner.engine.profile_thread import Profile, ProfileThread
 from runner.engine.recording_process import RecordingProcess, RecordingThread
 from runner.listen.transcript_check import machine_made, transcript_doubt
 from runner.outbox.take_encoding import as_stored, model_facts, take_content
@@ -49,8 +51,9 @@ class LockTask:
     language: str
     new_version: partial[NewVersion]  # with all else that is known before the engine begins
     waveform: Waveform | None = None  # None while it is read
-    reading: RecordingProcess | RecordingThread | None = None
+    reading: RecordingProcess | RecordingThread | ProfileThread | None = None
     listen: Callable[[LockTask, Waveform], None] | None = None  # has the recording heard before it is locked
+    make_profile: Callable[[LockTask, Waveform], ProfileThread] | None = None  # once its words are known
     embedding_only: bool = False
     design_state: bytes | None = None
     attachments: Mapping[str, str] = field(default_factory=dict)  # name -> sha256 of what else is kept with it
@@ -71,10 +74,14 @@ class LockTask:
     _failures: int = 0
 
     def look_at_reading(self) -> None:
-        """Take the recording, once it is read, or why it cannot be used. Raises StorageError."""
+        """Take the recording or its profile, once it is read, or why it cannot be used. Raises StorageError."""
         if self.reading is None or (read := self.reading.poll()) is None:
             return
         self.reading, self.error = None, read.error
+        if isinstance(read, Profile):
+            if read.error is None:
+                self.attachments = {**self.attachments, PROFILED_PROMPT: self.context.objects.put(read.prompt)}
+            return
         self.warnings += read.warnings
         if read.waveform is not None:
             # The prompt is made from exactly what is kept, so that it can be made again. Storing a sound twice
@@ -84,6 +91,12 @@ class LockTask:
             if self.listen is not None:
                 self._is_listened_to = True
                 self.listen(self, self.waveform)
+            else:
+                self._begin_profile()
+
+    def _begin_profile(self) -> None:
+        if self.make_profile is not None and self.waveform is not None and self.error is None:
+            self.reading = self.make_profile(self, self.waveform)
 
     def on_heard(self, heard: Heard | EngineFailure) -> None:
         """Take the words of the recording, or compare them with the transcript that was given."""
@@ -100,6 +113,7 @@ class LockTask:
             self.warnings.append(machine_made(heard))
         else:
             self.error = JobError(code=InvalidReferenceAudio.code, message=NO_WORDS, hint=NO_WORDS_HINT)
+        self._begin_profile()
 
     def close(self) -> None:
         """End what is under way outside the engine."""
@@ -109,7 +123,7 @@ class LockTask:
 
     @property
     def has_work(self) -> bool:
-        is_ready = self.waveform is not None and not self._is_listened_to
+        is_ready = self.waveform is not None and self.reading is None and not self._is_listened_to
         return is_ready and not self.is_over and not self._in_flight
 
     @property

@@ -35,6 +35,11 @@ JOBS = {
     "profiled": SPEAK.replace("preset:default", "ann").replace('model = "lab/soprano"\n', ""),
     "by-soprano": SPEAK.replace("preset:default", "elena"),
     "lock-qwen": f'kind = "lock"\nvoice = "maria"\nmodel = "lab/base"\naudio = "breeze.wav"\ntranscript = "{BREEZE}"\n',
+    "lock-both": f'kind = "lock"\nvoice = "rosa"\nmodel = "lab/base"\naudio = "breeze.wav"\ntranscript = "{BREEZE}"\n'
+    'profile = "outetts"\n',
+    "rosa-itself": SPEAK.replace("preset:default", "rosa@1").replace('model = "lab/soprano"\n', ""),
+    "rosa-outetts": SPEAK.replace("preset:default", "rosa@1").replace("lab/soprano", "lab/outetts"),
+    "rosa-dia": SPEAK.replace("preset:default", "rosa@1").replace("lab/soprano", "dia"),
     "relock": 'kind = "relock"\nvoice = "maria@1"\nmodel = "dia"\n',
     "relock-outetts": 'kind = "relock"\nvoice = "maria@1"\nmodel = "lab/outetts"\n',
     "relocked": SPEAK.replace("preset:default", "maria@2").replace('model = "lab/soprano"\n', ""),
@@ -134,6 +139,15 @@ def test_a_voice_locked_for_qwen3_speaks_by_other_models_after_a_relock(spoken):
     assert (receipts["relocked"]["status"], receipts["relocked"]["engine"]["name"]) == ("done", "mlx-audio")
     error = receipts["not-relocked"]["error"]
     assert error["code"] == "prompt-model-mismatch" and "relock maria@1 --model dia" in error["hint"]
+
+
+def test_a_lock_with_a_profile_beside_its_own_prompt_speaks_by_its_model_and_by_those_of_mlx_audio(spoken):
+    receipts = spoken.receipts()
+    assert receipts["lock-both"]["engine"]["name"] == "qwen3-tts"
+    assert receipts["rosa-itself"]["engine"]["name"] == "qwen3-tts"
+    by_others = [receipts[name] for name in ("rosa-outetts", "rosa-dia")]
+    assert [receipt["engine"].get("family") for receipt in by_others] == ["outetts", "dia"]
+    assert {receipts[name]["status"] for name in ("lock-both", "rosa-itself", "rosa-outetts", "rosa-dia")} == {"done"}
 
 
 def test_a_killed_engine_costs_no_line(models, tmp_path):

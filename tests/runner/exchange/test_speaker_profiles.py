@@ -8,8 +8,9 @@ import pytest
 
 from models.errors import InvalidClonePrompt, UnsupportedRequest
 from models.voices.outetts_profile import make_profile
-from models.voices.recorded_prompt import RecordedPrompt, recorded_prompt
+from models.voices.recorded_prompt import PROFILED_PROMPT, RecordedPrompt, recorded_prompt
 from runner.exchange.exporter import PROFILE_FILE, ConsentMissing, export_profile
+from runner.scheduling.voice_resolution import locked_voice
 from tests.runner.exchange.travelling import MODEL, exported, imported, locked, manifest_in
 
 CODES = np.arange(300).reshape(2, 150)
@@ -48,6 +49,17 @@ def test_a_voice_file_carries_the_profile_where_other_programs_find_it(home, awa
     assert imported(away, content).chosen.model.model == "outetts"
     assert profile_of(away).content == profile_of(home).content
     assert exported(away).content == content
+
+
+def test_a_profile_beside_the_prompt_of_another_model_travels_with_it_and_lets_mlx_audio_speak(home, away):
+    beside = home.objects.put(PROMPT.to_bytes())
+    locked(home, attachments={PROFILED_PROMPT: beside})
+    version = imported(away, exported(home).content).chosen
+    assert profile_of(away).content == profile_of(home).content
+    voice = locked_voice(version)
+    assert voice.spoken_by("outetts").source.prompt == voice.spoken_by("dia").source.prompt == beside
+    assert voice.spoken_by("qwen3-tts-0.6b-base").source.prompt == version.prompt_sha256 != beside
+    assert voice.spoken_by("outetts").digest == voice.digest
 
 
 def test_a_voice_without_a_profile_names_the_way_to_one(home):
