@@ -21,6 +21,7 @@ from runner.submission.drop_writer import job_from_values
 NUMBERS = {"seed": int, "pause_after_s": float}
 COLUMNS = tuple(LineSpec.model_fields)
 DELIMITERS = ",;\t"
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 
 
 def job_from_table(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.named_paths import is_folder, named_path
+from models.named_paths import is_folder, named_path, shown_path
 from registry.errors import VoiceJobsError
 from runner.cli.console import (
     NO_RUNNER,
@@ -125,11 +126,15 @@ def _check_usage(
 
 def _job(file: str, *, is_table: bool, voice: str | None, file_format: str | None) -> JobOnDisk:
     from runner.submission.checked_job import read_job
-    from runner.submission.line_table import job_from_table
+    from runner.submission.line_table import SUFFIXES, job_from_table
     from runner.submission.source_job import is_source, job_from_source
 
     if is_table:
         return job_from_table(file, stdin=standard_input, voice=voice, file_format=file_format)
+    if Path(file).suffix.casefold() in SUFFIXES:
+        raise UsageProblem(
+            f"{shown_path(file)} is a table of lines.", hint=f"`voicejobs submit --lines {shlex.quote(file)}` drops it."
+        )
     return job_from_source(file, narrator=voice) if is_source(file) else read_job(file, stdin=standard_input)
 
 

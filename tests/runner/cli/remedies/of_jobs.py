@@ -16,6 +16,10 @@ def without_files(place: Place) -> None:
     shutil.rmtree(place.root / "outbox" / "hello")
 
 
+def with_a_table(place: Place) -> None:
+    (place.root / "my lines.csv").write_text("id,text,voice\none,Good evening.,preset:ryan\n")
+
+
 def without_sound(place: Place) -> None:
     for path in (place.root / "outbox" / "hello").glob("*.wav"):
         path.unlink()
@@ -72,6 +76,10 @@ REMEDIES = [
         then=lambda place: place.type("jobs play hello"),
     ),
     Remedy("runner/cli/commands/submit.py", "submit --help", "submit", code=USAGE, tells="--lines"),
+    Remedy(
+        "runner/cli/commands/submit.py", "submit --lines {shlex.quote(file)}", "submit '{root}/my lines.csv'",
+        with_a_table, code=USAGE, tells="lines",
+    ),
     Remedy(
         ERRORS, "check FILE", "jobs show refused", code=OK, fill={"FILE": "{root}/outbox/refused/refused.toml"},
         answers=FAILED, tells="did you mean 'design'",
