@@ -22,7 +22,17 @@ from runner.inbox.drop import job_file_in
 from runner.inbox.line_texts import JobTexts, check_caps, expected_s, job_texts
 from runner.jobfile.audio_format import audio_format_of
 from runner.jobfile.parse import content_sha256, parse_job, spec_to_json
-from runner.jobfile.specs import AUTO_TRANSCRIPT, DesignSpec, JobSpec, LockSpec, SynthesizeSpec, TranscribeSpec
+from runner.jobfile.specs import (
+    AUTO_TRANSCRIPT,
+    DesignSpec,
+    ImportSpec,
+    JobSpec,
+    LockSpec,
+    MasterSpec,
+    ScriptSpec,
+    SynthesizeSpec,
+    TranscribeSpec,
+)
 from runner.jobfile.syntax import MAX_FILE_BYTES
 from runner.names import printable_name
 from runner.submission.job_models import (
@@ -131,6 +141,7 @@ def check_file(name: str, *, instance: Instance, stdin: Callable[[], BinaryIO] |
         check_present_models(models, instance=instance)
         check_languages(job.spec, texts, models, instance=instance)
         said_of_recording = _recording_warnings(job)
+        _check_other_files(job)
     except JobFileInvalid as error:
         shown = (
             Path(name, error.file_name)
@@ -172,6 +183,14 @@ def _recording_warnings(job: JobOnDisk) -> tuple[str, ...]:
     from runner.submission.recording_verdict import recording_warnings  # it loads NumPy, which other jobs do not need
 
     return recording_warnings(job.spec, folder=job.folder)
+
+
+def _check_other_files(job: JobOnDisk) -> None:
+    """Judge a voice file, a cover and the sounds of a master."""
+    if isinstance(job.spec, ImportSpec | MasterSpec | ScriptSpec):
+        from runner.submission.file_verdict import check_files  # it loads libraries that other jobs do not need
+
+        check_files(job.spec, folder=job.folder)
 
 
 def _ears(spec: JobSpec, instance: Instance) -> Iterator[str]:

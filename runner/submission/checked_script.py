@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from models.languages import AUTO, canonical_language
 from models.named_paths import is_folder, named_path, shown_path, status_of
 from models.text.spoken_form import speaks
 from models.text.spoken_time import spoken_time
-from registry.errors import InvalidInput, NotFound, VoiceJobsError, nearest, storage_error
+from registry.errors import InvalidInput, NotFound, VoiceJobsError, nearest
 from registry.jobs import jobs
 from registry.jobs.children import children_of
 from registry.jobs.takes import speeds
@@ -27,12 +26,9 @@ from registry.voices.errors import CandidateNotFound
 from registry.voices.lookup import voice_keys
 from runner.config.instance import Instance
 from runner.errors import WorkFailed
-from runner.inbox.attachments import read_file
-from runner.jobfile.parse import parse_job, spec_from_json
-from runner.jobfile.specs import CastSpec, DesignSpec, ScriptSpec
-from runner.jobfile.syntax import MAX_FILE_BYTES
+from runner.jobfile.parse import spec_from_json
+from runner.jobfile.specs import DesignSpec, ScriptSpec
 from runner.names import job_name_from
-from runner.reading_process import ReadingProcess
 from runner.scheduling.model_presets import default_voice
 from runner.script.cast.script_files import cast_entries, cast_toml
 from runner.script.document import is_spoken
@@ -40,13 +36,11 @@ from runner.script.errors import PartNotFound, SourceRefused
 from runner.script.production import (
     Production,
     production_of,
-    reading_request,
-    script_from,
     script_json,
 )
-from runner.script.read_script import LONGEST_S, MODULE
 from runner.script.sources.cues import part_key
 from runner.submission.checked_job import JobOnDisk, checked_content, read_job
+from runner.submission.file_verdict import cast_file, read_script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +77,7 @@ def check_script(instance: Instance, name: str, *, stdin: Callable[[], BinaryIO]
     Raises SourceRefused, JobFileInvalid, NotFound, …
     """
     spec, folder, job_name = _spec_of(name, stdin=stdin)
-    process = ReadingProcess(
-        MODULE, reading_request(spec, folder), folder=Path(tempfile.gettempdir()), longest_s=LONGEST_S
-    )
-    read = script_from(process.wait(), spec.source)
+    read = read_script(spec, folder)
     existing, known = _known(instance)
     production = production_of(
         spec,
@@ -125,20 +116,6 @@ def _spec_of(name: str, *, stdin: Callable[[], BinaryIO] | None) -> tuple[Script
     except pydantic.ValidationError as error:
         raise SourceRefused(f"{shown_path(path)}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
     return spec, path.absolute().parent, job_name_from(path.name)
-
-
-def cast_file(spec: ScriptSpec, folder: Path) -> CastSpec | None:
-    """The cast that a job file names. Raises JobFileInvalid, SourceRefused or StorageError."""
-    if spec.cast_file is None:
-        return None
-    try:
-        content = read_file(folder / spec.cast_file, limit_bytes=MAX_FILE_BYTES)
-    except OSError as error:
-        raise storage_error(error, f"reading {spec.cast_file}") from error
-    found = parse_job(content, file_name=spec.cast_file)
-    if not isinstance(found, CastSpec):
-        raise SourceRefused(f"{spec.cast_file} is no cast: its kind is {found.kind!r}.")
-    return found
 
 
 def _known(instance: Instance) -> tuple[set[str], Speeds]:

@@ -47,7 +47,7 @@ from runner.script.production import (
     script_json,
 )
 from runner.script.read_script import ReadScript
-from runner.submission.checked_script import cast_file
+from runner.submission.file_verdict import cast_file
 from runner.worker.books.cast_jobs import CHOICES
 from runner.worker.books.script_children import HEARD, ScriptChildren
 from runner.worker.books.script_master import master_spec
