@@ -3,8 +3,9 @@
     python benchmarks/frame_parts.py FOLDER [--frames 12] [--lines 1] [--dtype int4]
 
 Every part of the network is clocked by a wrapper around it, so the sum is a few per cent above an undisturbed frame.
-"Handing over" is what a product takes beyond its slowest thread; "Python and the rest" is what no wrapper has seen.
-Milliseconds a frame, medians over frames, and the weights read a second.
+"Handing over" is what a product takes beyond its slowest thread; "Python and the rest" is what no wrapper has seen. One
+row's layers are one call of machine code, and so one part. Milliseconds a frame, medians over frames, processor time
+of all threads, and the weights read a second.
 """
 
 from __future__ import annotations
@@ -78,11 +79,12 @@ def clocked_workers(clock: Clock) -> None:
 def watch(clock: Clock) -> None:
     """Wrap the parts of the CPU network, before a model is loaded."""
     from models.qwen3_tts.codec.codec import Codec
-    from models.qwen3_tts.network_cpu import bf16_linear, decoder_layer, linear, packed_linear, sampler
+    from models.qwen3_tts.network_cpu import bf16_linear, decoder_layer, linear, packed_linear, row_layers, sampler
 
     clocked_workers(clock)
     for kind in (linear.NumpyLinear, bf16_linear.NumpyBfloat16Linear, packed_linear.NumpyPackedLinear):
         clock.wrap("products", kind, "__call__")
+    clock.wrap("layers of one row", row_layers.RowLayers, "__call__")
     clock.wrap("attention", decoder_layer, "grouped_attention")
     clock.wrap("norms, rotation, activation", decoder_layer, "rms_norm", "apply_rotary", "swiglu")
     clock.wrap("sampling", sampler.NumpySampler, "noise", "sample_first", "sample_other", "penalties_after")
@@ -127,26 +129,28 @@ def main() -> None:
     sampling = None if options.sampled else Sampling.greedy()
     requests = [SpeechRequest(TEXT, speaker=model.speakers[0], max_frames=options.frames, seed=1)] * options.lines
     parts: dict[str, list[float]] = defaultdict(list)
-    walls = []
+    walls, processor = [], []
     rendering = model.render(requests, batch=options.lines, sampling=sampling)
     next(rendering)  # the prompt and the first frame
     while True:
         clock.seconds.clear()
-        start_s = time.perf_counter()
+        start_s, start_processor_s = time.perf_counter(), time.process_time()
         finished = next(rendering, None)
         if finished is None or finished:
             break
         walls.append(time.perf_counter() - start_s)
+        processor.append(time.process_time() - start_processor_s)
         for part, seconds in clock.seconds.items():
             parts[part].append(seconds)
     wall_s = statistics.median(walls)
     medians = {part: statistics.median(values) for part, values in parts.items()}
     medians["Python and the rest"] = wall_s - sum(medians.values())
-    print(f"{model.network.name}, {options.lines} lines, {model.quantization or model.dtype}: {1000 * wall_s:.0f} ms")
+    kind = f"{model.network.name}, {options.lines} lines, {model.quantization or model.dtype}"
+    print(f"{kind}: {1000 * wall_s:.0f} ms, {1000 * statistics.median(processor):.0f} ms of processor time")
     for part, seconds in sorted(medians.items(), key=lambda item: -item[1]):
         print(f"  {part:28} {1000 * seconds:7.1f} ms  {seconds / wall_s:5.0%}")
-    rate = weights_of(model) / medians["products"] / 1e9
-    print(f"  {rate:.2f} · 10⁹ weights or {rate * weight_bytes(model):.1f} GB a second in products")
+    rate = weights_of(model) / (medians["products"] + medians.get("layers of one row", 0.0)) / 1e9
+    print(f"  {rate:.2f} · 10⁹ weights or {rate * weight_bytes(model):.1f} GB a second in products and layers")
 
 
 if __name__ == "__main__":

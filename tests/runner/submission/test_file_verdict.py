@@ -9,7 +9,12 @@ from runner.submission.checked_job import check_file
 CUT_COVER = b"\x89PNG\r\n\x1a\n" + bytes(10)
 JOBS = {
     "a voice file": ('kind = "import"\nfile = "a.vox"\n', "a.vox", b"PK\x03\x04 and no more", ""),
-    "a cover": ('kind = "master"\nfrom = ["x"]\nformats = ["wav"]\ncover = "a.png"\n', "a.png", CUT_COVER, "is no JPEG"),
+    "a cover": (
+        'kind = "master"\nfrom = ["x"]\nformats = ["wav"]\ncover = "a.png"\n',
+        "a.png",
+        CUT_COVER,
+        "is no JPEG",
+    ),
     "a sound": ('kind = "master"\nfiles = ["a.wav"]\nformats = ["wav"]\n', "a.wav", b"<!doctype html>", "an HTML page"),
     "a source": ('kind = "script"\nsource = "a.fdx"\n', "a.fdx", b"<FinalDraft><Content>", "no well-formed XML"),
     "no text": ('kind = "script"\nsource = "a.md"\n', "a.md", b"\n", "holds no text to speak"),
