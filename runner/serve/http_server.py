@@ -17,8 +17,9 @@ from types import FrameType
 from typing import Any
 
 import anyio
+import h11
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from registry.errors import Busy, storage_error
@@ -108,8 +109,12 @@ class Stoppable:
                 await anyio.sleep(GRACE_S / 2)
                 group.cancel_scope.cancel()
 
+            async def send_while_open(message: Message) -> None:
+                with contextlib.suppress(h11.LocalProtocolError):  # its body was no HTTP: it has been told so
+                    await send(message)
+
             group.start_soon(stop)
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_while_open)
             group.cancel_scope.cancel()
 
 

@@ -181,3 +181,13 @@ def test_a_request_that_breaks_off_makes_no_job_and_no_trace_in_the_log(served, 
             pass
     assert served.get("/api/jobs/broken").status == 404
     assert "Traceback" not in served.output.read_text()
+
+
+def test_a_garbled_body_of_a_request_that_closes_leaves_no_trace_in_the_log(served):
+    rest = "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n{}\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), 20) as client:
+        client.sendall(f"GET /v1/nothing HTTP/1.1\r\nHost: localhost:{served.port}\r\n{rest}".encode())
+        while client.recv(4_096):
+            pass
+    assert served.get("/health").status == 200
+    assert "Traceback" not in served.output.read_text()
