@@ -97,8 +97,8 @@ def kill_loop(folder, *, lines, kills, line_s):
     assert killer.hits >= kills / 2
 
 
-def test_fifteen_kills_over_a_hundred_lines_lose_nothing(tmp_path):
-    kill_loop(tmp_path, lines=100, kills=15, line_s=0.04)
+def test_ten_kills_over_eighty_lines_lose_nothing(tmp_path):
+    kill_loop(tmp_path, lines=80, kills=10, line_s=0.04)
 
 
 @pytest.mark.slow

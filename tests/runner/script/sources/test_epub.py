@@ -127,6 +127,7 @@ def test_an_archive_that_unpacks_to_far_more_is_refused_before_it_is_unpacked(ep
         read(epub({"a.xhtml": "<p>" + "a" * 30_000_000 + "</p>"}))
 
 
+@pytest.mark.slow
 def test_many_pages_that_together_are_too_much_are_refused(epub: Epub):
     lorem = "".join(f"<p>{number} words of a book that goes on.</p>" for number in range(60_000))
     files = {f"OEBPS/p{number}.xhtml": f"<html><body>{lorem}</body></html>" for number in range(2)}
