@@ -100,8 +100,6 @@ REMEDIES = [
     ),
     Remedy(CHECKS, "models list --all", "doctor", without_models, OK, tells=NAME),
     Remedy(CHECKS, "models pull NAME", "doctor", without_models, OK, fill={"NAME": NAME}, then=PATH),
-    Remedy(CHECKS, "models pull {name}", "doctor", with_an_interrupted_download, FAILED),
-    Remedy(CHECKS, "models rm {name}", "doctor", with_an_interrupted_download, FAILED),
     Remedy(CHECKS, "models migrate", "doctor", with_an_interrupted_move, FAILED),
     Remedy(CHECKS, "models migrate --dry-run", "doctor", with_a_legacy_model, OK, tells=slug(DESIGN)),
     Remedy(
@@ -120,3 +118,7 @@ REMEDIES = [
     Remedy(UPKEEP, "models pull {shlex.quote(model.id)}", "doctor", with_a_part_of_a_model, FAILED),
     Remedy(UPKEEP, "models pull {choice.id}", f"models verify {NAME}", online),
 ]  # fmt: skip
+SLOW = [
+    Remedy(CHECKS, "models pull {name}", "doctor", with_an_interrupted_download, FAILED),
+    Remedy(CHECKS, "models rm {name}", "doctor", with_an_interrupted_download, FAILED),
+]

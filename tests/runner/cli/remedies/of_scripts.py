@@ -118,14 +118,6 @@ REMEDIES = [
         then="script choose play ELENA 1",
     ),
     Remedy(
-        "runner/script/analyzer/analyses.py", "jobs retry {self.job}", "jobs show play", with_an_analyzer_that_refuses,
-        OK, also=lambda place: place.analyzer.replies.__setitem__(0, good()), then=status_is("play", "done"),
-    ),
-    Remedy(
-        "runner/worker/books/script_children.py", "jobs retry {self.script.name}", "jobs show play",
-        produced_without_respellings, OK, also=lambda place: place.set(model=MODEL), then=status_is("play", "done"),
-    ),
-    Remedy(
         "runner/worker/books/master_jobs.py", "jobs retry {master.job.name}", "jobs show book",
         with_a_master_that_died, OK, then=status_is("book", "done"),
     ),
@@ -138,6 +130,14 @@ REMEDIES = [
     Remedy("runner/cli/progress.py", "run", broken_off, also=opened, then=status_is("scene", "done")),
 ]  # fmt: skip
 SLOW = [
+    Remedy(
+        "runner/script/analyzer/analyses.py", "jobs retry {self.job}", "jobs show play", with_an_analyzer_that_refuses,
+        OK, also=lambda place: place.analyzer.replies.__setitem__(0, good()), then=status_is("play", "done"),
+    ),
+    Remedy(
+        "runner/worker/books/script_children.py", "jobs retry {self.script.name}", "jobs show play",
+        produced_without_respellings, OK, also=lambda place: place.set(model=MODEL), then=status_is("play", "done"),
+    ),
     Remedy(
         "runner/engine/model_loader.py", "doctor --engine", "jobs show dies", with_an_engine_that_dies, OK,
         tells="the draft engine speaks",

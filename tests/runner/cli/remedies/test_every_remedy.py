@@ -11,7 +11,7 @@ from tests.runner.cli.remedies.place import Place, Remedy
 
 REMEDIES = [*of_jobs.REMEDIES, *of_voices.REMEDIES, *of_models.REMEDIES, *of_registry.REMEDIES]
 REMEDIES += [*of_scripts.REMEDIES, *of_serving.REMEDIES]
-SLOW = [*of_scripts.SLOW, *of_serving.SLOW]
+SLOW = [*of_scripts.SLOW, *of_serving.SLOW, *of_models.SLOW, *of_voices.SLOW]
 
 NO_REMEDY = {
     ("runner/cli/commands/serve.py", "run"),  # help of an option
