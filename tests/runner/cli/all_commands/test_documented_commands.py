@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -313,7 +313,15 @@ def typed(text: str) -> Said:
     return run(words)
 
 
-@pytest.mark.parametrize(("text", "one"), EVERY, ids=[f"{one.place}: {text}" for text, one in EVERY])
+def when(page: str) -> Sequence[pytest.MarkDecorator]:
+    """The README's commands are tried every time, those of the docs by the long tests."""
+    return () if page == "README.md" else (pytest.mark.slow,)
+
+
+@pytest.mark.parametrize(
+    ("text", "one"),
+    [pytest.param(text, one, id=f"{one.place}: {text}", marks=when(one.place)) for text, one in EVERY],
+)
 def test_a_command_of_the_docs_does_what_it_should(text, one, root):
     walk = WALKS.get(one.place, {}).get(text, Walk())
     walk.before(root)

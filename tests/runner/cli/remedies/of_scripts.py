@@ -125,11 +125,11 @@ REMEDIES = [
         "runner/worker/finisher.py", "jobs retry {job.name}", "jobs show book", removed_again_and_again, OK,
         then="jobs play book 1",
     ),
+]  # fmt: skip
+SLOW = [
     Remedy("runner/cli/progress.py", "jobs cancel {job.name}", broken_off, also=opened,
            then=status_is("scene", "cancelled")),
     Remedy("runner/cli/progress.py", "run", broken_off, also=opened, then=status_is("scene", "done")),
-]  # fmt: skip
-SLOW = [
     Remedy(
         "runner/script/analyzer/analyses.py", "jobs retry {self.job}", "jobs show play", with_an_analyzer_that_refuses,
         OK, also=lambda place: place.analyzer.replies.__setitem__(0, good()), then=status_is("play", "done"),

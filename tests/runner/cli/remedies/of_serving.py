@@ -74,8 +74,6 @@ def without_supervisor(place: Place) -> None:
 
 
 REMEDIES = [
-    Remedy(ERRORS, "run", asked_to_speak, served, by=in_the_background),
-    Remedy(ERRORS, "serve --with-runner", asked_to_speak, served, by=in_the_background),
     Remedy("runner/serve/page/sounds.py", "voices fsck", asked_for_a_recording, served_with_lost_objects,
            answers=FAILED, tells="is gone"),
     Remedy(SUPERVISOR, "service install", "service uninstall"),
@@ -83,6 +81,8 @@ REMEDIES = [
     Remedy(SUPERVISOR, "service install --print", "service install", without_supervisor, tells="[Service]"),
 ]  # fmt: skip
 SLOW = [
+    Remedy(ERRORS, "run", asked_to_speak, served, by=in_the_background),
+    Remedy(ERRORS, "serve --with-runner", asked_to_speak, served, by=in_the_background),
     Remedy("runner/serve/jobs/dropping.py", "doctor", asked_to_speak, served_beside_a_full_disk, answers=FAILED,
            tells="bytes free", by=lambda place, command: place.type(command)),
 ]  # fmt: skip
