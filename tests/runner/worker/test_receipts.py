@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from registry.jobs import jobs
 from registry.jobs.requests import add_request
 from registry.jobs.values import CANCEL
+from runner.jobfile.specs import JobSpec
 from runner.outbox.receipt import timings
 from tests.runner.worker.bench import design, lock, speak
 
@@ -48,6 +50,11 @@ def test_receipts_of_every_kind_and_outcome_keep_to_the_schema(bench):
         check(receipt)
     statuses = {receipt["status"] for receipt in receipts.values()}
     assert statuses == {"done", "partial", "rejected", "duplicate", "cancelled"}
+
+
+def test_the_schema_knows_every_kind_of_job():
+    kinds = {get_args(spec.model_fields["kind"].annotation)[0] for spec in get_args(JobSpec)}
+    assert set(SCHEMA["properties"]["kind"]["enum"]) == kinds | {"unknown"}
 
 
 def test_the_fixed_keys_are_always_there(bench):
