@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from models.engine_kinds import MLX_AUDIO
 from models.protocol import ModelChoice, SpeechDone
 from runner.cli.program import run_command
 from runner.config.instance import Instance
@@ -95,6 +96,14 @@ def test_the_doctor_names_the_python_and_the_version_of_the_engine(tmp_path):
     assert found[0] == "ok" and "mlx-audio 0.6.2 in an environment of its own: Python 3.12.1" in found[1]
     problems = [one for one in CHECKS["engines"][1](instance_with(tmp_path, "nowhere")) if one[0] == "problem"]
     assert len(problems) == 1 and "cannot be run: No such file" in problems[0][1]
+
+
+@pytest.mark.skipif(MLX_AUDIO.is_installed, reason="mlx-audio is installed")
+def test_an_engine_that_is_not_installed_is_a_problem_where_it_is_wanted_and_else_no_finding(tmp_path):
+    for model, severity in (("draft", "ok"), ("mlx-audio:acme/voice", "problem")):
+        instance = Instance(tmp_path, Settings(model=model))
+        (found,) = (one for one in CHECKS["engines"][1](instance) if "engine mlx-audio" in one[1])
+        assert found[0] == severity, found
 
 
 def test_an_engine_runs_in_the_environment_that_its_choice_names(environment, tmp_path, monkeypatch):
