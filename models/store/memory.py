@@ -57,7 +57,7 @@ def memory_verdict(
     `free_bytes` replaces the system's own figure, for memory of a device. Raises NotEnoughMemory when the model
     does not fit and `policy` is "refuse"; with "warn" the verdict carries the warning.
     """
-    weights_bytes = sum(path.stat().st_size for path in weight_files(folder))
+    weights_bytes = bytes_of_weights(folder)
     if free_bytes is None:
         free_bytes, source = available_bytes()
     verdict = MemoryVerdict(
@@ -70,6 +70,11 @@ def memory_verdict(
         hint = 'Choose a smaller or quantised model, close other programs, or set memory_check = "warn".'
         raise NotEnoughMemory(verdict.warning, hint=hint)
     return verdict
+
+
+def bytes_of_weights(folder: Path) -> int:
+    """Size of the weight files that loading a model reads."""
+    return sum(path.stat().st_size for path in weight_files(folder))
 
 
 def available_bytes() -> tuple[int, str]:

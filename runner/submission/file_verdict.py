@@ -8,12 +8,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from models.errors import InvalidReferenceAudio
 from models.protocol import Waveform
 from models.voices.vox_archive import MAX_ARCHIVE_BYTES
 from registry.durable_files import open_regular
 from registry.errors import storage_error
-from runner.engine.recording_process import LONGEST_S, RecordingProcess, RecordingRequest
+from runner.engine.recording_process import RecordingRequest
 from runner.exchange.importer import read_voice_file
 from runner.inbox.attachments import read_file
 from runner.jobfile.master_spec import MasterTable
@@ -28,6 +27,7 @@ from runner.script.errors import SourceRefused
 from runner.script.production import reading_request, script_from
 from runner.script.read_script import LONGEST_S as READING_LONGEST_S
 from runner.script.read_script import MODULE, ReadScript
+from runner.submission.recording_verdict import read_recording
 
 
 def check_files(spec: JobSpec, *, folder: Path) -> None:
@@ -63,18 +63,9 @@ def _check_voice_file(spec: ImportSpec, path: Path) -> None:
 
 def _decoded(content: bytes, name: str) -> Waveform:
     """A recording's samples, decoded by a process."""
-    request = RecordingRequest(source=content, name=name, is_kept=True)
-    process = RecordingProcess(request, folder=Path(tempfile.gettempdir()))
-    try:
-        process.wait(LONGEST_S)
-        read = process.poll()
-    finally:
-        process.close()
-    if read is None or read.error is not None or read.waveform is None:
-        told = read.error if read is not None else None
-        message = told.message if told else f"{name} could not be read within {LONGEST_S:g} s."
-        raise InvalidReferenceAudio(message, hint=told.hint if told else "")
-    return read.waveform
+    recording = read_recording(RecordingRequest(source=content, name=name, is_kept=True))
+    assert recording.waveform is not None  # it has no error
+    return recording.waveform
 
 
 def _check_master(master: MasterTable, folder: Path) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from models.errors import InvalidReferenceAudio
-from runner.engine.recording_process import LONGEST_S, RecordingProcess, RecordingRequest
+from runner.engine.recording_process import LONGEST_S, Recording, RecordingProcess, RecordingRequest
 from runner.jobfile.specs import AUTO_TRANSCRIPT, LockSpec, TranscribeSpec
 from runner.reading_process import DECODING, LONGEST_DECODING_S, ReadingProcess, refused_recording
 
@@ -22,7 +22,11 @@ def recording_warnings(spec: LockSpec | TranscribeSpec, *, folder: Path) -> tupl
         return ()
     transcript = None if spec.transcript == AUTO_TRANSCRIPT else spec.transcript
     path = folder.absolute() / spec.audio
-    request = RecordingRequest(source=path, name=path.name, transcript=transcript)
+    return read_recording(RecordingRequest(source=path, name=path.name, transcript=transcript)).warnings
+
+
+def read_recording(request: RecordingRequest) -> Recording:
+    """A recording, read by a process for somebody who waits. Raises InvalidReferenceAudio."""
     process = RecordingProcess(request, folder=Path(tempfile.gettempdir()))
     try:
         process.wait(LONGEST_S)
@@ -30,10 +34,10 @@ def recording_warnings(spec: LockSpec | TranscribeSpec, *, folder: Path) -> tupl
     finally:
         process.close()
     if recording is None:
-        raise InvalidReferenceAudio(f"{path.name} could not be read within {LONGEST_S:g} s.")
+        raise InvalidReferenceAudio(f"{request.name} could not be read within {LONGEST_S:g} s.")
     if recording.error is not None:
         raise InvalidReferenceAudio(recording.error.message, hint=recording.error.hint)
-    return recording.warnings
+    return recording
 
 
 def _said_of(path: Path) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import EngineFailure
-from models.store.availability import weight_files
+from models.store.memory import bytes_of_weights
 from registry.errors import VoiceJobsError
 from registry.jobs.values import JobError
 from runner.listen.listen_process import ListenProcess
@@ -87,7 +87,7 @@ class LocalAnalysis:
         """As many answers as one turn at the memory allows. Raises EngineFailure when nobody wants them any more."""
         asked = {**self.request, "folder": str(folder), "turn_s": TURN_S, "questions": questions}
         longest_s = LOAD_S + TURN_S + 2 * self.request["timeout_s"]
-        with self.models.listen.turn(sum(path.stat().st_size for path in weight_files(folder)), is_over=self._is_over):
+        with self.models.listen.turn(bytes_of_weights(folder), is_over=self._is_over):
             process = ReadingProcess(MODULE, asked, folder=self.models.folder, longest_s=longest_s)
             while (reading := process.poll()) is None:
                 if self._is_over():

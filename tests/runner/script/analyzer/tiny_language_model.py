@@ -6,23 +6,21 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from tests.other_models import write_bytes_tokenizer
+
 END = "<|im_end|>"
 
 
 def write_language_model(folder):
     """A Qwen3 of one layer that says whatever its random weights find likely."""
     from mlx_lm.models.qwen3 import Model, ModelArgs
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer
 
     folder.mkdir(parents=True)
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({word: number for number, word in enumerate(letters)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([END])
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_bytes_tokenizer(folder, [END])
     told = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END}
     (folder / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     config = {
         "model_type": "qwen3",
         "hidden_size": 32,
